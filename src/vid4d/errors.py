@@ -1,0 +1,10 @@
+"""The one exception that means: the input is at fault, not the program."""
+
+from __future__ import annotations
+
+
+class InputError(ValueError):
+    """Bad input. The message is one sentence: what is wrong, where, and what to do.
+
+    The command line prints it without a traceback and exits with code 2.
+    """
