@@ -1,0 +1,17 @@
+"""Fixtures for all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The folder with reference data, models and clips beside the checkout; skips where it is missing."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no {SHARED.name}/ folder beside the checkout: reference data not available")
+    return SHARED
