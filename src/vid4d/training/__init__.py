@@ -1,0 +1,1 @@
+"""How the shipped weights were made: models, rendering of training views, trainers."""
