@@ -1,0 +1,51 @@
+# `make demo` and `make test` each set everything up on a fresh machine; the set-up is done once.
+#   make demo PYTHON=python3.12    another interpreter (3.11 or later)
+#   make demo CLIP=my_clip.mp4     another clip
+PYTHON ?= python3
+VENV ?= .venv
+CLIP ?= examples/hopper.mp4
+DEMO ?= runs/demo
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.vid4d-installed
+BUILD_INPUTS := pyproject.toml constraints.txt $(wildcard setup.py) \
+	$(wildcard src/vid4d/gaussians/raster/*.c) $(wildcard src/vid4d/gaussians/raster/*.h)
+
+.PHONY: help setup demo test lint clean
+
+help:
+	@echo "make demo   turn $(CLIP) into a 4D asset in $(DEMO)"
+	@echo "make test   run the tests"
+	@echo "make lint   ruff and mypy"
+	@echo "make clean  remove $(VENV) and the demo's run folder"
+
+setup: $(STAMP)
+
+$(STAMP): $(BUILD_INPUTS)
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "$(PYTHON) is not Python 3.11 or later: name one that is, e.g. make PYTHON=python3.12" >&2; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# A demo that was interrupted goes on where it stopped; a finished one is made anew.
+demo: $(STAMP)
+	@if [ -e $(DEMO)/.done/player ]; then rm -r $(DEMO); fi
+	$(BIN)/vid4d generate $(CLIP) --out $(DEMO) --resume
+	@echo
+	@echo "Look at:"
+	@echo "  $(DEMO)/player.html     open it in a browser: it plays, and you can turn it"
+	@echo "  $(DEMO)/turntable.mp4   a camera once around the object while time plays"
+	@echo "  $(DEMO)/contact.png     all sides at all moments, the input on top"
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV) $(DEMO)

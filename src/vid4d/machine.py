@@ -1,0 +1,92 @@
+"""What the machine has: device, threads, instruction set, memory, versions."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from importlib import metadata, util
+from pathlib import Path
+
+from vid4d.errors import InputError
+
+PACKAGES = ("vid4d", "torch", "numpy", "av", "pillow", "safetensors", "scipy", "viser")
+
+
+def resolve_device(name: str = "auto") -> str:
+    """'cuda' where there is one and 'cpu' elsewhere for 'auto'; any other name is checked by torch.
+
+    Raises InputError for a device that torch does not know or the machine does not have.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(1, device=name)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(
+            f"device {name!r} cannot be used here ({reason}): use --device auto or cpu"
+        ) from None
+    return str(torch.device(name))
+
+
+def peak_memory_mib(device: str = "cpu") -> dict[str, float]:
+    """The most memory this process has held so far, in MiB: resident, and on the GPU where one is used."""
+    peak: dict[str, float] = {}
+    if util.find_spec("resource") is not None:  # not on Windows
+        import resource
+
+        unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+        peak["host"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / (1 << 20), 1)
+    if device.startswith("cuda"):
+        import torch
+
+        peak["gpu"] = round(torch.cuda.max_memory_allocated(device) / (1 << 20), 1)
+    return peak
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what a run computes."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            found[name] = "not installed"
+    return found
+
+
+def cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def usable_cores() -> int:
+    """Cores that this process may use, which can be fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def describe(device: str = "auto") -> dict[str, str]:
+    """What a run on this machine would use, as name -> text."""
+    import torch
+
+    chosen = resolve_device(device)
+    told = {
+        "device": chosen,
+        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": cpu_name(),
+        "cores": f"{usable_cores()} usable, {torch.get_num_threads()} torch threads",
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+    }
+    if chosen.startswith("cuda"):
+        properties = torch.cuda.get_device_properties(chosen)
+        told["gpu"] = f"{properties.name}, {properties.total_memory / (1 << 30):.0f} GiB"
+    return told

@@ -1,0 +1,163 @@
+"""Progress of a run: stages, time left and the live PSNR of the input view.
+
+A terminal gets a bar per stage (rich); anything else (a log file, a pipe, CI) gets plain lines, a line when a
+stage starts, one when it ends, and one now and then between.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TextIO
+
+PLAIN_INTERVAL = 15.0
+"""Seconds between two plain lines of one stage."""
+
+
+def duration(seconds: float) -> str:
+    """5 -> '0:05', 3725 -> '1:02:05'."""
+    whole = max(0, round(seconds))
+    hours, minutes, rest = whole // 3600, whole // 60 % 60, whole % 60
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class Bar:
+    """One stage's progress. `done` of `total` steps, and numbers to show beside them."""
+
+    def __init__(self, show: Callable[[Bar], None]) -> None:
+        self._show = show
+        self.done: float = 0
+        self.total: float | None = None
+        self.numbers: dict[str, float] = {}
+        self.started = time.monotonic()
+
+    def update(self, done: float, total: float | None = None, **numbers: float) -> None:
+        """Steps done, of how many, and named numbers, e.g. `psnr=24.3` for the input view's PSNR in dB."""
+        self.done = done
+        self.total = total if total is not None else self.total
+        self.numbers.update(numbers)
+        self._show(self)
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds."""
+        return time.monotonic() - self.started
+
+    @property
+    def left(self) -> float | None:
+        """Seconds, at the speed so far; None before anything is known."""
+        if not self.total or self.done <= 0:
+            return None
+        return self.elapsed * max(self.total - self.done, 0) / self.done
+
+    def text(self) -> str:
+        """The named numbers: 'input PSNR 24.31 dB, splats 4096'."""
+        return ", ".join(_number(name, value) for name, value in self.numbers.items())
+
+
+def _number(name: str, value: float) -> str:
+    if name == "psnr":
+        return f"input PSNR {value:.2f} dB"
+    if isinstance(value, int) or float(value).is_integer():
+        return f"{name} {int(value)}"
+    return f"{name} {value:.4g}"
+
+
+class Progress:
+    """Reports stages to a terminal, as plain lines, or not at all (`quiet`); tells `log` in every case.
+
+    Use as a context manager, so that the terminal is left clean on errors.
+    """
+
+    def __init__(
+        self,
+        *,
+        stream: TextIO | None = None,
+        log: Callable[[str], None] | None = None,
+        quiet: bool = False,
+        plain: bool | None = None,
+    ) -> None:
+        self.stream = stream if stream is not None else sys.stderr
+        self.log = log
+        self.quiet = quiet
+        self.plain = (not self.stream.isatty()) if plain is None else plain
+        self._rich: Any = None
+
+    def __enter__(self) -> Progress:
+        if not self.quiet and not self.plain:
+            from rich.console import Console
+            from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
+            from rich.progress import Progress as RichProgress
+
+            self._rich = RichProgress(
+                SpinnerColumn(),
+                TextColumn("{task.description:<14}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[clock]}"),
+                TextColumn("{task.fields[text]}"),
+                console=Console(file=self.stream),
+            )
+            self._rich.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._rich is not None:
+            self._rich.stop()
+            self._rich = None
+
+    def say(self, text: str) -> None:
+        """A line for the person and for the log."""
+        if self.log is not None:
+            self.log(text)
+        if self.quiet:
+            return
+        if self._rich is not None:
+            self._rich.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        else:
+            print(text, file=self.stream, flush=True)
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[Bar]:
+        """A stage that is running; its bar is yielded."""
+        if self.log is not None:
+            self.log(f"{name}: started")
+        if self._rich is not None:
+            task = self._rich.add_task(name, total=None, clock="", text="")
+
+            def show(bar: Bar) -> None:
+                left = "" if bar.left is None else f"{duration(bar.left)} left"
+                self._rich.update(task, completed=bar.done, total=bar.total, clock=left, text=bar.text())
+
+        else:
+            last = time.monotonic()
+            if not self.quiet:
+                print(f"{name} ...", file=self.stream, flush=True)
+
+            def show(bar: Bar) -> None:
+                nonlocal last
+                now = time.monotonic()
+                if self.quiet or now - last < PLAIN_INTERVAL:
+                    return
+                last = now
+                steps = f"{bar.done:g}" + (f" of {bar.total:g}" if bar.total else "")
+                left = "" if bar.left is None else f", {duration(bar.left)} left"
+                print(f"{name}: {steps}{left}{_tail(bar)}", file=self.stream, flush=True)
+
+        bar = Bar(show)
+        yield bar
+        end = f"{name}: done in {duration(bar.elapsed)}{_tail(bar)}"
+        if self.log is not None:
+            self.log(end)
+        if self._rich is not None:
+            total = bar.total or bar.done or 1
+            clock = f"in {duration(bar.elapsed)}"
+            self._rich.update(task, completed=total, total=total, clock=clock, text=bar.text())
+        elif not self.quiet:
+            print(end, file=self.stream, flush=True)
+
+
+def _tail(bar: Bar) -> str:
+    return f", {bar.text()}" if bar.numbers else ""

@@ -1,0 +1,255 @@
+"""The run folder: settings, log, timings, finished stages. docs/run_folder.md describes what lies in it.
+
+Nothing heavy is imported here: `vid4d --help` reads `Settings`.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+from json import JSONDecodeError, loads
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from vid4d import machine
+from vid4d.errors import InputError
+from vid4d.files import write_json, write_text
+from vid4d.progress import Bar, Progress
+
+T = TypeVar("T")
+FORMAT = 1
+"""Version of the folder's layout, in settings.json."""
+
+RUNS = Path("runs")
+FREE_TO_CHANGE = frozenset({"device"})
+"""Settings that may differ when a run is resumed: they say where it runs, not what it makes."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is made, and from what. Written to the run folder; a resumed run must have the same."""
+
+    clip: str
+    """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
+    frames: int | None = None
+    """Key frames, first and last of the clip included. The preset decides where not given."""
+    method: Literal["efficient4d"] = "efficient4d"
+    """How the asset is made."""
+    preset: Literal["draft", "standard", "high"] = "standard"
+    """How much time to spend."""
+    prior: str = "small"
+    """The network that imagines the other sides: 'small' comes with vid4d."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda' or 'cuda:1'."""
+    seed: int = 0
+    """The same seed gives the same bytes on the CPU."""
+    start: float | None = None
+    """Seconds (or the frame number, for pictures) where the part to use begins."""
+    end: float | None = None
+    """Seconds (or the frame number, for pictures) where it ends."""
+    every: int | None = None
+    """Take every n-th frame of that part before the key frames are chosen."""
+    cyclic: Literal["auto", "yes", "no"] = "auto"
+    """Whether the clip is a loop. 'auto' compares its ends."""
+    elevation: Literal["auto"] | float = "auto"
+    """Degrees that the clip's camera looks down on the object."""
+    matting: str = "auto"
+    """How the background is removed: 'auto' (alpha, else a plain background), or an ONNX file."""
+    source: Literal["clip", "matrix"] = "clip"
+    """What `clip` names: a clip, or the folder of an image matrix to reconstruct from."""
+
+
+class Run:
+    """A run folder that is being worked on. Make one with `Run.create`.
+
+    root: the folder. settings: what it makes. progress: where stages are reported; its log is the run's.
+    """
+
+    def __init__(self, root: Path, settings: Settings, progress: Progress) -> None:
+        self.root = root
+        self.settings = settings
+        self.progress = progress
+        progress.log = self.log
+        self.device = settings.device
+        self._visited: list[str] = []
+
+    @classmethod
+    def create(
+        cls,
+        out: str | Path | None,
+        settings: Settings,
+        *,
+        resume: bool = False,
+        progress: Progress | None = None,
+    ) -> Run:
+        """Opens a new run folder, or an existing one to resume.
+
+        out: the folder; where not given, `runs/<name of the clip>`, numbered when that is taken (with
+            `resume`: the newest of these that has the same settings).
+        Raises InputError where the folder holds anything but a run of these settings, or holds one and
+        `resume` is false.
+        """
+        progress = progress or Progress(quiet=True)
+        if out is not None:
+            root = Path(out)
+        else:
+            root = _newest_like(settings) if resume else _free_default(settings)
+        if root.exists() and not root.is_dir():
+            raise InputError(f"{root} exists and is not a folder: choose another --out")
+        root.mkdir(parents=True, exist_ok=True)
+        if (root / "settings.json").is_file():
+            _refuse_difference(root, settings, resume)
+        elif any(root.iterdir()):
+            raise InputError(f"{root} is not empty and not a run of vid4d: choose another --out or empty it")
+        else:
+            write_json(root / "settings.json", _described(settings))
+        run = cls(root, settings, progress)
+        run.log(f"vid4d {machine.versions()['vid4d']}, {'resumed' if run.finished else 'started'}")
+        return run
+
+    def log(self, text: str) -> None:
+        """Appends a line, with date and time, to log.txt."""
+        stamp = time.strftime("%Y-%m-%d %H:%M:%S")
+        with open(self.root / "log.txt", "a", encoding="utf-8") as file:
+            file.write(f"{stamp}  {text}\n")
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the folder."""
+        return self.root.joinpath(*parts)
+
+    @property
+    def finished(self) -> list[str]:
+        """Names of the finished stages."""
+        folder = self.path(".done")
+        return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+
+    def use_device(self, name: str) -> str:
+        """Resolves the device (`auto`, ...), keeps it and writes machine.json. Returns the resolved name."""
+        self.device = machine.resolve_device(name)
+        write_json(
+            self.path("machine.json"), machine.describe(self.device) | {"versions": machine.versions()}
+        )
+        return self.device
+
+    def stage(
+        self,
+        name: str,
+        make: Callable[[Bar], T],
+        *,
+        save: Callable[[T], object],
+        load: Callable[[], T],
+    ) -> T:
+        """Does a stage once: makes and saves its result and marks it done, or loads what was saved earlier.
+
+        name: one word, unique in the run. make: gets the bar to report to. A stage that is made (again)
+        unmarks every stage that has not been passed yet: they were made from something else.
+        """
+        self._visited.append(name)
+        marker = self.path(".done", name)
+        if marker.is_file():
+            result = load()
+            self.progress.say(f"{name}: done before")
+            return result
+        for later in self.finished:
+            if later not in self._visited:
+                self.path(".done", later).unlink()
+        began = time.perf_counter()
+        with self.progress.stage(name) as bar:
+            result = make(bar)
+            save(result)
+        self._note_timing(name, time.perf_counter() - began)
+        write_text(marker, time.strftime("%Y-%m-%d %H:%M:%S\n"))
+        return result
+
+    def _note_timing(self, name: str, seconds: float) -> None:
+        path = self.path("timings.json")
+        noted: dict[str, Any] = {"stages": {}}
+        if path.is_file():
+            noted = loads(path.read_text(encoding="utf-8"))
+        noted["stages"].pop(name, None)
+        noted["stages"][name] = {
+            "seconds": round(seconds, 3),
+            "peak_memory_mib": machine.peak_memory_mib(self.device),
+        }
+        noted["seconds"] = round(sum(s["seconds"] for s in noted["stages"].values()), 3)
+        noted["peak_memory_mib"] = {
+            kind: max(s["peak_memory_mib"].get(kind, 0.0) for s in noted["stages"].values())
+            for kind in sorted({k for s in noted["stages"].values() for k in s["peak_memory_mib"]})
+        }
+        write_json(path, noted)
+
+
+def read_settings(root: str | Path) -> Settings:
+    """The settings of a run folder. Raises InputError where it is none or was written by another layout."""
+    path = Path(root) / "settings.json"
+    try:
+        told = loads(path.read_text(encoding="utf-8"))
+        if told["format"] != FORMAT:
+            raise InputError(
+                f"{path} has layout {told['format']}, this vid4d reads {FORMAT}: start a new run"
+            )
+        return Settings(**told["settings"])
+    except FileNotFoundError:
+        raise InputError(f"{root} is not a run folder: it has no settings.json") from None
+    except (JSONDecodeError, KeyError, TypeError) as error:
+        raise InputError(f"{path} cannot be read as settings of a run ({error}): start a new run") from None
+
+
+def _described(settings: Settings) -> dict[str, Any]:
+    return {"format": FORMAT, "vid4d": machine.versions()["vid4d"], "settings": asdict(settings)}
+
+
+def _difference(old: Settings, new: Settings) -> list[str]:
+    """'seed 0 -> 1' for every setting that matters and differs."""
+    differing = []
+    for field in fields(Settings):
+        before, after = getattr(old, field.name), getattr(new, field.name)
+        if field.name == "clip":
+            before, after = str(Path(before).resolve()), str(Path(after).resolve())
+        if before != after and field.name not in FREE_TO_CHANGE:
+            differing.append(f"{field.name} {before} -> {after}")
+    return differing
+
+
+def _refuse_difference(root: Path, settings: Settings, resume: bool) -> None:
+    if not resume:
+        raise InputError(f"{root} already holds a run: add --resume to continue it or choose another --out")
+    if differing := _difference(read_settings(root), settings):
+        raise InputError(
+            f"{root} was started with other settings ({'; '.join(differing)}): "
+            "give the same ones to resume it or choose another --out"
+        )
+
+
+def _default_name(settings: Settings) -> str:
+    """A folder name from the clip's: 'my_clip.mp4' -> 'my_clip', 'frames/*.png' -> 'frames'."""
+    path = Path(settings.clip)
+    while any(c in path.name for c in "*?[") and path.parent != path:
+        path = path.parent
+    if not path.name or path.name == "..":
+        path = path.resolve()
+    name = path.name if path.is_dir() else path.stem
+    return re.sub(r"[^\w.-]+", "_", name).strip("._") or "clip"
+
+
+def _numbered(name: str, number: int) -> Path:
+    return RUNS / (name if number == 1 else f"{name}-{number}")
+
+
+def _free_default(settings: Settings) -> Path:
+    name, number = _default_name(settings), 1
+    while _numbered(name, number).exists():
+        number += 1
+    return _numbered(name, number)
+
+
+def _newest_like(settings: Settings) -> Path:
+    """The highest-numbered default folder with the same settings; a new one where there is none."""
+    name, number, found = _default_name(settings), 1, None
+    while (folder := _numbered(name, number)).exists():
+        if (folder / "settings.json").is_file() and not _difference(read_settings(folder), settings):
+            found = folder
+        number += 1
+    return found or _free_default(settings)
