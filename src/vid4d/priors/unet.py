@@ -71,7 +71,8 @@ class UNetConfig:
                 )
         if self.depth_attention is not None and len(self.depth_attention.volume_channels) != levels:
             raise ValueError(
-                f"{len(self.depth_attention.volume_channels)} levels in depth attention, {levels} in channel_mult"
+                f"{levels} levels in channel_mult, "
+                f"{len(self.depth_attention.volume_channels)} in depth_attention"
             )
 
     def heads(self, channels: int) -> tuple[int, int]:

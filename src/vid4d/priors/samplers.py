@@ -1,0 +1,250 @@
+"""Noise schedules and samplers of diffusion models.
+
+A sampler is a function over a callable `denoise(x, t) -> prediction`: x the noisy sample of any shape, t a
+time step (a tensor without dimensions, on x's device). The prediction is the noise ("eps"), the data ("x0")
+or the velocity ("v", 2202.00512).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+Prediction = Literal["eps", "x0", "v"]
+Spacing = Literal["leading", "trailing"]
+Denoiser = Callable[[Tensor, Tensor], Tensor]
+NoiseSource = Callable[[Tensor], Tensor]
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class NoiseSchedule:
+    """A variance-preserving noise process in discrete steps: x_t = sqrt(a_t) x_0 + sqrt(1 - a_t) noise.
+
+    alphas_cumprod: a_t for t = 0 (nearly clean) .. T - 1 (nearly noise), decreasing, in float32.
+    """
+
+    alphas_cumprod: Float[Tensor, " t"]
+
+    @classmethod
+    def scaled_linear(cls, steps: int = 1000, start: float = 0.00085, end: float = 0.012) -> NoiseSchedule:
+        """The schedule of latent diffusion, Zero123 and SyncDreamer: sqrt(beta) grows linearly."""
+        betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
+        return cls(torch.cumprod(1 - betas, 0))
+
+    def zero_terminal(self) -> NoiseSchedule:
+        """The same schedule with pure noise at its last step (2305.08891, section 3.1); not for "eps"."""
+        root = self.alphas_cumprod.double().sqrt()
+        root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+        return NoiseSchedule((root**2).float())
+
+    def __len__(self) -> int:
+        return self.alphas_cumprod.shape[0]
+
+    def to(self, device: torch.device | str) -> NoiseSchedule:
+        return NoiseSchedule(self.alphas_cumprod.to(device))
+
+    def alpha_sigma(self, t: Int[Tensor, "*b"], like: Tensor) -> tuple[Tensor, Tensor]:
+        """Factors of data and noise at time steps t, shaped to multiply `like`, whose first axes are t's."""
+        if self.alphas_cumprod.device != t.device:
+            t = t.to(self.alphas_cumprod.device)
+        a = self.alphas_cumprod[t].to(like.device)
+        a = a.reshape(a.shape + (1,) * (like.ndim - a.ndim))
+        return a.sqrt().to(like.dtype), (1 - a).sqrt().to(like.dtype)
+
+    @cached_property
+    def _half_log_snr(self) -> Float[Tensor, " t"]:
+        a = self.alphas_cumprod.double()
+        return 0.5 * (a.log() - (1 - a).log())
+
+
+def q_sample(
+    schedule: NoiseSchedule, x0: Float[Tensor, "*b_c"], t: Int[Tensor, "*b"], noise: Float[Tensor, "*b_c"]
+) -> Float[Tensor, "*b_c"]:
+    """Noised data at time steps t, which are one per leading index of x0 (or a single one)."""
+    alpha, sigma = schedule.alpha_sigma(t, x0)
+    return alpha * x0 + sigma * noise
+
+
+def target(
+    schedule: NoiseSchedule, x0: Tensor, t: Int[Tensor, "*b"], noise: Tensor, prediction: Prediction
+) -> Tensor:
+    """What a network of this prediction type should answer for q_sample(schedule, x0, t, noise)."""
+    alpha, sigma = schedule.alpha_sigma(t, x0)
+    return {"eps": lambda: noise, "x0": lambda: x0, "v": lambda: alpha * noise - sigma * x0}[prediction]()
+
+
+def to_x0(
+    schedule: NoiseSchedule, x: Tensor, t: Int[Tensor, "*b"], predicted: Tensor, prediction: Prediction
+) -> Tensor:
+    """The data that a prediction implies."""
+    if prediction == "x0":
+        return predicted
+    alpha, sigma = schedule.alpha_sigma(t, x)
+    if prediction == "v":
+        return alpha * x - sigma * predicted
+    if prediction == "eps":
+        return (x - sigma * predicted) / alpha
+    raise ValueError(f'unknown prediction type "{prediction}": use "eps", "x0" or "v"')
+
+
+def to_eps(
+    schedule: NoiseSchedule, x: Tensor, t: Int[Tensor, "*b"], predicted: Tensor, prediction: Prediction
+) -> Tensor:
+    """The noise that a prediction implies."""
+    if prediction == "eps":
+        return predicted
+    alpha, sigma = schedule.alpha_sigma(t, x)
+    if prediction == "v":
+        return sigma * x + alpha * predicted
+    if prediction == "x0":
+        return (x - alpha * predicted) / sigma
+    raise ValueError(f'unknown prediction type "{prediction}": use "eps", "x0" or "v"')
+
+
+def timesteps(
+    schedule: NoiseSchedule, steps: int, spacing: Spacing = "leading", t_start: int | None = None
+) -> list[int]:
+    """Decreasing time steps of a sampler.
+
+    "leading" is latent diffusion's: 1, 1 + T / steps, ...; "trailing" ends at T - 1 (2305.08891, 3.3).
+    t_start: the noise level of a given sample; keeps the steps up to it and begins exactly there.
+    """
+    total = len(schedule)
+    if not 1 <= steps <= total:
+        raise ValueError(f"{steps} sampling steps, but the schedule has {total}: use 1 to {total}")
+    if spacing == "leading":
+        grid = [min(total - 1, i * total // steps + 1) for i in range(steps - 1, -1, -1)]
+    else:
+        grid = [round(total * i / steps) - 1 for i in range(steps, 0, -1)]
+    if t_start is None:
+        return grid
+    if not 0 <= t_start < total:
+        raise ValueError(f"t_start is {t_start}, outside 0..{total - 1}")
+    return [t_start, *(t for t in grid if t < t_start)]
+
+
+@dataclass(frozen=True)
+class DDIMSchedule:
+    """Coefficients of DDIM per step, in increasing time: a_t, a of the next cleaner step, sigma."""
+
+    timesteps: Int[Tensor, " s"]
+    alphas: Float[Tensor, " s"]
+    alphas_prev: Float[Tensor, " s"]
+    sigmas: Float[Tensor, " s"]
+
+
+def ddim_schedule(schedule: NoiseSchedule, steps: list[int], eta: float) -> DDIMSchedule:
+    """Coefficients for decreasing time steps (2010.02502, equations 12 and 16); the last goes to t = 0."""
+    t = torch.tensor(steps[::-1])
+    table = schedule.alphas_cumprod.cpu().double()
+    a = table[t]
+    prev = torch.cat([table[:1], a[:-1]])
+    variance = (1 - prev) / (1 - a) * (1 - a / prev)
+    return DDIMSchedule(t, a, prev, eta * variance.clamp(min=0).sqrt())
+
+
+def _noise_source(generator: torch.Generator | None) -> NoiseSource:
+    def draw(like: Tensor) -> Tensor:
+        device = generator.device if generator is not None else like.device
+        noise = torch.randn(like.shape, generator=generator, device=device, dtype=torch.float32)
+        return noise.to(like.device, like.dtype)
+
+    return draw
+
+
+def ddim(
+    denoise: Denoiser,
+    x: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    steps: int = 50,
+    eta: float = 0.0,
+    prediction: Prediction = "eps",
+    spacing: Spacing = "leading",
+    t_start: int | None = None,
+    clip: float | None = None,
+    generator: torch.Generator | None = None,
+    noise: NoiseSource | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """DDIM (2010.02502). Turns noise x, or a sample x noised to level t_start, into data.
+
+    eta: 0 is deterministic, 1 is as random as the training process. clip: bound of the data's absolute value.
+    generator: of the noise added when eta > 0; its device draws, so a CPU generator repeats on every device.
+    noise: draws that noise instead (given a tensor of the shape wanted). progress: called with (done, total).
+    """
+    plan = timesteps(schedule, steps, spacing, t_start)
+    table = ddim_schedule(schedule, plan, eta)
+    draw = noise or _noise_source(generator)
+    for i in range(len(plan) - 1, -1, -1):
+        t = table.timesteps[i].to(x.device)
+        predicted = denoise(x, t)
+        x0 = to_x0(schedule, x, t, predicted, prediction)
+        if clip is None:
+            eps = to_eps(schedule, x, t, predicted, prediction)
+        else:
+            x0 = x0.clamp(-clip, clip)
+            eps = to_eps(schedule, x, t, x0, "x0")
+        prev, sigma = table.alphas_prev[i].item(), table.sigmas[i].item()
+        x = prev**0.5 * x0 + max(1 - prev - sigma**2, 1e-7) ** 0.5 * eps
+        if i > 0 and sigma > 0:
+            x = x + sigma * draw(x)
+        if progress is not None:
+            progress(len(plan) - i, len(plan))
+    return x
+
+
+def dpm_solver(
+    denoise: Denoiser,
+    x: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    steps: int = 20,
+    eta: float = 0.0,
+    prediction: Prediction = "eps",
+    spacing: Spacing = "trailing",
+    t_start: int | None = None,
+    clip: float | None = None,
+    generator: torch.Generator | None = None,
+    noise: NoiseSource | None = None,
+    progress: Progress | None = None,
+) -> Tensor:
+    """DPM-Solver++(2M) (2211.01095, algorithm 2), which ends at noise-free data. Arguments as in ddim.
+
+    Deterministic: eta must be 0, generator and noise are not used. The last step is of first order.
+    """
+    if eta != 0:
+        raise ValueError(f"DPM-Solver++ is deterministic, but eta is {eta}: use eta 0, or DDIM")
+    plan = timesteps(schedule, steps, spacing, t_start)
+    half_log_snr = schedule._half_log_snr
+    previous: Tensor | None = None
+    h_last = torch.tensor(0.0)
+    for i, step in enumerate(plan):
+        t = torch.tensor(step, device=x.device)
+        x0 = to_x0(schedule, x, t, denoise(x, t), prediction)
+        if clip is not None:
+            x0 = x0.clamp(-clip, clip)
+        if i + 1 == len(plan):
+            x = x0
+        else:
+            a_t, a_s = (schedule.alphas_cumprod[j].double() for j in (step, plan[i + 1]))
+            h = half_log_snr[plan[i + 1]] - half_log_snr[step]
+            data = x0
+            if previous is not None:
+                data = x0 + (0.5 * h / h_last).item() * (x0 - previous)
+            keep = ((1 - a_s) / (1 - a_t)).sqrt().item()
+            x = keep * x - (a_s.sqrt() * torch.expm1(-h)).item() * data
+            previous, h_last = x0, h
+        if progress is not None:
+            progress(i + 1, len(plan))
+    return x
+
+
+SAMPLERS: dict[str, Callable[..., Tensor]] = {"ddim": ddim, "dpm": dpm_solver}

@@ -1,0 +1,195 @@
+"""Samplers: the published schedule, conversions that invert each other, and a case solved by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from vid4d.priors.samplers import (
+    SAMPLERS,
+    NoiseSchedule,
+    ddim,
+    ddim_schedule,
+    dpm_solver,
+    q_sample,
+    target,
+    timesteps,
+    to_eps,
+    to_x0,
+)
+
+SCHEDULE = NoiseSchedule.scaled_linear()
+
+
+def test_ddim_schedule_is_the_published_one(shared_dir):
+    reference = np.load(shared_dir / "reference" / "syncdreamer.npz")
+    table = ddim_schedule(SCHEDULE, timesteps(SCHEDULE, 50), eta=1.0)
+    np.testing.assert_array_equal(table.timesteps, reference["ddim_timesteps50"])
+    np.testing.assert_allclose(table.alphas, reference["ddim_alphas50"], rtol=1e-5)
+    np.testing.assert_allclose(table.alphas_prev, reference["ddim_alphas_prev50"], rtol=1e-5)
+    np.testing.assert_allclose(table.sigmas, reference["ddim_sigmas50"], rtol=2e-4)
+
+
+def test_alphas_are_the_published_ones(shared_dir):
+    reference = np.load(shared_dir / "reference" / "zero123.npz")
+    np.testing.assert_allclose(SCHEDULE.alphas_cumprod, reference["alphas_cumprod"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("prediction", ["eps", "x0", "v"])
+def test_conversions_recover_data_and_noise(prediction):
+    x0, noise = torch.randn(4, 3, 5), torch.randn(4, 3, 5)
+    t = torch.tensor([1, 200, 500, 900])
+    x = q_sample(SCHEDULE, x0, t, noise)
+    answer = target(SCHEDULE, x0, t, noise, prediction)
+    torch.testing.assert_close(to_x0(SCHEDULE, x, t, answer, prediction), x0, rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(to_eps(SCHEDULE, x, t, answer, prediction), noise, rtol=1e-3, atol=1e-3)
+
+
+def test_timesteps():
+    assert timesteps(SCHEDULE, 4) == [751, 501, 251, 1]
+    assert timesteps(SCHEDULE, 4, "trailing") == [999, 749, 499, 249]
+    assert timesteps(SCHEDULE, 4, t_start=501) == [501, 251, 1]
+    assert timesteps(SCHEDULE, 4, "trailing", t_start=600) == [600, 499, 249]
+    assert len(timesteps(SCHEDULE, 30)) == 30
+    with pytest.raises(ValueError, match="sampling steps"):
+        timesteps(SCHEDULE, 0)
+    with pytest.raises(ValueError, match="t_start"):
+        timesteps(SCHEDULE, 10, t_start=1000)
+
+
+MEAN, SPREAD = 0.7, 1.5
+
+
+def gaussian_x0(schedule: NoiseSchedule):
+    """The best possible guess of data from N(MEAN, SPREAD^2)."""
+
+    def denoise(x, t):
+        a = schedule.alphas_cumprod[t].double()
+        gain = a.sqrt() * SPREAD**2 / (a * SPREAD**2 + 1 - a)
+        return MEAN + gain * (x - a.sqrt() * MEAN)
+
+    return denoise
+
+
+def flow_solution(schedule: NoiseSchedule, x: torch.Tensor, t: int) -> torch.Tensor:
+    """Where the exact probability flow takes x: it keeps the quantile of a Gaussian."""
+    a = schedule.alphas_cumprod[t].double()
+    return MEAN + SPREAD * (x - a.sqrt() * MEAN) / (a * SPREAD**2 + 1 - a).sqrt()
+
+
+def test_samplers_follow_the_probability_flow_of_a_gaussian():
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    exact = flow_solution(SCHEDULE, x, 999)
+
+    def error(sampler, steps):
+        result = sampler(gaussian_x0(SCHEDULE), x, SCHEDULE, steps=steps, prediction="x0", spacing="trailing")
+        return (result - exact).abs().max().item()
+
+    assert error(dpm_solver, 20) < 0.04
+    assert error(dpm_solver, 20) < error(ddim, 20) / 3
+    assert error(ddim, 500) < 0.02
+
+
+def test_second_order_converges_faster_than_first():
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    exact = flow_solution(SCHEDULE, x, 700)
+    errors = [
+        (dpm_solver(gaussian_x0(SCHEDULE), x, SCHEDULE, steps=n, prediction="x0", t_start=700) - exact)
+        .abs()
+        .max()
+        for n in (10, 40)
+    ]
+    assert errors[1] < errors[0] / 3
+
+
+@pytest.mark.parametrize("prediction", ["eps", "v"])
+def test_prediction_types_agree(prediction):
+    schedule, exact = SCHEDULE, gaussian_x0(SCHEDULE)
+
+    def denoise(x, t):
+        x0 = exact(x, t)
+        return target(schedule, x0, t, to_eps(schedule, x, t, x0, "x0"), prediction)
+
+    x = torch.randn(6, dtype=torch.float64)
+    for sampler in SAMPLERS.values():
+        expected = sampler(exact, x, schedule, steps=10, prediction="x0")
+        got = sampler(denoise, x, schedule, steps=10, prediction=prediction)
+        torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_eta_one_draws_the_data_distribution():
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(20000, generator=generator, dtype=torch.float64)
+    y = ddim(
+        gaussian_x0(SCHEDULE),
+        x,
+        SCHEDULE,
+        steps=100,
+        eta=1.0,
+        prediction="x0",
+        spacing="trailing",
+        generator=generator,
+    )
+    assert abs(y.mean().item() - MEAN) < 0.05
+    assert abs(y.std().item() - SPREAD) < 0.05
+
+
+def test_a_generator_makes_it_repeatable():
+    def run(seed):
+        generator = torch.Generator().manual_seed(seed)
+        x = torch.ones(2, 3)
+        return ddim(
+            gaussian_x0(SCHEDULE), x, SCHEDULE, steps=5, eta=1.0, prediction="x0", generator=generator
+        )
+
+    assert torch.equal(run(3), run(3))
+    assert not torch.equal(run(3), run(4))
+
+
+def test_given_noise_is_used_and_not_in_the_last_step():
+    calls = []
+
+    def noise(like):
+        calls.append(like.shape)
+        return torch.zeros_like(like)
+
+    ddim(gaussian_x0(SCHEDULE), torch.ones(2), SCHEDULE, steps=5, eta=1.0, prediction="x0", noise=noise)
+    assert calls == [torch.Size([2])] * 4
+
+
+def test_zero_terminal_schedule_ends_in_pure_noise_and_samples():
+    schedule = SCHEDULE.zero_terminal()
+    assert schedule.alphas_cumprod[-1] == 0
+    torch.testing.assert_close(schedule.alphas_cumprod[0], SCHEDULE.alphas_cumprod[0])
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    exact = flow_solution(schedule, x, 999)
+    got = dpm_solver(gaussian_x0(schedule), x, schedule, steps=40, prediction="x0")
+    assert (got - exact).abs().max() < 0.02
+
+
+def test_clip_bounds_the_data():
+    x = torch.full((3,), 5.0)
+    for sampler in SAMPLERS.values():
+        assert (
+            sampler(lambda x, t: x * 10, x, SCHEDULE, steps=4, prediction="x0", clip=1.0).abs().max() <= 1.2
+        )
+
+
+def test_progress_counts_to_the_end():
+    seen = []
+    for sampler in SAMPLERS.values():
+        sampler(
+            gaussian_x0(SCHEDULE),
+            torch.ones(1),
+            SCHEDULE,
+            steps=3,
+            prediction="x0",
+            progress=lambda *p: seen.append(p),
+        )
+    assert seen == [(1, 3), (2, 3), (3, 3)] * 2
+
+
+def test_dpm_solver_refuses_eta():
+    with pytest.raises(ValueError, match="eta"):
+        dpm_solver(gaussian_x0(SCHEDULE), torch.ones(1), SCHEDULE, eta=1.0)
