@@ -1,0 +1,294 @@
+"""Video files through PyAV: frames by index with their times, alpha kept; H.264 written whole."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from vid4d.errors import InputError
+
+ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
+"""Decoders that keep the alpha of WebM files; FFmpeg's own vp8 and vp9 drop it without a word."""
+
+H264_ENCODERS = ("libx264", "libopenh264", "h264_nvenc", "h264_videotoolbox", "h264_mf", "mpeg4")
+
+
+def shrink(rgba: UInt8[np.ndarray, "h w 4"], max_side: int | None) -> UInt8[np.ndarray, "h2 w2 4"]:
+    """Makes the longer side at most `max_side` pixels (area-like filter, colours weighted by alpha)."""
+    h, w = rgba.shape[:2]
+    if max_side is None or max(h, w) <= max_side:
+        return rgba
+    scale = max_side / max(h, w)
+    size = (max(1, round(w * scale)), max(1, round(h * scale)))
+    return np.asarray(Image.fromarray(rgba, "RGBA").resize(size, Image.Resampling.HAMMING))
+
+
+class Video:
+    """Frames of a video file, by index in order of presentation.
+
+    times: seconds from the first frame. duration: seconds, the last frame's own included.
+    notes: warnings in words (a file that breaks off). Raises InputError where nothing can be decoded.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.notes: tuple[str, ...] = ()
+        self._keyframes: np.ndarray = np.zeros(0, np.int64)
+        self._pts: np.ndarray | None = None  # None: frames are found by counting
+        with self._open() as container:
+            stream = container.streams.video[0]
+            self.has_alpha = stream.metadata.get("alpha_mode") == "1" or _pixel_format_has_alpha(stream)
+            self._base = stream.time_base
+            rate = stream.average_rate or stream.guessed_rate or Fraction(24)
+            expected = stream.frames
+            pts, keys, unknown = self._scan(container, stream)
+        broken = expected > len(pts) + 1 or not pts
+        if unknown or broken:
+            pts = self._decodable()
+            if len(pts) == 0:
+                raise InputError(
+                    f"{self.path}: no frame of this video can be decoded; the file is damaged or cut off, "
+                    "copy or export it again"
+                )
+            if broken and expected and len(pts) < 0.5 * expected:
+                raise InputError(
+                    f"{self.path}: the file is cut off, only {len(pts)} of its {expected} frames can be "
+                    "decoded; copy or export it again"
+                )
+            if broken and expected > len(pts):
+                self.notes = (
+                    f"the file is cut off: {len(pts)} of its {expected} frames can be decoded and are used",
+                )
+            keys = []
+        elif len(set(pts)) == len(pts):
+            self._pts, self._keyframes = np.array(sorted(pts)), np.array(sorted(keys))
+        ordered = np.array(sorted(pts), np.float64)
+        if len(set(pts)) == len(pts) and not (unknown and any(p < 0 for p in pts)):
+            self.times = (ordered - ordered[0]) * float(self._base or 1 / rate)
+        else:
+            self.times = np.arange(len(pts)) / float(rate)
+        step = float(np.median(np.diff(self.times))) if len(self.times) > 1 else 1 / float(rate)
+        self.duration = float(self.times[-1]) + step
+
+    def __len__(self) -> int:
+        return len(self.times)
+
+    def read(
+        self, indices: Sequence[int], max_side: int | None = None
+    ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
+        """RGBA frames for increasing `indices`, one at a time; nothing else is held in memory."""
+        if self._pts is None:
+            wanted = set(indices)
+            found = (f for i, f in enumerate(self._decode_all()) if i in wanted)
+            count = 0
+            for frame in found:
+                count += 1
+                yield shrink(_to_rgba(frame), max_side)
+                if count == len(indices):
+                    return
+        else:
+            count = 0
+            for frame in self._decode_at([int(self._pts[i]) for i in indices]):
+                count += 1
+                yield shrink(_to_rgba(frame), max_side)
+        if count < len(indices):
+            raise InputError(
+                f"{self.path}: frame {indices[count]} cannot be decoded; the file is damaged, export it again "
+                "or cut the clip before it with --end"
+            )
+
+    def _open(self) -> Any:
+        import av
+
+        try:
+            container = av.open(str(self.path))
+        except (av.error.FFmpegError, OSError, ValueError) as e:
+            raise InputError(
+                f"{self.path}: not a video or image that can be read ({getattr(e, 'strerror', None) or e}); "
+                "the file may be cut off or of another kind, export it as mp4, webm or PNG frames"
+            ) from e
+        if not container.streams.video:
+            container.close()
+            raise InputError(f"{self.path}: holds no video, only sound or data; give a file with a picture")
+        return container
+
+    def _scan(self, container: Any, stream: Any) -> tuple[list[int], list[int], bool]:
+        """Times of the packets without decoding them: all, those of key frames, and whether some lack one."""
+        import av
+
+        pts: list[int] = []
+        keys: list[int] = []
+        unknown = False
+        try:
+            for packet in container.demux(stream):
+                if packet.size == 0 or packet.is_discard:
+                    continue
+                unknown |= packet.pts is None
+                pts.append(len(pts) if packet.pts is None else packet.pts)
+                if packet.is_keyframe:
+                    keys.append(pts[-1])
+        except av.error.FFmpegError:
+            pass  # cut off: what was read so far counts
+        return pts, keys, unknown
+
+    def _decodable(self) -> list[int]:
+        frames = list((f.pts, i) for i, f in enumerate(self._decode_all()))
+        if any(p is None for p, _ in frames):
+            self._base = None
+            return [i for _, i in frames]
+        return [p for p, _ in frames]
+
+    def _decoder(self, stream: Any) -> Any:
+        import av
+
+        name = ALPHA_DECODERS.get(stream.codec_context.name.removeprefix("lib").split("-")[0])
+        if name is None or stream.metadata.get("alpha_mode") != "1":
+            stream.thread_type = "AUTO"
+            return None
+        try:
+            return av.CodecContext.create(name, "r")
+        except av.error.FFmpegError as e:
+            raise InputError(
+                f"{self.path}: its transparency needs the decoder {name}, which this PyAV lacks; "
+                "install PyAV from PyPI or give PNG frames"
+            ) from e
+
+    def _decode(self, container: Any, stream: Any) -> Iterator[Any]:
+        """Frames from where the container stands; ends at the first damage that cannot be skipped."""
+        import av
+
+        decoder = self._decoder(stream)
+        try:
+            for packet in container.demux(stream):
+                if decoder is not None and packet.size == 0:
+                    yield from decoder.decode(None)
+                    return
+                try:
+                    yield from (packet.decode() if decoder is None else decoder.decode(packet))
+                except av.error.InvalidDataError:
+                    continue
+        except (av.error.FFmpegError, EOFError):
+            return
+
+    def _decode_all(self) -> Iterator[Any]:
+        with self._open() as container:
+            yield from self._decode(container, container.streams.video[0])
+
+    def _decode_at(self, wanted: list[int]) -> Iterator[Any]:
+        """Frames at these presentation times, jumping over groups of pictures that hold none of them."""
+        keys = self._keyframes
+        done = 0
+        while done < len(wanted):
+            group = np.searchsorted(keys, wanted[done], side="right") - 1
+            start = int(keys[max(group, 0)]) if len(keys) else None
+            progressed = False
+            with self._open() as container:
+                stream = container.streams.video[0]
+                if start is not None and group > 0:
+                    container.seek(start, stream=stream)
+                for frame in self._decode(container, stream):
+                    if frame.pts is None or frame.pts < wanted[done]:
+                        continue
+                    if frame.pts > wanted[done]:  # the frame itself was lost
+                        return
+                    yield frame
+                    done, progressed = done + 1, True
+                    if done == len(wanted):
+                        return
+                    following = np.searchsorted(keys, wanted[done], side="right") - 1
+                    if following > np.searchsorted(keys, frame.pts, side="right"):
+                        break
+            if not progressed:
+                return
+
+
+def _pixel_format_has_alpha(stream: Any) -> bool:
+    form = stream.codec_context.format
+    return form is not None and any(c.is_alpha for c in form.components)
+
+
+def _to_rgba(frame: Any) -> UInt8[np.ndarray, "h w 4"]:
+    """8-bit RGBA, upright and with square pixels."""
+    width, height = frame.width, frame.height
+    aspect = getattr(frame, "sample_aspect_ratio", None)
+    if aspect and aspect != 1:
+        width = max(1, round(width * float(aspect)))
+    picture = frame.reformat(width=width, height=height, format="rgba").to_ndarray()
+    turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
+    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
+
+def write_mp4(
+    path: str | Path,
+    frames: Iterable[Float[np.ndarray, "h w 3"] | UInt8[np.ndarray, "h w 3"]],
+    fps: float,
+    *,
+    quality: int = 18,
+) -> Path:
+    """Writes H.264 in yuv420p, which every player and browser opens; the index stands first.
+
+    frames: RGB, float in [0, 1] or 8-bit, all of one size; odd sizes grow by one repeated row or column.
+    fps: frames a second. quality: constant rate factor, 18 is visually lossless, larger is smaller.
+    The file appears whole or not at all. Raises InputError where the place cannot be written.
+    """
+    import av
+
+    path = Path(path)
+    stream_of_frames = iter(frames)
+    first = next(stream_of_frames, None)
+    if first is None:
+        raise ValueError(f"{path}: a video of no frames cannot be written")
+    if not fps > 0:
+        raise ValueError(f"{path}: {fps} frames a second is no rate")
+    height, width = first.shape[:2]
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial.mp4")
+    name = next((n for n in H264_ENCODERS if _has_encoder(n)), None)
+    if name is None:
+        raise InputError("this PyAV has no H.264 encoder; install PyAV from PyPI (pip install av)")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+            stream: Any = container.add_stream(name, rate=Fraction(fps).limit_denominator(60000))
+            stream.width, stream.height = width + width % 2, height + height % 2
+            stream.pix_fmt = "yuv420p"
+            if name == "libx264":
+                stream.options = {"crf": str(quality), "preset": "medium"}
+            else:
+                stream.bit_rate = max(2_000_000, int(width * height * fps * 0.2))
+            for picture in itertools.chain([first], stream_of_frames):
+                if picture.shape != (height, width, 3):
+                    raise ValueError(
+                        f"{path}: a frame of shape {picture.shape} among frames of {(height, width, 3)}"
+                    )
+                if picture.dtype != np.uint8:
+                    picture = np.rint(np.clip(np.nan_to_num(picture), 0, 1) * 255).astype(np.uint8)
+                picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode())
+        os.replace(partial, path)
+    except OSError as e:
+        raise InputError(
+            f"{path}: cannot be written ({e.strerror or e}); choose another place or free space"
+        ) from e
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _has_encoder(name: str) -> bool:
+    import av
+
+    try:
+        av.Codec(name, "w")
+    except ValueError:
+        return False
+    return True
