@@ -1,0 +1,1 @@
+"""4D Gaussians: parameters, slicing in time, density control, rasterising."""

@@ -1,0 +1,231 @@
+"""Rasterising splats: one interface, one resolver, several backends with equal results.
+
+- `reference`: torch, any device and dtype; slow, the oracle the others are tested against.
+- `cpu`: C with OpenMP, float32, slices in time inside the kernel; same bytes for any number of threads.
+- `gsplat`: CUDA, where the gsplat package is installed.
+
+`backend="auto"` takes `cpu` for float32 on a CPU, `gsplat` on CUDA, `reference` where those are missing; the
+environment variable VID4D_RASTER overrules it. Which one runs, and why, is logged once.
+
+Image formation (EWA splatting, Zwicker 2001; 3DGS, 2308.04079; Mip-Splatting, 2311.16493):
+a splat is projected with the Jacobian of the perspective at its mean, its 2D covariance gets a low-pass of
+0.3 px^2 on the diagonal; with antialias its opacity is multiplied with sqrt(det / det after the low-pass), so
+that small splats do not grow brighter. alpha = min(0.99, opacity exp(-d / 2)), skipped below 1 / 255; blended
+front to back in the order of the means' depth until the transmittance is below 1e-4.
+Splats nearer than 0.05 world units to the camera's plane are not drawn.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import logging
+import os
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.errors import InputError
+from vid4d.gaussians.model import Gaussians3D, Gaussians4D
+
+NEAR = 0.05
+LOW_PASS = 0.3
+ALPHA_MAX = 0.99
+ALPHA_MIN = 1 / 255
+TRANSMITTANCE_MIN = 1e-4
+COMPENSATION_MIN = 2.5e-5
+"""Smallest squared opacity compensation (Mip-Splatting, code)."""
+JACOBIAN_MARGIN = 1.3
+"""The Jacobian is taken at most this factor outside of the field of view (3DGS, code)."""
+
+BACKENDS = ("reference", "cpu", "gsplat")
+VARIABLE = "VID4D_RASTER"
+log = logging.getLogger("vid4d.raster")
+
+
+@dataclass(frozen=True)
+class Render:
+    """Pictures of V cameras, and what the density control needs to know.
+
+    color: over the background, not clipped above. alpha: in [0, 1].
+    depth: expected depth along the optical axis (world units): the blending weights' mean of the splats'
+        depths, divided by alpha; 0 where alpha is 0.
+    means2d: projected means in pixels, detached; meaningless where a splat is not visible.
+    radii: half the longer side of the box that holds all pixels a splat can reach, in pixels, detached;
+        0 where it is not visible in that view (behind, outside, too transparent, not there at that time).
+    """
+
+    color: Float[Tensor, "v h w 3"]
+    alpha: Float[Tensor, "v h w"]
+    depth: Float[Tensor, "v h w"]
+    means2d: Float[Tensor, "v n 2"]
+    radii: Float[Tensor, "v n"]
+    screen: Float[Tensor, "v n 2"] | None = None
+
+    @property
+    def visible(self) -> Bool[Tensor, "v n"]:
+        return self.radii > 0
+
+    def screen_gradients(self) -> Float[Tensor, "v n"]:
+        """Length of the loss gradient with respect to each 2D mean, in loss per pixel; 0 where not visible.
+
+        Call it after `loss.backward()`. 3DGS's densification threshold of 2e-4 is meant for a loss per half
+        picture: compare it with `screen_gradients() * width / 2`, averaged over the views where `visible`.
+        A loss that is a mean over V views divides every view's gradient by V.
+        """
+        if self.screen is None:
+            raise RuntimeError("rendered without gradients: there are no screen gradients")
+        if self.screen.grad is None:
+            raise RuntimeError("no screen gradients yet: call backward() on a loss of this render first")
+        gradients = self.screen.grad.reshape(self.radii.shape[0], -1, 2).norm(dim=-1)
+        return torch.where(self.visible, gradients, 0)
+
+
+@dataclass(frozen=True)
+class RawRender:
+    """What a backend returns: as `Render`, but `depth_sum` is not yet divided by alpha."""
+
+    color: Tensor
+    alpha: Tensor
+    depth_sum: Tensor
+    means2d: Tensor
+    radii: Tensor
+    screen: Tensor | None
+
+
+class Backend(Protocol):
+    """One module per backend. times is None for 3D splats, else one time per camera for 4D splats."""
+
+    def render(
+        self,
+        splats: Gaussians3D | Gaussians4D,
+        times: Tensor | None,
+        cameras: Cameras,
+        background: Tensor,
+        antialias: bool,
+    ) -> RawRender: ...
+
+
+def rasterize(
+    splats: Gaussians3D,
+    cameras: Cameras,
+    *,
+    background: float | Tensor = 1.0,
+    backend: str = "auto",
+    antialias: bool = True,
+) -> Render:
+    """Renders splats from V cameras; differentiable in means, covariances, opacities and sh.
+
+    background: a grey level, a colour (3,), or a colour per camera (V, 3); not differentiated.
+    Raises InputError for an unknown or unavailable backend.
+    """
+    return _render(splats, None, cameras, background, backend, antialias)
+
+
+def rasterize_4d(
+    gaussians: Gaussians4D,
+    times: Float[Tensor, " v"] | Tensor,
+    cameras: Cameras,
+    *,
+    background: float | Tensor = 1.0,
+    backend: str = "auto",
+    antialias: bool = True,
+) -> Render:
+    """Renders 4D splats from V cameras, camera i at clip time times[i]; differentiable in all parameters.
+
+    Equal to `rasterize(gaussians.at(times[i]), cameras[i])` for every i, in one call.
+    """
+    times = torch.as_tensor(times, dtype=gaussians.means.dtype, device=gaussians.means.device)
+    if times.shape != (len(cameras),):
+        raise ValueError(
+            f"times of shape {tuple(times.shape)}, expected one for each of {len(cameras)} cameras"
+        )
+    return _render(gaussians, times, cameras, background, backend, antialias)
+
+
+def _render(
+    splats: Gaussians3D | Gaussians4D,
+    times: Tensor | None,
+    cameras: Cameras,
+    background: float | Tensor,
+    backend: str,
+    antialias: bool,
+) -> Render:
+    like = splats.means
+    grey = torch.as_tensor(background, dtype=like.dtype, device=like.device).detach()
+    module = resolve(backend, like)
+    raw = module.render(splats, times, cameras, grey.expand(len(cameras), 3), antialias)
+    # Alpha is either 0 or at least ALPHA_MIN, so the clamp acts only where the sum is 0 as well.
+    depth = raw.depth_sum / raw.alpha.clamp(min=ALPHA_MIN / 2)
+    return Render(raw.color, raw.alpha, depth, raw.means2d, raw.radii, raw.screen)
+
+
+def resolve(backend: str, like: Tensor) -> Backend:
+    """The module that renders tensors such as this one; see the top of this file."""
+    source = "asked for"
+    if backend == "auto" and os.environ.get(VARIABLE, "auto") != "auto":
+        backend, source = os.environ[VARIABLE], f"set by {VARIABLE}"
+    if backend != "auto":
+        if backend not in BACKENDS:
+            raise InputError(f"no rasteriser named {backend!r}: choose one of auto, {', '.join(BACKENDS)}")
+        reason = _obstacle(backend, like)
+        if reason:
+            raise InputError(f"the rasteriser {backend!r} ({source}) cannot be used: {reason}")
+        _say(backend, source)
+        return _module(backend)
+    preferred = {"cpu": "cpu", "cuda": "gsplat"}.get(like.device.type)
+    if preferred is None:
+        reason = f"there is no other for {like.device.type}"
+    else:
+        reason = _obstacle(preferred, like)
+        if not reason:
+            _say(preferred, f"fastest for {like.device.type}")
+            return _module(preferred)
+    _say("reference", reason)
+    return _module("reference")
+
+
+def available_backends() -> dict[str, str]:
+    """Backends that this machine can run, each with what it is, in the order of BACKENDS."""
+    found = {"reference": "torch, any device"}
+    if not _cpu_obstacle():
+        found["cpu"] = _module("cpu").describe()  # type: ignore[attr-defined]
+    if torch.cuda.is_available() and not _gsplat_obstacle():
+        found["gsplat"] = "gsplat, CUDA"
+    return found
+
+
+def _obstacle(backend: str, like: Tensor) -> str:
+    """Why a backend cannot render tensors such as this one; empty if it can."""
+    if backend == "reference":
+        return ""
+    device, dtype = {"cpu": "cpu", "gsplat": "cuda"}[backend], torch.float32
+    if like.device.type != device:
+        return f"it renders on {device}, the splats are on {like.device.type}"
+    if like.dtype != dtype:
+        return f"it renders {dtype}, the splats are {like.dtype}"
+    return _cpu_obstacle() if backend == "cpu" else _gsplat_obstacle()
+
+
+def _cpu_obstacle() -> str:
+    if importlib.util.find_spec("vid4d.gaussians.raster.cpu") is None:
+        return "the C kernel is not part of this build"
+    return _module("cpu").obstacle()  # type: ignore[attr-defined]
+
+
+def _gsplat_obstacle() -> str:
+    return "" if importlib.util.find_spec("gsplat") else "the package gsplat is not installed"
+
+
+def _module(backend: str) -> Backend:
+    return importlib.import_module(f"vid4d.gaussians.raster.{backend}")  # type: ignore[return-value]
+
+
+@functools.cache
+def _say(backend: str, reason: str) -> None:
+    log.info("rasteriser: %s (%s)", backend, reason)

@@ -1,0 +1,295 @@
+"""Gaussians4D: splats in space and time, their slices, and the asset file.
+
+Source: 4D Gaussian Splatting (2310.10642, section 4; 2412.20720). A splat is a Gaussian over (x, y, z, t)
+with an opacity and a colour in spherical harmonics, optionally times a Fourier series in time. At one time it
+is an ordinary 3D Gaussian. World units and axes as in `vid4d.cameras`, time in [0, 1] over the clip.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vid4d.errors import InputError
+from vid4d.gaussians import sh as harmonics
+
+MARGINAL_CUT = 0.05
+"""A splat whose temporal marginal is below this is not there at that time (2310.10642, code)."""
+
+FORMAT = "vid4d-gaussians"
+FORMAT_VERSION = "1"
+DEFAULT_METADATA = {
+    "units": "object in [-0.5, 0.5]^3",
+    "up_axis": "z",
+    "front_axis": "+x",
+    "colour_space": "sRGB",
+    "time": "0..1 over the clip",
+}
+
+
+@dataclass(frozen=True)
+class Gaussians3D:
+    """Splats at one time.
+
+    means: world. covariances: world units squared, symmetric. opacities: in [0, 1].
+    sh: spherical harmonics as in `vid4d.gaussians.sh`, K = (degree + 1)^2.
+    """
+
+    means: Float[Tensor, "n 3"]
+    covariances: Float[Tensor, "n 3 3"]
+    opacities: Float[Tensor, " n"]
+    sh: Float[Tensor, "n k 3"]
+
+    def __post_init__(self) -> None:
+        n = self.means.shape[0]
+        got = [tuple(getattr(self, f.name).shape) for f in fields(self)]
+        if got[:3] != [(n, 3), (n, 3, 3), (n,)] or len(got[3]) != 3 or (got[3][0], got[3][2]) != (n, 3):
+            raise ValueError(f"shapes {got}, expected (n, 3), (n, 3, 3), (n,) and (n, k, 3)")
+        harmonics.degree_of(self.sh.shape[1])
+
+    def __len__(self) -> int:
+        return self.means.shape[0]
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Gaussians3D:
+        return Gaussians3D(**{f.name: getattr(self, f.name).to(device, dtype) for f in fields(self)})
+
+
+# Left and right multiplication of a quaternion (w, x, y, z), linear in it: row i, column j of component q.
+_LEFT = (
+    *((1, 0, 0, 0), (0, -1, 0, 0), (0, 0, -1, 0), (0, 0, 0, -1)),
+    *((0, 1, 0, 0), (1, 0, 0, 0), (0, 0, 0, -1), (0, 0, 1, 0)),
+    *((0, 0, 1, 0), (0, 0, 0, 1), (1, 0, 0, 0), (0, -1, 0, 0)),
+    *((0, 0, 0, 1), (0, 0, -1, 0), (0, 1, 0, 0), (1, 0, 0, 0)),
+)
+_RIGHT = (
+    *((1, 0, 0, 0), (0, 1, 0, 0), (0, 0, 1, 0), (0, 0, 0, 1)),
+    *((0, -1, 0, 0), (1, 0, 0, 0), (0, 0, 0, -1), (0, 0, 1, 0)),
+    *((0, 0, -1, 0), (0, 0, 0, 1), (1, 0, 0, 0), (0, -1, 0, 0)),
+    *((0, 0, 0, -1), (0, 0, -1, 0), (0, 1, 0, 0), (1, 0, 0, 0)),
+)
+
+
+def rotation4d(left: Float[Tensor, "n 4"], right: Float[Tensor, "n 4"]) -> Float[Tensor, "n 4 4"]:
+    """Rotation L(l) R(r) of (x, y, z, t) by two quaternions (w, x, y, z), which need not have unit length.
+
+    The map is v -> l v conj(r) on v = t + z i + y j + x k: the axes run backwards as in the code of
+    2310.10642. Equal quaternions rotate space alone; both (1, 0, 0, 0): identity.
+    """
+    # A basis in reversed axes: entry (i, j) of the usual matrix becomes (3 - i, 3 - j).
+    l_basis = torch.tensor(_LEFT, dtype=left.dtype, device=left.device).flip(0)
+    r_basis = torch.tensor(_RIGHT, dtype=left.dtype, device=left.device).flip(0)
+    left_matrix = (torch.nn.functional.normalize(left, dim=-1) @ l_basis.T).view(-1, 4, 4)
+    right_matrix = (torch.nn.functional.normalize(right, dim=-1) @ r_basis.T).view(-1, 4, 4)
+    return left_matrix @ right_matrix
+
+
+@dataclass(frozen=True)
+class Gaussians4D:
+    """N splats over space and time; all tensors are free parameters of a fit.
+
+    means: x, y, z (world) and t (clip time, [0, 1]; may lie outside).
+    log_scales: logarithms of the standard deviations along the rotated x, y, z, t.
+    quats_left, quats_right: the rotation in 4D, see `rotation4d`.
+    opacity_logits: opacity = sigmoid.
+    sh: coefficients (K = (degree + 1)^2 harmonics, F Fourier terms, RGB); term f is multiplied with
+        cos(2 pi f (time - t) / period), so F = 1 is colour constant in time.
+    period: of the Fourier series, in clip time.
+    """
+
+    means: Float[Tensor, "n 4"]
+    log_scales: Float[Tensor, "n 4"]
+    quats_left: Float[Tensor, "n 4"]
+    quats_right: Float[Tensor, "n 4"]
+    opacity_logits: Float[Tensor, " n"]
+    sh: Float[Tensor, "n k f 3"]
+    period: float = 1.0
+
+    def __post_init__(self) -> None:
+        n = self.means.shape[0]
+        for name in ("means", "log_scales", "quats_left", "quats_right"):
+            if getattr(self, name).shape != (n, 4):
+                raise ValueError(f"{name} has shape {tuple(getattr(self, name).shape)}, expected ({n}, 4)")
+        if self.opacity_logits.shape != (n,):
+            raise ValueError(f"opacity_logits has shape {tuple(self.opacity_logits.shape)}, expected ({n},)")
+        if self.sh.ndim != 4 or self.sh.shape[0] != n or self.sh.shape[2] < 1 or self.sh.shape[3] != 3:
+            raise ValueError(f"sh has shape {tuple(self.sh.shape)}, expected ({n}, k, f, 3)")
+        harmonics.degree_of(self.sh.shape[1])
+
+    def __len__(self) -> int:
+        return self.means.shape[0]
+
+    @property
+    def sh_degree(self) -> int:
+        return harmonics.degree_of(self.sh.shape[1])
+
+    @property
+    def fourier_terms(self) -> int:
+        return self.sh.shape[2]
+
+    @property
+    def opacities(self) -> Float[Tensor, " n"]:
+        return self.opacity_logits.sigmoid()
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The parameters by field name: what an optimiser or a checkpoint needs."""
+        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "period"}
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> Gaussians4D:
+        """The same splats with a function applied to every parameter tensor."""
+        return Gaussians4D(**{k: function(v) for k, v in self.tensors().items()}, period=self.period)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Gaussians4D:
+        return self.map(lambda x: x.to(device, dtype))
+
+    def detach(self) -> Gaussians4D:
+        return self.map(lambda x: x.detach())
+
+    def trainable(self) -> Gaussians4D:
+        """Detached copies of all parameters that collect gradients."""
+        return self.map(lambda x: x.detach().clone().requires_grad_())
+
+    def select(self, keep: Bool[Tensor, " n"] | Tensor) -> Gaussians4D:
+        """The splats of a mask or of a list of indices."""
+        return self.map(lambda x: x[keep])
+
+    @staticmethod
+    def cat(parts: Sequence[Gaussians4D]) -> Gaussians4D:
+        """Joins splats of one harmonic degree, number of Fourier terms and period."""
+        kinds = {(p.sh.shape[1], p.sh.shape[2], p.period) for p in parts}
+        if len(kinds) != 1:
+            raise ValueError(
+                f"splats that differ in (harmonics, Fourier terms, period) cannot be joined: {kinds}"
+            )
+        names = parts[0].tensors()
+        joined = {name: torch.cat([p.tensors()[name] for p in parts]) for name in names}
+        return Gaussians4D(**joined, period=parts[0].period)
+
+    def covariance4d(self) -> Float[Tensor, "n 4 4"]:
+        """R S S^T R^T over (x, y, z, t) (2310.10642, equation 8)."""
+        factor = rotation4d(self.quats_left, self.quats_right) * self.log_scales.exp()[:, None, :]
+        return factor @ factor.transpose(1, 2)
+
+    def at(self, time: float | Tensor) -> Gaussians3D:
+        """The 3D Gaussians at a clip time: all N of them, opacity 0 where the marginal is below 0.05.
+
+        Source: 2310.10642, equations 9 to 12.
+        """
+        return slice_at(self.means, self.covariance4d(), self.opacities, self.sh, time, self.period)
+
+    def marginal(self, time: float | Tensor) -> Float[Tensor, " n"]:
+        """exp(-(time - t)^2 / (2 S_tt)), before the cut at 0.05."""
+        return (-0.5 * (time - self.means[:, 3]) ** 2 / self.covariance4d()[:, 3, 3]).exp()
+
+
+def slice_at(
+    means: Float[Tensor, "n 4"],
+    covariances: Float[Tensor, "n 4 4"],
+    opacities: Float[Tensor, " n"],
+    sh: Float[Tensor, "n k f 3"],
+    time: float | Tensor,
+    period: float,
+) -> Gaussians3D:
+    """Conditions 4D Gaussians on a time; see `Gaussians4D.at`."""
+    dt = time - means[:, 3]
+    # Both halves of the symmetric matrix, so that its gradient is symmetric too.
+    cross = (covariances[:, :3, 3] + covariances[:, 3, :3]) / 2
+    variance = covariances[:, 3, 3]
+    slope = cross / variance[:, None]
+    marginal = (-0.5 * dt**2 / variance).exp()
+    marginal = torch.where(marginal >= MARGINAL_CUT, marginal, 0)
+    order = torch.arange(sh.shape[2], dtype=means.dtype, device=means.device)
+    series = torch.cos((2 * math.pi / period) * dt[:, None] * order)
+    return Gaussians3D(
+        means[:, :3] + slope * dt[:, None],
+        covariances[:, :3, :3] - slope[:, :, None] * cross[:, None, :],
+        opacities * marginal,
+        torch.einsum("nf,nkfc->nkc", series, sh) if sh.shape[2] > 1 else sh[:, :, 0],
+    )
+
+
+def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str] | None = None) -> None:
+    """Writes splats as safetensors (float32, names of `Gaussians4D`'s fields), whole or not at all.
+
+    metadata: strings, kept beside the format's own keys: `format`, `format_version`, `units`, `up_axis`,
+        `front_axis`, `colour_space`, `time`, `period`, `count`, `sh_degree`, `fourier_terms`. Callers add
+        `seconds` (length of the clip) and `fps` (frames a second at which to play it); both are numbers in
+        decimal notation.
+    """
+    from safetensors.torch import save
+
+    path = Path(path)
+    known = {**DEFAULT_METADATA, **(metadata or {})}
+    for key in ("seconds", "fps"):
+        if key in known and not _is_number(known[key]):
+            raise InputError(f"metadata {key!r} is {known[key]!r}, expected a positive number as a string")
+    known |= {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "period": repr(float(gaussians.period)),
+        "count": str(len(gaussians)),
+        "sh_degree": str(gaussians.sh_degree),
+        "fourier_terms": str(gaussians.fourier_terms),
+    }
+    tensors = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in gaussians.tensors().items()}
+    data = save(tensors, {str(k): str(v) for k, v in known.items()})
+    try:
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(temporary, 0o666 & ~umask)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise InputError(
+            f"cannot write {path}: {error.strerror}; free space or choose another folder"
+        ) from error
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def load_asset(
+    path: str | Path, device: torch.device | str | None = None
+) -> tuple[Gaussians4D, dict[str, str]]:
+    """Reads what `save_asset` wrote. Raises InputError where the file is missing, foreign or damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"no asset at {path}: give the path of an asset.safetensors file")
+    names = [f.name for f in fields(Gaussians4D) if f.name != "period"]
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = dict(file.metadata() or {})
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"{path} is not a readable safetensors file ({error}): write it again") from error
+    if metadata.get("format") != FORMAT or set(names) - set(tensors):
+        raise InputError(f"{path} holds no 4D Gaussians of this program: give an asset.safetensors file")
+    if metadata.get("format_version") != FORMAT_VERSION:
+        found = json.dumps(metadata.get("format_version"))
+        raise InputError(f"{path} has format version {found}, this program reads {FORMAT_VERSION}: update it")
+    try:
+        values = {name: tensors[name].to(device) for name in names}
+        return Gaussians4D(**values, period=float(metadata["period"])), metadata
+    except (ValueError, KeyError) as error:
+        raise InputError(f"{path} is damaged ({error}): write it again") from error
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return 0 < float(text) < math.inf
+    except (TypeError, ValueError):
+        return False
