@@ -1,0 +1,55 @@
+"""Conversions between our cameras and other people's. docs/conventions.md draws the picture."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+
+OPENCV_TO_OPENGL = (1.0, -1.0, -1.0, 1.0)
+"""Camera axes: OpenCV has y down and z forward, OpenGL (Blender, NeRF) has y up and z backward."""
+
+
+def to_opengl(cameras: Cameras) -> Float[Tensor, "n 4 4"]:
+    """Camera-to-world matrices with OpenGL axes, as in Blender, glTF and NeRF's `transform_matrix`.
+
+    The world stays ours: right-handed, z up. (A y-up format such as glTF turns it once more, at its edge.)
+    """
+    flip = torch.tensor(OPENCV_TO_OPENGL, device=cameras.focal.device)
+    inverse = torch.zeros_like(cameras.world_to_camera)
+    inverse[:, :3, :3] = cameras.rotation.transpose(1, 2)
+    inverse[:, :3, 3] = cameras.position
+    inverse[:, 3, 3] = 1
+    return inverse * flip
+
+
+def from_opengl(
+    camera_to_world: Float[Tensor, "n 4 4"], focal: Float[Tensor, " n"], width: int, height: int
+) -> Cameras:
+    """The inverse of `to_opengl`. focal: pixels."""
+    flip = torch.tensor(OPENCV_TO_OPENGL, device=camera_to_world.device)
+    rotation = (camera_to_world * flip)[:, :3, :3].transpose(1, 2)
+    pose = torch.zeros_like(camera_to_world)
+    pose[:, :3, :3] = rotation
+    pose[:, :3, 3] = -torch.einsum("nij,nj->ni", rotation, camera_to_world[:, :3, 3])
+    pose[:, 3, 3] = 1
+    return Cameras(pose, focal, width, height)
+
+
+def zero123_pose(
+    azimuth: Float[Tensor, " n"],
+    elevation: Float[Tensor, " n"],
+    input_elevation: Float[Tensor, " n"],
+    distance_change: float = 0.0,
+) -> Float[Tensor, "n 4"]:
+    """The relative pose that Zero123 is told: [d_polar, sin d_azimuth, cos d_azimuth, d_distance].
+
+    azimuth: of the target view, degrees; the input view is at 0. elevation, input_elevation: degrees.
+    The polar angle is counted from the pole (90 - elevation): a camera that *rises* has a negative d_polar.
+    SyncDreamer is told the same. Source: Zero-1-to-3 (2303.11328), section 3.2, and its code.
+    """
+    azimuth = torch.deg2rad(azimuth)
+    d_polar = torch.deg2rad((90 - elevation) - (90 - input_elevation))
+    return torch.stack([d_polar, azimuth.sin(), azimuth.cos(), torch.full_like(azimuth, distance_change)], -1)
