@@ -1,0 +1,215 @@
+"""Endless batches of training views: models drawn, combined, bent, lit and rendered on the device.
+
+The models are few and stylised, the clips that users bring are neither, so everything that a picture does not
+determine is drawn afresh for every sample: pose, orientation, proportions, colours, light, framing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vid4d.cameras import FOCAL_PER_WIDTH, RIG_ELEVATION, RIG_VIEWS, Cameras
+from vid4d.training.meshes import MeshBank, MeshBatch
+from vid4d.training.render import Lighting, fit_to_frame, render
+
+
+@dataclass(frozen=True)
+class ViewsConfig:
+    """What a batch of views holds.
+
+    size: pixels. elevation: range of the input camera, degrees. ring_views: how many views of the rig.
+    free_views: extra views from anywhere (elevation free_elevation). combine: share of objects made of several
+    models. fill: range of the picture's width that an object takes, as a share of what a clip's crop gives.
+    """
+
+    size: int = 128
+    elevation: tuple[float, float] = (-10.0, 40.0)
+    ring_views: int = RIG_VIEWS
+    free_views: int = 1
+    free_elevation: tuple[float, float] = (-10.0, 60.0)
+    combine: float = 0.12
+    fill: tuple[float, float] = (0.6, 1.0)
+    supersample: int = 2
+
+
+@dataclass
+class Views:
+    """One batch. Pictures are RGBA over white in [-1, 1], channels first; cameras are flattened, objects outermost.
+
+    picture (b, 4, h, w): the input views. targets (b, v, 4, h, w): the rig's views, then the free ones.
+    ring_index (b, r): which views of the rig. elevation (b,): of the input cameras, degrees.
+    """
+
+    picture: Float[Tensor, "b 4 h w"]
+    elevation: Float[Tensor, " b"]
+    targets: Float[Tensor, "b v 4 h w"]
+    cameras: Cameras
+    ring_index: Int[Tensor, "b r"]
+
+
+def over_white(rgba: Float[Tensor, "n h w 4"]) -> Float[Tensor, "n 4 h w"]:
+    """Straight-alpha RGBA in [0, 1] -> colours over white and alpha, channels first, in [-1, 1]."""
+    alpha = rgba[..., 3:]
+    colour = rgba[..., :3] * alpha + 1 - alpha
+    return torch.cat([colour, alpha], -1).permute(0, 3, 1, 2) * 2 - 1
+
+
+def _uniform(n: int, low: float, high: float, device: torch.device) -> Tensor:
+    return low + (high - low) * torch.rand(n, device=device)
+
+
+def _rotation(axis_angle: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
+    """Rotation matrices of axis-angle vectors."""
+    x, y, z = axis_angle.unbind(-1)
+    zero = torch.zeros_like(x)
+    skew = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], -1).unflatten(-1, (3, 3))
+    return torch.linalg.matrix_exp(skew)
+
+
+def random_lighting(n: int, device: torch.device) -> Lighting:
+    """Light and colour changes for n objects; a quarter is unlit, as cartoons are."""
+    unlit = (torch.rand(n, device=device) < 0.25).float()
+    direction = torch.randn(n, 3, device=device)
+    direction[:, 2] = direction[:, 2].abs() * 0.8 + 0.1
+    direction = direction / direction.norm(dim=1, keepdim=True)
+    grey = torch.ones(3, device=device) / 3**0.5
+    wide = torch.rand(n, device=device) < 0.25
+    hue = torch.randn(n, device=device) * torch.where(wide, 2.0, 0.25)
+    turn = _rotation(hue[:, None] * grey)
+    saturation = _uniform(n, 0.6, 1.3, device)[:, None, None]
+    mean = torch.full((3, 3), 1 / 3, device=device)
+    matrix = (turn * saturation + mean * (1 - saturation)) * _uniform(n, 0.85, 1.2, device)[:, None, None]
+    offset = _uniform(n, -0.05, 0.12, device)[:, None, None].expand(-1, 3, 1)
+    pattern = torch.cat(
+        [
+            (torch.rand(n, 1, device=device) < 0.2) * _uniform(n, 0.05, 0.3, device)[:, None],
+            _uniform(n, 0, 2 * math.pi, device)[:, None],
+            torch.randn(n, 3, device=device) * 18,
+        ],
+        1,
+    )
+    return Lighting(
+        ambient=torch.where(unlit > 0, 1.0, _uniform(n, 0.5, 0.85, device)),
+        sky=_uniform(n, 0.0, 0.25, device) * (1 - unlit),
+        lamp=_uniform(n, 0.0, 0.5, device) * (1 - unlit),
+        direction=direction,
+        colour=torch.cat([matrix, offset], 2),
+        pattern=pattern,
+    )
+
+
+def _deform(points: Tensor, owner: Tensor, n: int) -> Tensor:
+    """Stretch, taper, twist and bend per object; points within a ball of radius 1/2."""
+    device = points.device
+    some = lambda share: (torch.rand(n, 1, device=device) < share).float()  # noqa: E731
+    stretch = torch.exp(torch.randn(n, 3, device=device) * 0.16 * some(0.7))
+    taper = torch.randn(n, 1, device=device) * 0.35 * some(0.25)
+    twist = torch.randn(n, 1, device=device) * 0.8 * some(0.2)
+    bend = torch.randn(n, 1, device=device) * 0.5 * some(0.25)
+    x, y, z = (points * stretch[owner]).unbind(1)
+    grow = (1 + taper[owner, 0] * z).clamp(0.3, 2)
+    angle = twist[owner, 0] * z
+    x, y = grow * (angle.cos() * x - angle.sin() * y), grow * (angle.sin() * x + angle.cos() * y)
+    angle = bend[owner, 0] * x
+    x, z = x * angle.cos() - z * angle.sin(), x * angle.sin() + z * angle.cos()
+    return torch.stack([x, y, z], 1)
+
+
+class ViewSource:
+    """Draws batches of views from a bank of models.
+
+    weight (models,): how often a model is drawn, relative to the others.
+    """
+
+    def __init__(self, bank: MeshBank, config: ViewsConfig, weight: Tensor | None = None) -> None:
+        self.bank, self.config = bank, config
+        self.weight = torch.ones(len(bank)) if weight is None else weight.float()
+        self.weight = self.weight.to(bank.device)
+        self.ring = Cameras.ring(elevation=RIG_ELEVATION, size=config.size).to(bank.device)
+
+    def _objects(self, n: int) -> MeshBatch:
+        """n objects, some of several models, deformed and turned, near the origin."""
+        device, c = self.bank.device, self.config
+        parts = 1 + (torch.rand(n, device=device) < c.combine).long() * torch.randint(
+            1, 3, (n,), device=device
+        )
+        owner = torch.repeat_interleave(torch.arange(n, device=device), parts)
+        total = len(owner)
+        models = torch.multinomial(self.weight, total, replacement=True)
+        poses = (torch.rand(total, device=device) * self.bank.n_poses[models]).long()
+        batch = self.bank.batch(models, poses)
+        part, points = batch.vertex_object, batch.vertices
+        first = torch.cat([owner.new_ones(1), owner[1:] != owner[:-1]]).bool()
+        angle = torch.zeros(total, 3, device=device)
+        angle[:, 2] = _uniform(total, 0, 2 * math.pi, device)
+        tilt = torch.randn(total, 3, device=device) * 0.12
+        anyhow = torch.rand(total, device=device) < torch.where(first, 0.12, 0.3)
+        tilt = torch.where(anyhow[:, None], torch.randn(total, 3, device=device) * 1.5, tilt)
+        tilt[:, 2] = 0
+        turn = _rotation(tilt) @ _rotation(angle)
+        scale = torch.where(first, 1.0, _uniform(total, 0.3, 0.9, device))
+        flip = torch.where(torch.rand(total, 1, device=device) < 0.5, -1.0, 1.0)
+        points = points * torch.cat([torch.ones_like(flip), flip, torch.ones_like(flip)], 1)[part]
+        shift = torch.randn(total, 3, device=device) * 0.3 * (~first)[:, None]
+        points = torch.einsum("vij,vj->vi", turn[part], points) * scale[part, None] + shift[part]
+        points = _deform(points, owner[part], n)
+        return replace(
+            batch,
+            vertices=points,
+            vertex_object=owner[part],
+            face_object=owner[batch.face_object],
+            objects=n,
+        )
+
+    @torch.no_grad()
+    def draw(self, n: int) -> Views:
+        """One batch of n objects."""
+        device, c = self.bank.device, self.config
+        elevation = _uniform(n, *c.elevation, device)
+        focal = FOCAL_PER_WIDTH * c.size
+        inputs = Cameras.orbit(
+            torch.zeros(n, device=device), elevation, size=c.size, focal=focal, device=device
+        )
+        full = (torch.rand(n, device=device) < 0.4).float()
+        fill = torch.maximum(_uniform(n, *c.fill, device), full) * (200 / 256)
+        batch = fit_to_frame(self._objects(n), inputs, fill=fill)
+        off = (
+            torch.randn(n, 3, device=device).clamp(-2, 2)
+            * (0.05 * (200 / 256 - fill) / 0.2).clamp(max=0.05)[:, None]
+        )
+        batch = replace(batch, vertices=batch.vertices + off[batch.vertex_object])
+        ring_index = torch.rand(n, RIG_VIEWS, device=device).argsort(1)[:, : c.ring_views]
+        if c.ring_views == RIG_VIEWS:
+            ring_index = ring_index.sort(1).values
+        ring_azimuth = ring_index * (360.0 / RIG_VIEWS)
+        free_azimuth = _uniform(n * c.free_views, 0, 360, device).view(n, -1)
+        free_elevation = _uniform(n * c.free_views, *c.free_elevation, device).view(n, -1)
+        azimuth = torch.cat([ring_azimuth, free_azimuth], 1)
+        heights = torch.cat([torch.full_like(ring_azimuth, RIG_ELEVATION), free_elevation], 1)
+        targets = Cameras.orbit(azimuth.flatten(), heights.flatten(), size=c.size, focal=focal, device=device)
+        views = azimuth.shape[1]
+        objects = torch.arange(n, device=device)
+        pictures = over_white(
+            render(
+                batch,
+                Cameras.cat([inputs, targets]),
+                torch.cat([objects, objects.repeat_interleave(views)]),
+                random_lighting(n, device),
+                supersample=c.supersample,
+            )
+        )
+        return Views(pictures[:n], elevation, pictures[n:].unflatten(0, (n, views)), targets, ring_index)
+
+
+def degrade(picture: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 4 h w"]:
+    """What cameras and codecs do to an input picture: a little blur and noise, on some."""
+    n = len(picture)
+    blur = torch.nn.functional.avg_pool2d(picture, 3, 1, 1, count_include_pad=False)
+    mix = (torch.rand(n, 1, 1, 1, device=picture.device) - 0.5).clamp(min=0) * 1.6
+    noise = (torch.rand(n, 1, 1, 1, device=picture.device) - 0.6).clamp(min=0) * 0.08
+    return (picture * (1 - mix) + blur * mix + noise * torch.randn_like(picture)).clamp(-1, 1)
