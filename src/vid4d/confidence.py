@@ -50,7 +50,7 @@ def confidence_maps(
 
     Each image is predicted from its temporal neighbours at distance 1 and at distance 2 by `middle`, and
     the two errors are averaged. Open clips: the first and the last frame get 1, the second and the
-    second-last use distance 1 only. Cyclic clips wrap around (distance 2 from 5 frames on, distance 1 from 3).
+    second-last use distance 1 only. Cyclic clips wrap around (distance 2 from 5 frames, 1 from 3 frames on).
 
     images: colours over a uniform background. middle: called once per frame and distance with all views.
     """
