@@ -103,10 +103,13 @@ def _open_prepared(folder: Path, files: list[Path], fps: float) -> Source:
         cyclic = bool(data["cyclic"])
         seconds = float(data["seconds"])
     except (ValueError, KeyError, TypeError) as e:
-        raise InputError(f"{record}: not a clip description of vid4d ({e}); delete it or write it anew") from e
+        raise InputError(
+            f"{record}: not a clip description of vid4d ({e}); delete it or write it anew"
+        ) from e
     if times.shape != (len(files),):
         raise InputError(
-            f"{record}: describes {times.size} frames but {len(files)} lie beside it; delete it or restore them"
+            f"{record}: describes {times.size} frames but {len(files)} lie beside it; "
+            "delete it or restore them"
         )
     source.times = times
     source.duration = seconds if cyclic else seconds + seconds / max(len(files) - 1, 1)
@@ -148,7 +151,7 @@ class ImageFiles:
 
 
 class AnimatedImage:
-    """GIF, animated WebP, APNG or AVIF, with the times they state (10 frames a second where they state none)."""
+    """GIF, animated WebP, APNG or AVIF, with the times they state (else 10 frames a second)."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

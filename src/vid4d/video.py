@@ -87,22 +87,18 @@ class Video:
         """RGBA frames for increasing `indices`, one at a time; nothing else is held in memory."""
         if self._pts is None:
             wanted = set(indices)
-            found = (f for i, f in enumerate(self._decode_all()) if i in wanted)
-            count = 0
-            for frame in found:
-                count += 1
-                yield shrink(_to_rgba(frame), max_side)
-                if count == len(indices):
-                    return
+            found: Iterator[Any] = (f for i, f in enumerate(self._decode_all()) if i in wanted)
         else:
-            count = 0
-            for frame in self._decode_at([int(self._pts[i]) for i in indices]):
-                count += 1
-                yield shrink(_to_rgba(frame), max_side)
+            found = self._decode_at([int(self._pts[i]) for i in indices])
+        count = 0
+        for count, frame in enumerate(found, start=1):  # noqa: B007
+            yield shrink(_to_rgba(frame), max_side)
+            if count == len(indices):
+                return
         if count < len(indices):
             raise InputError(
-                f"{self.path}: frame {indices[count]} cannot be decoded; the file is damaged, export it again "
-                "or cut the clip before it with --end"
+                f"{self.path}: frame {indices[count]} cannot be decoded; the file is damaged, export it "
+                "again or cut the clip before it with --end"
             )
 
     def _open(self) -> Any:
@@ -140,7 +136,7 @@ class Video:
         return pts, keys, unknown
 
     def _decodable(self) -> list[int]:
-        frames = list((f.pts, i) for i, f in enumerate(self._decode_all()))
+        frames: list[tuple[Any, int]] = [(f.pts, i) for i, f in enumerate(self._decode_all())]
         if any(p is None for p, _ in frames):
             self._base = None
             return [i for _, i in frames]
@@ -187,7 +183,7 @@ class Video:
         keys = self._keyframes
         done = 0
         while done < len(wanted):
-            group = np.searchsorted(keys, wanted[done], side="right") - 1
+            group = int(np.searchsorted(keys, wanted[done], side="right")) - 1
             start = int(keys[max(group, 0)]) if len(keys) else None
             progressed = False
             with self._open() as container:

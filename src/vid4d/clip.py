@@ -1,0 +1,478 @@
+"""Clip: frames of one moving object without their background, from whatever file they come in.
+
+Reading, alpha or background removal, one crop for the whole clip, time sampling. One crop, because a crop
+of each frame on its own would destroy the object's own translation and size.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from vid4d.clip_checks import loop_period, loop_probes, thumbnail, warn
+from vid4d.errors import InputError
+from vid4d.matting import matte
+from vid4d.sources import CLIP_FILE, DEFAULT_FPS, Source, natural_order, open_source, to_rgba
+
+OBJECT_SIZE = 200 / 256
+MAX_BYTES = 6 << 30
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Frames of one object, centred in a square, straight alpha in [0, 1].
+
+    times: in [0, 1], increasing. An open clip runs from 0 to 1; one frame stands at 0; a cyclic clip covers
+        one period, so that its last time lies one step before 1 (i / T where frames are evenly spaced).
+    seconds: from time 0 to time 1 (a cyclic clip's period; 1 for a single frame).
+    warnings: sentences for the user. source: where the frames came from.
+    matting: what gave the masks ('alpha', 'plain' or a model's name), matting_confidence: 0..1.
+    """
+
+    frames: Float[np.ndarray, "t h w 4"]
+    times: Float[np.ndarray, " t"]
+    seconds: float
+    cyclic: bool = False
+    warnings: tuple[str, ...] = ()
+    source: str = ""
+    matting: str = "alpha"
+    matting_confidence: float = 1.0
+
+    def __post_init__(self) -> None:
+        if self.frames.ndim != 4 or self.frames.shape[-1] != 4 or len(self.frames) == 0:
+            raise ValueError(f"frames have shape {self.frames.shape}, expected (T, H, W, 4) with T > 0")
+        if self.times.shape != (len(self.frames),):
+            raise ValueError(f"{len(self.frames)} frames but {self.times.shape} times")
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def on_background(self, background: float = 1.0) -> Float[np.ndarray, "t h w 3"]:
+        """Colours over a uniform background (white unless told)."""
+        alpha = self.frames[..., 3:]
+        return self.frames[..., :3] * alpha + np.float32(background) * (1 - alpha)
+
+
+@dataclass(frozen=True)
+class ClipOptions:
+    """How a clip is read.
+
+    frames: number of key frames, first and last included (0: all). start, end: seconds of the source.
+    every: use every n-th frame of the source. size: pixels of the square frames.
+    object_size: share of the frame's side that the object's longer side takes.
+    cyclic: whether the clip is a loop; 'auto' looks. matting: 'auto', 'alpha', 'plain', or the name or file
+    of an ONNX model. fps: frames a second of a folder of images.
+    """
+
+    frames: int = 8
+    start: float | None = None
+    end: float | None = None
+    every: int = 1
+    size: int = 256
+    object_size: float = OBJECT_SIZE
+    cyclic: bool | Literal["auto"] = "auto"
+    matting: str = "auto"
+    fps: float = DEFAULT_FPS
+
+
+def read_clip(
+    path_or_glob: str | Path,
+    *,
+    frames: int | None = 8,
+    start: float | None = None,
+    end: float | None = None,
+    every: int = 1,
+    size: int = 256,
+    object_size: float = OBJECT_SIZE,
+    cyclic: bool | Literal["auto"] = "auto",
+    matting: str = "auto",
+    fps: float = DEFAULT_FPS,
+) -> Clip:
+    """Reads a video, GIF, animated WebP or PNG, folder or pattern of images, or one image, as a Clip.
+
+    The parameters are those of `ClipOptions` (frames: None or 0 for all). Only the sampled frames are held in
+    memory. Raises InputError for everything that cannot become a clip.
+    """
+    _check_options(frames, start, end, every, size, object_size, cyclic)
+    source = open_source(path_or_glob, fps=fps)
+    name = str(path_or_glob)
+    candidates = _in_range(source, name, start, end, every)
+    period = _period(source, candidates, cyclic)
+    chosen = _sample(source.times, candidates, frames, period)
+    times = source.times[chosen]
+    working = max(1024, 4 * size)
+    originals = _read_frames(source, chosen, size, working)
+
+    cut = matte(originals, matting)
+    seen = _check_masks(cut.frames, times, name)
+    window = _crop_window(seen, object_size)
+    pictures = np.stack([crop(f, window, size) for f in cut.frames])
+    notes = [
+        *source.notes,
+        *warn(
+            cut.frames,
+            originals,
+            times,
+            confidence=cut.confidence,
+            has_background=cut.method != "alpha",
+            enlarged=size / window[2],
+        ),
+    ]
+    seconds = _seconds(source, candidates, chosen, period)
+    relative = (times - times[0]) / seconds if len(times) > 1 else np.zeros(1)
+    if period is None and len(times) > 1:
+        relative[-1] = 1.0
+    return Clip(
+        pictures,
+        relative.astype(np.float64),
+        float(seconds),
+        period is not None,
+        tuple(notes),
+        name,
+        cut.method,
+        cut.confidence,
+    )
+
+
+def _check_options(
+    frames: int | None,
+    start: float | None,
+    end: float | None,
+    every: int,
+    size: int,
+    object_size: float,
+    cyclic: bool | str,
+) -> None:
+    if frames is not None and frames < 0:
+        raise InputError(f"--frames {frames}: give the number of key frames, 0 for all")
+    if start is not None and start < 0:
+        raise InputError(f"--start {start}: give seconds from the clip's beginning, 0 or more")
+    if end is not None and end <= (start or 0):
+        raise InputError(f"--end {end}: lies before the start at {start or 0} s; give a later second")
+    if every < 1:
+        raise InputError(f"--every {every}: give 1 for every frame, 2 for every second one")
+    if not 16 <= size <= 4096:
+        raise InputError(f"--size {size}: give 16 to 4096 pixels")
+    if not 0.05 <= object_size <= 1:
+        raise InputError(f"--object-size {object_size}: give a share of the picture between 0.05 and 1")
+    if cyclic not in (True, False, "auto"):
+        raise InputError(f"--cyclic {cyclic}: give auto, true or false")
+
+
+# ---- which frames --------------------------------------------------------------------------------------
+
+
+def _in_range(source: Source, name: str, start: float | None, end: float | None, every: int) -> Sequence[int]:
+    times = source.times
+    inside = np.ones(len(times), bool)
+    if start is not None:
+        inside &= times >= start - 1e-6
+    if end is not None:
+        inside &= times <= end + 1e-6
+    candidates = np.nonzero(inside)[0][::every]
+    if len(candidates) == 0:
+        asked = f"{start or 0:g} s and {f'{end:g} s' if end is not None else 'its end'}"
+        raise InputError(
+            f"{name}: no frame between {asked}; the clip is {source.duration:.2f} s long, "
+            "change --start and --end"
+        )
+    return [int(i) for i in candidates]
+
+
+def _period(source: Source, candidates: Sequence[int], cyclic: bool | str) -> int | None:
+    """Number of candidates in one period, None for an open clip."""
+    known = getattr(source, "cyclic", None)
+    count = len(candidates)
+    if cyclic is False or count < 2:
+        return None
+    if cyclic == "auto" and known is not None:
+        return count if known else None
+    if count < 6:
+        return count if cyclic is True else None
+    probes = loop_probes(count)
+    small = [thumbnail(f) for f in source.read([candidates[i] for i in probes], 512)]
+    if len({t.shape for t in small}) > 1:
+        return None  # the sizes themselves are judged where the frames are read
+    found = loop_period(small, probes, count)
+    return count if cyclic is True and found is None else found
+
+
+def _sample(
+    times: Float[np.ndarray, " n"], candidates: Sequence[int], frames: int | None, period: int | None
+) -> list[int]:
+    """N of the candidates, as even in time as they allow: from first to last, or over one period of a loop."""
+    usable = np.array(candidates if period is None else candidates[:period])
+    if not frames or frames >= len(usable):
+        return [int(i) for i in usable]
+    if frames == 1:
+        return [int(usable[0])]
+    t = times[usable]
+    if period is None:
+        targets = np.linspace(t[0], t[-1], frames)
+    else:
+        step = (t[-1] - t[0]) / max(len(t) - 1, 1)
+        targets = t[0] + (t[-1] - t[0] + step) * np.arange(frames) / frames
+    picked: list[int] = []
+    for k, target in enumerate(targets):  # nearest in time, each frame once
+        low = picked[-1] + 1 if picked else 0
+        high = len(usable) - (frames - k) + 1
+        picked.append(low + int(np.argmin(np.abs(t[low:high] - target))))
+    return [int(usable[i]) for i in picked]
+
+
+def _seconds(source: Source, candidates: Sequence[int], chosen: Sequence[int], period: int | None) -> float:
+    times = source.times
+    if len(chosen) == 1:
+        return 1.0
+    if period is None:
+        return float(times[chosen[-1]] - times[chosen[0]])
+    if period < len(candidates):  # the repeated first frame says when the period ends
+        return float(times[candidates[period]] - times[candidates[0]])
+    if candidates[-1] == len(times) - 1 and len(candidates) == len(times):
+        return float(source.duration - times[candidates[0]])
+    span = float(times[candidates[-1]] - times[candidates[0]])
+    return span * period / (period - 1)
+
+
+def _read_frames(
+    source: Source, chosen: Sequence[int], size: int, working: int
+) -> list[UInt8[np.ndarray, "h w 4"]]:
+    frames: list[np.ndarray] = []
+    for i, frame in zip(chosen, source.read(chosen, working), strict=True):
+        if frames and frame.shape != frames[0].shape:
+            raise InputError(
+                f"frames of different sizes: {frames[0].shape[1]}x{frames[0].shape[0]} pixels at first, "
+                f"{frame.shape[1]}x{frame.shape[0]} at {source.times[i]:.2f} s; give frames of one size"
+            )
+        need = len(chosen) * (2 * frame.nbytes + 16 * size * size)
+        if need > MAX_BYTES:
+            raise InputError(
+                f"{len(chosen)} frames would need {need / 2**30:.0f} GiB of memory; ask for fewer with "
+                "--frames or --every, or for a smaller --size"
+            )
+        frames.append(frame)
+    return frames
+
+
+# ---- one crop --------------------------------------------------------------------------------------------
+
+
+def _check_masks(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: np.ndarray, name: str) -> np.ndarray:
+    """The union of all masks; raises InputError for an empty mask and one that fills its frame."""
+    union = np.zeros(frames[0].shape[:2], bool)
+    for frame, time in zip(frames, times, strict=True):
+        mask = frame[..., 3] > 127
+        where = f"{name}: the mask of the frame at {time:.2f} s"
+        if mask.sum() < 4:
+            raise InputError(
+                f"{where} is empty, no object can be seen there; cut the clip with --start and --end or use "
+                "another --matting"
+            )
+        if mask.mean() > 0.98:
+            raise InputError(
+                f"{where} fills the whole picture; give frames that show the object with some room around "
+                "it, or another --matting"
+            )
+        union |= mask
+    return union
+
+
+def _crop_window(union: np.ndarray, object_size: float) -> tuple[float, float, float]:
+    """Left, top and side of the square window, source pixels; it may reach beyond the picture."""
+    rows, columns = np.nonzero(union.any(1))[0], np.nonzero(union.any(0))[0]
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    side = max(bottom - top, right - left) / object_size
+    return (left + right - side) / 2, (top + bottom - side) / 2, side
+
+
+def crop(
+    frame: UInt8[np.ndarray, "h w 4"], window: tuple[float, float, float], size: int
+) -> Float[np.ndarray, "s s 4"]:
+    """Resamples a square window to `size` pixels, colours weighted by alpha so that no fringe appears.
+
+    window: left, top, side in pixels of the frame; beyond the frame lies nothing. Straight alpha in [0, 1].
+    """
+    left, top, side = window
+    h, w = frame.shape[:2]
+    margin = int(np.ceil(max(0, -left, -top, left + side - w, top + side - h))) + 2
+    x0, y0 = int(np.floor(left)) - 2, int(np.floor(top)) - 2
+    x1, y1 = int(np.ceil(left + side)) + 2, int(np.ceil(top + side)) + 2
+    padded = np.pad(frame, ((margin, margin), (margin, margin), (0, 0)))
+    part = padded[y0 + margin : y1 + margin, x0 + margin : x1 + margin].astype(np.float32) / 255
+    part[..., :3] *= part[..., 3:]
+    box = (left - x0, top - y0, left - x0 + side, top - y0 + side)
+    kind = Image.Resampling.HAMMING if side > size else Image.Resampling.BICUBIC
+    planes = [
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(part[..., c]), "F").resize((size, size), kind, box=box)
+        )
+        for c in range(4)
+    ]
+    alpha = planes[3]
+    visible = alpha > 1 / 512
+    colour = np.stack(planes[:3], -1) / np.where(visible, alpha, 1)[..., None]
+    out = np.dstack([np.where(visible[..., None], colour, 0), np.where(visible, alpha, 0)])
+    return np.clip(out, 0, 1).astype(np.float32)
+
+
+# ---- files -------------------------------------------------------------------------------------------------
+
+
+def prepare(path: str | Path, out: str | Path, options: ClipOptions | None = None) -> Clip:
+    """Reads a clip and writes `out`/frames (RGBA PNGs, clip.json) and `out`/strip.png.
+
+    `out` appears whole or not at all and must not hold anything yet. Raises InputError.
+    """
+    o = options or ClipOptions()
+    out = Path(out)
+    _check_free(out)
+    clip = read_clip(
+        path,
+        frames=o.frames,
+        start=o.start,
+        end=o.end,
+        every=o.every,
+        size=o.size,
+        object_size=o.object_size,
+        cyclic=o.cyclic,
+        matting=o.matting,
+        fps=o.fps,
+    )
+
+    def fill(folder: Path) -> None:
+        _fill_frames(clip, folder / "frames")
+        _strip(clip).save(folder / "strip.png")
+
+    _write_folder(out, fill)
+    return clip
+
+
+def write_frames(clip: Clip, folder: str | Path) -> Path:
+    """Writes 0000.png ... (8-bit RGBA) and clip.json; the folder appears whole or not at all.
+
+    Raises InputError where the folder holds something already or cannot be written.
+    """
+    folder = Path(folder)
+    _check_free(folder)
+    _write_folder(folder, lambda f: _fill_frames(clip, f))
+    return folder
+
+
+def load_frames(folder: str | Path) -> Clip:
+    """Reads what `write_frames` wrote, exactly as it is: no new masks, crop or sampling.
+
+    Raises InputError.
+    """
+    folder = Path(folder)
+    record = folder / CLIP_FILE
+    if not record.is_file():
+        raise InputError(
+            f"{folder}: no {CLIP_FILE} here, so not a prepared clip; give the folder that was written"
+        )
+    try:
+        data = json.loads(record.read_text(encoding="utf-8"))
+        times = np.asarray(data["times"], np.float64)
+        seconds, cyclic, notes = (
+            float(data["seconds"]),
+            bool(data["cyclic"]),
+            tuple(map(str, data["warnings"])),
+        )
+        source, method = str(data["source"]), str(data["matting"])
+        confidence = float(data["matting_confidence"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(f"{record}: damaged clip description ({e}); prepare the clip again") from e
+    files = natural_order(list(folder.glob("*.png")))
+    if times.ndim != 1 or len(files) != len(times) or len(files) == 0:
+        raise InputError(
+            f"{folder}: {len(files)} frames but {times.size} times in {CLIP_FILE}; prepare it again"
+        )
+    pictures = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                pictures.append(to_rgba(image, file).astype(np.float32) / 255)
+        except OSError as e:
+            raise InputError(f"{file}: not an image that can be read; prepare the clip again") from e
+        if pictures[-1].shape != pictures[0].shape:
+            raise InputError(f"{file}: another size than the frames before it; prepare the clip again")
+    return Clip(np.stack(pictures), times, seconds, cyclic, notes, source, method, confidence)
+
+
+def save_strip(clip: Clip, path: str | Path) -> Path:
+    """Writes all frames side by side over a light checkerboard, at most 8 in a row. Raises InputError."""
+    path = Path(path)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial.png")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _strip(clip).save(partial)
+        os.replace(partial, path)
+    except OSError as e:
+        raise _unwritable(path, e) from e
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _strip(clip: Clip) -> Image.Image:
+    t, h, w = clip.frames.shape[:3]
+    y, x = np.mgrid[:h, :w] // max(4, w // 32)
+    board = np.where((y + x) % 2 == 0, 0.97, 0.86)[..., None].astype(np.float32)
+    columns = min(t, 8)
+    sheet = np.ones((-(-t // columns) * h, columns * w, 3), np.float32)
+    for i, frame in enumerate(clip.frames):
+        r, c = divmod(i, columns)
+        sheet[r * h : (r + 1) * h, c * w : (c + 1) * w] = frame[..., :3] * frame[..., 3:] + board * (
+            1 - frame[..., 3:]
+        )
+    return Image.fromarray(np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8), "RGB")
+
+
+def _fill_frames(clip: Clip, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for i, frame in enumerate(clip.frames):
+        Image.fromarray(np.rint(frame * 255).astype(np.uint8), "RGBA").save(folder / f"{i:04d}.png")
+    record = {
+        "times": [float(t) for t in clip.times],
+        "seconds": clip.seconds,
+        "cyclic": clip.cyclic,
+        "warnings": list(clip.warnings),
+        "source": clip.source,
+        "matting": clip.matting,
+        "matting_confidence": clip.matting_confidence,
+    }
+    (folder / CLIP_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists already; choose another folder or remove it first")
+
+
+def _write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        fill(partial)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(partial, folder)
+    except OSError as e:
+        raise _unwritable(folder, e) from e
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path}: cannot be written ({error.strerror or error}); choose another place or free space"
+    )
