@@ -1,0 +1,241 @@
+"""The visual hull of an image matrix, and 4D Gaussians on its surface to start a fit from.
+
+At each of some key times the masks of all views are carved out of a voxel grid (shape from silhouette). Generated
+views do not agree perfectly, so a voxel stays when nearly all views vote for it, not only when all do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.errors import InputError
+from vid4d.gaussians import sh
+from vid4d.gaussians.model import Gaussians4D
+from vid4d.matrix import ImageMatrix
+
+
+@dataclass(frozen=True)
+class HullConfig:
+    """resolution: voxels along an edge of the carved cube. half_extent: half that edge, world units.
+    dissent: how many views may disagree with a voxel (taken as 0 where there are fewer than 4 views).
+    splats: in all. key_times: at most so many times are carved, evenly chosen.
+    overlap: standard deviation in time over the spacing of key times; 0.4 keeps neighbours out of a key time.
+    flatness: extent along the surface's normal over that along the surface. opacity: of a new splat.
+    """
+
+    resolution: int = 112
+    half_extent: float = 0.62
+    dissent: float = 1.0
+    splats: int = 8000
+    key_times: int = 16
+    overlap: float = 0.4
+    flatness: float = 0.4
+    opacity: float = 0.7
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Points on the surface of one hull: positions and outward normals (n, 3), colours in [0, 1], spacing."""
+
+    points: Float[Tensor, "n 3"]
+    normals: Float[Tensor, "n 3"]
+    colors: Float[Tensor, "n 3"]
+    spacing: float
+
+
+def sample(
+    images: Float[Tensor, "v h w c"], pixels: Float[Tensor, "v p 2"]
+) -> Float[Tensor, "v p c"]:
+    """Bilinear values at pixel coordinates (centres at half-integers), 0 outside."""
+    h, w = images.shape[1:3]
+    grid = pixels / torch.tensor([w / 2, h / 2], device=pixels.device) - 1
+    values = F.grid_sample(
+        images.movedim(-1, 1), grid[:, None], mode="bilinear", padding_mode="zeros", align_corners=False
+    )
+    return values[:, :, 0].transpose(1, 2)
+
+
+def votes(
+    masks: Float[Tensor, "v h w"], cameras: Cameras, points: Float[Tensor, "p 3"], *, threshold: float = 0.5
+) -> Float[Tensor, " p"]:
+    """How many views speak against a point: those that see it in their picture and outside their mask.
+
+    A point that fewer than half of the views have in their picture gets infinity.
+    """
+    against = torch.zeros(len(points), device=points.device)
+    seen = torch.zeros_like(against)
+    for i in range(len(cameras)):
+        pixels, depth = cameras[i].project(points)
+        x, y = pixels[0].unbind(-1)
+        inside = (depth[0] > 0) & (x > 0) & (x < cameras.width) & (y > 0) & (y < cameras.height)
+        value = sample(masks[i : i + 1, :, :, None], pixels)[0, :, 0]
+        against += inside & (value < threshold)
+        seen += inside
+    return torch.where(seen >= len(cameras) / 2, against, torch.inf)
+
+
+def carve(
+    masks: Float[Tensor, "v h w"], cameras: Cameras, config: HullConfig
+) -> Bool[Tensor, "r r r"]:
+    """Occupied voxels of [-half_extent, half_extent]^3 (index order x, y, z).
+
+    Coarse to fine: voxels of twice the size are carved with masks grown by their own footprint first.
+    """
+    dissent = config.dissent if len(cameras) >= 4 else 0.0
+    r = config.resolution // 2 * 2
+    coarse = r // 2
+    size = 2 * config.half_extent / coarse
+    pixels = float(cameras.focal.max()) / float(cameras.position.norm(dim=-1).min()) * size
+    grow = 2 * int(pixels) + 1
+    grown = F.max_pool2d(masks[:, None], grow, 1, grow // 2)[:, 0]
+    axis = (torch.arange(coarse, device=masks.device) + 0.5) * size - config.half_extent
+    centres = torch.cartesian_prod(axis, axis, axis)
+    kept = (votes(grown, cameras, centres) <= dissent).nonzero()[:, 0]
+    index = torch.stack([kept // coarse**2, kept // coarse % coarse, kept % coarse], -1)
+    corner = torch.cartesian_prod(*[torch.arange(2, device=masks.device)] * 3)
+    fine = (2 * index[:, None] + corner).reshape(-1, 3)
+    solid = votes(masks, cameras, (fine + 0.5) * (size / 2) - config.half_extent) <= dissent
+    occupied = torch.zeros(r, r, r, dtype=torch.bool, device=masks.device)
+    occupied[tuple(fine[solid].T)] = True
+    return occupied
+
+
+def surface(
+    images: Float[Tensor, "v h w 4"],
+    cameras: Cameras,
+    config: HullConfig,
+    count: int,
+    generator: torch.Generator,
+) -> Surface:
+    """At most count points on the surface of the visual hull, coloured by the views that see them."""
+    occupied = carve(images[..., 3], cameras, config)
+    solid = F.pad(occupied.float()[None, None], [1] * 6)
+    blurred = solid
+    for _ in range(2):
+        blurred = F.avg_pool3d(blurred, 3, 1, 1)
+    open_side = torch.zeros_like(occupied)
+    padded = solid[0, 0] > 0
+    for axis in range(3):
+        for step in (0, 2):
+            window = [slice(1, -1)] * 3
+            window[axis] = slice(step, step + occupied.shape[axis])
+            open_side |= ~padded[tuple(window)]
+    index = (occupied & open_side).nonzero()
+    if len(index) == 0:
+        return Surface(*(torch.zeros(0, 3, device=images.device) for _ in range(3)), spacing=1.0)
+    size = 2 * config.half_extent / occupied.shape[0]
+    points = (index + 0.5) * size - config.half_extent
+    field = blurred[0, 0]
+    x, y, z = (index + 1).unbind(-1)
+    slope = [field[x + 1, y, z] - field[x - 1, y, z], field[x, y + 1, z] - field[x, y - 1, z]]
+    slope.append(field[x, y, z + 1] - field[x, y, z - 1])
+    normals = -F.normalize(torch.stack(slope, -1), dim=-1)
+    colors = _colors(images, cameras, points, normals, size)
+    area = len(points) * size**2
+    if len(points) > count:
+        chosen = torch.randperm(len(points), generator=generator)[:count].to(points.device)
+        points, normals, colors = points[chosen], normals[chosen], colors[chosen]
+    return Surface(points, normals, colors, spacing=(area / len(points)) ** 0.5)
+
+
+def _colors(
+    images: Float[Tensor, "v h w 4"],
+    cameras: Cameras,
+    points: Float[Tensor, "n 3"],
+    normals: Float[Tensor, "n 3"],
+    size: float,
+) -> Float[Tensor, "n 3"]:
+    """Mean colour over the views that see a point, the most frontal ones foremost.
+
+    Seen: not behind other points of a coarse depth buffer, inside the mask. Seen by none: all views count a little.
+    """
+    total = torch.zeros(len(points), 4, device=points.device)
+    position = cameras.position
+    for i in range(len(cameras)):
+        pixels, depth = cameras[i].project(points)
+        depth = depth[0]
+        rgba = sample(images[i : i + 1], pixels)[0]
+        columns = cameras.width // 2 + 1
+        cell = (pixels[0] / 2).long()
+        cell = cell[:, 0].clamp(0, columns - 1) + columns * cell[:, 1].clamp(0, cameras.height // 2)
+        nearest = torch.full((columns * (cameras.height // 2 + 1),), torch.inf, device=points.device)
+        nearest.scatter_reduce_(0, cell, depth, "amin")
+        seen = depth < nearest[cell] + 2.5 * size
+        facing = (normals * F.normalize(position[i] - points, dim=-1)).sum(-1).clamp(min=0.02)
+        weight = rgba[:, 3] * torch.where(seen, facing**3, 1e-6)
+        total[:, :3] += weight[:, None] * rgba[:, :3]
+        total[:, 3] += weight
+    known = total[:, 3:].clamp(min=1e-12)
+    return torch.where(total[:, 3:] > 0, total[:, :3] / known, 0.5)
+
+
+def facing_rotation(normals: Float[Tensor, "n 3"]) -> Float[Tensor, "n 4"]:
+    """Quaternions (w, i, j, k) that, as left and right rotation of a splat, turn its z axis into the normal.
+
+    In the order of `Gaussians4D` i, j, k belong to the axes z, y, x.
+    """
+    m = normals.flip(-1)
+    cosine = m[:, 0]
+    half = torch.stack([1 + cosine, torch.zeros_like(cosine), -m[:, 2], m[:, 1]], -1)
+    turned = torch.tensor([0.0, 0.0, 1.0, 0.0], device=normals.device)  # half a turn for the opposite normal
+    return F.normalize(torch.where(cosine[:, None] > -0.9999, half, turned), dim=-1)
+
+
+def key_indices(frames: int, most: int) -> list[int]:
+    """At most so many of the frames, the first and the last included."""
+    if frames <= most:
+        return list(range(frames))
+    return sorted({round(i * (frames - 1) / (most - 1)) for i in range(most)})
+
+
+def gaussians_from_hull(
+    matrix: ImageMatrix, config: HullConfig | None = None, *, sh_degree: int = 0, seed: int = 0
+) -> Gaussians4D:
+    """4D Gaussians on the visual hulls of an image matrix: the start of a fit.
+
+    Each key time gets its share of splats, flat along the surface, whose temporal extent reaches to about the
+    next key time; with a single time they last for ever. Raises InputError where no hull is left at any time.
+    """
+    config = config or HullConfig()
+    generator = torch.Generator().manual_seed(seed)
+    keys = key_indices(matrix.frames, config.key_times)
+    parts = []
+    for key in keys:
+        shape = surface(
+            matrix.images[:, key], matrix.cameras, config, max(1, config.splats // len(keys)), generator
+        )
+        if len(shape.points):
+            spacing = float(matrix.times.diff().max()) * (matrix.frames - 1) / (len(keys) - 1) if len(keys) > 1 else 0
+            parts.append(_splats(shape, float(matrix.times[key]), spacing, config, sh_degree))
+    if not parts:
+        raise InputError(
+            "The masks of the views do not overlap in any point of space, so there is no object to fit: "
+            "check the cameras and the masks of the image matrix."
+        )
+    return Gaussians4D.cat(parts)
+
+
+def _splats(
+    shape: Surface, time: float, spacing: float, config: HullConfig, sh_degree: int
+) -> Gaussians4D:
+    n, device = len(shape.points), shape.points.device
+    along = shape.spacing * 0.6
+    last = config.overlap * spacing if spacing > 0 else 10.0
+    scales = torch.tensor([along, along, along * config.flatness, last], device=device)
+    coefficients = torch.zeros(n, sh.terms(sh_degree), 1, 3, device=device)
+    coefficients[:, 0, 0] = sh.from_rgb(shape.colors)
+    quats = facing_rotation(shape.normals)
+    return Gaussians4D(
+        means=torch.cat([shape.points, torch.full((n, 1), time, device=device)], -1),
+        log_scales=scales.log().expand(n, 4).contiguous(),
+        quats_left=quats,
+        quats_right=quats.clone(),
+        opacity_logits=torch.full((n,), config.opacity, device=device).logit(),
+        sh=coefficients,
+    )

@@ -1,0 +1,268 @@
+"""The C rasteriser behind torch: loading the library, allocating, gradients.
+
+float32 on the CPU. Slicing in time, projection and harmonics happen in the kernel, so 4D splats need no copies
+per view. As many threads as `torch.get_num_threads()`; the bytes of the results do not depend on it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from vid4d.cameras import Cameras
+from vid4d.errors import InputError
+from vid4d.gaussians import raster
+from vid4d.gaussians.model import Gaussians3D, Gaussians4D
+from vid4d.gaussians.raster import build
+
+RECORD = 16
+ENTRY_SUMS = 10
+TILE = 16
+ISA_VARIABLE = "VID4D_RASTER_ISA"
+"""Takes a slower variant than the machine could run: base, avx2 or avx512."""
+log = logging.getLogger("vid4d.raster")
+
+_SIZES = ("n", "v", "dims", "harmonics", "fourier", "width", "height", "antialias", "threads")
+_POINTERS = (
+    *("means", "covariances", "opacities", "sh", "times", "poses", "focals", "background", "records"),
+    *("touched", "entry_start", "order", "scratch", "tile_start", "place_start", "places", "tile_list", "ids"),
+    *("color", "alpha", "depth_sum", "transmittance", "last", "g_color", "g_alpha", "g_depth_sum"),
+    *("entry_sums", "g_means", "g_covariances", "g_opacities", "g_sh", "g_screen"),
+)
+
+
+class _Arguments(ctypes.Structure):
+    """`Raster` of cpu.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in _SIZES),
+        ("period", ctypes.c_double),
+        *((name, ctypes.c_void_p) for name in _POINTERS),
+    )
+
+
+@dataclass(frozen=True)
+class Kernel:
+    library: ctypes.CDLL
+    variant: str
+    path: Path
+
+    def call(self, function: str, arguments: _Arguments) -> None:
+        getattr(self.library, f"raster_{function}_{self.variant}")(ctypes.byref(arguments))
+
+
+@functools.cache
+def _load() -> Kernel | str:
+    """The library, or why there is none."""
+    cached = build.cached_library()
+    for path in (build.INSTALLED, cached):
+        library = _open(path)
+        if library is not None:
+            return Kernel(library, _variant(library), path)
+    try:
+        log.info("building the C rasteriser into %s", cached)
+        build.build(cached)
+    except build.BuildError as error:
+        return str(error)
+    library = _open(cached)
+    if library is None:
+        return f"{cached} was built but cannot be loaded"
+    return Kernel(library, _variant(library), cached)
+
+
+def _open(path: Path) -> ctypes.CDLL | None:
+    """The library at a path if it exists, loads, and was built from this source."""
+    if not path.is_file():
+        return None
+    try:
+        library = ctypes.CDLL(str(path))
+        library.raster_source.restype = ctypes.c_char_p
+        return library if library.raster_source() == build.source_hash().encode() else None
+    except (OSError, AttributeError):
+        return None
+
+
+def _variant(library: ctypes.CDLL) -> str:
+    best = list(build.VARIANTS)[library.raster_isa()]
+    wanted = os.environ.get(ISA_VARIABLE, best)
+    able = list(build.VARIANTS)[: library.raster_isa() + 1]
+    if wanted not in able:
+        raise InputError(f"{ISA_VARIABLE} is {wanted!r}, this machine can run: {', '.join(able)}")
+    return wanted
+
+
+def obstacle() -> str:
+    """Why the kernel cannot be used; empty if it can. Builds the library if that is needed and possible."""
+    kernel = _load()
+    return kernel if isinstance(kernel, str) else ""
+
+
+def describe() -> str:
+    kernel = _kernel()
+    threads = "OpenMP" if kernel.library.raster_openmp() else "one thread (no OpenMP)"
+    return f"C, {kernel.variant}, {threads}, {kernel.path}"
+
+
+def _kernel() -> Kernel:
+    kernel = _load()
+    if isinstance(kernel, str):
+        raise InputError(f"the C rasteriser cannot be used: {kernel}")
+    return kernel
+
+
+def render(
+    splats: Gaussians3D | Gaussians4D,
+    times: Tensor | None,
+    cameras: Cameras,
+    background: Tensor,
+    antialias: bool,
+) -> raster.RawRender:
+    """See `vid4d.gaussians.raster.Backend`."""
+    if isinstance(splats, Gaussians4D):
+        inputs = (splats.means, splats.covariance4d(), splats.opacities, splats.sh)
+        period = splats.period
+    else:
+        inputs = (splats.means, splats.covariances, splats.opacities, splats.sh[:, :, None])
+        period = 1.0
+    tracked = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
+    screen = torch.zeros(len(cameras), len(splats), 2, requires_grad=True) if tracked else None
+    scene = _Scene(
+        None if times is None else _plain(times),
+        _plain(cameras.world_to_camera.to("cpu")),
+        _plain(cameras.focal.to("cpu")),
+        _plain(background),
+        cameras.width,
+        cameras.height,
+        antialias,
+        period,
+    )
+    outputs = _Rasterize.apply(*inputs, screen, scene)
+    color, alpha, depth_sum, records = outputs
+    radii = records[..., 11:13].amax(-1)
+    return raster.RawRender(color, alpha, depth_sum, records[..., :2], radii, screen)
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What is not differentiated."""
+
+    times: Tensor | None
+    poses: Tensor
+    focals: Tensor
+    background: Tensor
+    width: int
+    height: int
+    antialias: bool
+    period: float
+
+
+def _plain(x: Tensor) -> Tensor:
+    return x.detach().to(torch.float32).contiguous()
+
+
+def _arguments(inputs: tuple[Tensor, ...], scene: _Scene, buffers: dict[str, Tensor | None]) -> _Arguments:
+    means, covariances, opacities, sh = inputs
+    sizes = {
+        "n": means.shape[0],
+        "v": scene.focals.shape[0],
+        "dims": means.shape[1],
+        "harmonics": sh.shape[1],
+        "fourier": sh.shape[2],
+        "width": scene.width,
+        "height": scene.height,
+        "antialias": int(scene.antialias),
+        "threads": torch.get_num_threads(),
+    }
+    pointers = {
+        "means": means,
+        "covariances": covariances,
+        "opacities": opacities,
+        "sh": sh,
+        "times": scene.times,
+        "poses": scene.poses,
+        "focals": scene.focals,
+        "background": scene.background,
+        **buffers,
+    }
+    addresses = {name: None if t is None else t.data_ptr() for name, t in pointers.items()}
+    return _Arguments(**sizes, period=scene.period, **addresses)
+
+
+class _Rasterize(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        means: Tensor,
+        covariances: Tensor,
+        opacities: Tensor,
+        sh: Tensor,
+        screen: Tensor | None,
+        scene: _Scene,
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        kernel = _kernel()
+        inputs = tuple(_plain(t) for t in (means, covariances, opacities, sh))
+        n, v, h, w = means.shape[0], scene.focals.shape[0], scene.height, scene.width
+        tiles = -(-h // TILE) * -(-w // TILE)
+        buffers: dict[str, Tensor | None] = {
+            "records": torch.empty(v, n, RECORD),
+            "touched": torch.empty(v, n, dtype=torch.int32),
+            "entry_start": torch.empty(v + 1, dtype=torch.int64),
+            "place_start": torch.empty(v, n, dtype=torch.int64),
+        }
+        kernel.call("project", _arguments(inputs, scene, buffers))
+        entries = int(buffers["entry_start"][-1])  # type: ignore[index]
+        buffers |= {
+            "order": torch.empty(v, n, dtype=torch.int32),
+            "scratch": torch.empty(v, n, dtype=torch.int32),
+            "tile_start": torch.empty(v * tiles + 1, dtype=torch.int64),
+            "places": torch.empty(entries, dtype=torch.int64),
+            "tile_list": torch.empty(entries, dtype=torch.int32),
+            "ids": torch.empty(entries, dtype=torch.int32),
+            "color": torch.empty(v, h, w, 3),
+            "alpha": torch.empty(v, h, w),
+            "depth_sum": torch.empty(v, h, w),
+            "transmittance": torch.empty(v, h, w),
+            "last": torch.empty(v, h, w, dtype=torch.int32),
+        }
+        kernel.call("forward", _arguments(inputs, scene, buffers))
+        pictures = tuple(buffers.pop(name) for name in ("color", "alpha", "depth_sum"))
+        for name in ("order", "scratch", "tile_list"):
+            del buffers[name]
+        records = buffers["records"]
+        ctx.names = list(buffers)
+        ctx.scene = scene
+        ctx.entries = entries
+        ctx.save_for_backward(*inputs, *buffers.values())
+        ctx.mark_non_differentiable(records)
+        ctx.set_materialize_grads(False)
+        return *pictures, records  # type: ignore[return-value]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
+        if all(g is None for g in gradients[:3]):
+            return (None,) * 6
+        inputs, saved = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
+        n, v = inputs[0].shape[0], ctx.scene.focals.shape[0]
+        buffers: dict[str, Tensor | None] = dict(zip(ctx.names, saved, strict=True))
+        for name, gradient in zip(("g_color", "g_alpha", "g_depth_sum"), gradients, strict=False):
+            buffers[name] = None if gradient is None else _plain(gradient)
+        results = {
+            "g_means": torch.empty_like(inputs[0]),
+            "g_covariances": torch.empty_like(inputs[1]),
+            "g_opacities": torch.empty_like(inputs[2]),
+            "g_sh": torch.zeros_like(inputs[3]),
+            "g_screen": torch.empty(v, n, 2),
+        }
+        buffers |= {**results, "entry_sums": torch.empty(ctx.entries, ENTRY_SUMS)}
+        _kernel().call("backward", _arguments(inputs, ctx.scene, buffers))
+        return *results.values(), None
