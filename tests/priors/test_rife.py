@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from vid4d.priors.rife import CONFIGS, IFNet, IFNetConfig, interpolate, premultiplied, straight, warp
+from vid4d.priors.rife import (
+    CONFIGS,
+    IFNet,
+    IFNet3,
+    IFNetConfig,
+    interpolate,
+    premultiplied,
+    straight,
+    warp,
+)
 
 TINY = IFNetConfig(widths=(8, 8), scales=(2, 1), depth=1, image_channels=3)
 
@@ -25,25 +35,54 @@ def relative_error(got: torch.Tensor, expected: np.ndarray) -> float:
     return ((got - reference).norm() / reference.norm()).item()
 
 
-def test_equals_the_authors_network(shared_dir):
-    folder = shared_dir / "reference"
+def authors_weights(folder: Path, version: int) -> dict[str, torch.Tensor]:
     spec = importlib.util.spec_from_file_location("fill", folder / "fill.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    keys = json.loads((folder / "rife_v4_keys.json").read_text())
-    state = {
+    keys = json.loads((folder / f"rife_v{version}_keys.json").read_text())
+    return {
         name.removeprefix("module."): module.fill(name, shape) * (0.3 if len(shape) >= 2 else 1)
         for name, shape in keys.items()
+        if "block_tea" not in name
     }
-    model = IFNet(CONFIGS["rife4"]).eval()
-    model.load_state_dict(state)
+
+
+@pytest.mark.parametrize(("version", "times"), [(4, (0.25, 0.5)), (3, (0.5,))])
+def test_equals_the_authors_network(shared_dir, version, times):
+    folder = shared_dir / "reference"
+    model = (IFNet(CONFIGS["rife4"]) if version == 4 else IFNet3()).eval()
+    model.load_state_dict(authors_weights(folder, version))
     reference = np.load(folder / "rife.npz")
     first, second = torch.from_numpy(reference["img0"]), torch.from_numpy(reference["img1"])
-    for t in (0.25, 0.5):
+    for t in times:
         with torch.no_grad():
             out = model(first, second, t)
-        assert relative_error(out.frame, reference[f"v4_mid_{t}"]) < 1e-3
-        assert relative_error(out.flow, reference[f"v4_flow_{t}"]) < 1e-3
+        errors = [
+            relative_error(out.frame, reference[f"v{version}_mid_{t}"]),
+            relative_error(out.flow, reference[f"v{version}_flow_{t}"]),
+        ]
+        print(version, t, errors)
+        assert max(errors) < 1e-3
+
+
+def test_the_middle_of_rife_3_does_not_depend_on_the_order():
+    torch.manual_seed(0)
+    model = IFNet3().eval()
+    first, second = torch.rand(1, 4, 30, 40), torch.rand(1, 4, 30, 40)
+    with torch.no_grad():
+        torch.testing.assert_close(model(first, second).frame, model(second, first).frame)
+    with pytest.raises(ValueError, match="middle"):
+        model(first, second, 0.25)
+
+
+def test_rife_3_halves_intervals():
+    model = IFNet3().eval()
+    frames = torch.rand(2, 3, 32, 32)
+    out = interpolate(model, frames, 3)
+    assert out.shape[0] == 5
+    torch.testing.assert_close(out[1:2], interpolate(model, out[::2], 1)[1:2])
+    with pytest.raises(ValueError, match="halves"):
+        interpolate(model, frames, 2)
 
 
 def test_warp_moves_by_whole_pixels():

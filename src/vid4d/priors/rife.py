@@ -1,4 +1,4 @@
-"""Frame interpolation by intermediate flow: RIFE 4.x (2011.06294), its sizes a configuration.
+"""Frame interpolation by intermediate flow: RIFE 4.x and 3.x (2011.06294).
 
 Parameter names are those of the authors' checkpoints without their `module.` prefix.
 """
@@ -111,6 +111,18 @@ def _resized(x: Tensor, factor: float) -> Tensor:
     return x if factor == 1 else F.interpolate(x, scale_factor=factor, mode="bilinear", align_corners=False)
 
 
+def _padded(x: Tensor, multiple: int) -> Tensor:
+    h, w = x.shape[-2:]
+    return F.pad(x, (0, -w % multiple, 0, -h % multiple), mode="replicate")
+
+
+def _seen(image: Float[Tensor, "b c h w"], channels: int) -> Float[Tensor, "b n h w"]:
+    """What a network looks at: RGBA where it was made for it, else colour, over white."""
+    if image.shape[1] == channels:
+        return image
+    return image[:, :3] + 1 - image[:, 3:]
+
+
 class IFNet(nn.Module):
     """Finds the frame between two images at any time (2011.06294, section 3)."""
 
@@ -148,7 +160,7 @@ class IFNet(nn.Module):
         frames, flows = [], []
         for i, scale in enumerate(self.config.scales):
             block = self.get_submodule(f"block{i}")
-            seen = [self._seen(left), self._seen(right), time]
+            seen = [_seen(x, self.config.image_channels) for x in (left, right)] + [time]
             if flow is None:
                 flow, mask = block(torch.cat(seen, 1), None, scale)
             else:
@@ -160,11 +172,75 @@ class IFNet(nn.Module):
             flows.append(flow[..., :h, :w])
         return Interpolation(frames[-1], flows[-1], mask.sigmoid()[..., :h, :w], tuple(frames), tuple(flows))
 
-    def _seen(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n h w"]:
-        """What the network looks at: RGBA where it was made for it, else colour, over white."""
-        if image.shape[1] == self.config.image_channels:
-            return image
-        return image[:, :3] + 1 - image[:, 3:]
+
+def _conv(channels: int, out_channels: int, stride: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(channels, out_channels, 3, stride=stride, padding=1), nn.PReLU(out_channels)
+    )
+
+
+def _grow(channels: int, out_channels: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.ConvTranspose2d(channels, channels // 2, 4, stride=2, padding=1),
+        nn.PReLU(channels // 2),
+        nn.ConvTranspose2d(channels // 2, out_channels, 4, stride=2, padding=1),
+    )
+
+
+class IFBlock3(nn.Module):
+    """One refinement of RIFE 3.x."""
+
+    def __init__(self, width: int = 90) -> None:
+        super().__init__()
+        self.conv0 = nn.Sequential(_conv(11, width // 2, 2), _conv(width // 2, width, 2))
+        for i in range(4):
+            self.add_module(f"convblock{i}", nn.Sequential(_conv(width, width), _conv(width, width)))
+        self.conv1 = _grow(width, 4)
+        self.conv2 = _grow(width, 1)
+
+    def forward(
+        self, x: Float[Tensor, "b 7 h w"], flow: Float[Tensor, "b 4 h w"], scale: int
+    ) -> tuple[Float[Tensor, "b 4 h w"], Float[Tensor, "b 1 h w"]]:
+        y = self.conv0(torch.cat([_resized(x, 1 / scale), _resized(flow, 1 / scale) / scale], 1))
+        for i in range(4):
+            y = y + self.get_submodule(f"convblock{i}")(y)
+        return _resized(self.conv1(y), scale) * scale, _resized(self.conv2(y), scale)
+
+
+class IFNet3(nn.Module):
+    """RIFE 3.x: only the frame in the middle, found in both directions and averaged.
+
+    `block_tea` of the authors' checkpoint serves their training and is left out.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.block0, self.block1, self.block2 = IFBlock3(), IFBlock3(), IFBlock3()
+
+    def forward(
+        self,
+        first: Float[Tensor, "b c h w"],
+        second: Float[Tensor, "b c h w"],
+        t: Float[Tensor, " b"] | float = 0.5,
+    ) -> Interpolation:
+        """What lies in the middle of two images; arguments as for IFNet, t must be 0.5."""
+        if not torch.all(torch.as_tensor(t) == 0.5):
+            raise ValueError("RIFE 3.x finds only the middle of two images: use t = 0.5, or RIFE 4.x")
+        h, w = first.shape[-2:]
+        first, second = (_padded(x, 32) for x in (first, second))
+        flow, mask = torch.zeros_like(first[:, :1]).repeat(1, 4, 1, 1), torch.zeros_like(first[:, :1])
+        left, right = first, second
+        frames, flows = [], []
+        for block, scale in ((self.block0, 4), (self.block1, 2), (self.block2, 1)):
+            a, b = _seen(left, 3), _seen(right, 3)
+            flow_ab, mask_ab = block(torch.cat([a, b, mask], 1), flow, scale)
+            flow_ba, mask_ba = block(torch.cat([b, a, -mask], 1), flow.roll(2, 1), scale)
+            flow, mask = flow + (flow_ab + flow_ba.roll(2, 1)) / 2, mask + (mask_ab - mask_ba) / 2
+            left, right = warp(first, flow[:, :2]), warp(second, flow[:, 2:])
+            share = mask.sigmoid()
+            frames.append((left * share + right * (1 - share))[..., :h, :w])
+            flows.append(flow[..., :h, :w])
+        return Interpolation(frames[-1], flows[-1], mask.sigmoid()[..., :h, :w], tuple(frames), tuple(flows))
 
 
 def premultiplied(rgba: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 4 h w"]:
@@ -181,7 +257,7 @@ def straight(rgba: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 4 h w"]:
 
 @torch.no_grad()
 def frame_at(
-    model: IFNet,
+    model: IFNet | IFNet3,
     first: Float[Tensor, "b c h w"],
     second: Float[Tensor, "b c h w"],
     t: Float[Tensor, " b"] | float = 0.5,
@@ -194,7 +270,7 @@ def frame_at(
 
 @torch.no_grad()
 def interpolate(
-    model: IFNet,
+    model: IFNet | IFNet3,
     frames: Float[Tensor, "t c h w"],
     between: int = 3,
     *,
@@ -205,13 +281,19 @@ def interpolate(
 
     frames: RGB, or RGBA with straight alpha, in [0, 1]. cyclic: the last is followed by the first, too.
     batch: pairs at a time. Returns n = (t - 1) * (between + 1) + 1 frames, or t * (between + 1)
-    of a cyclic clip. Each frame is found from its two given neighbours directly, not recursively.
+    of a cyclic clip. Each frame is found from its two given neighbours directly; RIFE 3.x halves intervals
+    instead, so between + 1 must be a power of two for it.
     """
     count = frames.shape[0]
     if between < 0:
         raise ValueError(f"between is {between}: the number of frames to add cannot be negative")
     if between == 0 or count < 2:
         return frames
+    if isinstance(model, IFNet3) and between > 1:
+        if between % 2 == 0:
+            raise ValueError(f"RIFE 3.x halves intervals and cannot add {between} frames: use 1, 3, 7, ...")
+        half = interpolate(model, frames, between // 2, cyclic=cyclic, batch=batch)
+        return interpolate(model, half, 1, cyclic=cyclic, batch=batch)
     pairs = count if cyclic else count - 1
     left = torch.arange(pairs, device=frames.device).repeat_interleave(between)
     right = (left + 1) % count
