@@ -6,6 +6,7 @@ of each frame on its own would destroy the object's own translation and size.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -18,7 +19,8 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-from vid4d.clip_checks import loop_period, loop_probes, thumbnail, warn
+from vid4d import clip_sampling
+from vid4d.clip_checks import warn
 from vid4d.errors import InputError
 from vid4d.matting import matte
 from vid4d.sources import CLIP_FILE, DEFAULT_FPS, Source, natural_order, open_source, to_rgba
@@ -105,9 +107,9 @@ def read_clip(
     _check_options(frames, start, end, every, size, object_size, cyclic)
     source = open_source(path_or_glob, fps=fps)
     name = str(path_or_glob)
-    candidates = _in_range(source, name, start, end, every)
-    period = _period(source, candidates, cyclic)
-    chosen = _sample(source.times, candidates, frames, period)
+    candidates = clip_sampling.in_range(source, name, start, end, every)
+    period = clip_sampling.period(source, candidates, cyclic)
+    chosen = clip_sampling.sample(source.times, candidates, frames, period)
     times = source.times[chosen]
     working = max(1024, 4 * size)
     originals = _read_frames(source, chosen, size, working)
@@ -127,7 +129,7 @@ def read_clip(
             enlarged=size / window[2],
         ),
     ]
-    seconds = _seconds(source, candidates, chosen, period)
+    seconds = clip_sampling.seconds(source, candidates, chosen, period)
     relative = (times - times[0]) / seconds if len(times) > 1 else np.zeros(1)
     if period is None and len(times) > 1:
         relative[-1] = 1.0
@@ -166,81 +168,6 @@ def _check_options(
         raise InputError(f"--object-size {object_size}: give a share of the picture between 0.05 and 1")
     if cyclic not in (True, False, "auto"):
         raise InputError(f"--cyclic {cyclic}: give auto, true or false")
-
-
-# ---- which frames --------------------------------------------------------------------------------------
-
-
-def _in_range(source: Source, name: str, start: float | None, end: float | None, every: int) -> Sequence[int]:
-    times = source.times
-    inside = np.ones(len(times), bool)
-    if start is not None:
-        inside &= times >= start - 1e-6
-    if end is not None:
-        inside &= times <= end + 1e-6
-    candidates = np.nonzero(inside)[0][::every]
-    if len(candidates) == 0:
-        asked = f"{start or 0:g} s and {f'{end:g} s' if end is not None else 'its end'}"
-        raise InputError(
-            f"{name}: no frame between {asked}; the clip is {source.duration:.2f} s long, "
-            "change --start and --end"
-        )
-    return [int(i) for i in candidates]
-
-
-def _period(source: Source, candidates: Sequence[int], cyclic: bool | str) -> int | None:
-    """Number of candidates in one period, None for an open clip."""
-    known = getattr(source, "cyclic", None)
-    count = len(candidates)
-    if cyclic is False or count < 2:
-        return None
-    if cyclic == "auto" and known is not None:
-        return count if known else None
-    if count < 6:
-        return count if cyclic is True else None
-    probes = loop_probes(count)
-    small = [thumbnail(f) for f in source.read([candidates[i] for i in probes], 512)]
-    if len({t.shape for t in small}) > 1:
-        return None  # the sizes themselves are judged where the frames are read
-    found = loop_period(small, probes, count)
-    return count if cyclic is True and found is None else found
-
-
-def _sample(
-    times: Float[np.ndarray, " n"], candidates: Sequence[int], frames: int | None, period: int | None
-) -> list[int]:
-    """N of the candidates, as even in time as they allow: from first to last, or over one period of a loop."""
-    usable = np.array(candidates if period is None else candidates[:period])
-    if not frames or frames >= len(usable):
-        return [int(i) for i in usable]
-    if frames == 1:
-        return [int(usable[0])]
-    t = times[usable]
-    if period is None:
-        targets = np.linspace(t[0], t[-1], frames)
-    else:
-        step = (t[-1] - t[0]) / max(len(t) - 1, 1)
-        targets = t[0] + (t[-1] - t[0] + step) * np.arange(frames) / frames
-    picked: list[int] = []
-    for k, target in enumerate(targets):  # nearest in time, each frame once
-        low = picked[-1] + 1 if picked else 0
-        high = len(usable) - (frames - k) + 1
-        picked.append(low + int(np.argmin(np.abs(t[low:high] - target))))
-    return [int(usable[i]) for i in picked]
-
-
-def _seconds(source: Source, candidates: Sequence[int], chosen: Sequence[int], period: int | None) -> float:
-    times = source.times
-    if len(chosen) == 1:
-        return 1.0
-    if period is None:
-        return float(times[chosen[-1]] - times[chosen[0]])
-    if period < len(candidates):  # the repeated first frame says when the period ends
-        return float(times[candidates[period]] - times[candidates[0]])
-    if candidates[-1] == len(times) - 1 and len(candidates) == len(times):
-        return float(source.duration - times[candidates[0]])
-    span = float(times[candidates[-1]] - times[candidates[0]])
-    return span * period / (period - 1)
 
 
 def _read_frames(
@@ -419,7 +346,8 @@ def save_strip(clip: Clip, path: str | Path) -> Path:
     except OSError as e:
         raise _unwritable(path, e) from e
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     return path
 
 

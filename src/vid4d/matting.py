@@ -1,4 +1,4 @@
-"""Background removal: a weight-free method for plain backgrounds, ONNX matting models for the rest.
+"""Background removal: a weight-free method for plain backgrounds; models for the rest (matting_models.py).
 
 The plain method needs no network: the background is a smooth surface of colour fitted to the border of the
 pictures over the whole clip and refined with every pixel that turns out to be background; what differs from
@@ -9,17 +9,16 @@ Pictures are 8-bit RGB or RGBA here, to hold many; distances of colour are Eucli
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 from vid4d.errors import InputError
+from vid4d.matting_models import find_model, installed_model, model_frames
 
 ADVICE = (
     "give frames with transparency, film before a plain background, or use a matting model: "
@@ -63,14 +62,19 @@ def matte(frames: Sequence[UInt8[np.ndarray, "h w 4"]], method: str = "auto") ->
     if method == "plain":
         return remove_plain_background(opaque)
     if method != "auto":
-        return remove_with_model(opaque, find_model(method))
+        return _with_model(opaque, find_model(method))
     try:
         return remove_plain_background(opaque)
     except InputError:
         installed = installed_model()
         if installed is None:
             raise
-        return remove_with_model(opaque, installed)
+        return _with_model(opaque, installed)
+
+
+def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path) -> Matte:
+    results, confidence = model_frames(frames, file)
+    return Matte(results, file.stem, confidence)
 
 
 def alpha_is_meaningful(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
@@ -133,9 +137,18 @@ def remove_plain_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Mat
     return Matte(results, "plain", round(confidence, 3))
 
 
-def _basis(y: np.ndarray, x: np.ndarray, shape: tuple[int, int]) -> Float[np.ndarray, "n 6"]:
+def _basis(y: np.ndarray, x: np.ndarray, shape: tuple[int, int], degree: int) -> Float[np.ndarray, "n m"]:
+    """Products of Legendre polynomials up to a total degree, over the picture as [-1, 1] x [-1, 1]."""
     u, v = 2 * x / max(shape[1] - 1, 1) - 1, 2 * y / max(shape[0] - 1, 1) - 1
-    return np.stack([np.ones_like(u), u, v, u * u, u * v, v * v], -1)
+    along_u = np.polynomial.legendre.legvander(u, degree)
+    along_v = np.polynomial.legendre.legvander(v, degree)
+    terms = [along_u[:, i] * along_v[:, n - i] for n in range(degree + 1) for i in range(n + 1)]
+    return np.stack(terms, -1)
+
+
+def _evaluate(coefficients: np.ndarray, shape: tuple[int, int], degree: int) -> Float[np.ndarray, "h w 3"]:
+    y, x = np.mgrid[: shape[0], : shape[1]].reshape(2, -1).astype(np.float64)
+    return (_basis(y, x, shape, degree) @ coefficients).reshape(*shape, 3).astype(np.float32)
 
 
 def fit_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Background:
@@ -152,7 +165,7 @@ def fit_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Background:
     stride = max(1, len(y) * len(frames) // 40_000)
     colours = np.stack([f[y, x] for f in frames]).astype(np.float64)
     offsets = np.median(colours, 1) - np.median(colours, (0, 1))
-    design = np.tile(_basis(y, x, (h, w)), (len(frames), 1))[::stride]
+    design = np.tile(_basis(y, x, (h, w), 2), (len(frames), 1))[::stride]
     target = (colours - offsets[:, None]).reshape(-1, 3)[::stride]
     start = np.zeros((6, 3))
     start[0] = np.median(target, 0)
@@ -165,35 +178,77 @@ def fit_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Background:
     distance = np.linalg.norm(residual, axis=1)
     inlier = distance < REGION + 1.5 * MAX_NOISE * min(1.0, float(np.median(distance)) / MAX_NOISE)
     noise = float(np.mean(np.std(residual[inlier], 0))) if inlier.any() else 255.0
-    yy, xx = np.mgrid[:h, :w].astype(np.float64)
-    surface = (_basis(yy.ravel(), xx.ravel(), (h, w)) @ coefficients).reshape(h, w, 3)
-    return Background(surface.astype(np.float32), offsets.astype(np.float32), noise, float(inlier.mean()))
+    surface = _evaluate(coefficients, (h, w), 2)
+    return Background(surface, offsets.astype(np.float32), noise, float(inlier.mean()))
 
 
 def _refine(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background) -> Background:
     """Lets the surface follow what the border could not know: vignettes, stains, uneven light.
 
-    Each pixel's mean residual over the frames that show background there, spread smoothly to its
-    neighbours; repeated, so that it grows inwards.
+    Fits it again to everything that turns out to be background, with more freedom each time, so that the
+    background grows inwards; at last adds what remains, spread smoothly. Works on small copies.
     """
     h, w = frames[0].shape[:2]
-    sigma = 0.03 * max(h, w)
-    surface = background.surface
-    stride = max(1, len(frames) // 16)
-    for _ in range(3):
-        total, count = np.zeros((h, w, 3), np.float32), np.zeros((h, w), np.float32)
-        for frame, offset in zip(frames[::stride], background.offsets[::stride], strict=True):
-            residual = frame.astype(np.float32) - offset - surface
+    step = max(1, max(h, w) // 256)
+    few = max(1, len(frames) // 16)
+    small = [
+        f[::step, ::step].astype(np.float32) - o
+        for f, o in zip(frames[::few], background.offsets[::few], strict=True)
+    ]
+    shape = small[0].shape[:2]
+    surface = background.surface[::step, ::step]
+
+    def residuals() -> tuple[np.ndarray, np.ndarray]:
+        total, count = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
+        for frame in small:
+            residual = frame - surface
             seen = np.linalg.norm(_smooth(residual), axis=-1) < background.region
-            seen = ndimage.binary_erosion(seen, iterations=2, border_value=1)
+            seen = _reached_from_border(ndimage.binary_erosion(seen, iterations=2, border_value=1))
             total += residual * seen[..., None]
             count += seen
-        weight = ndimage.gaussian_filter(count, sigma)
-        spread = np.stack([ndimage.gaussian_filter(total[..., c], sigma) for c in range(3)], -1)
-        surface = surface + spread / (weight[..., None] + 0.02 * len(frames[::stride]))
+        return total, count
+
+    for degree in (2, 3, 4, 4, 4):
+        total, count = residuals()
+        y, x = np.nonzero(count)
+        root = np.sqrt(count[y, x])[:, None]
+        basis = _basis(y.astype(np.float64), x.astype(np.float64), shape, degree)
+        # a small ridge keeps the surface calm where no background was seen
+        ridge = np.diag(np.full(basis.shape[1], np.sqrt(1e-3 * count.sum())))
+        target = total[y, x] / count[y, x, None]
+        coefficients = np.linalg.lstsq(
+            np.vstack([basis * root, ridge]),
+            np.vstack([target * root, np.zeros((len(ridge), 3))]),
+            rcond=None,
+        )[0]
+        surface = surface + _evaluate(coefficients, shape, degree)
+    for _ in range(2):
+        total, count = residuals()
+        sigma = 0.03 * max(shape)
+        spread = ndimage.gaussian_filter(total, (sigma, sigma, 0))
+        weight = ndimage.gaussian_filter(count, sigma)[..., None]
+        surface = surface + spread / (weight + 0.02 * len(small))
+    zoomed = surface
+    if step > 1:
+        rows = np.minimum(np.arange(h) / step, shape[0] - 1)
+        columns = np.minimum(np.arange(w) / step, shape[1] - 1)
+        grid = np.stack(np.meshgrid(rows, columns, indexing="ij"))
+        zoomed = np.stack([ndimage.map_coordinates(surface[..., c], grid, order=1) for c in range(3)], -1)
     return Background(
-        np.clip(surface, 0, 255).astype(np.float32), background.offsets, background.noise, background.inliers
+        np.clip(zoomed, 0, 255).astype(np.float32), background.offsets, background.noise, background.inliers
     )
+
+
+def _reached_from_border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    labels, count = ndimage.label(mask)
+    reached = np.zeros(count + 1, bool)
+    reached[_border_labels(labels)] = True
+    reached[0] = False
+    return reached[labels]
+
+
+def _border_labels(labels: np.ndarray) -> np.ndarray:
+    return np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
 
 
 def _smooth(picture: Float[np.ndarray, "h w 3"], sigma: float = 0.7) -> Float[np.ndarray, "h w 3"]:
@@ -229,11 +284,10 @@ def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> 
     holes, count = ndimage.label(~inside)
     if count == 0:
         return inside
-    edge = np.unique(np.concatenate([holes[0], holes[-1], holes[:, 0], holes[:, -1]]))
     flat_limit = max(6.0, 3.0 * background.noise)
     smallest = max(12, 3e-3 * inside.sum())  # smaller ones are highlights
     boxes = ndimage.find_objects(holes)
-    outside = set(edge.tolist())
+    outside = set(_border_labels(holes).tolist())
     for i, box in enumerate(boxes, start=1):
         if i in outside or box is None:
             continue
@@ -318,154 +372,3 @@ def _drop_specks(alpha: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
     keep[0] = False
     keep[1 + int(np.argmax(area[1:]))] = True
     return alpha * keep[islands]
-
-
-# ---- ONNX matting models -----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What a family of matting networks expects. size: side of the input where the file leaves it open."""
-
-    size: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    scale_by_max: bool = False
-
-
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-MODELS = {
-    "birefnet": ModelSpec(1024, *IMAGENET),
-    "isnet": ModelSpec(1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), scale_by_max=True),
-    "u2net": ModelSpec(320, *IMAGENET, scale_by_max=True),
-}
-"""By the beginning of the file's name; any other file is taken for the BiRefNet kind."""
-
-
-def model_folder() -> Path:
-    """Where matting models are looked for by name: VID4D_MATTING, or vid4d/matting in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("VID4D_MATTING") or cache / "vid4d" / "matting")
-
-
-def find_model(name_or_file: str) -> Path:
-    """A model's file, given as a path or by its name in `model_folder()`.
-
-    Raises InputError if there is none.
-    """
-    given = Path(name_or_file)
-    if given.is_file():
-        return given
-    named = model_folder() / f"{given.name.removesuffix('.onnx')}.onnx"
-    if given.name == name_or_file and named.is_file():
-        return named
-    known = sorted(p.stem for p in model_folder().glob("*.onnx"))
-    raise InputError(
-        f"--matting {name_or_file}: neither a method (auto, alpha, plain), nor a file, nor a model in "
-        f"{model_folder()} ({', '.join(known) or 'none there'}); give the path of an .onnx file"
-    )
-
-
-def installed_model() -> Path | None:
-    """The first model in `model_folder()`, if onnxruntime is there to run it."""
-    from importlib.util import find_spec
-
-    files = sorted(model_folder().glob("*.onnx"))
-    return files[0] if files and find_spec("onnxruntime") is not None else None
-
-
-def model_spec(file: Path) -> ModelSpec:
-    stem = file.stem.lower().replace("-", "").replace("_", "")
-    return next((spec for name, spec in MODELS.items() if stem.startswith(name)), MODELS["birefnet"])
-
-
-def remove_with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path) -> Matte:
-    """Masks from a BiRefNet-, IS-Net- or U2-Net-like ONNX file: input 1x3xSxS, first output the mask.
-
-    Raises InputError where onnxruntime is missing or the file is no such network.
-    """
-    try:
-        import onnxruntime
-    except ImportError as e:
-        raise InputError(f'{file}: matting models need onnxruntime; pip install "vid4d[matting]"') from e
-    try:
-        session: Any = onnxruntime.InferenceSession(
-            str(file), providers=onnxruntime.get_available_providers()
-        )
-        port = session.get_inputs()[0]
-        spec = model_spec(file)
-        side = port.shape[-1] if isinstance(port.shape[-1], int) else spec.size
-        kind = np.float16 if "float16" in port.type else np.float32
-        results = []
-        for frame in frames:
-            prepared = model_input(frame, spec, side).astype(kind)
-            mask = model_mask(session.run(None, {port.name: prepared})[0], frame.shape[:2])
-            results.append(np.dstack([free_colours(frame, mask), np.rint(mask * 255).astype(np.uint8)]))
-    except InputError:
-        raise
-    except Exception as e:  # onnxruntime raises its own kinds for damaged and for unfitting files
-        raise InputError(f"{file}: this model cannot be used for matting ({str(e).splitlines()[0]})") from e
-    return Matte(results, file.stem, _decidedness(results))
-
-
-def model_input(
-    frame: UInt8[np.ndarray, "h w 3"], spec: ModelSpec, side: int
-) -> Float[np.ndarray, "1 3 s s"]:
-    """The frame squeezed to a square and normalised as the network was trained."""
-    from PIL import Image
-
-    square = Image.fromarray(frame, "RGB").resize((side, side), Image.Resampling.BILINEAR)
-    values: np.ndarray = np.asarray(square, np.float32) / 255
-    if spec.scale_by_max:
-        values = values / max(float(values.max()), 1e-6)
-    values = (values - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
-    return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
-
-
-def model_mask(output: np.ndarray, shape: tuple[int, int]) -> Float[np.ndarray, "h w"]:
-    """A network's output as alpha in [0, 1] at the frame's size; logits are told by leaving [0, 1]."""
-    from PIL import Image
-
-    plane: np.ndarray = np.asarray(output, np.float32)
-    while plane.ndim > 2:
-        plane = plane[0]
-    if plane.ndim != 2 or not np.isfinite(plane).all():
-        raise InputError(f"the matting model gave {output.shape} values that are no mask; use another model")
-    if plane.min() < -0.01 or plane.max() > 1.01:
-        plane = 1 / (1 + np.exp(-plane))
-    resized = Image.fromarray(plane, "F").resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-    return np.clip(np.asarray(resized, np.float32), 0, 1)
-
-
-def free_colours(
-    frame: UInt8[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"], sigma: float = 4.0
-) -> UInt8[np.ndarray, "h w 3"]:
-    """Object colours at soft edges, without the background's share.
-
-    Blur fusion (Forte, "Approximate fast foreground colour estimation", ICIP 2021): local means of object and
-    background, corrected so that the mixture gives back the picture.
-    """
-    picture = frame.astype(np.float32)
-    a = alpha[..., None]
-    front: np.ndarray
-    back: np.ndarray
-    front, back = np.empty_like(picture), np.empty_like(picture)
-    weight_front = ndimage.gaussian_filter(alpha, sigma) + 1e-4
-    weight_back = ndimage.gaussian_filter(1 - alpha, sigma) + 1e-4
-    for c in range(3):
-        front[..., c] = ndimage.gaussian_filter(picture[..., c] * alpha, sigma) / weight_front
-        back[..., c] = ndimage.gaussian_filter(picture[..., c] * (1 - alpha), sigma) / weight_back
-    front = front + a * (picture - a * front - (1 - a) * back)
-    return np.rint(np.clip(np.where(a > 0.99, picture, front), 0, 255)).astype(np.uint8)
-
-
-def _decidedness(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> float:
-    """1 where the mask is sharp, falling with the share of half-transparent pixels beyond an edge's width."""
-    shares = []
-    for frame in frames:
-        alpha = frame[..., 3] / np.float32(255)
-        inside = alpha > 0.5
-        edge = ndimage.binary_dilation(inside, iterations=3) & ~ndimage.binary_erosion(inside, iterations=3)
-        vague = (alpha > 0.1) & (alpha < 0.9) & ~edge
-        shares.append(1 - min(1.0, 3 * float(vague.sum()) / max(int(inside.sum()), 1)))
-    return round(float(np.mean(shares)), 3)

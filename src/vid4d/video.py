@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -91,7 +92,7 @@ class Video:
         else:
             found = self._decode_at([int(self._pts[i]) for i in indices])
         count = 0
-        for count, frame in enumerate(found, start=1):  # noqa: B007
+        for count, frame in enumerate(found, start=1):
             yield shrink(_to_rgba(frame), max_side)
             if count == len(indices):
                 return
@@ -276,7 +277,8 @@ def write_mp4(
             f"{path}: cannot be written ({e.strerror or e}); choose another place or free space"
         ) from e
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     return path
 
 

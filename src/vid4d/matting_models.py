@@ -1,0 +1,169 @@
+"""ONNX matting models (BiRefNet, IS-Net, U2-Net kind): finding the file, input, output, clean edges."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from scipy import ndimage
+
+from vid4d.errors import InputError
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What a family of matting networks expects. size: side of the input where the file leaves it open."""
+
+    size: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    scale_by_max: bool = False
+
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+MODELS = {
+    "birefnet": ModelSpec(1024, *IMAGENET),
+    "isnet": ModelSpec(1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), scale_by_max=True),
+    "u2net": ModelSpec(320, *IMAGENET, scale_by_max=True),
+}
+"""By the beginning of the file's name; any other file is taken for the BiRefNet kind."""
+
+
+def model_folder() -> Path:
+    """Where matting models are looked for by name: VID4D_MATTING, or vid4d/matting in the user's cache."""
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return Path(os.environ.get("VID4D_MATTING") or cache / "vid4d" / "matting")
+
+
+def find_model(name_or_file: str) -> Path:
+    """A model's file, given as a path or by its name in `model_folder()`.
+
+    Raises InputError if there is none.
+    """
+    given = Path(name_or_file)
+    if given.is_file():
+        return given
+    named = model_folder() / f"{given.name.removesuffix('.onnx')}.onnx"
+    if given.name == name_or_file and named.is_file():
+        return named
+    known = sorted(p.stem for p in model_folder().glob("*.onnx"))
+    raise InputError(
+        f"--matting {name_or_file}: neither a method (auto, alpha, plain), nor a file, nor a model in "
+        f"{model_folder()} ({', '.join(known) or 'none there'}); give the path of an .onnx file"
+    )
+
+
+def installed_model() -> Path | None:
+    """The first model in `model_folder()`, if onnxruntime is there to run it."""
+    from importlib.util import find_spec
+
+    files = sorted(model_folder().glob("*.onnx"))
+    return files[0] if files and find_spec("onnxruntime") is not None else None
+
+
+def model_spec(file: Path) -> ModelSpec:
+    stem = file.stem.lower().replace("-", "").replace("_", "")
+    return next((spec for name, spec in MODELS.items() if stem.startswith(name)), MODELS["birefnet"])
+
+
+def model_frames(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path
+) -> tuple[list[UInt8[np.ndarray, "h w 4"]], float]:
+    """RGBA frames and confidence in 0..1 from an ONNX file: input 1x3xSxS, first output the mask.
+
+    Raises InputError where onnxruntime is missing or the file is no such network.
+    """
+    try:
+        import onnxruntime
+    except ImportError as e:
+        raise InputError(f'{file}: matting models need onnxruntime; pip install "vid4d[matting]"') from e
+    try:
+        session: Any = onnxruntime.InferenceSession(
+            str(file), providers=onnxruntime.get_available_providers()
+        )
+        port = session.get_inputs()[0]
+        spec = model_spec(file)
+        side = port.shape[-1] if isinstance(port.shape[-1], int) else spec.size
+        kind = np.float16 if "float16" in port.type else np.float32
+        results = []
+        for frame in frames:
+            prepared = model_input(frame, spec, side).astype(kind)
+            mask = model_mask(session.run(None, {port.name: prepared})[0], frame.shape[:2])
+            results.append(np.dstack([free_colours(frame, mask), np.rint(mask * 255).astype(np.uint8)]))
+    except InputError:
+        raise
+    except Exception as e:  # onnxruntime raises its own kinds for damaged and for unfitting files
+        raise InputError(f"{file}: this model cannot be used for matting ({str(e).splitlines()[0]})") from e
+    return results, _decidedness(results)
+
+
+def model_input(
+    frame: UInt8[np.ndarray, "h w 3"], spec: ModelSpec, side: int
+) -> Float[np.ndarray, "1 3 s s"]:
+    """The frame squeezed to a square and normalised as the network was trained."""
+    from PIL import Image
+
+    square = Image.fromarray(frame, "RGB").resize((side, side), Image.Resampling.BILINEAR)
+    values: np.ndarray = np.asarray(square, np.float32) / 255
+    if spec.scale_by_max:
+        values = values / max(float(values.max()), 1e-6)
+    values = (values - np.array(spec.mean, np.float32)) / np.array(spec.std, np.float32)
+    return np.ascontiguousarray(values.transpose(2, 0, 1)[None], np.float32)
+
+
+def model_mask(output: np.ndarray, shape: tuple[int, int]) -> Float[np.ndarray, "h w"]:
+    """A network's output as alpha in [0, 1] at the frame's size; logits are told by leaving [0, 1]."""
+    from PIL import Image
+
+    plane: np.ndarray = np.asarray(output, np.float32)
+    while plane.ndim > 2:
+        plane = plane[0]
+    if plane.ndim != 2 or not np.isfinite(plane).all():
+        raise InputError(f"the matting model gave {output.shape} values that are no mask; use another model")
+    if plane.min() < -0.01 or plane.max() > 1.01:
+        plane = 1 / (1 + np.exp(-plane))
+    resized = Image.fromarray(plane, "F").resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(resized, np.float32), 0, 1)
+
+
+def free_colours(
+    frame: UInt8[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"], sigmas: Sequence[float] = (24.0, 2.0)
+) -> UInt8[np.ndarray, "h w 3"]:
+    """Object colours at soft edges, without the background's share.
+
+    Blur fusion (Forte, "Approximate fast foreground colour estimation", ICIP 2021): local means of object and
+    background, wide ones first, corrected so that the mixture gives back the picture.
+    """
+    picture = frame.astype(np.float32)
+    a = alpha.astype(np.float32)[..., None]
+    front, back = picture, picture
+    for sigma in sigmas:
+        front, back = _local_mean(front, a, sigma), _local_mean(back, 1 - a, sigma)
+        front = np.clip(front + a * (picture - a * front - (1 - a) * back), 0, 255)
+    return np.rint(np.where(a > 0.99, picture, front)).astype(np.uint8)
+
+
+def _local_mean(
+    picture: Float[np.ndarray, "h w 3"], weight: Float[np.ndarray, "h w 1"], sigma: float
+) -> Float[np.ndarray, "h w 3"]:
+    spread = (sigma, sigma, 0)
+    return ndimage.gaussian_filter(picture * weight, spread) / (
+        ndimage.gaussian_filter(weight, spread) + 1e-4
+    )
+
+
+def _decidedness(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> float:
+    """1 where the mask is sharp, falling with the share of half-transparent pixels beyond an edge's width."""
+    shares = []
+    for frame in frames:
+        alpha = frame[..., 3] / np.float32(255)
+        inside = alpha > 0.5
+        edge = ndimage.binary_dilation(inside, iterations=3) & ~ndimage.binary_erosion(inside, iterations=3)
+        vague = (alpha > 0.1) & (alpha < 0.9) & ~edge
+        shares.append(1 - min(1.0, 3 * float(vague.sum()) / max(int(inside.sum()), 1)))
+    return round(float(np.mean(shares)), 3)
