@@ -1,7 +1,7 @@
 """The visual hull of an image matrix, and 4D Gaussians on its surface to start a fit from.
 
-At each of some key times the masks of all views are carved out of a voxel grid (shape from silhouette). Generated
-views do not agree perfectly, so a voxel stays when nearly all views vote for it, not only when all do.
+At each of some key times the masks of all views are carved out of a voxel grid (shape from silhouette).
+Generated views do not agree perfectly, so a voxel stays when nearly all views vote for it, not only when all.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from vid4d.errors import InputError
 from vid4d.gaussians import sh
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix import ImageMatrix
+
+LEVELS = (4, 2, 1)
+"""Sizes of voxels, in finest voxels, that `carve` passes through."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,7 @@ class Surface:
     spacing: float
 
 
-def sample(
-    images: Float[Tensor, "v h w c"], pixels: Float[Tensor, "v p 2"]
-) -> Float[Tensor, "v p c"]:
+def sample(images: Float[Tensor, "v h w c"], pixels: Float[Tensor, "v p 2"]) -> Float[Tensor, "v p c"]:
     """Bilinear values at pixel coordinates (centres at half-integers), 0 outside."""
     h, w = images.shape[1:3]
     grid = pixels / torch.tensor([w / 2, h / 2], device=pixels.device) - 1
@@ -61,48 +62,57 @@ def sample(
     return values[:, :, 0].transpose(1, 2)
 
 
-def votes(
-    masks: Float[Tensor, "v h w"], cameras: Cameras, points: Float[Tensor, "p 3"], *, threshold: float = 0.5
-) -> Float[Tensor, " p"]:
-    """How many views speak against a point: those that see it in their picture and outside their mask.
+def inside_hull(
+    masks: Float[Tensor, "v h w"],
+    cameras: Cameras,
+    points: Float[Tensor, "p 3"],
+    *,
+    dissent: float = 0.0,
+    threshold: float = 0.5,
+) -> Bool[Tensor, " p"]:
+    """Which points at most `dissent` views speak against, with at least half of the views having them in view.
 
-    A point that fewer than half of the views have in their picture gets infinity.
+    A view speaks against the points in its picture that lie outside of its mask.
     """
     against = torch.zeros(len(points), device=points.device)
-    seen = torch.zeros_like(against)
+    seen = torch.zeros(len(points), device=points.device)
+    alive = torch.arange(len(points), device=points.device)
     for i in range(len(cameras)):
-        pixels, depth = cameras[i].project(points)
+        some = points[alive]
+        pixels, depth = cameras[i].project(some)
         x, y = pixels[0].unbind(-1)
-        inside = (depth[0] > 0) & (x > 0) & (x < cameras.width) & (y > 0) & (y < cameras.height)
+        pictured = (depth[0] > 0) & (x > 0) & (x < cameras.width) & (y > 0) & (y < cameras.height)
         value = sample(masks[i : i + 1, :, :, None], pixels)[0, :, 0]
-        against += inside & (value < threshold)
-        seen += inside
-    return torch.where(seen >= len(cameras) / 2, against, torch.inf)
+        against[alive] += pictured & (value < threshold)
+        seen[alive] += pictured
+        alive = alive[against[alive] <= dissent]
+    inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
+    inside[alive] = seen[alive] >= len(cameras) / 2
+    return inside
 
 
-def carve(
-    masks: Float[Tensor, "v h w"], cameras: Cameras, config: HullConfig
-) -> Bool[Tensor, "r r r"]:
+def carve(masks: Float[Tensor, "v h w"], cameras: Cameras, config: HullConfig) -> Bool[Tensor, "r r r"]:
     """Occupied voxels of [-half_extent, half_extent]^3 (index order x, y, z).
 
-    Coarse to fine: voxels of twice the size are carved with masks grown by their own footprint first.
+    From coarse to fine in LEVELS: coarser voxels are carved with masks grown by their own footprint.
     """
     dissent = config.dissent if len(cameras) >= 4 else 0.0
-    r = config.resolution // 2 * 2
-    coarse = r // 2
-    size = 2 * config.half_extent / coarse
-    pixels = float(cameras.focal.max()) / float(cameras.position.norm(dim=-1).min()) * size
-    grow = 2 * int(pixels) + 1
-    grown = F.max_pool2d(masks[:, None], grow, 1, grow // 2)[:, 0]
-    axis = (torch.arange(coarse, device=masks.device) + 0.5) * size - config.half_extent
-    centres = torch.cartesian_prod(axis, axis, axis)
-    kept = (votes(grown, cameras, centres) <= dissent).nonzero()[:, 0]
-    index = torch.stack([kept // coarse**2, kept // coarse % coarse, kept % coarse], -1)
-    corner = torch.cartesian_prod(*[torch.arange(2, device=masks.device)] * 3)
-    fine = (2 * index[:, None] + corner).reshape(-1, 3)
-    solid = votes(masks, cameras, (fine + 0.5) * (size / 2) - config.half_extent) <= dissent
-    occupied = torch.zeros(r, r, r, dtype=torch.bool, device=masks.device)
-    occupied[tuple(fine[solid].T)] = True
+    device = masks.device
+    r = config.resolution // LEVELS[0]
+    pixels_per_unit = float(cameras.focal.max()) / float(cameras.position.norm(dim=-1).min())
+    corner = torch.cartesian_prod(*[torch.arange(2, device=device)] * 3)
+    index = torch.cartesian_prod(*[torch.arange(r, device=device)] * 3)
+    for level in LEVELS:
+        size = 2 * config.half_extent / (config.resolution // LEVELS[0] * LEVELS[0]) * level
+        grow = 2 * int(pixels_per_unit * size) + 1 if level > 1 else 1
+        grown = F.max_pool2d(masks[:, None], grow, 1, grow // 2)[:, 0]
+        inside = inside_hull(grown, cameras, (index + 0.5) * size - config.half_extent, dissent=dissent)
+        index = index[inside]
+        if level > 1:
+            index = (2 * index[:, None] + corner).reshape(-1, 3)
+    r = config.resolution // LEVELS[0] * LEVELS[0]
+    occupied = torch.zeros(r, r, r, dtype=torch.bool, device=device)
+    occupied[tuple(index.T)] = True
     return occupied
 
 
@@ -116,9 +126,7 @@ def surface(
     """At most count points on the surface of the visual hull, coloured by the views that see them."""
     occupied = carve(images[..., 3], cameras, config)
     solid = F.pad(occupied.float()[None, None], [1] * 6)
-    blurred = solid
-    for _ in range(2):
-        blurred = F.avg_pool3d(blurred, 3, 1, 1)
+    blurred = F.avg_pool3d(F.avg_pool3d(solid, 3, 1, 1), 3, 1, 1)
     open_side = torch.zeros_like(occupied)
     padded = solid[0, 0] > 0
     for axis in range(3):
@@ -128,7 +136,8 @@ def surface(
             open_side |= ~padded[tuple(window)]
     index = (occupied & open_side).nonzero()
     if len(index) == 0:
-        return Surface(*(torch.zeros(0, 3, device=images.device) for _ in range(3)), spacing=1.0)
+        nothing = torch.zeros(0, 3, device=images.device)
+        return Surface(nothing, nothing, nothing, spacing=1.0)
     size = 2 * config.half_extent / occupied.shape[0]
     points = (index + 0.5) * size - config.half_extent
     field = blurred[0, 0]
@@ -153,7 +162,7 @@ def _colors(
 ) -> Float[Tensor, "n 3"]:
     """Mean colour over the views that see a point, the most frontal ones foremost.
 
-    Seen: not behind other points of a coarse depth buffer, inside the mask. Seen by none: all views count a little.
+    Seen: inside the mask, not behind other points of a coarse depth buffer. Seen by none: all count a little.
     """
     total = torch.zeros(len(points), 4, device=points.device)
     position = cameras.position
@@ -211,7 +220,11 @@ def gaussians_from_hull(
             matrix.images[:, key], matrix.cameras, config, max(1, config.splats // len(keys)), generator
         )
         if len(shape.points):
-            spacing = float(matrix.times.diff().max()) * (matrix.frames - 1) / (len(keys) - 1) if len(keys) > 1 else 0
+            spacing = (
+                float(matrix.times.diff().max()) * (matrix.frames - 1) / (len(keys) - 1)
+                if len(keys) > 1
+                else 0
+            )
             parts.append(_splats(shape, float(matrix.times[key]), spacing, config, sh_degree))
     if not parts:
         raise InputError(
@@ -221,9 +234,7 @@ def gaussians_from_hull(
     return Gaussians4D.cat(parts)
 
 
-def _splats(
-    shape: Surface, time: float, spacing: float, config: HullConfig, sh_degree: int
-) -> Gaussians4D:
+def _splats(shape: Surface, time: float, spacing: float, config: HullConfig, sh_degree: int) -> Gaussians4D:
     n, device = len(shape.points), shape.points.device
     along = shape.spacing * 0.6
     last = config.overlap * spacing if spacing > 0 else 10.0
