@@ -76,7 +76,7 @@ def test_edges_are_soft_and_free_of_the_background() -> None:
 
 
 def test_bright_spots_inside_stay_but_gaps_open() -> None:
-    """A white highlight of 4 pixels belongs to the object, a gap of 20x30 pixels of bare background does not."""
+    """A white highlight of 4 pixels belongs to the object, a gap of 20x30 bare pixels does not."""
     truth = np.zeros((SIDE, SIDE))
     truth[20:100, 20:100] = 1
     picture = over(truth, np.array([60.0, 60.0, 120.0]), backgrounds()["white"])

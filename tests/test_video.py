@@ -80,7 +80,7 @@ def test_webm_alpha_is_kept(tmp_path: Path) -> None:
 
 
 def test_a_phone_held_upright_gives_upright_pictures(tmp_path: Path) -> None:
-    """The display matrix of a quarter turn to the right, as phones write it, patched into the track header."""
+    """The display matrix of a quarter turn to the right, as phones write it, in the track header."""
     picture = grey(0)
     picture[:, :16] = 250  # left edge; after a quarter turn to the right it is the top edge
     path = write_mp4(tmp_path / "a.mp4", [picture] * 2, 24)

@@ -132,7 +132,8 @@ class ImageFiles:
         self.has_alpha = False
         for file in self.files:
             with _opened(file) as image:
-                turned = image.getexif().get(0x0112, 1) >= 5
+                # asking a PNG for its orientation would decode it; such frames are compared when read
+                turned = image.format != "PNG" and image.getexif().get(0x0112, 1) >= 5
                 sizes.setdefault(image.size[::-1] if turned else image.size, file)
                 self.has_alpha |= image.has_transparency_data
             if len(sizes) > 1:
