@@ -45,11 +45,40 @@ def ssim_map(a: Float[Tensor, "... h w c"], b: Float[Tensor, "... h w c"]) -> Fl
     if a.shape != b.shape:
         raise ValueError(f"images of shapes {tuple(a.shape)} and {tuple(b.shape)} cannot be compared")
     x, y = a.movedim(-1, -3), b.movedim(-1, -3)
+    if not y.requires_grad:
+        return _Ssim.apply(x, y).movedim(-3, -1)
+    return _ssim_terms(x, y)[0].movedim(-3, -1)
+
+
+def _ssim_terms(x: Tensor, y: Tensor) -> tuple[Tensor, ...]:
+    """SSIM, and the means and factors it is made of."""
     mean_x, mean_y, xx, yy, xy = gaussian_blur(torch.stack([x, y, x * x, y * y, x * y])).unbind(0)
-    var_x, var_y, cov = xx - mean_x * mean_x, yy - mean_y * mean_y, xy - mean_x * mean_y
-    top = (2 * mean_x * mean_y + _C1) * (2 * cov + _C2)
-    bottom = (mean_x * mean_x + mean_y * mean_y + _C1) * (var_x + var_y + _C2)
-    return (top / bottom).movedim(-3, -1)
+    product, squares = mean_x * mean_y, mean_x * mean_x + mean_y * mean_y
+    a1, a2 = 2 * product + _C1, 2 * (xy - product) + _C2
+    b1, b2 = squares + _C1, xx + yy - squares + _C2
+    return a1 * a2 / (b1 * b2), mean_x, mean_y, a1, a2, b1, b2
+
+
+class _Ssim(torch.autograd.Function):
+    """The gradient in the first image by hand: three blurs instead of the ten that autograd would do."""
+
+    @staticmethod
+    def forward(ctx, x: Tensor, y: Tensor) -> Tensor:
+        ssim, mean_x, mean_y, a1, a2, b1, b2 = _ssim_terms(x, y)
+        if ctx.needs_input_grad[0]:
+            below = 1 / (b1 * b2)
+            by_xx = -ssim / b2
+            by_xy = 2 * a1 * below
+            by_mean = 2 * (mean_y * (a2 - a1) * below - mean_x * (ssim / b1 + by_xx))
+            ctx.save_for_backward(x, y, by_mean, by_xx, by_xy)
+        return ssim
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        x, y, by_mean, by_xx, by_xy = ctx.saved_tensors
+        mean, xx, xy = gaussian_blur(gradient * torch.stack([by_mean, by_xx, by_xy])).unbind(0)
+        return mean + 2 * x * xx + y * xy, None
 
 
 def photometric_loss(
