@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,6 +59,24 @@ def test_parameters_are_those_of_the_zero123_checkpoint(shared_dir):
     with torch.device("meta"):
         net = UNet(UNetConfig())
     assert {k: tuple(v.shape) for k, v in net.state_dict().items()} == expected
+
+
+@pytest.mark.fullsize
+def test_equals_the_authors_zero123(shared_dir):
+    folder = shared_dir / "reference"
+    spec = importlib.util.spec_from_file_location("fill", folder / "fill.py")
+    fill = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(fill)
+    net = UNet(UNetConfig()).eval()
+    for name, parameter in net.state_dict().items():
+        parameter.copy_(fill.fill(f"model.diffusion_model.{name}", parameter.shape))
+    reference = {k: torch.from_numpy(v) for k, v in np.load(folder / "zero123.npz").items() if k != "image"}
+    x = torch.cat([reference["noisy"], reference["latent_mode"]], 1)
+    with torch.no_grad():
+        out = net(x, reference["t"], reference["cross"])
+    error = ((out - reference["eps"]).norm() / reference["eps"].norm()).item()
+    print(f"zero123 eps: {error:.2e}")
+    assert error < 1e-3
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
