@@ -86,18 +86,6 @@ class Render:
         return torch.where(self.visible, gradients, 0)
 
 
-@dataclass(frozen=True)
-class RawRender:
-    """What a backend returns: as `Render`, but `depth_sum` is not yet divided by alpha."""
-
-    color: Tensor
-    alpha: Tensor
-    depth_sum: Tensor
-    means2d: Tensor
-    radii: Tensor
-    screen: Tensor | None
-
-
 class Backend(Protocol):
     """One module per backend. times is None for 3D splats, else one time per camera for 4D splats."""
 
@@ -108,7 +96,7 @@ class Backend(Protocol):
         cameras: Cameras,
         background: Tensor,
         antialias: bool,
-    ) -> RawRender: ...
+    ) -> Render: ...
 
 
 def rasterize(
@@ -159,10 +147,7 @@ def _render(
     like = splats.means
     grey = torch.as_tensor(background, dtype=like.dtype, device=like.device).detach()
     module = resolve(backend, like)
-    raw = module.render(splats, times, cameras, grey.expand(len(cameras), 3), antialias)
-    # Alpha is either 0 or at least ALPHA_MIN, so the clamp acts only where the sum is 0 as well.
-    depth = raw.depth_sum / raw.alpha.clamp(min=ALPHA_MIN / 2)
-    return Render(raw.color, raw.alpha, depth, raw.means2d, raw.radii, raw.screen)
+    return module.render(splats, times, cameras, grey.expand(len(cameras), 3), antialias)
 
 
 def resolve(backend: str, like: Tensor) -> Backend:

@@ -1,8 +1,8 @@
-"""Builds the C rasteriser with the system's compiler: a plain shared library, one variant per instruction set.
+"""Builds the C rasteriser with the system's compiler: a shared library, one variant per instruction set.
 
 Standard library only: `setup.py` loads this file by its path before the package exists. An installed package
-holds the library beside this file; where it is missing or older than the source, and there is a compiler, it is
-built at first use into the user's cache folder.
+holds the library beside this file; where it is missing or older than the source, and there is a compiler, it
+is built at first use into the user's cache folder.
 """
 
 from __future__ import annotations

@@ -69,9 +69,11 @@ void NAME(raster_project)(const Raster *args) {
         Record *record = (Record *)args->records + i;
         if (project(args, i / args->n, i % args->n, &splat, record)) {
             args->touched[i] = reached_tiles(args, record, 0);
+            args->radii[i] = fmaxf(record->extent_x, record->extent_y);
         } else {
             memset(record, 0, sizeof(Record));
             args->touched[i] = 0;
+            args->radii[i] = 0;
         }
     }
     args->entry_start[0] = 0;
@@ -161,6 +163,7 @@ void NAME(raster_forward)(const Raster *args) {
 static void splat_backward(const Raster *args, int64_t n) {
     const int64_t dims = args->dims, width = args->harmonics * args->fourier * 3;
     SplatGradient sum = {{0}};
+    memset(args->g_sh + n * width, 0, sizeof(float) * width);
     for (int64_t v = 0; v < args->v; v++) {
         const int64_t i = v * args->n + n;
         float *g_screen = args->g_screen + i * 2;

@@ -34,6 +34,7 @@ typedef struct {
     const float *focals;      /* v */
     const float *background;  /* v, 3 */
     float *records;           /* v, n, RECORD */
+    float *radii;             /* v, n: half the longer side of a splat's box, 0 where it is not visible */
     int32_t *touched;         /* v, n: tiles that a splat reaches */
     int64_t *entry_start;     /* v + 1: first entry of each view */
     int32_t *order;           /* v, n: splats in order of depth; the second half of each sort pass */
@@ -45,17 +46,17 @@ typedef struct {
     int32_t *ids;             /* entries: splat of each entry, tile by tile, front to back */
     float *color;             /* v, h, w, 3 */
     float *alpha;             /* v, h, w */
-    float *depth_sum;         /* v, h, w */
+    float *depth;             /* v, h, w: divided by alpha */
     float *transmittance;     /* v, h, w: what is left of the background */
     int32_t *last;            /* v, h, w: entries of the tile up to the last one that counts */
     const float *g_color;     /* gradients of the pictures; NULL where there is none */
     const float *g_alpha;
-    const float *g_depth_sum;
+    const float *g_depth;
     float *entry_sums;        /* entries, ENTRY_SUMS */
     float *g_means;           /* gradients of the inputs */
     float *g_covariances;
     float *g_opacities;
-    float *g_sh;              /* must come zeroed */
+    float *g_sh;
     float *g_screen;          /* v, n, 2: gradient of the 2D means */
 } Raster;
 

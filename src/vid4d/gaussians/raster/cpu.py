@@ -34,9 +34,9 @@ log = logging.getLogger("vid4d.raster")
 _SIZES = ("n", "v", "dims", "harmonics", "fourier", "width", "height", "antialias", "threads")
 _POINTERS = (
     *("means", "covariances", "opacities", "sh", "times", "poses", "focals", "background", "records"),
-    *("touched", "entry_start", "order", "scratch", "tile_start", "place_start", "places", "tile_list", "ids"),
-    *("color", "alpha", "depth_sum", "transmittance", "last", "g_color", "g_alpha", "g_depth_sum"),
-    *("entry_sums", "g_means", "g_covariances", "g_opacities", "g_sh", "g_screen"),
+    *("radii", "touched", "entry_start", "order", "scratch", "tile_start", "place_start", "places"),
+    *("tile_list", "ids", "color", "alpha", "depth", "transmittance", "last", "g_color", "g_alpha"),
+    *("g_depth", "entry_sums", "g_means", "g_covariances", "g_opacities", "g_sh", "g_screen"),
 )
 
 
@@ -125,7 +125,7 @@ def render(
     cameras: Cameras,
     background: Tensor,
     antialias: bool,
-) -> raster.RawRender:
+) -> raster.Render:
     """See `vid4d.gaussians.raster.Backend`."""
     if isinstance(splats, Gaussians4D):
         inputs = (splats.means, splats.covariance4d(), splats.opacities, splats.sh)
@@ -145,10 +145,8 @@ def render(
         antialias,
         period,
     )
-    outputs = _Rasterize.apply(*inputs, screen, scene)
-    color, alpha, depth_sum, records = outputs
-    radii = records[..., 11:13].amax(-1)
-    return raster.RawRender(color, alpha, depth_sum, records[..., :2], radii, screen)
+    color, alpha, depth, records, radii = _Rasterize.apply(*inputs, screen, scene)
+    return raster.Render(color, alpha, depth, records[..., :2], radii, screen)
 
 
 @dataclass(frozen=True)
@@ -207,13 +205,14 @@ class _Rasterize(torch.autograd.Function):
         sh: Tensor,
         screen: Tensor | None,
         scene: _Scene,
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, ...]:
         kernel = _kernel()
         inputs = tuple(_plain(t) for t in (means, covariances, opacities, sh))
         n, v, h, w = means.shape[0], scene.focals.shape[0], scene.height, scene.width
         tiles = -(-h // TILE) * -(-w // TILE)
         buffers: dict[str, Tensor | None] = {
             "records": torch.empty(v, n, RECORD),
+            "radii": torch.empty(v, n),
             "touched": torch.empty(v, n, dtype=torch.int32),
             "entry_start": torch.empty(v + 1, dtype=torch.int64),
             "place_start": torch.empty(v, n, dtype=torch.int64),
@@ -229,22 +228,21 @@ class _Rasterize(torch.autograd.Function):
             "ids": torch.empty(entries, dtype=torch.int32),
             "color": torch.empty(v, h, w, 3),
             "alpha": torch.empty(v, h, w),
-            "depth_sum": torch.empty(v, h, w),
+            "depth": torch.empty(v, h, w),
             "transmittance": torch.empty(v, h, w),
             "last": torch.empty(v, h, w, dtype=torch.int32),
         }
         kernel.call("forward", _arguments(inputs, scene, buffers))
-        pictures = tuple(buffers.pop(name) for name in ("color", "alpha", "depth_sum"))
-        for name in ("order", "scratch", "tile_list"):
+        outputs = tuple(buffers[name] for name in ("color", "alpha", "depth", "records", "radii"))
+        for name in ("color", "alpha", "radii", "order", "scratch", "tile_list"):
             del buffers[name]
-        records = buffers["records"]
         ctx.names = list(buffers)
         ctx.scene = scene
         ctx.entries = entries
         ctx.save_for_backward(*inputs, *buffers.values())
-        ctx.mark_non_differentiable(records)
+        ctx.mark_non_differentiable(*outputs[3:])
         ctx.set_materialize_grads(False)
-        return *pictures, records  # type: ignore[return-value]
+        return outputs  # type: ignore[return-value]
 
     @staticmethod
     @once_differentiable
@@ -254,13 +252,13 @@ class _Rasterize(torch.autograd.Function):
         inputs, saved = ctx.saved_tensors[:4], ctx.saved_tensors[4:]
         n, v = inputs[0].shape[0], ctx.scene.focals.shape[0]
         buffers: dict[str, Tensor | None] = dict(zip(ctx.names, saved, strict=True))
-        for name, gradient in zip(("g_color", "g_alpha", "g_depth_sum"), gradients, strict=False):
+        for name, gradient in zip(("g_color", "g_alpha", "g_depth"), gradients, strict=False):
             buffers[name] = None if gradient is None else _plain(gradient)
         results = {
             "g_means": torch.empty_like(inputs[0]),
             "g_covariances": torch.empty_like(inputs[1]),
             "g_opacities": torch.empty_like(inputs[2]),
-            "g_sh": torch.zeros_like(inputs[3]),
+            "g_sh": torch.empty_like(inputs[3]),
             "g_screen": torch.empty(v, n, 2),
         }
         buffers |= {**results, "entry_sums": torch.empty(ctx.entries, ENTRY_SUMS)}

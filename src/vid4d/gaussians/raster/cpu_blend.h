@@ -104,7 +104,7 @@ static void blend(const Raster *args, int64_t v, int64_t tile) {
             args->color[(at + i) * 3 + 1] = green[j][i] + t * background[1];
             args->color[(at + i) * 3 + 2] = blue[j][i] + t * background[2];
             args->alpha[at + i] = 1 - t;
-            args->depth_sum[at + i] = depth[j][i];
+            args->depth[at + i] = depth[j][i] / fmaxf(1 - t, 0.5f * (float)ALPHA_MIN);
             args->transmittance[at + i] = t;
             args->last[at + i] = last[j][i];
         }
@@ -141,7 +141,10 @@ static void blend_backward(const Raster *args, int64_t v, int64_t tile) {
                 rest += g[0] * background[0] + g[1] * background[1] + g[2] * background[2];
             }
             if (args->g_alpha) rest -= args->g_alpha[at + i];
-            if (args->g_depth_sum) depth[j][i] = args->g_depth_sum[at + i];
+            if (args->g_depth) { /* depth = sum / alpha */
+                depth[j][i] = args->g_depth[at + i] / fmaxf(1 - t, 0.5f * (float)ALPHA_MIN);
+                rest += depth[j][i] * args->depth[at + i];
+            }
             transmittance[j][i] = t;
             behind[j][i] = t * rest;
             last[j][i] = args->last[at + i];

@@ -39,7 +39,7 @@ def render(
     cameras: Cameras,
     background: Float[Tensor, "v 3"],
     antialias: bool,
-) -> raster.RawRender:
+) -> raster.Render:
     """See `vid4d.gaussians.raster.Backend`."""
     like = splats.means
     v, n, h, w = len(cameras), len(splats), cameras.height, cameras.width
@@ -63,7 +63,9 @@ def render(
     color = picture[..., :3] + (1 - picture[..., 3:4]) * background[:, None, None]
     means2d = torch.stack([p[1] for p in parts]) if parts else like.new_zeros(0, n, 2)
     radii = torch.stack([p[2] for p in parts]) if parts else like.new_zeros(0, n)
-    return raster.RawRender(color, picture[..., 3], picture[..., 4], means2d, radii, screen)
+    # Alpha is either 0 or at least ALPHA_MIN, so the clamp acts only where the sum is 0 as well.
+    depth = picture[..., 4] / picture[..., 3].clamp(min=raster.ALPHA_MIN / 2)
+    return raster.Render(color, picture[..., 3], depth, means2d, radii, screen)
 
 
 def project(
