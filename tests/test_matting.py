@@ -85,6 +85,11 @@ def test_bright_spots_inside_stay_but_gaps_open() -> None:
     (frame,) = remove_plain_background([picture]).frames
     assert frame[31, 31, 3] == 255
     assert frame[65, 60, 3] == 0
+    assert frame[60, 96, 3] == 255
+    near = picture.copy()
+    near[55:65, 93:98] = 255  # 2 pixels from the outline: a gap between two fingers
+    (frame,) = remove_plain_background([near]).frames
+    assert frame[60, 95, 3] == 0
     shaded = picture.copy()
     shaded[50:80, 50:70] = np.linspace(238, 252, 20)[None, :, None]  # nearly white, but shaded: object
     (frame,) = remove_plain_background([shaded]).frames

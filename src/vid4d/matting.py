@@ -274,7 +274,8 @@ def _cut_out(
 
 def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> Bool[np.ndarray, "h w"]:
     """Hysteresis, then holes: enclosed spots of background colour belong to the object unless they are
-    as flat as the background itself and of some size (the gap between an arm and the body)."""
+    as flat as the background itself and lie near the outline (between fingers) or are of some size (between
+    an arm and the body); a small flat spot deep inside is a highlight."""
     eight = np.ones((3, 3), bool)
     region, count = ndimage.label(distance > background.region, eight)
     strong = np.zeros(count + 1, bool)
@@ -287,13 +288,19 @@ def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> 
     flat_limit = max(6.0, 3.0 * background.noise)
     smallest = max(12, 3e-3 * inside.sum())  # smaller ones are highlights
     boxes = ndimage.find_objects(holes)
-    outside = set(_border_labels(holes).tolist())
+    outside = set(_border_labels(holes).tolist()) - {0}
+    outer = np.isin(holes, list(outside))
+    rows, columns = np.nonzero(inside.any(1))[0], np.nonzero(inside.any(0))[0]
+    near = 0.02 * max(rows[-1] - rows[0], columns[-1] - columns[0])
+    away = ndimage.distance_transform_edt(~outer) if outer.any() else np.full(inside.shape, np.inf)
     for i, box in enumerate(boxes, start=1):
         if i in outside or box is None:
             continue
         spot = holes[box] == i
         heart = ndimage.binary_erosion(np.pad(spot, 1))[1:-1, 1:-1]
-        gap = heart.sum() >= smallest and np.median(distance[box][heart]) < flat_limit
+        by_outline = away[box][spot].min() < near
+        enough, limit = (3, 1.7 * flat_limit) if by_outline else (smallest, flat_limit)
+        gap = heart.sum() >= enough and np.median(distance[box][heart]) < limit
         if not gap:
             inside[box] |= spot
     return inside
