@@ -137,8 +137,8 @@ def test_one_crop_for_the_whole_clip(tmp_path: Path) -> None:
     """The union over the frames is centred and spans 200 of 256 pixels; motion and size survive."""
     pictures = [box(10, 30, 10, 10), box(60, 30, 20, 20)]
     clip = read_clip(folder_of(tmp_path / "f", pictures))
-    union = (clip.frames[..., 3] > 0.5).any(0)
-    rows, columns = np.nonzero(union.any(1))[0], np.nonzero(union.any(0))[0]
+    masks: np.ndarray = clip.frames[..., 3] > 0.5
+    rows, columns = np.nonzero(masks.any((0, 2)))[0], np.nonzero(masks.any((0, 1)))[0]
     assert columns[-1] + 1 - columns[0] == pytest.approx(200, abs=1)
     assert (columns[0] + columns[-1] + 1) / 2 == pytest.approx(128, abs=1)
     assert (rows[0] + rows[-1] + 1) / 2 == pytest.approx(128, abs=1)

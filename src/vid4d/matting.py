@@ -282,6 +282,8 @@ def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> 
     strong[np.unique(region[distance > background.core])] = True
     strong[0] = False
     inside = strong[region]
+    if not inside.any():
+        return inside
     holes, count = ndimage.label(~inside)
     if count == 0:
         return inside
