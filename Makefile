@@ -9,7 +9,7 @@ DEMO ?= runs/demo
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.vid4d-installed
 BUILD_INPUTS := pyproject.toml constraints.txt $(wildcard setup.py) \
-	$(wildcard src/vid4d/gaussians/raster/*.c) $(wildcard src/vid4d/gaussians/raster/*.h)
+	$(wildcard src/vid4d/gaussians/raster/*.[ch]) $(wildcard src/vid4d/gaussians/raster/build.py)
 
 .PHONY: help setup demo test lint clean
 

@@ -117,15 +117,17 @@ class Prepare:
     size: int = 256
     """Width and height of the frames in pixels."""
     start: float | None = None
-    """Seconds (or the frame number, for pictures) where the part to use begins."""
+    """Seconds where the part to use begins."""
     end: float | None = None
-    """Seconds (or the frame number, for pictures) where it ends."""
-    every: int | None = None
+    """Seconds where it ends."""
+    every: int = 1
     """Take every n-th frame of that part before the key frames are chosen."""
     cyclic: Literal["auto", "yes", "no"] = "auto"
     """Whether the clip is a loop. 'auto' compares its ends."""
     matting: str = "auto"
     """How the background is removed: 'auto' (alpha, else a plain background), or an ONNX file."""
+    fps: float = 24.0
+    """Frames a second of a folder of pictures, which says nothing of time itself."""
 
     def run(self) -> None:
         from vid4d import api
@@ -168,7 +170,11 @@ class Render:
 
 @dataclass(frozen=True)
 class Train:
-    """Train the networks of the small prior on your own models (`vid4d train --help` for more)."""
+    """Train the networks of the small prior on your own models."""
+
+    def run(self) -> None:
+        """`main` hands everything after `train` to vid4d.training.cli."""
+        raise AssertionError("train is dispatched before")
 
 
 @dataclass(frozen=True)
@@ -206,7 +212,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         elif arguments[0] == "train":
             from vid4d.training import cli as training
 
-            training.main(arguments[1:])
+            training.main(tyro.cli(training.TrainOptions, prog="vid4d train", args=arguments[1:]))
         else:
             command = tyro.cli(Command, prog="vid4d", description=DESCRIPTION, args=arguments, config=_STYLE)  # type: ignore[call-overload]
             command.run()

@@ -6,6 +6,7 @@ Nothing heavy is imported here: `vid4d --help` reads `Settings`.
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
@@ -46,10 +47,10 @@ class Settings:
     seed: int = 0
     """The same seed gives the same bytes on the CPU."""
     start: float | None = None
-    """Seconds (or the frame number, for pictures) where the part to use begins."""
+    """Seconds where the part to use begins."""
     end: float | None = None
-    """Seconds (or the frame number, for pictures) where it ends."""
-    every: int | None = None
+    """Seconds where it ends."""
+    every: int = 1
     """Take every n-th frame of that part before the key frames are chosen."""
     cyclic: Literal["auto", "yes", "no"] = "auto"
     """Whether the clip is a loop. 'auto' compares its ends."""
@@ -57,6 +58,8 @@ class Settings:
     """Degrees that the clip's camera looks down on the object."""
     matting: str = "auto"
     """How the background is removed: 'auto' (alpha, else a plain background), or an ONNX file."""
+    fps: float = 24.0
+    """Frames a second of a folder of pictures, which says nothing of time itself."""
     source: Literal["clip", "matrix"] = "clip"
     """What `clip` names: a clip, or the folder of an image matrix to reconstruct from."""
 
@@ -74,6 +77,7 @@ class Run:
         progress.log = self.log
         self.device = settings.device
         self._visited: list[str] = []
+        self._is_new = False
 
     @classmethod
     def create(
@@ -95,9 +99,10 @@ class Run:
         if out is not None:
             root = Path(out)
         else:
-            root = _newest_like(settings) if resume else _free_default(settings)
+            root = _newest_like(settings) if resume else free_default(settings.clip)
         if root.exists() and not root.is_dir():
             raise InputError(f"{root} exists and is not a folder: choose another --out")
+        new = not root.exists()
         root.mkdir(parents=True, exist_ok=True)
         if (root / "settings.json").is_file():
             _refuse_difference(root, settings, resume)
@@ -106,8 +111,15 @@ class Run:
         else:
             write_json(root / "settings.json", _described(settings))
         run = cls(root, settings, progress)
+        run._is_new = new
         run.log(f"vid4d {machine.versions()['vid4d']}, {'resumed' if run.finished else 'started'}")
         return run
+
+    def discard_if_new(self) -> None:
+        """Removes the folder if this object made it and no stage was finished: for bad input."""
+        if self._is_new and not self.finished:
+            self.progress.log = None
+            shutil.rmtree(self.root)
 
     def log(self, text: str) -> None:
         """Appends a line, with date and time, to log.txt."""
@@ -223,9 +235,9 @@ def _refuse_difference(root: Path, settings: Settings, resume: bool) -> None:
         )
 
 
-def _default_name(settings: Settings) -> str:
+def _default_name(clip: str) -> str:
     """A folder name from the clip's: 'my_clip.mp4' -> 'my_clip', 'frames/*.png' -> 'frames'."""
-    path = Path(settings.clip)
+    path = Path(clip)
     while any(c in path.name for c in "*?[") and path.parent != path:
         path = path.parent
     if not path.name or path.name == "..":
@@ -238,8 +250,9 @@ def _numbered(name: str, number: int) -> Path:
     return RUNS / (name if number == 1 else f"{name}-{number}")
 
 
-def _free_default(settings: Settings) -> Path:
-    name, number = _default_name(settings), 1
+def free_default(clip: str, suffix: str = "") -> Path:
+    """`runs/<name of the clip>`, with the suffix, numbered where that is taken."""
+    name, number = "-".join(filter(None, [_default_name(clip), suffix])), 1
     while _numbered(name, number).exists():
         number += 1
     return _numbered(name, number)
@@ -247,9 +260,9 @@ def _free_default(settings: Settings) -> Path:
 
 def _newest_like(settings: Settings) -> Path:
     """The highest-numbered default folder with the same settings; a new one where there is none."""
-    name, number, found = _default_name(settings), 1, None
+    name, number, found = _default_name(settings.clip), 1, None
     while (folder := _numbered(name, number)).exists():
         if (folder / "settings.json").is_file() and not _difference(read_settings(folder), settings):
             found = folder
         number += 1
-    return found or _free_default(settings)
+    return found or free_default(settings.clip)

@@ -1,0 +1,97 @@
+"""From an asset to pictures: stills, orbits, in chunks, without gradients."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.errors import InputError
+from vid4d.gaussians.model import Gaussians4D
+from vid4d.gaussians.raster import rasterize_4d
+
+CHUNK_PIXELS = 8 << 20
+"""Pixels rendered in one call."""
+BATCH = 8
+"""Frames of an orbit rendered in one call."""
+
+
+def times_for(time: float | Sequence[float] | Tensor, cameras: Cameras) -> Float[Tensor, " n"]:
+    """One clip time per camera: a single number is meant for all of them.
+
+    Raises InputError for times outside of [0, 1] and for another number of them than of cameras.
+    """
+    times = torch.as_tensor(time, dtype=torch.float32).flatten()
+    if len(times) == 1:
+        times = times.expand(len(cameras))
+    if len(times) != len(cameras):
+        raise InputError(
+            f"{len(times)} times for {len(cameras)} cameras: give one time, or one for each camera"
+        )
+    if not bool(((times >= 0) & (times <= 1)).all()):
+        raise InputError("a time lies outside of 0 to 1: 0 is the clip's first frame and 1 its last")
+    return times
+
+
+@torch.no_grad()
+def render(
+    gaussians: Gaussians4D,
+    cameras: Cameras,
+    time: float | Sequence[float] | Tensor = 0.0,
+    *,
+    background: float | None = None,
+) -> Float[Tensor, "n h w c"]:
+    """Pictures in [0, 1] on the gaussians' device.
+
+    time: in [0, 1] over the clip, one for all cameras or one for each.
+    background: a grey level, 1 is white; None gives RGBA with straight alpha (c = 4), else c = 3.
+    """
+    times = times_for(time, cameras)
+    device = gaussians.means.device
+    chunk = max(1, CHUNK_PIXELS // (cameras.width * cameras.height))
+    parts = []
+    for i in range(0, len(cameras), chunk):
+        some = cameras[i : i + chunk].to(device)
+        drawn = rasterize_4d(gaussians, times[i : i + chunk], some, background=background or 0.0)
+        if background is None:
+            alpha = drawn.alpha[..., None]
+            colour = torch.where(alpha > 0, drawn.color / alpha.clamp(min=1e-6), 0)
+            parts.append(torch.cat([colour, alpha], -1).clamp(0, 1))
+        else:
+            parts.append(drawn.color.clamp(0, 1))
+    return torch.cat(parts)
+
+
+def loops_to_play(seconds: float, shortest: float = 4.0) -> int:
+    """How often a clip is repeated so that a video of it lasts `shortest` seconds at least."""
+    return max(1, math.ceil(shortest / max(seconds, 1e-3) - 1e-6))
+
+
+def orbit(
+    gaussians: Gaussians4D,
+    *,
+    seconds: float,
+    duration: float | None = None,
+    fps: float = 24.0,
+    azimuth: float = 0.0,
+    elevation: float = 15.0,
+    size: int = 384,
+    distance: float = RIG_DISTANCE,
+) -> Iterator[Float[np.ndarray, "h w 3"]]:
+    """Frames of one turn around the object, over white, while time plays.
+
+    seconds: the clip's duration. duration: of the video; whole repetitions of the clip, 4 seconds at least,
+        where not given. azimuth: degrees, where the turn begins. elevation: degrees.
+    """
+    duration = duration if duration is not None else loops_to_play(seconds) * seconds
+    count = max(2, round(duration * fps))
+    for i in range(0, count, BATCH):
+        frames = torch.arange(i, min(i + BATCH, count))
+        cameras = Cameras.orbit(azimuth + 360.0 * frames / count, elevation, distance=distance, size=size)
+        played = frames / fps / max(seconds, 1e-3)
+        yield from render(gaussians, cameras, played % 1.0, background=1.0).cpu().numpy()

@@ -1,0 +1,154 @@
+"""Stages of a run that every method shares: frames in, outputs out.
+
+A method (`vid4d.methods`) has two functions, each a few calls of `run.stage` and of what is here:
+
+    make_matrix(run: Run) -> ImageMatrix             reads `run.settings`, stages `frames` and `matrix`
+    make_asset(run: Run, matrix) -> Gaussians4D      stage `fit`, which writes asset.safetensors
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from vid4d.clip import Clip, load_frames, read_clip, save_strip, write_frames
+from vid4d.export.contact import write_contact
+from vid4d.export.html import write_player
+from vid4d.export.video import write_turntable
+from vid4d.files import write_json
+from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
+from vid4d.matrix import ImageMatrix
+from vid4d.metrics import psnr
+from vid4d.render import render
+from vid4d.run import Run, Settings
+
+CYCLIC = {"auto": "auto", "yes": True, "no": False}
+
+
+def read_as_set(settings: Settings, *, frames: int, size: int) -> Clip:
+    """The clip of the settings. frames: key frames where the settings name no number. size: pixels."""
+    return read_clip(
+        settings.clip,
+        frames=frames if settings.frames is None else settings.frames,
+        start=settings.start,
+        end=settings.end,
+        every=settings.every,
+        size=size,
+        cyclic=CYCLIC[settings.cyclic],  # type: ignore[arg-type]
+        matting=settings.matting,
+        fps=settings.fps,
+    )
+
+
+def frames(run: Run, *, frames: int, size: int) -> Clip:
+    """Stage `frames`: reads the clip, writes frames/ and strip.png, says the clip's warnings."""
+    folder = run.path("frames")
+
+    def save(clip: Clip) -> None:
+        write_frames(clip, emptied(folder))
+        save_strip(clip, run.path("strip.png"))
+
+    clip = run.stage(
+        "frames",
+        lambda bar: read_as_set(run.settings, frames=frames, size=size),
+        save=save,
+        load=lambda: load_frames(folder),
+    )
+    for warning in clip.warnings:
+        run.progress.say(f"warning: {warning}")
+    return clip
+
+
+def emptied(folder: Path) -> Path:
+    """The folder's path, after removing what an interrupted stage left there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    return folder
+
+
+def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
+    """Writes asset.safetensors with the metadata that players need."""
+    told = {
+        "seconds": repr(float(matrix.seconds)),
+        "fps": repr(float(max(1.0, (matrix.frames - 1) / max(matrix.seconds, 1e-3)))),
+        "cyclic": "true" if matrix.cyclic else "false",
+    }
+    save_asset(run.path("asset.safetensors"), gaussians, told)
+
+
+def kept_asset(run: Run) -> Gaussians4D:
+    """What `keep_asset` wrote, on the run's device."""
+    return load_asset(run.path("asset.safetensors"), run.device)[0]
+
+
+def input_psnr(gaussians: Gaussians4D, matrix: ImageMatrix) -> float | None:
+    """PSNR in dB, over white, of the asset seen from the clip's camera against the clip's frames.
+
+    The mean over the frames; None where the matrix knows no input video.
+    """
+    if matrix.input_images is None or matrix.input_camera is None or matrix.input_times is None:
+        return None
+    truth = torch.as_tensor(matrix.input_images, dtype=torch.float32)
+    scores = []
+    for image, time in zip(truth, matrix.input_times.tolist(), strict=True):
+        drawn = render(gaussians, matrix.input_camera, min(max(time, 0.0), 1.0), background=1.0)[0]
+        alpha = image[..., 3:].to(drawn.device)
+        target = image[..., :3].to(drawn.device) * alpha + 1 - alpha
+        scores.append(float(psnr(drawn, target)))
+    return float(np.mean(scores))
+
+
+def outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
+    """Stages `contact`, `turntable`, `player`: what a person looks at; and report.json."""
+
+    def nothing(_: object = None) -> None:
+        return None
+
+    run.stage(
+        "contact",
+        lambda bar: write_contact(
+            run.path("contact.png"),
+            gaussians,
+            input_images=matrix.input_images,
+            input_times=matrix.input_times,
+            input_camera=matrix.input_camera,
+        ),
+        save=nothing,
+        load=nothing,
+    )
+    run.stage(
+        "turntable",
+        lambda bar: write_turntable(
+            run.path("turntable.mp4"), gaussians, seconds=matrix.seconds, report=bar.update
+        ),
+        save=nothing,
+        load=nothing,
+    )
+    run.stage(
+        "player",
+        lambda bar: write_player(
+            run.path("player.html"),
+            gaussians,
+            seconds=matrix.seconds,
+            cyclic=matrix.cyclic,
+            title=run.root.name,
+            report=bar.update,
+        ),
+        save=nothing,
+        load=nothing,
+    )
+    score = input_psnr(gaussians, matrix)
+    report = {
+        "input_psnr_db": None if score is None else round(score, 3),
+        "splats": len(gaussians),
+        "views": matrix.views,
+        "frames": matrix.frames,
+        "seconds": matrix.seconds,
+        "cyclic": matrix.cyclic,
+    }
+    write_json(run.path("report.json"), report)
+    if score is not None:
+        run.progress.say(f"input view: {score:.2f} dB PSNR")
