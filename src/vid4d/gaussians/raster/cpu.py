@@ -1,7 +1,7 @@
 """The C rasteriser behind torch: loading the library, allocating, gradients.
 
-float32 on the CPU. Slicing in time, projection and harmonics happen in the kernel, so 4D splats need no copies
-per view. As many threads as `torch.get_num_threads()`; the bytes of the results do not depend on it.
+float32 on the CPU. Slicing in time, projection and harmonics happen in the kernel, so 4D splats need no
+copies per view. As many threads as `torch.get_num_threads()`; the bytes of the results do not depend on it.
 """
 
 from __future__ import annotations
