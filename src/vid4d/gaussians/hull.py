@@ -70,7 +70,8 @@ def inside_hull(
     dissent: float = 0.0,
     threshold: float = 0.5,
 ) -> Bool[Tensor, " p"]:
-    """Which points at most `dissent` views speak against, with at least half of the views having them in view.
+    """Which points at most `dissent` views speak against, with at least half of the views having them in
+    view.
 
     A view speaks against the points in its picture that lie outside of its mask.
     """

@@ -1,0 +1,372 @@
+"""Fits 4D Gaussians to an image matrix with the confidence-aware loss (Efficient4D, 2401.08742, section 3.3).
+
+From the visual hulls of some key times, each with splats of its own that last about as long as their key
+time, some hundred steps of Adam over batches of (view, time). Splats learn to move and to last (their
+rotation in 4D is a velocity); where pictures differ between times they stay short.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.errors import InputError
+from vid4d.gaussians.adam import SplatAdam
+from vid4d.gaussians.density import Density, DensityConfig
+from vid4d.gaussians.hull import HullConfig, gaussians_from_hull
+from vid4d.gaussians.model import Gaussians4D
+from vid4d.gaussians.raster import rasterize_4d
+from vid4d.losses import mask_loss, photometric_loss
+from vid4d.matrix import ImageMatrix
+from vid4d.matrix_io import check_matrix
+from vid4d.metrics import psnr
+
+Callback = Callable[[int, int, float, float, int], None]
+"""step, total, loss (running mean), PSNR of the input view in dB, number of splats."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a fit goes.
+
+    iterations: steps. seconds: wall-clock budget; the schedules follow whichever is nearer to its end, so a
+    run
+        that has to be reproducible leaves it None. batch: pictures a step.
+    size: pictures wider than this are reduced to it. sh_degree: 0 is colour equal from all sides.
+    *_rate: learning rates at the start (world units, clip time, logarithms); they fall exponentially to
+    `decay`
+        of that. Roughly those of 2310.10642 times ten, for fifty times fewer steps.
+    ssim_weight: share of 1 - SSIM in the photometric loss, the rest is L1. mask_weight: of the mask loss.
+    input_every, input_weight: every so many steps an input frame joins, with this weight against a batch of
+    1.
+    checkpoint_every, report_every: steps.
+    """
+
+    iterations: int = 600
+    seconds: float | None = None
+    batch: int = 4
+    size: int = 256
+    hull: HullConfig = field(default_factory=HullConfig)
+    density: DensityConfig = field(default_factory=DensityConfig)
+    sh_degree: int = 0
+    position_rate: float = 2e-3
+    time_rate: float = 2e-3
+    scale_rate: float = 2e-2
+    rotation_rate: float = 1e-2
+    opacity_rate: float = 5e-2
+    color_rate: float = 2e-2
+    decay: float = 0.05
+    ssim_weight: float = 0.2
+    mask_weight: float = 0.5
+    input_every: int = 2
+    input_weight: float = 0.5
+    checkpoint_every: int = 50
+    report_every: int = 20
+
+
+PRESETS: dict[str, FitConfig] = {
+    "draft": FitConfig(iterations=250, hull=HullConfig(splats=6000), density=DensityConfig(most=8000)),
+    "standard": FitConfig(),
+    "high": FitConfig(
+        iterations=2500,
+        hull=HullConfig(resolution=160, splats=16000),
+        density=DensityConfig(most=30000, rounds=12),
+        sh_degree=1,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """Steps done, seconds of all runs, running mean of the loss, PSNR of the input view in dB, splats."""
+
+    iterations: int
+    seconds: float
+    loss: float
+    input_psnr: float
+    splats: int
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """The input video's frames, or where there are none, the matrix's view nearest to azimuth 0."""
+
+    images: Float[Tensor, "s h w 4"]
+    camera: Cameras
+    times: Float[Tensor, " s"]
+    given: bool
+
+
+def fit(
+    matrix: ImageMatrix,
+    config: FitConfig | None = None,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    callback: Callback | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> tuple[Gaussians4D, FitReport]:
+    """4D Gaussians that look like the image matrix.
+
+    The same matrix, config and seed give the same bytes on a CPU, resumed or not (without a budget in
+    seconds).
+    checkpoint_path: a safetensors file, written every `checkpoint_every` steps. resume: go on from it if it
+    is there. callback: called every `report_every` steps and at the end; an exception in it stops the fit.
+
+    Raises InputError for a matrix with NaN or without a hull, and for a checkpoint of another matrix or
+    config.
+    """
+    config = config or FitConfig()
+    check_matrix(matrix)
+    began = time.monotonic()
+    matrix = _prepared(matrix, config.size, device)
+    trusted = _trusted(matrix)
+    run = _Run(matrix, trusted, config, seed)
+    path = None if checkpoint_path is None else Path(checkpoint_path)
+    if resume and path is not None and path.exists():
+        run.load(path)
+    before = run.seconds
+    input_psnr = run.input_psnr()
+    while True:
+        run.seconds = before + time.monotonic() - began
+        progress = run.step / config.iterations
+        if config.seconds is not None:
+            progress = max(progress, run.seconds / config.seconds)
+        if progress >= 1:
+            break
+        run.advance(progress)
+        if path is not None and run.step % config.checkpoint_every == 0:
+            run.save(path)
+        if callback is not None and run.step % config.report_every == 0:
+            input_psnr = run.input_psnr()
+            callback(run.step, config.iterations, run.loss, input_psnr, len(run.optimizer))
+    input_psnr = run.input_psnr()
+    if path is not None:
+        run.save(path)
+    if callback is not None and run.step % config.report_every:
+        callback(run.step, config.iterations, run.loss, input_psnr, len(run.optimizer))
+    report = FitReport(run.step, run.seconds, run.loss, input_psnr, len(run.optimizer))
+    return run.gaussians().detach(), report
+
+
+class _Run:
+    """The state of a fit between two steps. All randomness follows from the seed and the step."""
+
+    def __init__(self, matrix: ImageMatrix, trusted: Trusted, config: FitConfig, seed: int) -> None:
+        self.matrix, self.trusted, self.config, self.seed = matrix, trusted, config, seed
+        start = gaussians_from_hull(matrix, config.hull, sh_degree=config.sh_degree, seed=seed)
+        self.period = start.period
+        self.optimizer = SplatAdam(start.tensors())
+        spacing = 1 / (matrix.frames - 1) if matrix.frames > 1 else float("inf")
+        self.density = Density(config.density, len(start), frame_spacing=spacing, device=matrix.images.device)
+        self.corner, self.window = crops(matrix.images[..., 3])
+        self.step, self.loss, self.seconds = 0, float("nan"), 0.0
+
+    def gaussians(self) -> Gaussians4D:
+        return Gaussians4D(**self.optimizer.parameters, period=self.period)
+
+    def advance(self, progress: float) -> None:
+        """One step, at this share of the schedules."""
+        c, m = self.config, self.matrix
+        if self.density.due(progress):
+            self.density.round(self.optimizer)
+        random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        background = torch.rand(3, generator=random).to(m.images.device)
+        view, when = self._batch()
+        gaussians = self.gaussians()
+        render = rasterize_4d(gaussians, m.times[when], m.cameras[view], background=background)
+        target = m.images[view, when]
+        confidence = None if m.confidence is None else m.confidence[view, when]
+        loss = self._loss(render.color, render.alpha, target, background, confidence, self.corner[view])
+        visible = render.visible.any(0)
+        if self.trusted.given and c.input_weight > 0 and self.step % c.input_every == 0:
+            i = int(torch.randint(len(self.trusted.times), (1,), generator=random))
+            seen = rasterize_4d(
+                gaussians, self.trusted.times[i : i + 1], self.trusted.camera, background=background
+            )
+            frame = self.trusted.images[i : i + 1]
+            loss = loss + c.input_weight * self._loss(seen.color, seen.alpha, frame, background, None, None)
+            visible |= seen.visible.any(0)
+        loss.backward()
+        self.density.collect(render)
+        fall = c.decay**progress
+        self.optimizer.step(
+            {
+                "means": fall
+                * visible.new_tensor([c.position_rate] * 3 + [c.time_rate], dtype=torch.float32),
+                "log_scales": fall * c.scale_rate,
+                "quats_left": fall * c.rotation_rate,
+                "quats_right": fall * c.rotation_rate,
+                "opacity_logits": fall * c.opacity_rate,
+                "sh": fall * c.color_rate,
+            },
+            visible,
+        )
+        self.step += 1
+        value = float(loss.detach())
+        self.loss = value if self.step == 1 else 0.95 * self.loss + 0.05 * value
+
+    def _batch(self) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
+        """Views and times of this step: every picture of the matrix comes once an epoch, in random order."""
+        total, size = self.matrix.views * self.matrix.frames, self.config.batch
+        chosen = []
+        for i in range(self.step * size, (self.step + 1) * size):
+            epoch, place = divmod(i, total)
+            chosen.append(int(self._order(epoch, total)[place]))
+        picture = torch.tensor(chosen)
+        return picture // self.matrix.frames, picture % self.matrix.frames
+
+    def _order(self, epoch: int, total: int) -> Int[Tensor, " n"]:
+        if getattr(self, "_epoch", None) != epoch:
+            generator = torch.Generator().manual_seed((self.seed + 1) * 7_368_787 + epoch)
+            self._epoch, self._shuffled = epoch, torch.randperm(total, generator=generator)
+        return self._shuffled
+
+    def _loss(
+        self,
+        color: Float[Tensor, "b h w 3"],
+        alpha: Float[Tensor, "b h w"],
+        target: Float[Tensor, "b h w 4"],
+        background: Float[Tensor, " 3"],
+        confidence: Float[Tensor, "b h w"] | None,
+        corner: Int[Tensor, "b 2"] | None,
+    ) -> Float[Tensor, ""]:
+        """Photometric loss over a random background, and mask loss; SSIM only in the object's window."""
+        c, mask = self.config, target[..., 3:]
+        rgb = target[..., :3] * mask + background * (1 - mask)
+        loss = (1 - c.ssim_weight) * photometric_loss(color, rgb, confidence, ssim_weight=0)
+        loss = loss + c.mask_weight * mask_loss(alpha, mask[..., 0])
+        if c.ssim_weight > 0:
+            share = 1.0
+            if corner is not None:
+                share = self.window**2 / (color.shape[1] * color.shape[2])
+                color, rgb = cut(color, corner, self.window), cut(rgb, corner, self.window)
+                if confidence is not None:
+                    confidence = cut(confidence, corner, self.window)
+            loss = loss + c.ssim_weight * share * photometric_loss(color, rgb, confidence, ssim_weight=1)
+        return loss
+
+    @torch.no_grad()
+    def input_psnr(self) -> float:
+        """Mean over at most 4 of the trusted frames, over white."""
+        t = self.trusted
+        some = torch.linspace(0, len(t.times) - 1, min(4, len(t.times))).round().long()
+        cameras = Cameras.cat([t.camera] * len(some))
+        render = rasterize_4d(self.gaussians().detach(), t.times[some], cameras)
+        alpha = t.images[some, ..., 3:]
+        return float(psnr(render.color.clamp(0, 1), t.images[some, ..., :3] * alpha + 1 - alpha).mean())
+
+    def _identity(self) -> str:
+        """Hash of everything the result depends on, besides the step."""
+        same = replace(self.config, seconds=None, checkpoint_every=0, report_every=0)
+        digest = hashlib.sha256(json.dumps([asdict(same), self.seed], sort_keys=True).encode())
+        digest.update(self.matrix.images[:, :, ::4, ::4].contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        from safetensors.torch import save_file
+
+        tensors = {f"adam.{k}": v for k, v in self.optimizer.state().items()}
+        tensors |= {f"density.{k}": v for k, v in self.density.state().items()}
+        meta = {"step": self.step, "loss": self.loss, "seconds": self.seconds, "identity": self._identity()}
+        part = path.with_name(f".{path.name}.part")
+        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        save_file(tensors, part, {"vid4d-fit": json.dumps(meta)})
+        part.replace(path)
+
+    def load(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                meta = json.loads((file.metadata() or {}).get("vid4d-fit", "{}"))
+                names = list(file.keys())
+                tensors = {k: file.get_tensor(k).to(self.matrix.images.device) for k in names}
+        except (SafetensorError, OSError) as e:
+            raise InputError(
+                f"The checkpoint {path} cannot be read ({e}): delete it to start the fit anew."
+            ) from e
+        if meta.get("identity") != self._identity():
+            raise InputError(
+                f"The checkpoint {path} belongs to another image matrix, configuration or seed: "
+                "delete it to start the fit anew."
+            )
+        self.optimizer.load({k[5:]: v for k, v in tensors.items() if k.startswith("adam.")})
+        self.density.load({k[8:]: v for k, v in tensors.items() if k.startswith("density.")})
+        self.step, self.loss, self.seconds = meta["step"], meta["loss"], meta["seconds"]
+
+
+def crops(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[Int[Tensor, "v 2"], int]:
+    """Per view the upper left corner of a square window around the object at all times; their common size."""
+    h, w = masks.shape[2:]
+    size, middle = 1, []
+    for seen in masks.amax(1) > 0.02:
+        rows, columns = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
+        if len(rows) == 0:
+            middle.append([h // 2, w // 2])
+            continue
+        top, bottom, left, right = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+        size = max(size, bottom - top + 1, right - left + 1)
+        middle.append([(top + bottom + 1) // 2, (left + right + 1) // 2])
+    size = min(-(-(size + 2 * margin) // 8) * 8, h, w)
+    corner = torch.tensor(middle) - size // 2
+    return corner.clamp(min=0).minimum(torch.tensor([h - size, w - size])), size
+
+
+def cut(images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
+    """Windows (b, size, size, ...) out of pictures (b, h, w, ...)."""
+    pairs = zip(images, corner.tolist(), strict=True)
+    return torch.stack([image[y : y + size, x : x + size] for image, (y, x) in pairs])
+
+
+def resize(images: Float[Tensor, "*n h w 4"], width: int) -> Float[Tensor, "*n h2 w2 4"]:
+    """Area average of straight-alpha RGBA to a smaller width, colours weighted by alpha."""
+    lead, (h, w) = images.shape[:-3], images.shape[-3:-1]
+    flat = images.reshape(-1, h, w, 4).movedim(-1, 1)
+    flat = torch.cat([flat[:, :3] * flat[:, 3:], flat[:, 3:]], 1)
+    small = F.interpolate(flat, (round(h * width / w), width), mode="area")
+    small = torch.cat([small[:, :3] / small[:, 3:].clamp(min=1e-6), small[:, 3:]], 1)
+    return small.movedim(1, -1).reshape(*lead, *small.shape[2:], 4).clamp(0, 1)
+
+
+def _prepared(matrix: ImageMatrix, size: int, device: torch.device | str) -> ImageMatrix:
+    """On the device, at most `size` wide; input frames at most as wide as the matrix."""
+    images, cameras, confidence = matrix.images, matrix.cameras, matrix.confidence
+    if cameras.width > size:
+        images, cameras = resize(images, size), cameras.resized(size)
+        if confidence is not None:
+            flat = confidence.flatten(0, 1)[:, None]
+            confidence = F.interpolate(flat, images.shape[2:4], mode="area").reshape(images.shape[:4])
+    inputs, camera, times = matrix.input_images, matrix.input_camera, matrix.input_times
+    if inputs is not None and camera is not None and camera.width > cameras.width:
+        inputs, camera = resize(inputs, cameras.width), camera.resized(cameras.width)
+    return replace(
+        matrix,
+        images=images.float().to(device),
+        cameras=cameras.to(device),
+        times=matrix.times.float().to(device),
+        confidence=None if confidence is None else confidence.float().to(device),
+        input_images=None if inputs is None else inputs.float().to(device),
+        input_camera=None if camera is None else camera.to(device),
+        input_times=None if times is None else times.float().to(device),
+    )
+
+
+def _trusted(matrix: ImageMatrix) -> Trusted:
+    if matrix.input_images is not None and matrix.input_camera is not None and matrix.input_times is not None:
+        return Trusted(matrix.input_images, matrix.input_camera, matrix.input_times, given=True)
+    turn = (matrix.cameras.azimuth + 180) % 360 - 180
+    view = int(turn.abs().argmin())
+    return Trusted(matrix.images[view], matrix.cameras[view], matrix.times, given=False)
