@@ -1,0 +1,210 @@
+"""4D Gaussians: rotation, slices against the authors' numbers, harmonics, asset files."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from vid4d.errors import InputError
+from vid4d.gaussians import sh as harmonics
+from vid4d.gaussians.model import Gaussians4D, load_asset, rotation4d, save_asset
+
+IDENTITY = torch.tensor([[1.0, 0, 0, 0]])
+
+
+def cloud(n: int, degree: int = 3, fourier: int = 1, seed: int = 0) -> Gaussians4D:
+    g = torch.Generator().manual_seed(seed)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=g)
+
+    sh = normal(n, harmonics.terms(degree), fourier, 3)
+    return Gaussians4D(normal(n, 4), normal(n, 4) - 2, normal(n, 4), normal(n, 4), normal(n), sh)
+
+
+@pytest.fixture(scope="module")
+def authors(shared_dir: Path) -> dict[str, torch.Tensor]:
+    data = np.load(shared_dir / "reference" / "gaussians4d.npz")
+    return {name: torch.from_numpy(data[name]) for name in data.files}
+
+
+def from_authors(data: dict[str, torch.Tensor], fourier: int) -> Gaussians4D:
+    """Their 48 coefficients: 16 harmonics for each of 3 Fourier terms, the constant first."""
+    sh = data["sh_coefficients"].reshape(64, 3, 16, 3).transpose(1, 2)[:, :, :fourier]
+    names = ("mean_xyzt", "log_scale_xyzt", "rotation_left", "rotation_right")
+    return Gaussians4D(*[data[name] for name in names], torch.zeros(64), sh)
+
+
+def test_covariance_equals_the_authors(authors: dict[str, torch.Tensor]) -> None:
+    torch.testing.assert_close(
+        from_authors(authors, 1).covariance4d(), authors["covariance4d"], atol=1e-6, rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("time", ["-0.4", "0.0", "0.25"])
+def test_slices_equal_the_authors(authors: dict[str, torch.Tensor], time: str) -> None:
+    constant, series = from_authors(authors, 1), from_authors(authors, 3)
+    now = constant.at(float(time))
+    torch.testing.assert_close(now.means, authors[f"mean3d_t{time}"], atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(now.covariances, authors[f"cov3d_t{time}"], atol=1e-6, rtol=1e-4)
+    marginal = authors[f"marginal_t{time}"][:, 0]
+    torch.testing.assert_close(constant.marginal(float(time)), marginal, atol=1e-5, rtol=1e-4)
+    kept = torch.where(marginal >= 0.05, 0.5 * marginal, 0)  # a logit of 0 is an opacity of 0.5
+    torch.testing.assert_close(now.opacities, kept, atol=1e-5, rtol=1e-4)
+    assert 0 < (now.opacities == 0).sum() < 64
+    for splats, name in ((constant, "rgb_sh3"), (series, "rgb_4dsh")):
+        s = splats.at(float(time))
+        rgb = harmonics.evaluate(s.sh, s.means, authors["camera_position"])
+        torch.testing.assert_close(rgb, authors[f"{name}_t{time}"], atol=1e-5, rtol=1e-4)
+
+
+def test_rotation_is_orthogonal_and_takes_any_length() -> None:
+    left, right = torch.randn(20, 4, dtype=torch.float64), torch.randn(20, 4, dtype=torch.float64)
+    r = rotation4d(left, right)
+    torch.testing.assert_close(r @ r.transpose(1, 2), torch.eye(4, dtype=r.dtype).expand(20, 4, 4))
+    torch.testing.assert_close(torch.linalg.det(r), torch.ones(20, dtype=r.dtype))
+    torch.testing.assert_close(rotation4d(3 * left, -0.1 * right), -r)
+
+
+def test_equal_quaternions_leave_time_alone() -> None:
+    q = torch.randn(5, 4)
+    r = rotation4d(q, q)
+    torch.testing.assert_close(r[:, 3], torch.tensor([0.0, 0, 0, 1]).expand(5, 4), atol=1e-6, rtol=0)
+    torch.testing.assert_close(rotation4d(IDENTITY, IDENTITY)[0], torch.eye(4))
+
+
+def test_slice_of_a_tilted_splat_by_hand() -> None:
+    """S_xx = 4, S_tt = 1 and S_xt = 1 or -1: it moves with speed 1, and exp(-1/8) of it is there at 0.5."""
+    angle = 0.5 * math.atan2(2 * 1, 4 - 1)  # of the main axis in the (x, t) plane
+    eigen = [2.5 + math.sqrt(13) / 2, 2.5 - math.sqrt(13) / 2]
+    half = angle / 2
+    # x is the component k, t the real one: opposite quaternions around k turn x towards t, or away from it.
+    left = torch.tensor([[math.cos(half), 0, 0, math.sin(half)]], dtype=torch.float64)
+    right = torch.tensor([[math.cos(half), 0, 0, -math.sin(half)]], dtype=torch.float64)
+    logs = torch.tensor([[eigen[0], 9.0, 9.0, eigen[1]]], dtype=torch.float64).log() / 2
+    found = []
+    for a, b in ((left, right), (right, left)):
+        splat = Gaussians4D(
+            torch.zeros(1, 4, dtype=torch.float64), logs, a, b, torch.zeros(1), torch.zeros(1, 1, 1, 3)
+        )
+        c = splat.covariance4d()[0]
+        torch.testing.assert_close(c[0, 0].item(), 4.0)
+        torch.testing.assert_close(c[3, 3].item(), 1.0)
+        found.append(c[0, 3].item())
+        now = splat.at(0.5)
+        torch.testing.assert_close(now.means[0, 0].item(), 0.5 * found[-1])
+        torch.testing.assert_close(now.covariances[0, 0, 0].item(), 3.0)
+        torch.testing.assert_close(now.opacities.item(), 0.5 * math.exp(-1 / 8))
+    assert sorted(found) == pytest.approx([-1, 1])
+
+
+def test_fourier_terms_are_cosines_around_the_splats_own_time() -> None:
+    sh = torch.zeros(1, 1, 3, 3)
+    sh[0, 0, 1, 0], sh[0, 0, 2, 1] = 1, 1
+    means = torch.tensor([[0.0, 0, 0, 0.25]])
+    splat = Gaussians4D(means, torch.zeros(1, 4), IDENTITY, IDENTITY, torch.zeros(1), sh, period=2.0)
+    value = splat.at(0.75).sh[0, 0]  # a quarter of the period later: cos 90 deg, cos 180 deg
+    torch.testing.assert_close(value, torch.tensor([0.0, -1, 0]), atol=1e-6, rtol=0)
+
+
+def test_harmonics_are_orthonormal() -> None:
+    """Integrals over the sphere of all products, by quadrature that is exact for polynomials of degree 6."""
+    z, weight = np.polynomial.legendre.leggauss(8)
+    angle = torch.arange(16, dtype=torch.float64) * (2 * math.pi / 16)
+    height = torch.from_numpy(z)[:, None].expand(8, 16)
+    side = (1 - height**2).sqrt()
+    points = torch.stack([side * angle.cos(), side * angle.sin(), height], -1)
+    values = harmonics.basis(points, 3)
+    weights = torch.from_numpy(weight)[:, None].expand(8, 16) * (2 * math.pi / 16)
+    products = torch.einsum("ab,abi,abj->ij", weights, values, values)
+    torch.testing.assert_close(products, torch.eye(16, dtype=torch.float64), atol=1e-9, rtol=0)
+
+
+def test_known_harmonics() -> None:
+    x, y, z = harmonics.basis(torch.eye(3), 2)
+    assert x[:4].tolist() == pytest.approx([0.2820948, 0, 0, -0.4886025])
+    assert y[:4].tolist() == pytest.approx([0.2820948, -0.4886025, 0, 0])
+    assert z[:4].tolist() == pytest.approx([0.2820948, 0, 0.4886025, 0])
+    assert z[4:].tolist() == pytest.approx([0, 0, 2 * 0.3153916, 0, 0])
+
+
+def test_colour_survives_the_harmonics() -> None:
+    rgb = torch.tensor([[0.0, 0.25, 1.0]])
+    dc = harmonics.from_rgb(rgb)
+    torch.testing.assert_close(harmonics.to_rgb(dc), rgb)
+    seen = harmonics.evaluate(dc[:, None], torch.zeros(1, 3), torch.tensor([1.0, 2, 3]))
+    torch.testing.assert_close(seen, rgb)
+
+
+def test_select_and_cat_undo_each_other() -> None:
+    splats = cloud(10, 1, 2)
+    mask = torch.arange(10) < 4
+    joined = Gaussians4D.cat([splats.select(mask), splats.select(~mask)])
+    for name, value in splats.tensors().items():
+        assert torch.equal(joined.tensors()[name], value)
+    with pytest.raises(ValueError, match="joined"):
+        Gaussians4D.cat([splats, cloud(3, 0, 2)])
+
+
+@pytest.mark.parametrize("count", [0, 7])
+def test_asset_round_trip(tmp_path: Path, count: int) -> None:
+    splats = cloud(count, 2, 2)
+    splats = Gaussians4D(**splats.tensors(), period=0.5)
+    path = tmp_path / "asset.safetensors"
+    save_asset(path, splats.trainable(), {"seconds": "2.5", "fps": "24", "name": "rose"})
+    loaded, metadata = load_asset(path)
+    assert loaded.period == 0.5
+    for name, value in splats.tensors().items():
+        assert torch.equal(loaded.tensors()[name], value)
+    for key in ("format_version", "units", "up_axis", "colour_space", "seconds", "fps", "name"):
+        assert metadata[key]
+    assert (metadata["sh_degree"], metadata["fourier_terms"], metadata["count"]) == ("2", "2", str(count))
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_bad_assets_are_told_apart(tmp_path: Path) -> None:
+    path = tmp_path / "asset.safetensors"
+    with pytest.raises(InputError, match="no asset at"):
+        load_asset(path)
+    save_asset(path, cloud(5))
+    data = path.read_bytes()
+    path.write_bytes(data[: len(data) // 2])
+    with pytest.raises(InputError, match="not a readable"):
+        load_asset(path)
+    path.write_bytes(data.replace(b'"format_version":"1"', b'"format_version":"9"'))
+    with pytest.raises(InputError, match="version"):
+        load_asset(path)
+    path.write_bytes(data.replace(b'"vid4d-gaussians"', b'"other-gaussians"'))
+    with pytest.raises(InputError, match="no 4D Gaussians"):
+        load_asset(path)
+    with pytest.raises(InputError, match="seconds"):
+        save_asset(path, cloud(5), {"seconds": "long"})
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "asset.safetensors"
+    save_asset(path, cloud(5))
+    before = path.read_bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.replace", full)
+    with pytest.raises(InputError, match="No space left"):
+        save_asset(path, cloud(6))
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    with pytest.raises(InputError, match="cannot write"):
+        save_asset(tmp_path / "missing" / "asset.safetensors", cloud(5))
+
+
+def test_wrong_shapes_are_named() -> None:
+    good = cloud(4).tensors()
+    with pytest.raises(ValueError, match="log_scales"):
+        Gaussians4D(**{**good, "log_scales": torch.zeros(4, 3)})
+    with pytest.raises(InputError, match="harmonics"):
+        Gaussians4D(**{**good, "sh": torch.zeros(4, 5, 1, 3)})
