@@ -35,7 +35,7 @@ class SplatAdam:
 
     @torch.no_grad()
     def step(self, rates: Mapping[str, float | Float[Tensor, " c"]], visible: Bool[Tensor, " n"]) -> None:
-        """One update from the gradients, which it clears; a rate may be a tensor with one value per column."""
+        """One update from the gradients, which it clears; a rate may be a tensor, one value per column."""
         rows = visible.nonzero()[:, 0]
         self.steps[rows] += 1
         count = self.steps[rows].to(torch.float32)
