@@ -6,8 +6,15 @@ import math
 
 import torch
 
+from vid4d import stages
+from vid4d.cameras import Cameras
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.sh import from_rgb
+from vid4d.matrix import ImageMatrix
+from vid4d.matrix_io import load_matrix, save_matrix
+from vid4d.progress import Bar
+from vid4d.render import render
+from vid4d.run import Run
 
 
 def jumping_ball(
@@ -41,3 +48,45 @@ def jumping_ball(
             )
         )
     return Gaussians4D.cat(parts)
+
+
+def toy_matrix(views: int = 4, frames: int = 3, size: int = 32) -> ImageMatrix:
+    """Rendered from the jumping ball, with an input view at azimuth 0, elevation 10."""
+    ball = jumping_ball(80)
+    times = torch.linspace(0, 1, frames)
+    ring = Cameras.ring(views, size=size)
+    images = torch.stack([render(ball, ring, float(t)) for t in times], 1)
+    camera = Cameras.orbit([0.0], 10.0, size=size)
+    seen = torch.cat([render(ball, camera, float(t)) for t in times])
+    return ImageMatrix(
+        images, ring, times, input_images=seen, input_camera=camera, input_times=times, seconds=1.0
+    )
+
+
+# A method, as `vid4d.stages` describes them: tests put "toys" into `vid4d.api.METHODS`.
+
+
+def make_matrix(run: Run) -> ImageMatrix:
+    folder = run.path("matrix")
+    if run.settings.source == "clip":
+        stages.frames(run, frames=3, size=32)
+    return run.stage(
+        "matrix",
+        lambda bar: toy_matrix(),
+        save=lambda m: save_matrix(m, folder),
+        load=lambda: load_matrix(folder),
+    )
+
+
+def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
+    def fit(bar: Bar) -> Gaussians4D:
+        bar.update(1, 2, psnr=20.0)
+        bar.update(2, 2, psnr=30.0)
+        return jumping_ball(80)
+
+    return run.stage(
+        "fit",
+        fit,
+        save=lambda g: stages.keep_asset(run, g, matrix),
+        load=lambda: stages.kept_asset(run),
+    )

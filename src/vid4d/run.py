@@ -103,7 +103,11 @@ class Run:
         if root.exists() and not root.is_dir():
             raise InputError(f"{root} exists and is not a folder: choose another --out")
         new = not root.exists()
-        root.mkdir(parents=True, exist_ok=True)
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            reason = error.strerror or error
+            raise InputError(f"the folder {root} cannot be made ({reason}): choose another --out") from None
         if (root / "settings.json").is_file():
             _refuse_difference(root, settings, resume)
         elif any(root.iterdir()):

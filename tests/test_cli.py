@@ -1,0 +1,273 @@
+"""The command line and the Python entry, with a method made up for the tests (tests/toys.py)."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import toys
+from PIL import Image
+
+import vid4d
+from vid4d import api, cli
+from vid4d.errors import InputError
+
+TESTS = Path(__file__).resolve().parent
+
+
+@pytest.fixture(autouse=True)
+def toy_method(monkeypatch, tmp_path):
+    monkeypatch.setitem(api.METHODS, "efficient4d", "toys")
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    """Four RGBA pictures of a square that moves."""
+    folder = tmp_path / "square"
+    folder.mkdir()
+    for i in range(4):
+        picture = np.zeros((48, 48, 4), np.uint8)
+        picture[16:32, 10 + 4 * i : 26 + 4 * i] = (200, 80, 30, 255)
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    return folder
+
+
+def run(*arguments: str) -> int:
+    """The command's exit code; 0 where it returns."""
+    try:
+        cli.main([str(a) for a in arguments])
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    return 0
+
+
+def refused(capsys, *arguments: str) -> str:
+    """The one sentence of a command that exits with 2."""
+    capsys.readouterr()
+    assert run(*arguments) == 2
+    said = capsys.readouterr().err.strip().splitlines()
+    assert "Traceback" not in "\n".join(said)
+    assert said[-1].startswith("vid4d: ")
+    return said[-1]
+
+
+def test_help_is_quick_and_imports_nothing_heavy():
+    code = (
+        "import sys, vid4d.cli\n"
+        "try:\n    vid4d.cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "print([m for m in ('torch', 'numpy', 'PIL', 'av', 'viser', 'scipy') if m in sys.modules])"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert told.strip().endswith("[]")
+    for command in ("generate", "prepare", "matrix", "reconstruct", "render", "train", "info"):
+        assert command in told
+
+    def seconds() -> float:
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "vid4d.cli", "--help"], capture_output=True, check=True)
+        return time.perf_counter() - began
+
+    assert min(seconds() for _ in range(5)) < 0.5
+
+
+def test_importing_the_package_imports_nothing():
+    code = "import sys, vid4d; print([m for m in ('torch', 'numpy', 'tyro') if m in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
+    assert set(vid4d.__all__) <= set(dir(vid4d))
+    with pytest.raises(AttributeError, match="no attribute 'generat'"):
+        vid4d.generat  # noqa: B018
+
+
+def test_generate_makes_all_that_is_promised(clip, tmp_path, capsys):
+    assert run("generate", clip, "--out", "out", "--seed", "7") == 0
+    out = tmp_path / "out"
+    promised = "settings.json log.txt timings.json machine.json report.json strip.png asset.safetensors "
+    promised += "turntable.mp4 contact.png player.html frames/0000.png frames/clip.json matrix/cameras.json"
+    for name in promised.split():
+        assert (out / name).stat().st_size > 0, name
+    assert json.loads((out / "settings.json").read_text())["settings"]["seed"] == 7
+    assert json.loads((out / "report.json").read_text())["input_psnr_db"] > 30
+    said = capsys.readouterr().err
+    assert re.search(r"fit: done in 0:0\d, input PSNR 30.00 dB", said)
+    assert "player.html" in said.splitlines()[-1]
+    assert not [p.name for p in out.rglob("*") if "partial" in p.name or p.suffix == ".tmp"]
+
+
+def test_matrix_stops_there_and_generate_goes_on(clip, tmp_path, capsys):
+    assert run("matrix", clip, "--out", "out") == 0
+    assert not (tmp_path / "out" / "asset.safetensors").exists()
+    assert run("generate", clip, "--out", "out", "--resume") == 0
+    assert "matrix: done before" in capsys.readouterr().err
+    assert (tmp_path / "out" / "player.html").exists()
+
+
+def test_reconstruct_starts_from_a_matrix(clip, tmp_path):
+    assert run("matrix", clip, "--out", "first") == 0
+    assert run("reconstruct", "first/matrix", "--out", "second") == 0
+    assert (tmp_path / "second" / "turntable.mp4").exists()
+    assert not (tmp_path / "second" / "frames").exists()
+
+
+def test_ctrl_c_says_how_to_go_on_and_it_does(clip, tmp_path, capsys, monkeypatch):
+    def stopped(run, matrix):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(toys, "make_asset", stopped)
+        assert run("generate", clip, "--out", "out") == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said == f"vid4d: stopped; continue with: vid4d generate {clip} --out out --resume"
+    assert run("generate", *said.split("vid4d generate ")[1].split()) == 0
+    assert (tmp_path / "out" / "player.html").exists()
+
+
+def test_a_killed_run_resumes(clip, tmp_path):
+    """SIGKILL in the middle of the fit; what was finished is not made again."""
+    code = (
+        "import sys, time, toys\nfrom vid4d import api, cli\n"
+        "def make_asset(run, matrix):\n    print('fitting', flush=True); time.sleep(60)\n"
+        "toys.make_asset = make_asset\napi.METHODS['efficient4d'] = 'toys'\n"
+        f"cli.main(['generate', {str(clip)!r}, '--out', 'out'])"
+    )
+    environment = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "fitting\n"
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    made = (tmp_path / "out" / "matrix" / "cameras.json").stat().st_mtime_ns
+    assert run("generate", clip, "--out", "out", "--resume") == 0
+    assert (tmp_path / "out" / "matrix" / "cameras.json").stat().st_mtime_ns == made
+    assert (tmp_path / "out" / "asset.safetensors").exists()
+
+
+def test_bad_input_is_one_sentence(clip, tmp_path, capsys):
+    assert "there is no nowhere.mp4" in refused(capsys, "generate", "nowhere.mp4")
+    (tmp_path / "text.mp4").write_text("no video")
+    refused(capsys, "generate", "text.mp4")
+    (tmp_path / "empty").mkdir()
+    refused(capsys, "generate", "empty")
+    assert "no method" in refused_value(lambda: api.generate(clip, method="guess"))
+    assert "cannot be used here" in refused(capsys, "generate", clip, "--device", "cuda:99")
+    assert "--start" in refused(capsys, "generate", clip, "--start", "-3")
+    assert "holds no asset" in refused(capsys, "render", clip)
+    assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
+
+
+def refused_value(function) -> str:
+    with pytest.raises(InputError) as caught:
+        function()
+    return str(caught.value)
+
+
+def test_an_output_that_exists_or_cannot_be_written(clip, tmp_path, capsys):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "letter.txt").write_text("dear")
+    assert "not empty" in refused(capsys, "generate", clip, "--out", "mine")
+    assert "not a folder" in refused(capsys, "generate", clip, "--out", "mine/letter.txt")
+    refused(capsys, "generate", clip, "--out", "mine/letter.txt/below")
+    refused(capsys, "generate", clip, "--out", "/proc/nothing-can-be-made-here")
+    assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
+
+
+def test_a_run_needs_resume_and_the_same_settings(clip, capsys):
+    assert run("matrix", clip, "--out", "out") == 0
+    assert "--resume" in refused(capsys, "generate", clip, "--out", "out")
+    assert "seed 0 -> 5" in refused(capsys, "generate", clip, "--out", "out", "--resume", "--seed", "5")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(28, "No space left on device", "out/x"),
+        Exception("I/O error: No space left on device (os error 28)"),
+    ],
+)
+def test_a_full_disk_is_one_sentence(clip, capsys, monkeypatch, error):
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(toys, "make_asset", full)
+    assert "the disk is full" in refused(capsys, "generate", clip, "--out", "out")
+
+
+def test_a_bug_shows_its_traceback(clip, capsys, monkeypatch):
+    monkeypatch.setattr(toys, "make_asset", lambda run, matrix: 1 / 0)
+    assert run("generate", clip, "--out", "out") == 1
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_traceback_on_request(capsys):
+    assert run("generate", "nowhere.mp4", "--traceback") == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_prepare_writes_frames_and_a_strip(clip, tmp_path, capsys):
+    assert run("prepare", clip, "--frames", "3", "--size", "64") == 0
+    out = tmp_path / "runs" / "square-frames"
+    assert len(list((out / "frames").glob("*.png"))) == 3
+    assert (out / "strip.png").is_file()
+    assert "3 frames" in capsys.readouterr().out
+
+
+def test_info_names_the_machine(capsys):
+    assert run("info") == 0
+    told = capsys.readouterr().out
+    for word in ("device", "cpu", "cores", "instructions", "raster reference", "version torch"):
+        assert re.search(f"^{word} ", told, re.M), word
+
+
+@pytest.fixture
+def finished(clip) -> str:
+    assert run("generate", clip, "--out", "out") == 0
+    return "out"
+
+
+def test_render_stills_and_an_orbit(finished, tmp_path, capsys):
+    capsys.readouterr()
+    assert run("render", finished, "--azimuth", "0", "180", "--time", "0", "0.5", "1", "--size", "48") == 0
+    stills = capsys.readouterr().out.split()
+    assert len(stills) == 6
+    assert {Image.open(s).size for s in stills} == {(48, 48)}
+    assert run("render", finished, "--out", "one.png", "--transparent", "--size", "32") == 0
+    assert Image.open("one.png").mode == "RGBA"
+    assert run("render", finished, "--out", "turn.mp4", "--seconds", "0.5", "--size", "32") == 0
+    assert Path("turn.mp4").stat().st_size > 500
+
+
+def test_render_refuses_what_it_cannot_do(finished, capsys):
+    assert "2 stills" in refused(capsys, "render", finished, "--out", "a.png", "--time", "0", "1")
+    assert "outside of the clip" in refused(capsys, "render", finished, "--time", "1.5")
+    assert "elevation of 100" in refused(capsys, "render", finished, "--elevation", "100")
+    assert "size of 1 pixels" in refused(capsys, "render", finished, "--size", "1")
+    assert "ending" in refused(capsys, "render", finished, "--out", "a.gif")
+
+
+def test_from_python(clip, tmp_path):
+    asset = vid4d.generate(clip, out="out", frames=3)
+    assert asset.root == Path("out")
+    cameras = vid4d.Cameras.orbit([0, 90], 20, size=24)
+    pictures = vid4d.load("out").render(cameras, time=0.5)
+    assert pictures.shape == (2, 24, 24, 4)
+    assert pictures[0, 12, 12, 3] > 0.9
+    assert pictures[..., 0, 0, 3].max() == 0
+    again = vid4d.load("out/asset.safetensors").render(cameras, time=[0.5, 0.5], background=1.0)
+    expected = pictures[..., :3] * pictures[..., 3:] + 1 - pictures[..., 3:]
+    assert (again - expected).abs().max() < 1e-3
+    with pytest.raises(InputError, match="3 times for 2 cameras"):
+        asset.render(cameras, time=[0, 0.5, 1])
+    with pytest.raises(InputError, match="outside of 0 to 1"):
+        asset.render(cameras, time=2.0)

@@ -1,0 +1,173 @@
+"""The run folder: what it refuses, what it resumes, what it records."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from vid4d import run as run_module
+from vid4d.errors import InputError
+from vid4d.run import Run, Settings, free_default, read_settings
+
+SETTINGS = Settings(clip="clips/my clip.mp4", frames=8, seed=3)
+
+
+def stage(run: Run, name: str, value: str, made: list[str]) -> str:
+    """A stage that writes its value to a file and notes in `made` that it was made."""
+    file = run.path(f"{name}.txt")
+
+    def make(bar):
+        made.append(name)
+        return value
+
+    return run.stage(name, make, save=file.write_text, load=file.read_text)
+
+
+def test_settings_are_read_back_as_they_were(tmp_path):
+    settings = replace(SETTINGS, start=0.5, elevation=12.5, cyclic="yes")
+    Run.create(tmp_path / "a", settings)
+    assert read_settings(tmp_path / "a") == settings
+
+
+def test_a_stage_is_done_once(tmp_path):
+    made: list[str] = []
+    assert stage(Run.create(tmp_path, SETTINGS), "one", "first", made) == "first"
+    again = Run.create(tmp_path, SETTINGS, resume=True)
+    assert stage(again, "one", "second", made) == "first"
+    assert made == ["one"]
+    assert again.finished == ["one"]
+
+
+def test_an_interrupted_stage_is_made_again(tmp_path):
+    run, made = Run.create(tmp_path, SETTINGS), []
+    stage(run, "one", "1", made)
+
+    def killed(bar):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run.stage("two", killed, save=lambda x: None, load=lambda: None)
+    again = Run.create(tmp_path, SETTINGS, resume=True)
+    stage(again, "one", "1", made)
+    stage(again, "two", "2", made)
+    assert made == ["one", "two"]
+
+
+def test_making_a_stage_again_unmarks_those_after_it(tmp_path):
+    run, made = Run.create(tmp_path, SETTINGS), []
+    for name in ("one", "two", "three"):
+        stage(run, name, "old", made)
+    (tmp_path / ".done" / "two").unlink()
+    again = Run.create(tmp_path, SETTINGS, resume=True)
+    values = [stage(again, name, "new", made) for name in ("one", "two", "three")]
+    assert values == ["old", "new", "new"]
+
+
+def test_an_existing_run_needs_resume(tmp_path):
+    Run.create(tmp_path, SETTINGS)
+    with pytest.raises(InputError, match="--resume"):
+        Run.create(tmp_path, SETTINGS)
+
+
+def test_a_changed_setting_is_named(tmp_path):
+    Run.create(tmp_path, SETTINGS)
+    with pytest.raises(InputError, match=r"frames 8 -> 16; seed 3 -> 4"):
+        Run.create(tmp_path, replace(SETTINGS, seed=4, frames=16), resume=True)
+
+
+def test_another_device_may_resume_and_another_spelling_of_the_clip(tmp_path):
+    Run.create(tmp_path, SETTINGS)
+    other = replace(SETTINGS, device="cuda", clip="clips/../clips/my clip.mp4")
+    Run.create(tmp_path, other, resume=True)
+
+
+def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path):
+    (tmp_path / "holiday.jpg").write_text("x")
+    for resume in (False, True):
+        with pytest.raises(InputError, match="not empty"):
+            Run.create(tmp_path, SETTINGS, resume=resume)
+    assert [p.name for p in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
+    (tmp_path / "out").write_text("x")
+    with pytest.raises(InputError, match="not a folder"):
+        Run.create(tmp_path / "out", SETTINGS)
+
+
+def test_damaged_and_foreign_settings_are_one_sentence(tmp_path):
+    for text in ("{", "{}", '{"format": 1, "settings": {"nonsense": 1}}', '{"format": 99, "settings": {}}'):
+        (tmp_path / "settings.json").write_text(text)
+        with pytest.raises(InputError, match="start a new run"):
+            read_settings(tmp_path)
+    with pytest.raises(InputError, match="not a run folder"):
+        read_settings(tmp_path / "nowhere")
+
+
+def test_default_folders_are_numbered(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "RUNS", tmp_path)
+    names = [Run.create(None, SETTINGS).root.name for _ in range(3)]
+    assert names == ["my_clip", "my_clip-2", "my_clip-3"]
+
+
+def test_resume_without_a_folder_finds_the_newest_of_the_same_settings(tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "RUNS", tmp_path)
+    Run.create(None, SETTINGS)
+    Run.create(None, SETTINGS)
+    Run.create(None, replace(SETTINGS, seed=9))
+    assert Run.create(None, SETTINGS, resume=True).root.name == "my_clip-2"
+    assert Run.create(None, replace(SETTINGS, seed=5), resume=True).root.name == "my_clip-4"
+
+
+@pytest.mark.parametrize(
+    ("clip", "name"),
+    [
+        ("a/b.mp4", "b"),
+        ("frames/*.png", "frames"),
+        ("x/été 1.webm", "été_1"),
+        ("/", "clip"),
+    ],
+)
+def test_default_names(clip, name, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "RUNS", tmp_path)
+    assert free_default(clip).name == name
+
+
+def test_timings_memory_versions_and_log_are_recorded(tmp_path):
+    run, made = Run.create(tmp_path, SETTINGS), []
+    run.use_device("cpu")
+    stage(run, "one", "1", made)
+    stage(run, "two", "2", made)
+    timings = json.loads((tmp_path / "timings.json").read_text())
+    assert list(timings["stages"]) == ["one", "two"]
+    assert timings["seconds"] == pytest.approx(
+        sum(s["seconds"] for s in timings["stages"].values()), abs=2e-3
+    )
+    assert timings["peak_memory_mib"]["host"] > 10
+    machine = json.loads((tmp_path / "machine.json").read_text())
+    assert machine["device"] == "cpu"
+    assert machine["versions"]["torch"].startswith("2.")
+    log = (tmp_path / "log.txt").read_text()
+    assert "one: started" in log
+    assert "two: done in" in log
+
+
+def test_a_device_that_is_not_there_is_one_sentence(tmp_path):
+    for name in ("cuda:77", "warp"):
+        with pytest.raises(InputError, match=f"device '{name}' cannot be used here"):
+            Run.create(tmp_path / name, SETTINGS).use_device(name)
+
+
+def test_a_new_folder_is_discarded_only_while_nothing_is_finished(tmp_path):
+    bad = Run.create(tmp_path / "bad", SETTINGS)
+    bad.discard_if_new()
+    assert not (tmp_path / "bad").exists()
+    good, made = Run.create(tmp_path / "good", SETTINGS), []
+    stage(good, "one", "1", made)
+    good.discard_if_new()
+    assert (tmp_path / "good" / "one.txt").is_file()
+    (tmp_path / "mine").mkdir()
+    Run.create(tmp_path / "mine", SETTINGS).discard_if_new()
+    assert (tmp_path / "mine").is_dir()  # it was there before
