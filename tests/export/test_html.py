@@ -70,9 +70,7 @@ def test_a_browser_plays_it_from_the_disk(page):
         pytest.skip("no Chromium on this machine")
     with Browser(program, 700, 560) as browser:
         browser.send("Page.navigate", url=page.as_uri())
-        browser.wait_until(
-            "document.querySelectorAll('canvas, .mantine-Slider-root').length >= 2"
-        )
+        browser.wait_until("document.querySelectorAll('canvas, .mantine-Slider-root').length >= 2")
         box = "document.querySelector('.mantine-Slider-root').getBoundingClientRect()"
         left, width, y = (browser.evaluate(f"{box}.{k}") for k in ("left", "width", "top"))
         height = {}
