@@ -9,8 +9,9 @@ environment variable VID4D_RASTER overrules it. Which one runs, and why, is logg
 
 Image formation (EWA splatting, Zwicker 2001; 3DGS, 2308.04079; Mip-Splatting, 2311.16493):
 a splat is projected with the Jacobian of the perspective at its mean, its 2D covariance gets a low-pass of
-0.3 px^2 on the diagonal; with antialias its opacity is multiplied with sqrt(det / det after the low-pass), so
-that small splats do not grow brighter. alpha = min(0.99, opacity exp(-d / 2)), skipped below 1 / 255; blended
+0.1 px^2 on the diagonal (Mip-Splatting's; about the variance of a pixel's box, and sharper than the 0.3 of
+3DGS); with antialias its opacity is multiplied with sqrt(det / det after the low-pass), so that small splats
+do not grow brighter. alpha = min(0.99, opacity exp(-d / 2)), skipped below 1 / 255; blended
 front to back in the order of the means' depth until the transmittance is below 1e-4.
 Splats nearer than 0.05 world units to the camera's plane are not drawn.
 """
@@ -34,7 +35,7 @@ from vid4d.errors import InputError
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 
 NEAR = 0.05
-LOW_PASS = 0.3
+LOW_PASS = 0.1
 ALPHA_MAX = 0.99
 ALPHA_MIN = 1 / 255
 TRANSMITTANCE_MIN = 1e-4

@@ -12,7 +12,7 @@
 
 #define TILE 16
 #define NEAR_PLANE 0.05
-#define LOW_PASS 0.3
+#define LOW_PASS 0.1
 #define ALPHA_MAX 0.99f
 #define ALPHA_MIN (1.0 / 255.0)
 #define TRANSMITTANCE_MIN 1e-4f
