@@ -60,9 +60,12 @@ def test_making_a_stage_again_unmarks_those_after_it(tmp_path):
     for name in ("one", "two", "three"):
         stage(run, name, "old", made)
     (tmp_path / ".done" / "two").unlink()
+    run.checkpoint("two").touch()
+    run.checkpoint("three").touch()
     again = Run.create(tmp_path, SETTINGS, resume=True)
     values = [stage(again, name, "new", made) for name in ("one", "two", "three")]
     assert values == ["old", "new", "new"]
+    assert [p.name for p in (tmp_path / "checkpoints").iterdir()] == ["two.safetensors"]
 
 
 def test_an_existing_run_needs_resume(tmp_path):

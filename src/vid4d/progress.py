@@ -6,6 +6,7 @@ stage starts, one when it ends, and one now and then between.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -34,10 +35,13 @@ class Bar:
         self.started = time.monotonic()
 
     def update(self, done: float, total: float | None = None, **numbers: float) -> None:
-        """Steps done, of how many, and named numbers, e.g. `psnr=24.3` for the input view's PSNR in dB."""
+        """Steps done, of how many, and named numbers, e.g. `psnr=24.3` for the input view's PSNR in dB.
+
+        Numbers that are not finite are not shown.
+        """
         self.done = done
         self.total = total if total is not None else self.total
-        self.numbers.update(numbers)
+        self.numbers.update({k: v for k, v in numbers.items() if math.isfinite(v)})
         self._show(self)
 
     @property

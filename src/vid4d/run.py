@@ -135,6 +135,11 @@ class Run:
         """A path inside the folder."""
         return self.root.joinpath(*parts)
 
+    def checkpoint(self, stage: str) -> Path:
+        """Where a stage keeps what it needs to go on in its middle; its folder exists."""
+        self.path("checkpoints").mkdir(exist_ok=True)
+        return self.path("checkpoints", f"{stage}.safetensors")
+
     @property
     def finished(self) -> list[str]:
         """Names of the finished stages."""
@@ -160,7 +165,8 @@ class Run:
         """Does a stage once: makes and saves its result and marks it done, or loads what was saved earlier.
 
         name: one word, unique in the run. make: gets the bar to report to. A stage that is made (again)
-        unmarks every stage that has not been passed yet: they were made from something else.
+        unmarks every stage that has not been passed yet, and removes its checkpoint: they were made from
+        something else.
         """
         self._visited.append(name)
         marker = self.path(".done", name)
@@ -168,9 +174,9 @@ class Run:
             result = load()
             self.progress.say(f"{name}: done before")
             return result
-        for later in self.finished:
-            if later not in self._visited:
-                self.path(".done", later).unlink()
+        for later in [*self.root.glob(".done/*"), *self.root.glob("checkpoints/*")]:
+            if later.stem not in self._visited:
+                later.unlink()
         began = time.perf_counter()
         with self.progress.stage(name) as bar:
             result = make(bar)

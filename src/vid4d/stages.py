@@ -1,9 +1,9 @@
-"""Stages of a run that every method shares: frames in, outputs out.
+"""Stages of a run that every method shares: frames in, the fit, outputs out.
 
 A method (`vid4d.methods`) has two functions, each a few calls of `run.stage` and of what is here:
 
     make_matrix(run: Run) -> ImageMatrix             reads `run.settings`, stages `frames` and `matrix`
-    make_asset(run: Run, matrix) -> Gaussians4D      stage `fit`, which writes asset.safetensors
+    make_asset(run: Run, matrix) -> Gaussians4D      stage `fit`
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from vid4d.export.video import write_turntable
 from vid4d.files import write_json
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
 from vid4d.matrix import ImageMatrix
+from vid4d.methods.fit import FitConfig
+from vid4d.methods.fit import fit as fit_gaussians
 from vid4d.metrics import psnr
+from vid4d.progress import Bar
 from vid4d.render import render
 from vid4d.run import Run, Settings
 
@@ -67,6 +70,30 @@ def emptied(folder: Path) -> Path:
     if folder.exists():
         shutil.rmtree(folder)
     return folder
+
+
+def fit(run: Run, matrix: ImageMatrix, config: FitConfig) -> Gaussians4D:
+    """Stage `fit`: fits 4D Gaussians to the matrix, from its own checkpoint where it was stopped before.
+
+    Writes asset.safetensors.
+    """
+
+    def make(bar: Bar) -> Gaussians4D:
+        def report(step: int, total: int, loss: float, psnr: float, splats: int) -> None:
+            bar.update(step, total, psnr=psnr, loss=loss, splats=splats)
+
+        gaussians, _ = fit_gaussians(
+            matrix,
+            config,
+            seed=run.settings.seed,
+            device=run.device,
+            callback=report,
+            checkpoint_path=run.checkpoint("fit"),
+            resume=True,
+        )
+        return gaussians
+
+    return run.stage("fit", make, save=lambda g: keep_asset(run, g, matrix), load=lambda: kept_asset(run))
 
 
 def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
