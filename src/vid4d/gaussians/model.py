@@ -7,6 +7,7 @@ is an ordinary 3D Gaussian. World units and axes as in `vid4d.cameras`, time in 
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -84,12 +85,19 @@ def rotation4d(left: Float[Tensor, "n 4"], right: Float[Tensor, "n 4"]) -> Float
     The map is v -> l v conj(r) on v = t + z i + y j + x k: the axes run backwards as in the code of
     2310.10642. Equal quaternions rotate space alone; both (1, 0, 0, 0): identity.
     """
-    # A basis in reversed axes: entry (i, j) of the usual matrix becomes (3 - i, 3 - j).
-    l_basis = torch.tensor(_LEFT, dtype=left.dtype, device=left.device).flip(0)
-    r_basis = torch.tensor(_RIGHT, dtype=left.dtype, device=left.device).flip(0)
-    left_matrix = (torch.nn.functional.normalize(left, dim=-1) @ l_basis.T).view(-1, 4, 4)
-    right_matrix = (torch.nn.functional.normalize(right, dim=-1) @ r_basis.T).view(-1, 4, 4)
-    return left_matrix @ right_matrix
+    unit_left = torch.nn.functional.normalize(left, dim=-1)
+    unit_right = torch.nn.functional.normalize(right, dim=-1)
+    products = (unit_left[:, :, None] * unit_right[:, None, :]).flatten(1)
+    return (products @ _rotation_basis(left.dtype, left.device)).view(-1, 4, 4)
+
+
+@functools.cache
+def _rotation_basis(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "16 16"]:
+    """L(l) R(r) is linear in the 16 products of their components: row (p, q) is the matrix of l_p r_q."""
+    left = torch.tensor(_LEFT, dtype=dtype).view(4, 4, 4)
+    right = torch.tensor(_RIGHT, dtype=dtype).view(4, 4, 4)
+    # flip: entry (i, j) in reversed axes is (3 - i, 3 - j) of the usual matrix.
+    return torch.einsum("ijp,jkq->pqik", left, right).flip(2, 3).reshape(16, 16).to(device)
 
 
 @dataclass(frozen=True)
@@ -240,7 +248,7 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
         "fourier_terms": str(gaussians.fourier_terms),
     }
     tensors = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in gaussians.tensors().items()}
-    data = save(tensors, {str(k): str(v) for k, v in known.items()})
+    data = _sorted_header(save(tensors, {str(k): str(v) for k, v in known.items()}))
     try:
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
@@ -258,6 +266,14 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
         ) from error
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+def _sorted_header(data: bytes) -> bytes:
+    """The same safetensors with its header's keys sorted: the library writes metadata in random order."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
+    header += b" " * (-len(header) % 8)
+    return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
 def load_asset(
