@@ -94,10 +94,11 @@ def rotation4d(left: Float[Tensor, "n 4"], right: Float[Tensor, "n 4"]) -> Float
 @functools.cache
 def _rotation_basis(dtype: torch.dtype, device: torch.device) -> Float[Tensor, "16 16"]:
     """L(l) R(r) is linear in the 16 products of their components: row (p, q) is the matrix of l_p r_q."""
-    left = torch.tensor(_LEFT, dtype=dtype).view(4, 4, 4)
-    right = torch.tensor(_RIGHT, dtype=dtype).view(4, 4, 4)
-    # flip: entry (i, j) in reversed axes is (3 - i, 3 - j) of the usual matrix.
-    return torch.einsum("ijp,jkq->pqik", left, right).flip(2, 3).reshape(16, 16).to(device)
+    with torch.inference_mode(False):  # it is kept, and a later call may need gradients
+        left = torch.tensor(_LEFT, dtype=dtype).view(4, 4, 4)
+        right = torch.tensor(_RIGHT, dtype=dtype).view(4, 4, 4)
+        # flip: entry (i, j) in reversed axes is (3 - i, 3 - j) of the usual matrix.
+        return torch.einsum("ijp,jkq->pqik", left, right).flip(2, 3).reshape(16, 16).to(device)
 
 
 @dataclass(frozen=True)

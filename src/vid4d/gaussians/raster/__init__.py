@@ -172,7 +172,7 @@ def resolve(backend: str, like: Tensor) -> Backend:
         if not reason:
             _say(preferred, f"fastest for {like.device.type}")
             return _module(preferred)
-    _say("reference", reason)
+    _say("reference", f"slow, {reason}", logging.WARNING if like.dtype == torch.float32 else logging.INFO)
     return _module("reference")
 
 
@@ -213,5 +213,5 @@ def _module(backend: str) -> Backend:
 
 
 @functools.cache
-def _say(backend: str, reason: str) -> None:
-    log.info("rasteriser: %s (%s)", backend, reason)
+def _say(backend: str, reason: str, level: int = logging.INFO) -> None:
+    log.log(level, "rasteriser: %s (%s)", backend, reason)
