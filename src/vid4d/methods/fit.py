@@ -62,12 +62,13 @@ class FitConfig:
     sh_degree: int = 0
     position_rate: float = 2e-3
     time_rate: float = 2e-3
-    scale_rate: float = 2e-2
-    rotation_rate: float = 1e-2
-    opacity_rate: float = 5e-2
+    scale_rate: float = 6e-2
+    rotation_rate: float = 4e-2
+    opacity_rate: float = 1e-1
     color_rate: float = 2e-2
     decay: float = 0.05
     ssim_weight: float = 0.2
+    ssim_every: int = 1
     mask_weight: float = 0.5
     input_every: int = 2
     input_weight: float = 0.5
@@ -141,7 +142,7 @@ def fit(
     input_psnr = run.input_psnr()
     while True:
         run.seconds = before + time.monotonic() - began
-        progress = run.step / config.iterations
+        progress = run.step / config.iterations if config.iterations else 1.0
         if config.seconds is not None:
             progress = max(progress, run.seconds / config.seconds)
         if progress >= 1:
@@ -175,7 +176,11 @@ class _Run:
         self.step, self.loss, self.seconds = 0, float("nan"), 0.0
 
     def gaussians(self) -> Gaussians4D:
-        return Gaussians4D(**self.optimizer.parameters, period=self.period)
+        """With a single time nothing may move: equal quaternions do not turn space into time."""
+        values = dict(self.optimizer.parameters)
+        if self.matrix.frames == 1:
+            values["quats_right"] = values["quats_left"]
+        return Gaussians4D(**values, period=self.period)
 
     def advance(self, progress: float) -> None:
         """One step, at this share of the schedules."""
@@ -202,11 +207,13 @@ class _Run:
         loss.backward()
         self.density.collect(render)
         fall = c.decay**progress
+        moving = float(m.frames > 1)
+        shift = torch.tensor([c.position_rate] * 3 + [c.time_rate * moving], device=visible.device)
+        columns = torch.tensor([1.0, 1.0, 1.0, moving], device=visible.device)
         self.optimizer.step(
             {
-                "means": fall
-                * visible.new_tensor([c.position_rate] * 3 + [c.time_rate], dtype=torch.float32),
-                "log_scales": fall * c.scale_rate,
+                "means": fall * shift,
+                "log_scales": fall * c.scale_rate * columns,
                 "quats_left": fall * c.rotation_rate,
                 "quats_right": fall * c.rotation_rate,
                 "opacity_logits": fall * c.opacity_rate,
@@ -248,14 +255,16 @@ class _Run:
         rgb = target[..., :3] * mask + background * (1 - mask)
         loss = (1 - c.ssim_weight) * photometric_loss(color, rgb, confidence, ssim_weight=0)
         loss = loss + c.mask_weight * mask_loss(alpha, mask[..., 0])
-        if c.ssim_weight > 0:
+        if c.ssim_weight > 0 and self.step % c.ssim_every == 0:
             share = 1.0
             if corner is not None:
                 share = self.window**2 / (color.shape[1] * color.shape[2])
                 color, rgb = cut(color, corner, self.window), cut(rgb, corner, self.window)
                 if confidence is not None:
                     confidence = cut(confidence, corner, self.window)
-            loss = loss + c.ssim_weight * share * photometric_loss(color, rgb, confidence, ssim_weight=1)
+            loss = loss + c.ssim_weight * c.ssim_every * share * photometric_loss(
+                color, rgb, confidence, ssim_weight=1
+            )
         return loss
 
     @torch.no_grad()

@@ -1,0 +1,170 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from ellipsoids import matrix, picture
+
+from vid4d.cameras import Cameras
+from vid4d.errors import InputError
+from vid4d.gaussians.density import DensityConfig
+from vid4d.gaussians.hull import HullConfig
+from vid4d.gaussians.raster import rasterize_4d
+from vid4d.methods.fit import PRESETS, FitConfig, crops, cut, fit, resize
+from vid4d.metrics import psnr
+
+SMALL = FitConfig(
+    iterations=60,
+    hull=HullConfig(resolution=64, splats=600),
+    density=DensityConfig(most=800, rounds=3),
+    checkpoint_every=20,
+)
+
+
+def same(a, b):
+    return all(torch.equal(x, b.tensors()[k]) for k, x in a.tensors().items())
+
+
+def quality(gaussians, time, size=48):
+    """PSNR of views that were not in the matrix."""
+    cameras = Cameras.orbit([15.0, 105.0, 195.0], 15.0, size=size)
+    truth = picture(cameras, time)
+    with torch.no_grad():
+        color = rasterize_4d(gaussians, torch.full((3,), time), cameras).color.clamp(0, 1)
+    return float(psnr(color, truth[..., :3] * truth[..., 3:] + 1 - truth[..., 3:]).mean())
+
+
+@pytest.fixture(scope="module")
+def moving():
+    return matrix(12, 3, 48)
+
+
+@pytest.fixture(scope="module")
+def fitted(moving):
+    return fit(moving, SMALL, seed=3)
+
+
+def test_new_views_of_a_moving_object(fitted):
+    gaussians, report = fitted
+    assert min(quality(gaussians, t) for t in (0.0, 0.5, 1.0)) > 27
+    assert quality(gaussians, 1.0) > quality(gaussians, 0.0) - 3
+    assert report.iterations == 60
+    assert report.splats == len(gaussians) <= 800
+    assert report.input_psnr > 27
+
+
+def test_fitting_is_better_than_the_start(moving, fitted):
+    start, _ = fit(moving, replace(SMALL, iterations=0), seed=3)
+    assert quality(fitted[0], 0.5) > quality(start, 0.5) + 3
+
+
+def test_same_seed_same_bytes(moving, fitted):
+    again, _ = fit(moving, SMALL, seed=3)
+    assert same(again, fitted[0])
+    other, _ = fit(moving, replace(SMALL, iterations=2), seed=4)
+    first, _ = fit(moving, replace(SMALL, iterations=2), seed=3)
+    assert not torch.equal(other.means, first.means)
+
+
+class StopError(Exception):
+    pass
+
+
+def test_a_stopped_fit_goes_on_to_the_same_result(moving, fitted, tmp_path):
+    def stop(step, total, loss, input_psnr, splats):
+        if step >= 40:
+            raise StopError
+
+    path = tmp_path / "fit.safetensors"
+    with pytest.raises(StopError):
+        fit(moving, replace(SMALL, report_every=5), seed=3, checkpoint_path=path, callback=stop)
+    assert [p.name for p in tmp_path.iterdir()] == ["fit.safetensors"]
+    calls = []
+    gaussians, report = fit(
+        moving, SMALL, seed=3, checkpoint_path=path, resume=True, callback=lambda *a: calls.append(a)
+    )
+    assert same(gaussians, fitted[0])
+    assert report.iterations == 60
+    assert [c[:2] for c in calls] == [(60, 60)]
+    again, _ = fit(moving, SMALL, seed=3, checkpoint_path=path, resume=True)
+    assert same(again, gaussians)
+
+
+def test_a_foreign_checkpoint_is_refused(moving, tmp_path):
+    path = tmp_path / "fit.safetensors"
+    few = replace(SMALL, iterations=2)
+    fit(moving, few, seed=0, checkpoint_path=path)
+    with pytest.raises(InputError, match="another image matrix"):
+        fit(moving, few, seed=1, checkpoint_path=path, resume=True)
+    path.write_bytes(b"junk")
+    with pytest.raises(InputError, match="cannot be read"):
+        fit(moving, few, seed=0, checkpoint_path=path, resume=True)
+
+
+def test_a_single_time_gives_a_static_object():
+    still = matrix(12, 1, 48)
+    gaussians, _ = fit(still, replace(SMALL, iterations=40))
+    assert quality(gaussians, 0.0) > 26
+    cameras = Cameras.ring(2, size=32)
+    early, late = (rasterize_4d(gaussians, torch.full((2,), t), cameras).color for t in (0.0, 1.0))
+    assert float(psnr(early, late).mean()) > 60
+
+
+def test_a_budget_in_seconds_stops_early(moving):
+    _, report = fit(moving, replace(SMALL, iterations=100_000, seconds=3.0))
+    assert report.iterations < 5000
+    assert report.seconds < 6
+
+
+def test_pictures_without_confidence_are_not_followed(moving):
+    """Two views turn green, with no confidence: the object must not."""
+    images = moving.images.clone()
+    images[::3, ..., :3] = torch.tensor([0.0, 1.0, 0.0])
+    confidence = torch.ones(images.shape[:4])
+    confidence[::3] = 0
+    wrong = replace(moving, images=images)
+    trusting, _ = fit(wrong, SMALL)
+    careful, _ = fit(wrong.with_confidence(confidence), SMALL)
+    assert quality(careful, 0.5) > quality(trusting, 0.5) + 2
+
+
+def test_the_input_view_is_followed_where_it_differs(moving):
+    """The matrix has lost its colour; the trusted input view has it."""
+    grey = moving.images.clone()
+    grey[..., :3] = grey[..., :3].mean(-1, keepdim=True)
+    camera = Cameras.orbit([0.0], 0.0, size=96)
+    frames = torch.stack([picture(camera, t)[0] for t in (0.0, 0.5, 1.0)])
+    with_input = replace(
+        moving, images=grey, input_images=frames, input_camera=camera, input_times=moving.times
+    )
+    _, ignored = fit(with_input, replace(SMALL, input_weight=0.0))
+    _, used = fit(with_input, replace(SMALL, input_every=1))
+    assert used.input_psnr > ignored.input_psnr + 1
+
+
+def test_nan_is_refused(moving):
+    images = moving.images.clone()
+    images[0, 0, 0, 0, 0] = float("nan")
+    with pytest.raises(InputError, match="NaN"):
+        fit(replace(moving, images=images), SMALL)
+
+
+def test_windows_hold_the_object(moving):
+    masks = moving.images[..., 3]
+    corner, size = crops(masks)
+    assert size % 8 == 0
+    for t in range(3):
+        inside = cut(masks[:, t], corner, size).sum((1, 2))
+        assert torch.allclose(inside, masks[:, t].sum((1, 2)))
+
+
+def test_resizing_keeps_the_premultiplied_mean():
+    image = torch.rand(2, 8, 8, 4, generator=torch.Generator().manual_seed(0))
+    small = resize(image, 4)
+    mean = (image[..., :3] * image[..., 3:]).view(2, 4, 2, 4, 2, 3).mean((2, 4))
+    assert torch.allclose(small[..., :3] * small[..., 3:], mean, atol=1e-5)
+
+
+def test_presets_differ_in_effort():
+    steps = [PRESETS[name].iterations for name in ("draft", "standard", "high")]
+    assert steps == sorted(steps)
+    assert len(set(steps)) == 3
