@@ -140,7 +140,7 @@ static void fill_tiles(const Raster *args, int64_t v) {
         for (int32_t t = 0; t < touched[n]; t++) {
             const int64_t entry = tile_start[list[place_start[n] - base + t]]++;
             args->ids[entry] = (int32_t)n;
-            args->places[place_start[n] + t] = entry;
+            args->places[entry] = place_start[n] + t;
         }
     }
     for (int64_t t = tiles - 1; t > 0; t--) tile_start[t] = tile_start[t - 1];
@@ -173,7 +173,7 @@ static void splat_backward(const Raster *args, int64_t n) {
         if (!args->touched[i] || !project(args, v, n, &splat, &r)) continue;
         double s[ENTRY_SUMS] = {0};
         for (int32_t t = 0; t < args->touched[i]; t++) {
-            const float *entry = args->entry_sums + args->places[args->place_start[i] + t] * ENTRY_SUMS;
+            const float *entry = args->entry_sums + (args->place_start[i] + t) * ENTRY_SUMS;
             for (int k = 0; k < ENTRY_SUMS; k++) s[k] += entry[k];
         }
         /* p = (a dx^2 + 2 b dx dy + c dy^2) / 2, with dx, dy from the mean to the pixel. */

@@ -41,8 +41,8 @@ typedef struct {
     int32_t *scratch;         /* v, n */
     int64_t *tile_start;      /* v * tiles + 1: first entry of each tile */
     int64_t *place_start;     /* v, n: first place of each splat */
-    int64_t *places;          /* entries: the entries of a splat, splat by splat */
-    int32_t *tile_list;       /* entries: their tiles, in the same order */
+    int64_t *places;          /* entries: where the gradient sums of each go, so that a splat's lie together */
+    int32_t *tile_list;       /* entries: the tiles of each splat, splat by splat */
     int32_t *ids;             /* entries: splat of each entry, tile by tile, front to back */
     float *color;             /* v, h, w, 3 */
     float *alpha;             /* v, h, w */
@@ -52,7 +52,7 @@ typedef struct {
     const float *g_color;     /* gradients of the pictures; NULL where there is none */
     const float *g_alpha;
     const float *g_depth;
-    float *entry_sums;        /* entries, ENTRY_SUMS */
+    float *entry_sums;        /* entries, ENTRY_SUMS; splat by splat */
     float *g_means;           /* gradients of the inputs */
     float *g_covariances;
     float *g_opacities;

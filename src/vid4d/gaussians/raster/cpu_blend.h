@@ -151,7 +151,8 @@ static void blend_backward(const Raster *args, int64_t v, int64_t tile) {
             if (last[j][i] > used) used = last[j][i];
         }
     }
-    memset(args->entry_sums + (begin + used) * ENTRY_SUMS, 0, sizeof(float) * ENTRY_SUMS * (end - begin - used));
+    for (int64_t e = begin + used; e < end; e++)
+        memset(args->entry_sums + args->places[e] * ENTRY_SUMS, 0, sizeof(float) * ENTRY_SUMS);
     for (int64_t e = begin + used - 1; e >= begin; e--) {
         const Record r = records[args->ids[e]];
         const Row dx = pixel_x - r.x, across_term = dx * r.l1;
@@ -184,7 +185,7 @@ static void blend_backward(const Raster *args, int64_t v, int64_t tile) {
             sb += w * blue[j];
             sz += w * depth[j];
         }
-        float *out = args->entry_sums + e * ENTRY_SUMS;
+        float *out = args->entry_sums + args->places[e] * ENTRY_SUMS;
         out[0] = sum(q0), out[1] = sum(qx), out[2] = sum(qy), out[3] = sum(qxx), out[4] = sum(qxy), out[5] = sum(qyy);
         out[6] = sum(sr), out[7] = sum(sg), out[8] = sum(sb), out[9] = sum(sz);
     }
