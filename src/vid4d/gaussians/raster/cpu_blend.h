@@ -8,6 +8,8 @@
 
 #include "cpu.h"
 
+#define AHEAD 6 /* entries whose records are fetched early */
+
 typedef float Row __attribute__((vector_size(4 * TILE)));
 typedef int32_t Mask __attribute__((vector_size(4 * TILE)));
 
@@ -69,6 +71,7 @@ static void blend(const Raster *args, int64_t v, int64_t tile) {
         last[j] = (Mask)zero;
     }
     for (int64_t e = begin; e < end; e++) {
+        if (e + AHEAD < end) __builtin_prefetch(records + args->ids[e + AHEAD]);
         const Record r = records[args->ids[e]];
         const Row across_term = (pixel_x - r.x) * r.l1;
         const int32_t index = (int32_t)(e - begin) + 1;
@@ -98,16 +101,16 @@ static void blend(const Raster *args, int64_t v, int64_t tile) {
     const float *background = args->background + v * 3;
     for (int j = 0; j < rows; j++) {
         const int64_t at = (v * args->height + top + j) * args->width + left;
+        const Row alpha = 1.0f - transmittance[j], r = red[j] + transmittance[j] * background[0];
+        const Row g = green[j] + transmittance[j] * background[1], b = blue[j] + transmittance[j] * background[2];
+        float *color = args->color + at * 3, *depth_out = args->depth + at;
         for (int i = 0; i < columns; i++) {
-            const float t = transmittance[j][i];
-            args->color[(at + i) * 3 + 0] = red[j][i] + t * background[0];
-            args->color[(at + i) * 3 + 1] = green[j][i] + t * background[1];
-            args->color[(at + i) * 3 + 2] = blue[j][i] + t * background[2];
-            args->alpha[at + i] = 1 - t;
-            args->depth[at + i] = depth[j][i] / fmaxf(1 - t, 0.5f * (float)ALPHA_MIN);
-            args->transmittance[at + i] = t;
-            args->last[at + i] = last[j][i];
+            color[i * 3 + 0] = r[i], color[i * 3 + 1] = g[i], color[i * 3 + 2] = b[i];
+            depth_out[i] = depth[j][i] / (alpha[i] > 0 ? alpha[i] : 1);
         }
+        memcpy(args->alpha + at, &alpha, sizeof(float) * columns);
+        memcpy(args->transmittance + at, &transmittance[j], sizeof(float) * columns);
+        memcpy(args->last + at, &last[j], sizeof(int32_t) * columns);
     }
 }
 
@@ -154,6 +157,7 @@ static void blend_backward(const Raster *args, int64_t v, int64_t tile) {
     for (int64_t e = begin + used; e < end; e++)
         memset(args->entry_sums + args->places[e] * ENTRY_SUMS, 0, sizeof(float) * ENTRY_SUMS);
     for (int64_t e = begin + used - 1; e >= begin; e--) {
+        if (e - AHEAD >= begin) __builtin_prefetch(records + args->ids[e - AHEAD]);
         const Record r = records[args->ids[e]];
         const Row dx = pixel_x - r.x, across_term = dx * r.l1;
         const int32_t index = (int32_t)(e - begin) + 1;
