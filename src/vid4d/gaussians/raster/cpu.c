@@ -4,8 +4,8 @@
  *   raster_forward   lists of splats per tile in order of depth, then the pictures
  *   raster_backward  gradients of all inputs
  *
- * No atomics: every tile writes its own gradient sums, every splat adds up its own tiles and views, in a fixed
- * order. The bytes of all results are the same for any number of threads.
+ * No atomics: every tile writes its own gradient sums, every splat adds up its own tiles and views, in a
+ * fixed order. The bytes of all results are the same for any number of threads.
  */
 #include "cpu.h"
 
@@ -13,12 +13,13 @@
 #include "cpu_project.h"
 
 #ifdef VARIANT_BASE
-/* The best variant that was built (bit 0: avx2, bit 1: avx512) and that this machine can run. */
+/* The best variant that this machine can run, as an index into the variants of build.py. */
 int raster_isa(void) {
 #if defined(__x86_64__) && defined(WITH_X86_VARIANTS)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl")
-        && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("fma"))
+    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq")
+        && __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512bw")
+        && __builtin_cpu_supports("fma"))
         return 2;
     if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return 1;
 #endif
@@ -40,13 +41,15 @@ const char *raster_source(void) { return SOURCE; }
 /* Tiles that a splat reaches, in reading order; returns how many, writes them where out is not NULL. */
 static int32_t reached_tiles(const Raster *args, const Record *r, int32_t *out) {
     const double margin = 0.01, x = r->x, y = r->y, limit = r->limit, l1 = r->l1, l2 = r->l2, k = r->k;
-    const double row0 = fmax(ceil(y - r->extent_y - 0.5), 0), row1 = fmin(floor(y + r->extent_y - 0.5), args->height - 1);
+    const double row0 = fmax(ceil(y - r->extent_y - 0.5), 0);
+    const double row1 = fmin(floor(y + r->extent_y - 0.5), args->height - 1);
     const double peak = -l2 * l1 * r->extent_x / (l2 * l2 + k); /* dy at the rightmost point of the ellipse */
     const int64_t across = tiles_x(args);
     int32_t count = 0;
     if (!(row0 <= row1)) return 0;
     for (int64_t ty = (int64_t)row0 / TILE; ty <= (int64_t)row1 / TILE; ty++) {
-        const double low = fmax((double)(ty * TILE), row0) + 0.5 - y, high = fmin((double)(ty * TILE + TILE - 1), row1) + 0.5 - y;
+        const double low = fmax((double)(ty * TILE), row0) + 0.5 - y;
+        const double high = fmin((double)(ty * TILE + TILE - 1), row1) + 0.5 - y;
         const double at_right = fmin(fmax(peak, low), high), at_left = fmin(fmax(-peak, low), high);
         const double right = (sqrt(fmax(limit - k * at_right * at_right, 0)) - l2 * at_right) / l1;
         const double left = (-sqrt(fmax(limit - k * at_left * at_left, 0)) - l2 * at_left) / l1;
@@ -162,7 +165,8 @@ void NAME(raster_forward)(const Raster *args) {
 
 static void splat_backward(const Raster *args, int64_t n) {
     const int64_t dims = args->dims, width = args->harmonics * args->fourier * 3;
-    SplatGradient sum = {{0}};
+    SplatGradient sum;
+    memset(&sum, 0, sizeof sum);
     memset(args->g_sh + n * width, 0, sizeof(float) * width);
     for (int64_t v = 0; v < args->v; v++) {
         const int64_t i = v * args->n + n;
@@ -177,7 +181,7 @@ static void splat_backward(const Raster *args, int64_t n) {
             for (int k = 0; k < ENTRY_SUMS; k++) s[k] += entry[k];
         }
         /* p = (a dx^2 + 2 b dx dy + c dy^2) / 2, with dx, dy from the mean to the pixel. */
-        const double a = splat.low_c / splat.low_det, b = -splat.b / splat.low_det, c = splat.low_a / splat.low_det;
+        const double det = splat.low_det, a = splat.low_c / det, b = -splat.b / det, c = splat.low_a / det;
         const RecordGradient g = {
             .x = -(a * s[1] + b * s[2]), .y = -(b * s[1] + c * s[2]),
             .conic_a = 0.5 * s[3], .conic_b = s[4], .conic_c = 0.5 * s[5],

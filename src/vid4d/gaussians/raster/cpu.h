@@ -37,11 +37,11 @@ typedef struct {
     float *radii;             /* v, n: half the longer side of a splat's box, 0 where it is not visible */
     int32_t *touched;         /* v, n: tiles that a splat reaches */
     int64_t *entry_start;     /* v + 1: first entry of each view */
-    int32_t *order;           /* v, n: splats in order of depth; the second half of each sort pass */
-    int32_t *scratch;         /* v, n */
+    int32_t *order;           /* v, n: splats in order of depth */
+    int32_t *scratch;         /* v, n: for sorting */
     int64_t *tile_start;      /* v * tiles + 1: first entry of each tile */
     int64_t *place_start;     /* v, n: first place of each splat */
-    int64_t *places;          /* entries: where the gradient sums of each go, so that a splat's lie together */
+    int64_t *places;          /* entries: where the gradient sums of each go: splat by splat */
     int32_t *tile_list;       /* entries: the tiles of each splat, splat by splat */
     int32_t *ids;             /* entries: splat of each entry, tile by tile, front to back */
     float *color;             /* v, h, w, 3 */

@@ -18,7 +18,8 @@ static inline Row keep(Row x, Mask m) { return (Row)((Mask)x & m); }
 /* exp(-p) for p in [0, 80], relative error 2e-7: 2^round(y) times a polynomial of degree 5. */
 static inline Row exp_minus(Row p) {
     const Row y = p * -1.44269504f, shifted = y + 12582912.0f, f = y - (shifted - 12582912.0f);
-    const Row power = 1.0f + f * (0.69314697f + f * (0.2402212f + f * (0.05550713f + f * (0.009675541f + f * 0.0013276472f))));
+    const Row high = 0.05550713f + f * (0.009675541f + f * 0.0013276472f);
+    const Row power = 1.0f + f * (0.69314697f + f * (0.2402212f + f * high));
     return (Row)((Mask)power + ((Mask)shifted << 23));
 }
 
@@ -44,7 +45,8 @@ static inline int any(Mask m) {
 
 /* Rows of the tile that a splat reaches, within [0, rows). */
 static inline void row_range(const Record *r, int64_t top, int64_t rows, int *first, int *end) {
-    const float low = ceilf(r->y - r->extent_y - 0.5f - (float)top), high = floorf(r->y + r->extent_y - 0.5f - (float)top);
+    const float y = r->y - 0.5f - (float)top;
+    const float low = ceilf(y - r->extent_y), high = floorf(y + r->extent_y);
     *first = low > 0 ? (low < (float)rows ? (int)low : (int)rows) : 0;
     *end = high < (float)(rows - 1) ? (high >= 0 ? (int)high + 1 : 0) : (int)rows;
 }
@@ -102,7 +104,8 @@ static void blend(const Raster *args, int64_t v, int64_t tile) {
     for (int j = 0; j < rows; j++) {
         const int64_t at = (v * args->height + top + j) * args->width + left;
         const Row alpha = 1.0f - transmittance[j], r = red[j] + transmittance[j] * background[0];
-        const Row g = green[j] + transmittance[j] * background[1], b = blue[j] + transmittance[j] * background[2];
+        const Row g = green[j] + transmittance[j] * background[1];
+        const Row b = blue[j] + transmittance[j] * background[2];
         float *color = args->color + at * 3, *depth_out = args->depth + at;
         for (int i = 0; i < columns; i++) {
             color[i * 3 + 0] = r[i], color[i * 3 + 1] = g[i], color[i * 3 + 2] = b[i];
@@ -190,7 +193,8 @@ static void blend_backward(const Raster *args, int64_t v, int64_t tile) {
             sz += w * depth[j];
         }
         float *out = args->entry_sums + args->places[e] * ENTRY_SUMS;
-        out[0] = sum(q0), out[1] = sum(qx), out[2] = sum(qy), out[3] = sum(qxx), out[4] = sum(qxy), out[5] = sum(qyy);
+        out[0] = sum(q0), out[1] = sum(qx), out[2] = sum(qy);
+        out[3] = sum(qxx), out[4] = sum(qxy), out[5] = sum(qyy);
         out[6] = sum(sr), out[7] = sum(sg), out[8] = sum(sb), out[9] = sum(sz);
     }
 }

@@ -100,7 +100,7 @@ static int project(const Raster *args, int64_t v, int64_t n, Splat *s, Record *r
     for (int i = 0; i < 3; i++) {
         const float *row = pose + 4 * i;
         s->cam[i] = row[0] * s->mean[0] + row[1] * s->mean[1] + row[2] * s->mean[2] + row[3];
-        centre[i] = -(pose[i] * (double)pose[3] + pose[4 + i] * (double)pose[7] + pose[8 + i] * (double)pose[11]);
+        centre[i] = -((double)pose[i] * pose[3] + (double)pose[4 + i] * pose[7] + (double)pose[8 + i] * pose[11]);
     }
     const double z = s->cam[2], f = args->focals[v];
     if (!(z > NEAR_PLANE)) return 0;
@@ -178,7 +178,8 @@ typedef struct {
 } SplatGradient;
 
 static void project_backward(
-    const Raster *args, int64_t v, int64_t n, const Splat *s, const RecordGradient *g, SplatGradient *out, float *g_sh
+    const Raster *args, int64_t v, int64_t n, const Splat *s, const RecordGradient *g, SplatGradient *out,
+    float *g_sh
 ) {
     const float *pose = args->poses + v * 16;
     const double f = s->focal, z = s->cam[2], iz = 1 / z;
@@ -186,7 +187,8 @@ static void project_backward(
     /* Conic, the inverse Q of the 2D covariance: dL/dS = -Q G Q. */
     const double q0 = s->low_c / s->low_det, q1 = -s->b / s->low_det, q2 = s->low_a / s->low_det;
     const double g0 = g->conic_a, g1 = 0.5 * g->conic_b, g2 = g->conic_c;
-    const double t00 = q0 * g0 + q1 * g1, t01 = q0 * g1 + q1 * g2, t10 = q1 * g0 + q2 * g1, t11 = q1 * g1 + q2 * g2;
+    const double t00 = q0 * g0 + q1 * g1, t01 = q0 * g1 + q1 * g2;
+    const double t10 = q1 * g0 + q2 * g1, t11 = q1 * g1 + q2 * g2;
     double ga = -(t00 * q0 + t01 * q1), gb = -(t00 * q1 + t01 * q2), gc = -(t10 * q1 + t11 * q2);
     double g_opacity = g->opacity * s->compensation;
     if (args->antialias && s->ratio >= COMPENSATION_MIN) {
@@ -208,7 +210,8 @@ static void project_backward(
         }
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 3; j++)
-            g_m[i][j] = 2 * (half[i][0] * s->cov[0][j] + half[i][1] * s->cov[1][j] + half[i][2] * s->cov[2][j]);
+            g_m[i][j] = 2 * (half[i][0] * s->cov[0][j] + half[i][1] * s->cov[1][j]
+                             + half[i][2] * s->cov[2][j]);
     for (int i = 0; i < 2; i++)
         for (int j = 0; j < 3; j++) {
             const float *row = pose + 4 * j;
