@@ -19,6 +19,7 @@ from PIL import Image
 import vid4d
 from vid4d import api, cli
 from vid4d.errors import InputError
+from vid4d.video import write_mp4
 
 TESTS = Path(__file__).resolve().parent
 
@@ -165,6 +166,78 @@ def test_bad_input_is_one_sentence(clip, tmp_path, capsys):
     assert "--start" in refused(capsys, "generate", clip, "--start", "-3")
     assert "holds no asset" in refused(capsys, "render", clip)
     assert not (tmp_path / "runs").exists() or not any((tmp_path / "runs").iterdir())
+
+
+def square(width: int = 48, side: int = 16, at: int = 10) -> Image.Image:
+    picture = np.zeros((48, width, 4), np.uint8)
+    picture[16 : 16 + side, at : at + side] = (200, 80, 30, 255)
+    return Image.fromarray(picture)
+
+
+def different_sizes(folder: Path) -> None:
+    square(48).save(folder / "0.png")
+    square(64).save(folder / "1.png")
+
+
+def empty_mask(folder: Path) -> None:
+    square().save(folder / "0.png")
+    Image.new("RGBA", (48, 48)).save(folder / "1.png")
+
+
+def full_frame(folder: Path) -> None:
+    for i in range(2):
+        Image.new("RGBA", (48, 48), (9, 9, 200, 255)).save(folder / f"{i}.png")
+
+
+def broken_picture(folder: Path) -> None:
+    square().save(folder / "0.png")
+    (folder / "1.png").write_bytes((folder / "0.png").read_bytes()[:60])
+
+
+@pytest.mark.parametrize(
+    "fill", [different_sizes, empty_mask, full_frame, broken_picture, lambda folder: None]
+)
+def test_bad_folders_are_one_sentence_and_leave_nothing(fill, tmp_path, capsys):
+    (tmp_path / "frames").mkdir()
+    fill(tmp_path / "frames")
+    refused(capsys, "generate", "frames", "--out", "out")
+    assert not (tmp_path / "out").exists()
+    refused(capsys, "prepare", "frames", "--out", "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_truncated_video_is_one_sentence(tmp_path, capsys):
+    frames = [np.full((48, 48, 3), 255, np.uint8) for _ in range(30)]
+    for i, frame in enumerate(frames):
+        frame[10:30, i : i + 15] = (200, 30, 30)
+    write_mp4(tmp_path / "whole.mp4", frames, 15)
+    assert run("prepare", "whole.mp4", "--out", "good") == 0
+    (tmp_path / "half.mp4").write_bytes((tmp_path / "whole.mp4").read_bytes()[:700])
+    refused(capsys, "generate", "half.mp4", "--out", "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_matrix_with_nan_is_one_sentence(clip, tmp_path, capsys):
+    assert run("matrix", clip, "--out", "out") == 0
+    file = tmp_path / "out" / "matrix" / "cameras.json"
+    told = json.loads(file.read_text())
+    told["times"][1] = float("nan")
+    file.write_text(json.dumps(told))
+    refused(capsys, "reconstruct", "out/matrix", "--out", "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_two_frames_and_two_thousand_are_enough(tmp_path):
+    (tmp_path / "two").mkdir()
+    for i in range(2):
+        square(at=10 + i).save(tmp_path / "two" / f"{i}.png")
+    assert run("prepare", "two", "--out", "a") == 0
+    assert len(list((tmp_path / "a" / "frames").glob("*.png"))) == 2
+    frame = np.full((32, 32, 3), 255, np.uint8)
+    frame[8:20, 8:20] = 30
+    write_mp4(tmp_path / "long.mp4", (frame for _ in range(2000)), 25)
+    assert run("prepare", "long.mp4", "--out", "b", "--frames", "5", "--cyclic", "no", "--size", "32") == 0
+    assert len(list((tmp_path / "b" / "frames").glob("*.png"))) == 5
 
 
 def refused_value(function) -> str:

@@ -20,8 +20,11 @@ def test_time_left_is_what_is_left_at_the_speed_so_far(monkeypatch):
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: now[0])
     bar = Bar(lambda bar: None)
     assert bar.left is None
+    now[0] += 100  # getting ready
+    bar.update(10, 18)  # resumed at step 10
+    assert bar.left is None
     now[0] += 10
-    bar.update(2, 8)
+    bar.update(12)
     assert bar.left == pytest.approx(30)
 
 
@@ -29,13 +32,14 @@ def test_plain_lines_say_start_middle_and_end(monkeypatch):
     monkeypatch.setattr(progress_module, "PLAIN_INTERVAL", 0.0)
     stream, log = io.StringIO(), []
     with Progress(stream=stream, log=log.append) as progress, progress.stage("fit") as bar:
-        bar.update(1, 4, psnr=21.5, splats=300)
+        bar.update(0, 4)
+        bar.update(1, psnr=21.5, splats=300, loss=float("nan"))
     lines = stream.getvalue().splitlines()
     assert lines[0] == "fit ..."
-    assert lines[1].startswith("fit: 1 of 4")
-    assert lines[1].endswith("left, input PSNR 21.50 dB, splats 300")
-    assert lines[2] == "fit: done in 0:00, input PSNR 21.50 dB, splats 300"
-    assert log == ["fit: started", lines[2]]
+    assert lines[1] == "fit: 0 of 4"
+    assert lines[2] == "fit: 1 of 4, 0:00 left, input PSNR 21.50 dB, splats 300"
+    assert lines[3] == "fit: done in 0:00, input PSNR 21.50 dB, splats 300"
+    assert log == ["fit: started", lines[3]]
 
 
 def test_many_updates_are_few_lines():

@@ -72,7 +72,7 @@ def make_matrix(run: Run) -> ImageMatrix:
         stages.frames(run, frames=3, size=32)
     return run.stage(
         "matrix",
-        lambda bar: toy_matrix(),
+        lambda bar: toy_matrix() if run.settings.source == "clip" else load_matrix(run.settings.clip),
         save=lambda m: save_matrix(m, folder),
         load=lambda: load_matrix(folder),
     )

@@ -268,11 +268,14 @@ def info(device: str = "auto") -> dict[str, str]:
     """What this machine has and what a run would use, as name -> text."""
     from vid4d.gaussians.raster import available_backends
     from vid4d.machine import describe, versions
+    from vid4d.matting import installed_model
 
     told = describe(device)
     for name, what in available_backends().items():
         told[f"raster {name}"] = what
     for file in sorted(Path(__file__).parent.rglob("*.safetensors")):
         told[f"weights {file.stem}"] = f"{file.stat().st_size / (1 << 20):.1f} MiB, shipped"
+    model = installed_model()
+    told["matting"] = "plain backgrounds" if model is None else f"plain backgrounds, {model}"
     told |= {f"version {name}": version for name, version in versions().items()}
     return told

@@ -24,6 +24,8 @@ from vid4d.run import Settings
 Clip = Positional[Annotated[str, arg(metavar="CLIP")]]
 Folder = Positional[Annotated[str, arg(metavar="FOLDER")]]
 
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
 DESCRIPTION = """Turns an ordinary video of one moving object into a 4D asset: a thing you can look at
 from every side at every moment.
 
@@ -249,7 +251,7 @@ def _explained(error: BaseException) -> str | None:
         return str(error)
     told = str(error)
     full = "no space left on device" in told.lower() or "os error 28" in told
-    if full or (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)):
+    if full or (isinstance(error, OSError) and error.errno in FULL):
         return f"the disk is full{_where(error)}: make room and run the same command with --resume"
     if isinstance(error, PermissionError):
         return f"no permission to read or write{_where(error)}: choose another place with --out"

@@ -33,12 +33,15 @@ class Bar:
         self.total: float | None = None
         self.numbers: dict[str, float] = {}
         self.started = time.monotonic()
+        self._first: tuple[float, float] | None = None  # steps and seconds at the first report
 
     def update(self, done: float, total: float | None = None, **numbers: float) -> None:
         """Steps done, of how many, and named numbers, e.g. `psnr=24.3` for the input view's PSNR in dB.
 
         Numbers that are not finite are not shown.
         """
+        if self._first is None:
+            self._first = (done, self.elapsed)
         self.done = done
         self.total = total if total is not None else self.total
         self.numbers.update({k: v for k, v in numbers.items() if math.isfinite(v)})
@@ -51,10 +54,11 @@ class Bar:
 
     @property
     def left(self) -> float | None:
-        """Seconds, at the speed so far; None before anything is known."""
-        if not self.total or self.done <= 0:
+        """Seconds, at the speed since the first report (a resumed stage starts in its middle)."""
+        if not self.total or self._first is None or self.done <= self._first[0]:
             return None
-        return self.elapsed * max(self.total - self.done, 0) / self.done
+        steps, seconds = self.done - self._first[0], self.elapsed - self._first[1]
+        return seconds * max(self.total - self.done, 0) / steps
 
     def text(self) -> str:
         """The named numbers: 'input PSNR 24.31 dB, splats 4096'."""
