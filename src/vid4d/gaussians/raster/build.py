@@ -103,7 +103,9 @@ def _compile(command: list[str], folder: Path, openmp: list[str]) -> Path:
     for process, output in zip(running, outputs, strict=True):
         _check(process.returncode, output)
     library = folder / f"library{SUFFIX}"
-    link = [*command, "-shared", *openmp, *objects, "-o", str(library), "-lm"]
+    # Some compilers accept -fopenmp without having its library: that must fail here, not when it is loaded.
+    strict = ["-Wl,--no-undefined"] if sys.platform == "linux" else []
+    link = [*command, "-shared", *strict, *openmp, *objects, "-o", str(library), "-lm"]
     done = subprocess.run(link, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     _check(done.returncode, done.stdout)
     return library

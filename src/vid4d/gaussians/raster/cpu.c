@@ -192,7 +192,8 @@ static void splat_backward(const Raster *args, int64_t n) {
     }
     for (int64_t i = 0; i < dims; i++) {
         args->g_means[n * dims + i] = (float)sum.mean[i];
-        for (int64_t j = 0; j < dims; j++) args->g_covariances[(n * dims + i) * dims + j] = (float)sum.cov[i][j];
+        float *row = args->g_covariances + (n * dims + i) * dims;
+        for (int64_t j = 0; j < dims; j++) row[j] = (float)sum.cov[i][j];
     }
     args->g_opacities[n] = (float)sum.opacity;
 }

@@ -75,8 +75,16 @@ def _load() -> Kernel | str:
         return str(error)
     library = _open(cached)
     if library is None:
-        return f"{cached} was built but cannot be loaded"
+        return f"{cached} was built but cannot be loaded: {_loading_error(cached)}"
     return Kernel(library, _variant(library), cached)
+
+
+def _loading_error(path: Path) -> str:
+    try:
+        ctypes.CDLL(str(path))
+    except OSError as error:
+        return str(error)
+    return "it is not the library that this source makes"
 
 
 def _open(path: Path) -> ctypes.CDLL | None:

@@ -100,7 +100,8 @@ static int project(const Raster *args, int64_t v, int64_t n, Splat *s, Record *r
     for (int i = 0; i < 3; i++) {
         const float *row = pose + 4 * i;
         s->cam[i] = row[0] * s->mean[0] + row[1] * s->mean[1] + row[2] * s->mean[2] + row[3];
-        centre[i] = -((double)pose[i] * pose[3] + (double)pose[4 + i] * pose[7] + (double)pose[8 + i] * pose[11]);
+        centre[i] = 0;
+        for (int j = 0; j < 3; j++) centre[i] -= (double)pose[4 * j + i] * pose[4 * j + 3];
     }
     const double z = s->cam[2], f = args->focals[v];
     if (!(z > NEAR_PLANE)) return 0;
