@@ -153,9 +153,7 @@ class Cameras:
         p = self.position
         return torch.rad2deg(torch.asin((p[:, 2] / p.norm(dim=-1)).clamp(-1, 1)))
 
-    def project(
-        self, points: Float[Tensor, "p 3"]
-    ) -> tuple[Float[Tensor, "n p 2"], Float[Tensor, "n p"]]:
+    def project(self, points: Float[Tensor, "p 3"]) -> tuple[Float[Tensor, "n p 2"], Float[Tensor, "n p"]]:
         """World points to pixels and to depth along the optical axis (world units)."""
         camera = torch.einsum("nij,pj->npi", self.rotation, points) + self.translation[:, None]
         depth = camera[..., 2]

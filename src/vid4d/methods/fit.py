@@ -62,13 +62,13 @@ class FitConfig:
     sh_degree: int = 0
     position_rate: float = 2e-3
     time_rate: float = 2e-3
-    scale_rate: float = 6e-2
-    rotation_rate: float = 4e-2
+    scale_rate: float = 8e-2
+    rotation_rate: float = 6e-2
     opacity_rate: float = 1e-1
     color_rate: float = 2e-2
-    decay: float = 0.05
+    decay: float = 0.1
     ssim_weight: float = 0.2
-    ssim_every: int = 1
+    ssim_every: int = 2
     mask_weight: float = 0.5
     input_every: int = 2
     input_weight: float = 0.5

@@ -1,10 +1,9 @@
 """From one picture to a feature volume: the deterministic half of the small prior.
 
 The input view's features are lifted along their rays into a volume over the object (a camera put into the
-network instead of learned), completed by a 3D U-Net whose coarsest level is a transformer, and rendered from any
-camera by alpha compositing. SyncDreamer (2309.03453, section 3.2) builds its volume from the noisy target views
-alone; here the noisy views are an optional second input of the same volume, so that one network is both the
-deterministic generator (no noisy views) and the volume of the joint diffusion.
+network instead of learned), completed by a 3D U-Net whose coarsest level is a transformer, and rendered from
+any camera by alpha compositing. SyncDreamer (2309.03453, section 3.2) has only the noisy target views to build
+a volume from; the joint diffusion on top of this one (`small.py`) adds such a volume in every step.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vid4d.cameras import RIG_DISTANCE, Cameras
-from vid4d.priors.unet import timestep_embedding
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class LiftConfig:
     channels: tuple[int, int, int] = (80, 160, 256)
     volume_size: int = 32
     volume_channels: tuple[int, int, int] = (48, 128, 320)
-    transformer_blocks: int = 6
+    transformer_blocks: int = 5
     heads: int = 4
     volume_heads: int = 5
     extent: float = 0.6
@@ -44,8 +42,6 @@ class LiftConfig:
     depth_range: float = 0.75
     embedding: int = 256
     head_channels: int = 128
-    noisy_views: int = 16
-    noisy_channels: int = 16
 
     @property
     def positions(self) -> int:
@@ -175,19 +171,24 @@ def voxel_centres(size: int, extent: float, device: torch.device | str | None = 
     return torch.stack([x, y, z], -1).reshape(-1, 3)
 
 
+@torch.compiler.disable
 def lift(
     features: Float[Tensor, "n c h w"], cameras: Cameras, size: int, extent: float
 ) -> Float[Tensor, "n c size size size"]:
-    """Features of one picture per camera, spread along their rays through a cube of voxels."""
+    """Features of one picture per camera, spread along their rays through a cube of voxels.
+
+    With fewer cameras than pictures, the pictures are groups of one picture per camera.
+    """
     points = voxel_centres(size, extent, features.device)
     pixels, _ = cameras.project(points)
     grid = (pixels / (cameras.width / 2) - 1).reshape(len(cameras), size, size * size, 2)
+    grid = grid.repeat(len(features) // len(cameras), 1, 1, 1)
     out = F.grid_sample(features.float(), grid, mode="bilinear", padding_mode="border", align_corners=False)
     return out.unflatten(3, (size, size)).to(features.dtype)
 
 
 class VolumeNet(nn.Module):
-    """Lifted features (and, in the diffusion, noisy views) -> a volume of density and features."""
+    """Lifted features -> a volume of density and features."""
 
     def __init__(self, config: LiftConfig) -> None:
         super().__init__()
@@ -195,13 +196,12 @@ class VolumeNet(nn.Module):
         a, b, _ = config.channels
         v0, v1, v2 = config.volume_channels
         e = config.embedding
-        self.time = nn.Sequential(nn.Linear(e, e), nn.SiLU(), nn.Linear(e, e))
+        self.base = nn.Parameter(torch.randn(e) * 0.5)
+        self.height = nn.Linear(2, e, bias=False)
+        nn.init.zeros_(self.height.weight)
         self.lift0, self.lift1 = _conv(2, a, v0, 1), _conv(2, b, v1, 1)
         self.enter = _conv(3, v0 + 4, v0, 1)
         self.enter1 = _conv(3, v1 + 4, v1, 1)
-        self.noisy = nn.Conv3d(config.noisy_views * config.noisy_channels, v0, 1)
-        nn.init.zeros_(self.noisy.weight)
-        nn.init.zeros_(self.noisy.bias)
         self.down0 = ResBlock(3, v0, v0, e)
         self.to1 = nn.Conv3d(v0, v1, 2, 2)
         self.down1 = nn.ModuleList([ResBlock(3, v1, v1, e), ResBlock(3, v1, v1, e)])
@@ -221,6 +221,7 @@ class VolumeNet(nn.Module):
         self.up0 = nn.ModuleList([ResBlock(3, v0, v0, e), ResBlock(3, v0, v0, e)])
         self.leave = nn.Sequential(nn.GroupNorm(8, v0), nn.SiLU(), nn.Conv3d(v0, config.features + 1, 1))
 
+    @torch.compiler.disable
     def _coordinates(self, cameras: Cameras, size: int) -> Tensor:
         """World position and depth seen from the input camera, per voxel: (b, 4, size, size, size)."""
         points = voxel_centres(size, self.config.extent, cameras.focal.device)
@@ -231,27 +232,18 @@ class VolumeNet(nn.Module):
         )
 
     def forward(
-        self,
-        fine: Tensor,
-        half: Tensor,
-        tokens: Tensor,
-        cameras: Cameras,
-        noisy: Tensor | None = None,
-        t: Tensor | None = None,
+        self, fine: Tensor, half: Tensor, tokens: Tensor, cameras: Cameras
     ) -> Float[Tensor, "b c s s s"]:
         """fine, half, tokens: of the picture encoder. cameras: the input cameras.
 
-        noisy: concatenated features of the noisy views in the volume (b, views * channels, s, s, s), or None.
-        t: time steps in [0, 1000); 1000 (all noise) where there are no noisy views.
         Returns raw density (channel 0) and features.
         """
         size, extent = self.config.volume_size, self.config.extent
-        steps = torch.full((len(fine),), 1000.0, device=fine.device) if t is None else t
-        embedding = self.time(timestep_embedding(steps, self.config.embedding).to(fine.dtype))
+        elevation = torch.deg2rad(cameras.elevation)
+        height = torch.stack([elevation.sin(), elevation.cos()], 1).to(fine.dtype)
+        embedding = self.base + self.height(height)
         x = lift(self.lift0(fine), cameras, size, extent)
         x = self.enter(torch.cat([x, self._coordinates(cameras, size).to(x.dtype)], 1))
-        if noisy is not None:
-            x = x + self.noisy(noisy)
         x0 = self.down0(x, embedding)
         y = lift(self.lift1(half), cameras, size // 2, extent)
         x1 = self.to1(x0) + self.enter1(torch.cat([y, self._coordinates(cameras, size // 2).to(y.dtype)], 1))
@@ -281,6 +273,7 @@ def ray_points(
     return origin[:, None, None, None] + depth[:, None, None, None] * direction[:, None]
 
 
+@torch.compiler.disable
 def sample_volume(
     volume: Float[Tensor, "b c s s s"], points: Float[Tensor, "b n d p p 3"], extent: float
 ) -> Float[Tensor, "b c n d p p"]:
@@ -290,20 +283,23 @@ def sample_volume(
     return F.grid_sample(volume.float(), grid, mode="bilinear", align_corners=False).unflatten(2, (n, d))
 
 
-def composite(frustum: Float[Tensor, "b c n d p p"], step: float) -> Float[Tensor, "b n c2 p p"]:
-    """Alpha compositing along the depth axis: features, opacity and mean depth (c2 = c + 1).
+def ray_weights(density: Float[Tensor, "b n d p p"], step: float) -> Float[Tensor, "b n d p p"]:
+    """Compositing weights of raw densities along the depth axis; they sum to the opacity.
 
-    Channel 0 of the frustum is the raw density; samples outside the volume hold zeros and stay almost empty.
+    Samples outside the volume hold zeros and stay almost empty.
     """
-    density = F.softplus(frustum[:, 0].float() - 4.0) * 25.0
-    optical = density * step
+    optical = F.softplus(density.float() - 4.0) * (25.0 * step)
     through = torch.exp(-(torch.cumsum(optical, 2) - optical))
-    weight = through * (1 - torch.exp(-optical))
-    depths = weight.shape[2]
+    return through * (1 - torch.exp(-optical))
+
+
+def composite(
+    frustum: Float[Tensor, "b c n d p p"], weight: Float[Tensor, "b n d p p"]
+) -> Float[Tensor, "b n c2 p p"]:
+    """Features (all channels but the density), opacity and mean depth in [-1, 1] along each ray (c2 = c + 1)."""
     features = torch.einsum("bcndpq,bndpq->bncpq", frustum[:, 1:], weight.to(frustum.dtype))
-    opacity = weight.sum(2)
-    depth = (weight * torch.linspace(-1, 1, depths, device=weight.device)[:, None, None]).sum(2)
-    extra = torch.stack([opacity, depth], 2).to(frustum.dtype)
+    place = torch.linspace(-1, 1, weight.shape[2], device=weight.device)[:, None, None]
+    extra = torch.stack([weight.sum(2), (weight * place).sum(2)], 2).to(frustum.dtype)
     return torch.cat([features, extra], 2)
 
 
@@ -344,8 +340,13 @@ class Lifter(nn.Module):
         points = ray_points(cameras, c.positions, c.depths, c.depth_range)
         return sample_volume(volume, points.unflatten(0, (-1, views)), c.extent)
 
-    def composite(self, frustum: Tensor) -> Float[Tensor, "b n c p p"]:
-        return composite(frustum, 2 * self.config.depth_range / self.config.depths)
+    @property
+    def step(self) -> float:
+        """World units between samples of a ray."""
+        return 2 * self.config.depth_range / self.config.depths
+
+    def composite(self, frustum: Tensor, weight: Tensor | None = None) -> Float[Tensor, "b n c p p"]:
+        return composite(frustum, ray_weights(frustum[:, 0], self.step) if weight is None else weight)
 
     def forward(
         self, picture: Float[Tensor, "b 4 h w"], input_cameras: Cameras, targets: Cameras, views: int

@@ -36,7 +36,7 @@ class IFNetConfig:
 
 CONFIGS = {
     "rife4": IFNetConfig(),
-    "small": IFNetConfig(widths=(48, 32, 24, 16), depth=4, image_channels=4),
+    "small": IFNetConfig(widths=(96, 64, 48, 32), depth=4, image_channels=4),
 }
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +40,7 @@ class Mesh:
     texture: np.ndarray
     vertex_colour: np.ndarray | None = None
     has_alpha: bool = False
-    clips: list[dict] = field(default_factory=list)
+    modular: bool = False
 
 
 def to_world_axes(points: np.ndarray) -> np.ndarray:
@@ -102,9 +102,9 @@ def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[
             poses = bind[None]
         else:
             raise InputError(f"{path.name}: model {identity} has no vertices; the file is damaged")
-        clips = (manifest or {}).get(identity, {}).get("clips") or []
+        modular = bool((manifest or {}).get(identity, {}).get("modular"))
         yield Mesh(
-            identity, to_world_axes(poses), faces, uv, uv_faces, smooth, texture, colour, has_alpha, clips
+            identity, to_world_axes(poses), faces, uv, uv_faces, smooth, texture, colour, has_alpha, modular
         )
 
 
@@ -150,6 +150,33 @@ class MeshBatch:
     objects: int
 
 
+def join(batches: Sequence[MeshBatch]) -> MeshBatch:
+    """Batches of one bank as one batch; the objects of the second follow those of the first."""
+    vertices = [len(b.vertices) for b in batches]
+    objects = [b.objects for b in batches]
+    v_shift = [sum(vertices[:i]) for i in range(len(batches))]
+    o_shift = [sum(objects[:i]) for i in range(len(batches))]
+
+    def cat(name: str, shifts: list[int] | None = None) -> Tensor:
+        parts = [getattr(b, name) for b in batches]
+        return torch.cat([p + s for p, s in zip(parts, shifts, strict=True)] if shifts else parts)
+
+    return MeshBatch(
+        vertices=cat("vertices"),
+        vertex_object=cat("vertex_object", o_shift),
+        faces=cat("faces", v_shift),
+        face_object=cat("face_object", o_shift),
+        uv=cat("uv"),
+        corner_colour=cat("corner_colour"),
+        smooth=cat("smooth"),
+        texture_start=cat("texture_start"),
+        texture_size=cat("texture_size"),
+        has_alpha=cat("has_alpha"),
+        texels=batches[0].texels,
+        objects=sum(objects),
+    )
+
+
 class MeshBank:
     """Many meshes on one device. Counts and offsets are int64 tensors of one entry per model."""
 
@@ -158,7 +185,6 @@ class MeshBank:
             raise InputError("an empty list of models cannot be trained on or rendered")
         self.device = torch.device(device)
         self.names = [m.name for m in meshes]
-        self.clips = [m.clips for m in meshes]
 
         def counts(values: list[int]) -> tuple[Tensor, Tensor]:
             count = torch.tensor(values, device=self.device)

@@ -35,6 +35,10 @@ class Lighting:
     colour: Float[Tensor, "n 3 4"]
     pattern: Float[Tensor, "n 5"]
 
+    def repeat(self, times: int) -> Lighting:
+        """The same light for `times` groups of objects, one after the other."""
+        return Lighting(**{k: v.repeat(times, *[1] * (v.ndim - 1)) for k, v in vars(self).items()})
+
     @classmethod
     def studio(cls, n: int, device: torch.device | str) -> Lighting:
         """The neutral light of benchmarks: mostly ambient, a soft lamp from above the input camera's left."""

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RIG_ELEVATION, RIG_VIEWS, Cameras
-from vid4d.training.meshes import MeshBank, MeshBatch
+from vid4d.training.meshes import MeshBank, MeshBatch, join
 from vid4d.training.render import Lighting, fit_to_frame, render
 
 
@@ -32,7 +32,7 @@ class ViewsConfig:
     ring_views: int = RIG_VIEWS
     free_views: int = 1
     free_elevation: tuple[float, float] = (-10.0, 60.0)
-    combine: float = 0.12
+    combine: float = 0.05
     fill: tuple[float, float] = (0.6, 1.0)
     supersample: int = 2
 
@@ -50,6 +50,16 @@ class Views:
     targets: Float[Tensor, "b v 4 h w"]
     cameras: Cameras
     ring_index: Int[Tensor, "b r"]
+
+
+@dataclass
+class Motion:
+    """Pictures at three times, premultiplied RGBA in [0, 1]; time (b,) is the middle's place between the others."""
+
+    start: Float[Tensor, "b 4 h w"]
+    middle: Float[Tensor, "b 4 h w"]
+    end: Float[Tensor, "b 4 h w"]
+    time: Float[Tensor, " b"]
 
 
 def over_white(rgba: Float[Tensor, "n h w 4"]) -> Float[Tensor, "n 4 h w"]:
@@ -103,19 +113,27 @@ def random_lighting(n: int, device: torch.device) -> Lighting:
     )
 
 
-def _deform(points: Tensor, owner: Tensor, n: int) -> Tensor:
-    """Stretch, taper, twist and bend per object; points within a ball of radius 1/2."""
-    device = points.device
-    some = lambda share: (torch.rand(n, 1, device=device) < share).float()  # noqa: E731
+def _random_deformation(n: int, device: torch.device) -> Float[Tensor, "n 6"]:
+    """Stretch along three axes (factors), taper, twist and bend of n objects."""
+
+    def some(share: float) -> Tensor:
+        return (torch.rand(n, 1, device=device) < share).float()
+
     stretch = torch.exp(torch.randn(n, 3, device=device) * 0.16 * some(0.7))
     taper = torch.randn(n, 1, device=device) * 0.35 * some(0.25)
     twist = torch.randn(n, 1, device=device) * 0.8 * some(0.2)
     bend = torch.randn(n, 1, device=device) * 0.5 * some(0.25)
-    x, y, z = (points * stretch[owner]).unbind(1)
-    grow = (1 + taper[owner, 0] * z).clamp(0.3, 2)
-    angle = twist[owner, 0] * z
+    return torch.cat([stretch, taper, twist, bend], 1)
+
+
+def _deform(points: Float[Tensor, "v 3"], owner: Tensor, deformation: Tensor) -> Float[Tensor, "v 3"]:
+    """Points within a ball of radius 1/2, deformed as their objects are."""
+    stretch, taper, twist, bend = deformation[owner].split([3, 1, 1, 1], 1)
+    x, y, z = (points * stretch).unbind(1)
+    grow = (1 + taper[:, 0] * z).clamp(0.3, 2)
+    angle = twist[:, 0] * z
     x, y = grow * (angle.cos() * x - angle.sin() * y), grow * (angle.sin() * x + angle.cos() * y)
-    angle = bend[owner, 0] * x
+    angle = bend[:, 0] * x
     x, z = x * angle.cos() - z * angle.sin(), x * angle.sin() + z * angle.cos()
     return torch.stack([x, y, z], 1)
 
@@ -132,39 +150,78 @@ class ViewSource:
         self.weight = self.weight.to(bank.device)
         self.ring = Cameras.ring(elevation=RIG_ELEVATION, size=config.size).to(bank.device)
 
-    def _objects(self, n: int) -> MeshBatch:
-        """n objects, some of several models, deformed and turned, near the origin."""
+    def _objects(self, n: int, step: Tensor | None = None, frames: int = 1) -> list[MeshBatch]:
+        """n objects, some of several models, deformed and turned, near the origin; one batch per frame.
+
+        step (n,): poses between frames (frame f is `f * step` poses on, within one clip of 16 poses).
+        """
         device, c = self.bank.device, self.config
-        parts = 1 + (torch.rand(n, device=device) < c.combine).long() * torch.randint(
-            1, 3, (n,), device=device
-        )
+        several = (torch.rand(n, device=device) < c.combine).long()
+        parts = 1 + several * torch.randint(1, 3, (n,), device=device)
         owner = torch.repeat_interleave(torch.arange(n, device=device), parts)
         total = len(owner)
         models = torch.multinomial(self.weight, total, replacement=True)
-        poses = (torch.rand(total, device=device) * self.bank.n_poses[models]).long()
-        batch = self.bank.batch(models, poses)
-        part, points = batch.vertex_object, batch.vertices
         first = torch.cat([owner.new_ones(1), owner[1:] != owner[:-1]]).bool()
         angle = torch.zeros(total, 3, device=device)
         angle[:, 2] = _uniform(total, 0, 2 * math.pi, device)
         tilt = torch.randn(total, 3, device=device) * 0.12
-        anyhow = torch.rand(total, device=device) < torch.where(first, 0.12, 0.3)
+        anyhow = torch.rand(total, device=device) < torch.where(first, 0.06, 0.3)
         tilt = torch.where(anyhow[:, None], torch.randn(total, 3, device=device) * 1.5, tilt)
         tilt[:, 2] = 0
-        turn = _rotation(tilt) @ _rotation(angle)
         scale = torch.where(first, 1.0, _uniform(total, 0.3, 0.9, device))
-        flip = torch.where(torch.rand(total, 1, device=device) < 0.5, -1.0, 1.0)
-        points = points * torch.cat([torch.ones_like(flip), flip, torch.ones_like(flip)], 1)[part]
+        mirror = torch.ones(total, 3, device=device)
+        mirror[:, 1] = torch.where(torch.rand(total, device=device) < 0.5, -1.0, 1.0)
         shift = torch.randn(total, 3, device=device) * 0.3 * (~first)[:, None]
-        points = torch.einsum("vij,vj->vi", turn[part], points) * scale[part, None] + shift[part]
-        points = _deform(points, owner[part], n)
-        return replace(
-            batch,
-            vertices=points,
-            vertex_object=owner[part],
-            face_object=owner[batch.face_object],
-            objects=n,
+        turn = _rotation(tilt) @ _rotation(angle) * (scale[:, None] * mirror)[:, None]
+        deform = _random_deformation(n, device)
+        count = self.bank.n_poses[models]
+        stride = torch.zeros_like(count) if step is None else torch.where(count > 1, step[owner], 0)
+        clip = count.clamp(max=16)
+        start = (torch.rand(total, device=device) * (clip - (frames - 1) * stride).clamp(min=1)).long()
+        start = start + 16 * (torch.rand(total, device=device) * (count // 16).clamp(min=1)).long()
+        batches = []
+        for frame in range(frames):
+            poses = torch.minimum(start + frame * stride, count - 1)
+            batch = self.bank.batch(models, poses)
+            part = batch.vertex_object
+            points = torch.einsum("vij,vj->vi", turn[part], batch.vertices) + shift[part]
+            batches.append(
+                replace(
+                    batch,
+                    vertices=_deform(points, owner[part], deform),
+                    vertex_object=owner[part],
+                    face_object=owner[batch.face_object],
+                    objects=n,
+                )
+            )
+        return batches
+
+    @torch.no_grad()
+    def draw_motion(self, n: int) -> Motion:
+        """Triples of pictures of n moving objects: the model's own motion, the camera's, or both."""
+        device, c = self.bank.device, self.config
+        kind = torch.rand(n, device=device)
+        step = torch.where(kind < 0.6, torch.randint(1, 4, (n,), device=device), 0)
+        batch = join(self._objects(n, step, 3))
+        low, high = c.free_elevation
+        elevation = _uniform(n, low, high, device)
+        sweep = torch.where(kind > 0.4, torch.randn(n, device=device) * 12, 0.0)
+        rise = torch.where(kind > 0.4, torch.randn(n, device=device) * 3, 0.0)
+        time = torch.where(step > 0, 0.5, _uniform(n, 0.1, 0.9, device))
+        at = torch.cat([torch.zeros_like(time), time, torch.ones_like(time)])
+        azimuth = sweep.repeat(3) * at
+        focal = FOCAL_PER_WIDTH * c.size
+        cameras = Cameras.orbit(
+            azimuth, elevation.repeat(3) + rise.repeat(3) * at, size=c.size, focal=focal, device=device
         )
+        group = torch.arange(n, device=device).repeat(3)
+        fill = _uniform(n, *c.fill, device) * (200 / 256)
+        batch = fit_to_frame(batch, cameras[:n], fill=fill, group=group)
+        light = random_lighting(n, device).repeat(3)
+        rgba = render(batch, cameras, torch.arange(3 * n, device=device), light, supersample=c.supersample)
+        premultiplied = torch.cat([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], -1).permute(0, 3, 1, 2)
+        start, middle, end = premultiplied.chunk(3)
+        return Motion(start, middle, end, time)
 
     @torch.no_grad()
     def draw(self, n: int) -> Views:
@@ -177,7 +234,7 @@ class ViewSource:
         )
         full = (torch.rand(n, device=device) < 0.4).float()
         fill = torch.maximum(_uniform(n, *c.fill, device), full) * (200 / 256)
-        batch = fit_to_frame(self._objects(n), inputs, fill=fill)
+        batch = fit_to_frame(self._objects(n)[0], inputs, fill=fill)
         off = (
             torch.randn(n, 3, device=device).clamp(-2, 2)
             * (0.05 * (200 / 256 - fill) / 0.2).clamp(max=0.05)[:, None]

@@ -1,0 +1,64 @@
+"""Weight files: safetensors only, written whole, loaded strictly."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from vid4d.errors import InputError
+
+
+def save_weights(
+    path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype = torch.bfloat16
+) -> None:
+    """Writes a state dict as safetensors, floating tensors in `dtype`; appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    tensors = {
+        k: v.detach().to("cpu", dtype if v.is_floating_point() else v.dtype).contiguous()
+        for k, v in state.items()
+    }
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    save_file(tensors, temporary, metadata=dict(metadata))
+    os.replace(temporary, path)
+
+
+def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file."""
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise InputError(f"no weights at {path}: give a safetensors file")
+    try:
+        with safe_open(path, "pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except SafetensorError as error:
+        raise InputError(
+            f"{path} is not a whole safetensors file ({error}): fetch or copy it again"
+        ) from error
+
+
+def load_into(model: nn.Module, path: Path, prefix: str = "") -> dict[str, str]:
+    """Fills a model from a file, every tensor accounted for; returns the metadata.
+
+    prefix: takes only the entries that start with it, without it.
+    """
+    state, metadata = read_weights(path)
+    if prefix:
+        state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
+    own = model.state_dict()
+    missing, extra = sorted(own.keys() - state.keys()), sorted(state.keys() - own.keys())
+    wrong = sorted(k for k in own.keys() & state.keys() if own[k].shape != state[k].shape)
+    if missing or extra or wrong:
+        first = (missing or extra or wrong)[0]
+        raise InputError(
+            f"{path} does not fit this network: {len(missing)} tensors missing, {len(extra)} unknown, "
+            f"{len(wrong)} of another shape (first: {first})"
+        )
+    model.load_state_dict(state)
+    return metadata

@@ -1,0 +1,140 @@
+"""`vid4d train`: the shipped weights' trainers, on your own models or on ours.
+
+Runs in one process, or under torchrun on every GPU of a machine.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+from vid4d.errors import InputError
+
+
+@dataclass(frozen=True)
+class TrainOptions:
+    """Train a network of the small prior.
+
+    stage: lift (the deterministic half), diffusion (the whole prior, started from lift's weights) or
+        interpolation (the small RIFE).
+    models: a folder of model shards (docs/training.md). out: checkpoints, log and exported weights; a second
+        call with the same folder resumes.
+    start: weights to start from (safetensors). batch: objects per step and GPU. steps, seconds: the budget.
+    until: leave off after so many seconds of this call, to be resumed by a later one.
+    """
+
+    stage: Literal["lift", "diffusion", "interpolation"]
+    models: Path
+    out: Path
+    start: Path | None = None
+    batch: int = 32
+    steps: int = 100_000
+    seconds: float = float("inf")
+    until: float = float("inf")
+    learning_rate: float = 4e-4
+    seed: int = 0
+    compile: bool = True
+
+
+def _source(options: TrainOptions, device: Any, views: Any) -> Any:
+    import torch
+
+    from vid4d.training.meshes import MeshBank, read_folder
+    from vid4d.training.views import ViewSource
+
+    meshes = read_folder(options.models)
+    weight = torch.tensor([6.0 if len(m.poses) > 1 else 0.15 if m.modular else 1.0 for m in meshes])
+    return ViewSource(MeshBank(meshes, device), views, weight)
+
+
+def _compile(model: Any) -> None:
+    """Compiles the parts that run on fixed shapes; names of parameters stay as they are."""
+    from vid4d.priors.lifting import PictureEncoder, RenderHead, VolumeNet
+    from vid4d.priors.small import FrustumNet, NoisyVolume
+    from vid4d.priors.unet import UNet
+
+    for module in model.modules():
+        if isinstance(module, (PictureEncoder, RenderHead, VolumeNet, NoisyVolume, FrustumNet, UNet)):
+            module.compile(dynamic=False)
+
+
+def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None = None) -> bool:
+    """Runs or resumes a training; returns whether the budget is used up. Writes weights.safetensors into out."""
+    import torch
+
+    from vid4d.priors.lifting import Lifter
+    from vid4d.priors.small import SmallPrior
+    from vid4d.priors.weights import load_into, save_weights
+    from vid4d.training import prior
+    from vid4d.training.interpolation import interpolation_loss, interpolation_model
+    from vid4d.training.trainer import SideStream, Trainer, TrainerConfig, start_distributed, world
+    from vid4d.training.views import ViewsConfig
+
+    device = start_distributed()
+    rank, _ = world()
+    torch.manual_seed(options.seed * 1000 + rank)
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    torch.backends.cudnn.benchmark = True
+    torch.manual_seed(options.seed)  # the same initial weights on every rank
+    if options.stage == "lift":
+        model: torch.nn.Module = Lifter()
+    elif options.stage == "diffusion":
+        model = SmallPrior()
+    else:
+        model = interpolation_model()
+    if options.start is not None:
+        target = model.lifter if isinstance(model, SmallPrior) else model
+        load_into(target, options.start)
+    if isinstance(model, SmallPrior):
+        model.lifter.requires_grad_(False)
+    model.to(device)
+    for module in model.modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+            module.to(memory_format=torch.channels_last)
+        elif isinstance(module, (torch.nn.Conv3d, torch.nn.ConvTranspose3d)):
+            module.to(memory_format=torch.channels_last_3d)
+    torch.manual_seed(options.seed * 1000 + rank + 1)
+    losses = prior.LossConfig()
+    reuse = 2 if options.stage == "diffusion" else 1
+    views = ViewsConfig(ring_views=2, free_views=1) if options.stage == "lift" else ViewsConfig()
+    source = _source(options, device, views)
+    batches = SideStream(lambda: source.draw(options.batch), device, reuse)
+    if isinstance(model, Lifter):
+        loss = prior.lift_loss(model, batches, losses, device)
+    elif isinstance(model, SmallPrior):
+        loss = prior.diffusion_loss(model, batches, losses, device)
+    else:
+        loss = interpolation_loss(model, source, options.batch, device)
+    config = TrainerConfig(steps=options.steps, seconds=options.seconds, learning_rate=options.learning_rate)
+    trainer = Trainer(model, loss, config, options.out)
+    trainer.resume()
+    if options.compile:
+        _compile(model)
+    done = trainer.run(until=options.until, report=report)
+    if rank == 0:
+        save_weights(options.out / "weights.safetensors", trainer.averaged_state(), {"stage": options.stage})
+    return done
+
+
+def main(options: TrainOptions) -> int:
+    """Entry of `vid4d train`."""
+    if not options.models.is_dir():
+        raise InputError(
+            f"no folder of models at {options.models}: give a folder of shards (docs/training.md)"
+        )
+
+    def report(entry: dict[str, Any]) -> None:
+        print("  ".join(f"{k} {v:.4g}" for k, v in entry.items()), flush=True)
+
+    done = train(options, report)
+    print("the budget is used up" if done else "left off; the same command continues", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    import tyro
+
+    sys.exit(main(replace(tyro.cli(TrainOptions))))

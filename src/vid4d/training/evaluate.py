@@ -1,0 +1,69 @@
+"""Held-out clips with known truth: what priors are judged on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.training.meshes import MeshBank
+from vid4d.training.render import fit_to_frame, render
+
+GOLDEN_ANGLE = 137.508
+
+
+@dataclass(frozen=True)
+class TrueClip:
+    """A rendered clip: the input frames and the true image matrix of the rig. Straight-alpha RGBA in [0, 1].
+
+    elevation: of the input camera, degrees.
+    """
+
+    name: str
+    elevation: float
+    frames: Float[Tensor, "t h w 4"]
+    matrix: Float[Tensor, "v t h w 4"]
+
+
+def clip_setting(index: int) -> tuple[float, float]:
+    """Azimuth by which model `index` is turned and elevation of its input camera (degrees), fixed in advance.
+
+    Azimuths go round by the golden angle; elevations walk through -5..35 in steps that do not repeat soon.
+    """
+    return (30.0 + index * GOLDEN_ANGLE) % 360, -5.0 + (index * 17.0) % 40
+
+
+def true_clips(
+    bank: MeshBank, *, frames: int = 8, size: int = 128, extra: Cameras | None = None
+) -> Iterator[TrueClip]:
+    """The first motion of every model of the bank, framed as a clip is, with `frames` evenly spaced poses.
+
+    extra: cameras rendered after the rig's views (matrix then holds more rows).
+    """
+    ring = Cameras.ring(size=size, device=bank.device)
+    targets = ring if extra is None else Cameras.cat([ring, extra.to(bank.device)])
+    for index, name in enumerate(bank.names):
+        azimuth, elevation = clip_setting(index)
+        cycle = min(16, int(bank.n_poses[index]))
+        count = min(frames, cycle)
+        poses = torch.arange(count, device=bank.device) * cycle // count
+        batch = bank.batch(torch.full((count,), index, device=bank.device), poses)
+        a = math.radians(azimuth)
+        turn = torch.tensor(
+            [[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]], device=bank.device
+        )
+        batch = replace(batch, vertices=batch.vertices @ turn.T)
+        camera = Cameras.orbit(0.0, elevation, size=size, device=bank.device)
+        batch = fit_to_frame(batch, camera, group=torch.zeros(count, dtype=torch.long, device=bank.device))
+        views = 1 + len(targets)
+        every = Cameras.cat([camera, targets])[
+            torch.arange(views, device=bank.device).repeat_interleave(count)
+        ]
+        owner = torch.arange(count, device=bank.device).repeat(views)
+        pictures = render(batch, every, owner).unflatten(0, (views, count))
+        yield TrueClip(name, elevation, pictures[0], pictures[1:])

@@ -1,0 +1,235 @@
+"""A training loop for one machine with any number of GPUs: budgeted by time or steps, resumable.
+
+Gradients are averaged by one all-reduce over a flat buffer; the moving average of the weights (EMA) is what gets
+shipped. A checkpoint holds everything, so that a run that was cut off continues where it stood.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+LossFunction = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
+
+
+@dataclass(frozen=True)
+class TrainerConfig:
+    """How long and how fast.
+
+    steps, seconds: the budget; whichever ends first ends the run, and the learning rate follows the larger
+    share. seconds counts training in earlier parts of a resumed run too. warmup: steps of linear warm-up.
+    """
+
+    steps: int = 100_000
+    seconds: float = math.inf
+    learning_rate: float = 4e-4
+    final_rate: float = 0.02
+    warmup: int = 200
+    betas: tuple[float, float] = (0.9, 0.98)
+    weight_decay: float = 0.02
+    clip: float = 1.0
+    ema: float = 0.999
+    log_every: int = 50
+    checkpoint_every: float = 120.0
+
+
+def world() -> tuple[int, int]:
+    """Rank and number of processes (torchrun's environment; a single process without it)."""
+    return int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def start_distributed() -> torch.device:
+    """Joins the process group where there is one; returns this process's device."""
+    _, size = world()
+    if not torch.cuda.is_available():
+        return torch.device("cpu")
+    device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    torch.cuda.set_device(device)
+    if size > 1 and not torch.distributed.is_initialized():
+        torch.distributed.init_process_group("nccl", device_id=device)
+    return device
+
+
+def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
+    temporary = path.with_name(path.name + ".tmp")
+    write(temporary)
+    os.replace(temporary, path)
+
+
+class Trainer:
+    """Optimises a module under a loss function that draws its own batches.
+
+    loss: called with the step, returns the loss and numbers to log (tensors, read only when logged).
+    """
+
+    def __init__(self, model: nn.Module, loss: LossFunction, config: TrainerConfig, folder: Path) -> None:
+        self.model, self.loss, self.config, self.folder = model, loss, config, Path(folder)
+        self.rank, self.size = world()
+        self.parameters = [p for p in model.parameters() if p.requires_grad]
+        decay = [p for p in self.parameters if p.ndim > 1]
+        plain = [p for p in self.parameters if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=config.learning_rate,
+            betas=config.betas,
+            weight_decay=config.weight_decay,
+            fused=self.parameters[0].is_cuda,
+        )
+        self.ema = [p.detach().clone() for p in self.parameters]
+        self.step, self.elapsed = 0, 0.0
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "trainer.pt"
+
+    def save(self) -> None:
+        """Writes the whole state, atomically; rank 0 only."""
+        if self.rank == 0:
+            state = {
+                "model": self.model.state_dict(),
+                "ema": self.ema,
+                "optimizer": self.optimizer.state_dict(),
+                "step": self.step,
+                "elapsed": self.elapsed,
+            }
+            _write_whole(self.checkpoint, lambda path: torch.save(state, path))
+
+    def resume(self) -> bool:
+        """Continues from the folder's checkpoint where there is one."""
+        if not self.checkpoint.exists():
+            return False
+        device = self.parameters[0].device
+        state = torch.load(self.checkpoint, map_location=device, weights_only=True)
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for mine, theirs in zip(self.ema, state["ema"], strict=True):
+            mine.copy_(theirs)
+        self.step, self.elapsed = state["step"], state["elapsed"]
+        return True
+
+    def averaged_state(self) -> dict[str, Tensor]:
+        """The model's state with the averaged weights in place of the current ones."""
+        names = [n for n, p in self.model.named_parameters() if p.requires_grad]
+        state = {k: v.detach() for k, v in self.model.state_dict().items()}
+        return state | dict(zip(names, self.ema, strict=True))
+
+    def _rate(self) -> float:
+        c = self.config
+        progress = min(1.0, max(self.step / c.steps, self.elapsed / c.seconds))
+        cosine = c.final_rate + (1 - c.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
+        return c.learning_rate * cosine * min(1.0, (self.step + 1) / c.warmup)
+
+    def _average_gradients(self) -> None:
+        if self.size == 1:
+            return
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        flat = torch._utils._flatten_dense_tensors(gradients)
+        torch.distributed.all_reduce(flat, op=torch.distributed.ReduceOp.AVG)
+        parts = torch._utils._unflatten_dense_tensors(flat, gradients)
+        torch._foreach_copy_(gradients, list(parts))
+
+    def _over(self) -> bool:
+        """Whether the budget is used up; every rank hears the same answer."""
+        over = self.step >= self.config.steps or self.elapsed >= self.config.seconds
+        if self.size == 1:
+            return over
+        flag = torch.tensor([float(over)], device=self.parameters[0].device)
+        torch.distributed.broadcast(flag, 0)
+        return bool(flag.item())
+
+    def run(self, until: float = math.inf, report: Callable[[dict[str, Any]], None] | None = None) -> bool:
+        """Trains until the budget is used up (returns True) or `until` seconds from now have passed (False)."""
+        begin, last_save, last_log = time.monotonic(), time.monotonic(), time.monotonic()
+        base, log = self.elapsed, self.folder / "log.jsonl"
+        rate_of_last, first_step = 0, self.step
+        while True:
+            if self.step % 20 == 0:
+                now = time.monotonic()
+                self.elapsed = base + now - begin
+                stop = torch.tensor([float(now - begin > until)], device=self.parameters[0].device)
+                if self.size > 1:
+                    torch.distributed.broadcast(stop, 0)
+                over = self._over()
+                if over or stop.item():
+                    self.save()
+                    return over
+                if now - last_save > self.config.checkpoint_every:
+                    self.save()
+                    last_save = now
+            elif self.step >= self.config.steps:
+                self.save()
+                return True
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._rate()
+            self.optimizer.zero_grad(set_to_none=True)
+            loss, numbers = self.loss(self.step)
+            loss.backward()
+            self._average_gradients()
+            norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
+            self.optimizer.step()
+            decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+            torch._foreach_lerp_(self.ema, [p.detach() for p in self.parameters], 1 - decay)
+            self.step += 1
+            if self.rank == 0 and self.step % self.config.log_every == 0:
+                now = time.monotonic()
+                entry = {
+                    "step": self.step,
+                    "seconds": round(base + now - begin, 1),
+                    "steps_per_second": round(
+                        (self.step - max(rate_of_last, first_step)) / (now - last_log), 2
+                    ),
+                    "loss": float(loss.detach()),
+                    "gradient": float(norm),
+                    **{k: float(v) for k, v in numbers.items()},
+                }
+                last_log, rate_of_last = now, self.step
+                with log.open("a") as file:
+                    file.write(json.dumps(entry) + "\n")
+                if report:
+                    report(entry)
+
+
+class SideStream:
+    """Draws batches on a stream of its own: rendering overlaps with the training step queued before it.
+
+    reuse: how many times in a row a batch is handed out (where the step draws targets and noise afresh).
+    """
+
+    def __init__(self, draw: Callable[[], Any], device: torch.device, reuse: int = 1) -> None:
+        self.draw, self.device, self.reuse = draw, device, reuse
+        self.batch: Any = None
+        self.used = 0
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def next(self) -> Any:
+        if self.batch is None or self.used >= self.reuse:
+            self.batch, self.used = self._fresh(), 0
+        self.used += 1
+        return self.batch
+
+    def _fresh(self) -> Any:
+        if self.stream is None:
+            return self.draw()
+        with torch.cuda.stream(self.stream):
+            batch = self.draw()
+        current = torch.cuda.current_stream(self.device)
+        current.wait_stream(self.stream)
+        for value in vars(batch).values():
+            if isinstance(value, Tensor):
+                value.record_stream(current)
+        return batch
+
+
+def describe(config: object) -> dict[str, Any]:
+    """A configuration as plain data, for logs and file metadata."""
+    return asdict(config)  # type: ignore[call-overload]
