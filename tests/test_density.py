@@ -56,7 +56,7 @@ def test_invisible_splats_do_not_move_and_keep_their_momentum():
 
 
 def test_the_splat_with_the_largest_gradient_is_split_along_its_longest_axis():
-    optimizer, density = make(DensityConfig(most=7, rounds=1))
+    optimizer, density = make(DensityConfig(growth=7 / 6, rounds=1))
     old = {k: v.detach().clone() for k, v in optimizer.parameters.items()}
     density.collect(fake_render([0.0, 1, 5, 2, 0, 0]))
     density.round(optimizer)
@@ -73,7 +73,7 @@ def test_the_splat_with_the_largest_gradient_is_split_along_its_longest_axis():
 
 
 def test_a_splat_that_lasts_over_many_frames_is_split_in_time():
-    optimizer, density = make(DensityConfig(most=7, rounds=1), frame_spacing=0.02)
+    optimizer, density = make(DensityConfig(growth=7 / 6, rounds=1), frame_spacing=0.02)
     density.collect(fake_render([0.0, 0, 5, 0, 0, 0]))
     density.round(optimizer)
     pair = optimizer.parameters["means"].detach()[[2, 6]]
@@ -81,7 +81,7 @@ def test_a_splat_that_lasts_over_many_frames_is_split_in_time():
 
 
 def test_transparent_and_huge_splats_go_and_their_room_is_used():
-    optimizer, density = make(DensityConfig(most=6, rounds=1))
+    optimizer, density = make(DensityConfig(growth=1.0, rounds=1))
     with torch.no_grad():
         optimizer.parameters["opacity_logits"][1] = -9
         optimizer.parameters["log_scales"][3, 0] = 0
@@ -92,13 +92,13 @@ def test_transparent_and_huge_splats_go_and_their_room_is_used():
 
 
 def test_never_more_than_the_cap_and_never_none():
-    optimizer, density = make(DensityConfig(most=8, rounds=3))
+    optimizer, density = make(DensityConfig(growth=2.0, most=8, rounds=6))
     counts = []
     for _ in range(3):
         density.collect(fake_render([1.0] * len(optimizer)))
         density.round(optimizer)
         counts.append(len(optimizer))
-    assert counts == [6, 7, 8]
+    assert counts == [7, 8, 8]
     with torch.no_grad():
         optimizer.parameters["opacity_logits"][:] = -9
     density.round(optimizer)

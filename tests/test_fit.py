@@ -14,8 +14,8 @@ from vid4d.metrics import psnr
 
 SMALL = FitConfig(
     iterations=60,
-    hull=HullConfig(resolution=64, splats=600),
-    density=DensityConfig(most=800, rounds=3),
+    hull=HullConfig(resolution=64, splats=200, least=0),
+    density=DensityConfig(most=800, growth=2.0, rounds=3),
     checkpoint_every=20,
 )
 

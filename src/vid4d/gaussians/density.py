@@ -23,14 +23,15 @@ from vid4d.gaussians.raster import Render
 
 @dataclass(frozen=True)
 class DensityConfig:
-    """most: hard cap on the number of splats, reached at the end of the plan. rounds: how many times.
+    """growth: final number of splats over the first one. most: hard cap on it. rounds: how many times.
     begin, end: share of the fit in which the rounds are spread. fewest: opacity below which a splat is
     removed.
     largest: longest extent (standard deviation, world units) before a splat is removed.
     shrink: extent of a half along the split axis over that of the whole.
     """
 
-    most: int = 10000
+    growth: float = 1.6
+    most: int = 60000
     rounds: int = 6
     begin: float = 0.1
     end: float = 0.6
@@ -75,8 +76,8 @@ class Density:
         if keep.any():
             optimizer.select(keep)
             self.gradient, self.seen = self.gradient[keep], self.seen[keep]
-        planned = self.first + (c.most - self.first) * self.done // c.rounds
-        room = min(max(planned, len(optimizer)), c.most) - len(optimizer)
+        planned = int(self.first * (1 + (c.growth - 1) * self.done / c.rounds))
+        room = min(planned, c.most) - len(optimizer)
         score = self.gradient / self.seen.clamp(min=1)
         room = min(room, int((score > 0).sum()))
         if room > 0:

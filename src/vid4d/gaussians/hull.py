@@ -27,7 +27,8 @@ LEVELS = (4, 2, 1)
 class HullConfig:
     """resolution: voxels along an edge of the carved cube. half_extent: half that edge, world units.
     dissent: how many views may disagree with a voxel (taken as 0 where there are fewer than 4 views).
-    splats: in all. key_times: at most so many times are carved, evenly chosen.
+    splats: per key time; a few key times get more, up to `least` in all. key_times: at most so many times
+    are carved, evenly chosen.
     overlap: standard deviation in time over the spacing of key times; 0.4 keeps neighbours out of a key time.
     flatness: extent along the surface's normal over that along the surface. opacity: of a new splat.
     """
@@ -35,7 +36,8 @@ class HullConfig:
     resolution: int = 112
     half_extent: float = 0.62
     dissent: float = 1.0
-    splats: int = 8000
+    splats: int = 1250
+    least: int = 4000
     key_times: int = 16
     overlap: float = 0.4
     flatness: float = 0.4
@@ -215,11 +217,10 @@ def gaussians_from_hull(
     config = config or HullConfig()
     generator = torch.Generator().manual_seed(seed)
     keys = key_indices(matrix.frames, config.key_times)
+    count = max(1, config.splats, config.least // len(keys))
     parts = []
     for key in keys:
-        shape = surface(
-            matrix.images[:, key], matrix.cameras, config, max(1, config.splats // len(keys)), generator
-        )
+        shape = surface(matrix.images[:, key], matrix.cameras, config, count, generator)
         if len(shape.points):
             spacing = (
                 float(matrix.times.diff().max()) * (matrix.frames - 1) / (len(keys) - 1)

@@ -53,7 +53,7 @@ class FitConfig:
     checkpoint_every, report_every: steps.
     """
 
-    iterations: int = 600
+    iterations: int = 500
     seconds: float | None = None
     batch: int = 4
     size: int = 256
@@ -77,12 +77,12 @@ class FitConfig:
 
 
 PRESETS: dict[str, FitConfig] = {
-    "draft": FitConfig(iterations=250, hull=HullConfig(splats=6000), density=DensityConfig(most=8000)),
+    "draft": FitConfig(iterations=200, hull=HullConfig(splats=800)),
     "standard": FitConfig(),
     "high": FitConfig(
         iterations=2500,
-        hull=HullConfig(resolution=160, splats=16000),
-        density=DensityConfig(most=30000, rounds=12),
+        hull=HullConfig(resolution=160, splats=3000, least=10000),
+        density=DensityConfig(growth=2.0, most=120000, rounds=12),
         sh_degree=1,
     ),
 }
