@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,8 +28,8 @@ from vid4d.gaussians.raster import rasterize_4d
 from vid4d.matrix import ImageMatrix
 from vid4d.methods.fit import PRESETS, fit
 from vid4d.metrics import mask_iou, psnr, ssim
-from vid4d.training.meshes import MeshBank, MeshBatch, read_folder
-from vid4d.training.render import fit_to_frame, render
+from vid4d.training.evaluate import true_clips
+from vid4d.training.meshes import MeshBank, read_folder
 
 DEFAULT_ASSETS = Path(__file__).resolve().parents[2] / "shared" / "assets"
 
@@ -45,34 +46,24 @@ class Truth:
     between: Float[Tensor, "a b h w 4"]
 
 
-def posed(bank: MeshBank, model: int, frames: int) -> tuple[MeshBatch, Tensor]:
-    """The first animation of a model as 2 * frames - 1 objects in one frame of reference, and their times."""
-    count = 2 * frames - 1
-    clips = bank.clips[model]
-    start, length = (clips[0]["start"], clips[0]["n"]) if clips else (0, int(bank.n_poses[model]))
-    poses = start + torch.arange(count) * (length - 1) // max(1, count - 1)
-    batch = bank.batch(torch.full((count,), model), poses)
-    group = torch.zeros(count, dtype=torch.long)
-    batch = fit_to_frame(batch, Cameras.orbit([0.0], 0.0, size=256), group=group)
-    return batch, torch.linspace(0, 1, count)
-
-
-def make_truth(
-    bank: MeshBank, model: int, *, views: int = 16, frames: int = 8, size: int = 128, test_views: int = 8
-) -> Truth:
-    batch, times = posed(bank, model, frames)
-
-    def pictures(cameras: Cameras, objects: range) -> Tensor:
-        count = len(cameras)
-        parts = [render(batch, cameras, torch.full((count,), i), supersample=3) for i in objects]
-        return torch.stack(parts, 1)
-
-    ring = Cameras.ring(views, size=size)
-    azimuth = [(180.0 / views + 360.0 * i / test_views) % 360 for i in range(test_views)]
+def truths(bank: MeshBank, *, size: int = 128, test_views: int = 8) -> Iterator[Truth]:
+    """Every second pose of a clip of 16 makes the matrix, the poses between are kept aside."""
+    ring = Cameras.ring(size=size)
+    azimuth = [(180.0 / len(ring) + 360.0 * i / test_views) % 360 for i in range(test_views)]
     test = Cameras.cat([Cameras.orbit(azimuth, elevation, size=size) for elevation in (0.0, 30.0)])
-    at, between = range(0, batch.objects, 2), range(1, batch.objects, 2)
-    matrix = ImageMatrix(pictures(ring, at), ring, times[::2])
-    return Truth(bank.names[model], matrix, test, pictures(test, at), times[1::2], pictures(test, between))
+    for clip in true_clips(bank, frames=16, size=size, extra=test):
+        true, other = clip.matrix[: len(ring)], clip.matrix[len(ring) :]
+        frames = true[:, ::2].shape[1]
+        times = torch.linspace(0, 1, frames)
+        between = other[:, 1::2][:, : frames - 1]
+        yield Truth(
+            clip.name,
+            ImageMatrix(true[:, ::2].contiguous(), ring, times),
+            test,
+            other[:, ::2],
+            (times[1:] + times[:-1]) / 2,
+            between,
+        )
 
 
 @torch.no_grad()
@@ -104,8 +95,7 @@ def main() -> None:
     columns = ("el 0", "el 30", "mean", "SSIM", "IoU", "between", "steps", "seconds", "splats")
     print(f"{'model':14}" + "".join(f"{c:>9}" for c in columns))
     rows = []
-    for i in range(len(bank)):
-        truth = make_truth(bank, i)
+    for truth in truths(bank):
         gaussians, report = fit(truth.matrix, config, seed=args.seed)
         color, alpha = renders(gaussians, truth.matrix.times, truth.cameras)
         target = over_white(truth.test)

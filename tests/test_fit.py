@@ -168,3 +168,17 @@ def test_presets_differ_in_effort():
     steps = [PRESETS[name].iterations for name in ("draft", "standard", "high")]
     assert steps == sorted(steps)
     assert len(set(steps)) == 3
+
+
+def test_between_two_frames_the_object_stays_solid(moving):
+    """Only the frames are given; where the object rests it must not fade out half way between them."""
+    cameras = moving.cameras[[0, 6]]
+    rest = torch.minimum(moving.images[[0, 6], 0, ..., 3], moving.images[[0, 6], 1, ..., 3]) > 0.99
+    holes = []
+    for weight in (0.0, 1.0):
+        gaussians, _ = fit(moving, replace(SMALL, iterations=150, between_every=1, between_weight=weight))
+        with torch.no_grad():
+            alpha = rasterize_4d(gaussians, torch.full((2,), 0.25), cameras).alpha
+        holes.append(float(1 - alpha[rest].mean()))
+    assert holes[1] < 0.04
+    assert holes[1] < holes[0] / 2

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
@@ -48,6 +48,9 @@ class FitConfig:
     `decay`
         of that. Roughly those of 2310.10642 times ten, for fifty times fewer steps.
     ssim_weight: share of 1 - SSIM in the photometric loss, the rest is L1. mask_weight: of the mask loss.
+    between_every, between_weight: every so many steps a time between two frames joins, with this weight
+    against
+        a batch of 1.
     input_every, input_weight: every so many steps an input frame joins, with this weight against a batch of
     1.
     checkpoint_every, report_every: steps.
@@ -70,6 +73,8 @@ class FitConfig:
     ssim_weight: float = 0.2
     ssim_every: int = 2
     mask_weight: float = 0.5
+    between_every: int = 2
+    between_weight: float = 0.2
     input_every: int = 2
     input_weight: float = 0.5
     checkpoint_every: int = 50
@@ -204,6 +209,10 @@ class _Run:
             frame = self.trusted.images[i : i + 1]
             loss = loss + c.input_weight * self._loss(seen.color, seen.alpha, frame, background, None, None)
             visible |= seen.visible.any(0)
+        if m.frames > 1 and c.between_weight > 0 and self.step % c.between_every == 0:
+            middle, shown = self._between(gaussians, random, background)
+            loss = loss + c.between_weight * middle
+            visible |= shown
         loss.backward()
         self.density.collect(render)
         fall = c.decay**progress
@@ -224,6 +233,31 @@ class _Run:
         self.step += 1
         value = float(loss.detach())
         self.loss = value if self.step == 1 else 0.95 * self.loss + 0.05 * value
+
+    def _between(
+        self, gaussians: Gaussians4D, random: torch.Generator, background: Float[Tensor, " 3"]
+    ) -> tuple[Float[Tensor, ""], Bool[Tensor, " n"]]:
+        """Loss of a picture at a time between two frames, and what it shows.
+
+        No frame tells how splats should fade into each other there. Where both neighbours in time show the
+        object, it is there, in about their colours; where neither does, it is not; elsewhere anything goes.
+        """
+        m = self.matrix
+        view = torch.randint(m.views, (1,), generator=random)
+        i = torch.randint(m.frames - 1, (1,), generator=random)
+        share = float(torch.rand(1, generator=random)) * 0.8 + 0.1
+        render = rasterize_4d(
+            gaussians, m.times[i].lerp(m.times[i + 1], share), m.cameras[view], background=background
+        )
+        first, second = m.images[view, i], m.images[view, i + 1]
+        alphas = torch.cat([first[..., 3], second[..., 3]])
+        low, high = alphas.amin(0), alphas.amax(0)
+        excess = (low - render.alpha).clamp(min=0) + (render.alpha - high).clamp(min=0)
+        rgb = first[..., :3].lerp(second[..., :3], share) * low[..., None] + background * (1 - low[..., None])
+        difference = (render.color - rgb).abs().mean(-1) * (1 - (high - low))
+        weight = 1 - self.config.ssim_weight
+        loss = weight * difference.mean() + self.config.mask_weight * excess.square().mean()
+        return loss, render.visible.any(0)
 
     def _batch(self) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
         """Views and times of this step: every picture of the matrix comes once an epoch, in random order."""
