@@ -66,6 +66,16 @@ def test_saving_refuses_a_folder_with_other_things(tmp_path):
     assert (tmp_path / "precious.txt").exists()
 
 
+def test_an_interrupted_save_leaves_the_old_matrix(tmp_path, monkeypatch):
+    old, new = make_matrix(seed=0), make_matrix(seed=1)
+    save_matrix(old, tmp_path / "m")
+    monkeypatch.setattr("vid4d.matrix_io._view_to_json", lambda camera: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_matrix(new, tmp_path / "m")
+    assert [p.name for p in tmp_path.iterdir()] == ["m"]
+    assert torch.equal(load_matrix(tmp_path / "m").images, old.images)
+
+
 @pytest.mark.parametrize("name", ["images", "confidence"])
 def test_nan_is_named(tmp_path, name):
     matrix = make_matrix()

@@ -126,6 +126,17 @@ def save_matrix(matrix: ImageMatrix, folder: str | os.PathLike[str]) -> Path:
         raise InputError(f"{path} exists and holds something else: choose a new folder for the image matrix.")
     part = path.with_name(f".{path.name}.part")
     shutil.rmtree(part, ignore_errors=True)
+    try:
+        _write(matrix, part)
+        if path.exists():
+            shutil.rmtree(path)
+        part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return path
+
+
+def _write(matrix: ImageMatrix, part: Path) -> None:
     (part / "images").mkdir(parents=True)
     meta: dict[str, Any] = {
         "format": "vid4d image matrix 1",
@@ -155,10 +166,6 @@ def save_matrix(matrix: ImageMatrix, folder: str | os.PathLike[str]) -> Path:
         for i, image in enumerate(matrix.input_images):
             write_picture(part / "input" / f"{i:03d}.png", image.detach().cpu().clamp(0, 1).numpy())
     (part / "cameras.json").write_text(json.dumps(meta, indent=1) + "\n")
-    if path.exists():
-        shutil.rmtree(path)
-    part.rename(path)
-    return path
 
 
 def _existing(folder: str | os.PathLike[str]) -> Path:

@@ -22,6 +22,7 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
+from vid4d.files import written_whole
 from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.density import Density, DensityConfig
 from vid4d.gaussians.hull import HullConfig, gaussians_from_hull
@@ -324,10 +325,9 @@ class _Run:
         tensors = {f"adam.{k}": v for k, v in self.optimizer.state().items()}
         tensors |= {f"density.{k}": v for k, v in self.density.state().items()}
         meta = {"step": self.step, "loss": self.loss, "seconds": self.seconds, "identity": self._identity()}
-        part = path.with_name(f".{path.name}.part")
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        save_file(tensors, part, {"vid4d-fit": json.dumps(meta)})
-        part.replace(path)
+        with written_whole(path) as temporary:
+            save_file(tensors, temporary, {"vid4d-fit": json.dumps(meta)})
 
     def load(self, path: Path) -> None:
         from safetensors import SafetensorError, safe_open
