@@ -22,14 +22,14 @@ class TrainOptions:
         interpolation (the small RIFE).
     models: a folder of model shards (docs/training.md). out: checkpoints, log and exported weights; a second
         call with the same folder resumes.
-    start: weights to start from (safetensors). batch: objects per step and GPU. steps, seconds: the budget.
+    initial: weights to start from (safetensors). batch: objects per step and GPU. steps, seconds: the budget.
     until: leave off after so many seconds of this call, to be resumed by a later one.
     """
 
     stage: Literal["lift", "diffusion", "interpolation"]
     models: Path
     out: Path
-    start: Path | None = None
+    initial: Path | None = None
     batch: int = 32
     steps: int = 100_000
     seconds: float = float("inf")
@@ -85,9 +85,9 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
         model = SmallPrior()
     else:
         model = interpolation_model()
-    if options.start is not None:
+    if options.initial is not None:
         target = model.lifter if isinstance(model, SmallPrior) else model
-        load_into(target, options.start)
+        load_into(target, options.initial)
     if isinstance(model, SmallPrior):
         model.lifter.requires_grad_(False)
     model.to(device)
