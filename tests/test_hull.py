@@ -7,7 +7,7 @@ from ellipsoids import COLORS, RADII, centres, matrix
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians import sh
-from vid4d.gaussians.hull import HullConfig, carve, facing_rotation, gaussians_from_hull, key_indices
+from vid4d.gaussians.hull import HullConfig, carve, facing_rotation, gaussians_from_hull, key_indices, surface
 from vid4d.gaussians.model import rotation4d
 
 
@@ -59,6 +59,19 @@ def test_splats_lie_on_the_surface_with_its_colours_and_normals():
         flat = own.covariance4d()[ball, :3, :3]
         along = torch.einsum("ni,nij,nj->n", outward, flat, outward) / (outward**2).sum(-1)
         assert (along < flat.diagonal(dim1=1, dim2=2).amax(-1)).float().mean() > 0.9
+
+
+def test_nothing_hangs_below_an_object_that_is_only_seen_from_above(monkeypatch):
+    """The hull of a flat disc seen from elevation 30 is a cone that reaches 0.18 below its centre."""
+    monkeypatch.setattr("ellipsoids.RADII", torch.tensor([[0.3, 0.3, 0.05], [0.1, 0.1, 0.1]]))
+    m = matrix(16, 1, 64)
+    config = HullConfig(resolution=64, least=0)
+    points = occupied_points(carve(m.images[:, 0, ..., 3], m.cameras, config), config)
+    assert points[:, 2].min() < -0.1 - 0.14
+    kept = surface(m.images[:, 0], m.cameras, config, 100_000, torch.Generator()).points
+    assert -0.1 - 0.1 < kept[:, 2].min() < -0.1
+    assert abs(kept[:, 2].max() - 0.35) < 0.03
+    assert kept[:, :2].norm(dim=-1).max() > 0.27
 
 
 def test_splats_of_one_key_time_are_gone_at_the_next():

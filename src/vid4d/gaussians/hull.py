@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
@@ -19,6 +19,8 @@ from vid4d.gaussians import sh
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix import ImageMatrix
 
+SEEN = 0.05
+"""Cosine to the best view from which on a point of the hull counts as seen, not as grazed."""
 LEVELS = (4, 2, 1)
 """Sizes of voxels, in finest voxels, that `carve` passes through."""
 
@@ -128,32 +130,73 @@ def surface(
 ) -> Surface:
     """At most count points on the surface of the visual hull, coloured by the views that see them."""
     occupied = carve(images[..., 3], cameras, config)
+    size = 2 * config.half_extent / occupied.shape[0]
+    index, normals = shell(occupied)
+    points = (index + 0.5) * size - config.half_extent
+    colors, frontal = _colors(images, cameras, points, normals, size)
+    trimmed = cut_unseen(occupied, index, normals, frontal)
+    if not torch.equal(trimmed, occupied):
+        index, normals = shell(trimmed)
+        points = (index + 0.5) * size - config.half_extent
+        colors, _ = _colors(images, cameras, points, normals, size)
+    area = len(points) * size**2
+    if len(points) > count:
+        chosen = torch.randperm(len(points), generator=generator)[:count].to(points.device)
+        points, normals, colors = points[chosen], normals[chosen], colors[chosen]
+    return Surface(points, normals, colors, spacing=(area / max(1, len(points))) ** 0.5)
+
+
+def shell(occupied: Bool[Tensor, "r r r"]) -> tuple[Int[Tensor, "n 3"], Float[Tensor, "n 3"]]:
+    """Occupied voxels with a free neighbour, and outward normals from the smoothed occupancy."""
     solid = F.pad(occupied.float()[None, None], [1] * 6)
-    blurred = F.avg_pool3d(F.avg_pool3d(solid, 3, 1, 1), 3, 1, 1)
-    open_side = torch.zeros_like(occupied)
     padded = solid[0, 0] > 0
+    open_side = torch.zeros_like(occupied)
     for axis in range(3):
         for step in (0, 2):
             window = [slice(1, -1)] * 3
             window[axis] = slice(step, step + occupied.shape[axis])
             open_side |= ~padded[tuple(window)]
     index = (occupied & open_side).nonzero()
-    if len(index) == 0:
-        nothing = torch.zeros(0, 3, device=images.device)
-        return Surface(nothing, nothing, nothing, spacing=1.0)
-    size = 2 * config.half_extent / occupied.shape[0]
-    points = (index + 0.5) * size - config.half_extent
-    field = blurred[0, 0]
+    field = F.avg_pool3d(F.avg_pool3d(solid, 3, 1, 1), 3, 1, 1)[0, 0]
     x, y, z = (index + 1).unbind(-1)
     slope = [field[x + 1, y, z] - field[x - 1, y, z], field[x, y + 1, z] - field[x, y - 1, z]]
     slope.append(field[x, y, z + 1] - field[x, y, z - 1])
-    normals = -F.normalize(torch.stack(slope, -1), dim=-1)
-    colors = _colors(images, cameras, points, normals, size)
-    area = len(points) * size**2
-    if len(points) > count:
-        chosen = torch.randperm(len(points), generator=generator)[:count].to(points.device)
-        points, normals, colors = points[chosen], normals[chosen], colors[chosen]
-    return Surface(points, normals, colors, spacing=(area / len(points)) ** 0.5)
+    return index, -F.normalize(torch.stack(slope, -1), dim=-1)
+
+
+def cut_unseen(
+    occupied: Bool[Tensor, "r r r"],
+    index: Int[Tensor, "n 3"],
+    normals: Float[Tensor, "n 3"],
+    frontal: Float[Tensor, " n"],
+) -> Bool[Tensor, "r r r"]:
+    """Cuts off what hangs below an object that is seen from above only.
+
+    Under every overhang the visual hull ends in a cone that no view can carve, since none looks up at it.
+    Each column of voxels is cut at the height where walls were last seen, spread smoothly over the columns
+    between them.
+
+    index, normals: of the shell. frontal: how frontally the best view sees each of its voxels, 0 to 1.
+    """
+    r, device = occupied.shape[0], occupied.device
+    seen = frontal > SEEN
+
+    def lowest(which: Tensor) -> Float[Tensor, "r r"]:
+        height = torch.full((r * r,), torch.inf, device=device)
+        place = index[which, 0] * r + index[which, 1]
+        return height.scatter_reduce(0, place, index[which, 2].float(), "amin").view(r, r)
+
+    wall = lowest(seen & (normals[:, 2] < 0.3))
+    known = wall.isfinite()
+    if not known.any():
+        return occupied
+    level = torch.where(known, wall, wall[known].mean())
+    for window in (31, 15, 7, 3):
+        for _ in range(20):
+            spread = F.avg_pool2d(level[None], window, 1, window // 2, count_include_pad=False)[0]
+            level = torch.where(known, wall, spread)
+    level = torch.minimum(level, lowest(seen))
+    return occupied & (torch.arange(r, device=device) >= level[:, :, None] - 2)
 
 
 def _colors(
@@ -162,12 +205,13 @@ def _colors(
     points: Float[Tensor, "n 3"],
     normals: Float[Tensor, "n 3"],
     size: float,
-) -> Float[Tensor, "n 3"]:
-    """Mean colour over the views that see a point, the most frontal ones foremost.
+) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
+    """Mean colour over the views that see a point, the more frontal the more; how frontal the best one is.
 
     Seen: inside the mask, not behind other points of a coarse depth buffer. Seen by none: all count a little.
     """
     total = torch.zeros(len(points), 4, device=points.device)
+    best = torch.zeros(len(points), device=points.device)
     position = cameras.position
     for i in range(len(cameras)):
         pixels, depth = cameras[i].project(points)
@@ -183,8 +227,9 @@ def _colors(
         weight = rgba[:, 3] * torch.where(seen, facing**3, 1e-6)
         total[:, :3] += weight[:, None] * rgba[:, :3]
         total[:, 3] += weight
+        best = torch.maximum(best, torch.where(seen & (rgba[:, 3] > 0.5), facing, 0))
     known = total[:, 3:].clamp(min=1e-12)
-    return torch.where(total[:, 3:] > 0, total[:, :3] / known, 0.5)
+    return torch.where(total[:, 3:] > 0, total[:, :3] / known, 0.5), best
 
 
 def facing_rotation(normals: Float[Tensor, "n 3"]) -> Float[Tensor, "n 4"]:
