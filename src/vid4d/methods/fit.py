@@ -42,18 +42,16 @@ class FitConfig:
     """How a fit goes.
 
     iterations: steps. seconds: wall-clock budget; the schedules follow whichever is nearer to its end, so a
-    run
-        that has to be reproducible leaves it None. batch: pictures a step.
-    size: pictures wider than this are reduced to it. sh_degree: 0 is colour equal from all sides.
-    *_rate: learning rates at the start (world units, clip time, logarithms); they fall exponentially to
-    `decay`
-        of that. Roughly those of 2310.10642 times ten, for fifty times fewer steps.
-    ssim_weight: share of 1 - SSIM in the photometric loss, the rest is L1. mask_weight: of the mask loss.
+        run that has to be reproducible leaves it None.
+    batch: pictures a step. size: pictures wider than this are reduced to it.
+    sh_degree: 0 is colour equal from all sides.
+    *_rate: learning rates at the start (world units, clip time, logarithms), several times those of
+        2310.10642 for fifty times fewer steps; they fall exponentially to `decay` of that.
+    ssim_weight: share of 1 - SSIM in the photometric loss, the rest is L1. ssim_every: SSIM is the dear part,
+        so only every so many steps have it, with as many times the weight. mask_weight: of the mask loss.
     between_every, between_weight: every so many steps a time between two frames joins, with this weight
-    against
-        a batch of 1.
-    input_every, input_weight: every so many steps an input frame joins, with this weight against a batch of
-    1.
+        against 1 for the batch.
+    input_every, input_weight: the same for a frame of the input video.
     checkpoint_every, report_every: steps.
     """
 
