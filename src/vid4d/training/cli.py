@@ -62,10 +62,11 @@ def _compile(model: Any) -> None:
 
 
 def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None = None) -> bool:
-    """Runs or resumes a training; returns whether the budget is used up. Writes weights.safetensors into out."""
+    """Runs or resumes a training and writes weights.safetensors; returns whether the budget is used up."""
     import torch
 
     from vid4d.priors.lifting import Lifter
+    from vid4d.priors.rife import IFNet
     from vid4d.priors.small import SmallPrior
     from vid4d.priors.weights import load_into, save_weights
     from vid4d.training import prior
@@ -75,7 +76,6 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
 
     device = start_distributed()
     rank, _ = world()
-    torch.manual_seed(options.seed * 1000 + rank)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(options.seed)  # the same initial weights on every rank
@@ -93,9 +93,9 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     model.to(device)
     for module in model.modules():
         if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
-            module.to(memory_format=torch.channels_last)
+            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         elif isinstance(module, (torch.nn.Conv3d, torch.nn.ConvTranspose3d)):
-            module.to(memory_format=torch.channels_last_3d)
+            module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     torch.manual_seed(options.seed * 1000 + rank + 1)
     losses = prior.LossConfig()
     reuse = 2 if options.stage == "diffusion" else 1
@@ -107,6 +107,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     elif isinstance(model, SmallPrior):
         loss = prior.diffusion_loss(model, batches, losses, device)
     else:
+        assert isinstance(model, IFNet)
         loss = interpolation_loss(model, source, options.batch, device)
     config = TrainerConfig(steps=options.steps, seconds=options.seconds, learning_rate=options.learning_rate)
     trainer = Trainer(model, loss, config, options.out)

@@ -58,7 +58,7 @@ def true_clips(
             [[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]], device=bank.device
         )
         batch = replace(batch, vertices=batch.vertices @ turn.T)
-        camera = Cameras.orbit(0.0, elevation, size=size, device=bank.device)
+        camera = Cameras.orbit([0.0], elevation, size=size, device=bank.device)
         batch = fit_to_frame(batch, camera, group=torch.zeros(count, dtype=torch.long, device=bank.device))
         views = 1 + len(targets)
         every = Cameras.cat([camera, targets])[

@@ -22,7 +22,7 @@ def interpolation_model() -> IFNet:
 
 
 def pyramid_loss(predicted: Tensor, truth: Tensor, levels: int = 4) -> Tensor:
-    """Absolute differences at full size and, growing in weight, at halved sizes: large shapes must move first."""
+    """Absolute differences at full size and, growing in weight, at halved sizes: large shapes move first."""
     total = (predicted - truth).abs().mean()
     for level in range(1, levels):
         predicted, truth = F.avg_pool2d(predicted, 2), F.avg_pool2d(truth, 2)

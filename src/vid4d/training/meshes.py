@@ -4,7 +4,7 @@ A bank holds thousands of small models without padding: one tensor of vertices, 
 and per model where its part begins. A batch is cut out by index arithmetic on the device, in a few launches.
 
 The files are shards of models (npz): concatenated raw arrays as in the asset collection the shipped prior was
-trained on (its layout is described in docs/training.md). Any other source can fill a bank through `MeshBank.build`.
+trained on (docs/training.md describes the layout). Any other source can fill a bank with `Mesh` objects.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ from vid4d.errors import InputError
 class Mesh:
     """One model as numpy arrays, world axes (z up, front towards +x).
 
-    poses (k, v, 3); faces (f, 3) into vertices; uv (t, 2), v down from the first row; uv_faces (f, 3) into uv;
-    smooth (f,): smooth shading; texture (h, w, 4) uint8; vertex_colour (t, 3) uint8, per texture coordinate.
+    poses (k, v, 3); faces (f, 3) into vertices; uv (t, 2), v down from the first row; uv_faces (f, 3) into
+    uv; smooth (f,): smooth shading; texture (h, w, 4) uint8; vertex_colour (t, 3) uint8, per texture
+    coordinate.
     """
 
     name: str
@@ -134,7 +135,7 @@ def ragged_index(start: Int[Tensor, " n"], count: Int[Tensor, " n"]) -> tuple[Te
 
 @dataclass
 class MeshBatch:
-    """Meshes of several objects joined: one list of vertices and of faces, each with the object it belongs to."""
+    """Meshes of several objects joined: one list of vertices and of faces, each with its object."""
 
     vertices: Float[Tensor, "v 3"]
     vertex_object: Int[Tensor, " v"]

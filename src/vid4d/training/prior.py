@@ -25,8 +25,9 @@ class LossConfig:
     """Weights of the losses, and how conditions are dropped.
 
     edge: of differences between neighbouring pixels. opacity: of the composited opacity against the mask.
-    elevation: of the guess (radians). snr_cap: bound of the signal-to-noise weight. drop_noisy: share of frames that see no noisy views (the small
-    Zero123). drop_image, drop_volume: shares for guidance. ring_targets: rig views denoised per object.
+    elevation: of the guess (radians). snr_cap: bound of the signal-to-noise weight. drop_noisy: share of
+    frames that see no noisy views (the small Zero123). drop_image, drop_volume: shares for guidance.
+    ring_targets: rig views denoised per object. elevation_noise: degrees by which the told elevation is off.
     """
 
     edge: float = 0.5
@@ -95,7 +96,7 @@ def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: tor
 
 
 def diffusion_loss(model: SmallPrior, source: SideStream, config: LossConfig, device: torch.device) -> Loss:
-    """The joint diffusion on top of a finished lifting network: some rig views and all free views denoised."""
+    """The joint diffusion on top of a finished lifter: some rig views and all free views are denoised."""
     size = model.config.lift.image_size
     schedule = model.schedule.to(device)
 

@@ -1,8 +1,8 @@
 """A differentiation-free mesh renderer in plain torch: thousands of views a second on a GPU, any device.
 
-Scan conversion without loops: triangle instances expand to scanlines, scanlines to pixels (exact spans, so no
-pixel is tested in vain), and the nearest surface wins by one scatter of the maximum over 64-bit keys that hold
-inverse depth above and the triangle below. Shading then runs once per covered pixel.
+Scan conversion without loops: triangle instances expand to scanlines, scanlines to pixels (exact spans, so
+no pixel is tested in vain), and the nearest surface wins by one scatter of the maximum over 64-bit keys that
+hold inverse depth above and the triangle below. Shading then runs once per covered pixel.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Lighting:
 
     ambient, sky, lamp: strengths (n,). direction: unit vectors towards the lamp (n, 3), world space.
     colour: affine map of sRGB colour (n, 3, 4), identity to leave it.
-    pattern: strength and wave vector (n, 5): amplitude, phase, and the wave vector of stripes in object space.
+    pattern: stripes in object space (n, 5): amplitude, phase and wave vector.
     """
 
     ambient: Float[Tensor, " n"]
@@ -65,7 +65,7 @@ def corner_normals(batch: MeshBatch) -> Float[Tensor, "f 3 3"]:
 
 
 def _spans(corner: Float[Tensor, "n 3 2"], size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Scanlines of projected triangles: (triangle, row, first column, number of columns), only non-empty ones."""
+    """Scanlines of projected triangles, only non-empty ones: (triangle, row, first column, columns)."""
     low, high = corner[..., 1].amin(1), corner[..., 1].amax(1)
     first = (low - 0.5).ceil().clamp(0, size).long()
     last = (high - 0.5).ceil().clamp(0, size).long()  # exclusive
@@ -88,7 +88,7 @@ def _spans(corner: Float[Tensor, "n 3 2"], size: int) -> tuple[Tensor, Tensor, T
 
 
 def _screen_barycentric(corner: Tensor, x: Tensor, y: Tensor) -> Tensor:
-    """Barycentric coordinates of pixel centres in projected triangles (n, 3, 2), not perspective corrected."""
+    """Barycentric coordinates of points in projected triangles (n, 3, 2), not perspective corrected."""
     p, q, r = corner.unbind(1)
     area = (q[:, 0] - p[:, 0]) * (r[:, 1] - p[:, 1]) - (q[:, 1] - p[:, 1]) * (r[:, 0] - p[:, 0])
     area = torch.where(area.abs() < 1e-12, 1e-12, area)
@@ -132,7 +132,7 @@ def _sample_texture(batch: MeshBatch, face: Tensor, weights: Tensor) -> Float[Te
 
 
 def _nearest(batch: MeshBatch, instances: _Instances, size: int, views: int, chunk: int) -> Tensor:
-    """Keys of the nearest surface per pixel: inverse depth (float bits) above, instance below; -1 is empty."""
+    """Keys of the nearest surface per pixel: inverse depth (float bits) above, instance below; -1: empty."""
     keys = torch.full((views * size * size,), -1, dtype=torch.int64, device=instances.face.device)
     tri_all, row_all, begin_all, count_all = _spans(instances.corner, size)
     bounds = torch.cumsum(count_all, 0)
@@ -227,11 +227,11 @@ def fit_to_frame(
     group: Tensor | None = None,
     rounds: int = 5,
 ) -> MeshBatch:
-    """Moves and scales objects so that their input pictures are framed as clips are: centred, `fill` of the width.
+    """Moves and scales objects so that their pictures are framed as clips are: centred, `fill` of the side.
 
-    camera: one per group. group (objects,): objects that share one transform (the poses of a clip); each its own
-    by default. radius: no point ends farther than this from the origin, whatever its picture, so that the ring
-    sees all of it. The centre of the bounding box lies at the origin's depth.
+    camera: one per group. group (objects,): objects that share one transform (the poses of a clip); each its
+    own by default. radius: bound of the distance from the centre of the bounding box, whatever the picture,
+    so that the ring sees all of it. That centre comes to lie at the origin's depth.
     """
     device = batch.vertices.device
     group = torch.arange(batch.objects, device=device) if group is None else group.to(device)

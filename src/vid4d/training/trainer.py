@@ -1,7 +1,7 @@
 """A training loop for one machine with any number of GPUs: budgeted by time or steps, resumable.
 
-Gradients are averaged by one all-reduce over a flat buffer; the moving average of the weights (EMA) is what gets
-shipped. A checkpoint holds everything, so that a run that was cut off continues where it stood.
+Gradients are averaged by one all-reduce over a flat buffer; the moving average of the weights (EMA) is what
+gets shipped. A checkpoint holds model, average, optimiser and budget: a run that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +77,9 @@ class Trainer:
         self.parameters = [p for p in model.parameters() if p.requires_grad]
         decay = [p for p in self.parameters if p.ndim > 1]
         plain = [p for p in self.parameters if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decay}, {"params": plain, "weight_decay": 0.0}],
+            groups,
             lr=config.learning_rate,
             betas=config.betas,
             weight_decay=config.weight_decay,
@@ -148,7 +149,7 @@ class Trainer:
         return bool(flag.item())
 
     def run(self, until: float = math.inf, report: Callable[[dict[str, Any]], None] | None = None) -> bool:
-        """Trains until the budget is used up (returns True) or `until` seconds from now have passed (False)."""
+        """Trains until the budget is used up (returns True) or `until` seconds passed (returns False)."""
         begin, last_save, last_log = time.monotonic(), time.monotonic(), time.monotonic()
         base, log = self.elapsed, self.folder / "log.jsonl"
         rate_of_last, first_step = 0, self.step
@@ -224,10 +225,18 @@ class SideStream:
             batch = self.draw()
         current = torch.cuda.current_stream(self.device)
         current.wait_stream(self.stream)
-        for value in vars(batch).values():
-            if isinstance(value, Tensor):
-                value.record_stream(current)
+        for tensor in _tensors(batch):
+            tensor.record_stream(current)
         return batch
+
+
+def _tensors(batch: Any) -> Iterator[Tensor]:
+    """All tensors in a dataclass and in the dataclasses (cameras) it holds."""
+    for value in vars(batch).values():
+        if isinstance(value, Tensor):
+            yield value
+        elif is_dataclass(value):
+            yield from _tensors(value)
 
 
 def describe(config: object) -> dict[str, Any]:

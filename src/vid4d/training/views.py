@@ -23,8 +23,8 @@ class ViewsConfig:
     """What a batch of views holds.
 
     size: pixels. elevation: range of the input camera, degrees. ring_views: how many views of the rig.
-    free_views: extra views from anywhere (elevation free_elevation). combine: share of objects made of several
-    models. fill: range of the picture's width that an object takes, as a share of what a clip's crop gives.
+    free_views: extra views from anywhere (elevation free_elevation). combine: share of objects made of
+    several models. fill: range of the picture's side that an object takes, as a share of a clip's crop.
     """
 
     size: int = 128
@@ -39,7 +39,7 @@ class ViewsConfig:
 
 @dataclass
 class Views:
-    """One batch. Pictures are RGBA over white in [-1, 1], channels first; cameras are flattened, objects outermost.
+    """One batch. Pictures are RGBA over white in [-1, 1], channels first; cameras are flat, object by object.
 
     picture (b, 4, h, w): the input views. targets (b, v, 4, h, w): the rig's views, then the free ones.
     ring_index (b, r): which views of the rig. elevation (b,): of the input cameras, degrees.
@@ -54,7 +54,7 @@ class Views:
 
 @dataclass
 class Motion:
-    """Pictures at three times, premultiplied RGBA in [0, 1]; time (b,) is the middle's place between the others."""
+    """Pictures at three times, premultiplied RGBA in [0, 1]; time (b,): the middle's between the others."""
 
     start: Float[Tensor, "b 4 h w"]
     middle: Float[Tensor, "b 4 h w"]
