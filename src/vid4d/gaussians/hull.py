@@ -127,18 +127,19 @@ def surface(
     config: HullConfig,
     count: int,
     generator: torch.Generator,
+    confidence: Float[Tensor, "v h w"] | None = None,
 ) -> Surface:
     """At most count points on the surface of the visual hull, coloured by the views that see them."""
     occupied = carve(images[..., 3], cameras, config)
     size = 2 * config.half_extent / occupied.shape[0]
     index, normals = shell(occupied)
     points = (index + 0.5) * size - config.half_extent
-    colors, frontal = _colors(images, cameras, points, normals, size)
+    colors, frontal = _colors(images, cameras, points, normals, size, confidence)
     trimmed = cut_unseen(occupied, index, normals, frontal)
     if not torch.equal(trimmed, occupied):
         index, normals = shell(trimmed)
         points = (index + 0.5) * size - config.half_extent
-        colors, _ = _colors(images, cameras, points, normals, size)
+        colors, _ = _colors(images, cameras, points, normals, size, confidence)
     area = len(points) * size**2
     if len(points) > count:
         chosen = torch.randperm(len(points), generator=generator)[:count].to(points.device)
@@ -205,6 +206,7 @@ def _colors(
     points: Float[Tensor, "n 3"],
     normals: Float[Tensor, "n 3"],
     size: float,
+    confidence: Float[Tensor, "v h w"] | None,
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
     """Mean colour over the views that see a point, the more frontal the more; how frontal the best one is.
 
@@ -225,6 +227,8 @@ def _colors(
         seen = depth < nearest[cell] + 2.5 * size
         facing = (normals * F.normalize(position[i] - points, dim=-1)).sum(-1).clamp(min=0.02)
         weight = rgba[:, 3] * torch.where(seen, facing**3, 1e-6)
+        if confidence is not None:
+            weight = weight * sample(confidence[i : i + 1, :, :, None], pixels)[0, :, 0]
         total[:, :3] += weight[:, None] * rgba[:, :3]
         total[:, 3] += weight
         best = torch.maximum(best, torch.where(seen & (rgba[:, 3] > 0.5), facing, 0))
@@ -265,7 +269,8 @@ def gaussians_from_hull(
     count = max(1, config.splats, config.least // len(keys))
     parts = []
     for key in keys:
-        shape = surface(matrix.images[:, key], matrix.cameras, config, count, generator)
+        trust = None if matrix.confidence is None else matrix.confidence[:, key]
+        shape = surface(matrix.images[:, key], matrix.cameras, config, count, generator, trust)
         if len(shape.points):
             spacing = (
                 float(matrix.times.diff().max()) * (matrix.frames - 1) / (len(keys) - 1)

@@ -254,6 +254,8 @@ class _Run:
         excess = (low - render.alpha).clamp(min=0) + (render.alpha - high).clamp(min=0)
         rgb = first[..., :3].lerp(second[..., :3], share) * low[..., None] + background * (1 - low[..., None])
         difference = (render.color - rgb).abs().mean(-1) * (1 - (high - low))
+        if m.confidence is not None:
+            difference = difference * torch.minimum(m.confidence[view, i], m.confidence[view, i + 1])
         weight = 1 - self.config.ssim_weight
         loss = weight * difference.mean() + self.config.mask_weight * excess.square().mean()
         return loss, render.visible.any(0)
