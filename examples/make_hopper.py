@@ -209,6 +209,7 @@ def hopper(frames: int = FRAMES) -> Mesh:
     model = parts()
     phases = np.arange(frames) / frames
     poses = np.stack([np.concatenate([posed(part, phase) for part in model]) for phase in phases])
+    poses[..., 2] += np.maximum(0, -poses[..., 2].min(1, keepdims=True))  # toes push off, they do not sink in
     faces = np.concatenate([UNIT_FACES + i * len(UNIT) for i in range(len(model))])
     names = list(COLOURS)
     swatch = np.repeat([names.index(part.colour) for part in model], len(UNIT_FACES))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,27 +16,31 @@ from vid4d.errors import InputError
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a network of the small prior.
-
-    stage: lift (the deterministic half), diffusion (the whole prior, started from lift's weights) or
-        interpolation (the small RIFE).
-    models: a folder of model shards (docs/training.md). out: checkpoints, log and exported weights; a second
-        call with the same folder resumes.
-    initial: weights to start from (safetensors). batch: objects per step and GPU. steps, seconds: the budget.
-    until: leave off after so many seconds of this call, to be resumed by a later one.
-    """
+    """Train a network of the small prior, on your own models or on ours."""
 
     stage: Literal["lift", "diffusion", "interpolation"]
+    """lift: the deterministic half; diffusion: the whole prior, started from lift's weights; interpolation:
+    the small RIFE."""
     models: Path
+    """Folder of model shards (docs/training.md has their layout)."""
     out: Path
+    """Folder for checkpoint, log and weights; a second call with the same folder resumes."""
     initial: Path | None = None
+    """Weights to start from (safetensors): for diffusion those of lift, else the network's own."""
     batch: int = 32
+    """Objects per step and GPU."""
     steps: int = 100_000
+    """Budget in steps; the learning rate falls along the budget."""
     seconds: float = float("inf")
+    """Budget in seconds of training, earlier parts of a resumed run included."""
     until: float = float("inf")
+    """Leave off after so many seconds of this call, to be resumed by a later one."""
     learning_rate: float = 4e-4
+    """The highest, after the warm-up."""
     seed: int = 0
+    """Of weights and batches."""
     compile: bool = True
+    """Compile the networks, which makes steps faster and the first one slow."""
 
 
 def _source(options: TrainOptions, device: Any, views: Any) -> Any:
@@ -111,7 +115,8 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
         loss = interpolation_loss(model, source, options.batch, device)
     config = TrainerConfig(steps=options.steps, seconds=options.seconds, learning_rate=options.learning_rate)
     trainer = Trainer(model, loss, config, options.out)
-    trainer.resume()
+    if trainer.resume():  # other batches than those that the first part began with
+        torch.manual_seed(options.seed * 1000 + rank + 1 + 1_000_003 * trainer.step)
     if options.compile:
         _compile(model)
     done = trainer.run(until=options.until, report=report)
@@ -138,4 +143,8 @@ def main(options: TrainOptions) -> int:
 if __name__ == "__main__":
     import tyro
 
-    sys.exit(main(replace(tyro.cli(TrainOptions))))
+    try:
+        sys.exit(main(tyro.cli(TrainOptions)))
+    except InputError as error:
+        print(f"vid4d train: {error}", file=sys.stderr)
+        sys.exit(2)
