@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from mesh_shapes import box, moving_box, png, wall
+from mesh_shapes import box, moving_box, wall, write_shard
 
 from vid4d.errors import InputError
 from vid4d.training.meshes import MeshBank, join, ragged_index, read_folder, read_shard, to_world_axes
@@ -45,38 +45,6 @@ def test_a_batch_of_two_equals_each_alone() -> None:
             torch.testing.assert_close(getattr(joined, name), value, msg=name)
     assert joined.objects == both.objects == 2
     assert alone[0].vertices[0].tolist() == pytest.approx([-0.2 + 5 * 0.05, -0.3, -0.1 + 5 * 0.05])
-
-
-def write_shard(path: Path) -> None:
-    """Two triangles: one static with vertex colours and an alpha texture, one skinned with two poses.
-
-    The skinned one's vertices 0 and 1 follow joint 0, which stays; vertex 2 follows joint 1, which stays in
-    pose 0 and moves by 0.25 along glTF's y in pose 1; its weight is split in halves between two such joints.
-    """
-    one = np.array([(0, 0, 0), (0.5, 0, 0), (0, 0.5, 0)])
-    joints = np.zeros((3, 3, 4, 2), np.float16)
-    joints[:, :, :3] = np.eye(3)[None, :, :, None]
-    joints[1:, 1, 3, 1] = 0.25
-    pictures = [png(np.full((4, 2, 4), 200, np.uint8)), png(np.full((1, 1, 3), 9, np.uint8))]
-    low_then_high = joints.reshape(-1).view(np.uint8).reshape(-1, 2).T.reshape(-1)
-    np.savez_compressed(
-        path,
-        ids=np.array([b"static", b"skinned"], "S12"),
-        dims=np.array(
-            [(1, 3, 3, 1, 0, len(pictures[0]), 1, 1, 0, 1), (1, 3, 1, 2, 3, len(pictures[1]), 1, 1, 0, 0)],
-            np.int32,
-        ),
-        f=np.array([0, 1, 2, 2, 1, 0], np.uint16),
-        ft=np.array([0, 1, 2, 0, 0, 0], np.uint16),
-        t=np.array([0, 65535, 0, 0, 0, 65535, 13107, 65535], np.uint16),
-        vc=np.array([255, 0, 0, 0, 255, 0, 0, 0, 255], np.uint8),
-        sm=np.packbits([1, 0, 0, 0, 0, 0, 0, 0]).repeat(2) * np.array([1, 0], np.uint8),
-        tex=np.frombuffer(b"".join(pictures), np.uint8),
-        v=np.rint(np.concatenate([one.T.reshape(-1)] * 2) * 65534).astype(np.int16),
-        jm=low_then_high,
-        ji=np.array([0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 0, 0], np.uint8),
-        jw=np.array([255, 0, 0, 0, 255, 0, 0, 0, 127, 128, 0, 0], np.uint8),
-    )
 
 
 def test_a_shard_of_the_documented_layout(tmp_path: Path) -> None:
