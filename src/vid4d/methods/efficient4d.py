@@ -1,0 +1,155 @@
+"""Efficient4D (2401.08742): a clip becomes an image matrix, the image matrix becomes 4D Gaussians.
+
+clip  --prior-->  16 views x T key times  --interpolator-->  16 views x N times, with confidence  (section 3.2)
+      --fit-->    4D Gaussians under the confidence-aware loss                                     (section 3.3)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d import stages
+from vid4d.cameras import Cameras
+from vid4d.clip import Clip
+from vid4d.confidence import confidence_maps
+from vid4d.errors import InputError
+from vid4d.gaussians.model import Gaussians4D
+from vid4d.matrix import ImageMatrix
+from vid4d.matrix_io import load_matrix, save_matrix
+from vid4d.methods import fit as fits
+from vid4d.priors.rife import IFNet, frame_at, interpolate
+from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.small import SmallPrior
+from vid4d.priors.small_sampling import SampleConfig, guess_elevation, load_small_prior, sample
+from vid4d.priors.syncdreamer import Decomposed
+from vid4d.progress import Bar
+from vid4d.run import Run
+
+
+@dataclass(frozen=True)
+class Efficient4DConfig:
+    """frames: key frames. between: frames the interpolator adds between two of them. clip_size: pixels of the
+    clip's own frames, which the fit trusts. sample: how the prior draws. fit: how the Gaussians are fitted."""
+
+    frames: int = 8
+    between: int = 3
+    clip_size: int = 256
+    sample: SampleConfig = field(default_factory=SampleConfig)
+    fit: fits.FitConfig = field(default_factory=lambda: fits.PRESETS["standard"])
+
+
+PRESETS = {
+    "draft": Efficient4DConfig(between=1, sample=SampleConfig(steps=5), fit=fits.PRESETS["draft"]),
+    "standard": Efficient4DConfig(),
+    "high": Efficient4DConfig(
+        frames=16, sample=SampleConfig(steps=25, guidance=Decomposed(1.0, 0.5)), fit=fits.PRESETS["high"]
+    ),
+}
+
+
+def make_matrix(run: Run) -> ImageMatrix:
+    """Section 3.2: the image matrix, with in-between frames and confidence maps. Stages `frames`, `matrix`."""
+    config = PRESETS[run.settings.preset]
+    folder = run.path("matrix")
+
+    if run.settings.source == "matrix":
+        make = lambda bar: with_confidence(load_matrix(run.settings.clip), load_interpolator(run.device))  # noqa: E731
+    else:
+        clip = stages.frames(run, frames=config.frames, size=config.clip_size)
+        make = lambda bar: draw_matrix(run, clip, config, bar)  # noqa: E731
+    return run.stage("matrix", make, save=lambda m: save_matrix(m, folder), load=lambda: load_matrix(folder))
+
+
+def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
+    """Section 3.3: 4D Gaussians, fitted with the confidence-aware loss. Stage `fit`."""
+    return stages.fit(run, matrix, PRESETS[run.settings.preset].fit)
+
+
+def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> ImageMatrix:
+    """All views at the key times, drawn by the time-synchronous prior; then the frames between, and confidence."""
+    prior = _prior(run)
+    frames = torch.from_numpy(clip.frames)
+    small = resized(frames, prior.config.lift.image_size)
+    elevation = run.settings.elevation
+    if elevation == "auto":
+        elevation = guess_elevation(prior, small)
+        run.progress.say(f"the camera seems to look down by {elevation:.0f} degrees (--elevation tells it)")
+    views = sample(
+        prior,
+        small,
+        elevation,
+        config.sample,
+        cyclic=clip.cyclic,
+        generator=torch.Generator().manual_seed(run.settings.seed),
+        progress=bar.update,
+    )
+    matrix = ImageMatrix(
+        images=views.cpu(),
+        cameras=prior.ring("cpu"),
+        times=torch.from_numpy(clip.times).float(),
+        input_images=frames,
+        input_camera=Cameras.orbit(0.0, elevation, size=frames.shape[2]),
+        input_times=torch.from_numpy(clip.times).float(),
+        seconds=clip.seconds,
+        cyclic=clip.cyclic,
+    )
+    interpolator = load_interpolator(run.device)
+    return with_confidence(with_frames_between(matrix, interpolator, config.between), interpolator)
+
+
+def with_frames_between(matrix: ImageMatrix, interpolator: IFNet, between: int) -> ImageMatrix:
+    """Adds `between` frames between each pair of key times, view by view; a loop also closes (section 3.2)."""
+    if between == 0 or matrix.frames < 2:
+        return matrix
+    device = next(interpolator.parameters()).device
+    rows = [
+        interpolate(interpolator, row.permute(0, 3, 1, 2).to(device), between, cyclic=matrix.cyclic)
+        for row in matrix.images
+    ]
+    images = torch.stack(rows).permute(0, 1, 3, 4, 2).cpu()
+    keys = matrix.times
+    ends = torch.cat([keys[1:], keys.new_ones(1)]) if matrix.cyclic else keys[1:]
+    starts = keys if matrix.cyclic else keys[:-1]
+    share = torch.arange(between + 1) / (between + 1)
+    times = (starts[:, None] + share * (ends - starts)[:, None]).flatten()
+    if not matrix.cyclic:
+        times = torch.cat([times, keys[-1:]])
+    return replace(matrix, images=images, times=times)
+
+
+def with_confidence(matrix: ImageMatrix, interpolator: IFNet) -> ImageMatrix:
+    """Adds the confidence maps where there are none: how well neighbours in time predict a frame (section 3.3)."""
+    if matrix.confidence is not None:
+        return matrix
+    device = next(interpolator.parameters()).device
+
+    def middle(a: Float[Tensor, "v h w 3"], b: Float[Tensor, "v h w 3"]) -> Float[Tensor, "v h w 3"]:
+        opaque = [
+            torch.cat([x, torch.ones_like(x[..., :1])], -1).permute(0, 3, 1, 2).to(device) for x in (a, b)
+        ]
+        return frame_at(interpolator, *opaque)[:, :3].permute(0, 2, 3, 1).to(a)
+
+    images = matrix.on_background()
+    return matrix.with_confidence(confidence_maps(images, middle, cyclic=matrix.cyclic))
+
+
+def resized(frames: Float[Tensor, "t h w 4"], size: int) -> Float[Tensor, "t size size 4"]:
+    """Square frames at another size, resampled with premultiplied colours so that edges keep theirs."""
+    alpha = frames[..., 3:]
+    premultiplied = torch.cat([frames[..., :3] * alpha, alpha], -1).permute(0, 3, 1, 2)
+    small = F.interpolate(premultiplied, size=(size, size), mode="area").permute(0, 2, 3, 1)
+    colour = small[..., :3] / small[..., 3:].clamp(min=1e-4)
+    return torch.cat([colour.clamp(0, 1), small[..., 3:]], -1)
+
+
+def _prior(run: Run) -> SmallPrior:
+    if run.settings.prior != "small":
+        raise InputError(
+            f"there is no prior {run.settings.prior!r}: only 'small', which comes with vid4d, is there"
+        )
+    return load_small_prior(run.device)
