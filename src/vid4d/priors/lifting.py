@@ -1,9 +1,9 @@
 """From one picture to a feature volume: the deterministic half of the small prior.
 
 The input view's features are lifted along their rays into a volume over the object (a camera put into the
-network instead of learned), completed by a 3D U-Net whose coarsest level is a transformer, and rendered from
-any camera by alpha compositing. SyncDreamer (2309.03453, section 3.2) has only the noisy target views to build
-a volume from; the joint diffusion on top of this one (`small.py`) adds such a volume in every step.
+network instead of learned), completed by a 3D U-Net whose coarsest level is a transformer, and rendered
+from any camera by alpha compositing. SyncDreamer (2309.03453, section 3.2) has only the noisy target views to
+build a volume from; the joint diffusion on top of this one (`small.py`) adds such a volume in every step.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from vid4d.cameras import RIG_DISTANCE, Cameras
 class LiftConfig:
     """Sizes of the lifting networks.
 
-    patch: pixels per feature position (pixel-unshuffle). channels: of the picture encoder at 1, 1/2, 1/4 of the
-    feature resolution. volume_channels: of the 3D U-Net at full, half and quarter resolution. extent: half the
-    edge of the volume's cube in world units. features: channels composited along a ray. depths: samples a ray,
-    over distance +- depth_range.
+    patch: pixels per feature position (pixel-unshuffle). channels: of the picture encoder at 1, 1/2, 1/4 of
+    the feature resolution. volume_channels: of the 3D U-Net at full, half and quarter resolution. extent:
+    half the edge of the volume's cube in world units. features: channels composited along a ray. depths:
+    samples a ray, over distance +- depth_range.
     """
 
     image_size: int = 128
@@ -67,8 +67,8 @@ class ResBlock(nn.Module):
         self.conv1, self.conv2 = _conv(dims, c_in, c_out), _conv(dims, c_out, c_out)
         self.skip = _conv(dims, c_in, c_out, 1) if c_in != c_out else nn.Identity()
         self.film = nn.Linear(embedding, 2 * c_out) if embedding else None
-        nn.init.zeros_(self.conv2.weight)
-        nn.init.zeros_(self.conv2.bias)
+        for parameter in self.conv2.parameters():
+            nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         h = self.norm2(self.conv1(F.silu(self.norm1(x))))
@@ -139,7 +139,7 @@ class PictureEncoder(nn.Module):
         self.tokens = nn.Linear(b, c)
 
     def forward(self, picture: Float[Tensor, "b 4 h w"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """RGBA over white, in [-1, 1] -> features at full and half resolution, tokens, elevation (radians)."""
+        """RGBA over white in [-1, 1] -> features at full and half resolution, tokens, elevation (radians)."""
         x0 = self.stem(F.pixel_unshuffle(picture, self.patch))
         for layer in self.down0:
             x0 = layer(x0)
@@ -296,7 +296,7 @@ def ray_weights(density: Float[Tensor, "b n d p p"], step: float) -> Float[Tenso
 def composite(
     frustum: Float[Tensor, "b c n d p p"], weight: Float[Tensor, "b n d p p"]
 ) -> Float[Tensor, "b n c2 p p"]:
-    """Features (all channels but the density), opacity and mean depth in [-1, 1] along each ray (c2 = c + 1)."""
+    """Features (all channels but the density), opacity, mean depth in [-1, 1] along each ray (c2 = c + 1)."""
     features = torch.einsum("bcndpq,bndpq->bncpq", frustum[:, 1:], weight.to(frustum.dtype))
     place = torch.linspace(-1, 1, weight.shape[2], device=weight.device)[:, None, None]
     extra = torch.stack([weight.sum(2), (weight * place).sum(2)], 2).to(frustum.dtype)
@@ -351,7 +351,10 @@ class Lifter(nn.Module):
     def forward(
         self, picture: Float[Tensor, "b 4 h w"], input_cameras: Cameras, targets: Cameras, views: int
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns RGBA pictures (b, views, 4, h, w) in [-1, 1], opacity (b, views, p, p), elevation guess (b,)."""
+        """Returns RGBA pictures (b, views, 4, h, w) in [-1, 1], opacity (b, views, p, p), elevations (b,).
+
+        The elevations are the encoder's guesses, in radians.
+        """
         fine, half, tokens, elevation = self.encoder(picture)
         volume = self.volume(fine, half, tokens, input_cameras)
         rays = self.composite(self.frustum(volume, targets, views))
