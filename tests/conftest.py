@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as vid4d.cli does, before torch is imported
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 

@@ -89,6 +89,17 @@ def test_importing_the_package_imports_nothing():
         vid4d.generat  # noqa: B018
 
 
+@pytest.mark.parametrize(("asked", "used"), [(None, "passive"), ("active", "active")])
+def test_openmp_workers_sleep_while_they_wait_unless_told_otherwise(asked, used):
+    code = "import os, sys, vid4d.cli; print(os.environ['OMP_WAIT_POLICY'], 'torch' in sys.modules)"
+    surroundings = {k: v for k, v in os.environ.items() if k != "OMP_WAIT_POLICY"}
+    surroundings |= {"OMP_WAIT_POLICY": asked} if asked else {}
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, env=surroundings).split() == [
+        used,
+        "False",
+    ]
+
+
 def test_generate_makes_all_that_is_promised(clip, tmp_path, capsys):
     assert run("generate", clip, "--out", "out", "--seed", "7") == 0
     out = tmp_path / "out"

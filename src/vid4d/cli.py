@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import errno
+import os
 import shlex
 import sys
 import traceback
@@ -23,6 +24,10 @@ from vid4d.run import Settings
 
 Clip = Positional[Annotated[str, arg(metavar="CLIP")]]
 Folder = Positional[Annotated[str, arg(metavar="FOLDER")]]
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+"""Before torch is imported. OpenMP workers that spin while they wait make everything many times slower where
+other programs want the cores."""
 
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
