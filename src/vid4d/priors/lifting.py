@@ -286,7 +286,8 @@ def sample_volume(
 def ray_weights(density: Float[Tensor, "b n d p p"], step: float) -> Float[Tensor, "b n d p p"]:
     """Compositing weights of raw densities along the depth axis; they sum to the opacity.
 
-    Samples outside the volume hold zeros and stay almost empty.
+    Samples outside the volume hold zeros, a haze that takes 2 percent of the light each (32 samples a ray):
+    their features are zeros, and the render head learned to see through it.
     """
     optical = F.softplus(density.float() - 4.0) * (25.0 * step)
     through = torch.exp(-(torch.cumsum(optical, 2) - optical))

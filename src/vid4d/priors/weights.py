@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from vid4d.errors import InputError
+from vid4d.files import written_whole
 
 
 def save_weights(
@@ -22,10 +22,8 @@ def save_weights(
         k: v.detach().to("cpu", dtype if v.is_floating_point() else v.dtype).contiguous()
         for k, v in state.items()
     }
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    save_file(tensors, temporary, metadata=dict(metadata))
-    os.replace(temporary, path)
+    with written_whole(path) as temporary:
+        save_file(tensors, temporary, metadata=dict(metadata))
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
