@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 METHODS = {"efficient4d": "vid4d.methods.efficient4d"}
 """Name -> module with `make_matrix` and `make_asset`, see `vid4d.stages`."""
+
+PRIORS = ("small",)
+"""Names of `Settings.prior`."""
 
 ASSET = "asset.safetensors"
 
@@ -127,8 +131,7 @@ def make_matrix(settings: Settings, *, out: str | Path | None, resume: bool, pro
 def _to_matrix(
     settings: Settings, out: str | Path | None, resume: bool, progress: Progress
 ) -> tuple[Run, ImageMatrix]:
-    if settings.method not in METHODS:
-        raise InputError(f"there is no method {settings.method!r}: choose one of {', '.join(METHODS)}")
+    _check(settings)
     source = Path(settings.clip)
     if settings.source == "matrix" and not source.is_dir():
         raise InputError(f"{source} is not a folder: give the folder of an image matrix")
@@ -141,6 +144,18 @@ def _to_matrix(
     except InputError:
         run.discard_if_new()
         raise
+
+
+def _check(settings: Settings) -> None:
+    """Refuses at once what a run would find out late."""
+    if settings.method not in METHODS:
+        raise InputError(f"there is no method {settings.method!r}: choose one of {', '.join(METHODS)}")
+    if settings.prior not in PRIORS:
+        raise InputError(f"there is no prior {settings.prior!r}: choose one of {', '.join(PRIORS)}")
+    if settings.elevation != "auto" and not -90 <= settings.elevation <= 90:
+        raise InputError(f"an elevation of {settings.elevation:g} degrees does not exist: choose -90 to 90")
+    if not 0 <= settings.seed < 1 << 32:
+        raise InputError(f"the seed {settings.seed} cannot be used: choose 0 to {(1 << 32) - 1}")
 
 
 def _method(settings: Settings) -> Any:
@@ -193,6 +208,8 @@ def render_files(
     for name, values in (("azimuth", azimuth), ("elevation", elevation), ("time", time)):
         if not values:
             raise InputError(f"--{name} needs at least one number")
+    if turned := [a for a in azimuth if not math.isfinite(a)]:
+        raise InputError(f"an azimuth of {turned[0]:g} degrees does not exist: give a number")
     if not 8 <= size <= 8192:
         raise InputError(f"a size of {size} pixels cannot be rendered: choose 8 to 8192")
     if outside := [t for t in time if not 0 <= t <= 1]:

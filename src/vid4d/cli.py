@@ -231,7 +231,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     except BrokenPipeError:
         raise SystemExit(141) from None
     except Exception as error:
-        sentence = _explained(error)
+        sentence = _explained(error, arguments)
         if sentence is None or show_traceback:
             traceback.print_exc()
         if sentence is None:
@@ -250,14 +250,15 @@ def _say(text: str) -> None:
     print(f"vid4d: {text}", file=sys.stderr, flush=True)
 
 
-def _explained(error: BaseException) -> str | None:
+def _explained(error: BaseException, arguments: Sequence[str]) -> str | None:
     """One sentence for errors that are not the program's fault; None for the others."""
     if isinstance(error, InputError):
         return str(error)
     told = str(error)
     full = "no space left on device" in told.lower() or "os error 28" in told
     if full or (isinstance(error, OSError) and error.errno in FULL):
-        return f"the disk is full{_where(error)}: make room and run the same command with --resume"
+        again = "run the same command" + (" with --resume" if _resumes(arguments) else " again")
+        return f"the disk is full{_where(error)}: make room and {again}"
     if isinstance(error, PermissionError):
         return f"no permission to read or write{_where(error)}: choose another place with --out"
     if isinstance(error, OSError):
@@ -270,8 +271,12 @@ def _where(error: BaseException) -> str:
     return f" ({name})" if name else ""
 
 
+def _resumes(arguments: Sequence[str]) -> bool:
+    return bool(arguments) and arguments[0] in ("generate", "matrix", "reconstruct")
+
+
 def _how_to_resume(arguments: Sequence[str]) -> str:
-    if not arguments or arguments[0] not in ("generate", "matrix", "reconstruct"):
+    if not _resumes(arguments):
         return ""
     again = [a for a in arguments if a not in ("--resume", "-r")]
     return f"; continue with: {shlex.join(['vid4d', *again, '--resume'])}"

@@ -93,7 +93,7 @@ def load_matrix(folder: str | os.PathLike[str], *, layout: str | None = None) ->
 
 def check_matrix(matrix: ImageMatrix) -> None:
     """Raises InputError where images, cameras, times or confidence are not finite, or nothing is visible."""
-    for name in ("images", "confidence", "input_images", "times"):
+    for name in ("images", "confidence", "input_images", "times", "input_times"):
         values = getattr(matrix, name)
         if values is not None and not torch.isfinite(values).all():
             where = tuple(int(i) for i in (~torch.isfinite(values)).nonzero()[0][:2])
@@ -105,8 +105,12 @@ def check_matrix(matrix: ImageMatrix) -> None:
         raise InputError(
             "The image matrix has a camera that is not finite: correct its pose and focal length."
         )
+    if not 0 < matrix.seconds < math.inf:
+        raise InputError(f"The image matrix lasts {matrix.seconds:g} seconds: give a positive number.")
     if matrix.frames > 1 and not (matrix.times.diff() > 0).all():
         raise InputError("The times of the image matrix do not increase: sort its frames by time.")
+    if not -1e-6 <= float(matrix.times.min()) <= float(matrix.times.max()) <= 1 + 1e-6:
+        raise InputError("The times of the image matrix leave 0 to 1: 0 is the clip's start and 1 its end.")
     empty = matrix.images[..., 3].amax((0, 2, 3)) < 0.5
     if empty.any():
         raise InputError(
@@ -206,14 +210,14 @@ def _read_ours(path: Path) -> ImageMatrix:
         images = stack([stack([as_rgba(f) for f in frames], path) for frames, _ in clips], path)
     else:
         images = _read_pattern(path, pattern, len(views), grey=False)
-    times = meta.get("times") or matrix_layouts.even_times(images.shape[1])
+    times = _numbers(meta.get("times"), "times", file) or matrix_layouts.even_times(images.shape[1])
     if len(times) != images.shape[1]:
         raise InputError(f"{path} holds images for {images.shape[1]} times but {file} lists {len(times)}.")
     matrix = ImageMatrix(
         images=torch.from_numpy(images),
         cameras=_cameras(views, meta, images.shape[3], images.shape[2], file),
         times=torch.tensor(times, dtype=torch.float32),
-        seconds=float(meta.get("seconds", seconds or 1.0)),
+        seconds=_numbers([meta.get("seconds", seconds or 1.0)], "seconds", file)[0],
         cyclic=bool(meta.get("cyclic", False)),
     )
     if "confidence" in meta:
@@ -226,16 +230,24 @@ def _read_ours(path: Path) -> ImageMatrix:
         return matrix
     if not isinstance(given, dict) or not all(given.get(k) for k in ("times", "images", "camera")):
         raise InputError(f"'input' in {file} needs 'images', 'times' and 'camera'.")
+    input_times = _numbers(given["times"], "times", file)
     frames = [
-        as_rgba(read_picture(path / _fill(given["images"], file, time=i))) for i in range(len(given["times"]))
+        as_rgba(read_picture(path / _fill(given["images"], file, time=i))) for i in range(len(input_times))
     ]
     inputs = torch.from_numpy(stack(frames, path))
     return replace(
         matrix,
         input_images=inputs,
         input_camera=_cameras([given["camera"]], meta, inputs.shape[2], inputs.shape[1], file),
-        input_times=torch.tensor(given["times"], dtype=torch.float32),
+        input_times=torch.tensor(input_times, dtype=torch.float32),
     )
+
+
+def _numbers(values: Any, name: str, file: Path) -> list[float]:
+    try:
+        return [float(value) for value in values or []]
+    except (TypeError, ValueError) as e:
+        raise InputError(f"{name!r} in {file} is {values!r:.80}: give numbers there.") from e
 
 
 def _fill(pattern: str, file: Path, **numbers: int) -> str:

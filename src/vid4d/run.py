@@ -9,6 +9,7 @@ import re
 import shutil
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from json import JSONDecodeError, loads
 from pathlib import Path
@@ -77,7 +78,7 @@ class Run:
         progress.log = self.log
         self.device = settings.device
         self._visited: list[str] = []
-        self._is_new = False
+        self._made: list[Path] = []
 
     @classmethod
     def create(
@@ -102,7 +103,7 @@ class Run:
             root = _newest_like(settings) if resume else free_default(settings.clip)
         if root.exists() and not root.is_dir():
             raise InputError(f"{root} exists and is not a folder: choose another --out")
-        new = not root.exists()
+        made = [folder for folder in (root, *root.parents) if not folder.exists()]
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -113,17 +114,22 @@ class Run:
         elif any(root.iterdir()):
             raise InputError(f"{root} is not empty and not a run of vid4d: choose another --out or empty it")
         else:
-            write_json(root / "settings.json", _described(settings))
+            try:
+                write_json(root / "settings.json", _described(settings))
+            except OSError:
+                _remove_empty(made)
+                raise
         run = cls(root, settings, progress)
-        run._is_new = new
+        run._made = made
         run.log(f"vid4d {machine.versions()['vid4d']}, {'resumed' if run.finished else 'started'}")
         return run
 
     def discard_if_new(self) -> None:
         """Removes the folder if this object made it and no stage was finished: for bad input."""
-        if self._is_new and not self.finished:
+        if self._made and not self.finished:
             self.progress.log = None
             shutil.rmtree(self.root)
+            _remove_empty(self._made[1:])
 
     def log(self, text: str) -> None:
         """Appends a line, with date and time, to log.txt."""
@@ -217,6 +223,13 @@ def read_settings(root: str | Path) -> Settings:
         raise InputError(f"{root} is not a run folder: it has no settings.json") from None
     except (JSONDecodeError, KeyError, TypeError) as error:
         raise InputError(f"{path} cannot be read as settings of a run ({error}): start a new run") from None
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Removes the folders, innermost first, up to one that holds something."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 def _described(settings: Settings) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import glob
 import json
+import math
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -44,6 +45,8 @@ def open_source(path: str | Path, *, fps: float = DEFAULT_FPS) -> Source:
     Raises InputError for everything that is none of these.
     """
     text, place = str(path), Path(path)
+    if not text:
+        raise InputError("no clip was named; give a video, a picture, or a folder of pictures")
     if not place.exists() and any(c in text for c in "*?["):
         files = natural_order(Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file())
         if not files:
@@ -121,7 +124,7 @@ class ImageFiles:
     """Images of one size, a file for each frame."""
 
     def __init__(self, files: Sequence[Path], fps: float) -> None:
-        if not fps > 0:
+        if not 0 < fps < math.inf:
             raise InputError(f"{fps} frames a second is no rate; give a positive number")
         self.files = list(files)
         self.notes: tuple[str, ...] = ()

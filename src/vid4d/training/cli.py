@@ -132,6 +132,12 @@ def main(options: TrainOptions) -> int:
             f"no folder of models at {options.models}: give a folder of shards (docs/training.md)"
         )
 
+    for name in ("batch", "steps", "seconds", "learning_rate"):
+        value = getattr(options, name)
+        if not value > 0:
+            option = name.replace("_", "-")
+            raise InputError(f"--{option} {value:g} cannot be used: give more than 0")
+
     def report(entry: dict[str, Any]) -> None:
         print("  ".join(f"{k} {v:.4g}" for k, v in entry.items()), flush=True)
 
