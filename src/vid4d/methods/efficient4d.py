@@ -1,7 +1,8 @@
 """Efficient4D (2401.08742): a clip becomes an image matrix, the image matrix becomes 4D Gaussians.
 
-clip  --prior-->  16 views x T key times  --interpolator-->  16 views x N times, with confidence  (section 3.2)
-      --fit-->    4D Gaussians under the confidence-aware loss                                     (section 3.3)
+clip  --prior-->         16 views x T key times                             (section 3.2)
+      --interpolator-->  16 views x N times, with confidence maps           (sections 3.2, 3.3)
+      --fit-->           4D Gaussians under the confidence-aware loss       (section 3.3)
 """
 
 from __future__ import annotations
@@ -33,8 +34,11 @@ from vid4d.run import Run
 
 @dataclass(frozen=True)
 class Efficient4DConfig:
-    """frames: key frames. between: frames the interpolator adds between two of them. clip_size: pixels of the
-    clip's own frames, which the fit trusts. sample: how the prior draws. fit: how the Gaussians are fitted."""
+    """What a preset settles.
+
+    frames: key frames. between: frames the interpolator adds between two of them. clip_size: pixels of the
+    clip's own frames, which the fit trusts. sample: how the prior draws. fit: how the Gaussians are fitted.
+    """
 
     frames: int = 8
     between: int = 3
@@ -53,15 +57,21 @@ PRESETS = {
 
 
 def make_matrix(run: Run) -> ImageMatrix:
-    """Section 3.2: the image matrix, with in-between frames and confidence maps. Stages `frames`, `matrix`."""
+    """Section 3.2: the image matrix, with frames between and confidence. Stages `frames`, `matrix`."""
     config = PRESETS[run.settings.preset]
     folder = run.path("matrix")
 
     if run.settings.source == "matrix":
-        make = lambda bar: with_confidence(load_matrix(run.settings.clip), load_interpolator(run.device))  # noqa: E731
+
+        def make(bar: Bar) -> ImageMatrix:
+            return with_confidence(load_matrix(run.settings.clip), load_interpolator(run.device))
+
     else:
         clip = stages.frames(run, frames=config.frames, size=config.clip_size)
-        make = lambda bar: draw_matrix(run, clip, config, bar)  # noqa: E731
+
+        def make(bar: Bar) -> ImageMatrix:
+            return draw_matrix(run, clip, config, bar)
+
     return run.stage("matrix", make, save=lambda m: save_matrix(m, folder), load=lambda: load_matrix(folder))
 
 
@@ -71,7 +81,7 @@ def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
 
 
 def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> ImageMatrix:
-    """All views at the key times, drawn by the time-synchronous prior; then the frames between, and confidence."""
+    """All views at the key times from the time-synchronous prior; then the frames between, and confidence."""
     prior = _prior(run)
     frames = torch.from_numpy(clip.frames)
     small = resized(frames, prior.config.lift.image_size)
@@ -93,7 +103,7 @@ def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> Im
         cameras=prior.ring("cpu"),
         times=torch.from_numpy(clip.times).float(),
         input_images=frames,
-        input_camera=Cameras.orbit(0.0, elevation, size=frames.shape[2]),
+        input_camera=Cameras.orbit([0.0], elevation, size=frames.shape[2]),
         input_times=torch.from_numpy(clip.times).float(),
         seconds=clip.seconds,
         cyclic=clip.cyclic,
@@ -103,7 +113,7 @@ def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> Im
 
 
 def with_frames_between(matrix: ImageMatrix, interpolator: IFNet, between: int) -> ImageMatrix:
-    """Adds `between` frames between each pair of key times, view by view; a loop also closes (section 3.2)."""
+    """Adds frames between each pair of key times, view by view; a loop also closes (section 3.2)."""
     if between == 0 or matrix.frames < 2:
         return matrix
     device = next(interpolator.parameters()).device
@@ -123,7 +133,7 @@ def with_frames_between(matrix: ImageMatrix, interpolator: IFNet, between: int) 
 
 
 def with_confidence(matrix: ImageMatrix, interpolator: IFNet) -> ImageMatrix:
-    """Adds the confidence maps where there are none: how well neighbours in time predict a frame (section 3.3)."""
+    """Confidence maps where there are none: how well neighbours in time predict a frame (section 3.3)."""
     if matrix.confidence is not None:
         return matrix
     device = next(interpolator.parameters()).device

@@ -1,15 +1,16 @@
 """The small prior that ships with the package: SyncDreamer-T with the input view lifted into its volume.
 
-The joint diffusion of SyncDreamer (2309.03453) at 128 px over pixel-unshuffled RGBA. Each frame has two volumes:
-one lifted from the input view, once; one made of all noisy views in every step, which is what Efficient4D
-(2401.08742, section 3.2) synchronises over time. Each view attends to both along its rays and is denoised by a
-view-conditioned UNet, as a correction of what the lifted volume alone renders. With the noisy views left out and
-one target view it is a small Zero123 (2303.11328).
+The joint diffusion of SyncDreamer (2309.03453) at 128 px over pixel-unshuffled RGBA. Each frame has two
+volumes: one lifted from the input view, once; one made of all noisy views in every step, which is what
+Efficient4D (2401.08742, section 3.2) synchronises over time. Each view attends to both along its rays and is
+denoised by a view-conditioned UNet, as a correction of what the lifted volume alone renders. With the noisy
+views left out and one target view it is a small Zero123 (2303.11328).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -23,7 +24,7 @@ from vid4d.priors.unet import DepthAttentionConfig, UNet, UNetConfig, timestep_e
 
 
 def shifted_cosine(steps: int = 1000, shift: float = -2.0) -> NoiseSchedule:
-    """The cosine schedule with its log signal-to-noise ratio shifted (simple diffusion, 2301.11093, section 3.1).
+    """The cosine schedule with its log signal-to-noise ratio shifted (2301.11093, section 3.1).
 
     Pictures keep their large shapes visible under much noise; the shift trains where geometry is decided.
     """
@@ -36,9 +37,9 @@ def shifted_cosine(steps: int = 1000, shift: float = -2.0) -> NoiseSchedule:
 class SmallConfig:
     """Sizes of the small prior.
 
-    frustum_channels: features of the view frustum at the UNet's levels. noisy_hidden, noisy_channels: inside and
-    out of the encoder of noisy views; noisy_volume: of their volume at full and half resolution. noise_shift: of
-    the schedule.
+    frustum_channels: features of the view frustum at the UNet's levels. noisy_hidden, noisy_channels: inside
+    and out of the encoder of noisy views; noisy_volume: of their volume at full and half resolution.
+    noise_shift: of the schedule.
     """
 
     lift: LiftConfig = field(default_factory=LiftConfig)
@@ -137,9 +138,7 @@ class FrustumNet(nn.Module):
         super().__init__()
         channels = config.frustum_channels
         self.enter = nn.Conv3d(config.lift.features + 1 + config.noisy_volume[0], channels[0], 1)
-        self.down = nn.ModuleList(
-            [nn.Conv3d(a, b, 2, 2) for a, b in zip(channels[:-1], channels[1:], strict=True)]
-        )
+        self.down = nn.ModuleList([nn.Conv3d(a, b, 2, 2) for a, b in pairwise(channels)])
 
     def forward(self, frustum: Float[Tensor, "n c d p p"]) -> dict[int, Tensor]:
         x = F.silu(self.enter(frustum))
@@ -183,7 +182,7 @@ class SmallPrior(nn.Module):
         return Condition(volume, tokens, self.encode(pictures).to(fine.dtype), cameras)
 
     def look(self, condition: Condition, cameras: Cameras, views: int) -> Look:
-        """The lifted volume seen by `views` cameras per frame (frames outermost): all that no step changes."""
+        """The lifted volume seen by `views` cameras per frame (frames outermost): what no step changes."""
         dtype = condition.latent.dtype
         frustum = self.lifter.frustum(condition.volume, cameras, views)
         weight = ray_weights(frustum[:, 0], self.lifter.step)
@@ -193,7 +192,7 @@ class SmallPrior(nn.Module):
     def synchronous_volume(
         self, noisy: Float[Tensor, "b v c p p"], t: Float[Tensor, " b"], smoothing: Tensor | None = None
     ) -> Float[Tensor, "b a s s s"]:
-        """The spatial volume of each frame in one step, averaged over time by the rows of `smoothing` (b, b)."""
+        """The spatial volume of each frame in one step, averaged over time by the rows of `smoothing`."""
         volume = self.noisy_volume(noisy, t, self.ring(noisy.device))
         if smoothing is None:
             return volume
@@ -237,7 +236,7 @@ class SmallPrior(nn.Module):
         return (coarse + residual).unflatten(0, (b, n))
 
     def _pose_token(self, inputs: Cameras, targets: Cameras, n: int, dtype: torch.dtype) -> Tensor:
-        """Zero123's relative pose as one more token: polar angle, sine and cosine of the azimuth, distance."""
+        """Zero123's relative pose as one more token: polar angle, sine and cosine of azimuth, distance."""
         start = torch.deg2rad(inputs.elevation).repeat_interleave(n)
         turn = torch.deg2rad(targets.azimuth - inputs.azimuth.repeat_interleave(n))
         further = targets.position.norm(dim=1) - RIG_DISTANCE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -29,7 +29,9 @@ class SampleConfig:
     steps, sampler, eta: see `priors.samplers`. guidance: plain, classifier-free or decomposed.
     smooth: average the steps' volumes over time (2401.08742, section 3.2). start: share of the noise schedule
     that is run; below 1 sampling begins at the lifted volume's own rendering with that much noise on it.
-    batch: (frame, view) pairs at a time, which bounds memory.
+    anchor: share of the lifted rendering's colours in each step's predicted colours (in the spirit of
+    2108.02938, which keeps low frequencies); shapes are the diffusion's own. batch: (frame, view) pairs at a
+    time, which bounds memory.
     """
 
     steps: int = 10
@@ -38,6 +40,7 @@ class SampleConfig:
     guidance: Guidance = PLAIN
     smooth: bool = True
     start: float = 1.0
+    anchor: float = 0.7
     batch: int = 32
 
     def __post_init__(self) -> None:
@@ -66,7 +69,7 @@ def load_small_prior(
 
 
 def to_network(frames: Float[Tensor, "n h w 4"]) -> Float[Tensor, "n 4 h w"]:
-    """Straight-alpha RGBA in [0, 1], channels last -> colours over white and alpha in [-1, 1], channels first."""
+    """Straight-alpha RGBA in [0, 1] -> colours over white and alpha in [-1, 1], channels first."""
     alpha = frames[..., 3:]
     return torch.cat([frames[..., :3] * alpha + 1 - alpha, alpha], -1).permute(0, 3, 1, 2) * 2 - 1
 
@@ -102,8 +105,8 @@ class _Part:
 class _Denoiser:
     """One step for all frames: their volumes first, synchronised over time, then the views in batches."""
 
-    def __init__(self, prior: SmallPrior, parts: list[_Part], views: int, config: SampleConfig, cyclic: bool):
-        self.prior, self.parts, self.views, self.config = prior, parts, views, config
+    def __init__(self, prior: SmallPrior, parts: list[_Part], config: SampleConfig, cyclic: bool) -> None:
+        self.prior, self.parts, self.config = prior, parts, config
         count = parts[-1].frames.stop
         self.smoothing = smoothing_matrix(count, cyclic) if config.smooth else None
 
@@ -133,8 +136,16 @@ class _Denoiser:
                     image_scale=variant.image,
                 )
                 total += variant.weight * predicted.float()
-            out[part.frames] = total
+            out[part.frames] = self._anchored(total, part.look.coarse) if self.config.anchor else total
         return out
+
+    def _anchored(self, latents: Float[Tensor, "t v c p p"], coarse: Float[Tensor, "n 4 h w"]) -> Tensor:
+        """Predicted data with its colours drawn to those of the lifted rendering, where that shows something."""
+        drawn, lifted = from_network(self.prior.decode(latents.flatten(0, 1))), from_network(coarse)
+        share = self.config.anchor * (lifted[..., 3:] / 0.3).clamp(max=1)
+        colour = torch.lerp(drawn[..., :3], lifted[..., :3], share)
+        anchored = to_network(torch.cat([colour, drawn[..., 3:]], -1))
+        return self.prior.encode(anchored).view_as(latents)
 
 
 @torch.no_grad()
@@ -181,7 +192,7 @@ def sample(
     whole = start == len(prior.schedule) - 1
     x = noise if whole else q_sample(prior.schedule, coarse, torch.tensor(start), noise)
     latents = SAMPLERS[config.sampler](
-        _Denoiser(prior, parts, views, config, cyclic),
+        _Denoiser(prior, parts, config, cyclic),
         x,
         prior.schedule,
         steps=config.steps,
@@ -211,8 +222,3 @@ def lifted_views(
             look = prior.look(prior.condition(picture, inputs), cameras, len(cameras))
             rows.append(from_network(look.coarse))
     return torch.stack(rows, 1)
-
-
-def with_steps(config: SampleConfig, steps: int) -> SampleConfig:
-    """The same configuration with another number of steps."""
-    return replace(config, steps=steps)

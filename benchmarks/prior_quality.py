@@ -1,0 +1,152 @@
+"""How good the small prior's image matrix is on models it never saw.
+
+    python benchmarks/prior_quality.py MODELS [--frames 4] [--models 13] [--out FILE.json] [--sheets FOLDER]
+
+MODELS: a folder of model shards (docs/training.md). Every model's first motion is rendered as a clip from the
+azimuth and elevation that `vid4d.training.evaluate` fixes in advance; the prior gets the frames and the true
+elevation, and its 16 views are compared with rendered ones: PSNR and SSIM over white, IoU of the masks, by
+azimuth distance from the input view. Beside it: what its lifted volume alone renders, and two baselines (the
+input view copied to all azimuths; the same, mirrored behind). Temporal consistency is the PSNR between a frame
+and the interpolation of its two neighbours, per view, of the generated matrix and of the true one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
+from vid4d.priors.rife import frame_at
+from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.small_sampling import (
+    SampleConfig,
+    guess_elevation,
+    lifted_views,
+    load_small_prior,
+    sample,
+)
+from vid4d.training.evaluate import TrueClip, true_clips
+from vid4d.training.meshes import MeshBank, read_folder
+
+VIEWS = 16
+
+
+def over_white(rgba: Tensor) -> Tensor:
+    return rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
+
+
+def scores(matrix: Tensor, truth: Tensor) -> dict[str, list[float]]:
+    """Per view, the mean over the frames of each measure."""
+    a, b = over_white(matrix), over_white(truth)
+    return {
+        "psnr": psnr(a, b).mean(1).tolist(),
+        "ssim": ssim(a, b).mean(1).tolist(),
+        "iou": mask_iou(matrix[..., 3], truth[..., 3]).mean(1).tolist(),
+    }
+
+
+def baselines(clip: TrueClip) -> dict[str, Tensor]:
+    """The input view at all azimuths, and the same mirrored for the views from behind."""
+    copied = clip.frames[None].expand(VIEWS, -1, -1, -1, -1)
+    mirrored = copied.clone()
+    mirrored[5:12] = copied[5:12].flip(3)
+    return {"copied": copied, "mirrored": mirrored}
+
+
+def consistency(matrix: Tensor) -> float:
+    """PSNR between frames and the interpolation of their neighbours; the motion is a loop."""
+    model = load_interpolator()
+
+    def middle(a: Tensor, b: Tensor) -> Tensor:
+        first, second = (torch.cat([x, torch.ones_like(x[..., :1])], -1).permute(0, 3, 1, 2) for x in (a, b))
+        return frame_at(model, first, second)[:, :3].permute(0, 2, 3, 1)
+
+    return float(temporal_consistency(over_white(matrix), middle, cyclic=True).mean())
+
+
+def sheet(clip: TrueClip, rows: dict[str, Tensor]) -> Image.Image:
+    """Input, then every second view of the first frame: one row per matrix."""
+    size = clip.frames.shape[1]
+    lines = [torch.cat([over_white(clip.frames[:1]), over_white(matrix[::2, 0])]) for matrix in rows.values()]
+    grid = torch.stack(lines).permute(0, 2, 1, 3, 4).reshape(len(lines) * size, -1, 3)
+    return Image.fromarray((grid.clamp(0, 1) * 255).round().byte().numpy())
+
+
+def table(results: dict[str, dict[str, list[list[float]]]]) -> str:
+    """Means over the models: by azimuth distance and over the ring."""
+    distance = [min(i, VIEWS - i) * 360 / VIEWS for i in range(VIEWS)]
+    steps = sorted(set(distance))
+    lines = ["| matrix | measure | " + " | ".join(f"{d:g}°" for d in steps) + " | ring |"]
+    lines.append("|---" * (len(steps) + 3) + "|")
+    for name, measures in results.items():
+        for measure, values in measures.items():
+            mean = np.mean(values, 0)
+            cells = [np.mean([m for m, d in zip(mean, distance, strict=True) if d == s]) for s in steps]
+            digits = 1 if measure == "psnr" else 2
+            row = " | ".join(f"{c:.{digits}f}" for c in cells)
+            lines.append(f"| {name} | {measure} | {row} | **{mean.mean():.{digits + 1}f}** |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--frames", type=int, default=4)
+    parser.add_argument("--models", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=SampleConfig.steps)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--sheets", type=Path)
+    options = parser.parse_args()
+    prior = load_small_prior()
+    bank = MeshBank(read_folder(options.folder, limit=options.models))
+    results: dict[str, dict[str, list[list[float]]]] = {}
+    steady: dict[str, list[float]] = {"generated": [], "true": []}
+    guesses, sheets, began = [], [], time.monotonic()
+    for clip in true_clips(bank, frames=options.frames):
+        generator = torch.Generator().manual_seed(0)
+        config = SampleConfig(steps=options.steps)
+        drawn = sample(prior, clip.frames, clip.elevation, config, cyclic=True, generator=generator)
+        lifted = lifted_views(prior, clip.frames, clip.elevation, prior.ring("cpu"))
+        matrices = {"generated": drawn, "lifted alone": lifted, **baselines(clip)}
+        for name, matrix in matrices.items():
+            for measure, values in scores(matrix, clip.matrix).items():
+                results.setdefault(name, {}).setdefault(measure, []).append(values)
+        steady["generated"].append(consistency(drawn))
+        steady["true"].append(consistency(clip.matrix))
+        guesses.append(guess_elevation(prior, clip.frames) - clip.elevation)
+        sheets.append(sheet(clip, {"generated": drawn, "true": clip.matrix}))
+        ring = {name: np.mean(results[name]["psnr"][-1]) for name in matrices}
+        overlap = np.mean(results["generated"]["iou"][-1])
+        told = "  ".join(f"{name} {value:.2f} dB" for name, value in ring.items())
+        print(f"{clip.name}: {told}, IoU {overlap:.3f} ({time.monotonic() - began:.0f} s)", flush=True)
+    dtype = next(prior.parameters()).dtype
+    print(f"\n{len(bank)} models, {options.frames} frames, {options.steps} steps, {dtype}")
+    print(table(results))
+    means = {name: float(np.mean(values)) for name, values in steady.items()}
+    print(f"temporal consistency: generated {means['generated']:.2f} dB, true {means['true']:.2f} dB")
+    print(f"elevation guess: mean error {np.abs(guesses).mean():.1f} degrees")
+    if options.out:
+        kept = {"scores": results, "consistency": steady, "elevation_error": guesses, "models": bank.names}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps({"frames": options.frames, "steps": options.steps, **kept}))
+    if options.sheets:
+        options.sheets.mkdir(parents=True, exist_ok=True)
+        width, height = sheets[0].size
+        page = Image.new("RGB", (width, height * len(sheets)), "white")
+        for i, picture in enumerate(sheets):
+            page.paste(picture, (0, i * height))
+        page.save(options.sheets / "prior_quality.jpg", quality=88)
+
+
+if __name__ == "__main__":
+    main()
