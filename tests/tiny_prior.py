@@ -1,0 +1,58 @@
+"""The small prior at the smallest size its parts allow, with random weights."""
+
+from __future__ import annotations
+
+import torch
+
+from vid4d.priors.lifting import LiftConfig
+from vid4d.priors.small import Look, SmallConfig, SmallPrior
+
+LIFT = LiftConfig(
+    image_size=32,
+    channels=(8, 16, 16),
+    volume_size=8,
+    volume_channels=(8, 8, 16),
+    transformer_blocks=1,
+    heads=2,
+    volume_heads=2,
+    features=8,
+    depths=8,
+    embedding=16,
+    head_channels=16,
+)
+CONFIG = SmallConfig(
+    lift=LIFT,
+    model_channels=24,
+    frustum_channels=(8, 8, 16),
+    noisy_hidden=8,
+    noisy_channels=2,
+    noisy_volume=(8, 8),
+    noisy_views=4,
+)
+
+
+def tiny_prior(kind: type[SmallPrior] = SmallPrior, strength: float = 0.05) -> SmallPrior:
+    """No weight is zero, so that everything that goes in shows in what comes out."""
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        prior = kind(CONFIG).eval().requires_grad_(False)
+        for parameter in prior.parameters():
+            parameter.add_(torch.randn_like(parameter) * strength)
+    return prior
+
+
+class Copying(SmallPrior):
+    """Renders the input picture from every side of its lifted volume, so that there is a visual hull."""
+
+    def look(self, condition, cameras, views) -> Look:
+        look = super().look(condition, cameras, views)
+        look.coarse = self.decode(condition.latent.float()).repeat_interleave(views, 0)
+        return look
+
+
+def still_prior(kind: type[SmallPrior] = SmallPrior) -> SmallPrior:
+    """One whose UNet adds nothing to the rendering of the lifted volume."""
+    prior = tiny_prior(kind)
+    for parameter in prior.unet.out.parameters():
+        parameter.zero_()
+    return prior
