@@ -6,7 +6,7 @@ MODELS: a folder of model shards (docs/training.md). Every model's first motion 
 azimuth and elevation that `vid4d.training.evaluate` fixes in advance; the prior gets the frames and the true
 elevation, and its 16 views are compared with rendered ones: PSNR and SSIM over white, IoU of the masks, by
 azimuth distance from the input view. Beside it: what its lifted volume alone renders, and two baselines (the
-input view copied to all azimuths; the same, mirrored behind). Temporal consistency is the PSNR between a frame
+input view copied to all azimuths; the same, mirrored behind). Temporal consistency: PSNR between a frame
 and the interpolation of its two neighbours, per view, of the generated matrix and of the true one.
 """
 

@@ -414,3 +414,17 @@ def test_without_a_compiler_the_reason_is_given(monkeypatch: pytest.MonkeyPatch,
         with pytest.raises(build.BuildError, match="no such option"):
             build.build(tmp_path / "library.so")
     assert not (tmp_path / "library.so").exists()
+
+
+def test_splats_stay_where_a_fast_rasteriser_is(monkeypatch):
+    from vid4d.gaussians import raster
+
+    assert raster.splat_device("cpu") == "cpu"
+    monkeypatch.setattr(raster, "_cpu_obstacle", lambda: "")
+    monkeypatch.setattr(raster, "_gsplat_obstacle", lambda: "not installed")
+    assert raster.splat_device("cuda:1") == "cpu"
+    monkeypatch.setattr(raster, "_gsplat_obstacle", lambda: "")
+    assert raster.splat_device("cuda:1") == "cuda:1"
+    monkeypatch.setattr(raster, "_gsplat_obstacle", lambda: "not installed")
+    monkeypatch.setattr(raster, "_cpu_obstacle", lambda: "no compiler")
+    assert raster.splat_device("cuda") == "cuda"

@@ -95,6 +95,7 @@ def generate(
 def load(path: str | Path, device: str = "auto") -> Asset:
     """Opens a run folder or an asset.safetensors. Raises InputError where there is no asset."""
     from vid4d.gaussians.model import load_asset
+    from vid4d.gaussians.raster import splat_device
     from vid4d.machine import resolve_device
 
     file = Path(path)
@@ -108,7 +109,8 @@ def load(path: str | Path, device: str = "auto") -> Asset:
             )
             raise InputError(f"{file} holds no {ASSET}: {told}")
         file = file / ASSET
-    gaussians, metadata = load_asset(file, resolve_device(device))
+    place = resolve_device(device)
+    gaussians, metadata = load_asset(file, splat_device(place) if device == "auto" else place)
     return Asset(gaussians, metadata, file)
 
 
@@ -120,7 +122,7 @@ def make(settings: Settings, *, out: str | Path | None, resume: bool, progress: 
     from vid4d import stages
 
     stages.outputs(run, gaussians, matrix)
-    return load(run.root, run.device)
+    return load(run.root, stages.splat_device(run.device))
 
 
 def make_matrix(settings: Settings, *, out: str | Path | None, resume: bool, progress: Progress) -> Path:

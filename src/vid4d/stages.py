@@ -20,6 +20,7 @@ from vid4d.export.html import write_player
 from vid4d.export.video import write_turntable
 from vid4d.files import write_json
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
+from vid4d.gaussians.raster import splat_device
 from vid4d.matrix import ImageMatrix
 from vid4d.methods.fit import FitConfig
 from vid4d.methods.fit import fit as fit_gaussians
@@ -86,7 +87,7 @@ def fit(run: Run, matrix: ImageMatrix, config: FitConfig) -> Gaussians4D:
             matrix,
             config,
             seed=run.settings.seed,
-            device=run.device,
+            device=splat_device(run.device),
             callback=report,
             checkpoint_path=run.checkpoint("fit"),
             resume=True,
@@ -107,8 +108,8 @@ def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
 
 
 def kept_asset(run: Run) -> Gaussians4D:
-    """What `keep_asset` wrote, on the run's device."""
-    return load_asset(run.path("asset.safetensors"), run.device)[0]
+    """What `keep_asset` wrote, where it is rendered fastest."""
+    return load_asset(run.path("asset.safetensors"), splat_device(run.device))[0]
 
 
 def input_psnr(gaussians: Gaussians4D, matrix: ImageMatrix) -> float | None:

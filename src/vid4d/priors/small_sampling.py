@@ -140,7 +140,7 @@ class _Denoiser:
         return out
 
     def _anchored(self, latents: Float[Tensor, "t v c p p"], coarse: Float[Tensor, "n 4 h w"]) -> Tensor:
-        """Predicted data with its colours drawn to those of the lifted rendering, where that shows something."""
+        """Predicted data with its colours drawn to those of the lifted rendering, where it shows anything."""
         drawn, lifted = from_network(self.prior.decode(latents.flatten(0, 1))), from_network(coarse)
         share = self.config.anchor * (lifted[..., 3:] / 0.3).clamp(max=1)
         colour = torch.lerp(drawn[..., :3], lifted[..., :3], share)

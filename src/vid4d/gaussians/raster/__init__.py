@@ -176,6 +176,16 @@ def resolve(backend: str, like: Tensor) -> Backend:
     return _module("reference")
 
 
+def splat_device(device: str) -> str:
+    """Where splats are best kept on a machine whose networks run on `device`.
+
+    The CPU kernel is far faster than the torch reference on a GPU, so without gsplat that is the CPU.
+    """
+    if device.startswith("cuda") and _gsplat_obstacle() and not _cpu_obstacle():
+        return "cpu"
+    return device
+
+
 def available_backends() -> dict[str, str]:
     """Backends that this machine can run, each with what it is, in the order of BACKENDS."""
     found = {"reference": "torch, any device"}
