@@ -174,3 +174,17 @@ def test_a_new_folder_is_discarded_only_while_nothing_is_finished(tmp_path):
     (tmp_path / "mine").mkdir()
     Run.create(tmp_path / "mine", SETTINGS).discard_if_new()
     assert (tmp_path / "mine").is_dir()  # it was there before
+
+
+def test_later_stages_see_what_a_resumed_run_would_see(tmp_path):
+    """Saving may round: the result of a stage is what was saved, in the first run as in a resumed one."""
+    for resume in (False, True):
+        run = Run.create(tmp_path / "run", Settings(clip="x"), resume=resume)
+        file = run.path("number.txt")
+        number = run.stage(
+            "number",
+            lambda bar: 1 / 3,
+            save=lambda x, file=file: file.write_text(f"{x:.2f}"),
+            load=lambda file=file: float(file.read_text()),
+        )
+        assert number == 0.33

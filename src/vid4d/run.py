@@ -185,8 +185,8 @@ class Run:
                 later.unlink()
         began = time.perf_counter()
         with self.progress.stage(name) as bar:
-            result = make(bar)
-            save(result)
+            save(make(bar))
+            result = load()  # rounded as it was saved, so that a resumed run goes on from the same numbers
         self._note_timing(name, time.perf_counter() - began)
         write_text(marker, time.strftime("%Y-%m-%d %H:%M:%S\n"))
         return result

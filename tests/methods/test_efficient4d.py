@@ -1,0 +1,198 @@
+"""Efficient4D from a clip to an asset, with a tiny prior of random weights."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny_prior import Copying, still_prior, tiny_prior
+from toys import toy_matrix
+
+from vid4d import api
+from vid4d.errors import InputError
+from vid4d.gaussians.hull import HullConfig
+from vid4d.matrix_io import load_matrix
+from vid4d.methods import efficient4d
+from vid4d.methods.efficient4d import Efficient4DConfig, resized, with_confidence, with_frames_between
+from vid4d.methods.fit import FitConfig
+from vid4d.priors.rife import IFNet, IFNetConfig
+from vid4d.priors.small_sampling import SampleConfig
+from vid4d.progress import Progress
+from vid4d.run import Settings
+
+
+@pytest.fixture(scope="module")
+def interpolator() -> IFNet:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return IFNet(IFNetConfig((16, 8), (2, 1), depth=1, image_channels=4)).eval().requires_grad_(False)
+
+
+def test_frames_between_of_an_open_clip(interpolator):
+    """3 key frames and 1 between each two: 5, the key frames in places 0, 2, 4."""
+    matrix = toy_matrix(views=2)
+    times = torch.tensor([0.0, 0.4, 1.0])
+    more = with_frames_between(replace(matrix, times=times), interpolator, 1)
+    torch.testing.assert_close(more.times, torch.tensor([0.0, 0.2, 0.4, 0.7, 1.0]))
+    assert more.images.shape == (2, 5, 32, 32, 4)
+    assert torch.equal(more.images[:, ::2], matrix.images)
+    assert (more.images[:, 1] - matrix.images[:, 0]).abs().max() > 0.1
+    assert torch.equal(more.input_times, matrix.input_times)
+
+
+def test_frames_between_of_a_loop(interpolator):
+    """The last key frame is followed by the first at time 1, which itself is not repeated."""
+    matrix = replace(toy_matrix(views=2), times=torch.tensor([0.0, 0.3, 0.7]), cyclic=True)
+    more = with_frames_between(matrix, interpolator, 2)
+    expected = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.3 + 0.4 / 3, 0.3 + 0.8 / 3, 0.7, 0.8, 0.9])
+    torch.testing.assert_close(more.times, expected)
+    assert torch.equal(more.images[:, ::3], matrix.images)
+    assert more.images.shape[1] == 9
+
+
+def test_frames_between_are_not_always_wanted(interpolator):
+    matrix = toy_matrix(views=2)
+    assert with_frames_between(matrix, interpolator, 0) is matrix
+    still = toy_matrix(views=2, frames=1)
+    assert with_frames_between(still, interpolator, 3) is still
+
+
+def test_confidence_is_one_number_per_pixel(interpolator):
+    matrix = toy_matrix(views=2)
+    assert matrix.confidence is None
+    told = with_confidence(matrix, interpolator)
+    assert told.confidence is not None
+    assert told.confidence.shape == matrix.images.shape[:-1]
+    assert told.confidence.min() == 0
+    assert told.confidence.max() == 1
+    assert (told.confidence[:, [0, 2]] == 1).all()
+    assert torch.equal(told.images, matrix.images)
+    assert with_confidence(told, interpolator) is told
+
+
+def test_resizing_keeps_the_mean_of_what_is_visible():
+    """Red beside nothing: half the alpha, and red still."""
+    frames = torch.rand(2, 16, 16, 4, generator=torch.Generator().manual_seed(0))
+    small = resized(frames, 4)
+    assert small.shape == (2, 4, 4, 4)
+    for full, less in ((frames, small), (frames[:, :4, :4], small[:, :1, :1])):
+        torch.testing.assert_close(
+            (less[..., :3] * less[..., 3:]).mean((1, 2)), (full[..., :3] * full[..., 3:]).mean((1, 2))
+        )
+        torch.testing.assert_close(less[..., 3].mean((1, 2)), full[..., 3].mean((1, 2)))
+    edge = torch.tensor([[1.0, 0.0, 0.0, 1.0], [0.0, 1.0, 0.0, 0.0]]).repeat(2, 1, 1)[None]
+    torch.testing.assert_close(resized(edge, 1).flatten(), torch.tensor([1.0, 0.0, 0.0, 0.5]))
+
+
+def test_presets_are_in_order_of_effort():
+    draft, standard, high = (efficient4d.PRESETS[p] for p in ("draft", "standard", "high"))
+    for less, more in ((draft, standard), (standard, high)):
+        assert less.fit.iterations < more.fit.iterations
+        assert less.sample.steps < more.sample.steps
+        assert less.frames <= more.frames
+
+
+TINY = Efficient4DConfig(
+    frames=3,
+    between=1,
+    clip_size=32,
+    sample=SampleConfig(steps=2, eta=1.0),
+    fit=FitConfig(iterations=4, size=32, hull=HullConfig(resolution=32, splats=40, least=80)),
+)
+LAST = ("fit", "contact", "turntable", "player")
+MADE = "asset.safetensors turntable.mp4 contact.png player.html strip.png report.json matrix/cameras.json"
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    """A disc that rises and turns red, with alpha."""
+    folder = tmp_path / "disc"
+    folder.mkdir()
+    y, x = np.mgrid[:48, :48] + 0.5
+    for i in range(3):
+        picture = np.zeros((48, 48, 4), np.uint8)
+        picture[(x - 24) ** 2 + (y - 28 + 4 * i) ** 2 < 14**2] = (100 + 60 * i, 80, 40, 255)
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(efficient4d.PRESETS, "draft", TINY)
+    monkeypatch.setattr(efficient4d, "_prior", lambda run: tiny_prior(Copying, strength=0.02))
+
+
+def generate(clip: Path, out: Path, **settings) -> api.Asset:
+    return api.generate(clip, out=out, preset="draft", device="cpu", **settings)
+
+
+def test_a_clip_becomes_an_asset(tiny, clip, tmp_path):
+    """The outputs are there; a run that is resumed after its matrix ends in the same bytes."""
+    first = generate(clip, tmp_path / "a", seed=1)
+    for name in MADE.split():
+        assert (tmp_path / "a" / name).stat().st_size > 0, name
+    matrix = load_matrix(tmp_path / "a" / "matrix")
+    assert (matrix.views, matrix.frames) == (4, 5)
+    assert matrix.confidence is not None
+    assert matrix.input_images is not None
+    assert matrix.input_images.shape == (3, 32, 32, 4)
+    torch.testing.assert_close(matrix.times, torch.linspace(0, 1, 5))
+    assert len(first.gaussians) > 50
+    whole = first.path.read_bytes()
+
+    for stage in LAST:
+        (tmp_path / "a" / ".done" / stage).unlink()
+    shutil.rmtree(tmp_path / "a" / "checkpoints")
+    first.path.unlink()
+    assert generate(clip, tmp_path / "a", seed=1, resume=True).path.read_bytes() == whole
+    assert sorted(p.name for p in (tmp_path / "a" / ".done").iterdir()) == sorted([*LAST, "frames", "matrix"])
+
+
+@pytest.mark.parametrize(("seed", "same"), [(1, True), (2, False)])
+def test_the_seed_decides(tiny, clip, tmp_path, monkeypatch, seed, same):
+    """Of everything up to the asset; what is drawn of it afterwards is left out here."""
+    monkeypatch.setattr("vid4d.stages.outputs", lambda run, gaussians, matrix: None)
+    first = generate(clip, tmp_path / "a", seed=1).path.read_bytes()
+    assert (generate(clip, tmp_path / "b", seed=seed).path.read_bytes() == first) == same
+
+
+def test_the_elevation_is_guessed_or_told(tiny, clip, tmp_path):
+    elevations = []
+    for name, settings in (("guessed", {}), ("told", {"elevation": 25.0})):
+        root = api.make_matrix(
+            Settings(clip=str(clip), preset="draft", device="cpu", **settings),
+            out=tmp_path / name,
+            resume=False,
+            progress=Progress(quiet=True),
+        )
+        camera = load_matrix(root / "matrix").input_camera
+        assert camera is not None
+        elevations.append(float(camera.elevation))
+    assert elevations[1] == pytest.approx(25.0, abs=1e-3)
+    assert -10.01 <= elevations[0] <= 40.01
+    assert abs(elevations[0] - 25.0) > 0.1
+    log = (tmp_path / "guessed" / "log.txt").read_text()
+    assert f"look down by {elevations[0]:.0f} degrees" in log
+
+
+def test_a_still_prior_copies_the_clip_into_every_view(tiny, clip, tmp_path, monkeypatch):
+    """Without the UNet's correction the prior of these tests repeats its input: so does the matrix."""
+    monkeypatch.setattr(efficient4d, "_prior", lambda run: still_prior(Copying))
+    monkeypatch.setattr("vid4d.stages.outputs", lambda run, gaussians, matrix: None)
+    generate(clip, tmp_path / "a")
+    matrix = load_matrix(tmp_path / "a" / "matrix")
+    for view in range(4):
+        difference = matrix.images[view, ::2, ..., 3] - matrix.input_images[..., 3]
+        assert difference.abs().mean() < 0.05
+    assert (matrix.images[0, 0, ..., 3] - matrix.images[0, 4, ..., 3]).abs().mean() > 0.05
+
+
+def test_an_unknown_prior_is_refused(clip, tmp_path, monkeypatch):
+    monkeypatch.setitem(efficient4d.PRESETS, "draft", TINY)
+    with pytest.raises(InputError, match="there is no prior 'large'"):
+        generate(clip, tmp_path / "a", prior="large")
