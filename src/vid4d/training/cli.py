@@ -26,7 +26,8 @@ class TrainOptions:
     out: Path
     """Folder for checkpoint, log and weights; a second call with the same folder resumes."""
     initial: Path | None = None
-    """Weights to start from (safetensors): for diffusion those of lift, else the network's own."""
+    """Weights to start from (safetensors): the network's own; for diffusion also those of lift, for lift also
+    those of the whole prior."""
     batch: int = 32
     """Objects per step and GPU."""
     steps: int = 100_000
@@ -65,6 +66,21 @@ def _compile(model: Any) -> None:
             module.compile(dynamic=False)
 
 
+def _load_initial(model: Any, path: Path) -> None:
+    """Weights to start from: of the same network, or of the one that the stage builds on or is part of."""
+    from vid4d.priors.lifting import Lifter
+    from vid4d.priors.small import SmallPrior
+    from vid4d.priors.weights import load_into, read_weights
+
+    whole = any(name.startswith("lifter.") for name in read_weights(path)[0])
+    if isinstance(model, Lifter) and whole:
+        load_into(model, path, "lifter.")
+    elif isinstance(model, SmallPrior) and not whole:
+        load_into(model.lifter, path)
+    else:
+        load_into(model, path)
+
+
 def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None = None) -> bool:
     """Runs or resumes a training and writes weights.safetensors; returns whether the budget is used up."""
     import torch
@@ -72,7 +88,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     from vid4d.priors.lifting import Lifter
     from vid4d.priors.rife import IFNet
     from vid4d.priors.small import SmallPrior
-    from vid4d.priors.weights import load_into, save_weights
+    from vid4d.priors.weights import save_weights
     from vid4d.training import prior
     from vid4d.training.interpolation import interpolation_loss, interpolation_model
     from vid4d.training.trainer import SideStream, Trainer, TrainerConfig, start_distributed, world
@@ -90,8 +106,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     else:
         model = interpolation_model()
     if options.initial is not None:
-        target = model.lifter if isinstance(model, SmallPrior) else model
-        load_into(target, options.initial)
+        _load_initial(model, options.initial)
     if isinstance(model, SmallPrior):
         model.lifter.requires_grad_(False)
     model.to(device)
