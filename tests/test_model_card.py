@@ -1,0 +1,60 @@
+"""The model card and the notice say what the shipped files and their training data are."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import pytest
+from safetensors import safe_open
+
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "src" / "vid4d" / "priors" / "data"
+CARD = ROOT / "docs" / "model_card.md"
+
+
+def test_sizes_are_those_of_the_files():
+    told = CARD.read_text()
+    total = 0
+    for file in DATA.glob("*.safetensors"):
+        with safe_open(file, "pt") as weights:
+            count = sum(math.prod(weights.get_slice(k).get_shape()) for k in weights.keys())  # noqa: SIM118
+        row = next(line for line in told.splitlines() if line.startswith(f"| `{file.name}`"))
+        assert f"| {count:,} | {file.stat().st_size / 1e6:.1f} MB |" in row
+        total += file.stat().st_size
+    assert 0 < total <= 80e6
+
+
+@pytest.mark.parametrize("document", [CARD, DATA / "NOTICE.md"], ids=["card", "notice"])
+def test_everyone_who_asks_to_be_named_is(document: Path, shared_dir: Path):
+    told = document.read_text()
+    used = [
+        m for m in json.loads((shared_dir / "assets" / "manifest.json").read_text()) if m["tier"] != "val"
+    ]
+    asking = [m for m in used if m["licence"] != "CC0-1.0"]
+    assert len(asking) > 100
+    for model in asking:
+        if model["group"] == "aws":
+            assert "Amazon.com" in told
+            continue
+        name = model["name"].removeprefix("khr_").removeprefix("ycb_")
+        if model["group"] == "ycb":
+            name = name.lstrip("0123456789_").removeprefix("Ycb").replace("_", " ").lower()
+        assert name in told, name
+
+
+def test_every_source_is_listed_with_its_numbers(shared_dir: Path):
+    told = CARD.read_text()
+    used = [
+        m for m in json.loads((shared_dir / "assets" / "manifest.json").read_text()) if m["tier"] != "val"
+    ]
+    for repository in {m["source_repo"] for m in used}:
+        models = [m for m in used if m["source_repo"] == repository]
+        cells = [
+            sum(m["tier"] == "A" and m["animated"] for m in models),
+            sum(m["tier"] == "A" and not m["animated"] for m in models),
+            sum(m["tier"] == "B" for m in models),
+        ]
+        row = next(line for line in told.splitlines() if line.startswith(f"| {repository} |"))
+        assert [int(c.strip().replace(",", "") or 0) for c in row.split("|")[4:7]] == cells, repository
