@@ -155,10 +155,13 @@ def test_a_clip_becomes_an_asset(tiny, clip, tmp_path):
 
 @pytest.mark.parametrize(("seed", "same"), [(1, True), (2, False)])
 def test_the_seed_decides(tiny, clip, tmp_path, monkeypatch, seed, same):
-    """Of everything up to the asset; what is drawn of it afterwards is left out here."""
+    """Of the matrix's pictures and of the asset; what is drawn of it afterwards is left out here."""
     monkeypatch.setattr("vid4d.stages.outputs", lambda run, gaussians, matrix: None)
-    first = generate(clip, tmp_path / "a", seed=1).path.read_bytes()
-    assert (generate(clip, tmp_path / "b", seed=seed).path.read_bytes() == first) == same
+    made = [generate(clip, tmp_path / name, seed=s) for name, s in (("a", 1), ("b", seed))]
+    assert (made[0].path.read_bytes() == made[1].path.read_bytes()) == same
+    pictures = [[p.read_bytes() for p in sorted(a.root.glob("matrix/images/*.png"))] for a in made]
+    assert len(pictures[0]) == 5
+    assert (pictures[0] == pictures[1]) == same
 
 
 def test_the_elevation_is_guessed_or_told(tiny, clip, tmp_path):

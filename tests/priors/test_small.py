@@ -131,13 +131,13 @@ def test_masks_are_per_frame(prior, scene):
 
 
 def test_without_image_and_volume_the_input_picture_is_unknown(prior, scene):
-    """What guidance subtracts depends on the noisy views alone, whatever the picture."""
-    condition, look, _, noisy = scene
+    """What guidance subtracts depends on the noisy views alone, whatever the picture and the volumes."""
+    condition, look, volume, noisy = scene
     same = noisy[:1].expand(2, -1, -1, -1, -1)
     off = torch.zeros(2)
-    blind = prior.denoise(condition, look, None, same, T, image_on=off, volume_on=off)
+    blind = prior.denoise(condition, look, volume, same, T, image_on=off, volume_on=off)
     torch.testing.assert_close(blind[0], blind[1], atol=1e-5, rtol=1e-5)
-    seeing = prior.denoise(condition, look, None, same, T)
+    seeing = prior.denoise(condition, look, volume, same, T)
     assert (seeing[0] - seeing[1]).abs().max() > 1e-2
 
 
