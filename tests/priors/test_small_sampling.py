@@ -100,11 +100,11 @@ def test_frames_know_of_each_other_through_smoothing_alone(prior, frames, monkey
     apart = replace(FREE, smooth=False)
     assert close(drawn(prior, frames, apart)[:, 0], drawn(prior, other, apart)[:, 0])
     assert close(drawn(prior, frames, apart)[:, :1], drawn(prior, frames[:1], apart))
-    assert not close(drawn(prior, frames)[:, 0], drawn(prior, other)[:, 0], 1e-5)
+    assert not close(drawn(prior, frames)[:, 0], drawn(prior, other)[:, 0], 1e-3)
     with monkeypatch.context() as patch:
         patch.setattr(small_sampling, "smoothing_matrix", lambda count, cyclic: torch.eye(count))
         assert close(drawn(prior, frames), drawn(prior, frames, apart))
-    assert not close(drawn(prior, frames), drawn(prior, frames, apart), 1e-5)
+    assert not close(drawn(prior, frames), drawn(prior, frames, apart), 1e-3)
 
 
 def test_a_loop_is_smoothed_over_its_seam(prior, monkeypatch):
@@ -114,8 +114,7 @@ def test_a_loop_is_smoothed_over_its_seam(prior, monkeypatch):
         small_sampling, "smoothing_matrix", lambda n, cyclic: asked.append((n, cyclic)) or real(n, cyclic)
     )
     frames = torch.rand(5, 32, 32, 4, generator=torch.Generator().manual_seed(4))
-    config = replace(FREE, steps=1)
-    assert not close(drawn(prior, frames, config), drawn(prior, frames, config, cyclic=True), 1e-6)
+    assert not close(drawn(prior, frames), drawn(prior, frames, cyclic=True), 1e-3)
     assert asked == [(5, False), (5, True)]
 
 
