@@ -141,6 +141,21 @@ def test_without_image_and_volume_the_input_picture_is_unknown(prior, scene):
     assert (seeing[0] - seeing[1]).abs().max() > 1e-2
 
 
+@pytest.mark.parametrize("volumes", ["both", "lifted"])
+def test_a_look_that_was_settled_ahead_is_the_same_look(prior, scene, volumes):
+    condition, look, volume, noisy = scene
+    settled = prior.settle(look)
+    assert settled.frustum is None
+    inner = volume if volumes == "both" else None
+    for shown in (torch.ones(2), torch.tensor([0.0, 1.0])):
+        torch.testing.assert_close(
+            prior.denoise(condition, settled, inner, noisy, T, volume_on=shown),
+            prior.denoise(condition, look, inner, noisy, T, volume_on=shown),
+            atol=1e-5,
+            rtol=1e-5,
+        )
+
+
 def test_the_unet_corrects_the_rendering_of_the_lifted_volume(scene):
     condition, look, volume, noisy = scene
     still = still_prior()

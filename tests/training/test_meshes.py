@@ -49,7 +49,7 @@ def test_a_batch_of_two_equals_each_alone() -> None:
 
 def test_a_shard_of_the_documented_layout(tmp_path: Path) -> None:
     write_shard(tmp_path / "made.npz")
-    static, skinned = read_shard(tmp_path / "made.npz", {"skinned": {"modular": True}})
+    static, skinned = read_shard(tmp_path / "made.npz", {"skinned": {"tier": "B"}})
     world = np.array([(0, 0, 0), (0, 0.5, 0), (0, 0, 0.5)])
     np.testing.assert_allclose(static.poses, world[None], atol=1e-4)
     np.testing.assert_allclose(static.uv, [(0, 0), (1, 0), (0, 1)])

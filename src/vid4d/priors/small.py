@@ -9,7 +9,7 @@ views left out and one target view it is a small Zero123 (2303.11328).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import torch
@@ -85,13 +85,15 @@ class Look:
     """The lifted volume seen from target cameras: frustum (b, c, n, d, p, p), compositing weights, composited
 
     features (b * n, c, p, p), pictures rendered from them (b * n, 4, h, w), and the cameras themselves.
+    entered: the frustum's part of the frustum network's first layer, where it was computed ahead (`settle`).
     """
 
-    frustum: Tensor
+    frustum: Tensor | None
     weight: Tensor
     rays: Tensor
     coarse: Tensor
     cameras: Cameras
+    entered: Tensor | None = None
 
 
 class NoisyVolume(nn.Module):
@@ -140,8 +142,19 @@ class FrustumNet(nn.Module):
         self.enter = nn.Conv3d(config.lift.features + 1 + config.noisy_volume[0], channels[0], 1)
         self.down = nn.ModuleList([nn.Conv3d(a, b, 2, 2) for a, b in pairwise(channels)])
 
-    def forward(self, frustum: Float[Tensor, "n c d p p"]) -> dict[int, Tensor]:
-        x = F.silu(self.enter(frustum))
+    def enter_part(self, frustum: Float[Tensor, "b c n d p p"], first: int) -> Float[Tensor, "b e n d p p"]:
+        """What channels first, first + 1, ... add to the entering layer, which is a sum; without bias."""
+        weight = self.enter.weight[:, first : first + frustum.shape[1]]
+        part = F.conv3d(frustum.flatten(2, 3), weight.to(frustum.dtype))
+        return part.unflatten(2, frustum.shape[2:4])
+
+    def forward(self, entered: Float[Tensor, "b e n d p p"], solid: Tensor) -> dict[int, Tensor]:
+        """entered: the sum of all parts. solid: factor per frame (b,), 0 hides the volumes."""
+        x = entered * solid[:, None, None, None, None, None]
+        bias = self.enter.bias
+        assert bias is not None
+        x = x.transpose(1, 2).flatten(0, 1) + bias.to(x.dtype)[:, None, None, None]
+        x = F.silu(x)
         pyramid = {x.shape[-1]: x}
         for layer in self.down:
             x = F.silu(layer(x))
@@ -189,6 +202,11 @@ class SmallPrior(nn.Module):
         rays = self.lifter.composite(frustum, weight).flatten(0, 1).to(dtype)
         return Look(frustum.to(dtype), weight, rays, self.lifter.head(rays), cameras)
 
+    def settle(self, look: Look) -> Look:
+        """The same look for many steps with fixed weights: smaller, and its share of each step done ahead."""
+        assert look.frustum is not None
+        return replace(look, frustum=None, entered=self.frustum_net.enter_part(look.frustum, 0))
+
     def synchronous_volume(
         self, noisy: Float[Tensor, "b v c p p"], t: Float[Tensor, " b"], smoothing: Tensor | None = None
     ) -> Float[Tensor, "b a s s s"]:
@@ -218,15 +236,20 @@ class SmallPrior(nn.Module):
         b, n = noisy.shape[:2]
         c, dtype = self.config, condition.latent.dtype
         ones = torch.ones(b, device=noisy.device, dtype=dtype)
+        shown = ones if volume_on is None else volume_on.to(dtype)
         image = (ones if image_on is None else image_on.to(dtype)).repeat_interleave(n)[:, None, None, None]
-        solid = (ones if volume_on is None else volume_on.to(dtype)).repeat_interleave(n)[:, None, None, None]
+        solid = shown.repeat_interleave(n)[:, None, None, None]
+        entered = look.entered
+        if entered is None:
+            assert look.frustum is not None
+            entered = self.frustum_net.enter_part(look.frustum, 0)
         if volume is None:
-            inner = torch.zeros_like(look.frustum[:, : c.noisy_volume[0]])
+            surface = look.rays.new_zeros(b * n, c.noisy_volume[0], *look.rays.shape[2:])
         else:
             inner = self.lifter.frustum(volume, look.cameras, n).to(dtype)
-        surface = torch.einsum("bcndpq,bndpq->bncpq", inner, look.weight.to(dtype)).flatten(0, 1)
-        frustum = torch.cat([look.frustum, inner], 1).transpose(1, 2).flatten(0, 1)
-        pyramid = self.frustum_net(frustum * solid[..., None])
+            surface = torch.einsum("bcndpq,bndpq->bncpq", inner, look.weight.to(dtype)).flatten(0, 1)
+            entered = entered + self.frustum_net.enter_part(inner, c.lift.features + 1)
+        pyramid = self.frustum_net(entered, shown)
         coarse = self.encode(look.coarse) * solid
         latent = condition.latent.repeat_interleave(n, 0) * (image * image_scale)
         x = torch.cat([noisy.flatten(0, 1).to(dtype), latent, coarse, look.rays * solid, surface * solid], 1)

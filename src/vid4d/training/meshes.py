@@ -103,7 +103,7 @@ def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[
             poses = bind[None]
         else:
             raise InputError(f"{path.name}: model {identity} has no vertices; the file is damaged")
-        modular = bool((manifest or {}).get(identity, {}).get("modular"))
+        modular = (manifest or {}).get(identity, {}).get("tier") == "B"
         yield Mesh(
             identity, to_world_axes(poses), faces, uv, uv_faces, smooth, texture, colour, has_alpha, modular
         )
