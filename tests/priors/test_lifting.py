@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from tiny_prior import LIFT
 
 from vid4d.cameras import RIG_DISTANCE, Cameras
 from vid4d.priors.lifting import (
@@ -17,20 +18,6 @@ from vid4d.priors.lifting import (
     ray_weights,
     sample_volume,
     voxel_centres,
-)
-
-TINY = LiftConfig(
-    image_size=32,
-    channels=(8, 16, 16),
-    volume_size=8,
-    volume_channels=(8, 8, 16),
-    transformer_blocks=1,
-    heads=2,
-    volume_heads=2,
-    features=8,
-    depths=8,
-    embedding=16,
-    head_channels=16,
 )
 
 
@@ -125,7 +112,7 @@ def test_outside_of_the_volume_there_are_no_features_and_only_haze():
 def lifter() -> Lifter:
     """Tiny, with no weight at zero."""
     torch.manual_seed(0)
-    model = Lifter(TINY).eval().requires_grad_(False)
+    model = Lifter(LIFT).eval().requires_grad_(False)
     for parameter in model.parameters():
         parameter.add_(torch.randn_like(parameter) * 0.05)
     return model

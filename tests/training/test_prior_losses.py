@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from mesh_shapes import box, moving_box
+from tiny_prior import CONFIG, LIFT
 from torch import nn
 
-from vid4d.priors.lifting import LiftConfig, Lifter
-from vid4d.priors.small import SmallConfig, SmallPrior
+from vid4d.priors.lifting import Lifter
+from vid4d.priors.small import SmallPrior
 from vid4d.training.interpolation import interpolation_loss, interpolation_model, pyramid_loss
 from vid4d.training.meshes import MeshBank
 from vid4d.training.prior import LossConfig, diffusion_loss, lift_loss, mask_iou, picture_loss, psnr
@@ -18,28 +20,7 @@ from vid4d.training.trainer import SideStream
 from vid4d.training.views import ViewsConfig, ViewSource
 
 CPU = torch.device("cpu")
-LIFT = LiftConfig(
-    image_size=32,
-    channels=(8, 16, 32),
-    volume_size=8,
-    volume_channels=(8, 16, 32),
-    transformer_blocks=1,
-    heads=2,
-    volume_heads=2,
-    features=8,
-    depths=8,
-    embedding=32,
-    head_channels=16,
-)
-SMALL = SmallConfig(
-    lift=LIFT,
-    model_channels=48,
-    channel_mult=(1, 2),
-    frustum_channels=(8, 16),
-    noisy_hidden=8,
-    noisy_channels=4,
-    noisy_volume=(8, 8),
-)
+SMALL = replace(CONFIG, noisy_views=16)  # the rig whose views are drawn
 
 
 @pytest.fixture(scope="module")

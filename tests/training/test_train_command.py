@@ -7,6 +7,7 @@ from pathlib import Path
 
 import torch
 from mesh_shapes import write_shard
+from tiny_prior import CONFIG, LIFT
 
 from vid4d.priors.weights import load_into
 from vid4d.training.cli import TrainOptions, train
@@ -41,27 +42,18 @@ def test_a_training_writes_weights_and_goes_on(tmp_path: Path) -> None:
 
 
 def test_a_stage_starts_from_its_own_weights_and_from_those_it_shares(tmp_path: Path) -> None:
-    from vid4d.priors.lifting import LiftConfig, Lifter
-    from vid4d.priors.small import SmallConfig, SmallPrior
+    from vid4d.priors.lifting import Lifter
+    from vid4d.priors.small import SmallPrior
     from vid4d.priors.weights import save_weights
     from vid4d.training.cli import _load_initial
 
-    lift = LiftConfig(
-        image_size=32,
-        channels=(8, 16, 16),
-        volume_size=8,
-        volume_channels=(8, 8, 20),
-        depths=4,
-        head_channels=16,
-    )
-    config = SmallConfig(lift=lift, model_channels=48, noisy_hidden=8, noisy_channels=2, noisy_volume=(8, 8))
-    prior, lifter = SmallPrior(config), Lifter(lift)
+    prior, lifter = SmallPrior(CONFIG), Lifter(LIFT)
     save_weights(tmp_path / "prior.safetensors", prior.state_dict(), {}, torch.float32)
     save_weights(tmp_path / "lifter.safetensors", lifter.state_dict(), {}, torch.float32)
     name = "volume.base"
-    _load_initial(fresh := Lifter(lift), tmp_path / "prior.safetensors")
+    _load_initial(fresh := Lifter(LIFT), tmp_path / "prior.safetensors")
     assert torch.equal(fresh.state_dict()[name], prior.state_dict()["lifter." + name])
-    _load_initial(whole := SmallPrior(config), tmp_path / "lifter.safetensors")
+    _load_initial(whole := SmallPrior(CONFIG), tmp_path / "lifter.safetensors")
     assert torch.equal(whole.state_dict()["lifter." + name], lifter.state_dict()[name])
     _load_initial(whole, tmp_path / "prior.safetensors")
     assert all(torch.equal(v, prior.state_dict()[k]) for k, v in whole.state_dict().items())
