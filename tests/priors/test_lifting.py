@@ -144,3 +144,18 @@ def test_the_lifted_volume_turns_with_its_camera():
     turned = lift(features, side, 8, 0.6)
     # (x, y) of the first becomes (-y, x) in the second; the axes are (z, y, x)
     torch.testing.assert_close(turned, volume.transpose(3, 4).flip(4), atol=1e-4, rtol=1e-4)
+
+
+def test_what_lies_outside_of_the_volume_can_be_empty() -> None:
+    from dataclasses import replace
+
+    opacity = {}
+    for outside in (0.0, -10.0):
+        lifter = Lifter(replace(LIFT, outside=outside))
+        volume = torch.zeros(1, LIFT.features + 1, 8, 8, 8)
+        volume[:, 0] = -10.0
+        camera = Cameras.orbit([0.0], 20.0, size=32)
+        rays = lifter.composite(lifter.solid(volume, camera, 1))
+        opacity[outside] = rays[0, 0, -2]
+    assert float(opacity[-10.0].max()) < 1e-3
+    assert float(opacity[0.0].max()) > 0.2, "by the first weights' convention, samples outside take light"

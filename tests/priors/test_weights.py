@@ -110,3 +110,15 @@ def test_the_shipped_weights_are_small_enough_and_load_strictly():
     assert all(torch.isfinite(p).all() for p in prior.parameters())
     assert not any(p.requires_grad for p in prior.parameters())
     assert not prior.training
+
+
+def test_a_configuration_survives_as_text() -> None:
+    from vid4d.priors.lifting import LiftConfig
+    from vid4d.priors.small import SmallConfig
+    from vid4d.priors.weights import config_from_json, config_to_json
+
+    config = SmallConfig(lift=LiftConfig(outside=-10.0, channels=(8, 16, 24)), channel_mult=(1, 3))
+    assert config_from_json(SmallConfig, config_to_json(config)) == config
+    assert config_from_json(SmallConfig, None) == SmallConfig()
+    with pytest.raises(InputError, match="newer version"):
+        config_from_json(LiftConfig, '{"colour_of_the_moon": 1}')

@@ -22,7 +22,7 @@ def test_a_training_writes_weights_and_goes_on(tmp_path: Path) -> None:
     )
     assert train(options)
     model = interpolation_model()
-    assert load_into(model, tmp_path / "out" / "weights.safetensors") == {"stage": "interpolation"}
+    assert load_into(model, tmp_path / "out" / "weights.safetensors")["stage"] == "interpolation"
     first = {k: v.clone() for k, v in model.state_dict().items()}
     assert train(replace(options, steps=2))
     state = torch.load(tmp_path / "out" / "trainer.pt", weights_only=True)
@@ -44,16 +44,24 @@ def test_a_training_writes_weights_and_goes_on(tmp_path: Path) -> None:
 def test_a_stage_starts_from_its_own_weights_and_from_those_it_shares(tmp_path: Path) -> None:
     from vid4d.priors.lifting import Lifter
     from vid4d.priors.small import SmallPrior
-    from vid4d.priors.weights import save_weights
-    from vid4d.training.cli import _load_initial
+    from vid4d.priors.weights import config_from_json, config_to_json, save_weights
+    from vid4d.training.cli import _model
 
     prior, lifter = SmallPrior(CONFIG), Lifter(LIFT)
-    save_weights(tmp_path / "prior.safetensors", prior.state_dict(), {}, torch.float32)
-    save_weights(tmp_path / "lifter.safetensors", lifter.state_dict(), {}, torch.float32)
+    whole, part = tmp_path / "prior.safetensors", tmp_path / "lifter.safetensors"
+    save_weights(whole, prior.state_dict(), {"config": config_to_json(CONFIG)}, torch.float32)
+    save_weights(part, lifter.state_dict(), {"config": config_to_json(LIFT)}, torch.float32)
     name = "volume.base"
-    _load_initial(fresh := Lifter(LIFT), tmp_path / "prior.safetensors")
-    assert torch.equal(fresh.state_dict()[name], prior.state_dict()["lifter." + name])
-    _load_initial(whole := SmallPrior(CONFIG), tmp_path / "lifter.safetensors")
-    assert torch.equal(whole.state_dict()["lifter." + name], lifter.state_dict()[name])
-    _load_initial(whole, tmp_path / "prior.safetensors")
-    assert all(torch.equal(v, prior.state_dict()[k]) for k, v in whole.state_dict().items())
+
+    def options(stage, initial: Path) -> TrainOptions:
+        return TrainOptions(stage, tmp_path, tmp_path, initial=initial, outside=-3.0)
+
+    model, told = _model(options("lift", whole))
+    assert torch.equal(model.state_dict()[name], prior.state_dict()["lifter." + name])
+    assert config_from_json(type(LIFT), told) == replace(LIFT, outside=-3.0)
+    model, told = _model(options("diffusion", part))
+    assert torch.equal(model.state_dict()["lifter." + name], lifter.state_dict()[name])
+    assert config_from_json(type(CONFIG), told).lift == LIFT
+    model, told = _model(options("diffusion", whole))
+    assert all(torch.equal(v, prior.state_dict()[k]) for k, v in model.state_dict().items())
+    assert config_from_json(type(CONFIG), told) == CONFIG

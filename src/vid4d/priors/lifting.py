@@ -24,8 +24,9 @@ class LiftConfig:
 
     patch: pixels per feature position (pixel-unshuffle). channels: of the picture encoder at 1, 1/2, 1/4 of
     the feature resolution. volume_channels: of the 3D U-Net at full, half and quarter resolution. extent:
-    half the edge of the volume's cube in world units. features: channels composited along a ray. depths:
-    samples a ray, over distance +- depth_range.
+    half the edge of the volume's cube in world units. outside: raw density of what lies outside of it: -10 is
+    empty, 0 (the first shipped weights) takes 2 % of the light at every sample. features: channels composited
+    along a ray. depths: samples a ray, over distance +- depth_range.
     """
 
     image_size: int = 128
@@ -37,6 +38,7 @@ class LiftConfig:
     heads: int = 4
     volume_heads: int = 5
     extent: float = 0.6
+    outside: float = 0.0
     features: int = 48
     depths: int = 32
     depth_range: float = 0.75
@@ -341,6 +343,12 @@ class Lifter(nn.Module):
         points = ray_points(cameras, c.positions, c.depths, c.depth_range)
         return sample_volume(volume, points.unflatten(0, (-1, views)), c.extent)
 
+    def solid(self, volume: Tensor, cameras: Cameras, views: int) -> Float[Tensor, "b c n d p p"]:
+        """The same of the lifted volume, whose channel 0 is the raw density: outside of it lies `outside`."""
+        shift = volume.new_zeros(1, volume.shape[1], 1, 1, 1)
+        shift[:, 0] = self.config.outside
+        return self.frustum(volume - shift, cameras, views) + shift[..., None]
+
     @property
     def step(self) -> float:
         """World units between samples of a ray."""
@@ -358,6 +366,6 @@ class Lifter(nn.Module):
         """
         fine, half, tokens, elevation = self.encoder(picture)
         volume = self.volume(fine, half, tokens, input_cameras)
-        rays = self.composite(self.frustum(volume, targets, views))
+        rays = self.composite(self.solid(volume, targets, views))
         pictures = self.head(rays.flatten(0, 1).to(fine.dtype))
         return pictures.unflatten(0, (-1, views)), rays[:, :, -2], elevation

@@ -197,7 +197,7 @@ class SmallPrior(nn.Module):
     def look(self, condition: Condition, cameras: Cameras, views: int) -> Look:
         """The lifted volume seen by `views` cameras per frame (frames outermost): what no step changes."""
         dtype = condition.latent.dtype
-        frustum = self.lifter.frustum(condition.volume, cameras, views)
+        frustum = self.lifter.solid(condition.volume, cameras, views)
         weight = ray_weights(frustum[:, 0], self.lifter.step)
         rays = self.lifter.composite(frustum, weight).flatten(0, 1).to(dtype)
         return Look(frustum.to(dtype), weight, rays, self.lifter.head(rays), cameras)

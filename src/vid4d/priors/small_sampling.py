@@ -14,9 +14,9 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.priors.samplers import SAMPLERS, q_sample
-from vid4d.priors.small import Condition, Look, SmallPrior
+from vid4d.priors.small import Condition, Look, SmallConfig, SmallPrior
 from vid4d.priors.syncdreamer import PLAIN, Guidance, smoothing_matrix
-from vid4d.priors.weights import load_into
+from vid4d.priors.weights import config_from_json, load_into, read_metadata
 
 SHIPPED = Path(__file__).parent / "data" / "small.safetensors"
 Progress = Callable[[int, int], None]
@@ -62,8 +62,9 @@ def best_dtype(device: torch.device | str) -> torch.dtype:
 def load_small_prior(
     device: torch.device | str = "cpu", dtype: torch.dtype | None = None, weights: Path = SHIPPED
 ) -> SmallPrior:
-    """The prior that ships with the package, or one of the same architecture that `vid4d train` made."""
-    prior = SmallPrior().eval().requires_grad_(False)
+    """The prior that ships with the package, or one that `vid4d train` made, in its own sizes."""
+    config = config_from_json(SmallConfig, read_metadata(weights).get("config"))
+    prior = SmallPrior(config).eval().requires_grad_(False)
     load_into(prior, weights)
     return prior.to(device, dtype or best_dtype(device))
 

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
 
 import torch
 from torch import Tensor, nn
 
 from vid4d.errors import InputError
 from vid4d.files import written_whole
+
+T = TypeVar("T")
 
 
 def save_weights(
@@ -28,13 +33,21 @@ def save_weights(
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """Tensors and metadata of a safetensors file."""
+
+    def everything(file: Any) -> tuple[dict[str, Tensor], dict[str, str]]:
+        return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+
+    return _opened(path, everything)
+
+
+def _opened(path: Path, read: Callable[[Any], T]) -> T:
     from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise InputError(f"no weights at {path}: give a safetensors file")
     try:
         with safe_open(path, "pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            return read(file)
     except SafetensorError as error:
         raise InputError(
             f"{path} is not a whole safetensors file ({error}): fetch or copy it again"
@@ -60,3 +73,39 @@ def load_into(model: nn.Module, path: Path, prefix: str = "") -> dict[str, str]:
         )
     model.load_state_dict(state)
     return metadata
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """The metadata of a safetensors file, without its tensors."""
+    return _opened(path, lambda file: file.metadata() or {})
+
+
+def config_to_json(config: object) -> str:
+    """A configuration (a dataclass, perhaps of dataclasses) for the metadata of a weight file."""
+    return json.dumps(asdict(config), sort_keys=True)  # type: ignore[call-overload]
+
+
+def config_from_json(kind: type[T], text: str | None) -> T:
+    """The configuration that `config_to_json` wrote; the defaults where a file carries none.
+
+    Raises InputError for settings that this version does not know.
+    """
+    return _built(kind, json.loads(text)) if text else kind()
+
+
+def _built(kind: type[T], values: dict[str, Any]) -> T:
+    types = get_type_hints(kind)
+    unknown = sorted(values.keys() - types.keys())
+    if unknown:
+        raise InputError(
+            f"the weights were made for a newer version: it has {unknown[0]!r} in {kind.__name__}"
+        )
+    plain = {
+        name: _built(types[name], value)
+        if is_dataclass(types[name]) and isinstance(value, dict)
+        else tuple(value)
+        if isinstance(value, list)
+        else value
+        for name, value in values.items()
+    }
+    return kind(**plain)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -38,6 +38,8 @@ class TrainOptions:
     """Leave off after so many seconds of this call, to be resumed by a later one."""
     learning_rate: float = 4e-4
     """The highest, after the warm-up."""
+    outside: float = -10.0
+    """Raw density outside of the lifted volume, for lift: -10 is empty; the shipped weights had 0."""
     seed: int = 0
     """Of weights and batches."""
     compile: bool = True
@@ -66,19 +68,35 @@ def _compile(model: Any) -> None:
             module.compile(dynamic=False)
 
 
-def _load_initial(model: Any, path: Path) -> None:
-    """Weights to start from: of the same network, or of the one that the stage builds on or is part of."""
-    from vid4d.priors.lifting import Lifter
-    from vid4d.priors.small import SmallPrior
-    from vid4d.priors.weights import load_into, read_weights
+def _model(options: TrainOptions) -> tuple[Any, str]:
+    """The network of a stage in its sizes, with its first weights, and its configuration as JSON.
 
-    whole = any(name.startswith("lifter.") for name in read_weights(path)[0])
-    if isinstance(model, Lifter) and whole:
-        load_into(model, path, "lifter.")
-    elif isinstance(model, SmallPrior) and not whole:
-        load_into(model.lifter, path)
-    else:
-        load_into(model, path)
+    Initial weights are of the same network, of the one the stage builds on, or of the one it is part of.
+    """
+    from vid4d.priors.lifting import LiftConfig, Lifter
+    from vid4d.priors.small import SmallConfig, SmallPrior
+    from vid4d.priors.weights import config_from_json, config_to_json, load_into, read_metadata, read_weights
+    from vid4d.training.interpolation import interpolation_model
+
+    path = options.initial
+    if options.stage == "interpolation":
+        interpolator = interpolation_model()
+        if path is not None:
+            load_into(interpolator, path)
+        return interpolator, config_to_json(interpolator.config)
+    whole = path is not None and any(name.startswith("lifter.") for name in read_weights(path)[0])
+    told = None if path is None else read_metadata(path).get("config")
+    config = config_from_json(SmallConfig, told) if whole else SmallConfig(config_from_json(LiftConfig, told))
+    if options.stage == "lift":
+        lift = replace(config.lift, outside=options.outside)
+        lifter = Lifter(lift)
+        if path is not None:
+            load_into(lifter, path, "lifter." if whole else "")
+        return lifter, config_to_json(lift)
+    prior = SmallPrior(config)
+    if path is not None:
+        load_into(prior if whole else prior.lifter, path)
+    return prior, config_to_json(config)
 
 
 def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None = None) -> bool:
@@ -90,7 +108,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     from vid4d.priors.small import SmallPrior
     from vid4d.priors.weights import save_weights
     from vid4d.training import prior
-    from vid4d.training.interpolation import interpolation_loss, interpolation_model
+    from vid4d.training.interpolation import interpolation_loss
     from vid4d.training.trainer import SideStream, Trainer, TrainerConfig, start_distributed, world
     from vid4d.training.views import ViewsConfig
 
@@ -99,14 +117,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
     torch.manual_seed(options.seed)  # the same initial weights on every rank
-    if options.stage == "lift":
-        model: torch.nn.Module = Lifter()
-    elif options.stage == "diffusion":
-        model = SmallPrior()
-    else:
-        model = interpolation_model()
-    if options.initial is not None:
-        _load_initial(model, options.initial)
+    model, config_text = _model(options)
     if isinstance(model, SmallPrior):
         model.lifter.requires_grad_(False)
     model.to(device)
@@ -136,7 +147,11 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
         _compile(model)
     done = trainer.run(until=options.until, report=report)
     if rank == 0:
-        save_weights(options.out / "weights.safetensors", trainer.averaged_state(), {"stage": options.stage})
+        save_weights(
+            options.out / "weights.safetensors",
+            trainer.averaged_state(),
+            {"stage": options.stage, "config": config_text},
+        )
     return done
 
 
