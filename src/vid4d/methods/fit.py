@@ -74,8 +74,8 @@ class FitConfig:
     mask_weight: float = 0.5
     between_every: int = 2
     between_weight: float = 0.2
-    input_every: int = 2
-    input_weight: float = 0.5
+    input_every: int = 1
+    input_weight: float = 2.0
     checkpoint_every: int = 50
     report_every: int = 20
 
