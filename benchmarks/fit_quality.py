@@ -25,7 +25,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
-from vid4d.matrix import ImageMatrix
+from vid4d.matrix import ImageMatrix, over_white
 from vid4d.methods.fit import PRESETS, fit
 from vid4d.metrics import mask_iou, psnr, ssim
 from vid4d.training.evaluate import true_clips
@@ -71,10 +71,6 @@ def renders(gaussians: Gaussians4D, times: Tensor, cameras: Cameras) -> tuple[Te
     """Colours over white (a, t, h, w, 3) and opacities of all cameras at all times."""
     parts = [rasterize_4d(gaussians, time.expand(len(cameras)), cameras) for time in times]
     return torch.stack([p.color.clamp(0, 1) for p in parts], 1), torch.stack([p.alpha for p in parts], 1)
-
-
-def over_white(rgba: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 3"]:
-    return rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 from torch import Tensor
 
+from vid4d.matrix import over_white
 from vid4d.metrics import psnr
 from vid4d.priors.rife import frame_at
 from vid4d.priors.rife_small import load_interpolator
@@ -30,9 +31,9 @@ STILL = 50.0
 """PSNR in dB above which two pictures count as the same."""
 
 
-def over_white(rgba: Tensor) -> Tensor:
+def white(rgba: Tensor) -> Tensor:
     """(n, 4, h, w) straight alpha -> (n, h, w, 3)."""
-    return (rgba[:, :3] * rgba[:, 3:] + 1 - rgba[:, 3:]).permute(0, 2, 3, 1)
+    return over_white(rgba.permute(0, 2, 3, 1))
 
 
 def main() -> None:
@@ -46,10 +47,10 @@ def main() -> None:
         pictures = clip.matrix[VIEWS].permute(0, 1, 4, 2, 3)
         for gap, scores in found.items():
             before, after = (pictures.roll(shift, 1).flatten(0, 1) for shift in (gap, -gap))
-            truth = over_white(pictures.flatten(0, 1))
-            predicted = over_white(frame_at(model, before, after))
-            mean = (over_white(before) + over_white(after)) / 2
-            row = [psnr(x, truth) for x in (predicted, mean, over_white(before))]
+            truth = white(pictures.flatten(0, 1))
+            predicted = white(frame_at(model, before, after))
+            mean = (white(before) + white(after)) / 2
+            row = [psnr(x, truth) for x in (predicted, mean, white(before))]
             moving = row[2] < STILL
             scores.append(torch.stack(row)[:, moving])
     print(f"{len(bank)} models, {len(VIEWS)} views, 128 px, 16 poses of a loop")

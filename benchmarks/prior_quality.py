@@ -25,8 +25,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from vid4d.matrix import over_white
 from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
-from vid4d.priors.rife import frame_at
+from vid4d.priors.rife import middle_of
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.small_sampling import (
     SampleConfig,
@@ -39,10 +40,6 @@ from vid4d.training.evaluate import TrueClip, true_clips
 from vid4d.training.meshes import MeshBank, read_folder
 
 VIEWS = 16
-
-
-def over_white(rgba: Tensor) -> Tensor:
-    return rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
 
 
 def scores(matrix: Tensor, truth: Tensor) -> dict[str, list[float]]:
@@ -65,12 +62,7 @@ def baselines(clip: TrueClip) -> dict[str, Tensor]:
 
 def consistency(matrix: Tensor) -> float:
     """PSNR between frames and the interpolation of their neighbours; the motion is a loop."""
-    model = load_interpolator()
-
-    def middle(a: Tensor, b: Tensor) -> Tensor:
-        first, second = (torch.cat([x, torch.ones_like(x[..., :1])], -1).permute(0, 3, 1, 2) for x in (a, b))
-        return frame_at(model, first, second)[:, :3].permute(0, 2, 3, 1)
-
+    middle = middle_of(load_interpolator())
     return float(temporal_consistency(over_white(matrix), middle, cyclic=True).mean())
 
 

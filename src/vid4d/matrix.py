@@ -10,6 +10,11 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 
 
+def over_white(rgba: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 3"]:
+    """Colours of straight-alpha pictures over white, channels last."""
+    return rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
+
+
 @dataclass(frozen=True)
 class ImageMatrix:
     """Images of one moving object: V views x T times, the meeting point of priors and representations.

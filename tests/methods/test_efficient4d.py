@@ -124,7 +124,7 @@ def clip(tmp_path) -> Path:
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(efficient4d.PRESETS, "draft", TINY)
-    monkeypatch.setattr(efficient4d, "_prior", lambda run: tiny_prior(Copying, strength=0.02))
+    monkeypatch.setattr(efficient4d, "load_small_prior", lambda device: tiny_prior(Copying, strength=0.02))
 
 
 def generate(clip: Path, out: Path, **settings) -> api.Asset:
@@ -185,7 +185,7 @@ def test_the_elevation_is_guessed_or_told(tiny, clip, tmp_path):
 
 def test_a_still_prior_copies_the_clip_into_every_view(tiny, clip, tmp_path, monkeypatch):
     """Without the UNet's correction the prior of these tests repeats its input: so does the matrix."""
-    monkeypatch.setattr(efficient4d, "_prior", lambda run: still_prior(Copying))
+    monkeypatch.setattr(efficient4d, "load_small_prior", lambda device: still_prior(Copying))
     monkeypatch.setattr("vid4d.stages.outputs", lambda run, gaussians, matrix: None)
     generate(clip, tmp_path / "a")
     matrix = load_matrix(tmp_path / "a" / "matrix")

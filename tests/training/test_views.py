@@ -9,9 +9,10 @@ import torch
 from mesh_shapes import box, moving_box
 
 from vid4d.cameras import Cameras
+from vid4d.priors.small_sampling import to_network
 from vid4d.training import views as module
 from vid4d.training.meshes import MeshBank
-from vid4d.training.views import ViewsConfig, ViewSource, degrade, over_white
+from vid4d.training.views import ViewsConfig, ViewSource, degrade
 
 CONFIG = ViewsConfig(size=32, ring_views=3, free_views=2, supersample=1)
 
@@ -23,7 +24,7 @@ def bank() -> MeshBank:
 
 def test_over_white_by_hand() -> None:
     rgba = torch.tensor([0.5, 0.0, 1.0, 0.25]).expand(1, 2, 3, 4)
-    picture = over_white(rgba)
+    picture = to_network(rgba)
     assert picture.shape == (1, 4, 2, 3)
     # 0.5 * 0.25 + 0.75 = 0.875, 0.75, 1, and alpha, all times two minus one
     torch.testing.assert_close(picture[0, :, 0, 0], torch.tensor([0.75, 0.5, 1.0, -0.5]))

@@ -18,14 +18,12 @@ from vid4d import stages
 from vid4d.cameras import Cameras
 from vid4d.clip import Clip
 from vid4d.confidence import confidence_maps
-from vid4d.errors import InputError
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix import ImageMatrix
 from vid4d.matrix_io import load_matrix, save_matrix
 from vid4d.methods import fit as fits
-from vid4d.priors.rife import IFNet, frame_at, interpolate
+from vid4d.priors.rife import IFNet, interpolate, middle_of
 from vid4d.priors.rife_small import load_interpolator
-from vid4d.priors.small import SmallPrior
 from vid4d.priors.small_sampling import SampleConfig, guess_elevation, load_small_prior, sample
 from vid4d.priors.syncdreamer import Decomposed
 from vid4d.progress import Bar
@@ -82,7 +80,7 @@ def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
 
 def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> ImageMatrix:
     """All views at the key times from the time-synchronous prior; then the frames between, and confidence."""
-    prior = _prior(run)
+    prior = load_small_prior(run.device)
     frames = torch.from_numpy(clip.frames)
     small = resized(frames, prior.config.lift.image_size)
     elevation = run.settings.elevation
@@ -154,15 +152,7 @@ def with_confidence(matrix: ImageMatrix, interpolator: IFNet) -> ImageMatrix:
     """Confidence maps where there are none: how well neighbours in time predict a frame (section 3.3)."""
     if matrix.confidence is not None:
         return matrix
-    device = next(interpolator.parameters()).device
-
-    def middle(a: Float[Tensor, "v h w 3"], b: Float[Tensor, "v h w 3"]) -> Float[Tensor, "v h w 3"]:
-        opaque = [
-            torch.cat([x, torch.ones_like(x[..., :1])], -1).permute(0, 3, 1, 2).to(device) for x in (a, b)
-        ]
-        return frame_at(interpolator, *opaque)[:, :3].permute(0, 2, 3, 1).to(a)
-
-    images = matrix.on_background()
+    images, middle = matrix.on_background(), middle_of(interpolator)
     return matrix.with_confidence(confidence_maps(images, middle, cyclic=matrix.cyclic))
 
 
@@ -173,11 +163,3 @@ def resized(frames: Float[Tensor, "t h w 4"], size: int) -> Float[Tensor, "t siz
     small = F.interpolate(premultiplied, size=(size, size), mode="area").permute(0, 2, 3, 1)
     colour = small[..., :3] / small[..., 3:].clamp(min=1e-4)
     return torch.cat([colour.clamp(0, 1), small[..., 3:]], -1)
-
-
-def _prior(run: Run) -> SmallPrior:
-    if run.settings.prior != "small":
-        raise InputError(
-            f"there is no prior {run.settings.prior!r}: only 'small', which comes with vid4d, is there"
-        )
-    return load_small_prior(run.device)

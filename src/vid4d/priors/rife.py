@@ -12,6 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vid4d.metrics import Middle
+
 
 @dataclass(frozen=True)
 class IFNetConfig:
@@ -266,6 +268,19 @@ def frame_at(
     if first.shape[1] == 4:
         return straight(model(premultiplied(first), premultiplied(second), t).frame)
     return model(first, second, t).frame.clamp(0, 1)
+
+
+def middle_of(model: IFNet | IFNet3) -> Middle:
+    """The interpolator as measures and confidence maps call it: the frame half way between two pictures."""
+    device = next(model.parameters()).device
+
+    def middle(a: Float[Tensor, "n h w 3"], b: Float[Tensor, "n h w 3"]) -> Float[Tensor, "n h w 3"]:
+        first, second = (
+            torch.cat([x, torch.ones_like(x[..., :1])], -1).permute(0, 3, 1, 2).to(device) for x in (a, b)
+        )
+        return frame_at(model, first, second)[:, :3].permute(0, 2, 3, 1).to(a)
+
+    return middle
 
 
 @torch.no_grad()

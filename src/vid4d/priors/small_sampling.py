@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,13 +12,12 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.priors.samplers import SAMPLERS, q_sample
+from vid4d.priors.samplers import SAMPLERS, Progress, q_sample
 from vid4d.priors.small import Condition, Look, SmallConfig, SmallPrior
 from vid4d.priors.syncdreamer import PLAIN, Guidance, smoothing_matrix
 from vid4d.priors.weights import config_from_json, load_into, read_metadata
 
 SHIPPED = Path(__file__).parent / "data" / "small.safetensors"
-Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)

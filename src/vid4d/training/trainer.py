@@ -11,12 +11,14 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from vid4d.files import written_whole
 
 LossFunction = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
@@ -59,12 +61,6 @@ def start_distributed() -> torch.device:
     return device
 
 
-def _write_whole(path: Path, write: Callable[[Path], None]) -> None:
-    temporary = path.with_name(path.name + ".tmp")
-    write(temporary)
-    os.replace(temporary, path)
-
-
 class Trainer:
     """Optimises a module under a loss function that draws its own batches.
 
@@ -103,7 +99,8 @@ class Trainer:
                 "step": self.step,
                 "elapsed": self.elapsed,
             }
-            _write_whole(self.checkpoint, lambda path: torch.save(state, path))
+            with written_whole(self.checkpoint) as path:
+                torch.save(state, path)
 
     def resume(self) -> bool:
         """Continues from the folder's checkpoint where there is one."""
@@ -237,8 +234,3 @@ def _tensors(batch: Any) -> Iterator[Tensor]:
             yield value
         elif is_dataclass(value):
             yield from _tensors(value)
-
-
-def describe(config: object) -> dict[str, Any]:
-    """A configuration as plain data, for logs and file metadata."""
-    return asdict(config)  # type: ignore[call-overload]

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RIG_ELEVATION, RIG_VIEWS, Cameras
+from vid4d.priors.small_sampling import to_network
 from vid4d.training.meshes import MeshBank, MeshBatch, join
 from vid4d.training.render import Lighting, fit_to_frame, render
 
@@ -60,13 +61,6 @@ class Motion:
     middle: Float[Tensor, "b 4 h w"]
     end: Float[Tensor, "b 4 h w"]
     time: Float[Tensor, " b"]
-
-
-def over_white(rgba: Float[Tensor, "n h w 4"]) -> Float[Tensor, "n 4 h w"]:
-    """Straight-alpha RGBA in [0, 1] -> colours over white and alpha, channels first, in [-1, 1]."""
-    alpha = rgba[..., 3:]
-    colour = rgba[..., :3] * alpha + 1 - alpha
-    return torch.cat([colour, alpha], -1).permute(0, 3, 1, 2) * 2 - 1
 
 
 def _uniform(n: int, low: float, high: float, device: torch.device) -> Tensor:
@@ -251,7 +245,7 @@ class ViewSource:
         targets = Cameras.orbit(azimuth.flatten(), heights.flatten(), size=c.size, focal=focal, device=device)
         views = azimuth.shape[1]
         objects = torch.arange(n, device=device)
-        pictures = over_white(
+        pictures = to_network(
             render(
                 batch,
                 Cameras.cat([inputs, targets]),
