@@ -9,7 +9,7 @@ import pytest
 
 from vid4d import run as run_module
 from vid4d.errors import InputError
-from vid4d.run import Run, Settings, free_default, read_settings
+from vid4d.run import Run, Settings, free_default, read_curves, read_settings
 
 SETTINGS = Settings(clip="clips/my clip.mp4", frames=8, seed=3)
 
@@ -188,3 +188,26 @@ def test_later_stages_see_what_a_resumed_run_would_see(tmp_path):
             load=lambda file=file: float(file.read_text()),
         )
         assert number == 0.33
+
+
+def test_curves_go_on_where_a_stopped_stage_goes_on(tmp_path):
+    run = Run.create(tmp_path, SETTINGS)
+    assert read_curves(tmp_path) == {}
+
+    def stopped(bar):
+        for step in (10, 20, 30):
+            bar.update(step, 40, loss=step / 10, psnr=float("nan"))
+        raise KeyboardInterrupt
+
+    def goes_on(bar):
+        for step in (20, 30, 40):
+            bar.update(step, 40, loss=step)
+
+    with pytest.raises(KeyboardInterrupt):
+        run.stage("fit", stopped, save=lambda x: None, load=lambda: None)
+    with open(tmp_path / "curves.jsonl", "a") as file:
+        file.write('{"stage": "fit", "st')
+        file.write("\n")
+    run.stage("fit", goes_on, save=lambda x: None, load=lambda: None)
+    run.stage("silent", lambda bar: bar.update(1, 2), save=lambda x: None, load=lambda: None)
+    assert read_curves(tmp_path) == {"fit": {"loss": [(10, 1), (20, 20), (30, 30), (40, 40)]}}

@@ -32,19 +32,23 @@ class Bar:
         self.done: float = 0
         self.total: float | None = None
         self.numbers: dict[str, float] = {}
+        self.record: Callable[[float, dict[str, float]], object] | None = None
         self.started = time.monotonic()
         self._first: tuple[float, float] | None = None  # steps and seconds at the first report
 
     def update(self, done: float, total: float | None = None, **numbers: float) -> None:
         """Steps done, of how many, and named numbers, e.g. `psnr=24.3` for the input view's PSNR in dB.
 
-        Numbers that are not finite are not shown.
+        Numbers that are not finite are not shown. `record`, where set, gets the step and the others.
         """
         if self._first is None:
             self._first = (done, self.elapsed)
         self.done = done
         self.total = total if total is not None else self.total
-        self.numbers.update({k: v for k, v in numbers.items() if math.isfinite(v)})
+        finite = {k: v for k, v in numbers.items() if math.isfinite(v)}
+        self.numbers.update(finite)
+        if finite and self.record is not None:
+            self.record(done, finite)
         self._show(self)
 
     @property

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
-from json import JSONDecodeError, loads
+from functools import partial
+from json import JSONDecodeError, dumps, loads
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -25,6 +26,8 @@ FORMAT = 1
 """Version of the folder's layout, in settings.json."""
 
 RUNS = Path("runs")
+CURVES = "curves.jsonl"
+"""What stages reported (losses, scores) as they went on, one report a line."""
 FREE_TO_CHANGE = frozenset({"device"})
 """Settings that may differ when a run is resumed: they say where it runs, not what it makes."""
 
@@ -185,11 +188,17 @@ class Run:
                 later.unlink()
         began = time.perf_counter()
         with self.progress.stage(name) as bar:
+            bar.record = partial(self._note_curve, name)
             save(make(bar))
             result = load()  # rounded as it was saved, so that a resumed run goes on from the same numbers
         self._note_timing(name, time.perf_counter() - began)
         write_text(marker, time.strftime("%Y-%m-%d %H:%M:%S\n"))
         return result
+
+    def _note_curve(self, stage: str, step: float, numbers: dict[str, float]) -> None:
+        """Appends what a stage reported to curves.jsonl, which `read_curves` reads."""
+        with open(self.path(CURVES), "a", encoding="utf-8") as file:
+            file.write(dumps({"stage": stage, "step": step, **numbers}) + "\n")
 
     def _note_timing(self, name: str, seconds: float) -> None:
         path = self.path("timings.json")
@@ -207,6 +216,29 @@ class Run:
             for kind in sorted({k for s in noted["stages"].values() for k in s["peak_memory_mib"]})
         }
         write_json(path, noted)
+
+
+def read_curves(root: str | Path) -> dict[str, dict[str, list[tuple[float, float]]]]:
+    """Stage -> name of a number -> (step, value), from curves.jsonl; nothing where there is none.
+
+    A resumed stage reports some steps again: what was reported before from there on does not count.
+    Lines that were cut off by a crash are left out.
+    """
+    path = Path(root) / CURVES
+    curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+        try:
+            told = loads(line)
+            stage, step = told.pop("stage"), float(told.pop("step"))
+            values = {name: float(value) for name, value in told.items()}
+        except (AttributeError, JSONDecodeError, KeyError, TypeError, ValueError):
+            continue
+        kept = curves.setdefault(stage, {})
+        for name in kept:
+            kept[name] = [point for point in kept[name] if point[0] < step]
+        for name, value in values.items():
+            kept.setdefault(name, []).append((step, value))
+    return curves
 
 
 def read_settings(root: str | Path) -> Settings:
