@@ -1,0 +1,141 @@
+"""Judges: image diffusion networks that say how a render of an unfinished object should change.
+
+One interface for the small prior that ships with the package and for the authors' Zero123 (2303.11328), as
+score distillation (2209.14988) asks for it: encode a render with a gradient, noise it, predict the noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.priors.samplers import NoiseSchedule, to_eps
+from vid4d.priors.small import Condition, Look, SmallPrior
+from vid4d.priors.small_sampling import to_network
+
+GUIDANCE = 5.0
+"""Scale of classifier-free guidance (2311.02848, code)."""
+
+
+class Judge(Protocol):
+    """What a method asks of a prior.
+
+    schedule: the noise process of its latents. Everything that depends on the cameras but not on the render
+    is a `view`, made once per step and used for all levels of a cascade.
+    """
+
+    schedule: NoiseSchedule
+
+    def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
+        """Tells it the clip: straight-alpha RGBA in [0, 1], seen from azimuth 0 and `elevation` degrees."""
+
+    def encode(
+        self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]
+    ) -> Float[Tensor, "b ..."]:
+        """Renders over white, in [0, 1] and of any size, as latents, with a gradient."""
+
+    def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> Any:
+        """How b cameras lie to the input camera, at the times of these frames of the clip."""
+
+    def predict(
+        self, noisy: Float[Tensor, "l b ..."], t: Int[Tensor, " b"], view: Any
+    ) -> Float[Tensor, "l b ..."]:
+        """The guided noise in latents of l levels of b views, noised to the steps t; without a gradient."""
+
+
+def resized_render(
+    color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"], size: int
+) -> Float[Tensor, "b 4 size size"]:
+    """Colours over white and opacity, channels first, bilinearly at another size; with a gradient."""
+    pictures = torch.cat([color, alpha[..., None]], -1).permute(0, 3, 1, 2)
+    if pictures.shape[-2:] == (size, size):
+        return pictures
+    smaller = size < pictures.shape[-1]
+    return F.interpolate(pictures, (size, size), mode="bilinear", align_corners=False, antialias=smaller)
+
+
+class SmallJudge:
+    """The small prior with its noisy views left out: one target view from one picture (a small Zero123).
+
+    guidance: scale; 1 leaves out the unconditional evaluation. keep: how many frames' lifted volumes are held
+    at a time (3 MB each).
+    """
+
+    def __init__(self, prior: SmallPrior, *, guidance: float = GUIDANCE, keep: int = 64) -> None:
+        self.prior, self.guidance, self.keep = prior, guidance, keep
+        self.size = prior.config.lift.image_size
+        self.schedule = prior.schedule
+        self._pictures: Tensor | None = None
+        self._known: dict[int, Condition] = {}
+
+    def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
+        premultiplied = torch.cat([frames[..., :3] * frames[..., 3:], frames[..., 3:]], -1)
+        small = F.interpolate(premultiplied.permute(0, 3, 1, 2), (self.size, self.size), mode="area")
+        color = small[:, :3] / small[:, 3:].clamp(min=1e-4)
+        straight = torch.cat([color.clamp(0, 1), small[:, 3:]], 1).permute(0, 2, 3, 1)
+        parameter = next(self.prior.parameters())
+        self._pictures = to_network(straight).to(parameter)
+        self._camera = Cameras.orbit([0.0], elevation, size=self.size, device=parameter.device)
+        self._known = {}
+
+    def encode(self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]) -> Tensor:
+        return self.prior.encode(resized_render(color, alpha, self.size) * 2 - 1)
+
+    @torch.no_grad()
+    def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> tuple[Condition, Look]:
+        known = self._condition_of(frame.tolist())
+        return known, self.prior.look(known, cameras.resized(self.size), 1)
+
+    @torch.no_grad()
+    def predict(
+        self, noisy: Float[Tensor, "l b c p p"], t: Int[Tensor, " b"], view: tuple[Condition, Look]
+    ) -> Float[Tensor, "l b c p p"]:
+        condition, look = view
+        levels = len(noisy)
+        x, look = noisy.transpose(0, 1), _repeated(look, levels)
+        off = torch.zeros(len(t), device=t.device)
+        data = self.prior.denoise(condition, look, None, x, t).float()
+        if self.guidance != 1:
+            blind = self.prior.denoise(condition, look, None, x, t, image_on=off, volume_on=off).float()
+            data = blind + self.guidance * (data - blind)
+        return to_eps(self.schedule, x.float(), t, data, "x0").transpose(0, 1)
+
+    def _condition_of(self, frames: Sequence[int]) -> Condition:
+        if self._pictures is None:
+            raise RuntimeError("condition(...) comes first: the judge has seen no picture yet")
+        for i in frames:
+            if i in self._known:
+                self._known[i] = self._known.pop(i)  # the newest last
+                continue
+            self._known[i] = self.prior.condition(self._pictures[i : i + 1], self._camera)
+        parts = [self._known[i] for i in frames]
+        while len(self._known) > self.keep:
+            del self._known[next(iter(self._known))]
+        return Condition(
+            torch.cat([p.volume for p in parts]),
+            torch.cat([p.tokens for p in parts]),
+            torch.cat([p.latent for p in parts]),
+            Cameras.cat([p.cameras for p in parts]),
+        )
+
+
+def _repeated(look: Look, levels: int) -> Look:
+    """One view per frame -> the same view once per level, frames outermost."""
+    if levels == 1:
+        return look
+    assert look.frustum is not None
+    return replace(
+        look,
+        frustum=look.frustum.repeat_interleave(levels, 2),
+        weight=look.weight.repeat_interleave(levels, 1),
+        rays=look.rays.repeat_interleave(levels, 0),
+        coarse=look.coarse.repeat_interleave(levels, 0),
+        cameras=look.cameras[torch.arange(len(look.cameras)).repeat_interleave(levels)],
+    )

@@ -1,0 +1,122 @@
+"""Judges: what they are told, what they answer, and how their answer reaches a render."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tiny_prior import still_prior, tiny_prior
+
+from vid4d.cameras import Cameras
+from vid4d.priors.judge import SmallJudge, resized_render
+from vid4d.priors.samplers import q_sample, to_x0
+from vid4d.priors.small_sampling import to_network
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Two discs with soft alpha, 32 pixels."""
+    y, x = torch.meshgrid(torch.arange(32) + 0.5, torch.arange(32) + 0.5, indexing="ij")
+    alpha = torch.stack([((9 + 3 * i) ** 2 - (x - 16) ** 2 - (y - 16) ** 2).clamp(0, 1) for i in range(2)])
+    color = torch.rand(2, 32, 32, 3, generator=torch.Generator().manual_seed(1))
+    return torch.cat([color, alpha[..., None]], -1)
+
+
+CAMERAS = Cameras.orbit([30.0, 200.0], 20.0, size=16)
+BOTH = torch.tensor([0, 1])
+
+
+def noisy_of(judge, levels=1, t=(500, 500)):
+    g = torch.Generator().manual_seed(0)
+    data = torch.rand(levels, len(t), 64, 8, 8, generator=g) * 2 - 1
+    noise = torch.randn(data.shape, generator=g)
+    steps = torch.tensor(t)
+    return torch.stack([q_sample(judge.schedule, d, steps, n) for d, n in zip(data, noise, strict=True)])
+
+
+def test_a_prior_that_adds_nothing_points_at_the_lifted_rendering(frames):
+    """Its UNet silenced, the implied data is what the lifted volume of that frame shows that camera."""
+    prior = still_prior()
+    judge = SmallJudge(prior, guidance=1)
+    judge.condition(frames, 10.0)
+    noisy, t = noisy_of(judge), torch.tensor([300, 700])
+    eps = judge.predict(noisy, t, judge.view(CAMERAS, BOTH))[0]
+    data = prior.decode(to_x0(judge.schedule, noisy[0], t, eps, "eps"))
+    for i in range(2):
+        condition = prior.condition(to_network(frames[i : i + 1]), Cameras.orbit([0.0], 10.0, size=32))
+        lifted = prior.look(condition, CAMERAS[i].resized(32), 1).coarse[0]
+        torch.testing.assert_close(data[i], lifted, atol=1e-3, rtol=1e-3)
+        assert lifted.std() > 0.01
+
+
+def test_levels_are_judged_one_by_one(frames):
+    """Three levels at once answer what each of them alone is answered, and so do two views."""
+    judge = SmallJudge(tiny_prior(), guidance=3.0)
+    judge.condition(frames, 0.0)
+    t = torch.tensor([400, 800])
+    noisy = noisy_of(judge, levels=3)
+    together = judge.predict(noisy, t, judge.view(CAMERAS, BOTH))
+    assert together.shape == noisy.shape
+    for level in range(3):
+        for i in range(2):
+            view = judge.view(CAMERAS[i], BOTH[i : i + 1])
+            alone = judge.predict(noisy[level : level + 1, i : i + 1], t[i : i + 1], view)
+            torch.testing.assert_close(alone[0, 0], together[level, i], atol=1e-3, rtol=1e-3)
+
+
+def test_guidance_goes_away_from_the_blind_answer(frames):
+    """Linear in the scale: 5 lies on the line through 1 and 3, twice as far again."""
+    prior, answers = tiny_prior(), []
+    for scale in (1.0, 3.0, 5.0):
+        judge = SmallJudge(prior, guidance=scale)
+        judge.condition(frames, 0.0)
+        answers.append(judge.predict(noisy_of(judge), torch.tensor([600, 600]), judge.view(CAMERAS, BOTH)))
+    assert (answers[1] - answers[0]).abs().max() > 1e-3
+    torch.testing.assert_close(answers[2], 2 * answers[1] - answers[0], atol=1e-3, rtol=1e-3)
+
+
+def test_frame_and_camera_matter(frames):
+    judge = SmallJudge(tiny_prior(), guidance=1)
+    judge.condition(frames, 0.0)
+    t, noisy = torch.tensor([500]), noisy_of(judge, t=(500,))
+    here = judge.predict(noisy, t, judge.view(CAMERAS[0], BOTH[:1]))
+    assert (here - judge.predict(noisy, t, judge.view(CAMERAS[1], BOTH[:1]))).abs().max() > 1e-3
+    assert (here - judge.predict(noisy, t, judge.view(CAMERAS[0], BOTH[1:]))).abs().max() > 1e-3
+
+
+def test_frames_that_were_dropped_come_back_the_same(frames):
+    few, all_kept = SmallJudge(tiny_prior(), guidance=1, keep=1), SmallJudge(tiny_prior(), guidance=1)
+    for judge in (few, all_kept):
+        judge.condition(frames, 0.0)
+    noisy, t = noisy_of(few), torch.tensor([500, 500])
+    for order in (BOTH, BOTH.flip(0), BOTH):
+        a, b = (j.predict(noisy, t, j.view(CAMERAS, order)) for j in (few, all_kept))
+        torch.testing.assert_close(a, b)
+    assert len(few._known) == 1
+
+
+def test_a_judge_wants_a_picture_first():
+    with pytest.raises(RuntimeError, match="comes first"):
+        SmallJudge(tiny_prior()).view(CAMERAS, BOTH)
+
+
+def test_encoding_has_a_gradient_and_loses_nothing():
+    """At the prior's own size the latents are the pixels, mapped to [-1, 1]."""
+    judge = SmallJudge(tiny_prior())
+    color = torch.rand(2, 32, 32, 3, requires_grad=True)
+    alpha = torch.rand(2, 32, 32, requires_grad=True)
+    latents = judge.encode(color, alpha)
+    back = (judge.prior.decode(latents) + 1) / 2
+    torch.testing.assert_close(back[:, :3].permute(0, 2, 3, 1), color)
+    torch.testing.assert_close(back[:, 3], alpha)
+    latents.sum().backward()
+    torch.testing.assert_close(color.grad, torch.full_like(color, 2.0))
+    torch.testing.assert_close(alpha.grad, torch.full_like(alpha, 2.0))
+
+
+def test_renders_of_other_sizes_are_resized():
+    color, alpha = torch.full((1, 8, 8, 3), 0.25), torch.ones(1, 8, 8)
+    for size in (4, 8, 32):
+        out = resized_render(color, alpha, size)
+        assert out.shape == (1, 4, size, size)
+        torch.testing.assert_close(out[:, :3], torch.full((1, 3, size, size), 0.25))
+        torch.testing.assert_close(out[:, 3], torch.ones(1, size, size))
