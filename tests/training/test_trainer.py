@@ -49,8 +49,9 @@ def test_the_loss_falls_and_the_log_says_so(tmp_path: Path) -> None:
     assert log[0]["error"] == log[0]["loss"]
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path) -> None:
-    config = TrainerConfig(steps=45, learning_rate=1e-2, warmup=10)
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, optimizer: str) -> None:
+    config = TrainerConfig(steps=45, learning_rate=1e-2, warmup=10, optimizer=optimizer)
     whole = Trainer(toy(), lambda step: (torch.zeros(()), {}), config, tmp_path / "whole")
     whole.loss = toy_loss(whole.model)
     assert whole.run()

@@ -13,6 +13,9 @@ from typing import Any, Literal
 
 from vid4d.errors import InputError
 
+OUTER = ("stem", "enter", "input_blocks.0.0", "head.leave", "volume.leave.2", "elevation.3", "unet.out.2")
+"""Ends of the names of the layers that see pictures or predict them: Muon leaves them to Adam."""
+
 
 @dataclass(frozen=True)
 class TrainOptions:
@@ -38,6 +41,10 @@ class TrainOptions:
     """Leave off after so many seconds of this call, to be resumed by a later one."""
     learning_rate: float = 4e-4
     """The highest, after the warm-up."""
+    optimizer: Literal["muon", "adam"] = "muon"
+    """Muon for matrices and kernels with Adam for the rest, or Adam for everything."""
+    lifter: Path | None = None
+    """For diffusion: weights of lift that replace those in the initial file."""
     outside: float = -10.0
     """Raw density outside of the lifted volume, for lift: -10 is empty; the shipped weights had 0."""
     seed: int = 0
@@ -93,9 +100,14 @@ def _model(options: TrainOptions) -> tuple[Any, str]:
         if path is not None:
             load_into(lifter, path, "lifter." if whole else "")
         return lifter, config_to_json(lift)
+    if options.lifter is not None:
+        told = read_metadata(options.lifter).get("config")
+        config = replace(config, lift=config_from_json(LiftConfig, told))
     prior = SmallPrior(config)
     if path is not None:
         load_into(prior if whole else prior.lifter, path)
+    if options.lifter is not None:
+        load_into(prior.lifter, options.lifter)
     return prior, config_to_json(config)
 
 
@@ -139,8 +151,13 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     else:
         assert isinstance(model, IFNet)
         loss = interpolation_loss(model, source, options.batch, device)
-    config = TrainerConfig(steps=options.steps, seconds=options.seconds, learning_rate=options.learning_rate)
-    trainer = Trainer(model, loss, config, options.out)
+    config = TrainerConfig(
+        steps=options.steps,
+        seconds=options.seconds,
+        learning_rate=options.learning_rate,
+        optimizer=options.optimizer,
+    )
+    trainer = Trainer(model, loss, config, options.out, OUTER)
     if trainer.resume():  # other batches than those that the first part began with
         torch.manual_seed(options.seed * 1000 + rank + 1 + 1_000_003 * trainer.step)
     if options.compile:

@@ -32,7 +32,7 @@ class LossConfig:
 
     edge: float = 0.5
     opacity: float = 0.3
-    elevation: float = 0.3
+    elevation: float = 2.0
     snr_cap: float = 5.0
     drop_noisy: float = 0.2
     drop_image: float = 0.08

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vid4d.files import written_whole
+from vid4d.training.muon import Muon, split_for_muon
 
 LossFunction = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
@@ -28,12 +29,15 @@ class TrainerConfig:
     """How long and how fast.
 
     steps, seconds: the budget; whichever ends first ends the run, and the learning rate follows the larger
-    share. seconds counts training in earlier parts of a resumed run too. warmup: steps of linear warm-up.
+    share. seconds counts training in earlier parts of a resumed run too, but not the first step of a part, in
+    which networks are compiled. optimizer: muon (with Adam for vectors and outer layers) or adam.
+    warmup: steps of linear warm-up.
     """
 
     steps: int = 100_000
     seconds: float = math.inf
     learning_rate: float = 4e-4
+    optimizer: str = "adam"
     final_rate: float = 0.02
     warmup: int = 200
     betas: tuple[float, float] = (0.9, 0.98)
@@ -65,25 +69,46 @@ class Trainer:
     """Optimises a module under a loss function that draws its own batches.
 
     loss: called with the step, returns the loss and numbers to log (tensors, read only when logged).
+    outer: ends of the names of layers that Muon leaves to Adam.
     """
 
-    def __init__(self, model: nn.Module, loss: LossFunction, config: TrainerConfig, folder: Path) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        loss: LossFunction,
+        config: TrainerConfig,
+        folder: Path,
+        outer: tuple[str, ...] = (),
+    ) -> None:
         self.model, self.loss, self.config, self.folder = model, loss, config, Path(folder)
         self.rank, self.size = world()
         self.parameters = [p for p in model.parameters() if p.requires_grad]
-        decay = [p for p in self.parameters if p.ndim > 1]
-        plain = [p for p in self.parameters if p.ndim <= 1]
-        groups: list[dict[str, Any]] = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
-        self.optimizer = torch.optim.AdamW(
-            groups,
-            lr=config.learning_rate,
-            betas=config.betas,
-            weight_decay=config.weight_decay,
-            fused=self.parameters[0].is_cuda,
-        )
+        self.optimizers = self._optimizers(outer)
         self.ema = [p.detach().clone() for p in self.parameters]
         self.step, self.elapsed = 0, 0.0
         self.folder.mkdir(parents=True, exist_ok=True)
+
+    def _optimizers(self, outer: tuple[str, ...]) -> list[torch.optim.Optimizer]:
+        c = self.config
+        matrices: list[Tensor] = []
+        rest: list[Tensor] = list(self.parameters)
+        if c.optimizer == "muon":
+            matrices, rest = split_for_muon(self.model, outer)
+        decay = [p for p in rest if p.ndim > 1]
+        plain = [p for p in rest if p.ndim <= 1]
+        groups: list[dict[str, Any]] = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
+        made: list[torch.optim.Optimizer] = [
+            torch.optim.AdamW(
+                groups,
+                lr=c.learning_rate,
+                betas=c.betas,
+                weight_decay=c.weight_decay,
+                fused=self.parameters[0].is_cuda,
+            )
+        ]
+        if matrices:
+            made.append(Muon(matrices, lr=c.learning_rate, weight_decay=c.weight_decay))
+        return made
 
     @property
     def checkpoint(self) -> Path:
@@ -95,7 +120,7 @@ class Trainer:
             state = {
                 "model": self.model.state_dict(),
                 "ema": self.ema,
-                "optimizer": self.optimizer.state_dict(),
+                "optimizers": [o.state_dict() for o in self.optimizers],
                 "step": self.step,
                 "elapsed": self.elapsed,
             }
@@ -109,7 +134,8 @@ class Trainer:
         device = self.parameters[0].device
         state = torch.load(self.checkpoint, map_location=device, weights_only=True)
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
+            optimizer.load_state_dict(kept)
         for mine, theirs in zip(self.ema, state["ema"], strict=True):
             mine.copy_(theirs)
         self.step, self.elapsed = state["step"], state["elapsed"]
@@ -167,17 +193,23 @@ class Trainer:
             elif self.step >= self.config.steps:
                 self.save()
                 return True
-            for group in self.optimizer.param_groups:
-                group["lr"] = self._rate()
-            self.optimizer.zero_grad(set_to_none=True)
+            rate = self._rate()
+            for optimizer in self.optimizers:
+                optimizer.zero_grad(set_to_none=True)
+                for group in optimizer.param_groups:
+                    group["lr"] = rate
             loss, numbers = self.loss(self.step)
             loss.backward()
             self._average_gradients()
             norm = nn.utils.clip_grad_norm_(self.parameters, self.config.clip)
-            self.optimizer.step()
+            for optimizer in self.optimizers:
+                optimizer.step()
             decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
             torch._foreach_lerp_(self.ema, [p.detach() for p in self.parameters], 1 - decay)
             self.step += 1
+            if self.step == first_step + 1 and self.parameters[0].is_cuda:
+                torch.cuda.synchronize()
+                begin = last_log = time.monotonic()
             if self.rank == 0 and self.step % self.config.log_every == 0:
                 now = time.monotonic()
                 entry = {
