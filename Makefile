@@ -31,11 +31,12 @@ $(STAMP): $(BUILD_INPUTS)
 
 # A demo that was interrupted goes on where it stopped; a finished one is made anew.
 demo: $(STAMP)
-	@if [ -e $(DEMO)/.done/player ]; then rm -r $(DEMO); fi
+	@if [ -e $(DEMO)/.done/report ]; then rm -r $(DEMO); fi
 	$(BIN)/vid4d generate $(CLIP) --out $(DEMO) --resume
 	@echo
 	@echo "Look at:"
-	@echo "  $(DEMO)/player.html     open it in a browser: it plays, and you can turn it"
+	@echo "  $(DEMO)/report.html     open it in a browser: what was made, how it went, what to try next"
+	@echo "  $(DEMO)/player.html     it plays, and you can turn it"
 	@echo "  $(DEMO)/turntable.mp4   a camera once around the object while time plays"
 	@echo "  $(DEMO)/contact.png     all sides at all moments, the input on top"
 

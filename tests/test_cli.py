@@ -104,14 +104,15 @@ def test_generate_makes_all_that_is_promised(clip, tmp_path, capsys):
     assert run("generate", clip, "--out", "out", "--seed", "7") == 0
     out = tmp_path / "out"
     promised = "settings.json log.txt timings.json machine.json report.json strip.png asset.safetensors "
-    promised += "turntable.mp4 contact.png player.html frames/0000.png frames/clip.json matrix/cameras.json"
+    promised += "turntable.mp4 contact.png player.html report.html curves.jsonl frames/0000.png "
+    promised += "frames/clip.json matrix/cameras.json"
     for name in promised.split():
         assert (out / name).stat().st_size > 0, name
     assert json.loads((out / "settings.json").read_text())["settings"]["seed"] == 7
     assert json.loads((out / "report.json").read_text())["input_psnr_db"] > 30
     said = capsys.readouterr().err
     assert re.search(r"fit: done in 0:0\d, input PSNR 30.00 dB", said)
-    assert "player.html" in said.splitlines()[-1]
+    assert "report.html" in said.splitlines()[-1]
     assert not [p.name for p in out.rglob("*") if "partial" in p.name or p.suffix == ".tmp"]
 
 

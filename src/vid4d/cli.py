@@ -60,7 +60,7 @@ class Generate(_FromClip):
 
         with _progress() as progress:
             asset = api.make(self.settings(), out=self.out, resume=self.resume, progress=progress)
-            progress.say(f"finished: open {asset.root / 'player.html'} in a browser")
+            progress.say(f"finished: open {asset.root / 'report.html'} in a browser")
 
 
 @dataclass(frozen=True)
@@ -108,7 +108,7 @@ class Reconstruct:
         )
         with _progress() as progress:
             asset = api.make(settings, out=self.out, resume=self.resume, progress=progress)
-            progress.say(f"finished: open {asset.root / 'player.html'} in a browser")
+            progress.say(f"finished: open {asset.root / 'report.html'} in a browser")
 
 
 @dataclass(frozen=True)

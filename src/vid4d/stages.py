@@ -17,6 +17,7 @@ import torch
 from vid4d.clip import Clip, load_frames, read_clip, save_strip, write_frames
 from vid4d.export.contact import write_contact
 from vid4d.export.html import write_player
+from vid4d.export.report import write_report
 from vid4d.export.video import write_turntable
 from vid4d.files import write_json
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
@@ -130,7 +131,7 @@ def input_psnr(gaussians: Gaussians4D, matrix: ImageMatrix) -> float | None:
 
 
 def outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
-    """Stages `contact`, `turntable`, `player`: what a person looks at; and report.json."""
+    """Stages `contact`, `turntable`, `player`, `report`: what a person looks at; and report.json."""
 
     def nothing(_: object = None) -> None:
         return None
@@ -180,3 +181,4 @@ def outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
     write_json(run.path("report.json"), report)
     if score is not None:
         run.progress.say(f"input view: {score:.2f} dB PSNR")
+    run.stage("report", lambda bar: write_report(run.root, gaussians, matrix), save=nothing, load=nothing)

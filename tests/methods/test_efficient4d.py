@@ -104,8 +104,11 @@ TINY = Efficient4DConfig(
     sample=SampleConfig(steps=2, eta=1.0),
     fit=FitConfig(iterations=4, size=32, hull=HullConfig(resolution=32, splats=40, least=80)),
 )
-LAST = ("fit", "contact", "turntable", "player")
-MADE = "asset.safetensors turntable.mp4 contact.png player.html strip.png report.json matrix/cameras.json"
+LAST = ("fit", "contact", "turntable", "player", "report")
+MADE = (
+    "asset.safetensors turntable.mp4 contact.png player.html report.html strip.png report.json "
+    "matrix/cameras.json"
+)
 
 
 @pytest.fixture
