@@ -1,0 +1,394 @@
+"""The cascade DyNeRF: density and colour of a moving object as a function of place and time.
+
+K-Planes (2301.10241) over (x, y, z, t) in a residual cascade (Consistent4D, 2311.02848, section 3.2): every
+level has six feature planes, one for each pair of axes, whose features are multiplied, and two small networks
+of its own. Raw density and raw colour of level k are the sums over the levels 0..k.
+
+Coordinates are those of the box: places in [-1, 1]^3, time in [-1, 1]. `FieldConfig.radius` says how large
+the box is in the world, `CascadeField.time_coordinate` turns clip time in [0, 1] into the field's.
+
+Entries of the state dict, for level k with C channels, hidden width H, N grid points along space and T along
+time:
+
+    cascade.k.space        (3, C, N, N)  planes xy, xz, yz; x is the last dimension of xy
+    cascade.k.time         (3, C, T, N)  planes xt, yt, zt
+    cascade.k.density_in   (H, C)        cascade.k.density_out  (1, H)
+    cascade.k.colour_in    (H, C)        cascade.k.colour_out   (3, H)
+
+In a checkpoint of the authors these are `geometry.grids.k.{0, 1, 3}` and `geometry.grids.k.{2, 4, 5}` (each
+with a leading dimension of 1), `geometry.density_network.k.layers.{0, 2}.weight` and
+`geometry.feature_network.k.layers.{0, 2}.weight`; `from_geometry_state` reads them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import NamedTuple, cast
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vid4d.errors import InputError
+
+NORMAL_STEP = 1e-3
+"""Half the distance over which densities are compared for a normal, in units of the box."""
+
+SPACE_PAIRS = ((0, 1), (0, 2), (1, 2))
+"""Axes of the planes that do not depend on time, in the order in which they are stored."""
+
+
+@dataclass(frozen=True)
+class LevelConfig:
+    """One level of the cascade.
+
+    space, time: grid points along each of x, y, z and along t. channels: of the feature planes.
+    width: hidden units of the density and of the colour network.
+    """
+
+    space: int = 50
+    time: int = 8
+    channels: int = 16
+    width: int = 32
+
+    def __post_init__(self) -> None:
+        if min(self.space, self.time, self.channels, self.width) < 1:
+            raise ValueError(f"every size of a level must be positive: {self}")
+
+
+@dataclass(frozen=True)
+class FieldConfig:
+    """Sizes of a cascade field; the defaults are Consistent4D's.
+
+    levels: coarse to fine. radius: half the edge of the box, in world units; a box of 0.75 seen from a
+    distance
+        of 1.5 is the authors' box of 1 seen from 2.
+    frames: of the clip, None where not known; no level has more grid points along time than that.
+    cyclic: the clip is a loop (frame i of T has clip time i / T, else i / (T - 1)).
+    blob_density, blob_radius: raw density added at the centre, and where it has fallen to 0 (box units).
+    """
+
+    levels: tuple[LevelConfig, ...] = (LevelConfig(50, 8), LevelConfig(100, 16))
+    radius: float = 0.75
+    frames: int | None = None
+    cyclic: bool = False
+    blob_density: float = 10.0
+    blob_radius: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not self.levels:
+            raise ValueError("a field needs one level at least")
+        if self.frames is not None and self.frames < 1:
+            raise ValueError(f"frames is {self.frames}: a clip has one frame at least")
+        if self.radius <= 0 or self.blob_radius <= 0:
+            raise ValueError(f"radius and blob_radius must be positive: {self.radius}, {self.blob_radius}")
+
+    def for_clip(self, frames: int, *, cyclic: bool = False) -> FieldConfig:
+        """The same for a clip of so many frames."""
+        return replace(self, frames=frames, cyclic=cyclic)
+
+
+PRESETS: dict[str, FieldConfig] = {
+    "low-vram": FieldConfig((LevelConfig(50, 8, 16, 12), LevelConfig(100, 16, 8, 12))),
+    "standard": FieldConfig(),
+    "four-level": FieldConfig(
+        (LevelConfig(50, 8), LevelConfig(100, 16), LevelConfig(200, 32), LevelConfig(200, 32))
+    ),
+    "one-level": FieldConfig((LevelConfig(100, 16),)),
+}
+
+
+class FieldSample(NamedTuple):
+    """What a field says about n places, of every level; normals where they were asked for (else None).
+
+    density: per unit of the box, at least 0. colour: before the sigmoid. normal: of unit length, outwards.
+    """
+
+    density: Float[Tensor, "levels n"]
+    colour: Float[Tensor, "levels n 3"]
+    normal: Float[Tensor, "levels n 3"] | None
+
+
+class CascadeLevel(nn.Module):
+    """Planes and networks of one level."""
+
+    def __init__(self, config: LevelConfig, time: int) -> None:
+        super().__init__()
+        n, c, h = config.space, config.channels, config.width
+        self.space = nn.Parameter(torch.empty(3, c, n, n).uniform_(0.1, 0.5))
+        self.time = nn.Parameter(torch.ones(3, c, time, n))
+        self.density_in, self.density_out = _weight(h, c), _weight(1, h)
+        self.colour_in, self.colour_out = _weight(h, c), _weight(3, h)
+
+    def features(self, places: _Places) -> Float[Tensor, "c m"]:
+        """Products of the six planes' features; m is n, or 7 n with the neighbours of every place."""
+        space = _bilinear(self.space, places.space)
+        time = _bilinear(self.time, places.time)
+        if not places.neighbours:
+            space, time = space[:, :, None], time[:, :, None]
+        else:
+            space, time = space.unflatten(-1, (5, -1)), time.unflatten(-1, (3, -1))
+        return _Products.apply(space, time).flatten(1)
+
+    def density(self, features: Float[Tensor, "c m"]) -> Float[Tensor, " m"]:
+        """What this level adds to the raw density."""
+        return (self.density_out @ torch.relu(self.density_in @ features))[0]
+
+    def colour(self, features: Float[Tensor, "c m"]) -> Float[Tensor, "3 m"]:
+        """What this level adds to the raw colour."""
+        return self.colour_out @ torch.relu(self.colour_in @ features)
+
+
+class CascadeField(nn.Module):
+    """Density and colour over the box and over time, of every level.
+
+    Computes in the precision of its parameters, also under autocast: normals are small differences of
+    densities (for the same reason `torch.backends.cuda.matmul.allow_tf32` should stay off). Places and times
+    carry no gradient.
+    """
+
+    def __init__(self, config: FieldConfig = PRESETS["standard"]) -> None:
+        super().__init__()
+        self.config = config
+        frames = config.frames or max(level.time for level in config.levels)
+        self.cascade = nn.ModuleList(CascadeLevel(level, min(level.time, frames)) for level in config.levels)
+
+    @property
+    def _levels(self) -> Iterator[CascadeLevel]:
+        return (cast(CascadeLevel, level) for level in self.cascade)
+
+    def __len__(self) -> int:
+        """Number of levels."""
+        return len(self.cascade)
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return next(self.parameters()).dtype
+
+    def time_coordinate(self, time: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        """Clip time in [0, 1] to the field's: frame i of T is at 2 i / T - 1."""
+        frames = self.config.frames
+        share = 1.0 if frames is None or self.config.cyclic else (frames - 1) / frames
+        return 2 * share * time - 1
+
+    def sample(
+        self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float, *, normals: bool = False
+    ) -> FieldSample:
+        """All that the field says about n places of the box at n times (or at one)."""
+        with torch.autocast(points.device.type, enabled=False):
+            places = self._places(points, time, normals)
+            n = len(points)
+            raw_density, raw_colour = places.blob, points.new_zeros(3, n, dtype=self.dtype)
+            densities, colours = [], []
+            for level in self._levels:
+                features = level.features(places)
+                raw_density = raw_density + level.density(features)
+                raw_colour = raw_colour + level.colour(features[:, :n])
+                densities.append(raw_density)
+                colours.append(raw_colour.T)
+            density = F.softplus(torch.stack(densities))
+            around = density.unflatten(1, (7, n))[:, 1:] if normals else None
+            return FieldSample(
+                density[:, :n], torch.stack(colours), None if around is None else _normal(around)
+            )
+
+    def density(
+        self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float
+    ) -> Float[Tensor, "levels n"]:
+        """Only the densities."""
+        with torch.autocast(points.device.type, enabled=False):
+            return self._densities(self._places(points, time, False))
+
+    def normals(
+        self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float
+    ) -> Float[Tensor, "levels n 3"]:
+        """Unit normals of every level: minus the density's direction of growth, by central differences."""
+        with torch.autocast(points.device.type, enabled=False):
+            density = self._densities(self._places(points, time, True))
+            return _normal(density.unflatten(1, (7, len(points)))[:, 1:])
+
+    def levels(
+        self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float
+    ) -> list[tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]]:
+        """Density (per unit of the box) and colour before the sigmoid, of every level, coarse to fine."""
+        found = self.sample(points, time)
+        return list(zip(found.density, found.colour, strict=True))
+
+    def _densities(self, places: _Places) -> Float[Tensor, "levels m"]:
+        raw, densities = places.blob, []
+        for level in self._levels:
+            raw = raw + level.density(level.features(places))
+            densities.append(raw)
+        return F.softplus(torch.stack(densities))
+
+    def _places(self, points: Tensor, time: Tensor | float, neighbours: bool) -> _Places:
+        points = points.detach().to(self.dtype)
+        t = torch.as_tensor(time, dtype=self.dtype, device=points.device).detach()
+        t = t.reshape(-1).expand(len(points))
+        at = points.T
+        if not neighbours:
+            space = torch.stack([torch.stack([at[a], at[b]], -1) for a, b in SPACE_PAIRS])
+            over_time = torch.stack([torch.stack([at[a], t], -1) for a in range(3)])
+            distance = points.square().sum(-1).sqrt()
+        else:
+            more, less = at + NORMAL_STEP, at - NORMAL_STEP
+            space = torch.stack(
+                [
+                    torch.stack(
+                        [
+                            torch.cat([at[a], more[a], less[a], at[a], at[a]]),
+                            torch.cat([at[b], at[b], at[b], more[b], less[b]]),
+                        ],
+                        -1,
+                    )
+                    for a, b in SPACE_PAIRS
+                ]
+            )
+            over_time = torch.stack(
+                [torch.stack([torch.cat([at[a], more[a], less[a]]), t.repeat(3)], -1) for a in range(3)]
+            )
+            squares = at.square()
+            total = squares.sum(0)
+            around = [total - squares[a] + moved[a].square() for a in range(3) for moved in (more, less)]
+            distance = torch.cat([total, *around]).sqrt()
+        blob = self.config.blob_density * (1 - distance / self.config.blob_radius)
+        return _Places(space[:, None], over_time[:, None], blob, neighbours)
+
+
+class _Places(NamedTuple):
+    """Where the planes of all levels are read.
+
+    With neighbours, a place (a, b) of a plane is followed by the same with a + step, a - step, b + step,
+    b - step (of planes over time: only a). blob: raw density of the blob at the places, then at x + step, ...
+    """
+
+    space: Float[Tensor, "3 1 m 2"]
+    time: Float[Tensor, "3 1 k 2"]
+    blob: Float[Tensor, " j"]
+    neighbours: bool
+
+
+class _Products(torch.autograd.Function):
+    """Products of six features at n places (a = b = 1) or at them and their six neighbours (a = 5, b = 3).
+
+    One node of the graph, which keeps nothing but the features.
+    """
+
+    @staticmethod
+    def forward(
+        ctx, space: Float[Tensor, "3 c a n"], time: Float[Tensor, "3 c b n"]
+    ) -> Float[Tensor, "c d n"]:
+        ctx.save_for_backward(space, time)
+        rows = _ROWS if space.shape[2] > 1 else _ROWS[:1]
+        out = space.new_empty(space.shape[1], len(rows), space.shape[3])
+        for row, (s, t) in enumerate(rows):
+            x, y, z = (space[i, :, s[i]] for i in range(3))
+            u, v, w = (time[i, :, t[i]] for i in range(3))
+            torch.mul(x * y * z, u * v * w, out=out[:, row])
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        space, time = ctx.saved_tensors
+        by_space, by_time = torch.zeros_like(space), torch.zeros_like(time)
+        rows = _ROWS if space.shape[2] > 1 else _ROWS[:1]
+        for row, (s, t) in enumerate(rows):
+            x, y, z = (space[i, :, s[i]] for i in range(3))
+            u, v, w = (time[i, :, t[i]] for i in range(3))
+            xy, uv = x * y, u * v
+            of_space, of_time = uv * w * gradient[:, row], xy * z * gradient[:, row]
+            z_of_space, w_of_time = z * of_space, w * of_time
+            by_space[0, :, s[0]].addcmul_(y, z_of_space)
+            by_space[1, :, s[1]].addcmul_(x, z_of_space)
+            by_space[2, :, s[2]].addcmul_(xy, of_space)
+            by_time[0, :, t[0]].addcmul_(v, w_of_time)
+            by_time[1, :, t[1]].addcmul_(u, w_of_time)
+            by_time[2, :, t[2]].addcmul_(uv, of_time)
+        return by_space, by_time
+
+
+def _rows() -> list[tuple[list[int], list[int]]]:
+    """For a place and its neighbours (x + step, x - step, y + step, ...): which reading of every plane."""
+    rows = [([0, 0, 0], [0, 0, 0])]
+    for axis in range(3):
+        for side in (0, 1):
+            space = [1 + 2 * pair.index(axis) + side if axis in pair else 0 for pair in SPACE_PAIRS]
+            rows.append((space, [1 + side if i == axis else 0 for i in range(3)]))
+    return rows
+
+
+_ROWS = _rows()
+
+
+def _bilinear(planes: Float[Tensor, "3 c h w"], at: Float[Tensor, "3 1 m 2"]) -> Float[Tensor, "3 c m"]:
+    return F.grid_sample(planes, at, mode="bilinear", padding_mode="border", align_corners=True)[:, :, 0]
+
+
+def _normal(around: Float[Tensor, "levels 6 n"]) -> Float[Tensor, "levels n 3"]:
+    """From densities at x + step, x - step, y + step, ..."""
+    difference = around[:, 1::2] - around[:, 0::2]
+    return F.normalize(difference * (0.5 / NORMAL_STEP), dim=1, eps=1e-12).transpose(1, 2)
+
+
+def _weight(out_features: int, in_features: int) -> nn.Parameter:
+    bound = 1 / math.sqrt(in_features)
+    return nn.Parameter(torch.empty(out_features, in_features).uniform_(-bound, bound))
+
+
+_AUTHORS_NETWORKS = {
+    "density_in": "density_network.{k}.layers.0.weight",
+    "density_out": "density_network.{k}.layers.2.weight",
+    "colour_in": "feature_network.{k}.layers.0.weight",
+    "colour_out": "feature_network.{k}.layers.2.weight",
+}
+
+
+def from_geometry_state(
+    state: Mapping[str, Tensor], *, frames: int | None = None
+) -> tuple[FieldConfig, dict[str, Tensor]]:
+    """The field of a checkpoint of Consistent4D's authors: its config and the state dict for `CascadeField`.
+
+    state: name -> tensor; entries other than `geometry.*` are left out. frames: of the clip it was made from,
+    so that clip times mean the same as there; where not given, clip times 0 and 1 are the ends of the time
+    planes. Raises InputError where planes or networks are missing, or have shapes that no such field has.
+    """
+    entries = {k.removeprefix("geometry."): v for k, v in state.items() if k.startswith("geometry.")}
+    count = len({name.split(".")[1] for name in entries if name.startswith("grids.")})
+    if count == 0:
+        raise InputError("the checkpoint has no entries `geometry.grids.*`: it is not a Consistent4D run's")
+    levels, converted = [], {}
+    for k in range(count):
+        names = [f"grids.{k}.{i}" for i in range(6)] + [n.format(k=k) for n in _AUTHORS_NETWORKS.values()]
+        missing = [f"geometry.{name}" for name in names if name not in entries]
+        if missing:
+            raise InputError(
+                f"the checkpoint lacks {', '.join(missing)}: give a whole Consistent4D checkpoint"
+            )
+        planes = [entries[name] for name in names[:6]]
+        _, channels, time, space = planes[2].shape
+        for i, plane in enumerate(planes):
+            expected = (1, channels, time if i in (2, 4, 5) else space, space)
+            if tuple(plane.shape) != expected:
+                raise InputError(
+                    f"geometry.grids.{k}.{i} has shape {tuple(plane.shape)} where {expected} is expected: "
+                    "only grids with as many points along x, y and z are supported"
+                )
+        converted[f"cascade.{k}.space"] = torch.cat([planes[i] for i in (0, 1, 3)])
+        converted[f"cascade.{k}.time"] = torch.cat([planes[i] for i in (2, 4, 5)])
+        for ours, theirs in _AUTHORS_NETWORKS.items():
+            converted[f"cascade.{k}.{ours}"] = entries[theirs.format(k=k)].clone()
+        levels.append(LevelConfig(space, time, channels, converted[f"cascade.{k}.density_in"].shape[0]))
+    if frames is not None and frames < max(level.time for level in levels):
+        raise InputError(
+            f"the checkpoint's planes have {max(level.time for level in levels)} moments, more than the "
+            f"{frames} frames given: give the number of frames of its own clip"
+        )
+    return FieldConfig(tuple(levels), frames=frames), converted

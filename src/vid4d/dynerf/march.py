@@ -1,0 +1,178 @@
+"""Rays through a cascade field: which samples are worth asking about, and how their answers add up.
+
+Lengths along rays are those of the box (half its edge is 1). The samples that are left of a ray are added up
+in a
+row of a dense table: exact, in a fixed order, and without loops.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from vid4d.dynerf.field import CascadeField
+from vid4d.dynerf.occupancy import BOX_DIAGONAL, OccupancyGrid
+
+
+class Rays(NamedTuple):
+    """Origins and unit directions in the box, times of the field, and shifts in steps (in [0, 1))."""
+
+    origin: Float[Tensor, "r 3"]
+    direction: Float[Tensor, "r 3"]
+    time: Float[Tensor, " r"]
+    shift: Float[Tensor, " r"]
+
+    def at(self, index: slice | Int[Tensor, " k"]) -> Rays:
+        return Rays(*(x[index] for x in self))
+
+
+@dataclass(frozen=True)
+class MarchConfig:
+    """How rays are sampled.
+
+    samples: along the box's diagonal. chunk: samples for which the field's intermediate values are held at
+    once.
+    table: steps of rays that are tested against the grid at once. early_stop: samples behind which less light
+    than
+        this comes through at every level are left out; 0 keeps all. normals: whether to compute them.
+    """
+
+    samples: int = 256
+    chunk: int = 1 << 18
+    table: int = 1 << 24
+    early_stop: float = 1e-4
+    normals: bool = False
+
+    @property
+    def step(self) -> float:
+        return BOX_DIAGONAL / self.samples
+
+    @property
+    def block(self) -> int:
+        """Rays that fit into a table."""
+        return max(1, self.table // (self.samples + 1))
+
+
+class Marched(NamedTuple):
+    """What rays see at every level, and the m samples that made it (sorted by ray).
+
+    value: colour (3), opacity, opacity * mean length, and where asked for the mean normal (3) of every ray.
+    """
+
+    value: Float[Tensor, "levels c r"]
+    points: Float[Tensor, "m 3"]
+    time: Float[Tensor, " m"]
+    direction: Float[Tensor, "m 3"]
+    weight: Float[Tensor, "levels m"]
+    normal: Float[Tensor, "levels 3 m"] | None
+
+
+def intersect(
+    origin: Float[Tensor, "r 3"], direction: Float[Tensor, "r 3"], bounds: Float[Tensor, "2 3"]
+) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
+    """Where rays enter a box and leave it, in lengths of `direction`; missed if enter > leave."""
+    safe = torch.where(direction.abs() < 1e-9, 1e-9, direction)
+    lower, upper = (bounds[0] - origin) / safe, (bounds[1] - origin) / safe
+    enter = torch.minimum(lower, upper).amax(-1).clamp(min=0)
+    return enter, torch.maximum(lower, upper).amin(-1)
+
+
+def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: MarchConfig) -> Marched:
+    """Renders rays: finds samples, asks the field, adds up."""
+    found = []
+    for i in range(0, len(rays.time), config.block):
+        ray, length, rank = find_samples(field, rays.at(slice(i, i + config.block)), grid, config)
+        found.append((ray + i, length, rank))
+    ray, length, rank = (torch.cat(x) for x in zip(*found, strict=True))
+    direction, time = rays.direction[ray], rays.time[ray]
+    points = rays.origin[ray] + length[:, None] * direction
+    density, features = _ask(field, points, time, config)
+
+    hit, row = torch.unique_consecutive(ray, return_inverse=True)
+    columns = int(rank.max()) + 1 if len(ray) else 1
+    slot = row * columns + rank
+
+    def table(x: Float[Tensor, "... m"]) -> Float[Tensor, "... hit columns"]:
+        empty = x.new_zeros(*x.shape[:-1], len(hit) * columns)
+        return empty.index_copy(-1, slot, x).unflatten(-1, (len(hit), columns))
+
+    depth = table(density * config.step)
+    weight = torch.exp(depth - depth.cumsum(-1)) * -torch.expm1(-depth)
+    by_channel = (weight[:, None] * table(features)).sum(-1)
+    by_length = (weight * table(length)).sum(-1)
+    value = torch.cat([by_channel[:, :3], weight.sum(-1)[:, None], by_length[:, None], by_channel[:, 3:]], 1)
+    everywhere = value.new_zeros(*value.shape[:2], len(rays.time)).index_copy(-1, hit, value)
+    normal = features[:, 3:] if config.normals else None
+    return Marched(everywhere, points, time, direction, weight.flatten(1)[:, slot], normal)
+
+
+@torch.no_grad()
+def find_samples(
+    field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: MarchConfig
+) -> tuple[Int[Tensor, " m"], Float[Tensor, " m"], Int[Tensor, " m"]]:
+    """Samples in occupied cells that are not hidden: ray, length along it, number on it.
+
+    Waits for the device four times, however many rays there are.
+    """
+    box = rays.origin.new_tensor([[-1.0] * 3, [1.0] * 3])
+    enter, leave = nearest, farthest = intersect(rays.origin, rays.direction, box)
+    if grid is not None:
+        nearest, farthest = intersect(rays.origin, rays.direction, grid.bounds.to(box))
+    hit = (farthest > nearest).nonzero()[:, 0]
+    if len(hit) == 0:
+        return hit, enter[:0], hit
+    rays, enter, leave = rays.at(hit), enter[hit], leave[hit]
+    nearest, farthest = nearest[hit], farthest[hit]
+
+    steps = int((farthest - nearest).max() / config.step) + 2
+    first = ((nearest - enter) / config.step).floor()[:, None]
+    number = first + torch.arange(steps, device=hit.device) + rays.shift[:, None]
+    length = enter[:, None] + number * config.step
+    keep = length < leave[:, None]
+    if grid is not None:
+        keep &= grid.at(rays.origin[:, None] + length[..., None] * rays.direction[:, None])
+    row, column = keep.nonzero(as_tuple=True)
+    if config.early_stop > 0:
+        points = rays.origin[row] + length[row, column, None] * rays.direction[row]
+        depth = length.new_zeros(len(field), *keep.shape)
+        size = 4 * config.chunk
+        for i in range(0, len(row), size):
+            part = slice(i, i + size)
+            density = field.density(points[part], rays.time[row[part]])
+            depth[:, row[part], column[part]] = density * config.step
+        before = depth.cumsum(-1) - depth
+        keep &= before.amin(0) < -math.log(config.early_stop)
+        row, column = keep.nonzero(as_tuple=True)
+    rank = keep.cumsum(1)[row, column] - 1
+    return hit[row], length[row, column], rank
+
+
+def _ask(
+    field: CascadeField, points: Float[Tensor, "m 3"], time: Float[Tensor, " m"], config: MarchConfig
+) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels c m"]]:
+    """Density, and colour in [0, 1] joined with the normal where asked for.
+
+    In chunks where there is much to ask: then each is computed once more for its gradient.
+    """
+
+    def ask(points: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+        found = field.sample(points, time, normals=config.normals)
+        colour = found.colour.transpose(1, 2).sigmoid()
+        if found.normal is None:
+            return found.density, colour
+        return found.density, torch.cat([colour, found.normal.transpose(1, 2)], 1)
+
+    if len(points) <= config.chunk:
+        return ask(points, time)
+    parts = zip(points.split(config.chunk), time.split(config.chunk), strict=True)
+    if torch.is_grad_enabled():
+        asked = [checkpoint(ask, *x, use_reentrant=False, preserve_rng_state=False) for x in parts]
+    else:
+        asked = [ask(*x) for x in parts]
+    return torch.cat([x[0] for x in asked], -1), torch.cat([x[1] for x in asked], -1)

@@ -1,0 +1,159 @@
+"""Pictures of a cascade field: colour, opacity, depth and normals of every level (Consistent4D, 2311.02848).
+
+Rays are sampled at even steps, 256 along the box's diagonal, shifted as a whole by a random part of a step
+while training. Samples in empty cells of the occupancy grid are left out, and those that nothing of any level
+shines through to. `march` holds the details.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.dynerf.field import CascadeField
+from vid4d.dynerf.march import MarchConfig, Rays, march
+from vid4d.dynerf.occupancy import OccupancyGrid, uniform
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The samples that made a rendering, sorted by ray; regularisers look at them.
+
+    points, time: in the field's coordinates. direction: of the ray, unit length. weight: the sample's share
+    of its pixel at this level. normal: unit normals of this level, None where not rendered.
+    """
+
+    points: Float[Tensor, "m 3"]
+    time: Float[Tensor, " m"]
+    direction: Float[Tensor, "m 3"]
+    weight: Float[Tensor, " m"]
+    normal: Float[Tensor, "m 3"] | None
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """Pictures of one level of the cascade.
+
+    colour: over the background. opacity: in [0, 1]. depth: of what is seen, along the optical axis, world
+    units, 0 where nothing is. normal: mean normal in the world, weighted like colour (so never longer than
+    the opacity); None where not asked for.
+    """
+
+    colour: Float[Tensor, "n h w 3"]
+    opacity: Float[Tensor, "n h w"]
+    depth: Float[Tensor, "n h w"]
+    normal: Float[Tensor, "n h w 3"] | None
+    samples: Samples | None
+
+    @property
+    def rgba(self) -> Float[Tensor, "n h w 4"]:
+        """Of a rendering over a background of 0: colour and straight alpha."""
+        alpha = self.opacity[..., None]
+        return torch.cat([self.colour / alpha.clamp(min=1e-6), alpha], -1).clamp(0, 1)
+
+
+def render(
+    field: CascadeField,
+    cameras: Cameras,
+    times: Float[Tensor, " n"] | Sequence[float] | float,
+    *,
+    levels: Literal["all", "last"] = "all",
+    grid: OccupancyGrid | None = None,
+    generator: torch.Generator | None = None,
+    background: Tensor | float = 1.0,
+    config: MarchConfig | None = None,
+) -> list[Rendering]:
+    """Pictures of the field seen by cameras of the world, coarse to fine; of the last level only, if asked.
+
+    times: of the clip, in [0, 1], one for each camera or one for all. grid: where to look; everywhere if
+    None.
+    generator: draws the shifts of the samples; without one they lie in the middle of their steps.
+    background: a grey level or a colour (3,), in [0, 1]. config: sampling, memory, normals.
+
+    With gradients, each rendering has its samples; without, memory is bounded whatever the pictures' size.
+    """
+    config = config or MarchConfig()
+    cameras = cameras.to(field.device)
+    n, h, w = len(cameras), cameras.height, cameras.width
+    clip_times = torch.as_tensor(times, dtype=field.dtype, device=field.device).flatten()
+    if len(clip_times) not in (1, n):
+        raise ValueError(f"{len(clip_times)} times for {n} cameras: give one, or one for each")
+    origin, direction = (x.to(field.dtype) for x in cameras.rays())
+    direction = direction.reshape(-1, 3)
+    stretch = direction.norm(dim=-1)
+    rays = Rays(
+        origin.repeat_interleave(h * w, 0) / field.config.radius,
+        direction / stretch[:, None],
+        field.time_coordinate(clip_times).expand(n).repeat_interleave(h * w),
+        torch.full_like(stretch, 0.5)
+        if generator is None
+        else uniform((len(stretch),), generator, field.device).to(field.dtype),
+    )
+
+    with torch.autocast(field.device.type, enabled=False):
+        if torch.is_grad_enabled():
+            marched = march(field, rays, grid, config)
+            value = marched.value
+        else:
+            blocks = [rays.at(slice(i, i + config.block)) for i in range(0, len(stretch), config.block)]
+            value = torch.cat([march(field, block, grid, config).value for block in blocks], -1)
+        paint = torch.as_tensor(background, dtype=value.dtype, device=value.device).reshape(-1, 1)
+        opacity = value[:, 3]
+        colour = value[:, :3] + (1 - opacity[:, None]) * paint
+        depth = value[:, 4] / opacity.clamp(min=1e-6) * (field.config.radius / stretch)
+
+    renderings = []
+    for k in range(len(field)) if levels == "all" else [len(field) - 1]:
+        samples = None
+        if torch.is_grad_enabled():
+            normal = None if marched.normal is None else marched.normal[k].T
+            samples = Samples(marched.points, marched.time, marched.direction, marched.weight[k], normal)
+        renderings.append(
+            Rendering(
+                colour[k].T.unflatten(0, (n, h, w)),
+                opacity[k].view(n, h, w),
+                depth[k].view(n, h, w),
+                value[k, 5:8].T.unflatten(0, (n, h, w)) if config.normals else None,
+                samples,
+            )
+        )
+    return renderings
+
+
+def shade(
+    rendering: Rendering,
+    light: Float[Tensor, " 3"] | Sequence[float] = (1.0, 0.5, 1.0),
+    *,
+    ambient: float = 0.3,
+    background: Tensor | float = 1.0,
+) -> Float[Tensor, "n h w 3"]:
+    """The shape without its colours: matt grey, lit from a direction of the world, over the background.
+
+    Raises ValueError for a rendering without normals.
+    """
+    if rendering.normal is None:
+        raise ValueError("the rendering has no normals: render with MarchConfig(normals=True)")
+    normal, opacity = F.normalize(rendering.normal, dim=-1), rendering.opacity[..., None]
+    toward = F.normalize(torch.as_tensor(light, dtype=normal.dtype, device=normal.device), dim=0)
+    grey = ambient + (1 - ambient) * (normal @ toward).clamp(min=0)[..., None]
+    paint = torch.as_tensor(background, dtype=normal.dtype, device=normal.device)
+    return (grey * opacity + (1 - opacity) * paint).expand(*normal.shape)
+
+
+def paint_normals(rendering: Rendering, *, background: Tensor | float = 1.0) -> Float[Tensor, "n h w 3"]:
+    """Normals as colours: (x, y, z) from [-1, 1] to [0, 1] of red, green and blue, over the background.
+
+    Raises ValueError for a rendering without normals.
+    """
+    if rendering.normal is None:
+        raise ValueError("the rendering has no normals: render with MarchConfig(normals=True)")
+    opacity = rendering.opacity[..., None]
+    paint = torch.as_tensor(background, dtype=opacity.dtype, device=opacity.device)
+    return (F.normalize(rendering.normal, dim=-1) * 0.5 + 0.5) * opacity + (1 - opacity) * paint
