@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vid4d.priors.fused import group_norm
 from vid4d.priors.unet import Upsample
 
 
@@ -46,8 +47,8 @@ class ResnetBlock(nn.Module):
             self.nin_shortcut = nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h w"]:
-        h = self.conv1(F.silu(self.norm1(x)))
-        h = self.conv2(F.silu(self.norm2(h)))
+        h = self.conv1(group_norm(self.norm1, x, "silu"))
+        h = self.conv2(group_norm(self.norm2, h, "silu"))
         return (self.nin_shortcut(x) if self.has_shortcut else x) + h
 
 
@@ -129,7 +130,7 @@ class Encoder(nn.Module):
         x = self.conv_in(x)
         for level in self.down:
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(self.mid(x))))
+        return self.conv_out(group_norm(self.norm_out, self.mid(x), "silu"))
 
 
 class Decoder(nn.Module):
@@ -153,7 +154,7 @@ class Decoder(nn.Module):
         x = self.mid(self.conv_in(z))
         for level in reversed(self.up):
             x = level(x)
-        return self.conv_out(F.silu(self.norm_out(x)))
+        return self.conv_out(group_norm(self.norm_out, x, "silu"))
 
 
 class Autoencoder(nn.Module):

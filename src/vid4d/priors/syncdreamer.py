@@ -252,7 +252,8 @@ class SyncDreamer(nn.Module):
         )
         if smoothing is None:
             return found
-        return torch.einsum("ij,jkxyz->ikxyz", smoothing.to(found), found)
+        weights = smoothing.to(found.device, torch.float32)
+        return torch.einsum("ij,jkxyz->ikxyz", weights, found.float()).to(found.dtype)
 
     def context(self, clip: Float[Tensor, "b e"], view: Float[Tensor, "b 4"]) -> Float[Tensor, "b 1 k"]:
         """The cross-attention token of a frame seen from a view."""
@@ -267,14 +268,13 @@ class SyncDreamer(nn.Module):
         pyramid: Mapping[int, Float[Tensor, "b k d h2 w2"]],
         guidance: Guidance = PLAIN,
     ) -> Float[Tensor, "b c h w"]:
-        """Guided noise of single views. latent: of the input picture, unscaled."""
-        # A volume of zeros is the same at every depth: one depth gives the same attention.
-        empty = {width: level[:, :, :1] * 0 for width, level in pyramid.items()}
-        total = torch.zeros_like(x)
+        """Guided noise of single views, in float32. latent: of the input picture, unscaled."""
+        features = self.unet.depth_features(pyramid)
+        total = torch.zeros_like(x, dtype=torch.float32)
         for variant in guidance.variants():
             seen = torch.cat([x, variant.image * latent], 1)
-            features = pyramid if variant.volume else empty
-            total = total + variant.weight * self.unet(seen, t, variant.clip * context, features)
+            depth = features if variant.volume else self.unet.depth_nothing(pyramid)
+            total = total + variant.weight * self.unet(seen, t, variant.clip * context, depth=depth).float()
         return total
 
     @torch.no_grad()
@@ -295,7 +295,8 @@ class SyncDreamer(nn.Module):
         time = self.time_embedding(steps)
         volume = self.volumes(latents, time, condition.view, smoothing, batch=max(1, batch // views))
         parts = []
-        for pairs in torch.arange(frames * views, device=self.device).split(batch):
+        even = math.ceil(frames * views / math.ceil(frames * views / batch))  # sizes are tuned for, so few
+        for pairs in torch.arange(frames * views, device=self.device).split(even):
             frame, view = pairs // views, pairs % views
             seen_from = condition.view[frame, view]
             pyramid = self.spatial_volume.frustum(volume[frame], time[frame], seen_from, view)
@@ -318,7 +319,7 @@ class SyncDreamer(nn.Module):
         width = torch.finfo(self.dtype).bits // 8
         weights = sum(p.numel() for p in self.parameters()) * width
         v, u = self.config.volumes, self.config.unet
-        frustum = 10 * v.channels[0] * v.depths * v.latent_size**2
+        frustum = 16 * v.channels[0] * v.depths * v.latent_size**2
         picture = 40 * u.model_channels * v.latent_size**2
         pair = (frustum + picture) * width + 8 * v.channels[0] * v.depths * v.latent_size**2
         free = memory_gb * 2**30 - weights

@@ -8,13 +8,18 @@ option.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
+
+from vid4d.priors.fused import geglu, group_norm, is_channels_last, plus, usable, without_bias
+
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
@@ -93,7 +98,12 @@ def timestep_embedding(
     return F.pad(torch.cat([angles.cos(), angles.sin()], -1), (0, dim % 2))
 
 
-def zeroed(module: nn.Module) -> nn.Module:
+def layers(sequence: nn.Sequential) -> list[Any]:
+    """Its modules, whose kinds the caller knows."""
+    return list(sequence)
+
+
+def zeroed(module: M) -> M:
     """The module with all parameters set to zero, so that a new branch starts as the identity."""
     for parameter in module.parameters():
         nn.init.zeros_(parameter)
@@ -124,8 +134,18 @@ class ResBlock(nn.Module):
             self.skip_connection = nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"], embed: Float[Tensor, "b e"]) -> Float[Tensor, "b o h w"]:
-        h = self.in_layers(x) + self.emb_layers(embed)[:, :, None, None]
-        return self.skip_connection(x) + self.out_layers(h)
+        if not (usable(x) and is_channels_last(x)):
+            h = self.in_layers(x) + self.emb_layers(embed)[:, :, None, None]
+            return self.skip_connection(x) + self.out_layers(h)
+        # the same with every bias added where a normalisation or the sum reads the values anyway
+        norm, _, conv = layers(self.in_layers)
+        h = without_bias(conv, group_norm(norm, x, "silu"))
+        norm, _, _, last = layers(self.out_layers)
+        h = without_bias(last, group_norm(norm, h, "silu", self.emb_layers(embed) + conv.bias))
+        skip: Any = self.skip_connection
+        if isinstance(skip, nn.Identity):
+            return plus(x, h, last.bias)
+        return plus(without_bias(skip, x), h, last.bias + skip.bias)
 
 
 class Downsample(nn.Module):
@@ -163,11 +183,17 @@ class Attention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(inner, dim))
 
     def forward(self, x: Float[Tensor, "b n c"], context: Float[Tensor, "b m k"]) -> Float[Tensor, "b n c"]:
-        q, k, v = (
-            y.unflatten(-1, (self.head_count, -1)).transpose(1, 2)
-            for y in (self.to_q(x), self.to_k(context), self.to_v(context))
-        )
+        if x is context and x.is_cuda and not torch.is_grad_enabled():
+            together = torch.cat([self.to_q.weight, self.to_k.weight, self.to_v.weight])
+            parts = F.linear(x, together).chunk(3, -1)  # reads x once
+        else:
+            parts = (self.to_q(x), self.to_k(context), self.to_v(context))
+        q, k, v = (y.unflatten(-1, (self.head_count, -1)).transpose(1, 2) for y in parts)
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    def to_single(self, context: Float[Tensor, "b 1 k"]) -> Float[Tensor, "b 1 c"]:
+        """What attention to a single token answers, whatever is asked: its value."""
+        return self.to_out(self.to_v(context))
 
 
 class GEGLU(nn.Module):
@@ -178,8 +204,7 @@ class GEGLU(nn.Module):
         self.proj = nn.Linear(dim, 2 * out_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        value, gate = self.proj(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
+        return geglu(self.proj(x))
 
 
 class FeedForward(nn.Module):
@@ -211,7 +236,10 @@ class TransformerBlock(nn.Module):
         if self.cross:
             if context is None:
                 raise ValueError("the UNet has cross-attention (context_dim is set): pass a context")
-            x = x + self.attn2(self.norm2(x), context)
+            if context.shape[1] == 1 and not torch.is_grad_enabled():
+                x = x + self.attn2.to_single(context)
+            else:
+                x = x + self.attn2(self.norm2(x), context)
         return x + self.ff(self.norm3(x))
 
 
@@ -230,6 +258,13 @@ class SpatialTransformer(nn.Module):
         self.proj_out = zeroed(nn.Conv2d(channels, channels, 1))
 
     def forward(self, x: Float[Tensor, "b c h w"], context: Tensor | None) -> Float[Tensor, "b c h w"]:
+        if usable(x) and is_channels_last(x):
+            tokens = group_norm(self.norm, x).movedim(1, -1).flatten(1, 2)
+            tokens = F.linear(tokens, self.proj_in.weight[:, :, 0, 0], self.proj_in.bias)
+            for block in self.transformer_blocks:
+                tokens = block(tokens, context)
+            tokens = F.linear(tokens, self.proj_out.weight[:, :, 0, 0], self.proj_out.bias)
+            return x + tokens.unflatten(1, x.shape[2:]).movedim(-1, 1)
         tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)
         for block in self.transformer_blocks:
             tokens = block(tokens, context)
@@ -289,10 +324,30 @@ class DepthTransformer(nn.Module):
             zeroed(nn.Conv2d(inner, channels, 3, padding=1, bias=False)),
         )
 
+    def features(self, volume: Float[Tensor, "b k d h w"]) -> Float[Tensor, "b k d h w"]:
+        """What pixels attend to, the same for all that see this volume; in memory a ray lies together."""
+        if not (usable(volume) and is_channels_last(volume)):
+            return self.proj_context(volume)
+        conv, norm, _ = layers(self.proj_context)
+        mixed = F.linear(volume.movedim(1, -1), conv.weight[:, :, 0, 0, 0]).movedim(-1, 1)
+        rays = group_norm(norm, mixed, "relu").permute(0, 3, 4, 2, 1).contiguous()
+        return rays.permute(0, 4, 3, 1, 2)
+
+    def found(
+        self, x: Float[Tensor, "b c h w"], features: Float[Tensor, "b k d h w"]
+    ) -> Float[Tensor, "b c h w"]:
+        """What depth attention adds to a feature map."""
+        if not (usable(x) and is_channels_last(x)):
+            return self.proj_out(self.depth_attn(self.proj_in(x), features))
+        conv, norm, _ = layers(self.proj_in)
+        h = self.depth_attn(group_norm(norm, without_bias(conv, x), "silu", conv.bias), features)
+        norm, _, conv, other, _, last = layers(self.proj_out)
+        return last(group_norm(other, conv(group_norm(norm, h, "relu")), "relu"))
+
     def forward(
         self, x: Float[Tensor, "b c h w"], volume: Float[Tensor, "b k d h w"]
     ) -> Float[Tensor, "b c h w"]:
-        return x + self.proj_out(self.depth_attn(self.proj_in(x), self.proj_context(volume)))
+        return x + self.found(x, self.features(volume))
 
 
 class Stage(nn.Sequential):
@@ -352,6 +407,7 @@ class UNet(nn.Module):
         if depth is not None:
             self.middle_conditions = DepthTransformer(channels, depth.volume_channels[last], depth)
             self.output_conditions = nn.ModuleList()
+            self.condition_levels = [last]
         self.output_blocks = nn.ModuleList()
         for level in range(last, -1, -1):
             for i in range(config.num_res_blocks + 1):
@@ -365,8 +421,10 @@ class UNet(nn.Module):
                     layers.append(Upsample(channels))
                 self.output_blocks.append(Stage(*layers))
                 if depth is not None and level < last:
-                    volume = depth.volume_channels[level - 1 if up else level]
+                    after = level - 1 if up else level
+                    volume = depth.volume_channels[after]
                     self.output_conditions.append(DepthTransformer(channels, volume, depth))
+                    self.condition_levels.append(after)
 
         self.out = nn.Sequential(
             nn.GroupNorm(config.norm_groups, channels),
@@ -374,31 +432,67 @@ class UNet(nn.Module):
             zeroed(nn.Conv2d(channels, config.out_channels, 3, padding=1)),
         )
 
+    @property
+    def _conditions(self) -> list[DepthTransformer]:
+        if self.config.depth_attention is None:
+            raise ValueError("volumes were passed to a UNet without depth attention: set depth_attention")
+        return [self.middle_conditions, *self.output_conditions]  # type: ignore[list-item]
+
+    def depth_features(
+        self, volumes: Mapping[int, Float[Tensor, "b v d hv wv"]]
+    ) -> list[Float[Tensor, "b v d h w"]]:
+        """What every place of depth attention sees of the volumes, to share it between evaluations."""
+        widths = sorted(volumes, reverse=True)
+        places = zip(self._conditions, self.condition_levels, strict=True)
+        return [place.features(volumes[widths[level]]) for place, level in places]
+
+    def depth_nothing(
+        self, volumes: Mapping[int, Float[Tensor, "b v d hv wv"]]
+    ) -> list[Float[Tensor, "1 c h w"]]:
+        """What depth attention adds where all volumes are zero, whatever the picture.
+
+        Every depth then holds the same features, so attention answers the same for every query.
+        """
+        widths, nothing = sorted(volumes, reverse=True), []
+        for place, level in zip(self._conditions, self.condition_levels, strict=True):
+            like = volumes[widths[level]]
+            channels = layers(place.proj_in)[0].in_channels
+            picture = like.new_zeros(1, channels, *like.shape[3:])
+            nothing.append(place.found(picture, place.features(torch.zeros_like(like[:1, :, :1]))))
+        return nothing
+
     def forward(
         self,
         x: Float[Tensor, "b i h w"],
         t: Float[Tensor, " b"],
         context: Float[Tensor, "b m k"] | None = None,
         volumes: Mapping[int, Float[Tensor, "b v d hv wv"]] | None = None,
+        depth: Sequence[Tensor] | None = None,
     ) -> Float[Tensor, "b o h w"]:
         """The prediction for each picture.
 
         t: time steps, whole or fractional. context: any number of tokens; needed where context_dim is set.
         volumes: frustum features by their width in pixels, one for each level; None skips depth attention.
+        depth: `depth_features` or `depth_nothing` of the volumes, instead of them.
         """
-        if volumes is not None and self.config.depth_attention is None:
-            raise ValueError("volumes were passed to a UNet without depth attention: set depth_attention")
+        if volumes is not None:
+            depth = self.depth_features(volumes)
         embed = self.time_embed(timestep_embedding(t, self.config.model_channels).to(x.dtype))
         h, skips = x, []
         for block in self.input_blocks:
             h = block(h, embed, context)
             skips.append(h)
         h = self.middle_block(h, embed, context)
-        if volumes is not None:
-            h = self.middle_conditions(h, volumes[h.shape[-1]])
-        plain = self.config.num_res_blocks + 1  # blocks of the coarsest level have no depth attention
+        if depth is not None:
+            h = h + _seen(self.middle_conditions, h, depth[0])
+        plain = self.config.num_res_blocks  # before: blocks of the coarsest level, without depth attention
         for i, block in enumerate(self.output_blocks):
             h = block(torch.cat([h, skips.pop()], dim=1), embed, context)
-            if volumes is not None and i >= plain:
-                h = self.output_conditions[i - plain](h, volumes[h.shape[-1]])
-        return self.out(h)
+            if depth is not None and i > plain:
+                h = h + _seen(self.output_conditions[i - plain - 1], h, depth[i - plain])
+        norm, _, conv = layers(self.out)
+        return conv(group_norm(norm, h, "silu"))
+
+
+def _seen(place: nn.Module, h: Float[Tensor, "b c h w"], depth: Tensor) -> Tensor:
+    return place.found(h, depth) if depth.ndim == 5 else depth  # type: ignore[operator]

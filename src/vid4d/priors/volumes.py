@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vid4d.cameras import Cameras
+from vid4d.priors.fused import group_norm
 
 
 @dataclass(frozen=True)
@@ -125,10 +126,10 @@ class _Block3D(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c d h w"], time: Tensor, view: Tensor | None = None
     ) -> Float[Tensor, "b o d2 h2 w2"]:
-        x = x + self.t_conv(time[:, :, None, None, None])
+        known = self.t_conv(time[:, :, None, None, None])
         if view is not None:
-            x = x + self.v_conv(view[:, :, None, None, None])
-        return self.conv(F.silu((self.norm if self.up else self.bn)(x)))
+            known = known + self.v_conv(view[:, :, None, None, None])
+        return self.conv(group_norm(self.norm if self.up else self.bn, x, "silu", known.flatten(1)))
 
 
 class SpatialNet(nn.Module):

@@ -1,0 +1,101 @@
+"""What a network does between its matrix products, in as few passes over memory as possible.
+
+For inference on CUDA with pictures laid out channels last there are kernels of our own (Triton, which comes
+with torch there): torch's own group normalisation leaves that layout, and convolutions add their bias in a
+pass of its own. Everywhere else, while gradients are taken and while torch.compile traces, plain torch does
+the same. `enabled` is a switch for tests and benchmarks.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib import util
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+Activation = Literal["none", "silu", "relu"]
+_PLAIN = {"none": lambda x: x, "silu": F.silu, "relu": F.relu}
+_FLOATS = (torch.bfloat16, torch.float16, torch.float32)
+
+enabled = True
+
+
+def channels_last(module: nn.Module) -> nn.Module:
+    """Lays out the weights of all convolutions channels last, in place; their outputs follow."""
+    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
+    for parameter in module.parameters():
+        if parameter.ndim in formats:
+            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.ndim])
+    return module
+
+
+def is_channels_last(x: Float[Tensor, "b c *s"]) -> bool:
+    """Whether the channels of a position lie side by side in memory, positions in order."""
+    return x.ndim >= 4 and x.movedim(1, -1).is_contiguous()
+
+
+def usable(x: Tensor) -> bool:
+    """Whether the kernels can serve this tensor now, whatever its layout."""
+    return (
+        enabled
+        and x.is_cuda
+        and x.dtype in _FLOATS
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+        and _has_triton()
+    )
+
+
+@cache
+def _has_triton() -> bool:
+    return util.find_spec("triton") is not None
+
+
+def group_norm(
+    norm: nn.GroupNorm,
+    x: Float[Tensor, "b c *s"],
+    activation: Activation = "none",
+    add: Float[Tensor, "*b c"] | None = None,
+) -> Float[Tensor, "b c *s"]:
+    """activation(norm(x + add)). add: one number per channel, or per channel and picture."""
+    if usable(x) and is_channels_last(x):
+        tokens = x.movedim(1, -1)
+        done = _kernels().group_norm(
+            tokens.flatten(1, -2), norm.num_groups, norm.weight, norm.bias, norm.eps, activation, add
+        )
+        return done.view_as(tokens).movedim(-1, 1)
+    if add is not None:
+        x = x + add.reshape(*add.shape, *(1,) * (x.ndim - 2))
+    return _PLAIN[activation](norm(x))
+
+
+def without_bias(conv: nn.Conv2d, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
+    """A convolution whose bias is added later, together with something else."""
+    return F.conv2d(x, conv.weight, None, conv.stride, conv.padding)  # type: ignore[arg-type]
+
+
+def plus(
+    x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"], bias: Float[Tensor, " c"]
+) -> Float[Tensor, "b c h w"]:
+    """x + y + bias; y may be overwritten."""
+    if usable(x) and is_channels_last(x) and is_channels_last(y):
+        return _kernels().plus(x.movedim(1, -1), y.movedim(1, -1), bias).movedim(-1, 1)
+    return x + (y + bias[:, None, None])
+
+
+def geglu(x: Float[Tensor, "*b d2"]) -> Float[Tensor, "*b d"]:
+    """The first half of the last axis times the GELU of the second (2002.05202)."""
+    if usable(x) and x.is_contiguous():
+        return _kernels().geglu(x)
+    value, gate = x.chunk(2, dim=-1)
+    return value * F.gelu(gate)
+
+
+def _kernels() -> Any:
+    from vid4d.priors import fused_kernels
+
+    return fused_kernels

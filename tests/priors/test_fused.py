@@ -1,0 +1,166 @@
+"""Kernels that read memory once: the same numbers as plain torch, and the same networks with them."""
+
+from __future__ import annotations
+
+import fake_triton
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from vid4d.priors import fused, unet
+from vid4d.priors.autoencoder import Autoencoder
+from vid4d.priors.syncdreamer import CONFIGS, Decomposed, SyncDreamer
+
+
+@pytest.fixture(scope="module")
+def kernels():
+    return fake_triton.kernels()
+
+
+@pytest.fixture
+def in_use(kernels, monkeypatch):
+    """The kernels serve tensors on the CPU; counts what they served."""
+    served: list[str] = []
+
+    def note(name):
+        function = getattr(kernels, name)
+
+        def noted(*arguments):
+            served.append(name)
+            return function(*arguments)
+
+        return noted
+
+    names = ("group_norm", "plus", "geglu")
+    counted = type("Counted", (), {n: staticmethod(note(n)) for n in names})
+    monkeypatch.setattr(fused, "_kernels", lambda: counted)
+    for module in (fused, unet):
+        monkeypatch.setattr(module, "usable", lambda x: fused.enabled and not torch.is_grad_enabled())
+    return served
+
+
+def norm_of(groups: int, channels: int) -> nn.GroupNorm:
+    norm = nn.GroupNorm(groups, channels, eps=1e-4).requires_grad_(False)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    return norm
+
+
+ACTIVATIONS = {"none": lambda x: x, "silu": F.silu, "relu": F.relu}
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize(("rows", "channels", "groups"), [(5, 6, 3), (300, 72, 8), (64, 128, 32)])
+@pytest.mark.parametrize("added", [None, "channel", "picture"])
+def test_group_norm(kernels, activation, rows, channels, groups, added):
+    torch.manual_seed(0)
+    x = torch.randn(2, rows, channels) * 2 + 1
+    norm = norm_of(groups, channels)
+    add = {None: None, "channel": torch.randn(channels), "picture": torch.randn(2, channels)}[added]
+    got = kernels.group_norm(x, groups, norm.weight, norm.bias, norm.eps, activation, add)
+    moved = x if add is None else x + (add if add.ndim == 1 else add[:, None])
+    expected = ACTIVATIONS[activation](norm(moved.transpose(1, 2)).transpose(1, 2))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_group_norm_of_many_positions(kernels):
+    """More than one chunk, of the large kind."""
+    x = torch.randn(1, 5000, 8)
+    norm = norm_of(2, 8)
+    got = kernels.group_norm(x, 2, norm.weight, norm.bias, norm.eps)
+    torch.testing.assert_close(got, norm(x.transpose(1, 2)).transpose(1, 2), rtol=1e-4, atol=1e-5)
+
+
+def test_sum_and_gate(kernels):
+    x, y, bias = torch.randn(3, 7, 70), torch.randn(3, 7, 70), torch.randn(70)
+    torch.testing.assert_close(kernels.plus(x, y.clone(), bias), x + y + bias)
+    z = torch.randn(2, 67, 140)
+    value, gate = z.chunk(2, -1)
+    torch.testing.assert_close(kernels.geglu(z), value * F.gelu(gate), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("shape", [(2, 8, 5, 4), (2, 8, 3, 5, 4)])
+def test_any_layout_gives_the_same(in_use, shape):
+    x, add, norm = torch.randn(shape), torch.randn(2, 8), norm_of(4, 8)
+    with torch.no_grad():
+        plain = fused.group_norm(norm, x, "silu", add)
+        assert in_use == []
+        last = torch.channels_last if len(shape) == 4 else torch.channels_last_3d
+        quick = fused.group_norm(norm, x.contiguous(memory_format=last), "silu", add)
+    assert in_use == ["group_norm"]
+    assert fused.is_channels_last(quick)
+    torch.testing.assert_close(quick, plain, rtol=1e-4, atol=1e-5)
+
+
+def lively(model: nn.Module) -> nn.Module:
+    """Weights without the zeros that would hide its branches."""
+    torch.manual_seed(0)
+    for parameter in model.parameters():
+        if parameter.ndim >= 2:
+            nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+        else:
+            nn.init.normal_(parameter, std=0.3)
+    return model.eval()
+
+
+def test_networks_are_the_same_with_kernels(in_use, monkeypatch):
+    """One guided step of SyncDreamer, whose kernels have every branch of the UNet and volumes to pass."""
+    model = lively(SyncDreamer(CONFIGS["tiny"]))
+    images = torch.rand(2, 3, 64, 64)
+    x, t = torch.randn(2, 4, 4, 8, 8), torch.tensor(500)
+
+    def step():
+        with torch.no_grad():
+            return model.noise(x, t, model.condition(images, 10.0), guidance=Decomposed())
+
+    monkeypatch.setattr(fused, "enabled", False)
+    plain = step()
+    assert in_use == []
+    monkeypatch.setattr(fused, "enabled", True)
+    fused.channels_last(model)
+    quick = step()
+    assert {"group_norm", "plus", "geglu"} == set(in_use)
+    torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-3)
+
+
+def test_pictures_are_the_same_with_kernels(in_use, monkeypatch):
+    model = lively(Autoencoder(CONFIGS["tiny"].autoencoder))
+    z = torch.randn(2, 4, 8, 8)
+    with torch.no_grad():
+        monkeypatch.setattr(fused, "enabled", False)
+        plain = model.decode(z)
+        monkeypatch.setattr(fused, "enabled", True)
+        quick = fused.channels_last(model).decode(z)
+    assert in_use.count("group_norm") > 10
+    torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-3)
+
+
+def test_gradients_take_the_plain_way(in_use, monkeypatch):
+    monkeypatch.setattr(fused, "_kernels", lambda: pytest.fail("kernels have no gradients"))
+    block = unet.ResBlock(8, 8, 4, CONFIGS["tiny"].unet)
+    x = torch.randn(1, 8, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
+    block(x, torch.randn(1, 4)).sum().backward()
+    assert x.grad is not None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2)])
+def test_kernels_on_the_gpu(dtype, near):
+    torch.manual_seed(0)
+    norm = norm_of(32, 320).to("cuda", dtype)
+    x = (torch.randn(3, 320, 32, 32, device="cuda") * 2 + 1).to(dtype, memory_format=torch.channels_last)
+    add = torch.randn(3, 320, device="cuda", dtype=dtype)
+    z = torch.randn(5, 77, 640, device="cuda", dtype=dtype)
+    y = torch.randn_like(x)
+    bias = torch.randn(320, device="cuda", dtype=dtype)
+    with torch.no_grad():
+        assert fused.usable(x)
+        pairs = [
+            (fused.group_norm(norm, x, "silu", add), F.silu(norm(x + add[..., None, None]))),
+            (fused.plus(x, y.clone(memory_format=torch.preserve_format), bias), x + y + bias[:, None, None]),
+            (fused.geglu(z), z.chunk(2, -1)[0] * F.gelu(z.chunk(2, -1)[1])),
+        ]
+    for got, expected in pairs:
+        assert (got - expected).float().norm() / expected.float().norm() < near
