@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, Suppress, arg
 
+from vid4d.commands.export import Export
 from vid4d.errors import InputError
 from vid4d.run import Settings
 
@@ -201,7 +202,7 @@ class Info:
 
 
 _STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)
-Command = Generate | Prepare | Matrix | Reconstruct | Render | Train | Info
+Command = Generate | Prepare | Matrix | Reconstruct | Render | Export | Train | Info
 
 
 def main(argv: Sequence[str] | None = None) -> None:

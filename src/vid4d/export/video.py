@@ -1,13 +1,34 @@
-"""turntable.mp4: a camera goes once around the object while time plays."""
+"""Pictures in a row: turntable.mp4 of a run, and exports to mp4, webm with alpha, GIF and numbered PNG."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image
+
+from vid4d import video
+from vid4d.cameras import Cameras
+from vid4d.errors import InputError
+from vid4d.export.formats import ExportOptions, background_colour, frame_name
+from vid4d.export.path import Shots, plan
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.render import loops_to_play, orbit
-from vid4d.video import write_mp4
+from vid4d.render import BATCH, loops_to_play, orbit, render
+
+if TYPE_CHECKING:
+    from vid4d.api import Asset
+
+PALETTE = 255
+"""Colours of a GIF; one more means transparent."""
+PALETTE_FRAMES, PALETTE_SIDE = 24, 128
+"""The palette is chosen from so many frames, made so small."""
+OPAQUE = 128
+"""A pixel of a GIF is there or not; from this alpha on it is."""
 
 
 def write_turntable(
@@ -44,4 +65,146 @@ def write_turntable(
                 report(i, total)
             yield frame
 
-    return write_mp4(path, told(), fps)
+    return video.write_mp4(path, told(), fps)
+
+
+def pictures(
+    asset: Asset, shots: Shots, options: ExportOptions, background: tuple[float, float, float] | None
+) -> Iterator[UInt8[np.ndarray, "h w c"]]:
+    """The frames: RGB on a background, or RGBA with straight alpha where it is None."""
+    done = 0
+    for i in range(0, len(shots), BATCH):
+        sides = []
+        for cameras in shots.views:
+            batch = Cameras.cat([cameras[i : i + BATCH]])
+            sides.append(render(asset.gaussians, batch, shots.times[i : i + BATCH]).cpu().numpy())
+        for frame in np.concatenate(sides, axis=2):
+            if background is not None:
+                alpha = frame[..., 3:]
+                frame = frame[..., :3] * alpha + np.array(background, np.float32) * (1 - alpha)
+            yield np.rint(frame * 255).astype(np.uint8)
+            done += 1
+            options.told(done, len(shots))
+
+
+def write_mp4(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
+    """H.264 on white, or the background asked for."""
+    background = background_colour(options.background, default="white")
+    if background is None:
+        raise InputError("mp4 has no transparency: export to webm, png or gif, or choose a --background")
+    shots = plan(asset, options)
+    video.write_mp4(out, pictures(asset, shots, options, background), shots.fps)
+    return [out]
+
+
+def write_png(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
+    """Numbered PNG, transparent where nothing else is asked for; straight alpha."""
+    background = background_colour(options.background, default="transparent")
+    shots = plan(asset, options)
+    files = []
+    for i, picture in enumerate(pictures(asset, shots, options, background)):
+        files.append(out / frame_name(i, ".png"))
+        Image.fromarray(picture).save(files[-1], compress_level=4)
+    return files
+
+
+def write_webm(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
+    """VP9 with straight alpha (yuva420p) where no background is asked for."""
+    import av
+
+    background = background_colour(options.background, default="transparent")
+    shots = plan(asset, options)
+    pixels = "yuva420p" if background is None else "yuv420p"
+    try:
+        with av.open(str(out), "w", format="webm") as container:
+            rate = Fraction(shots.fps).limit_denominator(60000)
+            stream: Any = container.add_stream("libvpx-vp9", rate=rate)
+            stream.pix_fmt = pixels
+            stream.options = {"crf": "24", "b": "0", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"}
+            for i, picture in enumerate(pictures(asset, shots, options, background)):
+                h, w, channels = picture.shape
+                if i == 0:
+                    stream.width, stream.height = w + w % 2, h + h % 2
+                if channels == 4:
+                    picture = _spread(picture)
+                picture = np.pad(picture, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
+                form = "rgba" if channels == 4 else "rgb24"
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=form)
+                container.mux(stream.encode(frame.reformat(format=pixels)))
+            container.mux(stream.encode())
+    except av.error.FFmpegError as error:
+        if isinstance(error, OSError):
+            raise
+        raise InputError(f"this PyAV cannot write VP9 ({error}): install PyAV from PyPI") from error
+    return [out]
+
+
+def _spread(rgba: UInt8[np.ndarray, "h w 4"], reach: int = 4) -> UInt8[np.ndarray, "h w 4"]:
+    """Colours grown into what is transparent, so that coarse colour resolution darkens no outline."""
+    from scipy.ndimage import uniform_filter
+
+    alpha = rgba[..., 3:].astype(np.float32)
+    weighted = np.concatenate([rgba[..., :3] * alpha, alpha], -1)
+    near = uniform_filter(weighted, (2 * reach + 1, 2 * reach + 1, 1), mode="constant")
+    grown = np.clip(near[..., :3] / np.maximum(near[..., 3:], 1e-3), 0, 255)
+    mix = alpha / 255
+    colour = np.rint(rgba[..., :3] * mix + grown * (1 - mix)).astype(np.uint8)
+    return np.concatenate([colour, rgba[..., 3:]], -1)
+
+
+def write_gif(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
+    """A GIF with one palette for all frames, repeated for ever; transparent where no background is asked for.
+
+    Its clock counts hundredths of a second: frames last 8 or 9 of them at 12 frames a second, and the sum is
+    right. Pixels with less than half of the opacity are transparent.
+    """
+    background = background_colour(options.background, default="transparent")
+    shots = plan(asset, options, fps=12.0)
+    frames = list(pictures(asset, shots, options, background))
+    palette = _palette(frames)
+    indexed = [_indexed(frame, palette) for frame in frames]
+    ends = [round(100 * (i + 1) / shots.fps) * 10 for i in range(len(frames))]
+    transparency: dict[str, Any] = {} if background is not None else {"transparency": PALETTE, "disposal": 2}
+    indexed[0].save(
+        out,
+        save_all=True,
+        append_images=indexed[1:],
+        duration=[max(b - a, 20) for a, b in pairwise([0, *ends])],
+        loop=0,
+        palette=bytes(palette.getpalette() or []),
+        optimize=False,
+        **transparency,
+    )
+    return [out]
+
+
+def _palette(frames: list[UInt8[np.ndarray, "h w c"]]) -> Image.Image:
+    """A picture whose palette suits all frames: what can be seen of them, side by side."""
+    chosen = [frames[i] for i in sorted({round(j) for j in np.linspace(0, len(frames) - 1, PALETTE_FRAMES)})]
+    step = max(1, round(max(chosen[0].shape[:2]) / PALETTE_SIDE))
+    seen = np.concatenate([frame[::step, ::step].reshape(-1, frame.shape[-1]) for frame in chosen])
+    if seen.shape[1] == 4:
+        seen = seen[seen[:, 3] >= OPAQUE][:, :3]
+    if len(seen) == 0:
+        seen = np.zeros((1, 3), np.uint8)
+    found = Image.fromarray(seen[None]).quantize(PALETTE, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    colours = dict.fromkeys(tuple(found[i : i + 3]) for i in range(0, min(len(found), 3 * PALETTE), 3))
+    unused = ((0, i // 256, i % 256) for i in range(2 * 256))
+    while len(colours) <= PALETTE:  # all different: Pillow finds entries by their colour
+        colours.setdefault(next(unused))
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([value for colour in colours for value in colour])
+    return palette
+
+
+def _indexed(frame: UInt8[np.ndarray, "h w c"], palette: Image.Image) -> Image.Image:
+    """Nearest colours of the palette; its last entry is kept for what is transparent."""
+    rgb = Image.fromarray(np.ascontiguousarray(frame[..., :3]))
+    choice = palette.copy()
+    entries = palette.getpalette() or []
+    choice.putpalette(entries[: 3 * PALETTE])
+    picture = rgb.quantize(palette=choice, dither=Image.Dither.NONE)
+    if frame.shape[-1] == 4:
+        picture.paste(PALETTE, mask=Image.fromarray((frame[..., 3] < OPAQUE).astype(np.uint8) * 255))
+    picture.putpalette(entries)
+    return picture

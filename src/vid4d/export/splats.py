@@ -1,0 +1,40 @@
+"""Splats as other tools store them: axes with lengths and a rotation instead of a covariance."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+THINNEST = 1e-7
+"""World units. Standard deviations below this have lost their digits in float32 anyway."""
+
+
+def ellipsoids(
+    covariances: Float[Tensor, "n 3 3"],
+) -> tuple[Float[np.ndarray, "n 3"], Float[np.ndarray, "n 4"]]:
+    """Standard deviations along the axes (world units) and the axes' rotation, a unit quaternion (w x y z).
+
+    R diag(s^2) R^T is the covariance; w is not negative.
+    """
+    from scipy.spatial.transform import Rotation
+
+    if len(covariances) == 0:
+        return np.zeros((0, 3), np.float32), np.zeros((0, 4), np.float32)
+    symmetric = (covariances + covariances.transpose(1, 2)).double() / 2
+    squares, axes = torch.linalg.eigh(symmetric)
+    axes[:, :, 0] *= torch.linalg.det(axes)[:, None]  # no mirrored axes: a rotation
+    x, y, z, w = Rotation.from_matrix(axes.numpy()).as_quat(canonical=True).T
+    scales = squares.clamp(min=THINNEST**2).sqrt().numpy()
+    return scales.astype(np.float32), np.stack([w, x, y, z], 1).astype(np.float32)
+
+
+def bounds(
+    means: Float[np.ndarray, "n 3"], scales: Float[np.ndarray, "n 3"], reach: float = 3.0
+) -> Float[np.ndarray, "2 3"]:
+    """A box around all splats out to `reach` standard deviations of their longest axis; zeros for none."""
+    if len(means) == 0:
+        return np.zeros((2, 3), np.float32)
+    radius = reach * scales.max(1, keepdims=True)
+    return np.stack([(means - radius).min(0), (means + radius).max(0)]).astype(np.float32)

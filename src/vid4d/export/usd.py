@@ -1,0 +1,124 @@
+"""OpenUSD: Gaussian splats with time samples, as `.usd` (also `.usda`, `.usdc`) and packed as `.usdz`.
+
+Schema: ParticleField3DGaussianSplat of UsdVol, OpenUSD 26: linear scales, opacities in [0, 1], quaternions,
+spherical harmonics particle by particle. All samples hold the same splats in the same order, so that readers
+may interpolate between them: those that can be seen at one of the moments at least, with opacity 0 while they
+cannot. A 4D Gaussian keeps its shape over time, so scales and orientations have one value; positions and
+opacities (and colours with Fourier terms) have one per moment. Time codes are numbers of frames.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from vid4d.errors import InputError
+from vid4d.export.formats import FAINTEST, ExportOptions, Moments, missing_package, moments
+from vid4d.export.splats import bounds, ellipsoids
+
+if TYPE_CHECKING:
+    from vid4d.api import Asset
+    from vid4d.gaussians.model import Gaussians3D, Gaussians4D
+
+SCHEMA = "ParticleField3DGaussianSplat"
+ROOT, SPLATS = "/Asset", "/Asset/Splats"
+
+
+def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
+    """Writes the stage; an `out` that ends in .usdz becomes a package.
+
+    Raises InputError where usd-core is missing or too old.
+    """
+    try:
+        from pxr import Sdf, Usd, UsdUtils, UsdVol
+    except ImportError:
+        raise missing_package("usd-core", "OpenUSD") from None
+    if not hasattr(UsdVol, SCHEMA):
+        have = ".".join(map(str, Usd.GetVersion()))
+        raise InputError(f"the installed OpenUSD {have} knows no splats: pip install -U 'usd-core>=26.3'")
+    if out.suffix.lower() != ".usdz":
+        _write_stage(asset, out, options)
+        return [out]
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".stage.") as folder:
+        layer = Path(folder) / "asset.usdc"
+        _write_stage(asset, layer, options)
+        if not UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(str(layer)), str(out)):
+            raise OSError(f"OpenUSD could not pack {out.name}")
+    return [out]
+
+
+def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
+    from pxr import Gf, Usd, UsdGeom, UsdVol, Vt
+
+    plan = moments(asset, options)
+    still = len(plan.times) == 1
+    gaussians = _visible(asset.gaussians, plan)
+    stage = Usd.Stage.CreateNew(str(path))
+    UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z)
+    UsdGeom.SetStageMetersPerUnit(stage, 1.0)
+    if not still:
+        stage.SetTimeCodesPerSecond(plan.fps)
+        stage.SetFramesPerSecond(plan.fps)
+        stage.SetStartTimeCode(0)
+        stage.SetEndTimeCode(len(plan.times) - 1)
+    stage.GetRootLayer().comment = "4D Gaussian splats by vid4d. Colours are sRGB, as trained."
+    stage.GetRootLayer().customLayerData = {
+        "vid4d:seconds": float(plan.seconds),
+        "vid4d:cyclic": bool(asset.cyclic),
+    }
+    root = UsdGeom.Xform.Define(stage, ROOT)
+    Usd.ModelAPI(root.GetPrim()).SetKind("component")
+    stage.SetDefaultPrim(root.GetPrim())
+    field = getattr(UsdVol, SCHEMA).Define(stage, SPLATS)
+
+    first = gaussians.at(plan.times[0])
+    scales, rotation = ellipsoids(first.covariances)
+    field.CreateScalesAttr(Vt.Vec3fArray.FromNumpy(scales))
+    field.CreateOrientationsAttr(_quaternions(rotation))
+    field.CreateRadianceSphericalHarmonicsDegreeAttr(gaussians.sh_degree)
+    field.CreateRadianceSphericalHarmonicsCoefficientsAttr().SetColorSpace(Gf.ColorSpaceNames.SRGBRec709)
+    if constant_colours := gaussians.fourier_terms == 1:
+        field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colours(first))
+    for i, time in enumerate(plan.times):
+        splats = gaussians.at(time)
+        when = Usd.TimeCode.Default() if still else Usd.TimeCode(i)
+        there = splats.opacities >= FAINTEST
+        means = np.ascontiguousarray(splats.means.numpy())
+        opacities = torch.where(there, splats.opacities, 0).clamp(max=1).numpy()
+        box = bounds(means[there.numpy()], scales[there.numpy()])
+        field.CreatePositionsAttr().Set(Vt.Vec3fArray.FromNumpy(means), when)
+        field.CreateOpacitiesAttr().Set(Vt.FloatArray.FromNumpy(opacities), when)
+        field.CreateExtentAttr().Set(Vt.Vec3fArray.FromNumpy(box), when)
+        if not constant_colours:
+            field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colours(splats), when)
+        options.told(i + 1, len(plan.times))
+    stage.GetRootLayer().Save()
+
+
+@torch.no_grad()
+def _visible(gaussians: Gaussians4D, plan: Moments) -> Gaussians4D:
+    """Those that can be seen at one of the moments, on the CPU."""
+    gaussians = gaussians.detach().to("cpu", torch.float32)
+    seen = torch.zeros(len(gaussians), dtype=torch.bool)
+    for time in plan.times:
+        seen |= gaussians.at(time).opacities >= FAINTEST
+    return gaussians.select(seen)
+
+
+def _colours(splats: Gaussians3D) -> Any:
+    """All coefficients of the first splat, then of the second."""
+    from pxr import Vt
+
+    return Vt.Vec3fArray.FromNumpy(np.ascontiguousarray(splats.sh.reshape(-1, 3).numpy()))
+
+
+def _quaternions(wxyz: Float[np.ndarray, "n 4"]) -> Any:
+    """OpenUSD's quaternions lie in memory with the real part last."""
+    from pxr import Vt
+
+    return Vt.QuatfArray.FromNumpy(np.ascontiguousarray(wxyz[:, [1, 2, 3, 0]]))
