@@ -53,7 +53,7 @@ class Kernel:
             for a in arguments:
                 assert not isinstance(a, torch.Tensor) or a.is_contiguous()
             given = [Pointer(a.view(-1)) if isinstance(a, torch.Tensor) else a for a in arguments]
-            for _program in product(*map(range, grid)):  # noqa: B007
+            for _program in product(*map(range, grid)):
                 self.function(*given)
 
         return launch

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -17,6 +19,7 @@ from vid4d.priors.samplers import (
     timesteps,
     to_eps,
     to_x0,
+    unipc,
 )
 
 SCHEDULE = NoiseSchedule.scaled_linear()
@@ -89,6 +92,9 @@ def test_samplers_follow_the_probability_flow_of_a_gaussian():
     assert error(dpm_solver, 20) < 0.04
     assert error(dpm_solver, 20) < error(ddim, 20) / 3
     assert error(ddim, 500) < 0.02
+    assert error(unipc, 20) < 0.04
+    assert error(unipc, 20) < error(ddim, 20) / 3
+    assert error(unipc, 5) < error(dpm_solver, 5)
 
 
 def test_second_order_converges_faster_than_first():
@@ -101,6 +107,30 @@ def test_second_order_converges_faster_than_first():
         for n in (10, 40)
     ]
     assert errors[1] < errors[0] / 3
+
+
+@pytest.mark.parametrize(("order", "steps"), [(1, 50), (2, 50), (3, 50)])
+def test_unipc_is_of_one_order_more_than_its_predictor(order, steps):
+    """Half the step: 2 ** (order + 1) times less error of what reaches t = 199 (2302.04867, theorem 3.1)."""
+    schedule = NoiseSchedule(SCHEDULE.alphas_cumprod.double())
+    best = gaussian_x0(schedule)
+    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
+    a = schedule.alphas_cumprod[199]
+    quantile = (flow_solution(schedule, x, 900) - MEAN) / SPREAD
+    exact = a.sqrt() * MEAN + quantile * (a * SPREAD**2 + 1 - a).sqrt()
+
+    def error(steps):
+        reached = {}
+
+        def denoise(x, t):
+            reached[int(t)] = x
+            return best(x, t)
+
+        solve = partial(unipc, order=order, spacing="trailing", t_start=900)
+        solve(denoise, x, schedule, steps=steps, prediction="x0")
+        return (reached[199] - exact).abs().max().item()
+
+    assert error(steps) / error(2 * steps) == pytest.approx(2 ** (order + 1), rel=0.25)
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v"])
@@ -187,9 +217,16 @@ def test_progress_counts_to_the_end():
             prediction="x0",
             progress=lambda *p: seen.append(p),
         )
-    assert seen == [(1, 3), (2, 3), (3, 3)] * 2
+    assert seen == [(1, 3), (2, 3), (3, 3)] * len(SAMPLERS)
 
 
 def test_dpm_solver_refuses_eta():
     with pytest.raises(ValueError, match="eta"):
         dpm_solver(gaussian_x0(SCHEDULE), torch.ones(1), SCHEDULE, eta=1.0)
+
+
+def test_unipc_refuses_eta_and_unknown_orders():
+    with pytest.raises(ValueError, match="eta"):
+        unipc(gaussian_x0(SCHEDULE), torch.ones(1), SCHEDULE, eta=1.0)
+    with pytest.raises(ValueError, match="order"):
+        unipc(gaussian_x0(SCHEDULE), torch.ones(1), SCHEDULE, order=4)

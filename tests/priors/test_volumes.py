@@ -93,6 +93,15 @@ def test_geometry_is_not_part_of_the_state(net):
     assert not {"voxels", "frustums"} & set(net.state_dict())
 
 
+def test_geometry_stays_in_float32():
+    net = SpatialVolumes(SMALL, Cameras.ring(4))
+    voxels = net.voxels.clone()
+    net.to(torch.bfloat16)
+    assert net.frustum_volume_feats.conv0.weight.dtype == torch.bfloat16
+    assert torch.equal(net.voxels, voxels)
+    assert net.frustums.dtype == torch.float32
+
+
 def test_misuse_is_refused():
     with pytest.raises(ValueError, match="cameras"):
         SpatialVolumes(SMALL, Cameras.ring(5))

@@ -7,9 +7,10 @@ or the velocity ("v", 2202.00512).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Literal
 
 import torch
@@ -247,4 +248,88 @@ def dpm_solver(
     return x
 
 
-SAMPLERS: dict[str, Callable[..., Tensor]] = {"ddim": ddim, "dpm": dpm_solver}
+def unipc(
+    denoise: Denoiser,
+    x: Tensor,
+    schedule: NoiseSchedule,
+    *,
+    steps: int = 10,
+    eta: float = 0.0,
+    prediction: Prediction = "eps",
+    spacing: Spacing = "trailing",
+    t_start: int | None = None,
+    clip: float | None = None,
+    generator: torch.Generator | None = None,
+    noise: NoiseSource | None = None,
+    progress: Progress | None = None,
+    order: int = 2,
+) -> Tensor:
+    """UniPC (2302.04867, algorithms 5 to 8, B2) with data prediction; ends at noise-free data.
+
+    Each evaluation first corrects the sample that it was made at and then predicts the next one, so that the
+    corrector costs nothing. order: of the predictor; the first steps have fewer predictions to look back on,
+    and the last is of first order. Arguments as in ddim; deterministic as dpm_solver.
+    """
+    if eta != 0:
+        raise ValueError(f"UniPC is deterministic, but eta is {eta}: use eta 0, or DDIM")
+    if order not in (1, 2, 3):
+        raise ValueError(f"UniPC of order {order}: use 1, 2 or 3")
+    plan = timesteps(schedule, steps, spacing, t_start)
+    half_log_snr = schedule._half_log_snr
+    known: list[tuple[float, Tensor]] = []  # half log SNR and data prediction, the newest last
+    move: Callable[[list[float], list[Tensor]], Tensor] | None = None
+    for i, step in enumerate(plan):
+        t = torch.tensor(step, device=x.device)
+        x0 = to_x0(schedule, x, t, denoise(x, t), prediction)
+        if clip is not None:
+            x0 = x0.clamp(-clip, clip)
+        here = half_log_snr[step].item()
+        if move is not None:
+            x = move([*(level for level, _ in known[:-1]), here], [*(data for _, data in known[:-1]), x0])
+        known = [*known, (here, x0)][-order:]
+        if i + 1 == len(plan):
+            x = x0
+        else:
+            a_t, a_s = (schedule.alphas_cumprod[j].item() for j in (step, plan[i + 1]))
+            ends = here, half_log_snr[plan[i + 1]].item()
+            move = partial(_unipc_move, x, x0, ends, (1 - a_t, 1 - a_s), a_s)
+            x = move([level for level, _ in known[:-1]], [data for _, data in known[:-1]])
+        if progress is not None:
+            progress(i + 1, len(plan))
+    return x
+
+
+def _unipc_move(
+    x: Tensor,
+    x0: Tensor,
+    ends: tuple[float, float],
+    variances: tuple[float, float],
+    alpha: float,
+    levels: list[float],
+    data: list[Tensor],
+) -> Tensor:
+    """From one noise level to the next: first order, and what the slopes to other predictions add.
+
+    ends: half log SNR here and there. variances: of the noise here and there. alpha: a_t there. levels, data:
+    other predictions, before (predictor) or also at the end (corrector).
+    """
+    h = ends[1] - ends[0]
+    growth = -math.expm1(-h)
+    moved = math.sqrt(variances[1] / variances[0]) * x + math.sqrt(alpha) * growth * x0
+    if not levels:
+        return moved
+    place = torch.tensor([(level - ends[0]) / h for level in levels], dtype=torch.float64)
+    # the weights that integrate polynomials exactly, 2302.04867, equation 10
+    powers = torch.stack([place**k for k in range(len(levels))])
+    moments, phi, factorial = [], -growth / -h - 1, 1
+    for k in range(1, len(levels) + 1):
+        moments.append(phi * factorial / -growth)
+        factorial *= k + 1
+        phi = phi / -h - 1 / factorial
+    weights = torch.linalg.solve(powers, torch.tensor(moments, dtype=torch.float64)).tolist()
+    for weight, r, other in zip(weights, place.tolist(), data, strict=True):
+        moved = moved + math.sqrt(alpha) * growth * weight / r * (other - x0)
+    return moved
+
+
+SAMPLERS: dict[str, Callable[..., Tensor]] = {"ddim": ddim, "dpm": dpm_solver, "unipc": unipc}

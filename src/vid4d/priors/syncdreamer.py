@@ -392,7 +392,7 @@ class SyncDreamer(nn.Module):
         """Pictures of the object from every view of the rig at every frame.
 
         images: the clip's frames in [0, 1] over white. elevation_deg: of the input camera.
-        eta: randomness of DDIM, 1 where not given; DPM-Solver++ ("dpm") has none. cyclic: the clip is a loop.
+        eta: randomness of DDIM, 1 where not given; the other samplers have none. cyclic: the clip is a loop.
         smooth: average the volumes over time (off: each frame for itself, as SyncDreamer).
         shared_noise: "all" noise is the same for all frames, or only the "first" (as published), or "none".
         batch: (frame, view) pairs at a time, or as many as memory_gb allows.

@@ -263,6 +263,15 @@ class SpatialVolumes(nn.Module):
             "frustums", frustum_grid(small, config.depths, near, far, config.half_width), persistent=False
         )
 
+    def _apply(self, fn, recurse: bool = True):  # type: ignore[no-untyped-def]
+        """Moves with the weights, but the geometry stays in float32: half precision misplaces samples."""
+        kept = {name: getattr(self, name) for name in ("voxels", "frustums")}
+        super()._apply(fn, recurse)
+        for name, grid in kept.items():
+            if not grid.is_meta:
+                setattr(self, name, grid.to(getattr(self, name).device))
+        return self
+
     def spatial(
         self,
         latents: Float[Tensor, "b n c h w"],
