@@ -1,0 +1,439 @@
+"""A triangle mesh of one moment: depth of the splats fused by truncated signed distance, or a density field.
+
+Every mesh comes out of a signed field on a voxel grid (`mesh_from_field`); where that field comes from is a
+separate matter: from depth maps rendered around the splats (`fuse`), or from a density (`field_of_density`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.errors import InputError
+from vid4d.export.formats import missing_package
+from vid4d.gaussians.hull import sample
+from vid4d.gaussians.model import Gaussians3D, Gaussians4D
+from vid4d.gaussians.raster import rasterize
+
+log = logging.getLogger("vid4d.export")
+
+FAINT = 0.05
+"""Splats that are less opaque than this do not count for the bounds."""
+REACH = 2.0
+"""Standard deviations of a splat that count for the bounds."""
+CUBE = 0.75
+"""Half the edge of the cube that the bounds are cut to: splats that strayed further are not the object."""
+MARGIN = 3
+"""Empty voxels around the object."""
+DROPPED = 0.05
+"""Share of the volume above which it is said that parts beside the largest one were dropped."""
+SEEN = 0.3
+"""Opacity from which on a picture says something about the colour of a surface."""
+CHUNK = 1 << 19
+"""Points at which a density or a colour is asked for at a time."""
+
+Density = Callable[[Float[Tensor, "p 3"]], Float[Tensor, " p"]]
+Color = Callable[[Float[Tensor, "p 3"]], Float[Tensor, "p 3"]]
+
+
+@dataclass(frozen=True)
+class MeshOptions:
+    """faces: at most so many triangles. resolution: voxels along the longest edge of the object's bounds.
+    views, size: depth maps rendered around the splats, and their width in pixels.
+    solidity: for the depth maps every splat counts as so many in one place, so that rays end near the front
+    of surfaces that are made of faint splats. opaque: a ray with less opacity than this passed by.
+    empty: share of the views that must look past a voxel for it to be empty whatever the others say.
+    truncation: of the signed distance, in voxels. hidden: how far behind a surface a view still says
+    "inside", in longest edges of the object, and behind: how much that counts. Depth from faint splats lies
+    too deep, and this weighs against it.
+    blur: standard deviation of the Gaussian filter on the field, in voxels, against frayed surfaces.
+    smoothing: rounds of Taubin's filter on the mesh.
+    sharpness: power of the cosine between normal and view by which views are weighted for the colours.
+    """
+
+    faces: int = 20_000
+    resolution: int = 96
+    views: int = 48
+    size: int = 256
+    solidity: float = 4.0
+    opaque: float = 0.5
+    empty: float = 0.1
+    truncation: float = 4.0
+    hidden: float = 0.15
+    behind: float = 0.4
+    blur: float = 0.7
+    smoothing: int = 6
+    sharpness: float = 6.0
+
+    def __post_init__(self) -> None:
+        if self.faces < 4:
+            raise InputError(f"a mesh of {self.faces} faces cannot be made: choose 4 or more with --faces")
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Triangles in world units and axes (z up), counter-clockwise seen from outside.
+
+    normals: unit, per vertex. colors: sRGB in [0, 1], per vertex.
+    """
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Int[np.ndarray, "f 3"]
+    normals: Float[np.ndarray, "v 3"]
+    colors: Float[np.ndarray, "v 3"]
+
+    def moved(self, vertices: Float[np.ndarray, "v 3"]) -> Mesh:
+        """The same triangles and colours with vertices elsewhere."""
+        return replace(self, vertices=vertices, normals=vertex_normals(vertices, self.faces))
+
+
+@dataclass(frozen=True)
+class Field:
+    """A signed field on a grid: negative inside, positive outside, the surface at 0.
+
+    values: (x, y, z), about world units over `voxel` near the surface. origin: of the first voxel's centre.
+    voxel: edge in world units.
+    """
+
+    values: Float[Tensor, "x y z"]
+    origin: Float[Tensor, " 3"]
+    voxel: float
+
+
+# From splats -------------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def mesh_at(gaussians: Gaussians4D, time: float, options: MeshOptions | None = None) -> Mesh:
+    """The mesh of 4D Gaussians at a clip time in [0, 1].
+
+    Raises InputError where nothing opaque enough to have a surface is there at that time.
+    """
+    options = options or MeshOptions()
+    splats = gaussians.at(time)
+    splats = _some(splats, splats.opacities > 0)
+    low, high = bounds(splats, time)
+    cameras = around(low, high, options.views, options.size)
+    cameras = cameras.to(splats.means.device)
+    solid = replace(splats, opacities=1 - (1 - splats.opacities) ** options.solidity)
+    field = fuse(Views.of(solid, cameras), low, high, options)
+    try:
+        vertices, faces = mesh_from_field(field, options)
+    except InputError as error:
+        raise InputError(
+            f"the asset is too faint at time {time:.3g} to have a surface: export it as splats"
+        ) from error
+    normals = vertex_normals(vertices, faces)
+    views = Views.of(splats, cameras)
+    colors = colors_of(views, vertices, normals, tolerance=1.5 * field.voxel, sharpness=options.sharpness)
+    return Mesh(vertices, faces, normals, colors)
+
+
+def _some(splats: Gaussians3D, keep: Tensor) -> Gaussians3D:
+    return Gaussians3D(splats.means[keep], splats.covariances[keep], splats.opacities[keep], splats.sh[keep])
+
+
+def bounds(splats: Gaussians3D, time: float) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
+    """Lowest and highest corner of what is visible of the splats, cut to the cube of CUBE."""
+    there = splats.opacities >= FAINT
+    if not bool(there.any()):
+        raise InputError(f"the asset is empty at time {time:.3g}: choose another time")
+    means = splats.means[there]
+    spread = REACH * splats.covariances[there].diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
+    low, high = (means - spread).amin(0).clamp(min=-CUBE), (means + spread).amax(0).clamp(max=CUBE)
+    if not bool((high > low).all()):
+        raise InputError(f"the asset lies outside of its cube at time {time:.3g}: it cannot be meshed")
+    return low, high
+
+
+def around(low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], views: int, size: int) -> Cameras:
+    """Cameras spread evenly over a sphere (a Fibonacci lattice) that have all of a box in view."""
+    corners = torch.cartesian_prod(*torch.stack([low, high], 1).cpu())
+    radius = float(corners.norm(dim=1).max())
+    distance = max(RIG_DISTANCE, 2 * radius)
+    i = torch.arange(views) + 0.5
+    elevation = torch.rad2deg(torch.asin(1 - 2 * i / views))
+    azimuth = torch.rad2deg(math.pi * (1 + 5**0.5) * i) % 360
+    focal = 0.97 * size / 2 * math.sqrt(distance**2 - radius**2) / radius
+    return Cameras.orbit(azimuth, elevation, distance=distance, size=size, focal=focal)
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is seen of an object from all around. colors: straight; depth: along the optical axis."""
+
+    cameras: Cameras
+    colors: Float[Tensor, "n h w 3"]
+    alpha: Float[Tensor, "n h w"]
+    depth: Float[Tensor, "n h w"]
+
+    @classmethod
+    def of(cls, splats: Gaussians3D, cameras: Cameras) -> Views:
+        drawn = rasterize(splats, cameras, background=0.0)
+        colors = (drawn.color / drawn.alpha[..., None].clamp(min=1e-4)).clamp(0, 1)
+        return cls(cameras, colors, drawn.alpha, drawn.depth)
+
+    def at(
+        self, view: int, pixels: Float[Tensor, "p 2"], *, color: bool = False
+    ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"], Float[Tensor, "p 3"]]:
+        """Opacity, depth and (where asked for) colour of one view at pixels.
+
+        Depths and colours are weighted by their opacity.
+        """
+        alpha = self.alpha[view, ..., None]
+        layers = [alpha, self.depth[view, ..., None] * alpha]
+        if color:
+            layers.append(self.colors[view] * alpha)
+        found = sample(torch.cat(layers, -1)[None], pixels[None])[0]
+        straight = found[:, 1:] / found[:, :1].clamp(min=1e-6)
+        return found[:, 0], straight[:, 0], straight[:, 1:]
+
+
+def fuse(views: Views, low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], options: MeshOptions) -> Field:
+    """Depth maps into one truncated signed distance (Curless and Levoy 1996, with space carving).
+
+    A ray that passes by (less than `opaque`) says that its voxels are empty; a few such views suffice. What
+    no view sees is inside, so that the surface is closed. See `MeshOptions` for how it is made robust.
+    """
+    voxel = float((high - low).max()) / options.resolution
+    origin = low - MARGIN * voxel
+    shape = (((high - low) / voxel).ceil().long() + 2 * MARGIN + 1).tolist()
+    axes = [origin[k] + voxel * torch.arange(shape[k], device=low.device) for k in range(3)]
+    reach = options.truncation * voxel
+    hidden = options.hidden * voxel * options.resolution
+    total, weight, passed = (torch.zeros(math.prod(shape), device=low.device) for _ in range(3))
+    cameras = views.cameras
+    for view in range(len(cameras)):
+        # The grid in camera axes is a sum of three terms of one index each.
+        x, y, z = (
+            sum(
+                (cameras.rotation[view, row, k] * axes[k]).view([-1 if j == k else 1 for j in range(3)])
+                for k in range(3)
+            )
+            + cameras.translation[view, row]
+            for row in range(3)
+        )
+        scale = cameras.focal[view] / z
+        pixels = torch.stack([x * scale + cameras.width / 2, y * scale + cameras.height / 2], -1)
+        opacity, depth, _ = views.at(view, pixels.view(-1, 2))
+        by = opacity < options.opaque
+        distance = depth - z.flatten()
+        says = torch.where(distance < -hidden, 0, torch.where(distance < -reach, options.behind, 1.0)) * ~by
+        passed += by
+        total += distance.clamp(-reach, reach) * says
+        weight += says
+    values = torch.where(weight > 0, total / weight.clamp(min=1), -reach)
+    values = torch.where(passed > options.empty * len(cameras), reach, values)
+    # Beyond a voxel from the surface the sizes of the two sides differ, and a filter would move it.
+    return Field((values / voxel).clamp(-1, 1).view(*shape), origin, voxel)
+
+
+@torch.no_grad()
+def colors_of(
+    views: Views,
+    vertices: Float[np.ndarray, "v 3"],
+    normals: Float[np.ndarray, "v 3"],
+    *,
+    tolerance: float,
+    sharpness: float = 4.0,
+) -> Float[np.ndarray, "v 3"]:
+    """Colours of points on a surface (sRGB), from the views that see them.
+
+    A view counts where the point is not hidden (its depth is at most `tolerance` behind what is seen there),
+    by opacity and by the cosine between normal and view to the power of `sharpness`. Points that no view sees
+    get the colour of the nearest one that is seen.
+    """
+    device = views.alpha.device
+    points = torch.as_tensor(vertices, dtype=torch.float32, device=device)
+    normal = torch.as_tensor(normals, dtype=torch.float32, device=device)
+    total, weights = torch.zeros(len(points), 3, device=device), torch.zeros(len(points), device=device)
+    for view in range(len(views.cameras)):
+        pixels, z = views.cameras[view].project(points)
+        opacity, depth, color = views.at(view, pixels[0], color=True)
+        towards = torch.nn.functional.normalize(views.cameras.position[view] - points, dim=1)
+        facing = (normal * towards).sum(1).clamp(min=0)
+        visible = (z[0] - depth < tolerance) & (opacity > SEEN)
+        weight = torch.where(visible, opacity * facing**sharpness, 0)
+        total += weight[:, None] * color
+        weights += weight
+    colors = (total / weights[:, None].clamp(min=1e-12)).cpu().numpy()
+    found = (weights > 1e-4).cpu().numpy()
+    if found.any() and not found.all():
+        from scipy.spatial import cKDTree
+
+        nearest = cKDTree(vertices[found]).query(vertices[~found])[1]
+        colors[~found] = colors[found][nearest]
+    return colors.astype(np.float32)
+
+
+# From a density ----------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def field_of_density(
+    density: Density, *, level: float, half_extent: float, resolution: int, device: torch.device | str = "cpu"
+) -> Field:
+    """A density (per world unit) on the cube [-half_extent, half_extent]^3, inside where it exceeds `level`.
+
+    The field is the logarithm of level over density: where densities fall off steeply, its zero lies between
+    the voxels where it should.
+    """
+    voxel = 2 * half_extent / resolution
+    axis = (torch.arange(resolution, device=device) + 0.5) * voxel - half_extent
+    points = torch.cartesian_prod(axis, axis, axis)
+    values = torch.cat([density(some).flatten() for some in points.split(CHUNK)])
+    field = (math.log(level) - values.clamp(min=1e-6 * level).log()).clamp(-3, 3)
+    return Field(field.view(resolution, resolution, resolution), axis[:1].expand(3).contiguous(), voxel)
+
+
+@torch.no_grad()
+def mesh_from_density(
+    density: Density,
+    color: Color,
+    options: MeshOptions | None = None,
+    *,
+    level: float = 10.0,
+    half_extent: float = 0.55,
+    device: torch.device | str = "cpu",
+) -> Mesh:
+    """The mesh of a density field at one moment.
+
+    density: points (world) to density per world unit. color: points to sRGB in [0, 1]. level: density of the
+    surface. Raises InputError where the density exceeds it nowhere.
+    """
+    options = options or MeshOptions()
+    field = field_of_density(
+        density, level=level, half_extent=half_extent, resolution=options.resolution, device=device
+    )
+    vertices, faces = mesh_from_field(field, options)
+    points = torch.as_tensor(vertices, dtype=torch.float32, device=device)
+    colors = torch.cat([color(some) for some in points.split(CHUNK)]).clamp(0, 1).cpu().numpy()
+    return Mesh(vertices, faces, vertex_normals(vertices, faces), colors.astype(np.float32))
+
+
+# From a field ------------------------------------------------------------------------------------------
+
+
+def mesh_from_field(
+    field: Field, options: MeshOptions
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
+    """Vertices and faces of the field's largest part: marching cubes, smoothed, simplified.
+
+    It is closed: hollows that cannot be seen from outside are filled. Raises InputError where there is none.
+    """
+    from scipy import ndimage
+
+    try:
+        from skimage.measure import marching_cubes
+    except ImportError as error:
+        raise missing_package("scikit-image", "a mesh") from error
+    values = field.values.float().cpu().numpy()
+    if options.blur > 0:
+        values = ndimage.gaussian_filter(values, options.blur, mode="nearest")
+    values = _one_part(np.pad(values, 1, constant_values=1.0))
+    vertices, faces, _, _ = marching_cubes(values, 0.0, gradient_direction="descent", allow_degenerate=False)
+    vertices, faces = _largest(vertices, faces)
+    vertices = _taubin(vertices, faces, options.smoothing)
+    if len(faces) > options.faces:
+        vertices, faces = simplify(vertices, faces, options.faces)
+    origin = field.origin.cpu().numpy()
+    return (origin + (vertices - 1) * field.voxel).astype(np.float32), faces.astype(np.int64)
+
+
+def _one_part(values: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
+    """The field with its largest part alone, without hollows, and positive at the border."""
+    from scipy import ndimage
+
+    values = values.copy()
+    for axis in range(3):
+        for side in (0, -1):
+            border = np.moveaxis(values, axis, 0)[side]
+            np.maximum(border, 1e-3, out=border)
+    parts, count = ndimage.label(values < 0)
+    if count == 0:
+        raise InputError("nothing is solid enough for a surface: export it as splats")
+    sizes = np.bincount(parts.ravel())[1:]
+    largest = int(sizes.argmax())
+    if 1 - sizes[largest] / sizes.sum() > DROPPED:
+        share = 1 - sizes[largest] / sizes.sum()
+        log.warning(
+            "the mesh is the largest of %d parts; %.0f%% of the volume is dropped", count, 100 * share
+        )
+    small = 1e-3
+    values[(parts != largest + 1) & (values < 0)] = small
+    outside, _ = ndimage.label(values >= 0, structure=np.ones((3, 3, 3)))
+    hollow = (values >= 0) & (outside != outside[0, 0, 0])
+    values[hollow] = -small
+    values[values == 0] = small
+    return values
+
+
+def _largest(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The connected part with the most faces."""
+    from scipy.sparse.csgraph import connected_components
+
+    _, part = connected_components(_adjacency(faces, len(vertices)), directed=False)
+    kept = part[faces[:, 0]] == np.bincount(part[faces[:, 0]]).argmax()
+    return _without_unused(vertices, faces[kept])
+
+
+def _without_unused(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    used, index = np.unique(faces, return_inverse=True)
+    return vertices[used], index.reshape(faces.shape)
+
+
+def _adjacency(faces: np.ndarray, count: int):  # type: ignore[no-untyped-def]
+    """Sparse matrix with 1 where two vertices share an edge."""
+    from scipy.sparse import coo_array
+
+    i, j = faces[:, [0, 1, 2]].ravel(), faces[:, [1, 2, 0]].ravel()
+    matrix = coo_array((np.ones(2 * len(i)), (np.r_[i, j], np.r_[j, i])), shape=(count, count)).tocsr()
+    matrix.data[:] = 1
+    return matrix
+
+
+def _taubin(vertices: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
+    """Smoothing that does not shrink (Taubin 1995): lambda 0.5, mu -0.53."""
+    matrix = _adjacency(faces, len(vertices))
+    inverse = 1 / matrix.sum(1)[:, None]
+    points = vertices.astype(np.float64)
+    for _ in range(rounds):
+        for step in (0.5, -0.53):
+            points = points + step * (matrix @ points * inverse - points)
+    return points
+
+
+def simplify(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], count: int
+) -> tuple[Float[np.ndarray, "w 3"], Int[np.ndarray, "g 3"]]:
+    """At most `count` faces by quadric error edge collapse (Garland and Heckbert 1997)."""
+    try:
+        import fast_simplification
+    except ImportError as error:
+        raise missing_package("fast-simplification", "simplifying a mesh") from error
+    points, triangles = fast_simplification.simplify(
+        vertices.astype(np.float32), faces.astype(np.int32), target_count=count
+    )[:2]
+    degenerate = (triangles == triangles[:, [1, 2, 0]]).any(1)
+    return _largest(np.asarray(points, dtype=np.float64), triangles[~degenerate].astype(np.int64))
+
+
+def vertex_normals(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
+) -> Float[np.ndarray, "v 3"]:
+    """Unit normals, the mean of the faces' weighted by their area; where that is nothing, up."""
+    a, b, c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
+    across = np.cross(b - a, c - a)
+    total = np.zeros((len(vertices), 3))
+    for k in range(3):
+        np.add.at(total, faces[:, k], across)
+    length = np.linalg.norm(total, axis=1, keepdims=True)
+    return np.where(length > 1e-20, total / np.maximum(length, 1e-20), [0.0, 0.0, 1.0]).astype(np.float32)
