@@ -1,15 +1,24 @@
-"""Image losses of the reconstruction: SSIM, confidence-weighted photometric loss, mask loss.
+"""Losses: SSIM, confidence-weighted photometric and mask loss of pictures; interpolation-driven consistency;
+score distillation; regularisers of normals.
 
 All images are channels last, (..., h, w, c), in [0, 1]; leading dimensions are batch dimensions.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
+
+from vid4d.priors.samplers import NoiseSchedule, q_sample
+
+Interpolate = Callable[
+    [Float[Tensor, "b h w c"], Float[Tensor, "b h w c"], Float[Tensor, " b"]], Float[Tensor, "b h w c"]
+]
+"""A frame interpolator: the pictures between two batches of pictures, at shares in (0, 1) of the way."""
 
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
@@ -105,3 +114,91 @@ def photometric_loss(
 def mask_loss(alpha: Float[Tensor, "... h w"], mask: Float[Tensor, "... h w"]) -> Float[Tensor, ""]:
     """Mean squared error between rendered opacity and mask (the mask term of Consistent4D, 2311.02848)."""
     return (alpha - mask).square().mean()
+
+
+def interpolation_consistency(
+    run: Float[Tensor, "... n h w c"], interpolate: Interpolate
+) -> Float[Tensor, ""]:
+    """How far the inner pictures of a run are from what an interpolator finds between its first and its last.
+
+    run: n pictures in even steps of time, or of a camera's way around the object; of whatever renderer. Mean
+    squared error over the n - 2 inner pictures, which alone get a gradient: the ends and the interpolator
+    get none.
+    Raises ValueError for runs without inner pictures.
+
+    Source: Consistent4D (2311.02848), section 3.3, interpolation-driven consistency loss.
+    """
+    n, *shape = run.shape[-4:]
+    if n < 3:
+        raise ValueError(f"a run of {n} pictures has none between its ends: use three or more")
+    runs = run.reshape(-1, n, *shape)
+    share = torch.arange(1, n, device=run.device)[:-1] / (n - 1)
+    with torch.no_grad():
+        first, last = (x.repeat_interleave(n - 2, 0) for x in (runs[:, 0], runs[:, -1]))
+        between = interpolate(first, last, share.repeat(len(runs)))
+    return (runs[:, 1:-1].flatten(0, 1) - between.detach()).square().mean()
+
+
+def sds_loss(
+    latents: Float[Tensor, "b ..."],
+    predicted: Float[Tensor, "b ..."],
+    noise: Float[Tensor, "b ..."],
+    t: Int[Tensor, " b"],
+    schedule: NoiseSchedule,
+) -> Float[Tensor, ""]:
+    """Score distillation of b latents: its gradient in each of them is w(t) (predicted - noise) / b.
+
+    w(t) = 1 - alphas_cumprod[t]. predicted: the (guided) noise that a prior sees in the latents noised to
+    the steps t; gets no gradient. The value is half the squared norm of the gradients, for people to look at.
+
+    Source: DreamFusion (2209.14988), section 3.2, with the weight of Consistent4D's code.
+    """
+    weight = (1 - schedule.alphas_cumprod.to(latents.device)[t.to(latents.device)]).to(latents.dtype)
+    weight = weight.reshape(-1, *(1,) * (latents.ndim - 1))
+    gradient = (weight * (predicted - noise)).detach()
+    moved = latents - latents.detach()
+    return (0.5 * gradient.square() + moved * gradient).sum() / len(latents)
+
+
+def score_distillation(
+    latents: Float[Tensor, "levels b ..."],
+    predict: Callable[[Float[Tensor, "levels b ..."], Int[Tensor, " b"]], Float[Tensor, "levels b ..."]],
+    noise: Float[Tensor, "b ..."],
+    t: Int[Tensor, " b"],
+    schedule: NoiseSchedule,
+) -> Float[Tensor, ""]:
+    """`sds_loss` of every level of a cascade, summed; all levels get the same noise and time steps.
+
+    predict: (noised latents, t) -> the noise in them; called once, without gradients.
+    """
+    with torch.no_grad():
+        noisy = torch.stack([q_sample(schedule, x, t, noise) for x in latents.detach()])
+        predicted = predict(noisy, t)
+    return torch.stack(
+        [sds_loss(x, eps, noise, t, schedule) for x, eps in zip(latents, predicted, strict=True)]
+    ).sum()
+
+
+def normal_smoothness_loss(
+    normal: Float[Tensor, "... 3"], nearby: Float[Tensor, "... 3"]
+) -> Float[Tensor, ""]:
+    """Mean absolute difference of normals and normals a little aside (Consistent4D, 2311.02848, code)."""
+    return (normal - nearby).abs().mean()
+
+
+def orientation_loss(
+    normal: Float[Tensor, "... m 3"],
+    direction: Float[Tensor, "m 3"],
+    weight: Float[Tensor, "... m"],
+    rays: float,
+) -> Float[Tensor, ""]:
+    """Penalty on visible normals that face away: sum of weight * max(0, normal . direction)^2, per ray.
+
+    direction: of the ray of each sample. weight: share of the sample in its pixel, gets no gradient.
+    rays: how many the samples belong to; where only every n-th sample is given, the n-th part of that.
+    Leading dimensions are summed.
+
+    Source: Ref-NeRF (2112.03907), section 4, equation 11.
+    """
+    away = (normal * direction).sum(-1).clamp(min=0)
+    return (weight.detach() * away.square()).sum() / max(rays, 1e-9)

@@ -1,7 +1,6 @@
 """Cascade DyNeRF: a field over space and time, occupancy, pictures (Consistent4D, 2311.02848)."""
 
 from vid4d.dynerf.field import PRESETS, CascadeField, FieldConfig, LevelConfig, from_geometry_state
-from vid4d.dynerf.march import MarchConfig
 from vid4d.dynerf.occupancy import OccupancyGrid
 from vid4d.dynerf.render import Rendering, Samples, paint_normals, render, shade
 
@@ -10,7 +9,6 @@ __all__ = [
     "CascadeField",
     "FieldConfig",
     "LevelConfig",
-    "MarchConfig",
     "OccupancyGrid",
     "Rendering",
     "Samples",

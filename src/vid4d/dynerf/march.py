@@ -63,6 +63,7 @@ class Marched(NamedTuple):
     """What rays see at every level, and the m samples that made it (sorted by ray).
 
     value: colour (3), opacity, opacity * mean length, and where asked for the mean normal (3) of every ray.
+    rays: how many have samples.
     """
 
     value: Float[Tensor, "levels c r"]
@@ -71,6 +72,7 @@ class Marched(NamedTuple):
     direction: Float[Tensor, "m 3"]
     weight: Float[Tensor, "levels m"]
     normal: Float[Tensor, "levels 3 m"] | None
+    rays: int
 
 
 def intersect(
@@ -109,7 +111,7 @@ def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: M
     value = torch.cat([by_channel[:, :3], weight.sum(-1)[:, None], by_length[:, None], by_channel[:, 3:]], 1)
     everywhere = value.new_zeros(*value.shape[:2], len(rays.time)).index_copy(-1, hit, value)
     normal = features[:, 3:] if config.normals else None
-    return Marched(everywhere, points, time, direction, weight.flatten(1)[:, slot], normal)
+    return Marched(everywhere, points, time, direction, weight.flatten(1)[:, slot], normal, len(hit))
 
 
 @torch.no_grad()

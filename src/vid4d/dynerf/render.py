@@ -27,7 +27,8 @@ class Samples:
     """The samples that made a rendering, sorted by ray; regularisers look at them.
 
     points, time: in the field's coordinates. direction: of the ray, unit length. weight: the sample's share
-    of its pixel at this level. normal: unit normals of this level, None where not rendered.
+    of its pixel at this level. normal: unit normals of this level, None where not rendered. rays: how many
+    the samples belong to.
     """
 
     points: Float[Tensor, "m 3"]
@@ -35,6 +36,7 @@ class Samples:
     direction: Float[Tensor, "m 3"]
     weight: Float[Tensor, " m"]
     normal: Float[Tensor, "m 3"] | None
+    rays: int
 
 
 @dataclass(frozen=True)
@@ -52,12 +54,6 @@ class Rendering:
     normal: Float[Tensor, "n h w 3"] | None
     samples: Samples | None
 
-    @property
-    def rgba(self) -> Float[Tensor, "n h w 4"]:
-        """Of a rendering over a background of 0: colour and straight alpha."""
-        alpha = self.opacity[..., None]
-        return torch.cat([self.colour / alpha.clamp(min=1e-6), alpha], -1).clamp(0, 1)
-
 
 def render(
     field: CascadeField,
@@ -68,18 +64,23 @@ def render(
     grid: OccupancyGrid | None = None,
     generator: torch.Generator | None = None,
     background: Tensor | float = 1.0,
-    config: MarchConfig | None = None,
+    normals: bool = False,
+    samples: int = 256,
+    early_stop: float = 1e-4,
+    chunk: int = 1 << 18,
 ) -> list[Rendering]:
     """Pictures of the field seen by cameras of the world, coarse to fine; of the last level only, if asked.
 
-    times: of the clip, in [0, 1], one for each camera or one for all. grid: where to look; everywhere if
-    None.
+    times: of the clip, in [0, 1], one for each camera or one for all. grid: where to look, everywhere if None.
     generator: draws the shifts of the samples; without one they lie in the middle of their steps.
-    background: a grey level or a colour (3,), in [0, 1]. config: sampling, memory, normals.
+    background: a grey level or a colour (3,), in [0, 1]. samples: along the box's diagonal.
+    early_stop: samples behind which less light than this comes through at every level are left out; 0: none.
+    chunk: samples for which the field's intermediate values (4 kB each with two levels, 12 kB with normals)
+    are held at once; where there are more, each chunk is computed once more for its gradient.
 
     With gradients, each rendering has its samples; without, memory is bounded whatever the pictures' size.
     """
-    config = config or MarchConfig()
+    config = MarchConfig(samples, chunk, early_stop=early_stop, normals=normals)
     cameras = cameras.to(field.device)
     n, h, w = len(cameras), cameras.height, cameras.width
     clip_times = torch.as_tensor(times, dtype=field.dtype, device=field.device).flatten()
@@ -111,17 +112,19 @@ def render(
 
     renderings = []
     for k in range(len(field)) if levels == "all" else [len(field) - 1]:
-        samples = None
+        made_of = None
         if torch.is_grad_enabled():
             normal = None if marched.normal is None else marched.normal[k].T
-            samples = Samples(marched.points, marched.time, marched.direction, marched.weight[k], normal)
+            made_of = Samples(
+                marched.points, marched.time, marched.direction, marched.weight[k], normal, marched.rays
+            )
         renderings.append(
             Rendering(
                 colour[k].T.unflatten(0, (n, h, w)),
                 opacity[k].view(n, h, w),
                 depth[k].view(n, h, w),
-                value[k, 5:8].T.unflatten(0, (n, h, w)) if config.normals else None,
-                samples,
+                value[k, 5:8].T.unflatten(0, (n, h, w)) if normals else None,
+                made_of,
             )
         )
     return renderings
@@ -139,7 +142,7 @@ def shade(
     Raises ValueError for a rendering without normals.
     """
     if rendering.normal is None:
-        raise ValueError("the rendering has no normals: render with MarchConfig(normals=True)")
+        raise ValueError("the rendering has no normals: render with normals=True")
     normal, opacity = F.normalize(rendering.normal, dim=-1), rendering.opacity[..., None]
     toward = F.normalize(torch.as_tensor(light, dtype=normal.dtype, device=normal.device), dim=0)
     grey = ambient + (1 - ambient) * (normal @ toward).clamp(min=0)[..., None]
@@ -153,7 +156,7 @@ def paint_normals(rendering: Rendering, *, background: Tensor | float = 1.0) -> 
     Raises ValueError for a rendering without normals.
     """
     if rendering.normal is None:
-        raise ValueError("the rendering has no normals: render with MarchConfig(normals=True)")
+        raise ValueError("the rendering has no normals: render with normals=True")
     opacity = rendering.opacity[..., None]
     paint = torch.as_tensor(background, dtype=opacity.dtype, device=opacity.device)
     return (F.normalize(rendering.normal, dim=-1) * 0.5 + 0.5) * opacity + (1 - opacity) * paint

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vid4d.losses import Interpolate
 from vid4d.metrics import Middle
 
 
@@ -281,6 +282,25 @@ def middle_of(model: IFNet | IFNet3) -> Middle:
         return frame_at(model, first, second)[:, :3].permute(0, 2, 3, 1).to(a)
 
     return middle
+
+
+def between_of(model: IFNet | IFNet3) -> Interpolate:
+    """The interpolator as the consistency loss calls it: pictures at shares of the way between two others.
+
+    Colours, or RGBA with straight alpha, in [0, 1].
+    """
+
+    def between(
+        a: Float[Tensor, "n h w c"], b: Float[Tensor, "n h w c"], share: Float[Tensor, " n"]
+    ) -> Float[Tensor, "n h w c"]:
+        parameter = next(model.parameters())
+        first, second = (x.to(parameter).permute(0, 3, 1, 2) for x in (a, b))
+        if a.shape[-1] == 3:
+            first, second = (torch.cat([x, torch.ones_like(x[:, :1])], 1) for x in (first, second))
+        found = frame_at(model, first, second, share.to(parameter))[:, : a.shape[-1]]
+        return found.permute(0, 2, 3, 1).to(a)
+
+    return between
 
 
 @torch.no_grad()
