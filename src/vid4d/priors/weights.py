@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -100,12 +100,14 @@ def _built(kind: type[T], values: dict[str, Any]) -> T:
         raise InputError(
             f"the weights were made for a newer version: it has {unknown[0]!r} in {kind.__name__}"
         )
-    plain = {
-        name: _built(types[name], value)
-        if is_dataclass(types[name]) and isinstance(value, dict)
-        else tuple(value)
-        if isinstance(value, list)
-        else value
-        for name, value in values.items()
-    }
-    return kind(**plain)
+    return kind(**{name: _value(types[name], value) for name, value in values.items()})
+
+
+def _value(kind: Any, value: Any) -> Any:
+    """A setting of this type: an int, say, a configuration (or None), or a tuple of either."""
+    if isinstance(value, list):
+        (item, *_) = get_args(kind) or (None,)
+        return tuple(_value(item, v) for v in value)
+    if isinstance(value, dict):
+        return _built(next(k for k in (kind, *get_args(kind)) if isinstance(k, type)), value)
+    return value

@@ -1,0 +1,251 @@
+"""Zero123 (Zero-1-to-3, 2303.11328): one picture of an object, seen from elsewhere.
+
+A latent-diffusion UNet that is told the input picture twice: as latents beside the noisy ones, and as a CLIP
+embedding joined with the change of camera. Each view is made for itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from vid4d.cameras import RIG_ELEVATION, RIG_VIEWS
+from vid4d.errors import InputError
+from vid4d.priors.autoencoder import Autoencoder, AutoencoderConfig
+from vid4d.priors.clip_vision import CLIPVision, CLIPVisionConfig
+from vid4d.priors.samplers import SAMPLERS, NoiseSchedule, Progress
+from vid4d.priors.syncdreamer import LATENT_SCALE, PLAIN, ClassifierFree
+from vid4d.priors.unet import UNet, UNetConfig
+
+
+@dataclass(frozen=True)
+class Zero123Config:
+    """Sizes of a Zero123; the defaults are the authors'. view_dim: numbers that describe a camera change."""
+
+    unet: UNetConfig = field(default_factory=UNetConfig)
+    autoencoder: AutoencoderConfig = field(default_factory=AutoencoderConfig)
+    clip: CLIPVisionConfig = field(default_factory=CLIPVisionConfig)
+    image_size: int = 256
+    view_dim: int = 4
+
+    @property
+    def latent_size(self) -> int:
+        return self.image_size // self.autoencoder.factor
+
+
+CONFIGS = {
+    "zero123": Zero123Config(),
+    "tiny": Zero123Config(
+        unet=UNetConfig(
+            model_channels=8,
+            channel_mult=(1, 1, 2, 2),
+            num_res_blocks=1,
+            num_heads=2,
+            context_dim=12,
+            norm_groups=4,
+        ),
+        autoencoder=AutoencoderConfig(channels=8, channel_mult=(1, 1, 2, 2), num_res_blocks=1, norm_groups=4),
+        clip=CLIPVisionConfig(image_size=32, patch_size=16, width=16, layers=2, heads=2, embed_dim=12),
+        image_size=64,
+    ),
+}
+
+GUIDED = ClassifierFree(3.0)
+"""The guidance with which the authors sample."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """What the network knows of each picture. latent: unscaled."""
+
+    embedding: Float[Tensor, "b e"]
+    latent: Float[Tensor, "b c h w"]
+
+
+def view_change(
+    elevation_deg: Float[Tensor, " b"],
+    azimuth_deg: Float[Tensor, " b"],
+    input_elevation_deg: Float[Tensor, " b"] | float,
+    distance_change: Float[Tensor, " b"] | float = 0.0,
+) -> Float[Tensor, "b 4"]:
+    """A camera relative to the input's: d_polar, sin and cos of d_azimuth, d_distance (radians, world units).
+
+    elevation_deg, azimuth_deg: of the camera; the input's azimuth is 0. Zero123's polar angle grows downwards
+    from the pole, so d_polar is the input's elevation minus the camera's.
+    """
+    elevation, azimuth, given, distance = torch.broadcast_tensors(
+        *(
+            torch.as_tensor(x).float()
+            for x in (elevation_deg, azimuth_deg, input_elevation_deg, distance_change)
+        )
+    )
+    polar, around = torch.deg2rad(given - elevation), torch.deg2rad(azimuth)
+    return torch.stack([polar, around.sin(), around.cos(), distance], -1)
+
+
+class Zero123(nn.Module):
+    """Noise of single views, for sampling and for score distillation.
+
+    Pictures that come in and go out are RGB in [0, 1] over white, `config.image_size` wide and high.
+    """
+
+    def __init__(self, config: Zero123Config = CONFIGS["zero123"]) -> None:
+        super().__init__()
+        self.config = config
+        with torch.device("cpu"):  # not a weight: real also where the weights are not yet
+            self.schedule = NoiseSchedule.scaled_linear()
+        context = config.unet.context_dim or config.clip.embed_dim
+        self.cc_projection = nn.Linear(config.clip.embed_dim + config.view_dim, context)
+        self.unet = UNet(config.unet)
+        self.autoencoder = Autoencoder(config.autoencoder)
+        self.clip = CLIPVision(config.clip)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.cc_projection.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.cc_projection.weight.device
+
+    # What the network knows of the input
+
+    def embedding(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
+        """CLIP embeddings of pictures in [0, 1]."""
+        return self.clip((images * 2 - 1).to(self.device, self.dtype))
+
+    def latent(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h2 w2"]:
+        """The most likely latents of pictures in [0, 1], unscaled, as the UNet sees the input picture."""
+        return self.autoencoder.encode((images * 2 - 1).to(self.device, self.dtype))
+
+    def encode(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b c h2 w2"]:
+        """Latents as they are noised, times 0.18215; carries gradients to the pictures."""
+        return LATENT_SCALE * self.latent(images)
+
+    @torch.no_grad()
+    def condition(self, images: Float[Tensor, "b 3 h w"], batch: int = 4) -> Condition:
+        """What the network knows of input pictures in [0, 1], over white."""
+        size = self.config.image_size
+        if images.ndim != 4 or images.shape[1:] != (3, size, size):
+            raise InputError(
+                f"The pictures have the shape {tuple(images.shape)}, but this prior takes RGB of "
+                f"{size} x {size} pixels, (n, 3, {size}, {size}): resize them."
+            )
+        parts = images.split(batch)
+        return Condition(
+            torch.cat(list(map(self.embedding, parts))), torch.cat(list(map(self.latent, parts)))
+        )
+
+    def context(self, embedding: Float[Tensor, "b e"], view: Float[Tensor, "b 4"]) -> Float[Tensor, "b 1 k"]:
+        """The cross-attention token of a picture seen from a view, which `view_change` describes."""
+        return self.cc_projection(torch.cat([embedding, view.to(embedding)], -1))[:, None]
+
+    # One denoising step
+
+    def noise(
+        self,
+        x: Float[Tensor, "b c h w"],
+        t: Int[Tensor, " b"],
+        context: Float[Tensor, "b 1 k"],
+        latent: Float[Tensor, "b c h w"],
+        guidance: ClassifierFree = PLAIN,
+    ) -> Float[Tensor, "b c h w"]:
+        """The predicted noise. x: noisy latents (of scaled ones); latent: of the input picture, unscaled.
+
+        Without condition means: context and latent are 0 (2303.11328, section 3.2).
+        """
+        variants = guidance.variants()
+        image = torch.cat([v.image * latent.to(self.dtype) for v in variants])
+        token = torch.cat([v.clip * context.to(self.dtype) for v in variants])
+        noisy = x.to(self.device, self.dtype).repeat(len(variants), 1, 1, 1)
+        found = self.unet(torch.cat([noisy, image], 1), t.to(self.device).repeat(len(variants)), token)
+        weights = torch.tensor([v.weight for v in variants], device=found.device)
+        return torch.einsum("v,vbchw->bchw", weights, found.unflatten(0, (len(variants), -1)).float()).to(x)
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "b c h w"], batch: int = 4) -> Float[Tensor, "b 3 h2 w2"]:
+        """Pictures in [0, 1] from latents scaled by 0.18215."""
+        scaled = (latents / LATENT_SCALE).to(self.device, self.dtype)
+        images = torch.cat([self.autoencoder.decode(z) for z in scaled.split(batch)])
+        return ((images.float() + 1) / 2).clamp(0, 1)
+
+    # Sampling
+
+    def views_within(self, memory_gb: float) -> int:
+        """How many views fit into this much memory beside the weights, by a rough estimate."""
+        width = torch.finfo(self.dtype).bits // 8
+        weights = sum(p.numel() for p in self.parameters()) * width
+        view = 2 * 40 * self.config.unet.model_channels * self.config.latent_size**2 * width
+        free = memory_gb * 2**30 - weights
+        if free < view:
+            need = (weights + view) / 2**30
+            raise InputError(f"{memory_gb:g} GB of memory cannot hold this prior: it needs {need:.1f} GB.")
+        return int(free // view)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        images: Float[Tensor, "t 3 h w"],
+        elevation_deg: Float[Tensor, " t"] | float,
+        *,
+        azimuths_deg: Sequence[float] = tuple(i * 360 / RIG_VIEWS for i in range(RIG_VIEWS)),
+        elevations_deg: Sequence[float] | float = RIG_ELEVATION,
+        steps: int = 50,
+        eta: float | None = None,
+        guidance: ClassifierFree = GUIDED,
+        sampler: str = "ddim",
+        shared_noise: bool = True,
+        batch: int = 16,
+        memory_gb: float | None = None,
+        generator: torch.Generator | None = None,
+        progress: Progress | None = None,
+    ) -> Float[Tensor, "t v 3 h w"]:
+        """Pictures of the object from every view at every frame, each for itself.
+
+        images: the clip's frames. elevation_deg: of the input camera, one for all frames or one each.
+        azimuths_deg, elevations_deg: of the views; those of the rig where not given. eta: randomness of DDIM,
+        1 where not given. shared_noise: the same for all frames of a view. batch: pictures at a time, or as
+        many as memory_gb allows. generator: makes it repeatable. progress: called with (steps done, steps).
+        """
+        if sampler not in SAMPLERS:
+            raise InputError(f'There is no sampler "{sampler}": use one of {", ".join(sorted(SAMPLERS))}.')
+        if memory_gb is not None:
+            batch = self.views_within(memory_gb)
+        frames, views = len(images), len(azimuths_deg)
+        known = self.condition(images, batch=max(1, batch // 4))
+        height = torch.as_tensor(elevations_deg, dtype=torch.float32).expand(views)
+        given = torch.as_tensor(elevation_deg, dtype=torch.float32).cpu().expand(frames)
+        change = view_change(height, torch.tensor(list(azimuths_deg)), given[:, None]).flatten(0, 1)
+        frame = torch.arange(frames, device=self.device).repeat_interleave(views)
+        context = self.context(known.embedding[frame], change.to(self.device))
+
+        channels, size = self.config.autoencoder.latent_channels, self.config.latent_size
+        device = generator.device if generator is not None else self.device
+
+        def draw(like: Tensor) -> Tensor:
+            count = 1 if shared_noise else frames
+            noise = torch.randn(count, views, *like.shape[1:], generator=generator, device=device)
+            return noise.to(like).expand(frames, -1, -1, -1, -1).flatten(0, 1)
+
+        def denoise(x: Tensor, t: Tensor) -> Tensor:
+            parts = []
+            for pairs in torch.arange(len(x), device=self.device).split(batch):
+                steps_ = torch.full((len(pairs),), int(t), device=self.device)
+                latent = known.latent[frame[pairs]]
+                parts.append(self.noise(x[pairs], steps_, context[pairs], latent, guidance))
+            return torch.cat(parts)
+
+        latents = SAMPLERS[sampler](
+            denoise,
+            draw(torch.empty(frames * views, channels, size, size, device=self.device)),
+            self.schedule,
+            steps=steps,
+            eta=(1.0 if sampler == "ddim" else 0.0) if eta is None else eta,
+            noise=draw,
+            progress=progress,
+        )
+        return self.decode(latents, batch=max(1, batch // 4)).unflatten(0, (frames, views))
