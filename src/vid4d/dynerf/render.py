@@ -71,7 +71,7 @@ def render(
 ) -> list[Rendering]:
     """Pictures of the field seen by cameras of the world, coarse to fine; of the last level only, if asked.
 
-    times: of the clip, in [0, 1], one for each camera or one for all. grid: where to look, everywhere if None.
+    times: of the clip, in [0, 1], one for each camera or one for all. grid: where to look, all if None.
     generator: draws the shifts of the samples; without one they lie in the middle of their steps.
     background: a grey level or a colour (3,), in [0, 1]. samples: along the box's diagonal.
     early_stop: samples behind which less light than this comes through at every level are left out; 0: none.
