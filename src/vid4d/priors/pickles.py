@@ -48,6 +48,9 @@ REFUSED = _words(
 )
 """Modules that no checkpoint needs and that attacks use: naming one is enough to refuse the file."""
 
+OLD_MODULES = {"__builtin__": "builtins", "commands": "subprocess", "copy_reg": "copyreg"}
+"""Names of Python 2, which pickles up to protocol 2 use."""
+
 PLAIN_BUILTINS = _words(
     "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple type"
 )
@@ -168,7 +171,7 @@ class _Machine:
                 self._step(opcode.name, argument)
         except InputError:
             raise
-        except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        except (ArithmeticError, AttributeError, LookupError, MemoryError, TypeError, ValueError) as error:
             raise self._damaged(f"its pickle is broken ({error})") from error
         raise self._damaged("its pickle does not end")
 
@@ -279,9 +282,10 @@ class _Machine:
     def _named(self, module: Any, name: Any) -> Global:
         if not isinstance(module, str) or not isinstance(name, str):
             raise self._damaged("a name in its pickle is no text")
-        named = Global({"__builtin__": "builtins"}.get(module, module), name)
+        named = Global(OLD_MODULES.get(module, module), name)
         root = named.module.partition(".")[0]
-        if root in REFUSED or (root == "builtins" and name not in PLAIN_BUILTINS):
+        inside = name.split(".") if "." in name else []  # pathlib.os.system is os.system
+        if not REFUSED.isdisjoint([root, *inside]) or (root == "builtins" and name not in PLAIN_BUILTINS):
             raise self._refused(named, "names")
         return named
 
@@ -314,7 +318,7 @@ class _Machine:
             return self._called(arguments[0], arguments[2])
         if name == "_codecs.encode":
             return arguments[0].encode("latin1")
-        if name in ("copyreg._reconstructor", "copyreg.__newobj__", "copy_reg._reconstructor"):
+        if name in ("copyreg._reconstructor", "copyreg.__newobj__"):
             return self._made(arguments[0])
         if name in IGNORED_CALLS or what.module.partition(".")[0] in IGNORED_PACKAGES:
             return Foreign(what)

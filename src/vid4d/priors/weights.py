@@ -109,5 +109,7 @@ def _value(kind: Any, value: Any) -> Any:
         (item, *_) = get_args(kind) or (None,)
         return tuple(_value(item, v) for v in value)
     if isinstance(value, dict):
-        return _built(next(k for k in (kind, *get_args(kind)) if isinstance(k, type)), value)
+        return _built(
+            next(k for k in (kind, *get_args(kind)) if isinstance(k, type) and is_dataclass(k)), value
+        )
     return value
