@@ -44,16 +44,19 @@ class OccupancyGrid(nn.Module):
         field: CascadeField,
         generator: torch.Generator | None = None,
         *,
-        draws: int = 1,
+        draws: int = 4,
         chunk: int = 1 << 18,
     ) -> None:
-        """Asks the field at `draws` random places and times of every cell. To be called every few steps."""
+        """Asks the field at `draws` random places of every cell, each in another part of the clip.
+
+        To be called every few steps.
+        """
         self.density *= self.decay
         lower = self._corners()
-        for _ in range(draws):
+        for draw in range(draws):
             noise = uniform((len(lower), 4), generator, lower.device)
             points = lower + noise[:, :3] * (2 / self.resolution)
-            time = field.time_coordinate(noise[:, 3])
+            time = field.time_coordinate((draw + noise[:, 3]) / draws)
             for i in range(0, len(lower), chunk):
                 found = field.density(points[i : i + chunk], time[i : i + chunk]).amax(0) * self.step
                 part = self.density[i : i + chunk]

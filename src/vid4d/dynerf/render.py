@@ -81,24 +81,23 @@ def render(
     With gradients, each rendering has its samples; without, memory is bounded whatever the pictures' size.
     """
     config = MarchConfig(samples, chunk, early_stop=early_stop, normals=normals)
-    cameras = cameras.to(field.device)
     n, h, w = len(cameras), cameras.height, cameras.width
     clip_times = torch.as_tensor(times, dtype=field.dtype, device=field.device).flatten()
     if len(clip_times) not in (1, n):
         raise ValueError(f"{len(clip_times)} times for {n} cameras: give one, or one for each")
-    origin, direction = (x.to(field.dtype) for x in cameras.rays())
-    direction = direction.reshape(-1, 3)
-    stretch = direction.norm(dim=-1)
-    rays = Rays(
-        origin.repeat_interleave(h * w, 0) / field.config.radius,
-        direction / stretch[:, None],
-        field.time_coordinate(clip_times).expand(n).repeat_interleave(h * w),
-        torch.full_like(stretch, 0.5)
-        if generator is None
-        else uniform((len(stretch),), generator, field.device).to(field.dtype),
-    )
-
     with torch.autocast(field.device.type, enabled=False):
+        origin, direction = (x.to(field.dtype) for x in cameras.to(field.device).rays())
+        direction = direction.reshape(-1, 3)
+        stretch = direction.norm(dim=-1)
+        shift = torch.full_like(stretch, 0.5)
+        if generator is not None:
+            shift = uniform((len(stretch),), generator, field.device).to(field.dtype)
+        rays = Rays(
+            origin.repeat_interleave(h * w, 0) / field.config.radius,
+            direction / stretch[:, None],
+            field.time_coordinate(clip_times).expand(n).repeat_interleave(h * w),
+            shift,
+        )
         if torch.is_grad_enabled():
             marched = march(field, rays, grid, config)
             value = marched.value
