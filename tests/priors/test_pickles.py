@@ -12,7 +12,7 @@ import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
-import published
+import checkpoint_files
 import pytest
 import torch
 
@@ -144,7 +144,7 @@ def test_classes_are_ignored_and_tensors_found(tmp_path):
     state = {"weight": torch.arange(6.0).reshape(2, 3), "bias": torch.ones(2, dtype=torch.float16)}
     for zipped in (True, False):
         path = tmp_path / f"{zipped}.ckpt"
-        published.save_as_lightning(path, state, zipped=zipped)
+        checkpoint_files.save_as_lightning(path, state, zipped=zipped)
         with pytest.raises(pickle.UnpicklingError):
             torch.load(path, weights_only=True)
         found = open_checkpoint(path)
