@@ -54,6 +54,12 @@ class Rendering:
     normal: Float[Tensor, "n h w 3"] | None
     samples: Samples | None
 
+    def premultiplied(self, background: Tensor | float = 1.0) -> Float[Tensor, "n h w 4"]:
+        """RGBA with premultiplied colour, for which the background that was rendered must be told."""
+        alpha = self.opacity[..., None]
+        paint = torch.as_tensor(background, dtype=alpha.dtype, device=alpha.device)
+        return torch.cat([self.colour - (1 - alpha) * paint, alpha], -1)
+
 
 def render(
     field: CascadeField,

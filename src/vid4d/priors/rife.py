@@ -287,9 +287,10 @@ def middle_of(model: IFNet | IFNet3) -> Middle:
 def between_of(model: IFNet | IFNet3) -> Interpolate:
     """The interpolator as the consistency loss calls it: pictures at shares of the way between two others.
 
-    Colours, or RGBA with straight alpha, in [0, 1].
+    Colours, or RGBA with premultiplied colour, in [0, 1].
     """
 
+    @torch.no_grad()
     def between(
         a: Float[Tensor, "n h w c"], b: Float[Tensor, "n h w c"], share: Float[Tensor, " n"]
     ) -> Float[Tensor, "n h w c"]:
@@ -297,8 +298,8 @@ def between_of(model: IFNet | IFNet3) -> Interpolate:
         first, second = (x.to(parameter).permute(0, 3, 1, 2) for x in (a, b))
         if a.shape[-1] == 3:
             first, second = (torch.cat([x, torch.ones_like(x[:, :1])], 1) for x in (first, second))
-        found = frame_at(model, first, second, share.to(parameter))[:, : a.shape[-1]]
-        return found.permute(0, 2, 3, 1).to(a)
+        found = model(first, second, share.to(parameter)).frame.clamp(0, 1)
+        return found[:, : a.shape[-1]].permute(0, 2, 3, 1).to(a)
 
     return between
 
