@@ -1,91 +1,33 @@
-"""Checkpoints as authors publish them: their names, their file formats, deterministic values."""
+"""Checkpoints as authors publish them, of the tiny configurations, with random weights."""
 
 from __future__ import annotations
 
-import importlib.util
-import json
-import sys
-import types
-from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
-from torch import Tensor, nn
 
-from vid4d.priors.samplers import NoiseSchedule
-
-SCHEDULE = NoiseSchedule.scaled_linear().alphas_cumprod
+from vid4d.priors import syncdreamer, zero123
+from vid4d.priors.convert_layouts import SYNCDREAMER, ZERO123
 
 
-def filled(shared: Path, name: str) -> dict[str, Tensor]:
-    """The state dict of `reference/<name>_keys.json`, filled by name; constants have their real values."""
-    folder = shared / "reference"
-    spec = importlib.util.spec_from_file_location("fill", folder / "fill.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    keys = json.loads((folder / f"{name}_keys.json").read_text())
-    fixed: dict[str, Tensor] = {"alphas_cumprod": SCHEDULE, "betas": 1 - SCHEDULE / before()}
-    if name == "syncdreamer":
-        rig = np.load(folder / "syncdreamer.npz")
-        fixed |= {key: torch.from_numpy(rig[key]) for key in ("poses", "Ks", "azimuth")}
-    return {key: fixed[key] if key in fixed else module.fill(key, shape) for key, shape in keys.items()}
-
-
-def before() -> Tensor:
-    """alphas_cumprod one step earlier."""
-    return torch.cat([torch.ones(1), SCHEDULE[:-1]])
-
-
-def in_their_names(model: nn.Module, names: Mapping[str, str]) -> dict[str, Tensor]:
-    """Our network's state dict under the authors' names. names: their prefixes -> ours."""
-    state = {}
-    for ours, value in model.state_dict().items():
-        (theirs,) = (t for t, o in names.items() if ours.startswith(o))
-        state[theirs + ours.removeprefix(names[theirs])] = value.clone()
-    return state
-
-
-def randomised(model: nn.Module, seed: int = 0) -> nn.Module:
-    """The network without the zeros that would hide its branches."""
-    torch.manual_seed(seed)
-    for parameter in model.parameters():
-        if parameter.ndim >= 2:
-            nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
-    return model.eval()
-
-
-def save_as_lightning(path: Path, state: Mapping[str, Tensor], *, zipped: bool = True) -> None:
-    """A training checkpoint as Lightning writes it, with objects of classes that are not installed here."""
-    names = ("pytorch_lightning", "pytorch_lightning.callbacks", "omegaconf", "omegaconf.dictconfig")
-    present = {name: sys.modules.get(name) for name in names}
-    modules = {name: types.ModuleType(name) for name in names}
-
-    def made(module: str, name: str, **content: object) -> object:
-        kind = type(name, (), {"__module__": module})
-        setattr(modules[module], name, kind)
-        value = kind()
-        value.__dict__.update(content)
-        return value
-
-    checkpoint = made("pytorch_lightning.callbacks", "ModelCheckpoint", best=torch.tensor(0.5))
-    config = made("omegaconf.dictconfig", "DictConfig", content={"lr": 1e-4}, parent=None)
-    sys.modules.update(modules)
-    try:
-        envelope = {
-            "epoch": 7,
-            "global_step": 105000,
-            "pytorch-lightning_version": "1.4.2",
-            "state_dict": dict(state),
-            "callbacks": {type(checkpoint): checkpoint},
-            "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 1e-4}]}],
-            "hyper_parameters": {"config": config, "where": Path("logs"), "seed": np.float64(3)},
-        }
-        torch.save(envelope, path, _use_new_zipfile_serialization=zipped)
-    finally:
-        for name, module in present.items():
-            sys.modules.pop(name)
-            if module is not None:
-                sys.modules[name] = module
+def write_published(path: Path, kind: str) -> torch.nn.Module:
+    """A Lightning checkpoint of a tiny SyncDreamer or Zero123, and the network that it holds."""
+    with torch.random.fork_rng():
+        torch.manual_seed(7)
+        model: torch.nn.Module
+        if kind == "syncdreamer":
+            model, names = syncdreamer.SyncDreamer(syncdreamer.CONFIGS["tiny"]), SYNCDREAMER
+        else:
+            model, names = zero123.Zero123(zero123.CONFIGS["tiny"]), ZERO123
+        for parameter in model.parameters():
+            if parameter.ndim >= 2:
+                torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)
+    state = {
+        theirs + name.removeprefix(ours): value
+        for name, value in model.state_dict().items()
+        for theirs, ours in names.items()
+        if name.startswith(ours)
+    }
+    assert len(state) == len(model.state_dict())
+    torch.save({"state_dict": state, "global_step": 3}, path)
+    return model.eval().requires_grad_(False)

@@ -137,6 +137,12 @@ def remove_plain_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Mat
     return Matte(results, "plain", round(confidence, 3))
 
 
+def cut_from_white(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
+    """A picture that was drawn before white, as generative priors do; transparent where it shows nothing."""
+    white = np.full(picture.shape, 255, np.float32)
+    return _cut_out(picture, white, Background(white, np.zeros((1, 3), np.float32), 1.5, 1.0))[0]
+
+
 def _basis(y: np.ndarray, x: np.ndarray, shape: tuple[int, int], degree: int) -> Float[np.ndarray, "n m"]:
     """Products of Legendre polynomials up to a total degree, over the picture as [-1, 1] x [-1, 1]."""
     u, v = 2 * x / max(shape[1] - 1, 1) - 1, 2 * y / max(shape[0] - 1, 1) - 1
