@@ -63,5 +63,5 @@ class Export:
 
 
 def _shown(files: list[Path]) -> list[Path]:
-    """What to print: the files, or their folder where they are many."""
-    return files if len(files) <= 3 else [files[0].parent]
+    """What to print: the files, or the folder where they are numbered."""
+    return [files[0].parent] if files[0].stem.startswith("frame_") else files

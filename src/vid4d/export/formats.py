@@ -29,13 +29,17 @@ FAINTEST = 1 / 255
 
 
 class Format(NamedTuple):
-    """module, function: the writer. ending: of its files. sequence: many numbered files in a folder."""
+    """module, function: the writer. ending: of its files. sequence: many numbered files in a folder.
+
+    one_moment: with `options.time`, a sequence is a single file.
+    """
 
     module: str
     function: str
     ending: str
     help: str
     sequence: bool = False
+    one_moment: bool = True
 
 
 FORMATS = {
@@ -46,7 +50,9 @@ FORMATS = {
     "mp4": Format("vid4d.export.video", "write_mp4", ".mp4", "video (H.264)"),
     "webm": Format("vid4d.export.video", "write_webm", ".webm", "video with transparency (VP9)"),
     "gif": Format("vid4d.export.video", "write_gif", ".gif", "animated GIF with one palette"),
-    "png": Format("vid4d.export.video", "write_png", ".png", "numbered pictures", sequence=True),
+    "png": Format(
+        "vid4d.export.video", "write_png", ".png", "numbered pictures", sequence=True, one_moment=False
+    ),
 }
 """What `vid4d export --to` takes."""
 
@@ -174,7 +180,7 @@ def export(
     chosen = FORMATS.get(to)
     if chosen is None:
         raise InputError(f"there is no format {to!r}: choose one of {', '.join(FORMATS)}")
-    folder = chosen.sequence and options.time is None
+    folder = chosen.sequence and not (chosen.one_moment and options.time is not None)
     place = _place(asset, to, chosen, None if out is None else Path(out), folder)
     _refuse_existing(place, chosen, folder, options.force)
     writer = getattr(import_module(chosen.module), chosen.function)
@@ -186,10 +192,12 @@ def export(
                 target.mkdir()
             writer(asset, target, options)
             return _into_place(Path(scratch), target if folder else None, place, chosen, options.force)
-    except BaseException:
+    except BaseException as error:
         for parent in made:
             if not any(parent.iterdir()):
                 parent.rmdir()
+        if isinstance(error, OSError) and error.errno:  # people know the place, not the temporary name
+            raise OSError(error.errno, os.strerror(error.errno), str(place)) from error
         raise
 
 
@@ -198,7 +206,7 @@ def _place(asset: Asset, to: str, chosen: Format, out: Path | None, folder: bool
         return asset.root / "export" / (to if folder else f"asset{chosen.ending}")
     if folder:
         if out.suffix.lower() == chosen.ending or out.is_file():
-            one = "" if to == "png" else ", or one moment with --time"
+            one = ", or choose one moment with --time" if chosen.one_moment else ""
             raise InputError(f"{out} is one file, but {to} makes many: give a folder with --out{one}")
         return out
     if out.is_dir():

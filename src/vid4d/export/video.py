@@ -93,7 +93,12 @@ def write_mp4(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     if background is None:
         raise InputError("mp4 has no transparency: export to webm, png or gif, or choose a --background")
     shots = plan(asset, options)
-    video.write_mp4(out, pictures(asset, shots, options, background), shots.fps)
+    try:
+        video.write_mp4(out, pictures(asset, shots, options, background), shots.fps)
+    except InputError as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise
     return [out]
 
 

@@ -1,0 +1,195 @@
+"""Exports as a command: where files go, what is refused in one sentence, and that nothing is half written."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+import typing
+from pathlib import Path
+
+import pytest
+from exported import ball_asset, visible
+
+from vid4d import cli
+from vid4d.commands.export import Export
+from vid4d.errors import InputError
+from vid4d.export import formats, ply
+from vid4d.export.formats import FORMATS, ExportOptions, export, moments, splats_at
+from vid4d.files import write_json
+
+SMALL = ("--size", "16", "--frames", "3")
+
+
+@pytest.fixture
+def run_folder(tmp_path, monkeypatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "run"
+    folder.mkdir()
+    ball_asset(folder)
+    return folder
+
+
+def refused(capsys, *arguments: object) -> str:
+    """The one sentence of a command that exits with 2."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as stop:
+        cli.main(["export", *map(str, arguments)])
+    said = capsys.readouterr().err.strip().splitlines()
+    assert stop.value.code == 2
+    assert "Traceback" not in "\n".join(said)
+    assert said[-1].startswith("vid4d: ")
+    return said[-1]
+
+
+def everything(folder: Path) -> list[str]:
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+
+
+def test_the_command_takes_every_format():
+    taken = typing.get_args(typing.get_type_hints(Export)["to"])
+    assert set(taken) == set(FORMATS)
+
+
+def test_the_command_writes_beside_the_asset_and_says_where(run_folder, capsys):
+    cli.main(["export", "run", "--to", "png", *SMALL])
+    assert capsys.readouterr().out.split() == ["run/export/png"]
+    assert everything(run_folder / "export") == ["png", *(f"png/frame_000{i}.png" for i in range(3))]
+    cli.main(["export", "run/asset.safetensors", "--to", "ply", "--time", "0.5", "--out", "new/a.ply"])
+    assert capsys.readouterr().out.split() == ["new/a.ply"]
+    assert everything(Path("new")) == ["a.ply"]
+
+
+def test_a_folder_as_out_takes_a_file(run_folder):
+    (run_folder / "mine").mkdir()
+    (path,) = export(ball_asset(run_folder), "gif", "run/mine", ExportOptions(size=16, frames=2))
+    assert path == Path("run/mine/asset.gif")
+
+
+def test_files_have_the_usual_rights(run_folder):
+    files = export(ball_asset(run_folder), "ply", "run/out", ExportOptions(frames=2))
+    (run_folder / "plain").touch()
+    (run_folder / "folder").mkdir()
+    usual = [stat.S_IMODE((run_folder / name).stat().st_mode) for name in ("plain", "folder")]
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (files[0], files[0].parent)] == usual
+
+
+def test_existing_files_stay_without_force(run_folder, capsys):
+    cli.main(["export", "run", "--to", "gif", *SMALL])
+    before = Path("run/export/asset.gif").read_bytes()
+    again = ("run", "--to", "gif", "--size", "24", "--frames", "3")
+    assert "asset.gif exists: replace it with --force" in refused(capsys, *again)
+    assert Path("run/export/asset.gif").read_bytes() == before
+    cli.main(["export", *again, "--force"])
+    assert Path("run/export/asset.gif").read_bytes() != before
+
+
+def test_force_replaces_a_sequence_and_nothing_else(run_folder, capsys):
+    cli.main(["export", "run", "--to", "ply", "--frames", "4", "--out", "mine"])
+    Path("mine/notes.txt").write_text("keep me")
+    assert "is not empty" in refused(capsys, "run", "--to", "ply", "--frames", "2", "--out", "mine")
+    assert len(everything(Path("mine"))) == 6
+    cli.main(["export", "run", "--to", "ply", "--frames", "2", "--out", "mine", "--force"])
+    assert everything(Path("mine")) == ["frame_0000.ply", "frame_0001.ply", "notes.txt", "times.json"]
+    assert Path("mine/notes.txt").read_text() == "keep me"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--to", "gif", "--out", "a.mp4"), "does not end in .gif"),
+        (("--to", "ply", "--out", "a.ply"), "choose one moment with --time"),
+        (("--to", "png", "--out", "a.png", "--time", "0.5"), "png makes many: give a folder"),
+        (("--to", "ply", "--out", "taken"), "give a folder with --out"),
+        (("--to", "mp4", "--time", "1.5"), "time 1.5 lies outside of the clip"),
+        (("--to", "mp4", "--size", "9000"), "a size of 9000 pixels"),
+        (("--to", "mp4", "--fps", "0"), "0 frames a second"),
+        (("--to", "ply", "--frames", "0"), "0 frames cannot be written"),
+        (("--to", "gif", "--background", "pink"), "'pink' is no background"),
+        (("--to", "mp4", "--cameras", "none.json"), "none.json cannot be read"),
+        (("--to", "mp4", "--elevation", "95"), "95 degrees does not exist"),
+        (("--to", "mp4", "--seconds", "1e9"), "a video of 1e+09 seconds"),
+    ],
+)
+def test_what_cannot_be_exported_is_said(run_folder, capsys, arguments, said):
+    Path("taken").touch()
+    before = everything(Path())
+    assert said in refused(capsys, "run", *arguments)
+    assert everything(Path()) == before
+
+
+def test_a_run_that_is_not_finished_and_one_that_is_damaged(run_folder, capsys):
+    asset = run_folder / "asset.safetensors"
+    data = asset.read_bytes()
+    asset.write_bytes(data[: len(data) // 2])
+    assert "not a readable safetensors file" in refused(capsys, "run", "--to", "ply")
+    asset.unlink()
+    write_json(run_folder / "settings.json", {})
+    assert "its run is not finished: continue it with --resume" in refused(capsys, "run", "--to", "ply")
+    assert "no asset at nowhere" in refused(capsys, "nowhere", "--to", "ply")
+    assert everything(run_folder) == ["settings.json"]
+
+
+@pytest.mark.parametrize("to", ["ply", "usd", "usdz", "gif", "mp4", "webm", "png", "html"])
+def test_a_full_disk_leaves_nothing(run_folder, capsys, monkeypatch, to):
+    """The disk fills up right after the first bytes of whatever the format writes."""
+    chosen = FORMATS[to]
+    module = __import__(chosen.module, fromlist=["writer"])
+
+    def full(asset, out, options):
+        (out / "frame_0000.bin" if out.is_dir() else out).write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(out))
+
+    monkeypatch.setattr(module, chosen.function, full)
+    out = "new/place/pictures" if to == "png" else f"new/place/a.{to}"
+    assert "the disk is full" in refused(capsys, "run", "--to", to, "--out", out, "--time", "0")
+    assert everything(Path()) == ["run", "run/asset.safetensors"]
+
+
+def test_a_disk_that_fills_up_in_the_middle_of_a_sequence(run_folder, capsys, monkeypatch):
+    written = []
+    whole = ply.write_splats
+
+    def second_fails(path, splats, comments=()):
+        if written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        written.append(path)
+        whole(path, splats, comments)
+
+    Path("mine").mkdir()
+    Path("mine/frame_0000.ply").write_text("old")
+    monkeypatch.setattr(ply, "write_splats", second_fails)
+    assert "the disk is full" in refused(capsys, "run", "--to", "ply", "--out", "mine", "--force")
+    assert everything(Path("mine")) == ["frame_0000.ply"]
+    assert Path("mine/frame_0000.ply").read_text() == "old"
+
+
+def test_no_permission_is_said(run_folder, capsys, monkeypatch):
+    def denied(*_, **options):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(options["dir"]))
+
+    monkeypatch.setattr(formats.tempfile, "TemporaryDirectory", denied)
+    assert "no permission to read or write" in refused(capsys, "run", "--to", "ply", "--out", "new")
+    assert everything(Path()) == ["run", "run/asset.safetensors"]
+
+
+def test_an_unknown_format_names_the_known(run_folder):
+    with pytest.raises(InputError, match=r"no format 'fbx': choose one of ply, usd"):
+        export(ball_asset(run_folder), "fbx")
+
+
+def test_moments_last_as_long_as_the_clip(tmp_path):
+    plan = moments(ball_asset(tmp_path, seconds=2.0), ExportOptions(), fps=12)
+    assert (len(plan.times), plan.times[0], plan.times[-1], plan.fps, plan.seconds) == (24, 0, 1, 12, 2.0)
+    loop = moments(ball_asset(tmp_path, seconds=2.0, cyclic=True), ExportOptions(frames=4))
+    assert loop.times == (0, 0.25, 0.5, 0.75)
+    assert loop.seconds == 2.0
+    assert moments(ball_asset(tmp_path), ExportOptions(time=0.3)).times == (0.3,)
+    slow = moments(ball_asset(tmp_path), ExportOptions(frames=10, fps=5))
+    assert (len(slow.times), slow.seconds) == (10, 2.0)
+
+
+def test_splats_too_faint_to_see_are_left_out(tmp_path):
+    asset = ball_asset(tmp_path)
+    assert len(splats_at(asset, 0.5)) == len(visible(asset, 0.5)) == 60 < len(asset.gaussians)
+    assert splats_at(asset, 0.5).opacities.min() >= 1 / 255

@@ -1,0 +1,116 @@
+"""PLY, read back with plyfile and compared with the asset."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+import torch
+from exported import asset_of, ball_asset, covariance, tumbling, visible
+from plyfile import PlyData
+
+from vid4d.export.formats import ExportOptions, export
+from vid4d.export.splats import ellipsoids
+from vid4d.gaussians import sh as harmonics
+from vid4d.gaussians.model import Gaussians3D
+
+
+def columns(vertex, *names: str) -> np.ndarray:
+    return np.stack([vertex[name] for name in names], 1).astype(np.float64)
+
+
+def numbered(vertex, stem: str) -> np.ndarray:
+    names = [p.name for p in vertex.properties if p.name.startswith(stem)]
+    return columns(vertex, *sorted(names, key=lambda n: int(n.removeprefix(stem)))) if names else None
+
+
+def read(path) -> Gaussians3D:
+    """As the viewers do: logarithms, logits, w x y z, channel by channel."""
+    vertex = PlyData.read(str(path))["vertex"]
+    rest = numbered(vertex, "f_rest_")
+    sh = numbered(vertex, "f_dc_")[:, None]
+    if rest is not None:
+        sh = np.concatenate([sh, rest.reshape(len(rest), 3, -1).transpose(0, 2, 1)], 1)
+    return Gaussians3D(
+        torch.from_numpy(columns(vertex, "x", "y", "z")),
+        torch.from_numpy(covariance(np.exp(numbered(vertex, "scale_")), numbered(vertex, "rot_"))),
+        torch.from_numpy(1 / (1 + np.exp(-vertex["opacity"].astype(np.float64)))),
+        torch.from_numpy(sh),
+    )
+
+
+@pytest.mark.parametrize("degree", [0, 1, 3])
+def test_splats_come_back_as_they_were(tmp_path, degree):
+    asset = asset_of(tmp_path, tumbling(degree=degree))
+    (path,) = export(asset, "ply", tmp_path / "one.ply", ExportOptions(time=0.4))
+    back, expected = read(path), visible(asset, 0.4)
+    assert 5 < len(back) == len(expected) < 40  # some of them are not there
+    assert torch.allclose(back.means, expected.means.double(), atol=1e-6)
+    assert torch.allclose(back.covariances, expected.covariances.double(), rtol=1e-3, atol=1e-8)
+    assert torch.allclose(back.opacities, expected.opacities.double(), atol=1e-5)
+    k = (degree + 1) ** 2
+    assert torch.allclose(back.sh[:, :k], expected.sh.double(), atol=1e-6)
+    assert back.sh.shape[1] == (1 if degree == 0 else 16)  # the two lengths that all readers know
+    assert (back.sh[:, k:] == 0).all()
+
+
+def test_the_properties_stand_in_the_usual_order(tmp_path):
+    asset = asset_of(tmp_path, tumbling(degree=3))
+    (path,) = export(asset, "ply", tmp_path / "one.ply", ExportOptions(time=0.5))
+    data = PlyData.read(str(path))
+    names = [p.name for p in data["vertex"].properties]
+    rest = [f"f_rest_{i}" for i in range(45)]
+    assert names == [
+        *("x", "y", "z", "nx", "ny", "nz", "f_dc_0", "f_dc_1", "f_dc_2", *rest, "opacity"),
+        *("scale_0", "scale_1", "scale_2", "rot_0", "rot_1", "rot_2", "rot_3"),
+    ]
+    assert not data.text
+    assert data.byte_order == "<"
+    assert {p.val_dtype for p in data["vertex"].properties} == {"f4"}
+
+
+def test_harmonics_mean_the_same_from_every_side(tmp_path):
+    """With the formula that the viewers use: 0.5 + SH_C0 f_dc - SH_C1 y f_rest(0) + SH_C1 z ... for red."""
+    asset = asset_of(tmp_path, tumbling(count=6, degree=1))
+    (path,) = export(asset, "ply", tmp_path / "one.ply", ExportOptions(time=0.5))
+    vertex = PlyData.read(str(path))["vertex"]
+    expected = visible(asset, 0.5)
+    eye = torch.tensor([1.5, -0.4, 0.7])
+    seen = harmonics.evaluate(expected.sh, expected.means, eye)
+    x, y, z = torch.nn.functional.normalize(expected.means - eye, dim=1).T.numpy()
+    for channel in range(3):
+        first, second, third = (vertex[f"f_rest_{15 * channel + i}"] for i in range(3))
+        dc = vertex[f"f_dc_{channel}"]
+        by_hand = 0.5 + 0.2820948 * dc + 0.4886025 * (-y * first + z * second - x * third)
+        np.testing.assert_allclose(seen[:, channel], by_hand.clip(0), atol=1e-5)
+
+
+def test_a_sequence_holds_the_clip(tmp_path):
+    asset = ball_asset(tmp_path, seconds=0.5)
+    files = export(asset, "ply", tmp_path / "frames", ExportOptions(fps=12))
+    assert [f.name for f in files] == [f"frame_{i:04}.ply" for i in range(6)] + ["times.json"]
+    told = json.loads(files[-1].read_text())
+    assert told["seconds"] == pytest.approx(0.5)
+    assert told["fps"] == pytest.approx(12)
+    assert [f["time"] for f in told["frames"]] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    height = []
+    for entry in told["frames"]:
+        back, expected = read(tmp_path / "frames" / entry["file"]), visible(asset, entry["time"])
+        assert len(back) == len(expected)
+        for side in ("amin", "amax"):
+            box = [getattr(splats.means, side)(0).double() for splats in (back, expected)]
+            assert torch.allclose(*box, atol=1e-5)
+        height.append(float(back.means[:, 2].mean()))
+    assert height[2] > height[0] + 0.2  # it jumps
+
+
+def test_ellipsoids_of_known_axes():
+    turned = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]])  # a quarter about z
+    shape = turned @ torch.diag(torch.tensor([0.09, 0.04, 0.01])) @ turned.T
+    scales, wxyz = ellipsoids(shape[None])
+    np.testing.assert_allclose(sorted(scales[0]), [0.1, 0.2, 0.3], atol=1e-6)
+    np.testing.assert_allclose(covariance(scales, wxyz)[0], shape, atol=1e-7)
+    flat, _ = ellipsoids(torch.zeros(1, 3, 3))
+    assert (flat > 0).all()  # their logarithm exists
+    assert ellipsoids(torch.zeros(0, 3, 3))[1].shape == (0, 4)
