@@ -107,12 +107,12 @@ def open_checkpoint(path: Path) -> dict[str, Any]:
     with path.open("rb") as file:
         head = file.read(10)
         file.seek(0)
+        if head[8:9] == b"{":  # behind the header's size, which may look like either of the others
+            return _safetensors(file, path)
         if head[:4] == b"PK\x03\x04":
             return _zipped(file, path)
         if head[:1] == b"\x80":
             return _older(file, path)
-        if head[8:9] == b"{":
-            return _safetensors(file, path)
     raise InputError(f"{path} is neither a PyTorch checkpoint nor a safetensors file: give one of these")
 
 

@@ -27,6 +27,7 @@ from vid4d.priors import rife, syncdreamer, zero123
 from vid4d.priors.checkpoints import Entry, Report, StoredTensor, open_checkpoint, write_safetensors
 from vid4d.priors.convert_diffusers import diffusers_folder
 from vid4d.priors.convert_layouts import (
+    KPLANES,
     KPLANES_LEFT_OUT,
     RIFE3_LEFT_OUT,
     SYNCDREAMER,
@@ -37,6 +38,7 @@ from vid4d.priors.convert_layouts import (
     averaged,
     check_constants,
     in_our_names,
+    unexpected,
 )
 from vid4d.priors.weights import config_from_json, config_to_json, read_metadata
 
@@ -213,14 +215,14 @@ def _kplanes(source: Path) -> tuple[field.FieldConfig, list[Entry], dict[str, in
     """The field of a Consistent4D run; `dynerf.field` knows its layout."""
     state = open_checkpoint(source)
     check_constants(state, source)
-    prefixes = {
-        f"geometry.{part}.": f"geometry.{part}." for part in ("grids", "density_network", "feature_network")
-    }
-    named = in_our_names(state, prefixes, KPLANES_LEFT_OUT, source)
+    named = in_our_names(state, {"geometry.": "geometry."}, KPLANES_LEFT_OUT, source)
+    if unknown := [name for name in named.parts if not re.fullmatch(KPLANES, name)]:
+        raise unexpected(unknown, source)
     config, tensors = field.from_geometry_state({name: part.read() for name, (part,) in named.parts.items()})
     used = sum(value.numel() for value in tensors.values())
     if used != sum(math.prod(part.shape) for (part,) in named.parts.values()):
         raise InputError(f"{source} holds more of a field than is known here: give a Consistent4D checkpoint")
+    _compare(_shapes("kplanes", config), {name: tuple(t.shape) for name, t in tensors.items()}, source)
     entries = [Entry(name, t.dtype, tuple(t.shape), t.clone) for name, t in tensors.items()]
     return config, entries, named.left_out
 
@@ -254,13 +256,12 @@ def _fitting(kind: str, named: Named, source: Path) -> tuple[Any, dict[str, tupl
     """The configuration whose network has exactly these tensors, and their names and shapes."""
     configs = NETWORKS[kind].configs or (_rife4_config(named, source),)
     found = {name: _shape(name, named) for name in named.parts}
-    for config in configs:
-        expected = _shapes(kind, config)
-        if not _differences(expected, found):
-            return config, expected
+    first = found.get("unet.input_blocks.0.0.weight")
+    if first is not None:  # the width of a UNet tells its configuration
+        configs = tuple(c for c in configs if c.unet.model_channels == first[0]) or configs
     expected = _shapes(kind, configs[0])
     _compare(expected, found, source)
-    raise AssertionError("the sizes differed a moment ago")
+    return configs[0], expected
 
 
 def _rife4_config(named: Named, source: Path) -> rife.IFNetConfig:

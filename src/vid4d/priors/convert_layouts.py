@@ -72,6 +72,9 @@ SYNCDREAMER_LEFT_OUT = {
 
 RIFE3_LEFT_OUT = {r"block_tea\..*": "the teacher of RIFE's training"}
 
+KPLANES = r"geometry\.(grids\.\d+\.[0-5]|(density|feature)_network\.\d+\.layers\.[02]\.weight)"
+"""What a field is made of."""
+
 KPLANES_LEFT_OUT = {
     r"geometry\.bbox": "the box of the field, which is known",
     r"(renderer|background|material|guidance|exporter)\..*": "other parts of a Consistent4D run",
