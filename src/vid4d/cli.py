@@ -20,6 +20,7 @@ import tyro
 from tyro.conf import Positional, Suppress, arg
 
 from vid4d.commands.export import Export
+from vid4d.commands.view import View
 from vid4d.commands.weights import Weights
 from vid4d.errors import InputError
 from vid4d.run import Settings
@@ -203,7 +204,7 @@ class Info:
 
 
 _STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)
-Command = Generate | Prepare | Matrix | Reconstruct | Render | Export | Weights | Train | Info
+Command = Generate | Prepare | Matrix | Reconstruct | Render | View | Export | Weights | Train | Info
 
 
 def main(argv: Sequence[str] | None = None) -> None:

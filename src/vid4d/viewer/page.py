@@ -1,0 +1,326 @@
+"""One run, drawn with viser: its splats or mesh at a time, the clip beside them, the matrix's cameras."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
+from io import StringIO
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.errors import InputError
+from vid4d.export.html import fixed_colours
+from vid4d.viewer.clock import Clock
+from vid4d.viewer.content import Content
+from vid4d.viewer.link import Pose
+from vid4d.viewer.panel import Panel
+
+if TYPE_CHECKING:
+    import viser
+
+    from vid4d.export.mesh import Mesh
+
+Kind = Literal["splats", "mesh", "normals"]
+BACKGROUNDS = {
+    "white": (255, 255, 255),
+    "grey": (128, 128, 128),
+    "black": (16, 16, 18),
+    "sky": (176, 205, 232),
+}
+FAR = 2.1
+"""How many times further away the camera goes to see the matrix's cameras."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is shown, on all pages alike. background: a name in `BACKGROUNDS`.
+
+    cameras: those of the image matrix. pictures: what they saw (or should have) at this time.
+    """
+
+    kind: Kind = "splats"
+    background: str = "white"
+    cameras: bool = False
+    pictures: bool = False
+
+
+class Page:
+    """A run's page, served until `stop`. on_camera, on_look: told when a visitor changes something.
+
+    leads: has the controls; the others of `several` pages follow.
+    """
+
+    def __init__(
+        self,
+        content: Content,
+        clock: Clock,
+        *,
+        host: str,
+        port: int,
+        leads: bool = True,
+        several: bool = False,
+    ) -> None:
+        import viser
+
+        self.content, self.clock = content, clock
+        self.look = Look()
+        self.on_camera: Callable[[Page, int, Pose], object] = lambda page, client, pose: None
+        self.on_look: Callable[[Look], object] = self.apply
+        self._lock = threading.RLock()
+        self._shown: dict[str, Any] = {}
+        self._meshes: dict[int, Mesh | None] = {}
+        self._nodes: dict[tuple[str, int], Any] = {}
+        self._stopped = threading.Event()
+        self._wanted = threading.Event()
+        for name in ("websockets.server", "websockets"):
+            logging.getLogger(name).setLevel(logging.ERROR)
+        with redirect_stdout(StringIO()):  # the viewer says itself where to look
+            self.server = viser.ViserServer(host=host, port=port, label=content.name, verbose=False)
+        self.server.request_share_url = lambda *_, **__: None  # type: ignore[method-assign,assignment]
+        self.port: int = self.server.get_port()
+        self._prepare_scene()
+        self.panel = Panel(self, leads=leads, several=several)
+        self.server.on_client_connect(self._connected)
+        self._mesher = threading.Thread(target=self._make_meshes, daemon=True)
+        self._mesher.start()
+
+    def stop(self) -> None:
+        self._stopped.set()
+        self._wanted.set()
+        with redirect_stdout(StringIO()):
+            self.server.stop()
+        self._mesher.join(timeout=60)  # a mesh that is being made is finished first
+
+    # What is shown.
+
+    def show(self, time: float) -> None:
+        """Shows the moment nearest to a time in [0, 1], in space, in the panel and on the cameras."""
+        with self._lock, self.server.atomic():
+            self._show(time)
+
+    def apply(self, look: Look) -> None:
+        """Changes what is shown, and shows it."""
+        with self._lock, self.server.atomic():
+            before, self.look = self.look, look
+            if look.background != before.background:
+                self._paint_background()
+            if look.cameras != before.cameras:
+                self._show_cameras()
+            self._shown.clear()
+            self._show(self.clock.time)
+            self.panel.show_look(look)
+        if look.cameras and not before.cameras:
+            self._step_back()
+        self._wanted.set()
+
+    def follow(self, pose: Pose) -> None:
+        """Moves all visitors' cameras to a pose."""
+        for client in self.server.get_clients().values():
+            set_pose(client, pose)
+
+    def splats_now(self) -> int:
+        """How many splats are shown at this time."""
+        return self._counts[self.content.nearest(self.clock.time)]
+
+    def _show(self, time: float) -> None:
+        index = self.content.nearest(time)
+        key = self._key(index)
+        if key is not None and key != self._shown.get("node"):
+            self._node(key).visible = True
+            for other, node in self._nodes.items():
+                if other != key and node.visible:
+                    node.visible = False
+            self._shown["node"] = key
+        if self.look.cameras and self.look.pictures and self._shown.get("pictures") != index:
+            for frustum, picture in zip(self._frusta, self.content.matrix_pictures(time), strict=True):
+                frustum.image = picture
+            self._shown["pictures"] = index
+        self.panel.show(time, index)
+
+    def _key(self, index: int) -> tuple[str, int] | None:
+        """The node to show: for meshes, of the nearest moment that has one already."""
+        if self.look.kind == "splats":
+            return "splats", index
+        made = [i for i, mesh in self._meshes.items() if mesh is not None]
+        if not made:
+            return "splats", index
+        times = self.content.times
+        return self.look.kind, min(made, key=lambda i: abs(times[i] - times[index]))
+
+    def _node(self, key: tuple[str, int]) -> Any:
+        if key not in self._nodes:
+            kind, index = key
+            mesh = self._meshes[index]
+            assert mesh is not None
+            colours = mesh.colors if kind == "mesh" else mesh.normals * 0.5 + 0.5
+            self._nodes[key] = self._add_mesh(f"/{kind}/{index:03}", mesh, colours)
+        return self._nodes[key]
+
+    def _add_mesh(self, name: str, mesh: Mesh, colours: Float[np.ndarray, "v 3"]) -> Any:
+        import trimesh
+
+        rgba = np.concatenate([np.clip(colours, 0, 1), np.ones((len(colours), 1))], 1)
+        shape = trimesh.Trimesh(
+            mesh.vertices,
+            mesh.faces,
+            vertex_normals=mesh.normals,
+            vertex_colors=np.rint(rgba * 255).astype(np.uint8),
+            process=False,
+        )
+        return self.server.scene.add_mesh_trimesh(name, shape, visible=False)
+
+    def _prepare_scene(self) -> None:
+        scene = self.server.scene
+        scene.set_up_direction("+z")
+        camera = Cameras.orbit([0.0], 15.0, distance=1.15 * RIG_DISTANCE)
+        first = self.server.initial_camera
+        first.position = camera.position[0].double().numpy()
+        first.look_at = np.zeros(3)
+        first.fov = 2 * math.atan(camera.height / 2 / float(camera.focal[0]))
+        self._paint_background()
+        self._counts = []
+        for i in range(len(self.content.times)):
+            splats = self.content.splats(i)
+            self._counts.append(len(splats))
+            self._nodes["splats", i] = scene.add_gaussian_splats(
+                f"/splats/{i:03}",
+                centers=splats.means.numpy(),
+                covariances=splats.covariances.numpy(),
+                rgbs=fixed_colours(splats).numpy(),
+                opacities=splats.opacities[:, None].numpy(),
+                visible=False,
+            )
+        self._frusta: list[Any] = []
+
+    def _paint_background(self) -> None:
+        colour = np.array(BACKGROUNDS[self.look.background], np.uint8)
+        self.server.scene.set_background_image(np.tile(colour, (4, 4, 1)), format="png")
+
+    def _show_cameras(self) -> None:
+        matrix = self.content.matrix
+        if matrix is None:
+            return
+        if not self._frusta:
+            from viser import transforms
+
+            cameras = matrix.cameras.to("cpu")
+            turned = cameras.rotation.transpose(1, 2).double().numpy()
+            for i in range(len(cameras)):
+                frustum = self.server.scene.add_camera_frustum(
+                    f"/cameras/{i:02}",
+                    fov=2 * math.atan(cameras.height / 2 / float(cameras.focal[i])),
+                    aspect=cameras.width / cameras.height,
+                    scale=0.16,
+                    thickness=0.004,
+                    color=(194, 87, 26),
+                    wxyz=transforms.SO3.from_matrix(turned[i]).wxyz,
+                    position=cameras.position[i].double().numpy(),
+                    cast_shadow=False,
+                    receive_shadow=False,
+                )
+                frustum.on_click(self._flying_to(i))
+                self._frusta.append(frustum)
+        for frustum in self._frusta:
+            frustum.visible = self.look.cameras
+            if not self.look.pictures:
+                frustum.image = None
+
+    # Visitors' cameras.
+
+    def _connected(self, client: viser.ClientHandle) -> None:
+        def moved(camera: viser.CameraHandle) -> None:
+            pose = Pose(camera.position, camera.look_at, camera.fov)
+            self.on_camera(self, client.client_id, pose)
+
+        client.camera.on_update(moved)
+
+    def _flying_to(self, view: int) -> Callable[[Any], None]:
+        """What a click on a matrix's camera does: look through it, and keep its picture beside."""
+
+        def fly(event: Any) -> None:
+            matrix = self.content.matrix
+            if event.client is None or matrix is None:
+                return
+            camera = matrix.cameras[view].to("cpu")
+            position = camera.position[0].double().numpy()
+            ahead = camera.rotation[0, 2].double().numpy()
+            self.panel.show_view(view)
+            fov = 2 * math.atan(camera.height / 2 / float(camera.focal[0]))
+            glide(event.client, Pose(position, position + ahead * np.linalg.norm(position), fov))
+
+        return fly
+
+    def _step_back(self) -> None:
+        for client in self.server.get_clients().values():
+            camera = client.camera
+            away = camera.position - camera.look_at
+            if np.linalg.norm(away) < 1.6 * RIG_DISTANCE:
+                position = camera.look_at + away / np.linalg.norm(away) * FAR * RIG_DISTANCE
+                glide(client, Pose(position, camera.look_at, camera.fov))
+
+    # Meshes, in a thread of their own: each takes a second or more.
+
+    def _make_meshes(self) -> None:
+        while not self._stopped.is_set():
+            self._wanted.wait()
+            index = self._next_mesh()
+            if index is None or self._stopped.is_set():
+                self._wanted.clear()
+                continue
+            try:
+                mesh = self.content.mesh(index)
+            except (InputError, ImportError, ValueError) as error:
+                mesh = None
+                self.panel.say(f"no mesh at this time: {error}")
+            with self._lock:
+                self._meshes[index] = mesh
+                self._shown.pop("node", None)
+
+    def _next_mesh(self) -> int | None:
+        """The moment nearest to now that lacks a mesh, ahead of the others; None where none is wanted."""
+        if self.look.kind == "splats":
+            return None
+        now = self.content.nearest(self.clock.time)
+        count = len(self.content.times)
+        missing = [i for i in range(count) if i not in self._meshes]
+        return min(missing, key=lambda i: (i - now) % count, default=None)
+
+    def meshes_made(self) -> int:
+        return len(self._meshes)
+
+    def change(self, **changes: Any) -> None:
+        """A visitor changed the look of all pages."""
+        self.on_look(replace(self.look, **changes))
+
+
+def set_pose(client: viser.ClientHandle, pose: Pose) -> None:
+    with client.atomic():
+        client.camera.position = pose.position
+        client.camera.look_at = pose.look_at
+        client.camera.fov = pose.fov
+
+
+def glide(client: viser.ClientHandle, end: Pose, seconds: float = 0.5, steps: int = 15) -> None:
+    """Moves a visitor's camera, around what it looks at rather than through it."""
+    start = Pose(client.camera.position.copy(), client.camera.look_at.copy(), client.camera.fov)
+    near, far = start.position - start.look_at, end.position - end.look_at
+    for i in range(1, steps + 1):
+        share = i / steps
+        share = share * share * (3 - 2 * share)
+        way = near * (1 - share) + far * share
+        length = np.linalg.norm(near) * (1 - share) + np.linalg.norm(far) * share
+        if i == steps or np.linalg.norm(way) < 1e-6:
+            way = far
+        else:
+            way = way / np.linalg.norm(way) * length
+        look_at = start.look_at * (1 - share) + end.look_at * share
+        set_pose(client, Pose(look_at + way, look_at, start.fov * (1 - share) + end.fov * share))
+        time.sleep(seconds / steps)
