@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     from vid4d.gaussians.model import Gaussians4D
     from vid4d.matrix import ImageMatrix
 
-METHODS = {"efficient4d": "vid4d.methods.efficient4d"}
+METHODS = {"efficient4d": "vid4d.methods.efficient4d", "consistent4d": "vid4d.methods.consistent4d"}
 """Name -> module with `make_matrix` and `make_asset`, see `vid4d.stages`."""
+
+COMMON_PRESETS = ("draft", "standard", "high")
+"""Presets that every method has."""
 
 PRIORS = ("small",)
 """Names of `Settings.prior`."""
@@ -137,7 +140,7 @@ def _to_matrix(
     source = Path(settings.clip)
     if settings.source == "matrix" and not source.is_dir():
         raise InputError(f"{source} is not a folder: give the folder of an image matrix")
-    if not source.exists() and not any(c in source.name for c in "*?["):
+    if settings.clip and not source.exists() and not any(c in source.name for c in "*?["):
         raise InputError(f"there is no {source}: give a video, a picture, or a folder of pictures")
     run = Run.create(out, settings, resume=resume, progress=progress)
     try:
@@ -152,6 +155,15 @@ def _check(settings: Settings) -> None:
     """Refuses at once what a run would find out late."""
     if settings.method not in METHODS:
         raise InputError(f"there is no method {settings.method!r}: choose one of {', '.join(METHODS)}")
+    if settings.preset not in COMMON_PRESETS and settings.preset not in _method(settings).PRESETS:
+        told = ", ".join(_method(settings).PRESETS)
+        raise InputError(f"{settings.method} has no preset {settings.preset!r}: choose one of {told}")
+    if not settings.clip and not settings.text.strip():
+        raise InputError("there is nothing to make: give a clip, or a description with --text")
+    if settings.clip and settings.text:
+        raise InputError("a clip and a text are given: give one of them")
+    if settings.text and settings.method != "consistent4d":
+        raise InputError(f"{settings.method} cannot start from a text: add --method consistent4d")
     if settings.prior not in PRIORS:
         raise InputError(f"there is no prior {settings.prior!r}: choose one of {', '.join(PRIORS)}")
     if settings.elevation != "auto" and not -90 <= settings.elevation <= 90:

@@ -42,7 +42,7 @@ Every command takes --help, and --traceback to show where an error came from."""
 
 @dataclass(frozen=True)
 class _FromClip(Settings):
-    clip: Clip
+    clip: Clip = ""
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
     source: Suppress[Literal["clip", "matrix"]] = "clip"
     out: Path | None = None

@@ -36,14 +36,14 @@ FREE_TO_CHANGE = frozenset({"device"})
 class Settings:
     """What is made, and from what. Written to the run folder; a resumed run must have the same."""
 
-    clip: str
+    clip: str = ""
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
     frames: int | None = None
     """Key frames, first and last of the clip included. The preset decides where not given."""
-    method: Literal["efficient4d"] = "efficient4d"
+    method: Literal["efficient4d", "consistent4d"] = "efficient4d"
     """How the asset is made."""
-    preset: Literal["draft", "standard", "high"] = "standard"
-    """How much time to spend."""
+    preset: Literal["draft", "standard", "high", "low-vram", "four-level"] = "standard"
+    """How much time to spend. The last two are sizes of consistent4d's field; its 'high' is 'four-level'."""
     prior: str = "small"
     """The network that imagines the other sides: 'small' comes with vid4d."""
     device: str = "auto"
@@ -64,8 +64,17 @@ class Settings:
     """How the background is removed: 'auto' (alpha, else a plain background), or an ONNX file."""
     fps: float = 24.0
     """Frames a second of a folder of pictures, which says nothing of time itself."""
+    text: str = ""
+    """A description instead of a clip, in English: makes a static object, with consistent4d."""
+    text_model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    """What judges an object made from a text: a folder or a name on the Hugging Face hub (diffusers)."""
     source: Literal["clip", "matrix"] = "clip"
     """What `clip` names: a clip, or the folder of an image matrix to reconstruct from."""
+
+    @property
+    def label(self) -> str:
+        """What the run is called after: the clip, or the text's words."""
+        return self.clip or re.sub(r"\W+", "_", self.text)[:48]
 
 
 class Run:
@@ -103,7 +112,7 @@ class Run:
         if out is not None:
             root = Path(out)
         else:
-            root = _newest_like(settings) if resume else free_default(settings.clip)
+            root = _newest_like(settings) if resume else free_default(settings.label)
         if root.exists() and not root.is_dir():
             raise InputError(f"{root} exists and is not a folder: choose another --out")
         made = [folder for folder in (root, *root.parents) if not folder.exists()]
@@ -315,9 +324,9 @@ def free_default(clip: str, suffix: str = "") -> Path:
 
 def _newest_like(settings: Settings) -> Path:
     """The highest-numbered default folder with the same settings; a new one where there is none."""
-    name, number, found = _default_name(settings.clip), 1, None
+    name, number, found = _default_name(settings.label), 1, None
     while (folder := _numbered(name, number)).exists():
         if (folder / "settings.json").is_file() and not _difference(read_settings(folder), settings):
             found = folder
         number += 1
-    return found or free_default(settings.clip)
+    return found or free_default(settings.label)

@@ -129,7 +129,7 @@ def test_the_step_decides_alone():
 
 
 def test_reference_steps_see_every_frame_as_often():
-    seen = [reference_frame(0, step, 7) for step in range(0, 2 * 7 * 3, 2)]
+    seen = [reference_frame(0, i, 7) for i in range(7 * 3)]
     assert Counter(seen) == {i: 3 for i in range(7)}
     assert seen[:7] != seen[7:14]
 

@@ -118,9 +118,9 @@ def generator_of(seed: int, step: int, purpose: int = 0) -> torch.Generator:
     return torch.Generator().manual_seed((seed * 1_000_003 + step) * 10 + purpose)
 
 
-def reference_frame(seed: int, step: int, frames: int) -> int:
-    """The frame of a reference step: each comes once in `frames` reference steps, in random order."""
-    epoch, place = divmod(step // 2, frames)
+def reference_frame(seed: int, index: int, frames: int) -> int:
+    """The frame of reference step number `index`: each comes once in `frames` of them, in any order."""
+    epoch, place = divmod(index, frames)
     order = torch.randperm(frames, generator=generator_of(seed, epoch, purpose=1))
     return int(order[place])
 

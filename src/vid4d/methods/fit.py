@@ -183,7 +183,7 @@ class _Run:
         """With a single time nothing may move: equal quaternions do not turn space into time."""
         values = dict(self.optimizer.parameters)
         if self.matrix.frames == 1:
-            values["quats_right"] = values["quats_left"]
+            values["quats_right"] = values["quats_left"].clone()
         return Gaussians4D(**values, period=self.period)
 
     def advance(self, progress: float) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -16,9 +17,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.errors import InputError
+from vid4d.matrix import over_white
+from vid4d.priors import registry
+from vid4d.priors.convert import load_converted
 from vid4d.priors.samplers import NoiseSchedule, to_eps
 from vid4d.priors.small import Condition, Look, SmallPrior
-from vid4d.priors.small_sampling import to_network
+from vid4d.priors.small_sampling import load_small_prior, to_network
+from vid4d.priors.syncdreamer import ClassifierFree
+from vid4d.priors.zero123 import Condition as Zero123Condition
+from vid4d.priors.zero123 import Zero123, view_change
 
 GUIDANCE = 5.0
 """Scale of classifier-free guidance (2311.02848, code)."""
@@ -28,13 +36,12 @@ class Judge(Protocol):
     """What a method asks of a prior.
 
     schedule: the noise process of its latents. Everything that depends on the cameras but not on the render
-    is a `view`, made once per step and used for all levels of a cascade.
+    is a `view`, made once per step and used for all levels of a cascade. Judges of pictures also have
+    `condition(frames, elevation)`, which comes first: the clip's frames, straight-alpha RGBA in [0, 1], seen
+    from azimuth 0 and so many degrees of elevation.
     """
 
     schedule: NoiseSchedule
-
-    def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
-        """Tells it the clip: straight-alpha RGBA in [0, 1], seen from azimuth 0 and `elevation` degrees."""
 
     def encode(
         self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]
@@ -126,6 +133,45 @@ class SmallJudge:
         )
 
 
+class Zero123Judge:
+    """Zero123 at any size; its autoencoder takes the gradient from latents to renders.
+
+    guidance: scale of classifier-free guidance.
+    """
+
+    def __init__(self, prior: Zero123, *, guidance: float = GUIDANCE) -> None:
+        self.prior, self.guidance = prior, ClassifierFree(guidance)
+        self.schedule = prior.schedule
+        self._known: Zero123Condition | None = None
+
+    def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
+        color = over_white(frames).permute(0, 3, 1, 2)
+        size = (self.prior.config.image_size,) * 2
+        known = self.prior.condition(F.interpolate(color, size, mode="bilinear", antialias=True))
+        self._known, self._elevation = known, elevation
+
+    def encode(self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]) -> Tensor:
+        return self.prior.encode(resized_render(color, alpha, self.prior.config.image_size)[:, :3]).float()
+
+    @torch.no_grad()
+    def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> tuple[Tensor, Tensor]:
+        if self._known is None:
+            raise RuntimeError("condition(...) comes first: the judge has seen no picture yet")
+        change = view_change(cameras.elevation, cameras.azimuth, self._elevation)
+        frame = frame.to(self.prior.device)
+        context = self.prior.context(self._known.embedding[frame], change.to(self.prior.device))
+        return context, self._known.latent[frame]
+
+    @torch.no_grad()
+    def predict(
+        self, noisy: Float[Tensor, "l b c h w"], t: Int[Tensor, " b"], view: tuple[Tensor, Tensor]
+    ) -> Float[Tensor, "l b c h w"]:
+        levels = len(noisy)
+        context, latent = (x.repeat(levels, *[1] * (x.ndim - 1)) for x in view)
+        found = self.prior.noise(noisy.flatten(0, 1), t.repeat(levels), context, latent, self.guidance)
+        return found.unflatten(0, noisy.shape[:2]).float()
+
+
 def _repeated(look: Look, levels: int) -> Look:
     """One view per frame -> the same view once per level, frames outermost."""
     if levels == 1:
@@ -139,3 +185,25 @@ def _repeated(look: Look, levels: int) -> Look:
         coarse=look.coarse.repeat_interleave(levels, 0),
         cameras=look.cameras[torch.arange(len(look.cameras)).repeat_interleave(levels)],
     )
+
+
+def load_judge(
+    prior: str, device: torch.device | str = "cpu", *, guidance: float = GUIDANCE
+) -> SmallJudge | Zero123Judge:
+    """The judge of that name: 'small', published weights such as 'zero123-xl', or a file of `vid4d weights`.
+
+    Raises InputError where the weights are not on this machine or are no Zero123's.
+    """
+    if prior == "small":
+        return SmallJudge(load_small_prior(device), guidance=guidance)
+    path = Path(prior)
+    if prior in registry.WEIGHTS:
+        path = registry.path_of(prior)
+        if not path.is_file():
+            raise InputError(f"the weights {prior!r} are not on this machine: {registry.how_to_get(prior)}")
+    dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
+    network = load_converted(path, device, dtype)
+    if not isinstance(network, Zero123):
+        kind = type(network).__name__
+        raise InputError(f"{prior} holds a {kind}, which cannot judge single views: use 'small' or a Zero123")
+    return Zero123Judge(network, guidance=guidance)

@@ -1,0 +1,393 @@
+"""Consistent4D (2311.02848): a clip becomes a cascade DyNeRF, whose renders an image diffusion prior judges.
+
+clip  --reference steps-->  the input camera's renders look like the frames       (section 3.1)
+      --prior steps------>  renders from anywhere look right to the prior (SDS), and like what a frame
+                            interpolator expects between their neighbours (ICL)   (sections 3.1, 3.3)
+      --rendered--------->  image matrix, from which 4D Gaussians are fitted: the outputs of every method
+
+A clip of one frame gives a static object; a text instead of a clip has no reference steps.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d import losses, stages
+from vid4d.cameras import Cameras
+from vid4d.dynerf import PRESETS as FIELDS
+from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig, OccupancyGrid, Rendering, render
+from vid4d.errors import InputError
+from vid4d.gaussians.model import Gaussians4D
+from vid4d.matrix import ImageMatrix, over_white
+from vid4d.matrix_io import load_matrix, save_matrix
+from vid4d.methods import fit as fits
+from vid4d.methods.consistent4d_batches import (
+    Batch,
+    BatchConfig,
+    Linear,
+    Milestone,
+    NoiseRange,
+    draw_batch,
+    generator_of,
+    milestone_at,
+    reference_frame,
+)
+from vid4d.methods.consistent4d_files import (
+    load_checkpoint,
+    load_field,
+    save_checkpoint,
+    save_field,
+)
+from vid4d.methods.consistent4d_limits import check_frames, check_memory
+from vid4d.methods.consistent4d_subject import Subject, judge_size, make_judge, read_subject
+from vid4d.methods.consistent4d_views import DistillConfig, render_matrix, write_validation
+from vid4d.methods.efficient4d import resized
+from vid4d.metrics import psnr
+from vid4d.priors.judge import Judge
+from vid4d.priors.rife import between_of
+from vid4d.priors.rife_small import load_interpolator
+from vid4d.progress import Bar
+from vid4d.run import Run
+
+
+@dataclass(frozen=True)
+class Consistent4DConfig:
+    """What a preset settles; the defaults are the paper's.
+
+    frames: key frames of the clip. clip_size: their pixels. levels: sizes of the DyNeRF's cascade.
+    steps: of training. milestones: picture size and batch from a step on. prior_every: of so many steps one
+    is a prior step, the others are reference steps. rate: of Adam, with betas (0.9, 0.99).
+
+    color, mask: weights of the reference loss. sds: of score distillation. icl: of the interpolation-driven
+    consistency loss. smooth: of the normals' smoothness. orientation: of normals that face away from the
+    camera. regularised: samples a step that the last two look at, chosen at random.
+    guidance: of the judge. noise: shares of its schedule. batch: which views prior steps see.
+
+    samples: of a ray along the box's diagonal. chunk: samples whose intermediate values are held at once.
+    cells: of the occupancy grid along an edge, looked at again every `cells_every` steps.
+    distill: how the image matrix is rendered. fit: how the Gaussians are fitted.
+    validate_every, checkpoint_every, report_every: steps; validate_size: pixels.
+    """
+
+    frames: int = 32
+    clip_size: int = 256
+    levels: FieldConfig = FIELDS["standard"]
+    steps: int = 10_000
+    milestones: tuple[Milestone, ...] = (Milestone(0, 64, 4), Milestone(5000, 256, 1))
+    prior_every: int = 2
+    rate: float = 0.01
+
+    color: float = 500.0
+    mask: float = 50.0
+    sds: float = 0.1
+    icl: float = 2500.0
+    smooth: float = 2.0
+    orientation: Linear = field(default_factory=lambda: Linear(1.0, 20.0, 5000))
+    regularised: int = 1 << 15
+    guidance: float = 5.0
+    noise: NoiseRange = field(default_factory=NoiseRange)
+    batch: BatchConfig = field(default_factory=BatchConfig)
+
+    samples: int = 256
+    chunk: int = 1 << 19
+    cells: int = 32
+    cells_every: int = 16
+    distill: DistillConfig = field(default_factory=DistillConfig)
+    fit: fits.FitConfig = fits.PRESETS["standard"]
+    validate_every: int = 2000
+    validate_size: int = 128
+    checkpoint_every: int = 250
+    report_every: int = 20
+
+
+STANDARD = Consistent4DConfig()
+DRAFT = Consistent4DConfig(
+    frames=8,
+    levels=FieldConfig((LevelConfig(32, 8, 16, 32), LevelConfig(64, 8, 16, 32))),
+    steps=400,
+    milestones=(Milestone(0, 64, 4),),
+    orientation=Linear(1.0, 20.0, 200),
+    regularised=2048,
+    guidance=1.0,
+    noise=NoiseRange(Linear(0.8, 0.2, 300), Linear(0.98, 0.4, 300)),
+    samples=128,
+    chunk=1 << 18,
+    distill=DistillConfig(size=96),
+    fit=fits.PRESETS["draft"],
+    validate_every=400,
+    validate_size=64,
+    checkpoint_every=50,
+)
+
+PRESETS: dict[str, Consistent4DConfig] = {
+    "draft": DRAFT,
+    "low-vram": replace(STANDARD, levels=FIELDS["low-vram"]),
+    "standard": STANDARD,
+    "four-level": replace(STANDARD, levels=FIELDS["four-level"]),
+    "high": replace(STANDARD, levels=FIELDS["four-level"], fit=fits.PRESETS["high"]),
+}
+"""`high` is the four-level field, with the longer fit of the Gaussians."""
+
+
+def make_matrix(run: Run) -> ImageMatrix:
+    """The DyNeRF, and the image matrix rendered from it. Stages `frames`, `dynerf`, `matrix`."""
+    preset, config = run.settings.preset, PRESETS[run.settings.preset]
+    if run.settings.source == "matrix":
+        raise InputError(
+            "consistent4d starts from a clip, not from an image matrix: use --method efficient4d"
+        )
+    check_frames(config, preset, run.settings.frames or 0)
+    check_memory(PRESETS, preset, judge_size(run.settings), run.device)
+    subject = read_subject(run, config.frames, config.clip_size)
+    check_frames(config, preset, len(subject.times))
+    path = run.path("dynerf.safetensors")
+
+    def make(bar: Bar) -> tuple[CascadeField, OccupancyGrid]:
+        return train(run, config, subject, bar)
+
+    dynerf, grid = run.stage(
+        "dynerf", make, save=lambda made: save_field(path, *made), load=lambda: load_field(path, run.device)
+    )
+    folder = run.path("matrix")
+    return run.stage(
+        "matrix",
+        lambda bar: render_matrix(dynerf, grid, subject, config.distill, config.samples, bar.update),
+        save=lambda matrix: save_matrix(matrix, folder),
+        load=lambda: load_matrix(folder),
+    )
+
+
+def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
+    """The DyNeRF distilled into 4D Gaussians, so that every export works. Stage `fit`."""
+    return stages.fit(run, matrix, PRESETS[run.settings.preset].fit)
+
+
+def train(
+    run: Run, config: Consistent4DConfig, subject: Subject, bar: Bar
+) -> tuple[CascadeField, OccupancyGrid]:
+    """All steps, from the run's checkpoint where there is one; with log lines and validation renders."""
+    judge = make_judge(run, subject, config.guidance)
+    trainer = Trainer(
+        config,
+        subject,
+        judge,
+        between_of(load_interpolator(run.device)),
+        seed=run.settings.seed,
+        device=run.device,
+    )
+    checkpoint = run.checkpoint("dynerf")
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+        run.progress.say(f"dynerf: goes on from step {trainer.step}")
+    while trainer.step < config.steps:
+        trainer.advance()
+        step = trainer.step
+        if step % config.report_every == 0 or step == config.steps:
+            bar.update(step, config.steps, **trainer.numbers)
+        if step % config.checkpoint_every == 0 or step == config.steps:
+            trainer.save(checkpoint)
+            run.log(trainer.line())
+        if step % config.validate_every == 0 or step == config.steps:
+            folder = run.path("validation", f"step_{step:05d}")
+            write_validation(
+                folder,
+                trainer.field,
+                trainer.grid,
+                subject,
+                size=config.validate_size,
+                samples=config.samples,
+            )
+    return trainer.field, trainer.grid
+
+
+SMOOTH_RADIUS = 0.01
+"""How far apart normals are compared, in units of the box (2311.02848, code)."""
+
+
+class Trainer:
+    """The state between two steps. All randomness follows from the seed and the step."""
+
+    def __init__(
+        self,
+        config: Consistent4DConfig,
+        subject: Subject,
+        judge: Judge,
+        interpolate: losses.Interpolate,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.subject, self.judge = config, subject, judge
+        self.interpolate, self.seed, self.device = interpolate, seed, torch.device(device)
+        self.times = subject.times.to(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            sizes = config.levels.for_clip(len(subject.times), cyclic=subject.cyclic)
+            self.field = CascadeField(sizes).to(device)
+        self.grid = OccupancyGrid(config.cells, samples=config.samples).to(device)
+        self.optimizer = torch.optim.Adam(
+            self.field.parameters(), lr=config.rate, betas=(0.9, 0.99), eps=1e-8
+        )
+        self.step = 0
+        self._means: dict[str, Tensor] = {}
+        self._targets: dict[int, Tensor] = {}
+
+    def advance(self) -> None:
+        """One step: a reference step, or every `prior_every`-th time a prior step."""
+        c = self.config
+        if self.step % c.cells_every == 0:
+            self.grid.update(self.field, generator_of(self.seed, self.step, purpose=3))
+        is_prior = self.subject.frames is None or self.step % c.prior_every == c.prior_every - 1
+        loss = self.prior_step() if is_prior else self.reference_step()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+
+    # Section 3.1: the frames
+
+    def reference_step(self) -> Float[Tensor, ""]:
+        """The input camera at one frame, against that frame over white and its mask, level by level."""
+        c, size = self.config, milestone_at(self.config.milestones, self.step).size
+        index = self.step - self.step // c.prior_every
+        i = reference_frame(self.seed, index, len(self.times))
+        camera = Cameras.orbit([0.0], self.subject.elevation, size=size, device=self.device)
+        drawn = self._render(camera, self.times[i : i + 1])
+        target = self._target(size)[i : i + 1]
+        color = torch.stack([F.mse_loss(level.colour, over_white(target)) for level in drawn]).sum()
+        mask = torch.stack([losses.mask_loss(level.opacity, target[..., 3]) for level in drawn]).sum()
+        score = psnr(drawn[-1].colour.detach().clamp(0, 1), over_white(target))
+        self._note(color=color, mask=mask, psnr=score)
+        return c.color * color + c.mask * mask + self._regularisers(drawn)
+
+    # Section 3.1: the prior; section 3.3: the interpolation-driven consistency loss
+
+    def prior_step(self) -> Float[Tensor, ""]:
+        """Views from anywhere, judged by the prior; views in a row also by the interpolator."""
+        c, stage = self.config, milestone_at(self.config.milestones, self.step)
+        batch = draw_batch(
+            c.batch,
+            self.seed,
+            self.step,
+            batch=stage.batch,
+            frames=len(self.times),
+            cyclic=self.subject.cyclic,
+        )
+        cameras = batch.cameras(stage.size, self.device)
+        drawn = self._render(cameras, self.times[batch.frame.to(self.device)])
+        sds = self._distillation(drawn, cameras, batch)
+        loss = c.sds * sds + self._regularisers(drawn)
+        self._note(sds=sds)
+        if batch.is_run:
+            icl = losses.interpolation_consistency(
+                torch.stack([x.colour for x in drawn]), self.interpolate
+            ) * len(drawn)
+            self._note(icl=icl)
+            loss = loss + c.icl * icl
+        return loss
+
+    def _distillation(self, drawn: list[Rendering], cameras: Cameras, batch: Batch) -> Float[Tensor, ""]:
+        """Score distillation, summed over the levels, which all get the same noise."""
+        judge = self.judge
+        generator = generator_of(self.seed, self.step, purpose=4)
+        low, high = (round(s * (len(judge.schedule) - 1)) for s in self.config.noise.at(self.step))
+        t = torch.randint(low, high + 1, (len(batch),), generator=generator).to(self.device)
+        view = judge.view(cameras, batch.frame)
+        latents = torch.stack([judge.encode(level.colour, level.opacity) for level in drawn])
+        noise = torch.randn(latents.shape[1:], generator=generator).to(latents)
+
+        def predict(noisy: Tensor, t: Tensor) -> Tensor:
+            return judge.predict(noisy, t, view)
+
+        return losses.score_distillation(latents, predict, noise, t, judge.schedule)
+
+    # What both kinds of steps need
+
+    def _render(self, cameras: Cameras, times: Float[Tensor, " n"]) -> list[Rendering]:
+        generator = generator_of(self.seed, self.step, purpose=5)
+        return render(
+            self.field,
+            cameras,
+            times,
+            grid=self.grid,
+            generator=generator,
+            samples=self.config.samples,
+            chunk=self.config.chunk,
+        )
+
+    def _regularisers(self, drawn: list[Rendering]) -> Float[Tensor, ""] | float:
+        """Smooth normals that do not face away, at some of the samples that were drawn, level by level."""
+        c = self.config
+        samples = drawn[0].samples
+        assert samples is not None
+        count = len(samples.points)
+        if count == 0 or c.regularised == 0:
+            return 0.0
+        generator = generator_of(self.seed, self.step, purpose=6)
+        some = torch.randint(count, (min(count, c.regularised),), generator=generator).to(self.device)
+        points, time = samples.points[some], samples.time[some]
+        moved = points + SMOOTH_RADIUS * torch.randn(points.shape, generator=generator).to(points)
+        normals, around = self.field.normals(torch.cat([points, moved]), time.repeat(2)).chunk(2, 1)
+        smooth = losses.normal_smoothness_loss(normals, around) * len(drawn)
+        weights = torch.stack([level.samples.weight[some] for level in drawn if level.samples])
+        rays = samples.rays * len(some) / count
+        facing = losses.orientation_loss(normals, samples.direction[some], weights, rays)
+        return c.smooth * smooth + c.orientation.at(self.step) * facing
+
+    def _target(self, size: int) -> Float[Tensor, "t h w 4"]:
+        """The clip's frames at the size that is rendered."""
+        if size not in self._targets:
+            assert self.subject.frames is not None
+            self._targets = {size: resized(self.subject.frames, size).to(self.device)}
+        return self._targets[size]
+
+    def _note(self, **values: Tensor) -> None:
+        """Running means, kept as tensors: reading them would wait for the device."""
+        for name, value in values.items():
+            new, old = value.detach().float().mean(), self._means.get(name)
+            self._means[name] = new if old is None else torch.lerp(old, new, 0.05)
+
+    # For people, and for going on later
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Running means of the losses before their weights, and of the input view's PSNR in dB."""
+        return {name: float(value) for name, value in self._means.items()}
+
+    def line(self) -> str:
+        """Where training stands, as a line of the log."""
+        c, stage = self.config, milestone_at(self.config.milestones, max(self.step - 1, 0))
+        low, high = c.noise.at(self.step)
+        numbers = self.numbers
+        score = f", input PSNR {numbers.pop('psnr'):.2f} dB" if "psnr" in numbers else ""
+        told = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        return (
+            f"dynerf: step {self.step} of {c.steps}, {stage.size} px, noise {low:.2f}..{high:.2f}, "
+            f"{100 * float(self.grid.occupied.float().mean()):.1f} % occupied: {told}{score}"
+        )
+
+    def identity(self) -> str:
+        """Hash of everything the result depends on, besides the step."""
+        same = asdict(replace(self.config, validate_every=0, checkpoint_every=0, report_every=0))
+        same |= {"distill": None, "fit": None, "validate_size": 0}
+        told = json.dumps([same, self.seed, self.subject.digest()], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint, whole or not at all."""
+        state = {"step": self.step, "numbers": self.numbers, "identity": self.identity()}
+        save_checkpoint(path, self.field, self.grid, self.optimizer, state)
+
+    def load(self, path: Path) -> None:
+        """Goes on from a checkpoint. Raises InputError for one of another clip, configuration or seed."""
+        state = load_checkpoint(path, self.field, self.grid, self.optimizer, self.identity())
+        self.step = state["step"]
+        self._means = {name: torch.tensor(v, device=self.device) for name, v in state["numbers"].items()}
