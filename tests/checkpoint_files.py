@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import subprocess
 import sys
 import types
 from collections.abc import Mapping
@@ -89,3 +90,25 @@ def save_as_lightning(path: Path, state: Mapping[str, Tensor], *, zipped: bool =
             sys.modules.pop(name)
             if module is not None:
                 sys.modules[name] = module
+
+
+CONVERSION = """
+import sys
+from pathlib import Path
+from vid4d.priors.convert import convert
+
+def memory(kind):
+    line = next(line for line in open("/proc/self/status") if line.startswith(kind))
+    return int(line.split()[1]) * 1024
+
+Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
+before = memory("VmRSS")
+convert(Path(sys.argv[1]), Path(sys.argv[2]))
+print(memory("VmHWM") - before)
+"""
+
+
+def conversion_memory(source: Path, out: Path) -> int:
+    """Converts in a process of its own; the bytes by which its memory grew at most. Linux only."""
+    command = [sys.executable, "-c", CONVERSION, str(source), str(out)]
+    return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 import zipfile
 
 import pytest
 import torch
+from checkpoint_files import conversion_memory
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -141,22 +141,6 @@ def test_a_tensor_cannot_reach_beyond_its_storage(tmp_path):
         open_checkpoint(path)
 
 
-CONVERSION = """
-import sys
-from pathlib import Path
-from vid4d.priors.convert import convert
-
-def memory(kind):
-    line = next(line for line in open("/proc/self/status") if line.startswith(kind))
-    return int(line.split()[1]) * 1024
-
-Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
-before = memory("VmRSS")
-convert(Path(sys.argv[1]), Path(sys.argv[2]))
-print(memory("VmHWM") - before)
-"""
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux reports it")
 def test_conversion_keeps_one_tensor_in_memory(tmp_path):
     """300 MB of a wide RIFE 4.x, whose largest tensor has 38 MB."""
@@ -167,9 +151,7 @@ def test_conversion_keeps_one_tensor_in_memory(tmp_path):
     torch.save(state, source)
     largest = max(value.numel() * 4 for value in state.values())
     assert source.stat().st_size > 300e6
-    command = [sys.executable, "-c", CONVERSION, str(source), str(out)]
-    run = subprocess.run(command, capture_output=True, text=True, check=True)
-    growth = int(run.stdout)
+    growth = conversion_memory(source, out)
     print(f"grew by {growth / 1e6:.0f} MB, largest tensor {largest / 1e6:.0f} MB")
     assert largest < growth < 1.2 * largest + 64e6
     assert out.stat().st_size > 300e6
