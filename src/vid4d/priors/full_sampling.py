@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -45,7 +45,8 @@ class FullConfig:
     steps, sampler, eta: see `priors.samplers`; eta None is 1 with DDIM, the others have none. guidance: of
     SyncDreamer (2401.08742, section 3.2). scale: of Zero123's classifier-free guidance (2303.11328, code).
     smooth: average the steps' volumes over time. memory_gb: what the prior may use, its weights included;
-    None takes what is free. compile: let torch.compile fuse the UNet; costs minutes once.
+    None takes what is free. batch: pictures at a time instead. compile: let torch.compile fuse the UNet, which
+    costs minutes once.
     """
 
     steps: int = 50
@@ -55,6 +56,7 @@ class FullConfig:
     scale: float = 3.0
     smooth: bool = True
     memory_gb: float | None = None
+    batch: int | None = None
     compile: bool = False
 
     def __post_init__(self) -> None:
@@ -143,6 +145,42 @@ def _tuned(prior: nn.Module, compiled: bool) -> Iterator[None]:
 
 
 @torch.no_grad()
+def draw(
+    prior: SyncDreamer | Zero123,
+    frames: Float[Tensor, "t h w 4"],
+    elevation: float,
+    config: FullConfig | None = None,
+    *,
+    cyclic: bool = False,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+) -> Float[Tensor, "t v 3 h w"]:
+    """Colours over white from every view of the rig at every frame; arguments as in `sample`."""
+    config = config or FullConfig()
+    size = image_size(prior)
+    count, height, width, _ = frames.shape
+    if (height, width) != (size, size):
+        raise InputError(
+            f"the frames are {width}x{height} pixels, but this prior sees {size}x{size}: resize them"
+        )
+    images = over_white(frames).permute(0, 3, 1, 2)
+    batch = config.batch or batch_within(prior, config.memory_gb, count * len(ring(prior)))
+    common: dict[str, Any] = {
+        "steps": config.steps,
+        "eta": config.eta,
+        "sampler": config.sampler,
+        "batch": batch,
+        "generator": generator,
+        "progress": progress,
+    }
+    with _tuned(prior, config.compile):
+        if isinstance(prior, Zero123):
+            return prior.sample(images, elevation, guidance=ClassifierFree(config.scale), **common)
+        return prior.sample(
+            images, elevation, guidance=config.guidance, cyclic=cyclic, smooth=config.smooth, **common
+        )
+
+
 def sample(
     prior: SyncDreamer | Zero123,
     frames: Float[Tensor, "t h w 4"],
@@ -160,43 +198,8 @@ def sample(
 
     Raises InputError for frames of another size, and where the memory does not suffice.
     """
-    config = config or FullConfig()
-    size = image_size(prior)
-    count, height, width, _ = frames.shape
-    if (height, width) != (size, size):
-        raise InputError(
-            f"the frames are {width}x{height} pixels, but this prior sees {size}x{size}: resize them"
-        )
-    images = over_white(frames).permute(0, 3, 1, 2)
-    batch = batch_within(prior, config.memory_gb, count * len(ring(prior)))
-    with _tuned(prior, config.compile):
-        if isinstance(prior, SyncDreamer):
-            drawn = prior.sample(
-                images,
-                elevation,
-                steps=config.steps,
-                eta=config.eta,
-                guidance=config.guidance,
-                sampler=config.sampler,
-                cyclic=cyclic,
-                smooth=config.smooth,
-                batch=batch,
-                generator=generator,
-                progress=progress,
-            )
-        else:
-            drawn = prior.sample(
-                images,
-                elevation,
-                steps=config.steps,
-                eta=config.eta,
-                guidance=ClassifierFree(config.scale),
-                sampler=config.sampler,
-                batch=batch,
-                generator=generator,
-                progress=progress,
-            )
-    return with_alpha(drawn.transpose(0, 1).permute(0, 1, 3, 4, 2).float().cpu())
+    drawn = draw(prior, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress)
+    return with_alpha(drawn.permute(1, 0, 3, 4, 2).float().cpu())
 
 
 def with_alpha(pictures: Float[Tensor, "v t h w 3"]) -> Float[Tensor, "v t h w 4"]:
