@@ -7,8 +7,8 @@ of its own. Raw density and raw colour of level k are the sums over the levels 0
 Coordinates are those of the box: places in [-1, 1]^3, time in [-1, 1]. `FieldConfig.radius` says how large
 the box is in the world, `CascadeField.time_coordinate` turns clip time in [0, 1] into the field's.
 
-Entries of the state dict, for level k with C channels, hidden width H, N grid points along space and T along
-time:
+Entries of the state dict, for level k with C channels, hidden width H, N grid points along each axis of space
+and T along time:
 
     cascade.k.space        (3, C, N, N)  planes xy, xz, yz; x is the last dimension of xy
     cascade.k.time         (3, C, T, N)  planes xt, yt, zt
@@ -64,8 +64,7 @@ class FieldConfig:
     """Sizes of a cascade field; the defaults are Consistent4D's.
 
     levels: coarse to fine. radius: half the edge of the box, in world units; a box of 0.75 seen from a
-    distance
-        of 1.5 is the authors' box of 1 seen from 2.
+        distance of 1.5 is the authors' box of 1 seen from 2.
     frames: of the clip, None where not known; no level has more grid points along time than that.
     cyclic: the clip is a loop (frame i of T has clip time i / T, else i / (T - 1)).
     blob_density, blob_radius: raw density added at the centre, and where it has fallen to 0 (box units).
@@ -147,7 +146,7 @@ class CascadeField(nn.Module):
 
     Computes in the precision of its parameters, also under autocast: normals are small differences of
     densities (for the same reason `torch.backends.cuda.matmul.allow_tf32` should stay off). Places and times
-    carry no gradient.
+    carry no gradient. On CUDA the gradients of planes are summed in no fixed order (`grid_sample`).
     """
 
     def __init__(self, config: FieldConfig = PRESETS["standard"]) -> None:
@@ -373,19 +372,22 @@ def from_geometry_state(
                 f"the checkpoint lacks {', '.join(missing)}: give a whole Consistent4D checkpoint"
             )
         planes = [entries[name] for name in names[:6]]
-        _, channels, time, space = planes[2].shape
-        for i, plane in enumerate(planes):
-            expected = (1, channels, time if i in (2, 4, 5) else space, space)
-            if tuple(plane.shape) != expected:
+        _, channels, time, space = (*planes[2].shape, 0, 0, 0, 0)[:4]
+        width = len(entries[names[6]])
+        shapes: list[tuple[int, ...]]
+        shapes = [(1, channels, time if i in (2, 4, 5) else space, space) for i in range(6)]
+        shapes += [(width, channels), (1, width), (width, channels), (3, width)]
+        for name, expected in zip(names, shapes, strict=True):
+            if tuple(entries[name].shape) != expected:
                 raise InputError(
-                    f"geometry.grids.{k}.{i} has shape {tuple(plane.shape)} where {expected} is expected: "
-                    "only grids with as many points along x, y and z are supported"
+                    f"geometry.{name} has shape {tuple(entries[name].shape)} where {expected} is expected: "
+                    "only grids with as many points along x, y and z, and networks of one width, are supported"
                 )
         converted[f"cascade.{k}.space"] = torch.cat([planes[i] for i in (0, 1, 3)])
         converted[f"cascade.{k}.time"] = torch.cat([planes[i] for i in (2, 4, 5)])
         for ours, theirs in _AUTHORS_NETWORKS.items():
             converted[f"cascade.{k}.{ours}"] = entries[theirs.format(k=k)].clone()
-        levels.append(LevelConfig(space, time, channels, converted[f"cascade.{k}.density_in"].shape[0]))
+        levels.append(LevelConfig(space, time, channels, width))
     if frames is not None and frames < max(level.time for level in levels):
         raise InputError(
             f"the checkpoint's planes have {max(level.time for level in levels)} moments, more than the "

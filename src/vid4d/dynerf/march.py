@@ -1,8 +1,7 @@
 """Rays through a cascade field: which samples are worth asking about, and how their answers add up.
 
 Lengths along rays are those of the box (half its edge is 1). The samples that are left of a ray are added up
-in a
-row of a dense table: exact, in a fixed order, and without loops.
+in a row of a dense table: exact, in a fixed order, and without loops.
 """
 
 from __future__ import annotations
@@ -37,14 +36,13 @@ class MarchConfig:
     """How rays are sampled.
 
     samples: along the box's diagonal. chunk: samples for which the field's intermediate values are held at
-    once.
+        once; a quarter of that with normals, which need four times the memory.
     table: steps of rays that are tested against the grid at once. early_stop: samples behind which less light
-    than
-        this comes through at every level are left out; 0 keeps all. normals: whether to compute them.
+        than this comes through at every level are left out; 0 keeps all. normals: whether to compute them.
     """
 
     samples: int = 256
-    chunk: int = 1 << 18
+    chunk: int = 1 << 21
     table: int = 1 << 24
     early_stop: float = 1e-4
     normals: bool = False
@@ -122,7 +120,8 @@ def find_samples(
 
     Waits for the device four times, however many rays there are.
     """
-    box = rays.origin.new_tensor([[-1.0] * 3, [1.0] * 3])
+    box = rays.origin.new_ones(2, 3)
+    box[0] = -1
     enter, leave = nearest, farthest = intersect(rays.origin, rays.direction, box)
     if grid is not None:
         nearest, farthest = intersect(rays.origin, rays.direction, grid.bounds.to(box))
@@ -143,9 +142,8 @@ def find_samples(
     if config.early_stop > 0:
         points = rays.origin[row] + length[row, column, None] * rays.direction[row]
         depth = length.new_zeros(len(field), *keep.shape)
-        size = 4 * config.chunk
-        for i in range(0, len(row), size):
-            part = slice(i, i + size)
+        for i in range(0, len(row), config.chunk):
+            part = slice(i, i + config.chunk)
             density = field.density(points[part], rays.time[row[part]])
             depth[:, row[part], column[part]] = density * config.step
         before = depth.cumsum(-1) - depth
@@ -170,9 +168,10 @@ def _ask(
             return found.density, colour
         return found.density, torch.cat([colour, found.normal.transpose(1, 2)], 1)
 
-    if len(points) <= config.chunk:
+    chunk = max(1, config.chunk // 4) if config.normals else config.chunk
+    if len(points) <= chunk:
         return ask(points, time)
-    parts = zip(points.split(config.chunk), time.split(config.chunk), strict=True)
+    parts = zip(points.split(chunk), time.split(chunk), strict=True)
     if torch.is_grad_enabled():
         asked = [checkpoint(ask, *x, use_reentrant=False, preserve_rng_state=False) for x in parts]
     else:
