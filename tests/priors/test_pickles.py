@@ -8,7 +8,6 @@ import pickle
 import random
 import subprocess
 import sys
-import zipfile
 from collections import OrderedDict
 from pathlib import Path
 
@@ -30,14 +29,6 @@ class Reduced:
 
     def __reduce__(self):
         return self.call
-
-
-def archived(data: bytes, path: Path) -> Path:
-    """A PyTorch archive with this pickle."""
-    with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("archive/data.pkl", data)
-        archive.writestr("archive/byteorder", "little")
-    return path
 
 
 def read(data: bytes):
@@ -80,6 +71,17 @@ def test_a_hostile_checkpoint_is_refused_and_nothing_runs(tmp_path, case, zipped
     if case == "executes":  # the control: the file is as dangerous as it is meant to be
         torch.load(path, weights_only=False)
         assert marker.exists()
+
+
+@pytest.mark.parametrize("case", sorted(hostile(Path("marker"))))
+def test_a_bare_pickle_is_refused_and_nothing_runs(tmp_path, case):
+    marker, path = tmp_path / "marker", tmp_path / "flownet.pkl"
+    thing, name = hostile(marker)[case]
+    path.write_bytes(pickle.dumps({"module.block0.conv0.0.0.weight": thing}))
+    with pytest.raises(InputError, match="nothing was run") as error:
+        kind_of(path)
+    assert name in str(error.value)
+    assert not marker.exists()
 
 
 @pytest.mark.parametrize(
