@@ -87,6 +87,15 @@ class Browser:
         for kind in ("mousePressed", "mouseReleased"):
             self.send("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
+    def drag(self, x: float, y: float, across: float, steps: int = 8) -> None:
+        """Presses the left button at (x, y), moves `across` pixels to the right, and lets it go."""
+        self.send("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", clickCount=1)
+        for i in range(1, steps + 1):
+            to = x + across * i / steps
+            self.send("Input.dispatchMouseEvent", type="mouseMoved", x=to, y=y, button="left", buttons=1)
+            time.sleep(0.05)
+        self.send("Input.dispatchMouseEvent", type="mouseReleased", x=x + across, y=y, button="left")
+
     def wait_until(self, expression: str, seconds: float = 60.0) -> None:
         deadline = time.monotonic() + seconds
         while not self.evaluate(expression):
@@ -95,6 +104,11 @@ class Browser:
             time.sleep(0.1)
 
     def screenshot(self) -> np.ndarray:
-        """RGB, 8 bits."""
-        data = self.send("Page.captureScreenshot", format="png")["data"]
+        """RGB, 8 bits. A busy machine sometimes refuses for a moment."""
+        deadline = time.monotonic() + 30
+        while "data" not in (told := self.send("Page.captureScreenshot", format="png")):
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"no screenshot: {told}")
+            time.sleep(0.5)
+        data = told["data"]
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))

@@ -180,6 +180,7 @@ def test_the_command_that_makes_it_again():
     words = again(vars(settings), vars(Settings(clip="")))
     assert words == "vid4d generate 'my clip.mp4' --preset draft --start 0.5 --seed 0"
     assert again(vars(replace(settings, source="matrix")), vars(settings)).startswith("vid4d reconstruct")
+    assert again(vars(Settings(clip="")), vars(Settings(clip=""))) == "vid4d generate --seed 0"
 
 
 def test_a_browser_shows_it_without_errors_or_requests(folder):
@@ -210,3 +211,4 @@ def test_generate_from_a_matrix_has_one_too(folder, tmp_path, monkeypatch):
     made = api.make(settings, out=tmp_path / "out", resume=False, progress=Progress(quiet=True))
     page = (made.root / "report.html").read_text()
     assert "vid4d reconstruct" in page
+    assert "The pictures that were given" in page

@@ -74,17 +74,6 @@ def still(browser: Browser, seconds: float = 40.0) -> np.ndarray:
     return before
 
 
-def drag(browser: Browser, across: float) -> None:
-    """Turns the scene with the mouse."""
-    x, y = 250.0, 380.0
-    browser.send("Input.dispatchMouseEvent", type="mousePressed", x=x, y=y, button="left", clickCount=1)
-    for i in range(1, 9):
-        to = x + across * i / 8
-        browser.send("Input.dispatchMouseEvent", type="mouseMoved", x=to, y=y, button="left", buttons=1)
-        time.sleep(0.05)
-    browser.send("Input.dispatchMouseEvent", type="mouseReleased", x=x + across, y=y, button="left")
-
-
 def press(browser: Browser, words: str) -> None:
     found = f"[...document.querySelectorAll('button')].find(b => b.textContent.trim() == {json.dumps(words)})"
     browser.wait_until(f"!!{found}")
@@ -110,9 +99,9 @@ def test_it_shows_the_run_from_any_side_at_any_time(folders, browser, tmp_path):
         assert ball(still(browser))[1] < height - 25  # it jumps
         assert page.panel._text.content != before
         assert "of 750 splats now" in page.panel._text.content
-        drag(browser, 150.0)
+        browser.drag(250, 380, 150)
         until(lambda: abs(ball(browser.screenshot())[2][0] - red) > 12)  # another side, another colour
-        drag(browser, -150.0)
+        browser.drag(250, 380, -150)
         page.change(cameras=True, pictures=True, background="black")
         assert still(browser)[HEIGHT - 20, 20].max() < 40
         assert len(page._frusta) == 4

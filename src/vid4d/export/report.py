@@ -23,7 +23,7 @@ from torch import Tensor
 from vid4d.errors import InputError
 from vid4d.export.advice import Advice, Facts, advice
 from vid4d.export.contact import draw_sheet, pick
-from vid4d.export.html import FAINTEST
+from vid4d.export.formats import FAINTEST
 from vid4d.export.report_page import Page, Picture, page_html
 from vid4d.files import write_text
 from vid4d.gaussians.model import MARGINAL_CUT, Gaussians4D

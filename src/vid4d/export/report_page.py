@@ -22,6 +22,7 @@ STAGES = {
     "player": "player page",
     "report": "this report",
 }
+PAUSE = "this.paused ? this.play() : this.pause()"
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Picture:
 
     def html(self) -> str:
         if self.address.startswith("data:video"):
-            shown = f'<video src="{self.address}" autoplay loop muted playsinline controls></video>'
+            shown = f'<video src="{self.address}" autoplay loop muted playsinline onclick="{PAUSE}"></video>'
         else:
             shown = f'<img src="{self.address}" alt="{escape(self.words)}">'
         caption = f"<figcaption>{escape(self.words)}</figcaption>" if self.words else ""
@@ -130,8 +131,8 @@ def page_html(page: Page) -> str:
         _sheet("The clip", "The key frames, as they were cut out.", page.strip),
         _sheet(
             "Image matrix",
-            f"What the prior imagined: columns are sides (0° is the clip's), rows are moments; "
-            f"{page.matrix_about}. The asset can only be as good as these pictures.",
+            f"{_matrix_source(page.settings)}: columns are sides (0° is the clip's), rows are moments; "
+            f"{page.matrix_about}. The splats were fitted to these pictures and can only be as good as they are.",
             page.matrix,
         ),
         _sheet(
@@ -154,6 +155,14 @@ def page_html(page: Page) -> str:
         f"{''.join(parts)}<footer>vid4d {escape(str(page.versions.get('vid4d', '')))}</footer>"
         "</main></body></html>\n"
     )
+
+
+def _matrix_source(settings: dict[str, Any]) -> str:
+    if settings.get("source") == "matrix":
+        return "The pictures that were given"
+    if settings.get("method") == "consistent4d":
+        return "What the dynamic radiance field shows"
+    return "What the prior imagined"
 
 
 def _hero(page: Page) -> str:
@@ -240,7 +249,7 @@ def _timings(page: Page) -> str:
 def again(settings: dict[str, Any], defaults: dict[str, Any]) -> str:
     """The command that makes the same asset once more."""
     words = ["vid4d", "reconstruct" if settings.get("source") == "matrix" else "generate"]
-    words.append(str(settings.get("clip", "")))
+    words += [str(settings["clip"])] if settings.get("clip") else []
     for name, value in settings.items():
         if name in ("clip", "source") or value == defaults.get(name):
             continue
