@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from itertools import product
 from pathlib import Path
@@ -120,7 +120,7 @@ def load(path: str | Path, device: str = "auto") -> Asset:
 def make(settings: Settings, *, out: str | Path | None, resume: bool, progress: Progress) -> Asset:
     """All stages of a run, from the clip (or an image matrix) to the outputs."""
     run, matrix = _to_matrix(settings, out, resume, progress)
-    gaussians = _method(settings).make_asset(run, matrix)
+    gaussians = _method(run.settings).make_asset(run, matrix)
 
     from vid4d import stages
 
@@ -136,6 +136,8 @@ def make_matrix(settings: Settings, *, out: str | Path | None, resume: bool, pro
 def _to_matrix(
     settings: Settings, out: str | Path | None, resume: bool, progress: Progress
 ) -> tuple[Run, ImageMatrix]:
+    if settings.text:
+        settings = replace(settings, method="consistent4d")  # the only one that can
     _check(settings)
     source = Path(settings.clip)
     if settings.source == "matrix" and not source.is_dir():
@@ -162,8 +164,6 @@ def _check(settings: Settings) -> None:
         raise InputError("there is nothing to make: give a clip, or a description with --text")
     if settings.clip and settings.text:
         raise InputError("a clip and a text are given: give one of them")
-    if settings.text and settings.method != "consistent4d":
-        raise InputError(f"{settings.method} cannot start from a text: add --method consistent4d")
     if settings.prior not in PRIORS:
         raise InputError(f"there is no prior {settings.prior!r}: choose one of {', '.join(PRIORS)}")
     if settings.elevation != "auto" and not -90 <= settings.elevation <= 90:

@@ -65,7 +65,7 @@ class Settings:
     fps: float = 24.0
     """Frames a second of a folder of pictures, which says nothing of time itself."""
     text: str = ""
-    """A description instead of a clip, in English: makes a static object, with consistent4d."""
+    """A description instead of a clip, in English: makes a static object; the method is consistent4d."""
     text_model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
     """What judges an object made from a text: a folder or a name on the Hugging Face hub (diffusers)."""
     source: Literal["clip", "matrix"] = "clip"

@@ -329,7 +329,6 @@ def test_presets_are_those_of_the_paper():
         ({"preset": "low-vram", "method": "efficient4d"}, "efficient4d has no preset 'low-vram'"),
         ({"clip": ""}, "nothing to make"),
         ({"text": "a cat"}, "give one of them"),
-        ({"clip": "", "text": "a cat", "method": "efficient4d"}, "cannot start from a text"),
     ],
 )
 def test_settings_that_do_not_go_together(tmp_path, settings, told):

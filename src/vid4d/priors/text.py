@@ -111,11 +111,12 @@ def load_text_judge(
             f"objects from a text need diffusers and transformers ({error}): pip install 'vid4d[text]'"
         ) from None
     dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
+    how = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
     try:
         tokenizer = CLIPTokenizer.from_pretrained(model, subfolder="tokenizer")
         encoder = CLIPTextModel.from_pretrained(model, subfolder="text_encoder")
-        vae = AutoencoderKL.from_pretrained(model, subfolder="vae", torch_dtype=dtype)
-        unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet", torch_dtype=dtype)
+        vae = AutoencoderKL.from_pretrained(model, subfolder="vae", **how)
+        unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet", **how)
         plan = DDPMScheduler.from_pretrained(model, subfolder="scheduler")
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
