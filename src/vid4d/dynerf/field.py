@@ -381,7 +381,7 @@ def from_geometry_state(
             if tuple(entries[name].shape) != expected:
                 raise InputError(
                     f"geometry.{name} has shape {tuple(entries[name].shape)} where {expected} is expected: "
-                    "only grids with as many points along x, y and z, and networks of one width, are supported"
+                    "only grids with as many points along x, y and z and networks of one width can be read"
                 )
         converted[f"cascade.{k}.space"] = torch.cat([planes[i] for i in (0, 1, 3)])
         converted[f"cascade.{k}.time"] = torch.cat([planes[i] for i in (2, 4, 5)])
