@@ -121,7 +121,6 @@ class Described:
 
 
 _DTYPE_NAMES = {str(dtype).removeprefix("torch.") for dtype in DTYPES.values()}
-_DTYPE_NAMES |= {"uint16", "uint32", "uint64", "float8_e4m3fn", "float8_e5m2", "complex64", "complex128"}
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
 _LITERALS |= {"STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE"}
