@@ -1,28 +1,25 @@
-"""The player: one file, opened from the disk, that plays and draws the splats in the right order."""
+"""The player: one file, opened from the disk, that plays, turns, and draws what the renderer draws."""
 
 from __future__ import annotations
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from browser import Browser, find_browser
+from exported import ball_asset, tumbling
 from toys import jumping_ball
 
-from vid4d.export.html import fixed_colours, moments_to_record, player_html, write_player
+from vid4d.cameras import Cameras
+from vid4d.export.formats import ExportOptions, export
+from vid4d.export.html import fixed_colours, packed, player_html, seen_at_some_time, write_player
 from vid4d.gaussians import sh as harmonics
 from vid4d.gaussians.model import Gaussians3D
-
-
-@pytest.mark.parametrize(
-    ("seconds", "splats", "moments"),
-    [(2.0, 5_000, 24), (60.0, 5_000, 48), (0.1, 5_000, 6), (2.0, 100_000, 6), (2.0, 10**7, 2)],
-)
-def test_moments_are_few_enough_for_a_browser(seconds, splats, moments):
-    assert moments_to_record(seconds, splats) == moments
+from vid4d.render import render
 
 
 def splats_with(sh: torch.Tensor, means: torch.Tensor) -> Gaussians3D:
@@ -48,54 +45,141 @@ def test_colours_are_those_seen_from_the_splats_own_side():
     assert behind.max() < 0.35
 
 
-def test_the_page_needs_nothing_from_elsewhere(capfd):
-    page = player_html(jumping_ball(40), seconds=0.5, title="<my> clip")
-    assert "<title>&lt;my&gt; clip</title>" in page
-    outside = re.findall(r"""(?:src|href)\s*=\s*["']?(?!data:|#)[\w:/.]+""", page[: page.index("</head>")])
-    assert outside == []
-    assert "__VISER_EMBED_DATA__" in page
-    printed = capfd.readouterr()
-    assert printed.out == printed.err == ""
+def test_the_page_needs_nothing_from_elsewhere():
+    page = player_html(jumping_ball(40), seconds=0.5, title="<my> clip</script>")
+    assert "<title>&lt;my&gt; clip&lt;/script&gt;</title>" in page
+    assert re.findall(r"""(?:src|href)\s*=\s*["']?[\w:/.]+""", page) == []
+    assert "http" not in page
+    assert "{{" not in page
 
 
-@pytest.fixture
-def page(tmp_path) -> Path:
-    """Three moments of four seconds each: the ball is low, high, low."""
-    return write_player(tmp_path / "player.html", jumping_ball(120, moments=3), seconds=12.0, steps=3)
+def test_what_is_packed_is_the_asset():
+    """Unpacked with nothing but the page's own notes, and put together to the splats of a moment."""
+    gaussians = tumbling(degree=1, fourier=2)
+    words, about = packed(gaussians)
+    assert words.dtype == np.uint16
+    assert words.shape == (15 + 3 * 4 * 2, len(gaussians))
+    low, high = np.array(about["low"])[:, None], np.array(about["high"])[:, None]
+    x, y, z, t = low + words[:4] / 65535 * (high - low)
+    halves = words[4:].view(np.float16).astype(np.float64)
+    expected = gaussians.at(0.37)
+    dt = 0.37 - t
+    np.testing.assert_allclose(np.stack([x, y, z], 1) + (halves[:3] * dt).T, expected.means, atol=2e-4)
+    xx, xy, xz, yy, yz, zz = halves[3:9] / about["scale"]
+    shape = np.moveaxis(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]), -1, 0)
+    np.testing.assert_allclose(shape, expected.covariances, rtol=2e-3, atol=1e-8)
+    there = np.exp(-0.5 * (dt / halves[10]) ** 2)
+    there = np.where(there >= 0.05, there, 0) * halves[9]
+    assert np.abs(there - expected.opacities.numpy()).max() < 0.01
+    series = np.stack([np.ones_like(dt), np.cos(2 * np.pi * dt / about["period"])])
+    sh = (halves[11:].reshape(4, 2, 3, -1) * series[None, :, None]).sum(1)
+    np.testing.assert_allclose(np.moveaxis(sh, -1, 0), expected.sh, atol=5e-3)
 
 
-def test_a_browser_plays_it_from_the_disk(page):
+def test_only_what_can_be_seen_is_packed():
+    ball = jumping_ball(40, moments=3)
+    assert seen_at_some_time(ball).all()
+    assert seen_at_some_time(ball, 0.5).sum() == (ball.at(0.5).opacities >= 1 / 255).sum() < len(ball)
+    gone = replace(ball, means=ball.means + torch.tensor([0.0, 0, 0, 1.5]))
+    assert seen_at_some_time(gone).sum() == 0
+    assert player_html(gone, seconds=1.0)
+
+
+def test_twenty_thousand_splats_are_a_small_file(tmp_path):
+    rng = torch.Generator().manual_seed(0)
+    many = tumbling(20_000, degree=3)
+    many = replace(many, sh=torch.randn(many.sh.shape, generator=rng))  # nothing to compress
+    path = write_player(tmp_path / "player.html", many, seconds=2.0)
+    assert path.stat().st_size < 10e6
+
+
+@pytest.fixture(scope="module")
+def browser():
     program = find_browser()
     if program is None:
         pytest.skip("no Chromium on this machine")
-    with Browser(program, 700, 560) as browser:
-        browser.send("Page.navigate", url=page.as_uri())
-        browser.wait_until("document.querySelectorAll('canvas, .mantine-Slider-root').length >= 2")
-        box = "document.querySelector('.mantine-Slider-root').getBoundingClientRect()"
-        left, width, y = (browser.evaluate(f"{box}.{k}") for k in ("left", "width", "top"))
-        height = {}
-        for name, share in (("low", 0.1), ("high", 0.5)):
-            browser.click(left + share * width, y + 2)
-            picture = settled(browser)[: int(y) - 8]
-            ball = (picture.max(-1).astype(int) - picture.min(-1)) > 60  # colourful: the ball, no text
-            assert ball.sum() > 500
-            height[name] = np.nonzero(ball)[0].mean()
-            middle = picture[ball & (np.abs(np.arange(picture.shape[1]) - picture.shape[1] / 2) < 12)[None]]
-            red, green, _ = middle.mean(0)
-            assert red > green + 20, "the back is drawn over the front: the splats were not sorted"
-        assert height["high"] < height["low"] - 15
-        requests = [line for line in browser.log if line.startswith("request ")]
-        assert all(r.startswith(("request file:", "request data:", "request blob:")) for r in requests)
-        assert not [line for line in browser.log if line.startswith("error ")]
+    with Browser(program, 400, 340) as opened:
+        yield opened
 
 
-def settled(browser: Browser, seconds: float = 40.0) -> np.ndarray:
-    """A screenshot, once two of them in a row show the same."""
-    deadline, before = time.monotonic() + seconds, browser.screenshot()
-    while time.monotonic() < deadline:
-        time.sleep(1.5)
-        after = browser.screenshot()
-        if after.shape == before.shape and np.abs(after.astype(int) - before).mean() < 0.05:
-            return after
-        before = after
-    return before
+def visit(browser: Browser, page: Path) -> tuple[int, int]:
+    """Opens a page and waits for its first picture; width and height of that."""
+    browser.log.clear()
+    browser.send("Page.navigate", url=page.as_uri())
+    browser.wait_until("window.player !== undefined && player.drawn > 0")
+    return tuple(browser.evaluate(f"document.querySelector('canvas').{side}") for side in ("width", "height"))
+
+
+def drawn(browser: Browser, size: tuple[int, int]) -> np.ndarray:
+    """What the canvas shows once it has drawn again, on white, in [0, 1]."""
+    browser.evaluate("window.before = player.drawn; player.look({})")
+    browser.wait_until("player.drawn > window.before")
+    time.sleep(0.3)
+    return browser.screenshot()[: size[1], : size[0]] / 255
+
+
+def unharmed(browser: Browser, page: Path) -> None:
+    requests = [line for line in browser.log if line.startswith("request ")]
+    assert requests
+    assert all(r.startswith(("request file:", "request data:", "request blob:")) for r in requests), requests
+    assert not [line for line in browser.log if line.startswith("error ")]
+
+
+@pytest.mark.parametrize("kind", ["ball", "harmonics"])
+def test_a_browser_draws_what_the_renderer_draws(browser, tmp_path, kind):
+    """At two times from two sides; sharp splats with harmonics and colours that change, and a plain ball."""
+    gaussians = jumping_ball(200) if kind == "ball" else tumbling(60, degree=3, fourier=2)
+    page = write_player(tmp_path / "player.html", gaussians, seconds=3.0)
+    width, height = visit(browser, page)
+    side = min(width, height)
+    left = (width - side) // 2
+    seen = []
+    for azimuth, elevation, moment in ((0, 15, 0.5), (120, 40, 0.5), (120, 40, 0.2)):
+        browser.evaluate(f"player.seek({moment})")
+        browser.evaluate(f"player.look({{azimuth: {azimuth}, elevation: {elevation}, distance: 1.5}})")
+        picture = drawn(browser, (width, height))[:side, left : left + side]
+        camera = Cameras.orbit([azimuth], elevation, size=side)
+        expected = render(gaussians, camera, moment, background=1.0)[0].numpy()
+        assert (expected.min(-1) < 0.9).sum() > 1000
+        assert -10 * np.log10(((picture - expected) ** 2).mean()) > 36
+        assert browser.evaluate("player.shown") == pytest.approx(
+            int((gaussians.at(moment).opacities >= 1 / 255).sum()), abs=1
+        )
+        seen.append(picture)
+    assert np.abs(seen[1] - seen[0]).mean() > 0.01
+    assert np.abs(seen[2] - seen[1]).mean() > 0.01
+    unharmed(browser, page)
+
+
+def test_it_plays_and_can_be_turned_by_hand(browser, tmp_path):
+    page = write_player(tmp_path / "player.html", jumping_ball(60), seconds=2.0)
+    size = visit(browser, page)
+    if not browser.evaluate("player.playing"):
+        browser.evaluate("document.querySelector('.play').click()")
+    before = browser.evaluate("player.time")
+    browser.wait_until(f"Math.abs(player.time - {before}) > 0.1")
+    browser.evaluate("document.querySelector('.play').click()")
+    assert browser.evaluate("player.playing") is False
+    box = "document.querySelector('input').getBoundingClientRect()"
+    left, width, top = (browser.evaluate(f"{box}.{k}") for k in ("left", "width", "top"))
+    browser.click(left + 0.5 * width, top + 6)
+    assert browser.evaluate("player.time") == pytest.approx(0.5, abs=0.03)
+    assert browser.evaluate("document.querySelector('output').textContent").endswith("of 2.00 s")
+    from_front = drawn(browser, size)
+    browser.drag(200, 120, 60)
+    turned = drawn(browser, size)
+    assert np.abs(turned - from_front).mean() > 0.005
+    browser.send("Input.dispatchMouseEvent", type="mouseWheel", x=200, y=120, deltaX=0, deltaY=900)
+    further = drawn(browser, size)
+    colourful = [(p.max(-1) - p.min(-1) > 0.2).sum() for p in (turned, further)]
+    assert colourful[1] < 0.5 * colourful[0]
+    unharmed(browser, page)
+
+
+def test_one_moment_has_no_timeline(browser, tmp_path):
+    (page,) = export(ball_asset(tmp_path), "html", options=ExportOptions(time=0.5, azimuth=30))
+    visit(browser, page)
+    assert browser.evaluate("player.time") == 0.5
+    assert browser.evaluate("getComputedStyle(document.querySelector('input')).display") == "none"
+    assert browser.evaluate("player.splats") == 60
+    unharmed(browser, page)

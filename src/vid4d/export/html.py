@@ -1,80 +1,40 @@
 """player.html: one file that plays and turns, opened from the disk without a server or a network.
 
-The splats of a number of moments are recorded with viser, which embeds the recording and its own viewer into
-one HTML file with a timeline; moments are shown one after the other by their visibility.
+The page holds the 4D Gaussians themselves, in 16 bits, and draws them with WebGL 2: it slices them at any
+time, with their colours from every side, as `vid4d.gaussians.raster` does. A recorded sequence of 3D splats
+would be many times as large, and slow where all moments' splats are sorted together.
 """
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Sequence
-from contextlib import redirect_stdout
-from dataclasses import replace
+import base64
+import json
+import zlib
+from collections.abc import Callable
 from html import escape
-from io import StringIO
-from itertools import pairwise
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt16
 from torch import Tensor
 
-from vid4d.cameras import RIG_DISTANCE, Cameras
-from vid4d.export.formats import FAINTEST, ExportOptions, moments
+from vid4d.cameras import FOCAL_PER_WIDTH, RIG_DISTANCE, Cameras
+from vid4d.export.formats import FAINTEST, ExportOptions
 from vid4d.files import write_text
+from vid4d.gaussians import raster
 from vid4d.gaussians import sh as harmonics
-from vid4d.gaussians.model import Gaussians3D, Gaussians4D
+from vid4d.gaussians.model import MARGINAL_CUT, Gaussians3D, Gaussians4D
 
 if TYPE_CHECKING:
     from vid4d.api import Asset
 
-STEPS_A_SECOND = 12.0
-MOST_STEPS = 48
-MOST_SPLATS = 640_000
-"""Splats of all moments together: the viewer holds and sorts them all."""
-GRID = 2.0**-12
-"""World units: splats are put on a grid this fine, a small part of a pixel, so that the page packs well."""
-
-WORKERS_FROM_DISK = """<script>
-// Chromium starts no module worker from a blob: address in a page opened from the disk, and without its
-// worker viser's viewer never sorts the splats. The same source as a data: address starts.
-if (location.protocol === "file:") {
-  const sourceOfBlob = new WeakMap(), sourceOfUrl = new Map();
-  const PlainBlob = Blob, PlainWorker = Worker, createUrl = URL.createObjectURL.bind(URL);
-  window.Blob = class extends PlainBlob {
-    constructor(parts, options) {
-      super(parts, options);
-      if (options?.type?.startsWith("text/javascript")) sourceOfBlob.set(this, parts.join(""));
-    }
-  };
-  URL.createObjectURL = (blob) => {
-    const url = createUrl(blob);
-    if (sourceOfBlob.has(blob)) sourceOfUrl.set(url, sourceOfBlob.get(blob));
-    return url;
-  };
-  window.Worker = class extends PlainWorker {
-    constructor(url, options) {
-      const source = sourceOfUrl.get(String(url));
-      const data = "data:text/javascript;charset=utf-8," + encodeURIComponent(source);
-      super(source === undefined ? url : data, options);
-    }
-  };
-}
-</script>"""
-
-
-def moments_to_record(seconds: float, splats: int) -> int:
-    """How many moments of the clip go into the page: 12 a second, fewer for long clips or many splats."""
-    wanted = round(max(seconds, 0.5) * STEPS_A_SECOND)
-    return max(2, min(wanted, MOST_STEPS, MOST_SPLATS // max(splats, 1)))
-
-
-@torch.no_grad()
-def most_visible(gaussians: Gaussians4D) -> int:
-    """How many splats can be seen at once, looked up at nine moments."""
-    return max(int((gaussians.at(i / 8).opacities >= FAINTEST).sum()) for i in range(9))
+COVARIANCE_SCALE = 4096.0
+"""Covariances (world units squared) are small: times this, 16-bit floats hold them."""
+LARGEST_HALF = 65504.0
+TEMPLATE = "player.html"
 
 
 def fixed_colours(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
@@ -96,13 +56,58 @@ def fixed_colours(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
 
 
 @torch.no_grad()
+def seen_at_some_time(gaussians: Gaussians4D, time: float | None = None) -> Bool[Tensor, " n"]:
+    """Which splats are there and opaque enough to leave a trace in 8 bits: at a time, or at any in [0, 1]."""
+    nearest = gaussians.means[:, 3].clamp(0, 1) if time is None else time
+    marginal = gaussians.marginal(nearest)
+    return (marginal >= MARGINAL_CUT) & (gaussians.opacities * marginal >= FAINTEST)
+
+
+@torch.no_grad()
+def packed(gaussians: Gaussians4D) -> tuple[UInt16[np.ndarray, "c n"], dict[str, Any]]:
+    """One row of 16-bit words per number of a splat, and what is needed to read them.
+
+    Rows: x, y, z, t (between `low` and `high`); as 16-bit floats velocity (3), covariance times `scale` (xx,
+    xy, xz, yy, yz, zz), opacity, standard deviation in time, and the harmonics (K, F, RGB).
+    """
+    covariance = gaussians.covariance4d().double()
+    variance = covariance[:, 3, 3]
+    cross = covariance[:, :3, 3]
+    shape = covariance[:, :3, :3] - cross[:, :, None] * cross[:, None, :] / variance[:, None, None]
+    upper = shape.flatten(1)[:, [0, 1, 2, 4, 5, 8]] * COVARIANCE_SCALE
+    floats = torch.cat(
+        [
+            cross / variance[:, None],
+            upper,
+            gaussians.opacities[:, None].double(),
+            variance.sqrt()[:, None],
+            gaussians.sh.flatten(1).double(),
+        ],
+        1,
+    )
+    halves = floats.clamp(-LARGEST_HALF, LARGEST_HALF).half().cpu().numpy().view(np.uint16)
+    means = gaussians.means.double().cpu().numpy()
+    low = means.min(0) if len(means) else np.zeros(4)
+    high = means.max(0) if len(means) else np.ones(4)
+    words = np.rint((means - low) / np.maximum(high - low, 1e-12) * 65535).astype(np.uint16)
+    about = {
+        "count": len(gaussians),
+        "low": low.tolist(),
+        "high": high.tolist(),
+        "scale": COVARIANCE_SCALE,
+        "harmonics": gaussians.sh.shape[1],
+        "fourier": gaussians.sh.shape[2],
+        "period": float(gaussians.period),
+    }
+    return np.ascontiguousarray(np.concatenate([words, halves], 1).T), about
+
+
 def player_html(
     gaussians: Gaussians4D,
     *,
     seconds: float,
     cyclic: bool = False,
-    steps: int | None = None,
-    times: Sequence[float] | None = None,
+    time: float | None = None,
     azimuth: float = 0.0,
     elevation: float = 15.0,
     title: str = "vid4d",
@@ -110,55 +115,41 @@ def player_html(
 ) -> str:
     """The page as text.
 
-    seconds: duration of the clip, which plays again and again. cyclic: its end meets its beginning.
-    steps: moments recorded; `moments_to_record` where not given. times: these moments instead, in [0, 1].
-    azimuth, elevation: of the first view, degrees. report: moments done, of how many.
+    seconds: duration of the clip, which plays again and again. cyclic: its end meets its beginning; the page
+    plays both kinds alike. time: show only this moment, without a timeline.
+    azimuth, elevation: of the first view, degrees. report: called once, when done.
     """
-    import viser
-
-    if times is None:
-        steps = steps or moments_to_record(seconds, most_visible(gaussians))
-        times = [i / max(steps if cyclic else steps - 1, 1) for i in range(steps)]
-    for name in ("websockets.server", "websockets"):  # a server that nobody visits has nothing to say
-        logging.getLogger(name).setLevel(logging.ERROR)
-    with redirect_stdout(StringIO()):  # nor an address to announce
-        server = viser.ViserServer(host="127.0.0.1", port=0, verbose=False)
-    try:
-        camera = Cameras.orbit([azimuth], elevation, distance=1.15 * RIG_DISTANCE)
-        server.scene.set_up_direction("+z")
-        server.initial_camera.position = camera.position[0].double().numpy()
-        server.initial_camera.look_at = np.zeros(3)
-        server.initial_camera.up = np.array([0.0, 0.0, 1.0])
-        server.initial_camera.fov = float(2 * torch.atan(camera.height / 2 / camera.focal[0]))
-        nodes = []
-        for i, time in enumerate(times):
-            splats = gaussians.at(time).to("cpu", torch.float32)
-            there = splats.opacities >= FAINTEST
-            nodes.append(
-                server.scene.add_gaussian_splats(
-                    f"/moment_{i:03}",
-                    centers=(splats.means[there] / GRID).round().mul(GRID).numpy(),
-                    covariances=splats.covariances[there].numpy(),
-                    rgbs=fixed_colours(splats)[there].numpy(),
-                    opacities=splats.opacities[there, None].numpy(),
-                    visible=i == 0,
-                )
-            )
-            if report is not None:
-                report(i + 1, len(times))
-        recording = server.get_scene_serializer()
-        shown_for = max(seconds, 0.5) / len(times)
-        for before, after in pairwise(nodes):
-            recording.insert_sleep(shown_for)
-            after.visible = True
-            before.visible = False
-        recording.insert_sleep(shown_for)
-        page = recording.as_html()
-    finally:
-        with redirect_stdout(StringIO()):
-            server.stop()
-    page = page.replace("<title>Viser</title>", f"<title>{escape(title)}</title>", 1)
-    return page.replace("<head>", f"<head>{WORKERS_FROM_DISK}", 1)
+    gaussians = gaussians.detach().to("cpu", torch.float32)
+    words, about = packed(gaussians.select(seen_at_some_time(gaussians, time)))
+    about |= {
+        "seconds": 0.0 if time is not None else max(float(seconds), 0.05),
+        "time": 0.0 if time is None else float(time),
+        "view": {"azimuth": azimuth, "elevation": elevation, "distance": 1.15 * RIG_DISTANCE},
+        "focal": FOCAL_PER_WIDTH,
+        "near": raster.NEAR,
+        "cut": MARGINAL_CUT,
+    }
+    numbers = {
+        "low_pass": raster.LOW_PASS,
+        "compensation": raster.COMPENSATION_MIN,
+        "most": raster.ALPHA_MAX,
+        "margin": raster.JACOBIAN_MARGIN,
+    }
+    # GLSL wants a point in every floating-point number.
+    about |= {name: f"{value:.8f}" for name, value in numbers.items()}
+    about |= {name: f"{about[name]:.8f}" for name in ("scale", "period")}
+    data = base64.b64encode(zlib.compress(words.astype("<u2").tobytes(), 9)).decode("ascii")
+    page = files("vid4d.export").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    filled = {
+        "title": escape(title),
+        "about": json.dumps(about).replace("<", "\\u003c"),
+        "data": data,
+    }
+    for name, text in filled.items():
+        page = page.replace("{{" + name + "}}", text, 1)
+    if report is not None:
+        report(1, 1)
+    return page
 
 
 def write_player(path: str | Path, gaussians: Gaussians4D, *, seconds: float, **options) -> Path:  # type: ignore[no-untyped-def]
@@ -168,17 +159,13 @@ def write_player(path: str | Path, gaussians: Gaussians4D, *, seconds: float, **
 
 
 def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
-    """The page as an export: all moments asked for, 12 a second or as many as a browser can hold."""
-    plan = moments(asset, options, fps=STEPS_A_SECOND)
-    if options.time is None and options.frames is None and options.fps is None:
-        fewer = moments_to_record(asset.seconds, most_visible(asset.gaussians))
-        plan = moments(asset, replace(options, frames=fewer))
+    """The page as an export. It shows every moment, whatever `frames` and `fps` say."""
     write_player(
         out,
         asset.gaussians,
-        seconds=plan.seconds,
+        seconds=asset.seconds,
         cyclic=asset.cyclic,
-        times=plan.times,
+        time=options.time,
         azimuth=options.azimuth,
         elevation=options.elevation,
         title=asset.root.resolve().name,
