@@ -9,6 +9,7 @@ import sys
 import types
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Union
 
 import numpy as np
 import torch
@@ -82,7 +83,12 @@ def save_as_lightning(path: Path, state: Mapping[str, Tensor], *, zipped: bool =
             "state_dict": dict(state),
             "callbacks": {type(checkpoint): checkpoint},
             "optimizer_states": [{"state": {0: {"exp_avg": torch.zeros(3)}}, "param_groups": [{"lr": 1e-4}]}],
-            "hyper_parameters": {"config": config, "where": Path("logs"), "seed": np.float64(3)},
+            "hyper_parameters": {
+                "config": config,
+                "where": Path("logs"),
+                "seed": np.float64(3),
+                "types": (Union[int, None], list[str], Any),  # noqa: UP007,
+            },
         }
         torch.save(envelope, path, _use_new_zipfile_serialization=zipped)
     finally:
@@ -95,6 +101,7 @@ def save_as_lightning(path: Path, state: Mapping[str, Tensor], *, zipped: bool =
 CONVERSION = """
 import sys
 from pathlib import Path
+from typing import Any, Union
 from vid4d.priors.convert import convert
 
 def memory(kind):

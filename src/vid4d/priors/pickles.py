@@ -40,10 +40,10 @@ def _words(text: str) -> frozenset[str]:
 
 REFUSED = _words(
     """
-    __main__ _io _pickle _posixsubprocess _socket asyncio bdb cloudpickle code codeop commands ctypes
+    _io _pickle _posixsubprocess _socket asyncio bdb cloudpickle code codeop commands ctypes
     dill ftplib http imp importlib io joblib marshal multiprocessing nt os pdb pickle pip pkgutil
     platform posix profile pty pydoc runpy shutil signal site smtplib socket ssl subprocess sys tempfile
-    threading timeit trace types urllib venv webbrowser
+    threading timeit trace urllib venv webbrowser
     """
 )
 """Modules that no checkpoint needs and that attacks use: naming one is enough to refuse the file."""
@@ -52,7 +52,10 @@ OLD_MODULES = {"__builtin__": "builtins", "commands": "subprocess", "copy_reg": 
 """Names of Python 2, which pickles up to protocol 2 use."""
 
 PLAIN_BUILTINS = _words(
-    "bool bytearray bytes complex dict float frozenset int list object range set slice str tuple type"
+    """
+    bool bytearray bytes complex dict float frozenset int list long object range set slice str tuple type
+    unicode xrange
+    """
 )
 
 IGNORED_PACKAGES = _words(
@@ -64,6 +67,8 @@ IGNORED_PACKAGES = _words(
 """Packages whose classes may be called with arguments in a checkpoint; the result is ignored."""
 
 IGNORED_CALLS = {
+    "_operator.getitem",
+    "builtins.type",
     "collections.Counter",
     "collections.deque",
     "numpy._core.multiarray._reconstruct",
@@ -72,9 +77,12 @@ IGNORED_CALLS = {
     "numpy.core.multiarray.scalar",
     "numpy.dtype",
     "numpy.ndarray",
+    "operator.getitem",
     "torch.device",
     "torch._utils._rebuild_qtensor",
     "torch._utils._rebuild_sparse_tensor",
+    "types.GenericAlias",
+    "types.SimpleNamespace",
 }
 
 
