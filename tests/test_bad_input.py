@@ -198,7 +198,7 @@ def test_deep_and_grey_pictures_work(kind):
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ("--prior zero123", "no prior 'zero123'"),
+        ("--prior sd3", "no prior 'sd3'"),
         ("--frames -1", "--frames -1"),
         ("--every 0", "--every 0"),
         ("--start nan", "no frame between"),

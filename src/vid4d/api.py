@@ -28,8 +28,13 @@ METHODS = {"efficient4d": "vid4d.methods.efficient4d", "consistent4d": "vid4d.me
 COMMON_PRESETS = ("draft", "standard", "high")
 """Presets that every method has."""
 
-PRIORS = ("small",)
-"""Names of `Settings.prior`."""
+PRIORS = {
+    "small": ("efficient4d", "consistent4d"),
+    "syncdreamer": ("efficient4d",),
+    "zero123-xl": ("efficient4d", "consistent4d"),
+    "zero123": ("efficient4d", "consistent4d"),
+}
+"""Names of `Settings.prior` -> methods that can use it. All but the first are of `priors.registry`."""
 
 ASSET = "asset.safetensors"
 
@@ -166,6 +171,19 @@ def _check(settings: Settings) -> None:
         raise InputError("a clip and a text are given: give one of them")
     if settings.prior not in PRIORS:
         raise InputError(f"there is no prior {settings.prior!r}: choose one of {', '.join(PRIORS)}")
+    if settings.method not in PRIORS[settings.prior]:
+        fitting = ", ".join(p for p, methods in PRIORS.items() if settings.method in methods)
+        raise InputError(f"{settings.method} cannot use the prior {settings.prior}: choose one of {fitting}")
+    if settings.prior != "small" and settings.source == "clip" and not settings.text:
+        from vid4d.priors.registry import require
+
+        require(settings.prior)
+    if settings.steps is not None and not 1 <= settings.steps <= 1000:
+        raise InputError(f"{settings.steps} sampling steps cannot be made: choose 1 to 1000")
+    if settings.memory is not None and not settings.memory > 0:
+        raise InputError(f"{settings.memory:g} GB of memory hold nothing: give more, or leave --memory out")
+    if settings.method != "efficient4d" and (settings.steps is not None or settings.sampler != "auto"):
+        raise InputError(f"{settings.method} draws no image matrix: leave --steps and --sampler out")
     if settings.elevation != "auto" and not -90 <= settings.elevation <= 90:
         raise InputError(f"an elevation of {settings.elevation:g} degrees does not exist: choose -90 to 90")
     if not 0 <= settings.seed < 1 << 32:

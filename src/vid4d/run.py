@@ -28,7 +28,7 @@ FORMAT = 1
 RUNS = Path("runs")
 CURVES = "curves.jsonl"
 """What stages reported (losses, scores) as they went on, one report a line."""
-FREE_TO_CHANGE = frozenset({"device"})
+FREE_TO_CHANGE = frozenset({"device", "memory"})
 """Settings that may differ when a run is resumed: they say where it runs, not what it makes."""
 
 
@@ -45,7 +45,15 @@ class Settings:
     preset: Literal["draft", "standard", "high", "low-vram", "four-level"] = "standard"
     """How much time to spend. The last two are sizes of consistent4d's field; its 'high' is 'four-level'."""
     prior: str = "small"
-    """The network that imagines the other sides: 'small' comes with vid4d."""
+    """The network that imagines the other sides: 'small' comes with vid4d; 'syncdreamer' and 'zero123-xl' are
+    larger, come with `vid4d weights` and want a graphics card. zero123-xl makes each view by itself (only the
+    noise is shared) with efficient4d, and is the judge of consistent4d."""
+    steps: int | None = None
+    """Steps in which the prior draws the image matrix. The preset or the sampler decides where not given."""
+    sampler: Literal["auto", "ddim", "dpm", "unipc"] = "auto"
+    """How it draws: DDIM, DPM-Solver++ or UniPC, which need fewer steps. The preset decides for 'auto'."""
+    memory: float | None = None
+    """GB of the graphics card that a large prior may use. Where not given: what is free."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda' or 'cuda:1'."""
     seed: int = 0

@@ -8,6 +8,7 @@ clip  --prior-->         16 views x T key times                             (sec
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -22,8 +23,10 @@ from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix import ImageMatrix
 from vid4d.matrix_io import load_matrix, save_matrix
 from vid4d.methods import fit as fits
+from vid4d.priors import full_sampling
 from vid4d.priors.rife import IFNet, interpolate, middle_of
 from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.small import SmallPrior
 from vid4d.priors.small_sampling import SampleConfig, guess_elevation, load_small_prior, sample
 from vid4d.priors.syncdreamer import Decomposed
 from vid4d.progress import Bar
@@ -82,23 +85,14 @@ def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> Im
     """All views at the key times from the time-synchronous prior; then the frames between, and confidence."""
     prior = load_small_prior(run.device)
     frames = torch.from_numpy(clip.frames)
-    small = resized(frames, prior.config.lift.image_size)
     elevation = run.settings.elevation
     if elevation == "auto":
-        elevation = guess_elevation(prior, small)
+        elevation = guess_elevation(prior, resized(frames, prior.config.lift.image_size))
         run.progress.say(f"the camera seems to look down by {elevation:.0f} degrees (--elevation tells it)")
-    views = sample(
-        prior,
-        small,
-        elevation,
-        config.sample,
-        cyclic=clip.cyclic,
-        generator=torch.Generator().manual_seed(run.settings.seed),
-        progress=bar.update,
-    )
+    views, cameras = draw_views(run, prior, clip, elevation, config, bar)
     matrix = ImageMatrix(
         images=without_specks(views.cpu()),
-        cameras=prior.ring("cpu"),
+        cameras=cameras,
         times=torch.from_numpy(clip.times).float(),
         input_images=frames,
         input_camera=Cameras.orbit([0.0], elevation, size=frames.shape[2]),
@@ -108,6 +102,30 @@ def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> Im
     )
     interpolator = load_interpolator(run.device)
     return with_confidence(with_frames_between(matrix, interpolator, config.between), interpolator)
+
+
+def draw_views(
+    run: Run, small: SmallPrior, clip: Clip, elevation: float, config: Efficient4DConfig, bar: Bar
+) -> tuple[Float[Tensor, "v t h w 4"], Cameras]:
+    """The pictures of the prior that the settings name, at the key times, and the views that they show."""
+    told, frames = run.settings, torch.from_numpy(clip.frames)
+    common: dict[str, Any] = {
+        "cyclic": clip.cyclic,
+        "generator": torch.Generator().manual_seed(told.seed),
+        "progress": bar.update,
+    }
+    if told.prior == "small":
+        drawing = config.sample
+        if told.sampler not in ("auto", drawing.sampler):
+            drawing = replace(drawing, sampler=told.sampler, eta=0.0)
+        drawing = replace(drawing, steps=told.steps or drawing.steps)
+        pictures = resized(frames, small.config.lift.image_size)
+        return sample(small, pictures, elevation, drawing, **common), small.ring("cpu")
+    prior = full_sampling.load_full_prior(told.prior, run.device)
+    full = full_sampling.configured(told.preset, told.sampler, told.steps, told.memory)
+    pictures = resized(frames, full_sampling.image_size(prior))
+    views = full_sampling.sample(prior, pictures, elevation, full, **common)
+    return views, full_sampling.ring(prior)
 
 
 def without_specks(images: Float[Tensor, "v t h w 4"], share: float = 0.02) -> Float[Tensor, "v t h w 4"]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -45,7 +45,7 @@ class FullConfig:
     steps, sampler, eta: see `priors.samplers`; eta None is 1 with DDIM, the others have none. guidance: of
     SyncDreamer (2401.08742, section 3.2). scale: of Zero123's classifier-free guidance (2303.11328, code).
     smooth: average the steps' volumes over time. memory_gb: what the prior may use, its weights included;
-    None takes what is free. batch: pictures at a time instead. compile: let torch.compile fuse the UNet, which
+    None takes what is free. batch: pictures at a time instead. compile: torch.compile fuses the UNet, which
     costs minutes once.
     """
 
@@ -74,6 +74,19 @@ PRESETS = {
     "high": FullConfig(),
 }
 """What a run's preset means for a full-size prior; frames and fit are the method's."""
+
+STEPS = {"ddim": 50, "dpm": 20, "unipc": 12}
+"""Steps of a sampler that is asked for without a number."""
+
+
+def configured(
+    preset: str, sampler: str = "auto", steps: int | None = None, memory_gb: float | None = None
+) -> FullConfig:
+    """The preset, changed as told. sampler: 'auto' is the preset's, another one takes its own steps."""
+    config = PRESETS[preset]
+    if sampler != "auto":
+        config = replace(config, sampler=sampler, steps=STEPS[sampler])
+    return replace(config, steps=steps or config.steps, memory_gb=memory_gb)
 
 
 def load_full_prior(

@@ -1,0 +1,139 @@
+"""`vid4d generate --prior`: published weights, converted, from a clip to an asset; tiny networks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from published import write_published
+from tiny_prior import tiny_prior
+
+from vid4d import api, cli
+from vid4d.errors import InputError
+from vid4d.gaussians.hull import HullConfig
+from vid4d.matrix_io import load_matrix
+from vid4d.methods import efficient4d
+from vid4d.methods.efficient4d import Efficient4DConfig
+from vid4d.methods.fit import FitConfig
+from vid4d.priors import full_sampling
+from vid4d.priors.convert import convert
+from vid4d.priors.full_sampling import FullConfig, configured
+from vid4d.priors.small_sampling import SampleConfig
+from vid4d.progress import Progress
+from vid4d.run import Settings
+
+TINY = Efficient4DConfig(
+    frames=3,
+    between=0,
+    clip_size=64,
+    sample=SampleConfig(steps=2),
+    fit=FitConfig(iterations=3, size=32, hull=HullConfig(resolution=32, splats=40, least=80)),
+)
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    for name, kind in (("syncdreamer", "syncdreamer"), ("zero123-xl", "zero123")):
+        write_published(folder / f"{kind}.ckpt", kind)
+        convert(folder / f"{kind}.ckpt", folder / f"{name}.safetensors")
+    return folder
+
+
+@pytest.fixture
+def tiny(weights, monkeypatch):
+    monkeypatch.setenv("VID4D_WEIGHTS", str(weights))
+    monkeypatch.setitem(efficient4d.PRESETS, "draft", TINY)
+    monkeypatch.setitem(full_sampling.PRESETS, "draft", FullConfig(steps=2))
+    monkeypatch.setattr(efficient4d, "load_small_prior", lambda device: tiny_prior())
+
+
+@pytest.fixture
+def clip(tmp_path) -> Path:
+    """A disc that rises, with alpha."""
+    folder = tmp_path / "disc"
+    folder.mkdir()
+    y, x = np.mgrid[:48, :48] + 0.5
+    for i in range(3):
+        picture = np.zeros((48, 48, 4), np.uint8)
+        picture[(x - 24) ** 2 + (y - 28 + 4 * i) ** 2 < 14**2] = (100 + 60 * i, 80, 40, 255)
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    return folder
+
+
+def matrix_of(clip, out, **settings):
+    told = Settings(clip=str(clip), preset="draft", device="cpu", elevation=10.0, **settings)
+    root = api.make_matrix(told, out=out, resume=False, progress=Progress(quiet=True))
+    return load_matrix(root / "matrix")
+
+
+def test_a_clip_becomes_an_asset_through_syncdreamer(tiny, clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("vid4d.stages.outputs", lambda run, gaussians, matrix: None)
+    arguments = ["generate", str(clip), "--prior", "syncdreamer", "--preset", "draft", "--device", "cpu"]
+    cli.main([*arguments, "--elevation", "10", "--memory", "4", "--out", str(tmp_path / "a")])
+    matrix = load_matrix(tmp_path / "a" / "matrix")
+    assert matrix.images.shape == (4, 3, 64, 64, 4)
+    assert len(api.load(tmp_path / "a").gaussians) > 10
+
+
+def test_zero123_makes_all_views_of_the_rig(tiny, clip, tmp_path):
+    matrix = matrix_of(clip, tmp_path / "a", prior="zero123-xl")
+    assert matrix.images.shape == (16, 3, 64, 64, 4)
+    torch.testing.assert_close(matrix.cameras.azimuth, torch.arange(16) * 22.5, atol=1e-3, rtol=0)
+    assert matrix.cameras.elevation.mean().item() == pytest.approx(30, abs=1e-3)
+
+
+def test_the_settings_reach_the_prior(tiny, clip, tmp_path, monkeypatch):
+    asked = []
+
+    def noted(prior, frames, elevation, config, **more):
+        asked.append((frames.shape, elevation, config))
+        return torch.ones(4, len(frames), 64, 64, 4)
+
+    monkeypatch.setattr(full_sampling, "sample", noted)
+    matrix_of(clip, tmp_path / "a", prior="syncdreamer", sampler="unipc", steps=7, memory=11.0)
+    expected = FullConfig(steps=7, sampler="unipc", memory_gb=11.0)
+    assert asked == [((3, 64, 64, 4), 10.0, expected)]
+
+
+def test_steps_and_sampler_reach_the_small_prior(tiny, clip, tmp_path, monkeypatch):
+    asked = []
+    whole = efficient4d.sample
+    monkeypatch.setattr(efficient4d, "sample", lambda *a, **k: asked.append(a[3]) or whole(*a, **k))
+    monkeypatch.setitem(efficient4d.PRESETS, "draft", replace(TINY, sample=SampleConfig(steps=2, eta=1.0)))
+    matrix_of(clip, tmp_path / "a", sampler="unipc", steps=3)
+    matrix_of(clip, tmp_path / "b")
+    assert asked == [SampleConfig(steps=3, sampler="unipc", eta=0.0), SampleConfig(steps=2, eta=1.0)]
+
+
+def test_presets_and_what_is_told():
+    assert configured("standard") == FullConfig(steps=50, sampler="ddim")
+    assert configured("standard", "dpm") == FullConfig(steps=20, sampler="dpm")
+    assert configured("draft", "ddim") == FullConfig(steps=50, sampler="ddim")
+    assert configured("high", steps=30, memory_gb=12.0) == FullConfig(steps=30, memory_gb=12.0)
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentence"),
+    [
+        (
+            {"prior": "zero123-xl"},
+            r"zero123-xl are not on this machine.*weights fetch zero123-xl \(.*15.5 GB",
+        ),
+        ({"prior": "syncdreamer"}, r"syncdreamer-pretrain.ckpt \(5.6 GB\) by hand.*weights convert"),
+        ({"prior": "syncdreamer", "method": "consistent4d"}, "cannot use the prior syncdreamer"),
+        ({"steps": 0}, "0 sampling steps"),
+        ({"memory": -1.0}, "-1 GB"),
+        ({"steps": 5, "method": "consistent4d"}, "leave --steps and --sampler out"),
+    ],
+)
+def test_what_cannot_work_is_refused_before_a_folder_is_made(clip, tmp_path, monkeypatch, settings, sentence):
+    monkeypatch.setenv("VID4D_WEIGHTS", str(tmp_path / "empty"))
+    with pytest.raises(InputError, match=sentence):
+        api.generate(clip, out=tmp_path / "a", **settings)
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "empty").exists()
