@@ -16,9 +16,9 @@ class Export:
 
     asset: Positional[Annotated[str, arg(metavar="RUN")]]
     """A run folder or an asset.safetensors."""
-    to: Literal["ply", "usd", "usdz", "html", "mp4", "webm", "gif", "png"]
-    """Splats: ply (a file per moment), usd, usdz. To look at: html (a page that plays and turns), mp4, webm
-    and gif (with transparency), png (numbered pictures)."""
+    to: Literal["ply", "usd", "usdz", "glb", "obj", "html", "mp4", "webm", "gif", "png"]
+    """Splats: ply (a file per moment), usd, usdz. Meshes: glb (animated), obj (a file per moment). To look
+    at: html (a page that plays and turns), mp4, webm and gif (with transparency), png (numbered pictures)."""
     out: Path | None = None
     """A file, or a folder for numbered files. Where not given: in export/ beside the asset."""
     force: bool = False
@@ -28,7 +28,7 @@ class Export:
     frames: int | None = None
     """How many moments or pictures. Where not given: as many as the duration holds."""
     fps: float | None = None
-    """Moments or pictures a second. Where not given: 24, for GIF and pages 12."""
+    """Moments or pictures a second. Where not given: 24, for GIF and pages 12, for meshes 10."""
     size: int = 512
     """Width and height of pictures in pixels."""
     faces: int = 20_000

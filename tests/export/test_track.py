@@ -1,0 +1,156 @@
+"""One topology over time: surfaces are followed, rigid motion is exact, and giving up is said aloud."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from solids import ellipsoid, mesh_of, torus
+
+from vid4d.export.track import (
+    Graph,
+    TrackOptions,
+    colors_from,
+    mesh_sequence,
+    rotations,
+    surface_distance,
+)
+
+FEW = TrackOptions(nodes=120, steps=80, renewals=16, points=800)
+TIMES = (0.0, 0.5, 1.0)
+
+
+def growing(time: float):  # type: ignore[no-untyped-def]
+    """An ellipsoid, dark below and bright above, that moves along y and stretches along z."""
+    centre, radii = torch.tensor([0.0, 0.3 * (time - 0.5), 0.0]), torch.tensor([0.2, 0.15, 0.15 + 0.1 * time])
+    shade = lambda p: (0.5 + p[:, 2:] / radii[2] * 0.4).expand(-1, 3)  # noqa: E731
+    return mesh_of(lambda p: ellipsoid(p, centre, radii), faces=1500, resolution=40, color=shade)
+
+
+@pytest.fixture(scope="module")
+def sequence():  # type: ignore[no-untyped-def]
+    reports: list[int] = []
+    made = mesh_sequence(growing, TIMES, FEW, report=reports.append)
+    assert reports == [1, 2, 3, 5, 6]
+    return made
+
+
+def test_a_moving_surface_is_followed(sequence):
+    assert sequence.tracked
+    assert max(sequence.distances) < 0.015
+    first, middle, last = sequence.meshes
+    assert np.array_equal(first.faces, middle.faces)
+    assert np.array_equal(first.faces, last.faces)
+    for mesh, time in zip(sequence.meshes, TIMES, strict=True):
+        assert np.allclose(mesh.vertices.mean(0)[1], 0.3 * (time - 0.5), atol=0.012)
+        assert np.ptp(mesh.vertices[:, 2]) == pytest.approx(2 * (0.15 + 0.1 * time), abs=0.02)
+
+
+def test_vertices_stay_at_their_place_of_the_object(sequence):
+    """Moved back and scaled, the last mesh is the first: nothing slid far along the surface."""
+    first, _, last = sequence.meshes
+    back = (last.vertices - [0, 0.3, 0]) * [1, 1, 0.15 / 0.25]
+    off = np.linalg.norm(back - first.vertices, axis=1)
+    assert np.median(off) < 0.02
+    assert np.quantile(off, 0.95) < 0.06
+
+
+def test_colours_and_normals_are_those_of_the_moment(sequence):
+    for mesh, time in zip(sequence.meshes, TIMES, strict=True):
+        true = 0.5 + mesh.vertices[:, 2] / (0.15 + 0.1 * time) * 0.4
+        assert np.abs(mesh.colors[:, 0] - true).mean() < 0.02
+        outward = (mesh.vertices - [0, 0.3 * (time - 0.5), 0]) / (0.2, 0.15, 0.15 + 0.1 * time)
+        assert ((mesh.normals * outward).sum(1) > 0).mean() > 0.99
+
+
+def test_what_changes_its_topology_keeps_a_mesh_per_moment_and_says_so(caplog):
+    def source(time: float):  # type: ignore[no-untyped-def]
+        far = torch.tensor([0.0, 0.0, 0.2])
+        if time == 1:
+            return mesh_of(lambda p: torus(p, 0.35, 0.08), faces=1500, resolution=40)
+        return mesh_of(lambda p: (p - far).norm(dim=1) - 0.1, faces=1500, resolution=40)
+
+    with caplog.at_level(logging.WARNING, "vid4d.export"):
+        made = mesh_sequence(source, (0.0, 1.0), replace(FEW, steps=20, renewals=4))
+    assert not made.tracked
+    assert max(made.distances) > FEW.threshold
+    assert "every moment has a mesh of its own" in caplog.text
+    assert np.ptp(made.meshes[1].vertices[:, 0]) == pytest.approx(0.86, abs=0.02)
+
+
+def test_one_moment_is_one_mesh():
+    made = mesh_sequence(growing, (0.5,), FEW)
+    assert len(made.meshes) == 1
+    assert made.distances == ()
+
+
+def test_rotations_are_those_of_the_exponential():
+    vectors = torch.tensor([[0.3, -1.2, 0.5], [0.0, 0.0, 1e-7], [2.0, 1.0, 0.0]])
+    for vector, got in zip(vectors, rotations(vectors), strict=True):
+        x, y, z = vector.tolist()
+        cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+        assert torch.allclose(got, torch.linalg.matrix_exp(cross), atol=1e-5)
+
+
+def test_a_graph_moves_rigidly_where_its_nodes_do():
+    mesh = growing(0.0)
+    graph = Graph.on(mesh, FEW)
+    assert np.allclose(graph.deform(graph.rest()), mesh.vertices, atol=1e-6)
+    assert torch.allclose(graph.weights.sum(1), torch.ones(len(mesh.vertices)), atol=1e-5)
+    turn = torch.tensor([0.2, 0.4, -0.3])
+    matrix, shift = rotations(turn[None])[0], torch.tensor([0.1, -0.2, 0.3])
+    pose = torch.cat([turn.expand(len(graph.nodes), 3), graph.nodes @ matrix.T + shift - graph.nodes], 1)
+    expected = mesh.vertices @ matrix.numpy().T + shift.numpy()
+    assert np.allclose(graph.deform(pose), expected, atol=1e-5)
+    assert float(graph.stiffness(pose)) < 1e-10
+    assert float(graph.stiffness(pose * torch.rand(len(pose), 1))) > 1e-5
+
+
+def test_nodes_of_parts_that_only_come_near_each_other_do_not_share_vertices():
+    """A broken ring: its two ends face each other over a gap."""
+
+    def broken(p):  # type: ignore[no-untyped-def]
+        gap = 0.03 - p[:, 1].abs()
+        return torch.maximum(torus(p, 0.3, 0.06), torch.where(p[:, 0] > 0, gap, gap - 1))
+
+    mesh = mesh_of(broken, faces=2500, resolution=64, blur=0.0, smoothing=0)
+    graph = Graph.on(mesh, FEW)
+    above = (mesh.vertices[:, 1] > 0.02) & (mesh.vertices[:, 0] > 0.2)
+    nodes = graph.nodes[graph.links[torch.from_numpy(above)]]
+    near_gap = nodes[..., 0] > 0.2
+    assert (nodes[..., 1][near_gap] > 0).all()
+
+
+def test_distance_of_two_balls():
+    """Concentric, radii 0.2 and 0.25: 0.05 apart everywhere; and from itself 0."""
+    a, b = (mesh_of(lambda p, r=r: p.norm(dim=1) - r, faces=2000, resolution=40) for r in (0.2, 0.25))
+    assert surface_distance(a, b) == pytest.approx(0.05, abs=0.006)
+    assert surface_distance(b, a) == surface_distance(a, b)
+    assert surface_distance(a, a) == 0
+    moved = a.moved(a.vertices + np.float32([0.03, 0, 0]))
+    assert 0.02 < surface_distance(a, moved) < 0.032
+
+
+def test_colours_come_from_the_side_that_faces_the_same_way():
+    """Of a thin wall, white in front and black behind, the back stays black."""
+    mesh = growing(0.5)
+    front = replace(mesh, colors=np.ones_like(mesh.colors))
+    behind = replace(
+        front,
+        vertices=mesh.vertices,
+        normals=-mesh.normals,
+        faces=mesh.faces[:, ::-1] + len(mesh.vertices),
+        colors=np.zeros_like(mesh.colors),
+    )
+    both = replace(
+        front,
+        **{
+            k: np.concatenate([getattr(front, k), getattr(behind, k)])
+            for k in ("vertices", "normals", "faces", "colors")
+        },
+    )
+    assert (colors_from(mesh, both) == 1).all()
+    assert (colors_from(replace(mesh, normals=-mesh.normals), both) == 0).all()
