@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import copy
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 from tiny_prior import still_prior, tiny_prior
 
 from vid4d.cameras import Cameras
-from vid4d.priors.judge import SmallJudge, resized_render
+from vid4d.errors import InputError
+from vid4d.priors.judge import SmallJudge, Zero123Judge, load_judge, resized_render
 from vid4d.priors.samplers import q_sample, to_x0
 from vid4d.priors.small_sampling import to_network
+from vid4d.priors.syncdreamer import ClassifierFree
+from vid4d.priors.zero123 import CONFIGS, Zero123, view_change
 
 
 @pytest.fixture(scope="module")
@@ -120,3 +127,65 @@ def test_renders_of_other_sizes_are_resized():
         assert out.shape == (1, 4, size, size)
         torch.testing.assert_close(out[:, :3], torch.full((1, 3, size, size), 0.25))
         torch.testing.assert_close(out[:, 3], torch.ones(1, size, size))
+
+
+# Zero123
+
+
+@pytest.fixture(scope="module")
+def zero123() -> Zero123:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        prior = Zero123(CONFIGS["tiny"]).eval().requires_grad_(False)
+        for parameter in prior.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return prior
+
+
+def test_zero123_is_told_picture_and_camera(zero123, frames):
+    """As the network itself answers: context and latent of the frame over white, guidance 3."""
+    judge = Zero123Judge(zero123, guidance=3.0)
+    judge.condition(frames, 10.0)
+    t = torch.tensor([400, 800])
+    noisy = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = judge.predict(noisy, t, judge.view(CAMERAS, BOTH.flip(0)))
+    white = frames[..., :3] * frames[..., 3:] + 1 - frames[..., 3:]
+    known = zero123.condition(F.interpolate(white.permute(0, 3, 1, 2), (64, 64), mode="bilinear"))
+    change = view_change(torch.tensor([20.0, 20.0]), torch.tensor([30.0, 200.0]), 10.0)
+    torch.testing.assert_close(change[0, 0], torch.tensor(-math.pi / 18))  # a camera that rises
+    context = zero123.context(known.embedding.flip(0), change)
+    for level in range(2):
+        expected = zero123.noise(noisy[level], t, context, known.latent.flip(0), ClassifierFree(3.0))
+        torch.testing.assert_close(found[level], expected, atol=1e-4, rtol=1e-3)
+
+
+def test_zero123_takes_the_gradient_to_the_render(zero123):
+    """Directional derivative of the latents against a small difference, in double precision."""
+    judge = Zero123Judge(copy.deepcopy(zero123).double())
+    color = torch.rand(1, 16, 16, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    alpha, way = torch.ones(1, 16, 16), torch.randn_like(color)
+    color.requires_grad_()
+    latents = judge.encode(color, alpha)
+    assert latents.shape == (1, 4, 8, 8)
+    weights = torch.randn_like(latents)
+    (gradient,) = torch.autograd.grad((latents * weights).sum(), color)
+    with torch.no_grad():
+        ends = [(judge.encode(color + h * way, alpha) * weights).sum() for h in (1e-3, -1e-3)]
+    torch.testing.assert_close(
+        (gradient * way).sum().item(), ((ends[0] - ends[1]) / 2e-3).item(), rtol=1e-2, atol=1e-2
+    )
+
+
+def test_judges_by_name(zero123, tmp_path, monkeypatch):
+    """A file of the converter; published weights that are missing; weights that cannot judge."""
+    monkeypatch.setenv("VID4D_WEIGHTS", str(tmp_path))
+    with pytest.raises(InputError, match="'zero123-xl' are not on this machine"):
+        load_judge("zero123-xl")
+    monkeypatch.setattr("vid4d.priors.judge.load_converted", lambda path, device, dtype: zero123)
+    assert isinstance(load_judge(str(tmp_path / "any.safetensors"), guidance=2.0), Zero123Judge)
+    monkeypatch.setattr(
+        "vid4d.priors.judge.load_converted", lambda path, device, dtype: torch.nn.Linear(1, 1)
+    )
+    with pytest.raises(InputError, match="holds a Linear, which cannot judge"):
+        load_judge(str(tmp_path / "any.safetensors"))

@@ -97,7 +97,7 @@ class Consistent4DConfig:
     batch: BatchConfig = field(default_factory=BatchConfig)
 
     samples: int = 256
-    chunk: int = 1 << 19
+    chunk: int = 1 << 20
     cells: int = 32
     cells_every: int = 16
     distill: DistillConfig = field(default_factory=DistillConfig)
@@ -129,10 +129,10 @@ DRAFT = Consistent4DConfig(
 
 PRESETS: dict[str, Consistent4DConfig] = {
     "draft": DRAFT,
-    "low-vram": replace(STANDARD, levels=FIELDS["low-vram"]),
+    "low-vram": replace(STANDARD, levels=FIELDS["low-vram"], chunk=1 << 17, regularised=1 << 13),
     "standard": STANDARD,
-    "four-level": replace(STANDARD, levels=FIELDS["four-level"]),
-    "high": replace(STANDARD, levels=FIELDS["four-level"], fit=fits.PRESETS["high"]),
+    "four-level": replace(STANDARD, levels=FIELDS["four-level"], chunk=1 << 19),
+    "high": replace(STANDARD, levels=FIELDS["four-level"], chunk=1 << 19, fit=fits.PRESETS["high"]),
 }
 """`high` is the four-level field, with the longer fit of the Gaussians."""
 
@@ -234,7 +234,11 @@ class Trainer:
             self.field = CascadeField(sizes).to(device)
         self.grid = OccupancyGrid(config.cells, samples=config.samples).to(device)
         self.optimizer = torch.optim.Adam(
-            self.field.parameters(), lr=config.rate, betas=(0.9, 0.99), eps=1e-8
+            self.field.parameters(),
+            lr=config.rate,
+            betas=(0.9, 0.99),
+            eps=1e-8,
+            fused=self.device.type == "cuda",
         )
         self.step = 0
         self._means: dict[str, Tensor] = {}

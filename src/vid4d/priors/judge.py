@@ -78,7 +78,7 @@ class SmallJudge:
     def __init__(self, prior: SmallPrior, *, guidance: float = GUIDANCE, keep: int = 64) -> None:
         self.prior, self.guidance, self.keep = prior, guidance, keep
         self.size = prior.config.lift.image_size
-        self.schedule = prior.schedule
+        self.schedule = prior.schedule.to(next(prior.parameters()).device)
         self._pictures: Tensor | None = None
         self._known: dict[int, Condition] = {}
 
@@ -141,7 +141,7 @@ class Zero123Judge:
 
     def __init__(self, prior: Zero123, *, guidance: float = GUIDANCE) -> None:
         self.prior, self.guidance = prior, ClassifierFree(guidance)
-        self.schedule = prior.schedule
+        self.schedule = prior.schedule.to(prior.device)
         self._known: Zero123Condition | None = None
 
     def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:

@@ -56,7 +56,8 @@ class TextJudge:
         guidance: float = GUIDANCE,
     ) -> None:
         self.vae, self.unet, self.contexts, self.blind = vae, unet, contexts, blind
-        self.schedule, self.prediction, self.guidance = schedule, prediction, guidance
+        self.schedule, self.prediction = schedule.to(contexts.device), prediction
+        self.guidance = guidance
         self.size = unet.config.sample_size * 2 ** (len(vae.config.block_out_channels) - 1)
 
     def encode(self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]) -> Tensor:

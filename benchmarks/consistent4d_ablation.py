@@ -1,0 +1,162 @@
+"""What the interpolation-driven consistency loss and the cascade bring, with the small prior.
+
+    python benchmarks/consistent4d_ablation.py MODELS [--models 2] [--steps 300] [--out FILE.json]
+
+MODELS: a folder of model shards (docs/training.md). Every model's first motion is rendered as a clip from the
+azimuth and elevation that `vid4d.training.evaluate` fixes in advance. The draft preset is trained on it with
+and without the loss, with one level and with two; then the DyNeRF is rendered and compared:
+
+- novel views: the rig's 16 views at elevation 30, at all times: PSNR and SSIM over white, IoU of the masks
+- over time: PSNR between a picture and the interpolation of the two before and after it, mean of the views
+- around: the same between views that lie 10 degrees apart, on the circle at elevation 15, at the first time
+
+The true pictures' own consistency stands in the last row: fast motion and detail lower it, too.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch
+from jaxtyping import Float
+from PIL import Image
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.dynerf import FieldConfig
+from vid4d.matrix import over_white
+from vid4d.methods.consistent4d import PRESETS, Consistent4DConfig, Trainer
+from vid4d.methods.consistent4d_batches import Linear, NoiseRange
+from vid4d.methods.consistent4d_subject import Subject
+from vid4d.methods.consistent4d_views import draw
+from vid4d.metrics import Middle, mask_iou, psnr, ssim, temporal_consistency
+from vid4d.priors.judge import SmallJudge
+from vid4d.priors.rife import between_of, middle_of
+from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.small_sampling import load_small_prior
+from vid4d.training.evaluate import true_clips
+from vid4d.training.meshes import MeshBank, read_folder
+
+VIEWS = 16
+AROUND = 36
+COLUMNS = ("PSNR (dB)", "SSIM", "IoU", "over time (dB)", "around (dB)", "seconds")
+
+
+def variants(steps: int) -> dict[str, Consistent4DConfig]:
+    """The draft preset, its schedules over so many steps: two levels and one, with and without the loss."""
+    base = PRESETS["draft"]
+    share = steps / base.steps
+    noise, orientation = base.noise, base.orientation
+
+    def scaled(line: Linear) -> Linear:
+        return replace(line, steps=round(line.steps * share))
+
+    base = replace(
+        base,
+        steps=steps,
+        noise=NoiseRange(scaled(noise.low), scaled(noise.high)),
+        orientation=scaled(orientation),
+    )
+    one = replace(base, levels=FieldConfig(base.levels.levels[-1:]))
+    return {
+        "2 levels, ICL": base,
+        "2 levels, no ICL": replace(base, icl=0.0),
+        "1 level, ICL": one,
+        "1 level, no ICL": replace(one, icl=0.0),
+    }
+
+
+def measures(
+    matrix: Float[Tensor, "v t h w 4"],
+    truth: Float[Tensor, "v t h w 4"],
+    circle: Float[Tensor, "a h w 4"],
+    middle: Middle,
+) -> list[float]:
+    """The first five columns. circle: views of the first time around the object."""
+    a, b = over_white(matrix), over_white(truth)
+    found = [psnr(a, b), ssim(a, b), mask_iou(matrix[..., 3], truth[..., 3])]
+    found.append(temporal_consistency(a, middle, cyclic=True))
+    found.append(temporal_consistency(over_white(circle), middle, cyclic=True))
+    return [float(x.mean()) for x in found]
+
+
+def row(name: str, values: list[float]) -> str:
+    cells = [f"{v:.{d}f}" for v, d in zip(values, (2, 3, 3, 1, 1, 0), strict=False)]
+    return f"| {name} | " + " | ".join(cells + [""] * (len(COLUMNS) - len(cells))) + " |"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--models", type=int, default=2)
+    parser.add_argument("--frames", type=int, default=8)
+    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--size", type=int, default=96, help="pixels of the compared pictures")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--sheets", type=Path, help="a folder for pictures: each variant, and the truth")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    prior, interpolator = load_small_prior(), load_interpolator()
+    bank = MeshBank(read_folder(options.folder, limit=options.models))
+    rig = Cameras.ring(VIEWS, size=options.size)
+    circle = Cameras.orbit([360.0 * i / AROUND for i in range(AROUND)], 15.0, size=options.size)
+    results: dict[str, list[list[float]]] = {}
+    for clip in true_clips(bank, frames=options.frames, size=options.size, extra=circle):
+        count = len(clip.frames)
+        subject = Subject(clip.frames, torch.arange(count) / count, clip.elevation, cyclic=True)
+        rows = []
+        for name, config in variants(options.steps).items():
+            began = time.monotonic()
+            judge = SmallJudge(prior, guidance=config.guidance)
+            judge.condition(subject.frames, subject.elevation)
+            trainer = Trainer(config, subject, judge, between_of(interpolator), seed=options.seed)
+            while trainer.step < config.steps:
+                trainer.advance()
+            seconds = time.monotonic() - began
+            matrix, around = pictures(trainer, subject, rig, circle)
+            truth = clip.matrix[:VIEWS]
+            values = [*measures(matrix, truth, around, middle_of(interpolator)), seconds]
+            results.setdefault(name, []).append(values)
+            rows.append(matrix)
+            print(f"{clip.name}: {row(name, values)}", flush=True)
+        true_values = measures(truth, truth, clip.matrix[VIEWS:, 0], middle_of(interpolator))
+        results.setdefault("true pictures", []).append(true_values)
+        if options.sheets:
+            save_sheet(options.sheets / f"{clip.name}.png", [*rows, truth])
+    print(f"\n{len(bank)} models, {options.frames} frames, {options.steps} steps of the draft preset")
+    print("| | " + " | ".join(COLUMNS) + " |")
+    print("|---" * (len(COLUMNS) + 1) + "|")
+    for name, values in results.items():
+        print(row(name, torch.tensor(values, dtype=torch.float64).mean(0).tolist()))
+    if options.out:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps({"columns": COLUMNS, "models": bank.names, "values": results}))
+
+
+def pictures(trainer: Trainer, subject: Subject, rig: Cameras, circle: Cameras) -> tuple[Tensor, Tensor]:
+    """The rig's views at all times, and the circle at the first."""
+    count, samples = len(subject.times), trainer.config.samples
+    views = torch.arange(len(rig)).repeat_interleave(count)
+    seen, _ = draw(trainer.field, trainer.grid, rig[views], subject.times.repeat(len(rig)), samples)
+    around, _ = draw(trainer.field, trainer.grid, circle, subject.times[:1].expand(len(circle)), samples)
+    return seen.unflatten(0, (len(rig), count)), around
+
+
+def save_sheet(path: Path, matrices: list[Tensor]) -> None:
+    """Every second view of the first time, one matrix below the other, the truth last."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = [torch.cat(list(over_white(m[::2, 0])), 1) for m in matrices]
+    Image.fromarray((torch.cat(lines).clamp(0, 1) * 255).round().byte().numpy()).save(path)
+
+
+if __name__ == "__main__":
+    main()

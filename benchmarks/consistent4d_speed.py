@@ -1,0 +1,142 @@
+"""Seconds per step of Consistent4D with a full-size Zero123, and peak memory.
+
+    python benchmarks/consistent4d_speed.py                on CUDA, random weights at the authors' size
+    python benchmarks/consistent4d_speed.py --tiny         on the CPU, tiny networks: does it run at all?
+
+Reference step: the input camera, with its losses, gradients and the optimizer's step. Prior step: a batch of
+random cameras at one time (the most frequent kind), judged with guidance at all levels, with the gradient
+through the autoencoder; `with ICL` is the same for views in a row. 64 px with a batch of 4, 256 px with a
+batch of 1, as the paper's two stages have them. The field is the one that training starts from, whose
+occupied share is printed; every step's time is the wall clock's, the device waited for, and the median of
+several is told.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from dataclasses import replace
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
+import torch
+
+from vid4d.dynerf import FieldConfig, LevelConfig
+from vid4d.methods.consistent4d import PRESETS, Trainer
+from vid4d.methods.consistent4d_batches import BatchConfig, Milestone
+from vid4d.methods.consistent4d_subject import Subject
+from vid4d.priors.judge import Zero123Judge
+from vid4d.priors.rife import between_of
+from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.zero123 import CONFIGS, Zero123
+
+AUTHORS = {(64, "reference"): 71, (64, "prior"): 276, (256, "reference"): 619, (256, "prior"): 640}
+"""Milliseconds of the authors' code on one NVIDIA H200."""
+
+KINDS = {"prior": BatchConfig(1.0, 0.0, 0.0, 0.0), "with ICL": BatchConfig(0.0, 1.0, 0.0, 0.0)}
+
+
+def random_zero123(name: str, device: str, dtype: torch.dtype) -> Zero123:
+    with torch.device(device):
+        prior = Zero123(CONFIGS[name])
+    return prior.eval().requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
+
+
+def ball(frames: int, size: int) -> Subject:
+    """A ball that grows."""
+    axis = torch.linspace(-1, 1, size)
+    distance = (axis[:, None].square() + axis.square()).sqrt()
+    radius = torch.linspace(0.4, 0.7, frames)[:, None, None]
+    alpha = (distance < radius).float()[..., None]
+    color = torch.rand(1, size, size, 3, generator=torch.Generator().manual_seed(0)).expand(
+        frames, -1, -1, -1
+    )
+    return Subject(torch.cat([color, alpha], -1), torch.linspace(0, 1, frames), 10.0)
+
+
+def measure(trainer: Trainer, kind: str, runs: int, warmup: int) -> tuple[float, float]:
+    """Median milliseconds of a step, and peak GiB (of the device; of nothing on a CPU)."""
+    cuda = trainer.device.type == "cuda"
+
+    def wait() -> None:
+        if cuda:
+            torch.cuda.synchronize(trainer.device)
+
+    def step() -> None:
+        loss = trainer.reference_step() if kind == "reference" else trainer.prior_step()
+        trainer.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        trainer.optimizer.step()
+        trainer.step += 1
+
+    times = []
+    if cuda:
+        torch.cuda.reset_peak_memory_stats(trainer.device)
+    for i in range(warmup + runs):
+        wait()
+        began = time.perf_counter()
+        step()
+        wait()
+        if i >= warmup:
+            times.append(time.perf_counter() - began)
+    peak = torch.cuda.max_memory_allocated(trainer.device) / 2**30 if cuda else 0.0
+    return 1000 * statistics.median(times), peak
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tiny", action="store_true", help="tiny networks on the CPU")
+    parser.add_argument("--preset", default="standard", choices=list(PRESETS))
+    parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"])
+    parser.add_argument("--runs", type=int, default=21)
+    parser.add_argument("--warmup", type=int, default=5)
+    parser.add_argument("--chunk", type=int, help="samples held at once, where not the preset's")
+    options = parser.parse_args()
+    device = "cpu" if options.tiny else "cuda"
+    config = PRESETS[options.preset]
+    dtype = getattr(torch, options.dtype)
+    stages = ((64, 4), (256, 1))
+    if options.tiny:
+        stages, dtype = ((8, 4), (16, 1)), torch.float32
+        config = replace(
+            config, levels=FieldConfig((LevelConfig(8, 4, 4, 8),) * 2), samples=16, regularised=64, cells=8
+        )
+        options.runs, options.warmup = 2, 1
+    if options.chunk:
+        config = replace(config, chunk=options.chunk)
+    prior = random_zero123("tiny" if options.tiny else "zero123", device, dtype)
+    subject = ball(4 if options.tiny else 32, prior.config.image_size)
+    interpolate = between_of(load_interpolator(device))
+    place = torch.cuda.get_device_name() if device == "cuda" else "CPU"
+    print(f"{place}, torch {torch.__version__}, {dtype}, preset {options.preset}, chunk {config.chunk}")
+    print("| pixels | batch | step | ms | authors' ms | times faster | occupied | peak GiB |")
+    print("|---|---|---|---|---|---|---|---|")
+    for (size, batch), told in zip(stages, (64, 256), strict=True):
+        for kind in ("reference", "prior", "with ICL"):
+            if kind == "with ICL" and batch < 3:
+                continue
+            torch.manual_seed(0)
+            here = replace(
+                config, milestones=(Milestone(0, size, batch),), batch=KINDS.get(kind, BatchConfig())
+            )
+            judge = Zero123Judge(prior, guidance=here.guidance)
+            judge.condition(subject.frames, subject.elevation)
+            trainer = Trainer(here, subject, judge, interpolate, device=device)
+            for _ in range(8):
+                trainer.grid.update(trainer.field)
+            shown = float(trainer.grid.occupied.float().mean())
+            ms, peak = measure(trainer, kind, options.runs, options.warmup)
+            theirs = None if options.tiny else AUTHORS.get((told, kind))
+            ratio = f"{theirs / ms:.1f}" if theirs else ""
+            print(
+                f"| {size} | {batch} | {kind} | {ms:.1f} | {theirs or ''} | {ratio} | {100 * shown:.0f} % "
+                f"| {peak:.1f} |",
+                flush=True,
+            )
+            del trainer, judge
+
+
+if __name__ == "__main__":
+    main()
