@@ -155,8 +155,9 @@ def load_converted(
 ) -> nn.Module:
     """The network that `convert` wrote, in evaluation mode, its weights on `device` in `dtype` and fixed.
 
-    Zero123, SyncDreamer, IFNet (RIFE 4.x), IFNet3 (RIFE 3.x) or CascadeField. On a GPU the weights of 2D
-    convolutions lie channels last. Raises InputError for files that are not what `convert` writes.
+    Zero123, SyncDreamer, IFNet (RIFE 4.x), IFNet3 (RIFE 3.x) or CascadeField. Tensors go to the device one at
+    a time; on a CPU, in the type of the file, they stay mapped to it. Raises InputError for files that
+    `convert` did not write.
     """
     from safetensors import safe_open
 
@@ -171,14 +172,11 @@ def load_converted(
     with _weightless():
         model = network.build(config).eval()
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    device = torch.device(device)
     with safe_open(path, "pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         _compare(expected, found, Path(path))
         for name in found:
             value = file.get_tensor(name).to(device, dtype)
-            if device.type == "cuda" and value.ndim == 4:
-                value = value.contiguous(memory_format=torch.channels_last)
             owner, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
     return model.to(device)
