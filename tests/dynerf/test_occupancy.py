@@ -46,6 +46,16 @@ def test_bounds_are_those_of_the_cells():
     assert grid.bounds.abs().sum() == 0
 
 
+def test_neighbours_within_the_margin_are_occupied():
+    toy = ToyField(ball([0.0, 0.0, 0.0], 0.3, 60.0))
+    plain, wide = OccupancyGrid(8), OccupancyGrid(8, margin=1)
+    for grid in (plain, wide):
+        grid.update(toy, torch.Generator().manual_seed(0))
+    assert plain.bounds.tolist() == [[-0.5] * 3, [0.5] * 3]
+    assert wide.bounds.tolist() == [[-0.75] * 3, [0.75] * 3]
+    assert bool(wide.occupied[plain.occupied].all())
+
+
 def test_cells_that_became_empty_are_forgotten():
     grid = OccupancyGrid(8)
     generator = torch.Generator().manual_seed(0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
@@ -28,11 +29,21 @@ class OccupancyGrid(nn.Module):
     bounds: Float[Tensor, "2 3"]
 
     def __init__(
-        self, resolution: int = 32, *, samples: int = 256, threshold: float = 0.01, decay: float = 0.95
+        self,
+        resolution: int = 32,
+        *,
+        samples: int = 256,
+        threshold: float = 0.01,
+        decay: float = 0.95,
+        margin: int = 0,
     ) -> None:
-        """resolution: cells along an edge. samples: along the box's diagonal, which give the step."""
+        """resolution: cells along an edge. samples: along the box's diagonal, which give the step.
+
+        margin: neighbours so many cells away are occupied, too, for surfaces that shall grow; 1 needs about
+            half as many samples more.
+        """
         super().__init__()
-        self.resolution, self.threshold, self.decay = resolution, threshold, decay
+        self.resolution, self.threshold, self.decay, self.margin = resolution, threshold, decay, margin
         self.step = BOX_DIAGONAL / samples
         self.register_buffer("density", torch.zeros(resolution**3))
         self.register_buffer("occupied", torch.ones(resolution**3, dtype=torch.bool))
@@ -49,7 +60,8 @@ class OccupancyGrid(nn.Module):
     ) -> None:
         """Asks the field at `draws` random places of every cell, each in another part of the clip.
 
-        To be called every few steps.
+        To be called every few steps; with many draws before the last pictures, which finds cells that things
+        only brush.
         """
         self.density *= self.decay
         lower = self._corners()
@@ -61,7 +73,11 @@ class OccupancyGrid(nn.Module):
                 found = field.density(points[i : i + chunk], time[i : i + chunk]).amax(0) * self.step
                 part = self.density[i : i + chunk]
                 part.copy_(torch.maximum(part, found.to(part.dtype)))
-        self.occupied.copy_(self.density > self.density.mean().clamp(max=self.threshold))
+        dense = self.density > self.density.mean().clamp(max=self.threshold)
+        if self.margin > 0:
+            cells = dense.float().view(1, 1, *(3 * [self.resolution]))
+            dense = F.max_pool3d(cells, 2 * self.margin + 1, 1, self.margin).flatten() > 0
+        self.occupied.copy_(dense)
         self._measure()
 
     def occupy(self, where: Bool[Tensor, "r r r"]) -> None:
