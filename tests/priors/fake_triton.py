@@ -43,6 +43,10 @@ def store(pointer: Pointer, value: torch.Tensor, mask: torch.Tensor) -> None:
     pointer.memory[offset[mask]] = value[mask].to(pointer.memory.dtype)
 
 
+def _where(mask: torch.Tensor, x: torch.Tensor, y: torch.Tensor | float) -> torch.Tensor:
+    return torch.where(mask, x, torch.as_tensor(y, dtype=x.dtype))
+
+
 class Kernel:
     def __init__(self, function) -> None:
         self.function = function
@@ -68,7 +72,9 @@ def _language() -> ModuleType:
     tl.zeros = lambda shape, dtype: torch.zeros(shape, dtype=dtype)
     tl.load, tl.store = load, store
     tl.sum = lambda x, axis: x.sum(axis)
-    tl.where = torch.where
+    tl.max = lambda x, axis: x.amax(axis)
+    tl.exp = torch.exp
+    tl.where = _where
     tl.maximum = lambda x, least: x.clamp(min=least)
     tl.sqrt, tl.sigmoid, tl.erf = torch.sqrt, torch.sigmoid, torch.erf
     return tl
@@ -79,6 +85,7 @@ def kernels() -> ModuleType:
     triton = ModuleType("triton")
     triton.jit = Kernel
     triton.cdiv = lambda a, b: -(-a // b)
+    triton.next_power_of_2 = lambda n: 1 << (n - 1).bit_length()
     triton.language = _language()
     kept = {name: sys.modules.get(name) for name in ("triton", "triton.language")}
     sys.modules |= {"triton": triton, "triton.language": triton.language}

@@ -32,7 +32,7 @@ def in_use(kernels, monkeypatch):
 
         return noted
 
-    names = ("group_norm", "plus", "geglu")
+    names = ("group_norm", "plus", "geglu", "along_rays")
     counted = type("Counted", (), {n: staticmethod(note(n)) for n in names})
     monkeypatch.setattr(fused, "_kernels", lambda: counted)
     for module in (fused, unet):
@@ -80,6 +80,17 @@ def test_sum_and_gate(kernels):
     torch.testing.assert_close(kernels.geglu(z), value * F.gelu(gate), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("depths", "width"), [(6, 5), (8, 16), (1, 3)])
+def test_attention_along_rays(kernels, depths, width):
+    """Every ray by itself: softmax of the scaled products, and the mean of the ray under it."""
+    query, rays = torch.randn(2, 3, 4, width), torch.randn(2, 3, depths, width)
+    got = kernels.along_rays(query, rays, 0.7)
+    for index in ((0, 0), (1, 2)):
+        weights = (query[index] @ rays[index].T * 0.7).softmax(-1)
+        torch.testing.assert_close(got[index], weights @ rays[index])
+    torch.testing.assert_close(got, fused.along_rays(query, rays, 0.7))
+
+
 @pytest.mark.parametrize("shape", [(2, 8, 5, 4), (2, 8, 3, 5, 4)])
 def test_any_layout_gives_the_same(in_use, shape):
     x, add, norm = torch.randn(shape), torch.randn(2, 8), norm_of(4, 8)
@@ -120,7 +131,7 @@ def test_networks_are_the_same_with_kernels(in_use, monkeypatch):
     monkeypatch.setattr(fused, "enabled", True)
     fused.channels_last(model)
     quick = step()
-    assert {"group_norm", "plus", "geglu"} == set(in_use)
+    assert {"group_norm", "plus", "geglu", "along_rays"} == set(in_use)
     torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-3)
 
 
@@ -154,12 +165,14 @@ def test_kernels_on_the_gpu(dtype, near):
     add = torch.randn(3, 320, device="cuda", dtype=dtype)
     z = torch.randn(5, 77, 640, device="cuda", dtype=dtype)
     y = torch.randn_like(x)
+    q, r = (torch.randn(3, 9, 9, n, 64, device="cuda", dtype=dtype) for n in (4, 48))
     bias = torch.randn(320, device="cuda", dtype=dtype)
     with torch.no_grad():
         assert fused.usable(x)
         pairs = [
             (fused.group_norm(norm, x, "silu", add), F.silu(norm(x + add[..., None, None]))),
             (fused.plus(x, y.clone(memory_format=torch.preserve_format), bias), x + y + bias[:, None, None]),
+            (fused.along_rays(q, r, 0.2), (q.float() @ r.float().mT * 0.2).softmax(-1) @ r.float()),
             (fused.geglu(z), z.chunk(2, -1)[0] * F.gelu(z.chunk(2, -1)[1])),
         ]
     for got, expected in pairs:

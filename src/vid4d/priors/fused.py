@@ -95,6 +95,15 @@ def geglu(x: Float[Tensor, "*b d2"]) -> Float[Tensor, "*b d"]:
     return value * F.gelu(gate)
 
 
+def along_rays(
+    query: Float[Tensor, "*p n k"], rays: Float[Tensor, "*p d k"], scale: float
+) -> Float[Tensor, "*p n k"]:
+    """Attention of n queries to the d features along their pixel's ray, which are keys and values in one."""
+    if usable(query) and query.is_contiguous() and rays.is_contiguous():
+        return _kernels().along_rays(query, rays, scale)
+    return (query @ rays.transpose(-1, -2) * scale).softmax(-1) @ rays
+
+
 def _kernels() -> Any:
     from vid4d.priors import fused_kernels
 

@@ -120,6 +120,36 @@ def _geglu_kernel(x, out, rows, width, TILE: tl.constexpr):  # type: ignore[no-u
     tl.store(out + r[:, None] * width + c[None, :], value.to(out.dtype.element_ty), mask=inside)
 
 
+@triton.jit
+def _rays_kernel(
+    query,
+    rays,
+    out,
+    depths,
+    width,
+    scale,
+    HEADS: tl.constexpr,
+    DEPTHS: tl.constexpr,
+    WIDTH: tl.constexpr,
+):  # type: ignore[no-untyped-def]
+    """All heads of one pixel; its ray is read once. DEPTHS, WIDTH: powers of two that hold the others."""
+    pixel = tl.program_id(0).to(tl.int64)
+    d = tl.arange(0, DEPTHS)
+    k = tl.arange(0, WIDTH)
+    there = (d < depths)[:, None] & (k < width)[None, :]
+    place = rays + pixel * depths * width + d[:, None] * width + k[None, :]
+    ray = tl.load(place, mask=there, other=0.0).to(tl.float32)
+    for head in range(HEADS):
+        here = (pixel * HEADS + head) * width + k
+        asked = tl.load(query + here, mask=k < width, other=0.0).to(tl.float32)
+        score = tl.sum(ray * asked[None, :], axis=1) * scale
+        score = tl.where(d < depths, score, -1.0e30)
+        score = tl.exp(score - tl.max(score, axis=0))
+        share = score / tl.sum(score, axis=0)
+        mean = tl.sum(ray * share[:, None], axis=0)
+        tl.store(out + here, mean.to(out.dtype.element_ty), mask=k < width)
+
+
 def _on(x: Tensor, launch: Callable[[], Any]) -> None:
     """Launches on the tensor's own card, which need not be the current one."""
     if x.is_cuda:
@@ -197,4 +227,17 @@ def geglu(x: Float[Tensor, "*b d2"]) -> Float[Tensor, "*b d"]:
     rows = out.numel() // width
     grid = (triton.cdiv(rows, TILE), triton.cdiv(width, TILE))
     _on(x, lambda: _geglu_kernel[grid](x, out, rows, width, TILE))
+    return out
+
+
+def along_rays(
+    query: Float[Tensor, "*p n k"], rays: Float[Tensor, "*p d k"], scale: float
+) -> Float[Tensor, "*p n k"]:
+    """As `fused.along_rays`."""
+    heads, width = query.shape[-2:]
+    depths = rays.shape[-2]
+    out = torch.empty_like(query)
+    sizes = triton.next_power_of_2(depths), triton.next_power_of_2(width)
+    pixels = query.numel() // (heads * width)
+    _on(query, lambda: _rays_kernel[(pixels,)](query, rays, out, depths, width, scale, heads, *sizes))
     return out

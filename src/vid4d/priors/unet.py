@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vid4d.priors.fused import geglu, group_norm, is_channels_last, plus, usable, without_bias
+from vid4d.priors.fused import along_rays, geglu, group_norm, is_channels_last, plus, usable, without_bias
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -296,8 +296,9 @@ class DepthAttention(nn.Module):
         query = self.to_q(x).permute(0, 2, 3, 1).unflatten(-1, (n, head_dim))
         query = torch.einsum("bhwnc,nck->bhwnk", query, key)
         rays = volume.permute(0, 3, 4, 2, 1)  # b h w d k
-        weights = (query @ rays.transpose(-1, -2) * head_dim**-0.5).softmax(-1)
-        mean = torch.einsum("bhwnk,nck->bhwnc", weights @ rays, value)
+        if usable(query):
+            query = query.contiguous()
+        mean = torch.einsum("bhwnk,nck->bhwnc", along_rays(query, rays, head_dim**-0.5), value)
         return self.to_out(mean.flatten(3).permute(0, 3, 1, 2))
 
 
