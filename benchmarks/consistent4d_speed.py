@@ -27,6 +27,7 @@ from vid4d.dynerf import FieldConfig, LevelConfig
 from vid4d.methods.consistent4d import PRESETS, Trainer
 from vid4d.methods.consistent4d_batches import BatchConfig, Milestone
 from vid4d.methods.consistent4d_subject import Subject
+from vid4d.priors.full_sampling import prepared
 from vid4d.priors.judge import Zero123Judge
 from vid4d.priors.rife import between_of
 from vid4d.priors.rife_small import load_interpolator
@@ -41,7 +42,7 @@ KINDS = {"prior": BatchConfig(1.0, 0.0, 0.0, 0.0), "with ICL": BatchConfig(0.0, 
 def random_zero123(name: str, device: str, dtype: torch.dtype) -> Zero123:
     with torch.device(device):
         prior = Zero123(CONFIGS[name])
-    return prior.eval().requires_grad_(False).to(device, dtype, memory_format=torch.channels_last)
+    return prepared(prior.to(dtype))
 
 
 def ball(frames: int, size: int) -> Subject:

@@ -178,14 +178,12 @@ def test_zero123_takes_the_gradient_to_the_render(zero123):
 
 
 def test_judges_by_name(zero123, tmp_path, monkeypatch):
-    """A file of the converter; published weights that are missing; weights that cannot judge."""
+    """Published weights that are missing, that are there, and that cannot judge."""
     monkeypatch.setenv("VID4D_WEIGHTS", str(tmp_path))
-    with pytest.raises(InputError, match="'zero123-xl' are not on this machine"):
+    with pytest.raises(InputError, match="zero123-xl"):
         load_judge("zero123-xl")
-    monkeypatch.setattr("vid4d.priors.judge.load_converted", lambda path, device, dtype: zero123)
-    assert isinstance(load_judge(str(tmp_path / "any.safetensors"), guidance=2.0), Zero123Judge)
-    monkeypatch.setattr(
-        "vid4d.priors.judge.load_converted", lambda path, device, dtype: torch.nn.Linear(1, 1)
-    )
-    with pytest.raises(InputError, match="holds a Linear, which cannot judge"):
-        load_judge(str(tmp_path / "any.safetensors"))
+    monkeypatch.setattr("vid4d.priors.judge.load_full_prior", lambda name, device: zero123)
+    assert isinstance(load_judge("zero123-xl", guidance=2.0), Zero123Judge)
+    monkeypatch.setattr("vid4d.priors.judge.load_full_prior", lambda name, device: torch.nn.Linear(1, 1))
+    with pytest.raises(InputError, match="syncdreamer cannot judge"):
+        load_judge("syncdreamer")

@@ -145,7 +145,7 @@ def make_matrix(run: Run) -> ImageMatrix:
             "consistent4d starts from a clip, not from an image matrix: use --method efficient4d"
         )
     check_frames(config, preset, run.settings.frames or 0)
-    check_memory(PRESETS, preset, judge_size(run.settings), run.device)
+    check_memory(PRESETS, preset, judge_size(run.settings), run.device, run.settings.memory)
     subject = read_subject(run, config.frames, config.clip_size)
     check_frames(config, preset, len(subject.times))
     path = run.path("dynerf.safetensors")

@@ -66,9 +66,20 @@ def memory_there(device: str) -> float | None:
     return min(found) if found else None
 
 
-def check_memory(presets: dict[str, Consistent4DConfig], preset: str, judge: str, device: str) -> None:
-    """Raises InputError where a preset does not fit into the device's free memory, with one that does."""
+def check_memory(
+    presets: dict[str, Consistent4DConfig],
+    preset: str,
+    judge: str,
+    device: str,
+    most: float | None = None,
+) -> None:
+    """Raises InputError where a preset does not fit into the device's free memory, with one that does.
+
+    most: GiB, where no more than that may be used.
+    """
     there = memory_there(device)
+    if most is not None:
+        there = most if there is None else min(there, most)
     need = memory_needed(presets[preset], judge)
     if there is None or need <= there:
         return

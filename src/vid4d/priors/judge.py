@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -19,8 +18,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.matrix import over_white
-from vid4d.priors import registry
-from vid4d.priors.convert import load_converted
+from vid4d.priors.full_sampling import load_full_prior
 from vid4d.priors.samplers import NoiseSchedule, to_eps
 from vid4d.priors.small import Condition, Look, SmallPrior
 from vid4d.priors.small_sampling import load_small_prior, to_network
@@ -190,20 +188,13 @@ def _repeated(look: Look, levels: int) -> Look:
 def load_judge(
     prior: str, device: torch.device | str = "cpu", *, guidance: float = GUIDANCE
 ) -> SmallJudge | Zero123Judge:
-    """The judge of that name: 'small', published weights such as 'zero123-xl', or a file of `vid4d weights`.
+    """The judge of that name: 'small', or a Zero123 of `vid4d weights`.
 
     Raises InputError where the weights are not on this machine or are no Zero123's.
     """
     if prior == "small":
         return SmallJudge(load_small_prior(device), guidance=guidance)
-    path = Path(prior)
-    if prior in registry.WEIGHTS:
-        path = registry.path_of(prior)
-        if not path.is_file():
-            raise InputError(f"the weights {prior!r} are not on this machine: {registry.how_to_get(prior)}")
-    dtype = torch.bfloat16 if torch.device(device).type == "cuda" else torch.float32
-    network = load_converted(path, device, dtype)
+    network = load_full_prior(prior, device)
     if not isinstance(network, Zero123):
-        kind = type(network).__name__
-        raise InputError(f"{prior} holds a {kind}, which cannot judge single views: use 'small' or a Zero123")
+        raise InputError(f"{prior} cannot judge single views: use 'small' or a Zero123")
     return Zero123Judge(network, guidance=guidance)
