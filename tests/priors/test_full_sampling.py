@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -137,6 +140,16 @@ def test_the_papers_settings_are_the_default():
     assert (config.steps, config.sampler, config.eta, config.scale) == (50, "ddim", None, 3.0)
     assert config.guidance == full_sampling.Decomposed(2.0, 1.0)
     assert config.smooth
+
+
+def test_the_benchmark_runs(monkeypatch, capsys):
+    script = Path(__file__).parents[2] / "benchmarks" / "prior_speed.py"
+    monkeypatch.setattr(sys, "argv", [str(script), "--tiny", "--steps", "1", "--budgets", "0", "0.2"])
+    runpy.run_path(str(script), run_name="__main__")
+    told = capsys.readouterr().out
+    assert "8 x 3 UNet evaluations a step" in told
+    assert "NOT FINITE" not in told
+    assert [line.split()[0] for line in told.splitlines()[-2:]] == ["all", "0.2"]
 
 
 def test_alpha_is_what_is_not_white():

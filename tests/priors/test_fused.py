@@ -155,6 +155,19 @@ def test_gradients_take_the_plain_way(in_use, monkeypatch):
     assert x.grad is not None
 
 
+def test_where_kernels_cannot_be_built_it_is_said_and_plain_torch_serves(monkeypatch, kernels):
+    def broken(x):
+        raise RuntimeError("Failed to find C compiler.\nand more")
+
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(fused.util, "find_spec", lambda name: object())
+    monkeypatch.setattr(fused, "_kernels", lambda: type("Broken", (), {"geglu": staticmethod(broken)}))
+    with pytest.warns(UserWarning, match=r"\(Failed to find C compiler\.\): plain torch"):
+        assert not fused._works.__wrapped__(cpu)
+    monkeypatch.setattr(fused, "_kernels", lambda: kernels)
+    assert fused._works.__wrapped__(cpu)
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-4), (torch.bfloat16, 3e-2)])

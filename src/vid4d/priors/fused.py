@@ -8,6 +8,7 @@ the same. `enabled` is a switch for tests and benchmarks.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from importlib import util
 from typing import Any, Literal
@@ -46,13 +47,25 @@ def usable(x: Tensor) -> bool:
         and x.dtype in _FLOATS
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
-        and _has_triton()
+        and _works(x.device)
     )
 
 
 @cache
-def _has_triton() -> bool:
-    return util.find_spec("triton") is not None
+def _works(device: torch.device) -> bool:
+    """Whether kernels can be built here: Triton wants a C compiler, and a card that is not too old."""
+    if util.find_spec("triton") is None:
+        return False
+    try:
+        _kernels().geglu(torch.zeros(1, 2, device=device))
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        warnings.warn(
+            f"Triton's kernels cannot be built for {device} ({reason}): plain torch is used, which is slower",
+            stacklevel=2,
+        )
+        return False
+    return True
 
 
 def group_norm(
