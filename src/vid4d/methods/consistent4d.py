@@ -112,20 +112,24 @@ STANDARD = Consistent4DConfig()
 DRAFT = Consistent4DConfig(
     frames=8,
     levels=FieldConfig((LevelConfig(32, 8, 16, 32), LevelConfig(64, 8, 16, 32))),
-    steps=400,
+    steps=700,
     milestones=(Milestone(0, 64, 4),),
-    orientation=Linear(1.0, 20.0, 200),
+    prior_every=3,
+    rate=0.02,
+    sds=0.05,
+    orientation=Linear(1.0, 20.0, 350),
     regularised=2048,
     guidance=1.0,
-    noise=NoiseRange(Linear(0.8, 0.2, 300), Linear(0.98, 0.4, 300)),
+    noise=NoiseRange(Linear(0.8, 0.2, 500), Linear(0.98, 0.4, 500)),
     samples=128,
     chunk=1 << 18,
     distill=DistillConfig(size=96),
     fit=fits.PRESETS["draft"],
-    validate_every=400,
+    validate_every=350,
     validate_size=64,
     checkpoint_every=50,
 )
+"""For the small prior on a processor. No guidance: that prior says little else than its best guess."""
 
 PRESETS: dict[str, Consistent4DConfig] = {
     "draft": DRAFT,
