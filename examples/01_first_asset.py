@@ -10,12 +10,13 @@ from __future__ import annotations
 from typing import Literal
 
 import tyro
+from tyro.conf import Positional
 
 import vid4d
 
 
 def main(
-    clip: str = "examples/hopper.mp4",
+    clip: Positional[str] = "examples/hopper.mp4",
     out: str | None = None,
     preset: Literal["draft", "standard", "high"] = "draft",
 ) -> vid4d.Asset:

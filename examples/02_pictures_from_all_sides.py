@@ -10,11 +10,12 @@ from pathlib import Path
 import torch
 import tyro
 from PIL import Image
+from tyro.conf import Positional
 
 import vid4d
 
 
-def main(run: str, out: Path = Path("pictures"), size: int = 256) -> list[Path]:
+def main(run: Positional[str], out: Path = Path("pictures"), size: int = 256) -> list[Path]:
     """run: a run folder or an asset.safetensors. out: a folder. size: width of the pictures."""
     asset = vid4d.load(run)
     out.mkdir(parents=True, exist_ok=True)

@@ -10,13 +10,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import tyro
+from tyro.conf import Positional
 
 import vid4d
 from vid4d.export.formats import ExportOptions, export
 
 
 def main(
-    run: str,
+    run: Positional[str],
     out: Path = Path("exported"),
     formats: tuple[str, ...] = ("ply", "html", "gif"),
     size: int = 256,

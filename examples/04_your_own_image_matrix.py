@@ -13,6 +13,7 @@ from pathlib import Path
 
 import torch
 import tyro
+from tyro.conf import Positional
 
 import vid4d
 from vid4d.matrix_io import save_matrix
@@ -38,7 +39,11 @@ def ball(cameras: vid4d.Cameras, time: float) -> torch.Tensor:
 
 
 def main(
-    out: Path = Path("ball_matrix"), views: int = 8, moments: int = 6, size: int = 96, fast: bool = False
+    out: Positional[Path] = Path("ball_matrix"),
+    views: int = 8,
+    moments: int = 6,
+    size: int = 96,
+    fast: bool = False,
 ) -> float:
     """out: where the image matrix is written, for `vid4d reconstruct`. Returns the fit's PSNR in dB."""
     cameras = vid4d.Cameras.ring(views, size=size)

@@ -11,11 +11,12 @@ import json
 from pathlib import Path
 
 import tyro
+from tyro.conf import Positional
 
 from vid4d.viewer import Viewer
 
 
-def main(runs: tuple[Path, ...], port: int = 8080, wait: bool = True) -> str:
+def main(runs: Positional[tuple[Path, ...]], port: int = 8080, wait: bool = True) -> str:
     """runs: run folders. port: of the page; 0 takes any free one. wait: until Ctrl-C. Returns the address."""
     for run in runs:
         told = json.loads((run / "report.json").read_text())

@@ -10,12 +10,13 @@ from pathlib import Path
 
 import torch
 import tyro
+from tyro.conf import Positional
 
 import vid4d
 from vid4d.gaussians.model import Gaussians4D, save_asset
 
 
-def main(run: str, out: Path = Path("edited.safetensors")) -> Gaussians4D:
+def main(run: Positional[str], out: Path = Path("edited.safetensors")) -> Gaussians4D:
     """run: a run folder or an asset.safetensors. out: the edited asset, which `vid4d render` takes."""
     asset = vid4d.load(run, device="cpu")
     splats = asset.gaussians

@@ -6,10 +6,12 @@ import importlib.util
 import urllib.request
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import tyro
 from PIL import Image
 from toys import jumping_ball, toy_matrix
 
@@ -30,6 +32,11 @@ def example(number: str) -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def start(number: str, *words: object) -> Any:
+    """Runs an example as its own command line would."""
+    return tyro.cli(example(number).main, args=[str(word) for word in words])
 
 
 @pytest.fixture(scope="module")
@@ -58,12 +65,12 @@ def test_01_makes_an_asset(tmp_path, monkeypatch):
         picture = np.zeros((48, 48, 4), np.uint8)
         picture[(x - 24) ** 2 + (y - 28 + 4 * i) ** 2 < 14**2] = (100 + 60 * i, 80, 40, 255)
         Image.fromarray(picture).save(clip / f"{i}.png")
-    asset = example("01").main(str(clip), out=str(tmp_path / "run"))
+    asset = start("01", clip, "--out", tmp_path / "run")
     assert (asset.root / "report.html").is_file()
 
 
 def test_02_renders_pictures(folder, tmp_path):
-    files = example("02").main(str(folder), out=tmp_path / "out", size=48)
+    files = start("02", folder, "--out", tmp_path / "out", "--size", 48)
     assert len(files) == 9
     red_front, behind = (np.asarray(Image.open(files[i])).astype(int) for i in (0, 2))
     assert red_front.shape == (48, 48, 4)
@@ -73,13 +80,13 @@ def test_02_renders_pictures(folder, tmp_path):
 
 
 def test_03_writes_files(folder, tmp_path):
-    files = example("03").main(str(folder), out=tmp_path, formats=("ply", "gif"), size=32, frames=2)
+    files = start("03", folder, "--out", tmp_path, "--formats", "ply", "gif", "--size", 32, "--frames", 2)
     assert {f.suffix for f in files} >= {".ply", ".gif"}
     assert all(f.stat().st_size > 100 for f in files)
 
 
 def test_04_fits_pictures_of_ones_own(tmp_path):
-    psnr = example("04").main(tmp_path / "matrix", views=6, moments=3, size=48, fast=True)
+    psnr = start("04", tmp_path / "matrix", *["--views", "6", "--moments", "3", "--size", "48", "--fast"])
     assert psnr > 15
     assert load_matrix(tmp_path / "matrix").views == 6
 
@@ -93,14 +100,14 @@ def test_05_compares_runs(folder, capsys):
             seen.append(urllib.request.urlopen(self.url).read())
 
     module.Viewer = Watched
-    address = module.main((folder, folder), port=0)
+    address = tyro.cli(module.main, args=[str(folder), str(folder), "--port", "0"])
     assert address.startswith("http://127.0.0.1:")
     assert seen[0].count(b"<iframe") == 2
     assert "likeness to the clip 30.0 dB" in capsys.readouterr().out
 
 
 def test_06_edits_splats(folder, tmp_path):
-    both = example("06").main(str(folder), out=tmp_path / "edited.safetensors")
+    both = start("06", folder, "--out", tmp_path / "edited.safetensors")
     read, told = load_asset(tmp_path / "edited.safetensors")
     assert len(read) == len(both) == 800
     assert float(told["seconds"]) == 2.0

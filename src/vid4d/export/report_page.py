@@ -132,7 +132,7 @@ def page_html(page: Page) -> str:
         _sheet(
             "Image matrix",
             f"{_matrix_source(page.settings)}: columns are sides (0° is the clip's), rows are moments; "
-            f"{page.matrix_about}. The splats were fitted to these pictures and can only be as good as they are.",
+            f"{page.matrix_about}. The splats were fitted to these and can only be as good.",
             page.matrix,
         ),
         _sheet(

@@ -218,7 +218,7 @@ class Page:
                     f"/cameras/{i:02}",
                     fov=2 * math.atan(cameras.height / 2 / float(cameras.focal[i])),
                     aspect=cameras.width / cameras.height,
-                    scale=0.16,
+                    scale=0.13,
                     thickness=0.004,
                     color=(194, 87, 26),
                     wxyz=transforms.SO3.from_matrix(turned[i]).wxyz,

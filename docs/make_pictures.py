@@ -1,0 +1,130 @@
+"""Makes the pictures of README and docs from a finished run: `python docs/make_pictures.py runs/demo`.
+
+images/hopper_contact.jpg    the run's contact sheet
+images/hero.webp             the clip beside the asset, which is turned while time plays
+images/report.jpg            the top of its report       (these two need a Chromium)
+images/viewer.jpg            the viewer, with the cameras of the image matrix
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+import tyro
+from PIL import Image, ImageDraw, ImageFont
+from tyro.conf import Positional
+
+import vid4d
+from vid4d.matrix_io import load_matrix
+from vid4d.viewer import Viewer
+from vid4d.viewer.content import Content
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+from browser import Browser, find_browser
+
+IMAGES = Path(__file__).parent / "images"
+CELL, HERO_FRAMES = 240, 36
+AZIMUTHS = (0.0, 45.0, 180.0)
+
+
+def hero(run: str) -> Path:
+    """Frames: the clip; the asset from its side, from two others, and from a camera that goes around."""
+    asset, matrix = vid4d.load(run), load_matrix(Path(run) / "matrix")
+    content = Content.open(run)
+    loops = max(1, round(3.0 / max(asset.seconds, 0.1)))
+    font = ImageFont.load_default(15)
+    camera = matrix.input_camera
+    elevation = 15.0 if camera is None else float(camera.elevation[0])
+    frames = []
+    for i in range(HERO_FRAMES):
+        share = i / HERO_FRAMES
+        t = share * loops % 1.0
+        cameras = vid4d.Cameras.orbit([*AZIMUTHS, 360 * share], elevation, size=CELL)
+        drawn = asset.render(cameras, t, background=1.0).cpu().numpy()
+        pictures = [Image.fromarray(np.rint(p * 255).astype(np.uint8)) for p in drawn]
+        clip = content.clip_frame(t)
+        if clip is not None:
+            pictures.insert(0, Image.fromarray(clip).resize((CELL, CELL), Image.Resampling.LANCZOS))
+        words = ["the clip", "its side", "45°", "180°", "all around"][-len(pictures) :]
+        sheet = Image.new("RGB", (CELL * len(pictures), CELL + 26), "white")
+        draw = ImageDraw.Draw(sheet)
+        for j, (picture, word) in enumerate(zip(pictures, words, strict=True)):
+            sheet.paste(picture, (j * CELL, 0))
+            draw.text(((j + 0.5) * CELL, CELL + 10), word, (90, 98, 108), font, anchor="mm")
+        frames.append(sheet)
+    each = round(1000 * loops * asset.seconds / HERO_FRAMES)
+    path = IMAGES / "hero.webp"
+    frames[0].save(
+        path, save_all=True, append_images=frames[1:], duration=max(each, 40), loop=0, quality=70, method=6
+    )
+    return path
+
+
+def contact(run: str) -> Path:
+    path = IMAGES / "hopper_contact.jpg"
+    with Image.open(Path(run) / "contact.png") as image:
+        image.convert("RGB").save(path, quality=88)
+    return path
+
+
+def shot(browser: Browser, name: str) -> Path:
+    path = IMAGES / name
+    Image.fromarray(browser.screenshot()).save(path, quality=88)
+    return path
+
+
+def report(run: str, program: str) -> Path:
+    width, height = 1120, 1000
+    with Browser(program, width, height) as browser:
+        _size(browser, width, height)
+        browser.send("Page.navigate", url=(Path(run) / "report.html").resolve().as_uri())
+        browser.wait_until("document.querySelector('video').readyState >= 2")
+        browser.evaluate("v = document.querySelector('video'); v.pause(); v.currentTime = v.duration * 0.9")
+        time.sleep(2)
+        return shot(browser, "report.jpg")
+
+
+def viewer(run: str, program: str) -> Path:
+    width, height = 1200, 700
+    with Viewer([run], port=0, playing=False) as shown, Browser(program, width, height) as browser:
+        _size(browser, width, height)
+        browser.send("Page.navigate", url=shown.url)
+        browser.wait_until("document.querySelectorAll('canvas').length > 0")
+        time.sleep(10)
+        shown.pages[0].change(cameras=True, pictures=True)
+        time.sleep(6)
+        for client in shown.pages[0].server.get_clients().values():
+            camera = vid4d.Cameras.orbit([40.0], 52.0, distance=3.3).position[0].double().numpy()
+            client.camera.position, client.camera.look_at = camera, np.zeros(3)
+        browser.evaluate(
+            "[...document.querySelectorAll('.mantine-Notification-closeButton')].forEach(b => b.click())"
+        )
+        time.sleep(6)
+        return shot(browser, "viewer.jpg")
+
+
+def _size(browser: Browser, width: int, height: int) -> None:
+    browser.send(
+        "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
+    )
+
+
+def main(run: Positional[str] = "runs/demo") -> None:
+    """run: the folder of a finished run of examples/hopper.mp4."""
+    torch.set_grad_enabled(False)
+    made = [contact(run), hero(run)]
+    program = find_browser()
+    if program is None:
+        print("no Chromium on this machine: report.jpg and viewer.jpg stay as they are")
+    else:
+        made += [report(run, program), viewer(run, program)]
+    for path in made:
+        print(f"{path}  {path.stat().st_size / 1024:.0f} KiB")
+
+
+if __name__ == "__main__":
+    tyro.cli(main)
