@@ -130,7 +130,7 @@ def test_a_run_that_is_not_finished_and_one_that_is_damaged(run_folder, capsys):
     assert everything(run_folder) == ["settings.json"]
 
 
-@pytest.mark.parametrize("to", ["ply", "usd", "usdz", "gif", "mp4", "webm", "png", "html"])
+@pytest.mark.parametrize("to", sorted(FORMATS))
 def test_a_full_disk_leaves_nothing(run_folder, capsys, monkeypatch, to):
     """The disk fills up right after the first bytes of whatever the format writes."""
     chosen = FORMATS[to]
