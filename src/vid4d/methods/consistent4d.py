@@ -309,7 +309,9 @@ class Trainer:
         low, high = (round(s * (len(judge.schedule) - 1)) for s in self.config.noise.at(self.step))
         t = torch.randint(low, high + 1, (len(batch),), generator=generator).to(self.device)
         view = judge.view(cameras, batch.frame)
-        latents = torch.stack([judge.encode(level.colour, level.opacity) for level in drawn])
+        latents = judge.encode(
+            torch.cat([level.colour for level in drawn]), torch.cat([level.opacity for level in drawn])
+        ).unflatten(0, (len(drawn), -1))
         noise = torch.randn(latents.shape[1:], generator=generator).to(latents)
 
         def predict(noisy: Tensor, t: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from vid4d.cameras import Cameras
 from vid4d.dynerf import CascadeField, OccupancyGrid, render, shade
 from vid4d.matrix import ImageMatrix, over_white
 from vid4d.methods.consistent4d_subject import Subject
+from vid4d.methods.efficient4d import without_specks
 from vid4d.video import write_mp4
 
 
@@ -98,7 +99,7 @@ def render_matrix(
     )
     known = subject.frames is not None
     return ImageMatrix(
-        images=pictures.unflatten(0, (len(cameras), count)),
+        images=without_specks(pictures.unflatten(0, (len(cameras), count))),
         cameras=cameras,
         times=subject.times,
         input_images=subject.frames,
