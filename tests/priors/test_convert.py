@@ -203,6 +203,9 @@ def test_other_networks_are_told(tmp_path):
     torch.save(state, source)
     with pytest.raises(InputError, match="ends with"):
         convert(source, tmp_path / "out.ckpt")
+    save_file(state, tmp_path / "theirs.safetensors")
+    with pytest.raises(InputError, match="overwritten"):
+        convert(tmp_path / "theirs.safetensors", tmp_path / "theirs.safetensors")
     out = convert(source, tmp_path / "out.safetensors")
     save_file(load_file(out), tmp_path / "bare.safetensors")
     with pytest.raises(InputError, match="converter"):

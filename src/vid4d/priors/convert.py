@@ -126,6 +126,8 @@ def convert(
     """
     source, out = Path(source), Path(out)
     kind = kind_of(source)
+    if out.resolve() == source.resolve():
+        raise InputError(f"{source} would be overwritten: give another name for the converted file")
     if out.is_dir() or out.suffix != ".safetensors":
         raise InputError(f"{out} is no name for the converted file: give one that ends with .safetensors")
     config: Any
