@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from solids import ellipsoid, mesh_of, torus
+from solids import ball_of_splats, ellipsoid, mesh_of, torus
 
+from vid4d.api import Asset
+from vid4d.cameras import Cameras
+from vid4d.export.formats import ExportOptions
+from vid4d.export.mesh import MeshOptions, mesh_at
 from vid4d.export.track import (
+    Filmed,
     Graph,
     TrackOptions,
+    clip_of,
     colors_from,
     mesh_sequence,
+    moments_of,
     rotations,
     surface_distance,
 )
@@ -154,3 +162,68 @@ def test_colours_come_from_the_side_that_faces_the_same_way():
     )
     assert (colors_from(mesh, both) == 1).all()
     assert (colors_from(replace(mesh, normals=-mesh.normals), both) == 0).all()
+
+
+@pytest.fixture
+def run(tmp_path):  # type: ignore[no-untyped-def]
+    """A run folder that says how its clip was filmed: from 20 degrees above, 4 key frames."""
+    camera = Cameras.orbit([0.0], 20.0, size=64)
+    given = {
+        "world_to_camera": camera.world_to_camera[0].tolist(),
+        "focal": float(camera.focal[0]),
+        "width": 64,
+        "height": 64,
+    }
+    (tmp_path / "matrix").mkdir()
+    text = json.dumps({"input": {"camera": given, "times": [0.0, 1 / 3, 2 / 3, 1.0]}})
+    (tmp_path / "matrix" / "cameras.json").write_text(text)
+    return Asset(ball_of_splats(count=300), {"seconds": "2.0"}, tmp_path / "asset.safetensors")
+
+
+def test_the_run_knows_how_its_clip_was_filmed(run, caplog):
+    filmed = clip_of(run)
+    assert filmed is not None
+    assert float(filmed.camera.elevation) == pytest.approx(20, abs=1e-3)
+    assert filmed.times == (0.0, 1 / 3, 2 / 3, 1.0)
+    assert clip_of(replace(run, path=run.root / "elsewhere" / "asset.safetensors")) is None
+    assert not caplog.records
+    (run.root / "matrix" / "cameras.json").write_text('{"input": {"camera": {}}}')
+    assert clip_of(run) is None
+    assert "coloured without the clip's camera" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "frames", "count"), [(2.0, None, 19), (0.1, None, 4), (60.0, None, 46), (2.0, 7, 7)]
+)
+def test_key_frames_are_among_the_moments(run, seconds, frames, count):
+    """3 spans between 4 key frames: 20 moments wanted are 18 spans, 2 are 3, 48 are 45."""
+    asset = replace(run, metadata={"seconds": str(seconds)})
+    plan = moments_of(asset, clip_of(asset), ExportOptions(frames=frames))
+    assert len(plan.times) == count
+    assert plan.seconds == pytest.approx(seconds)
+    if frames is None:
+        assert all(np.abs(np.array(plan.times) - key).min() < 1e-9 for key in (0, 1 / 3, 2 / 3, 1))
+
+
+def test_moments_of_loops_and_of_unknown_clips(run):
+    loop = replace(run, metadata={"seconds": "2.0", "cyclic": "true"})
+    filmed = Filmed(Cameras.orbit([0.0], 0.0), (0.0, 0.25, 0.5, 0.75))
+    assert moments_of(loop, filmed, ExportOptions()).times == tuple(i / 20 for i in range(20))
+    assert len(moments_of(run, None, ExportOptions()).times) == 20
+    assert moments_of(run, filmed, ExportOptions(time=0.3)).times == (0.3,)
+
+
+def test_the_clips_own_view_counts_most_for_colours():
+    """Splats that are black seen from -x, grey from the sides and white from +x: what a camera on -x sees
+    becomes darker when it is trusted, and what it does not see stays as it was."""
+    ball = ball_of_splats(count=1500)
+    sh = torch.zeros(len(ball), 4, 1, 3)
+    sh[:, 3] = 3.0
+    shaded = replace(ball, sh=sh)
+    options = MeshOptions(faces=800, resolution=32, views=24, size=64)
+    camera = Cameras.orbit([180.0], 0.0, size=64)
+    plain, trusted = (mesh_at(shaded, 0.5, options, trusted=c) for c in (None, camera))
+    seen = (plain.normals[:, 0] < -0.5) & (plain.normals[:, 0] > -0.8)
+    assert plain.colors[seen].mean() > 2 * trusted.colors[seen].mean()
+    unseen = plain.normals[:, 0] > 0.3
+    assert np.allclose(plain.colors[unseen], trusted.colors[unseen], atol=0.02)

@@ -37,6 +37,8 @@ DROPPED = 0.05
 """Share of the volume above which it is said that parts beside the largest one were dropped."""
 SEEN = 0.3
 """Opacity from which on a picture says something about the colour of a surface."""
+TRUST = 20.0
+"""How much more than others a trusted view counts for colours."""
 CHUNK = 1 << 19
 """Points at which a density or a colour is asked for at a time."""
 
@@ -71,7 +73,7 @@ class MeshOptions:
     behind: float = 0.4
     blur: float = 0.7
     smoothing: int = 6
-    sharpness: float = 6.0
+    sharpness: float = 4.0
 
     def __post_init__(self) -> None:
         if self.faces < 4:
@@ -112,9 +114,12 @@ class Field:
 
 
 @torch.no_grad()
-def mesh_at(gaussians: Gaussians4D, time: float, options: MeshOptions | None = None) -> Mesh:
+def mesh_at(
+    gaussians: Gaussians4D, time: float, options: MeshOptions | None = None, *, trusted: Cameras | None = None
+) -> Mesh:
     """The mesh of 4D Gaussians at a clip time in [0, 1].
 
+    trusted: cameras from which the splats look best, the clip's own; what they see is coloured by them.
     Raises InputError where nothing opaque enough to have a surface is there at that time.
     """
     options = options or MeshOptions()
@@ -132,8 +137,20 @@ def mesh_at(gaussians: Gaussians4D, time: float, options: MeshOptions | None = N
             f"the asset is too faint at time {time:.3g} to have a surface: export it as splats"
         ) from error
     normals = vertex_normals(vertices, faces)
-    views = Views.of(splats, cameras)
-    colors = colors_of(views, vertices, normals, tolerance=1.5 * field.voxel, sharpness=options.sharpness)
+    if trusted is not None:
+        cameras = Cameras.cat(
+            [cameras, replace(trusted.resized(options.size), height=options.size).to(cameras.focal.device)]
+        )
+    weights = torch.ones(len(cameras))
+    weights[options.views :] = TRUST
+    colors = colors_of(
+        Views.of(splats, cameras),
+        vertices,
+        normals,
+        tolerance=1.5 * field.voxel,
+        sharpness=options.sharpness,
+        weights=weights,
+    )
     return Mesh(vertices, faces, normals, colors)
 
 
@@ -244,28 +261,32 @@ def colors_of(
     *,
     tolerance: float,
     sharpness: float = 4.0,
+    weights: Float[Tensor, " n"] | None = None,
 ) -> Float[np.ndarray, "v 3"]:
     """Colours of points on a surface (sRGB), from the views that see them.
 
     A view counts where the point is not hidden (its depth is at most `tolerance` behind what is seen there),
-    by opacity and by the cosine between normal and view to the power of `sharpness`. Points that no view sees
-    get the colour of the nearest one that is seen.
+    by opacity, by the cosine between normal and view to the power of `sharpness`, and by `weights` (of views
+    with more than 1 the cosine itself counts). Points that no view sees get the colour of the nearest one
+    that is seen.
     """
     device = views.alpha.device
     points = torch.as_tensor(vertices, dtype=torch.float32, device=device)
     normal = torch.as_tensor(normals, dtype=torch.float32, device=device)
-    total, weights = torch.zeros(len(points), 3, device=device), torch.zeros(len(points), device=device)
+    total, sums = torch.zeros(len(points), 3, device=device), torch.zeros(len(points), device=device)
+    trust = [1.0] * len(views.cameras) if weights is None else weights.tolist()
     for view in range(len(views.cameras)):
         pixels, z = views.cameras[view].project(points)
         opacity, depth, color = views.at(view, pixels[0], color=True)
         towards = torch.nn.functional.normalize(views.cameras.position[view] - points, dim=1)
         facing = (normal * towards).sum(1).clamp(min=0)
         visible = (z[0] - depth < tolerance) & (opacity > SEEN)
-        weight = torch.where(visible, opacity * facing**sharpness, 0)
+        power = sharpness if trust[view] <= 1 else 1.0
+        weight = torch.where(visible, trust[view] * opacity * facing**power, 0)
         total += weight[:, None] * color
-        weights += weight
-    colors = (total / weights[:, None].clamp(min=1e-12)).cpu().numpy()
-    found = (weights > 1e-4).cpu().numpy()
+        sums += weight
+    colors = (total / sums[:, None].clamp(min=1e-12)).cpu().numpy()
+    found = (sums > 1e-4).cpu().numpy()
     if found.any() and not found.all():
         from scipy.spatial import cKDTree
 

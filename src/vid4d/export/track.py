@@ -8,16 +8,18 @@ from the true one is measured at every moment; where it is too far anywhere, eve
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vid4d.cameras import Cameras
 from vid4d.export.formats import ExportOptions, Moments, moments
 from vid4d.export.mesh import Mesh, MeshOptions, _adjacency, mesh_at
 
@@ -75,18 +77,61 @@ def sequence_of(
     asset: Asset, options: ExportOptions, track: TrackOptions | None = None
 ) -> tuple[MeshSequence, Moments]:
     """The meshes that an export of an asset holds, and the moments they stand for."""
-    plan = moments(asset, options, fps=FPS)
-    if options.frames is None and options.fps is None and len(plan.times) > MOST:
-        plan = moments(asset, replace(options, frames=MOST), fps=FPS)
+    filmed = clip_of(asset)
+    plan = moments_of(asset, filmed, options)
     chosen = MeshOptions(faces=options.faces)
     total = 2 * len(plan.times)
     sequence = mesh_sequence(
-        lambda time: mesh_at(asset.gaussians, time, chosen),
+        lambda time: mesh_at(
+            asset.gaussians, time, chosen, trusted=None if filmed is None else filmed.camera
+        ),
         plan.times,
         track,
         report=lambda done: options.told(done, total),
     )
     return sequence, plan
+
+
+class Filmed(NamedTuple):
+    """The clip's camera, and the times of its key frames."""
+
+    camera: Cameras
+    times: tuple[float, ...]
+
+
+def clip_of(asset: Asset) -> Filmed | None:
+    """How the clip of an asset was filmed, where it lies in its run folder and that is known."""
+    file = asset.root / "matrix" / "cameras.json"
+    if not file.is_file():
+        return None
+    try:
+        clip = json.loads(file.read_text(encoding="utf-8")).get("input")
+        if clip is None:
+            return None
+        given = clip["camera"]
+        pose = torch.tensor(given["world_to_camera"], dtype=torch.float32)[None]
+        focal = torch.tensor([float(given["focal"])])
+        camera = Cameras(pose, focal, int(given["width"]), int(given["height"]))
+        return Filmed(camera, tuple(float(time) for time in clip["times"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s cannot be read (%s): meshes are coloured without the clip's camera", file, error)
+        return None
+
+
+def moments_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Moments:
+    """The moments that have a mesh.
+
+    Where the options leave it open: about FPS a second, MOST at most, and the clip's key frames among them,
+    for an asset is sharpest there.
+    """
+    plan = moments(asset, options, fps=FPS)
+    if options.time is not None or options.frames is not None or options.fps is not None:
+        return plan
+    count, end = min(len(plan.times), MOST), 0 if asset.cyclic else 1
+    spans = 0 if filmed is None else len(filmed.times) - end
+    if 0 < spans <= MOST - end:
+        count = spans * max(1, (count - end) // spans) + end
+    return moments(asset, replace(options, frames=count), fps=FPS)
 
 
 def mesh_sequence(
