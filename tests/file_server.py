@@ -61,6 +61,7 @@ def serving(files: Files) -> Iterator[Files]:
             pass
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.handle_error = lambda *_: None  # type: ignore[method-assign]  # clients that hang up are expected
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     files.address = f"http://127.0.0.1:{server.server_address[1]}"
