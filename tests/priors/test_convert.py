@@ -17,8 +17,15 @@ from safetensors.torch import load_file, save_file
 from vid4d.dynerf.field import CascadeField, FieldConfig, LevelConfig
 from vid4d.errors import InputError
 from vid4d.priors import syncdreamer, zero123
-from vid4d.priors.convert import convert, kind_of, load_converted, sha256_of
-from vid4d.priors.convert_layouts import SYNCDREAMER, ZERO123
+from vid4d.priors.checkpoints import StoredTensor
+from vid4d.priors.convert import NETWORKS, convert, expected_shapes, kind_of, load_converted, sha256_of
+from vid4d.priors.convert_layouts import (
+    SYNCDREAMER,
+    SYNCDREAMER_LEFT_OUT,
+    ZERO123,
+    ZERO123_LEFT_OUT,
+    in_our_names,
+)
 from vid4d.priors.rife import IFNet, IFNet3, IFNetConfig
 from vid4d.priors.samplers import NoiseSchedule
 from vid4d.priors.weights import read_metadata
@@ -136,6 +143,19 @@ def test_the_file_tells_where_it_comes_from(tmp_path):
     assert left_out["the averaged copy of the UNet"] == copies
     assert left_out["CLIP's text tower"] == 3
     assert sum(left_out.values()) == len(state) - len(load_file(tmp_path / "a.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "left_out"),
+    [("zero123", ZERO123, ZERO123_LEFT_OUT), ("syncdreamer", SYNCDREAMER, SYNCDREAMER_LEFT_OUT)],
+)
+def test_parameters_are_those_of_the_real_checkpoint(shared_dir, tmp_path, kind, names, left_out):
+    keys = json.loads((shared_dir / "reference" / f"{kind}_keys.json").read_text())
+    state = {k: StoredTensor(tmp_path, 0, torch.float32, tuple(s), tuple(s)) for k, s in keys.items()}
+    named = in_our_names(state, names, left_out, tmp_path)
+    expected = expected_shapes(kind, NETWORKS[kind].configs[0])
+    assert {k: part.shape for k, (part,) in named.parts.items()} == expected
+    assert sum(named.left_out.values()) + len(expected) == len(keys)
 
 
 # What does not fit

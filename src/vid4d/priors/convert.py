@@ -222,7 +222,9 @@ def _kplanes(source: Path) -> tuple[field.FieldConfig, list[Entry], dict[str, in
     used = sum(value.numel() for value in tensors.values())
     if used != sum(math.prod(part.shape) for (part,) in named.parts.values()):
         raise InputError(f"{source} holds more of a field than is known here: give a Consistent4D checkpoint")
-    _compare(_shapes("kplanes", config), {name: tuple(t.shape) for name, t in tensors.items()}, source)
+    _compare(
+        expected_shapes("kplanes", config), {name: tuple(t.shape) for name, t in tensors.items()}, source
+    )
     entries = [Entry(name, t.dtype, tuple(t.shape), t.clone) for name, t in tensors.items()]
     return config, entries, named.left_out
 
@@ -247,7 +249,8 @@ def _weightless() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore
 
 
-def _shapes(kind: str, config: Any) -> dict[str, tuple[int, ...]]:
+def expected_shapes(kind: str, config: Any) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of a network's tensors."""
     with _weightless():
         return {name: tuple(v.shape) for name, v in NETWORKS[kind].build(config).state_dict().items()}
 
@@ -259,7 +262,7 @@ def _fitting(kind: str, named: Named, source: Path) -> tuple[Any, dict[str, tupl
     first = found.get("unet.input_blocks.0.0.weight")
     if first is not None:  # the width of a UNet tells its configuration
         configs = tuple(c for c in configs if c.unet.model_channels == first[0]) or configs
-    expected = _shapes(kind, configs[0])
+    expected = expected_shapes(kind, configs[0])
     _compare(expected, found, source)
     return configs[0], expected
 

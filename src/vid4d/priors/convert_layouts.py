@@ -20,7 +20,6 @@ from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.priors.checkpoints import StoredTensor
 from vid4d.priors.samplers import NoiseSchedule
-from vid4d.priors.syncdreamer import CHECKPOINT_NAMES
 
 Parts = dict[str, list[StoredTensor]]
 """Our name -> the stored tensors that make it up, which are joined along their first dimension."""
@@ -60,7 +59,14 @@ ZERO123_LEFT_OUT = {
     r"first_stage_model\.loss\..*": "the autoencoder's training loss",
 }
 
-SYNCDREAMER = CHECKPOINT_NAMES
+SYNCDREAMER = {
+    "model.diffusion_model.": "unet.",
+    "first_stage_model.": "autoencoder.",
+    "clip_image_encoder.model.visual.": "clip.",
+    "spatial_volume.": "spatial_volume.",
+    "time_embed.": "time_embed.",
+    "cc_projection.": "cc_projection.",
+}
 
 SYNCDREAMER_LEFT_OUT = {
     SCHEDULE: "the noise schedule, which is computed",

@@ -422,24 +422,3 @@ class SyncDreamer(nn.Module):
         flat = (latents / LATENT_SCALE).flatten(0, 1).to(self.device, self.dtype)
         images = torch.cat([self.autoencoder.decode(z) for z in flat.split(batch)])
         return ((images.float() + 1) / 2).clamp(0, 1).unflatten(0, latents.shape[:2])
-
-
-CHECKPOINT_NAMES = {
-    "model.diffusion_model.": "unet.",
-    "first_stage_model.": "autoencoder.",
-    "clip_image_encoder.model.visual.": "clip.",
-    "spatial_volume.": "spatial_volume.",
-    "time_embed.": "time_embed.",
-    "cc_projection.": "cc_projection.",
-}
-"""The authors' prefixes and ours; behind them the names are the same."""
-
-
-def from_checkpoint(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The authors' state dict under our names; what only training or text needs is left out."""
-    return {
-        ours + name.removeprefix(theirs): value
-        for name, value in state.items()
-        for theirs, ours in CHECKPOINT_NAMES.items()
-        if name.startswith(theirs)
-    }
