@@ -1,6 +1,6 @@
 """What the interpolation-driven consistency loss and the cascade bring, with the small prior.
 
-    python benchmarks/consistent4d_ablation.py MODELS [--models 2] [--steps 300] [--out FILE.json]
+    python benchmarks/consistent4d_ablation.py MODELS [--models 2] [--steps 300] [--device cpu] [--out FILE.json]
 
 MODELS: a folder of model shards (docs/training.md). Every model's first motion is rendered as a clip from the
 azimuth and elevation that `vid4d.training.evaluate` fixes in advance. The draft preset is trained on it with
@@ -101,11 +101,13 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=96, help="pixels of the compared pictures")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--device", default="cpu", help="where the DyNeRF is trained")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--sheets", type=Path, help="a folder for pictures: each variant, and the truth")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    prior, interpolator = load_small_prior(), load_interpolator()
+    device = options.device
+    prior, interpolator = load_small_prior(device), load_interpolator(device)
     bank = MeshBank(read_folder(options.folder, limit=options.models))
     rig = Cameras.ring(VIEWS, size=options.size)
     circle = Cameras.orbit([360.0 * i / AROUND for i in range(AROUND)], 15.0, size=options.size)
@@ -118,7 +120,8 @@ def main() -> None:
             began = time.monotonic()
             judge = SmallJudge(prior, guidance=config.guidance)
             judge.condition(subject.frames, subject.elevation)
-            trainer = Trainer(config, subject, judge, between_of(interpolator), seed=options.seed)
+            between = between_of(interpolator)
+            trainer = Trainer(config, subject, judge, between, seed=options.seed, device=device)
             while trainer.step < config.steps:
                 trainer.advance()
             seconds = time.monotonic() - began
