@@ -1,6 +1,6 @@
 """What the interpolation-driven consistency loss and the cascade bring, with the small prior.
 
-    python benchmarks/consistent4d_ablation.py MODELS [--models 2] [--steps 300] [--device cpu] [--out FILE.json]
+    python benchmarks/consistent4d_ablation.py MODELS [--models 2] [--steps 300] [--device cpu] [--out FILE]
 
 MODELS: a folder of model shards (docs/training.md). Every model's first motion is rendered as a clip from the
 azimuth and elevation that `vid4d.training.evaluate` fixes in advance. The draft preset is trained on it with
@@ -138,8 +138,8 @@ def main() -> None:
     print(f"\n{len(bank)} models, {options.frames} frames, {options.steps} steps of the draft preset")
     print("| | " + " | ".join(COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 1) + "|")
-    for name, values in results.items():
-        print(row(name, torch.tensor(values, dtype=torch.float64).mean(0).tolist()))
+    for name, every in results.items():
+        print(row(name, torch.tensor(every, dtype=torch.float64).mean(0).tolist()))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps({"columns": COLUMNS, "models": bank.names, "values": results}))
