@@ -91,7 +91,7 @@ class Consistent4DConfig:
     icl: float = 2500.0
     smooth: float = 2.0
     orientation: Linear = field(default_factory=lambda: Linear(1.0, 20.0, 5000))
-    regularised: int = 1 << 15
+    regularised: int = 1 << 14
     guidance: float = 5.0
     noise: NoiseRange = field(default_factory=NoiseRange)
     batch: BatchConfig = field(default_factory=BatchConfig)
