@@ -242,3 +242,35 @@ def test_the_command_shows_runs_until_ctrl_c(folders, monkeypatch, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0].startswith("look at http://127.0.0.1:")
     assert said[-1] == "closed"
+
+
+def test_meshes_are_made_while_one_looks(folders):
+    pytest.importorskip("skimage")
+    with Viewer(folders[:1], port=0, playing=False) as viewer:
+        page = viewer.pages[0]
+        assert page._splats.visible
+        page.change(kind="normals")
+        until(lambda: page._shown.get("node") == ("normals", 0), 90)
+        assert not page._splats.visible
+        assert [key for key, node in page._nodes.items() if node.visible] == [("normals", 0)]
+        assert f"of {len(page.content.times)} made" in page.panel._text.content
+        page.change(kind="mesh")
+        assert page._shown["node"] == ("mesh", 0)
+        page.change(kind="splats")
+        assert page._splats.visible
+        assert not any(node.visible for node in page._nodes.values())
+
+
+def test_a_moment_has_as_many_splats_as_the_fullest_and_the_rest_are_clear(folders):
+    with Viewer(folders[:1], port=0, playing=False) as viewer:
+        page = viewer.pages[0]
+        moments = [page._moment(i) for i in range(len(page.content.times))]
+        assert {len(m["centers"]) for m in moments} == {page.content.most_splats}
+        for i in (0, 7):
+            assert (moments[i]["opacities"] > 0).sum() == len(page.content.splats(i)) == page.splats_at(i)
+
+
+def test_time_goes_on_by_itself_while_it_plays(folders):
+    with Viewer(folders[:1], port=0) as viewer:
+        shown = set()
+        until(lambda: shown.add(viewer.pages[0]._shown.get("node")) or len(shown) > 5, 20)

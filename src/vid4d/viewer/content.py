@@ -13,7 +13,8 @@ from jaxtyping import Float, UInt8
 
 from vid4d import api
 from vid4d.errors import InputError
-from vid4d.gaussians.model import Gaussians3D, slice_at
+from vid4d.export.formats import FAINTEST
+from vid4d.gaussians.model import MARGINAL_CUT, Gaussians3D, slice_at
 from vid4d.matrix import ImageMatrix, over_white
 from vid4d.matrix_files import read_json
 from vid4d.matrix_io import load_matrix
@@ -22,10 +23,7 @@ if TYPE_CHECKING:
     from vid4d.export.mesh import Mesh
 
 MOMENTS_A_SECOND = 24.0
-MOST_MOMENTS = 96
-MOST_SPLATS = 800_000
-"""Splats of all moments together: the browser holds them all, so that scrubbing asks for nothing."""
-FAINTEST = 1 / 255
+MOST_MOMENTS = 480
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +71,17 @@ class Content:
             there.means[seen], there.covariances[seen], there.opacities[seen], there.sh[seen]
         ).to("cpu", torch.float32)
 
+    @functools.cached_property
+    def most_splats(self) -> int:
+        """How many splats are visible at most at one moment."""
+        g = self.asset.gaussians
+        variance, opacities = self._covariances[:, 3, 3], g.opacities.detach()
+        seen = 0
+        for time in self.times:
+            marginal = (-0.5 * (time - g.means[:, 3].detach()) ** 2 / variance).exp()
+            seen = max(seen, int(((marginal >= MARGINAL_CUT) & (opacities * marginal >= FAINTEST)).sum()))
+        return seen
+
     def mesh(self, index: int) -> Mesh:
         """The surface of a moment. Raises InputError where there is none."""
         from vid4d.export.mesh import MeshOptions, mesh_at
@@ -105,17 +114,9 @@ def as_bytes(picture: Float[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
     return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
-@torch.no_grad()
 def moments_shown(asset: api.Asset) -> tuple[float, ...]:
-    """Evenly over the clip, its end included but for loops; fewer where there are many splats."""
-    g = asset.gaussians
-    variance = g.covariance4d()[:, 3, 3]
-    seen = 0.0
-    for time in (0.1, 0.3, 0.5, 0.7, 0.9):
-        marginal = (-0.5 * (time - g.means[:, 3]) ** 2 / variance).exp()
-        seen += float((g.opacities * marginal >= FAINTEST).sum()) / 5
-    wanted = min(round(max(asset.seconds, 0.5) * MOMENTS_A_SECOND), MOST_MOMENTS)
-    count = max(2, min(wanted, int(MOST_SPLATS / max(seen, 1.0))))
+    """24 a second, evenly over the clip, its end included but for loops."""
+    count = max(2, min(round(max(asset.seconds, 0.5) * MOMENTS_A_SECOND), MOST_MOMENTS))
     last = count if asset.cyclic else count - 1
     return tuple(i / last for i in range(count))
 

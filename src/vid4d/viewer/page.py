@@ -35,6 +35,9 @@ BACKGROUNDS = {
     "black": (16, 16, 18),
     "sky": (176, 205, 232),
 }
+BYTES_A_SECOND = 30e6
+MOST_KEPT = 4_000_000
+"""Splats of moments that were shown and are kept, so that they need not be computed again."""
 FAR = 2.1
 """How many times further away the camera goes to see the matrix's cameras."""
 
@@ -78,6 +81,8 @@ class Page:
         self._shown: dict[str, Any] = {}
         self._meshes: dict[int, Mesh | None] = {}
         self._nodes: dict[tuple[str, int], Any] = {}
+        self._moments: dict[int, dict[str, Any]] = {}
+        self._sent = -math.inf
         self._stopped = threading.Event()
         self._wanted = threading.Event()
         for name in ("websockets.server", "websockets"):
@@ -126,15 +131,19 @@ class Page:
         for client in self.server.get_clients().values():
             set_pose(client, pose)
 
-    def splats_now(self) -> int:
-        """How many splats are shown at this time."""
-        return self._counts[self.content.nearest(self.clock.time)]
+    def splats_at(self, index: int) -> int:
+        """How many splats are visible at a moment."""
+        return int((self._moment(index)["opacities"] > 0).sum())
 
     def _show(self, time: float) -> None:
         index = self.content.nearest(time)
         key = self._key(index)
-        if key is not None and key != self._shown.get("node"):
-            self._node(key).visible = True
+        if key != self._shown.get("node") and (key[0] != "splats" or self._may_send()):
+            if key[0] == "splats":
+                self._splats.set_gaussians(**self._moment(index))
+            else:
+                self._node(key).visible = True
+            self._splats.visible = key[0] == "splats"
             for other, node in self._nodes.items():
                 if other != key and node.visible:
                     node.visible = False
@@ -145,7 +154,34 @@ class Page:
             self._shown["pictures"] = index
         self.panel.show(time, index)
 
-    def _key(self, index: int) -> tuple[str, int] | None:
+    def _may_send(self) -> bool:
+        """Whether the splats of another moment may go to the browsers: not more than `BYTES_A_SECOND`."""
+        now = time.monotonic()
+        if now - self._sent < 32 * self.content.most_splats / BYTES_A_SECOND:
+            return False
+        self._sent = now
+        return True
+
+    def _moment(self, index: int) -> dict[str, Any]:
+        """The splats of a moment as viser wants them; those that are missing to the largest number are clear,
+        so that the browser keeps its textures."""
+        if index in self._moments:
+            return self._moments[index]
+        splats = self.content.splats(index)
+        count = self.content.most_splats
+        arrays = {
+            "centers": splats.means.numpy(),
+            "covariances": splats.covariances.numpy(),
+            "rgbs": fixed_colours(splats).numpy(),
+            "opacities": splats.opacities[:, None].numpy(),
+        }
+        clear = {k: np.zeros((count - len(splats), *v.shape[1:]), v.dtype) for k, v in arrays.items()}
+        padded = {k: np.concatenate([v, clear[k]]) for k, v in arrays.items()}
+        if len(self._moments) * count < MOST_KEPT:
+            self._moments[index] = padded
+        return padded
+
+    def _key(self, index: int) -> tuple[str, int]:
         """The node to show: for meshes, of the nearest moment that has one already."""
         if self.look.kind == "splats":
             return "splats", index
@@ -186,18 +222,7 @@ class Page:
         first.look_at = np.zeros(3)
         first.fov = 2 * math.atan(camera.height / 2 / float(camera.focal[0]))
         self._paint_background()
-        self._counts = []
-        for i in range(len(self.content.times)):
-            splats = self.content.splats(i)
-            self._counts.append(len(splats))
-            self._nodes["splats", i] = scene.add_gaussian_splats(
-                f"/splats/{i:03}",
-                centers=splats.means.numpy(),
-                covariances=splats.covariances.numpy(),
-                rgbs=fixed_colours(splats).numpy(),
-                opacities=splats.opacities[:, None].numpy(),
-                visible=False,
-            )
+        self._splats = scene.add_gaussian_splats("/splats", **self._moment(0))
         self._frusta: list[Any] = []
 
     def _paint_background(self) -> None:

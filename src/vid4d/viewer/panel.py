@@ -206,7 +206,7 @@ class Panel:
         content, asset = page.content, page.content.asset
         seconds = content.times[index] * asset.seconds
         lines = [
-            f"**{page.splats_now():,}** of {len(asset.gaussians):,} splats now  ",
+            f"**{page.splats_at(index):,}** of {len(asset.gaussians):,} splats now  ",
             f"{seconds:.2f} s of {asset.seconds:.3g} s, moment {index + 1} of {len(content.times)}  ",
             ", ".join(f"{name} {size / (1 << 20):.1f} MiB" for name, size in content.sizes.items()),
         ]
