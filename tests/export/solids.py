@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from vid4d.export.mesh import Mesh, MeshOptions, mesh_from_density
+from vid4d.export.mesh import Mesh, mesh_from_density
+from vid4d.export.surface import MeshOptions
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.sh import from_rgb
 

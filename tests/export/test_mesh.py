@@ -12,19 +12,10 @@ import trimesh
 from solids import ball_of_splats, box, colour_of_place, ellipsoid, mesh_of, torus
 
 from vid4d.cameras import Cameras
+from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig
 from vid4d.errors import InputError
-from vid4d.export.mesh import (
-    Field,
-    MeshOptions,
-    Views,
-    around,
-    colors_of,
-    fuse,
-    mesh_at,
-    mesh_from_density,
-    mesh_from_field,
-    vertex_normals,
-)
+from vid4d.export.mesh import Views, around, colors_of, fuse, mesh_at, mesh_from_density, mesh_of_dynerf
+from vid4d.export.surface import Field, MeshOptions, mesh_from_field, vertex_normals
 
 SMALL = MeshOptions(faces=4000, resolution=56, views=32, size=128)
 
@@ -165,6 +156,20 @@ def test_a_field_lands_in_world_units():
     vertices, _ = mesh_from_field(field, MeshOptions(blur=0))
     assert np.allclose(vertices.mean(0), [1.8, 2.9, 4.0], atol=0.01)
     assert np.linalg.norm(vertices - [1.8, 2.9, 4.0], axis=1) == pytest.approx(0.5, abs=0.02)
+
+
+def test_a_dynerf_that_knows_only_its_blob():
+    """Networks of zeros leave softplus(10 (1 - r / 0.5)) per box unit, and grey; a box unit is 0.75 ours."""
+    dynerf = CascadeField(FieldConfig((LevelConfig(8, 2, 4, 4),)))
+    with torch.no_grad():
+        for name, value in dynerf.named_parameters():
+            if "density_out" in name or "colour_out" in name:
+                value.zero_()
+    level = math.log1p(math.exp(5.0)) / 0.75  # where 10 (1 - r / 0.5) is 5: r is 0.25, 0.1875 of ours
+    mesh = mesh_of_dynerf(dynerf, 0.5, MeshOptions(resolution=48, faces=2000), level=level)
+    assert np.linalg.norm(mesh.vertices, axis=1) == pytest.approx(0.1875, abs=0.004)
+    assert np.allclose(mesh.colors, 0.5, atol=1e-6)
+    assert read(mesh).is_watertight
 
 
 def test_what_has_no_surface_is_refused():

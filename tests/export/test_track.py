@@ -14,7 +14,8 @@ from solids import ball_of_splats, ellipsoid, mesh_of, torus
 from vid4d.api import Asset
 from vid4d.cameras import Cameras
 from vid4d.export.formats import ExportOptions
-from vid4d.export.mesh import MeshOptions, mesh_at
+from vid4d.export.mesh import mesh_at
+from vid4d.export.surface import MeshOptions
 from vid4d.export.track import (
     Filmed,
     Graph,

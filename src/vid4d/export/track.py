@@ -21,7 +21,8 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.export.formats import ExportOptions, Moments, moments
-from vid4d.export.mesh import Mesh, MeshOptions, _adjacency, mesh_at
+from vid4d.export.mesh import Mesh, mesh_at
+from vid4d.export.surface import MeshOptions, adjacency
 
 if TYPE_CHECKING:
     from vid4d.api import Asset
@@ -260,7 +261,7 @@ class Graph:
         near each other stay independent."""
         from scipy.sparse.csgraph import dijkstra
 
-        edges = _adjacency(mesh.faces, len(mesh.vertices)).tocoo()
+        edges = adjacency(mesh.faces, len(mesh.vertices)).tocoo()
         i, j = edges.coords
         edges.data = np.linalg.norm(mesh.vertices[i] - mesh.vertices[j], axis=1).astype(np.float64) + 1e-9
         lengths = edges.tocsr()
@@ -365,7 +366,7 @@ def settle(mesh: Mesh, target: Mesh, rounds: int = 3, smoothing: int = 12) -> Fl
     the mesh: detail that the graph is too coarse for."""
     from scipy.spatial import cKDTree
 
-    matrix = _adjacency(mesh.faces, len(mesh.vertices))
+    matrix = adjacency(mesh.faces, len(mesh.vertices))
     inverse = 1 / matrix.sum(1)[:, None]
     spread = 0.03
     tree = cKDTree(np.concatenate([target.vertices, spread * target.normals], 1))
