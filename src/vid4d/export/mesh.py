@@ -1,7 +1,7 @@
 """A triangle mesh of one moment: depth of the splats fused by truncated signed distance, or a density field.
 
-Every mesh comes out of a signed field on a voxel grid (`surface.mesh_from_field`); where that field comes from is
-a separate matter: from depth maps rendered around the splats (`fuse`), or from a density
+Every mesh comes out of a signed field on a voxel grid (`surface.mesh_from_field`); where that field comes
+from is a separate matter: from depth maps rendered around the splats (`fuse`), or from a density
 (`field_of_density`).
 """
 
