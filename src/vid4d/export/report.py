@@ -265,7 +265,13 @@ def _numbers(
         (f"{matrix.seconds:.3g} s", "loop" if matrix.cyclic else "clip", "duration"),
     ]
     if known.input_psnr is not None:
-        told.append((f"{known.input_psnr:.1f} dB", "likeness to the clip", "PSNR over white, clip's camera"))
+        told.append(
+            (
+                f"{known.input_psnr:.1f} dB",
+                "likeness at key frames",
+                "PSNR over white, from the clip's camera",
+            )
+        )
     if known.confidence is not None:
         told.append((f"{known.confidence:.2f}", "confidence", "mean over the object, 1 is best"))
     if known.agreement is not None:

@@ -11,7 +11,7 @@ from typing import Any
 from vid4d.export.advice import Advice
 from vid4d.export.charts import line_chart
 
-CURVE_TITLES = {"loss": "loss", "psnr": "likeness to the clip (PSNR, dB)", "splats": "splats"}
+CURVE_TITLES = {"loss": "loss", "psnr": "likeness at key frames (PSNR, dB)", "splats": "splats"}
 COLOURS = ("#c2571a", "#2f6f9f", "#4c8a3a", "#8a4f9e")
 STAGES = {
     "frames": "reading and cutting out the clip",
@@ -94,7 +94,7 @@ img, video { display: block; max-width: 100%; height: auto; }
   text-decoration: none; }
 .links a:first-child { background: var(--brand); border-color: var(--brand); color: #fff; }
 .links a:hover { filter: brightness(0.94); }
-.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(110px, 1fr)); gap: 8px;
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(98px, 1fr)); gap: 6px;
   padding: 14px; }
 .tile { padding: 4px 8px; } .tile b { display: block; font-size: 20px; font-variant-numeric: tabular-nums;
   white-space: nowrap; } .tile small { font-size: 12.5px; line-height: 1.3; display: block; }
