@@ -205,9 +205,9 @@ def test_a_browser_shows_it_without_errors_or_requests(folder):
 
 
 def test_generate_from_a_matrix_has_one_too(folder, tmp_path, monkeypatch):
-    monkeypatch.setitem(api.METHODS, "toys", "toys")
+    monkeypatch.setitem(api.METHODS, "efficient4d", "toys")
     save_matrix(toy_matrix(), tmp_path / "matrix")
-    settings = Settings(clip=str(tmp_path / "matrix"), source="matrix", method="toys", device="cpu")  # type: ignore[arg-type]
+    settings = Settings(clip=str(tmp_path / "matrix"), source="matrix", device="cpu")
     made = api.make(settings, out=tmp_path / "out", resume=False, progress=Progress(quiet=True))
     page = (made.root / "report.html").read_text()
     assert "vid4d reconstruct" in page
