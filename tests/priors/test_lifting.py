@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from tiny_prior import LIFT
 
 from vid4d.cameras import RIG_DISTANCE, Cameras
 from vid4d.priors.lifting import (
-    LiftConfig,
     Lifter,
     composite,
     lift,
+    lift_depth,
     ray_points,
     ray_weights,
     sample_volume,
@@ -97,15 +95,34 @@ def test_composite_by_hand():
     torch.testing.assert_close(out.flatten(), torch.tensor([1.25, 0.75, -0.25]))
 
 
-def test_outside_of_the_volume_there_are_no_features_and_only_haze():
-    """A raw density of 0 takes 2 percent of the light per sample of the default size."""
+def test_outside_of_the_volume_there_is_nothing():
     volume = torch.ones(1, 3, 4, 4, 4)
     points = torch.full((1, 1, 2, 1, 1, 3), 0.76)  # half a voxel further out than 0.6
     assert sample_volume(volume, points, 0.6).abs().max() == 0
-    c = LiftConfig()
-    weight = ray_weights(torch.zeros(1, 1, 1, 1, 1), 2 * c.depth_range / c.depths).item()
-    assert weight == pytest.approx(1 - math.exp(-math.log(1 + math.exp(-4)) * 25 * 1.5 / 32))
-    assert weight < 0.03
+    model = Lifter(LIFT)
+    empty = torch.zeros(1, LIFT.features + 1, 8, 8, 8)
+    empty[:, 0] = -10.0
+    frustum = model.solid(empty, Cameras.orbit([0.0], 20.0, size=32), 1)
+    assert float(ray_weights(frustum[:, 0], model.step).sum(2).max()) < 1e-3
+
+
+@pytest.mark.parametrize("azimuth", [0.0, 140.0])
+def test_a_guessed_depth_marks_its_voxels_and_what_lies_behind(azimuth):
+    """All rays hit at one depth: a slab of voxels there is marked, those behind have it before them."""
+    camera = Cameras.orbit([azimuth], 20.0, size=64)
+    size, extent, depths, reach = 24, 0.6, 16, 0.75
+    logits = torch.full((1, depths + 1, 8, 8), -30.0)
+    logits[:, 9] = 30.0
+    volume = lift_depth(logits, camera, size, extent, reach)
+    pixels, depth = camera.project(voxel_centres(size, extent))
+    step = 2 * reach / depths
+    away = (depth[0] - (RIG_DISTANCE - reach + 9.5 * step)) / step  # in samples along the ray
+    inside = (pixels[0] - 32).abs().amax(1) < 28
+    here, before = volume[0].flatten(1)
+    expected = (1 - away.abs()).clamp(min=0) * depths / 8
+    torch.testing.assert_close(here[inside], expected[inside], atol=1e-4, rtol=0)
+    assert before[inside & (away > 1)].min() > 0.999
+    assert before[inside & (away < -1)].max() < 1e-3
 
 
 @pytest.fixture(scope="module")
@@ -123,15 +140,16 @@ def test_sizes_and_batches(lifter):
     pictures = torch.rand(2, 4, 32, 32) * 2 - 1
     inputs = Cameras.orbit([0.0, 0.0], [0.0, 20.0], size=32)
     targets = Cameras.orbit([10.0, 90.0, 180.0] * 2, 30.0, size=32)
-    out, opacity, elevation = lifter(pictures, inputs, targets, 3)
-    assert (out.shape, opacity.shape, elevation.shape) == ((2, 3, 4, 32, 32), (2, 3, 8, 8), (2,))
-    assert opacity.min() >= 0
-    assert opacity.max() <= 1 + 1e-6
+    out, weight, seen = lifter(pictures, inputs, targets, 3)
+    assert (out.shape, weight.shape) == ((2, 3, 4, 32, 32), (2, 3, 8, 8, 8))
+    assert (seen.elevation.shape, seen.depth.shape) == ((2,), (2, 9, 8, 8))
+    assert weight.min() >= 0
+    assert weight.sum(2).max() <= 1 + 1e-6
     for i in range(2):
-        one, seen, guess = lifter(pictures[i : i + 1], inputs[i], targets[3 * i : 3 * i + 3], 3)
+        one, there, guess = lifter(pictures[i : i + 1], inputs[i], targets[3 * i : 3 * i + 3], 3)
         torch.testing.assert_close(one[0], out[i], atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(seen[0], opacity[i], atol=1e-4, rtol=1e-4)
-        torch.testing.assert_close(guess[0], elevation[i], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(there[0], weight[i], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(guess.elevation[0], seen.elevation[i], atol=1e-4, rtol=1e-4)
     assert (out[0] - out[1]).abs().max() > 1e-3
     assert (out[0, 0] - out[0, 1]).abs().max() > 1e-3
 
@@ -144,18 +162,3 @@ def test_the_lifted_volume_turns_with_its_camera():
     turned = lift(features, side, 8, 0.6)
     # (x, y) of the first becomes (-y, x) in the second; the axes are (z, y, x)
     torch.testing.assert_close(turned, volume.transpose(3, 4).flip(4), atol=1e-4, rtol=1e-4)
-
-
-def test_what_lies_outside_of_the_volume_can_be_empty() -> None:
-    from dataclasses import replace
-
-    opacity = {}
-    for outside in (0.0, -10.0):
-        lifter = Lifter(replace(LIFT, outside=outside))
-        volume = torch.zeros(1, LIFT.features + 1, 8, 8, 8)
-        volume[:, 0] = -10.0
-        camera = Cameras.orbit([0.0], 20.0, size=32)
-        rays = lifter.composite(lifter.solid(volume, camera, 1))
-        opacity[outside] = rays[0, 0, -2]
-    assert float(opacity[-10.0].max()) < 1e-3
-    assert float(opacity[0.0].max()) > 0.2, "by the first weights' convention, samples outside take light"

@@ -78,9 +78,9 @@ def test_sizes_range_and_progress(prior, frames):
 
 @pytest.mark.parametrize("config", [FREE, SampleConfig(steps=2)])
 def test_frames_in_batches_are_all_at_once(prior, frames, config):
-    """4 pairs at a time is one frame at a time, 100 are all."""
+    """4 pairs at a time is one frame at a time, 100 are all; anchoring divides by small alphas."""
     one, all_ = (drawn(prior, frames, replace(config, batch=n)) for n in (4, 100))
-    assert close(one, all_)
+    assert close(one, all_, atol=4e-3 if config.anchor else 1e-4)
 
 
 @pytest.mark.parametrize("smooth", [True, False])

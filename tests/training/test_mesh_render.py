@@ -11,7 +11,7 @@ from mesh_shapes import CORNERS, CUBE_FACES, box, mesh, scene, unlit, wall
 
 from vid4d.cameras import Cameras
 from vid4d.training.meshes import MeshBank
-from vid4d.training.render import Lighting, fit_to_frame, render
+from vid4d.training.render import Lighting, fit_to_frame, render, render_with_depth
 
 SIZE = 32
 FRONT = Cameras.orbit([0.0], 0.0, size=SIZE)
@@ -48,6 +48,16 @@ def test_the_nearer_surface_wins_in_any_order() -> None:
     assert first[0, 16, 20, :3].tolist() == [1, 0, 0]
     behind = Cameras.orbit([180.0], 0.0, size=SIZE)
     assert render(scene(near, far), behind, ONE, unlit())[0, 16, 16, :3].tolist() == [1, 0, 0]
+
+
+def test_depth_is_along_the_optical_axis_and_infinite_where_nothing_is() -> None:
+    batch = scene(wall(0.3, (-0.2, 0.2), (-0.2, 0.2)), wall(-0.3, (-0.1, 0.5), (-0.1, 0.1)))
+    picture, depth = render_with_depth(batch, FRONT, ONE, unlit(), supersample=1)
+    torch.testing.assert_close(picture[0, ..., 3] > 0, depth[0].isfinite())
+    assert depth[0, 16, 16].item() == pytest.approx(1.2, rel=1e-5)
+    assert depth[0, 16, 22].item() == pytest.approx(1.8, rel=1e-5)
+    assert depth[0, 2, 2].item() == float("inf")
+    assert render_with_depth(batch, FRONT, ONE, unlit(), supersample=2)[1].shape == (1, 64, 64)
 
 
 def test_faces_in_any_order_and_chunks_of_any_size_give_one_picture() -> None:

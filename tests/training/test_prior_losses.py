@@ -15,7 +15,15 @@ from vid4d.priors.lifting import Lifter
 from vid4d.priors.small import SmallPrior
 from vid4d.training.interpolation import interpolation_loss, interpolation_model, pyramid_loss
 from vid4d.training.meshes import MeshBank
-from vid4d.training.prior import LossConfig, diffusion_loss, lift_loss, mask_iou, picture_loss, psnr
+from vid4d.training.prior import (
+    LossConfig,
+    diffusion_loss,
+    hit_loss,
+    lift_loss,
+    mask_iou,
+    picture_loss,
+    psnr,
+)
 from vid4d.training.trainer import SideStream
 from vid4d.training.views import ViewsConfig, ViewSource
 
@@ -66,6 +74,15 @@ def test_picture_loss_by_hand() -> None:
     found = torch.tensor([[[[1.0, 0], [0, 0]]]])
     # squares: 1 of 4; across: rows differ by (1, 0), down: columns by (1, 0), a mean of 1/2 each
     assert float(picture_loss(found, truth, edge=0.5)) == pytest.approx(0.25 + 0.5 * (0.5 + 0.5))
+
+
+def test_hit_loss_by_hand() -> None:
+    """Four depths over 1.5 +- 1 lie at 0.75, 1.25, 1.75, 2.25; a ray that hits nothing has what is left."""
+    weight = torch.tensor([0.1, 0.5, 0.2, 0.0]).reshape(1, 4, 1, 1).expand(1, 4, 1, 3)
+    depth = torch.tensor([1.25, 1.5, math.inf]).reshape(1, 1, 3)
+    chances = [0.5, 0.35, 0.2]
+    expected = -sum(math.log(c + 1e-3) for c in chances) / 3
+    assert float(hit_loss(weight, depth, 1.0)) == pytest.approx(expected, rel=1e-5)
 
 
 def test_pyramid_loss_by_hand() -> None:

@@ -53,15 +53,19 @@ def test_a_stage_starts_from_its_own_weights_and_from_those_it_shares(tmp_path: 
     save_weights(part, lifter.state_dict(), {"config": config_to_json(LIFT)}, torch.float32)
     name = "volume.base"
 
-    def options(stage, initial: Path) -> TrainOptions:
-        return TrainOptions(stage, tmp_path, tmp_path, initial=initial, outside=-3.0)
+    def options(stage, initial: Path, **more: Path) -> TrainOptions:
+        return TrainOptions(stage, tmp_path, tmp_path, initial=initial, **more)
 
     model, told = _model(options("lift", whole))
     assert torch.equal(model.state_dict()[name], prior.state_dict()["lifter." + name])
-    assert config_from_json(type(LIFT), told) == replace(LIFT, outside=-3.0)
+    assert config_from_json(type(LIFT), told) == LIFT
     model, told = _model(options("diffusion", part))
     assert torch.equal(model.state_dict()["lifter." + name], lifter.state_dict()[name])
     assert config_from_json(type(CONFIG), told).lift == LIFT
     model, told = _model(options("diffusion", whole))
     assert all(torch.equal(v, prior.state_dict()[k]) for k, v in model.state_dict().items())
     assert config_from_json(type(CONFIG), told) == CONFIG
+    model, told = _model(options("diffusion", whole, lifter=part))
+    state = model.state_dict()
+    assert torch.equal(state["lifter." + name], lifter.state_dict()[name])
+    assert torch.equal(state["unet.out.2.weight"], prior.state_dict()["unet.out.2.weight"])

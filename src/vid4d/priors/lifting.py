@@ -1,14 +1,16 @@
 """From one picture to a feature volume: the deterministic half of the small prior.
 
 The input view's features are lifted along their rays into a volume over the object (a camera put into the
-network instead of learned), completed by a 3D U-Net whose coarsest level is a transformer, and rendered
-from any camera by alpha compositing. SyncDreamer (2309.03453, section 3.2) has only the noisy target views to
-build a volume from; the joint diffusion on top of this one (`small.py`) adds such a volume in every step.
+network instead of learned), with a guess of where on each ray the surface lies (as in 2008.05711), completed
+by a 3D U-Net whose coarsest level is a transformer, and rendered from any camera by alpha compositing.
+SyncDreamer (2309.03453, section 3.2) has only the noisy target views to build a volume from; the joint
+diffusion on top of this one (`small.py`) adds such a volume in every step.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,9 +26,8 @@ class LiftConfig:
 
     patch: pixels per feature position (pixel-unshuffle). channels: of the picture encoder at 1, 1/2, 1/4 of
     the feature resolution. volume_channels: of the 3D U-Net at full, half and quarter resolution. extent:
-    half the edge of the volume's cube in world units. outside: raw density of what lies outside of it: -10 is
-    empty, 0 (the first shipped weights) takes 2 % of the light at every sample. features: channels composited
-    along a ray. depths: samples a ray, over distance +- depth_range.
+    half the edge of the volume's cube in world units. outside: raw density of what lies outside of it, -10 is
+    empty. features: channels composited along a ray. depths: samples a ray, over distance +- depth_range.
     """
 
     image_size: int = 128
@@ -38,7 +39,7 @@ class LiftConfig:
     heads: int = 4
     volume_heads: int = 5
     extent: float = 0.6
-    outside: float = 0.0
+    outside: float = -10.0
     features: int = 48
     depths: int = 32
     depth_range: float = 0.75
@@ -121,8 +122,22 @@ class TransformerBlock(nn.Module):
         return x + self.mlp(self.norm3(x))
 
 
+class Seen(NamedTuple):
+    """What the encoder makes of a picture: features at full (p) and half resolution, tokens, guesses.
+
+    elevation (b,): of the camera, radians. depth (b, d + 1, p, p): logits of where the ray of each feature
+    position hits first, at one of d depths (`ray_points`) or nowhere.
+    """
+
+    fine: Tensor
+    half: Tensor
+    tokens: Tensor
+    elevation: Tensor
+    depth: Tensor
+
+
 class PictureEncoder(nn.Module):
-    """A small 2D U-Net over the input picture; also guesses the camera's elevation."""
+    """A small 2D U-Net over the input picture; also guesses its depth and the camera's elevation."""
 
     def __init__(self, config: LiftConfig) -> None:
         super().__init__()
@@ -139,9 +154,10 @@ class PictureEncoder(nn.Module):
         self.up0 = nn.ModuleList([ResBlock(2, b + a, a), ResBlock(2, a, a)])
         self.elevation = nn.Sequential(nn.LayerNorm(c), nn.Linear(c, c), nn.GELU(), nn.Linear(c, 1))
         self.tokens = nn.Linear(b, c)
+        self.depth = _conv(2, a, config.depths + 1, 1)
 
-    def forward(self, picture: Float[Tensor, "b 4 h w"]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """RGBA over white in [-1, 1] -> features at full and half resolution, tokens, elevation (radians)."""
+    def forward(self, picture: Float[Tensor, "b 4 h w"]) -> Seen:
+        """Of a picture in RGBA over white, [-1, 1]."""
         x0 = self.stem(F.pixel_unshuffle(picture, self.patch))
         for layer in self.down0:
             x0 = layer(x0)
@@ -163,7 +179,7 @@ class PictureEncoder(nn.Module):
         for layer in self.up0:
             y0 = layer(y0)
         tokens = torch.cat([coarse, self.tokens(y1.flatten(2).transpose(1, 2))], 1)
-        return y0, y1, tokens, self.elevation(coarse.mean(1))[:, 0]
+        return Seen(y0, y1, tokens, self.elevation(coarse.mean(1))[:, 0], self.depth(y0))
 
 
 def voxel_centres(size: int, extent: float, device: torch.device | str | None = None) -> Float[Tensor, "p 3"]:
@@ -189,6 +205,22 @@ def lift(
     return out.unflatten(3, (size, size)).to(features.dtype)
 
 
+@torch.compiler.disable
+def lift_depth(
+    logits: Float[Tensor, "n d1 p p"], cameras: Cameras, size: int, extent: float, depth_range: float
+) -> Float[Tensor, "n 2 size size size"]:
+    """Guessed depths in a cube of voxels: how likely the surface is here (times d / 8), and before here."""
+    hit = torch.softmax(logits.float(), 1)[:, :-1]
+    depths = hit.shape[1]
+    ahead = torch.cumsum(hit, 1) - hit / 2
+    pixels, depth = cameras.project(voxel_centres(size, extent, logits.device))
+    place = torch.cat([pixels / (cameras.width / 2) - 1, (depth[..., None] - RIG_DISTANCE) / depth_range], 2)
+    grid = place.unflatten(1, (size, size, size))
+    volume = torch.stack([hit * (depths / 8), ahead], 1)
+    out = F.grid_sample(volume, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return out.to(logits.dtype)
+
+
 class VolumeNet(nn.Module):
     """Lifted features -> a volume of density and features."""
 
@@ -202,7 +234,7 @@ class VolumeNet(nn.Module):
         self.height = nn.Linear(2, e, bias=False)
         nn.init.zeros_(self.height.weight)
         self.lift0, self.lift1 = _conv(2, a, v0, 1), _conv(2, b, v1, 1)
-        self.enter = _conv(3, v0 + 4, v0, 1)
+        self.enter = _conv(3, 2 * v0 + 6, v0, 1)
         self.enter1 = _conv(3, v1 + 4, v1, 1)
         self.down0 = ResBlock(3, v0, v0, e)
         self.to1 = nn.Conv3d(v0, v1, 2, 2)
@@ -233,19 +265,17 @@ class VolumeNet(nn.Module):
             2, (size, size, size)
         )
 
-    def forward(
-        self, fine: Tensor, half: Tensor, tokens: Tensor, cameras: Cameras
-    ) -> Float[Tensor, "b c s s s"]:
-        """fine, half, tokens: of the picture encoder. cameras: the input cameras.
-
-        Returns raw density (channel 0) and features.
-        """
+    def forward(self, seen: Seen, cameras: Cameras) -> Float[Tensor, "b c s s s"]:
+        """Raw density (channel 0) and features. cameras: the input cameras."""
         size, extent = self.config.volume_size, self.config.extent
+        fine, half, tokens = seen.fine, seen.half, seen.tokens
         elevation = torch.deg2rad(cameras.elevation)
         height = torch.stack([elevation.sin(), elevation.cos()], 1).to(fine.dtype)
         embedding = self.base + self.height(height)
         x = lift(self.lift0(fine), cameras, size, extent)
-        x = self.enter(torch.cat([x, self._coordinates(cameras, size).to(x.dtype)], 1))
+        surface = lift_depth(seen.depth, cameras, size, extent, self.config.depth_range).to(x.dtype)
+        place = self._coordinates(cameras, size).to(x.dtype)
+        x = self.enter(torch.cat([x, place, surface, x * surface[:, :1]], 1))
         x0 = self.down0(x, embedding)
         y = lift(self.lift1(half), cameras, size // 2, extent)
         x1 = self.to1(x0) + self.enter1(torch.cat([y, self._coordinates(cameras, size // 2).to(y.dtype)], 1))
@@ -286,11 +316,7 @@ def sample_volume(
 
 
 def ray_weights(density: Float[Tensor, "b n d p p"], step: float) -> Float[Tensor, "b n d p p"]:
-    """Compositing weights of raw densities along the depth axis; they sum to the opacity.
-
-    Samples outside the volume hold zeros, a haze that takes 2 percent of the light each (32 samples a ray):
-    their features are zeros, and the render head learned to see through it.
-    """
+    """Compositing weights of raw densities along the depth axis; they sum to the opacity."""
     optical = F.softplus(density.float() - 4.0) * (25.0 * step)
     through = torch.exp(-(torch.cumsum(optical, 2) - optical))
     return through * (1 - torch.exp(-optical))
@@ -327,6 +353,14 @@ class RenderHead(nn.Module):
         return F.pixel_shuffle(self.leave(x), self.patch // 2)
 
 
+class Lifted(NamedTuple):
+    """Pictures (b, views, 4, h, w) in [-1, 1], compositing weights (b, views, d, p, p), what was seen."""
+
+    pictures: Tensor
+    weight: Tensor
+    seen: Seen
+
+
 class Lifter(nn.Module):
     """Picture -> volume -> picture from any camera: the deterministic generator."""
 
@@ -354,18 +388,13 @@ class Lifter(nn.Module):
         """World units between samples of a ray."""
         return 2 * self.config.depth_range / self.config.depths
 
-    def composite(self, frustum: Tensor, weight: Tensor | None = None) -> Float[Tensor, "b n c p p"]:
-        return composite(frustum, ray_weights(frustum[:, 0], self.step) if weight is None else weight)
-
     def forward(
         self, picture: Float[Tensor, "b 4 h w"], input_cameras: Cameras, targets: Cameras, views: int
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns RGBA pictures (b, views, 4, h, w) in [-1, 1], opacity (b, views, p, p), elevations (b,).
-
-        The elevations are the encoder's guesses, in radians.
-        """
-        fine, half, tokens, elevation = self.encoder(picture)
-        volume = self.volume(fine, half, tokens, input_cameras)
-        rays = self.composite(self.solid(volume, targets, views))
-        pictures = self.head(rays.flatten(0, 1).to(fine.dtype))
-        return pictures.unflatten(0, (-1, views)), rays[:, :, -2], elevation
+    ) -> Lifted:
+        """RGBA pictures from `views` cameras per object (targets: b * views, objects outermost)."""
+        seen = self.encoder(picture)
+        frustum = self.solid(self.volume(seen, input_cameras), targets, views)
+        weight = ray_weights(frustum[:, 0], self.step)
+        rays = composite(frustum, weight)
+        pictures = self.head(rays.flatten(0, 1).to(seen.fine.dtype))
+        return Lifted(pictures.unflatten(0, (-1, views)), weight, seen)

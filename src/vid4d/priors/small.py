@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vid4d.cameras import RIG_DISTANCE, RIG_ELEVATION, RIG_VIEWS, Cameras
-from vid4d.priors.lifting import LiftConfig, Lifter, ResBlock, lift, ray_weights
+from vid4d.priors.lifting import LiftConfig, Lifter, ResBlock, composite, lift, ray_weights
 from vid4d.priors.samplers import NoiseSchedule
 from vid4d.priors.unet import DepthAttentionConfig, UNet, UNetConfig, timestep_embedding
 
@@ -190,16 +190,16 @@ class SmallPrior(nn.Module):
 
     def condition(self, pictures: Float[Tensor, "b 4 h w"], cameras: Cameras) -> Condition:
         """Everything that depends on the input pictures and their cameras alone."""
-        fine, half, tokens, _ = self.lifter.encoder(pictures)
-        volume = self.lifter.volume(fine, half, tokens, cameras)
-        return Condition(volume, tokens, self.encode(pictures).to(fine.dtype), cameras)
+        seen = self.lifter.encoder(pictures)
+        volume = self.lifter.volume(seen, cameras)
+        return Condition(volume, seen.tokens, self.encode(pictures).to(seen.fine.dtype), cameras)
 
     def look(self, condition: Condition, cameras: Cameras, views: int) -> Look:
         """The lifted volume seen by `views` cameras per frame (frames outermost): what no step changes."""
         dtype = condition.latent.dtype
         frustum = self.lifter.solid(condition.volume, cameras, views)
         weight = ray_weights(frustum[:, 0], self.lifter.step)
-        rays = self.lifter.composite(frustum, weight).flatten(0, 1).to(dtype)
+        rays = composite(frustum, weight).flatten(0, 1).to(dtype)
         return Look(frustum.to(dtype), weight, rays, self.lifter.head(rays), cameras)
 
     def settle(self, look: Look) -> Look:

@@ -88,7 +88,9 @@ def guess_elevation(prior: SmallPrior, frames: Float[Tensor, "t h w 4"]) -> floa
     Rough: docs/model_card.md has its error. Kept to the range of the training, -10 to 40 degrees.
     """
     parameter = next(prior.parameters())
-    guesses = [prior.lifter.encoder(to_network(part).to(parameter))[3].float() for part in frames.split(8)]
+    guesses = [
+        prior.lifter.encoder(to_network(part).to(parameter)).elevation.float() for part in frames.split(8)
+    ]
     return float(torch.rad2deg(torch.cat(guesses).mean()).clamp(-10, 40))
 
 

@@ -13,7 +13,16 @@ from typing import Any, Literal
 
 from vid4d.errors import InputError
 
-OUTER = ("stem", "enter", "input_blocks.0.0", "head.leave", "volume.leave.2", "elevation.3", "unet.out.2")
+OUTER = (
+    "stem",
+    "enter",
+    "input_blocks.0.0",
+    "head.leave",
+    "volume.leave.2",
+    "elevation.3",
+    "encoder.depth",
+    "unet.out.2",
+)
 """Ends of the names of the layers that see pictures or predict them: Muon leaves them to Adam."""
 
 
@@ -45,8 +54,6 @@ class TrainOptions:
     """Muon for matrices and kernels with Adam for the rest, or Adam for everything."""
     lifter: Path | None = None
     """For diffusion: weights of lift that replace those in the initial file."""
-    outside: float = -10.0
-    """Raw density outside of the lifted volume, for lift: -10 is empty; the shipped weights had 0."""
     seed: int = 0
     """Of weights and batches."""
     compile: bool = True
@@ -95,11 +102,10 @@ def _model(options: TrainOptions) -> tuple[Any, str]:
     told = None if path is None else read_metadata(path).get("config")
     config = config_from_json(SmallConfig, told) if whole else SmallConfig(config_from_json(LiftConfig, told))
     if options.stage == "lift":
-        lift = replace(config.lift, outside=options.outside)
-        lifter = Lifter(lift)
+        lifter = Lifter(config.lift)
         if path is not None:
             load_into(lifter, path, "lifter." if whole else "")
-        return lifter, config_to_json(lift)
+        return lifter, config_to_json(config.lift)
     if options.lifter is not None:
         told = read_metadata(options.lifter).get("config")
         config = replace(config, lift=config_from_json(LiftConfig, told))

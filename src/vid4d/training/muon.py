@@ -29,7 +29,8 @@ def orthogonalised(
     x = x / (x.norm(dim=(1, 2), keepdim=True) * 1.02 + 1e-7)
     for _ in range(rounds):
         square = x @ x.mT
-        x = a * x + (b * square + c * square @ square) @ x
+        inner = torch.baddbmm(square, square, square, beta=b, alpha=c)
+        x = torch.baddbmm(x, inner, x, beta=a)
     return (x.mT if tall else x).to(matrices.dtype)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.cameras import RIG_VIEWS, Cameras
+from vid4d.cameras import RIG_DISTANCE, RIG_VIEWS, Cameras
 from vid4d.priors.lifting import Lifter
 from vid4d.priors.samplers import q_sample
 from vid4d.priors.small import SmallPrior
@@ -25,13 +25,16 @@ class LossConfig:
     """Weights of the losses, and how conditions are dropped.
 
     edge: of differences between neighbouring pixels. opacity: of the composited opacity against the mask.
-    elevation: of the guess (radians). snr_cap: bound of the signal-to-noise weight. drop_noisy: share of
+    hit: of where the targets' rays end; depth: of the input picture's depth (both in nats). elevation: of the
+    guess (radians). snr_cap: bound of the signal-to-noise weight. drop_noisy: share of
     frames that see no noisy views (the small Zero123). drop_image, drop_volume: shares for guidance.
     ring_targets: rig views denoised per object. elevation_noise: degrees by which the told elevation is off.
     """
 
     edge: float = 0.5
     opacity: float = 0.3
+    hit: float = 0.1
+    depth: float = 0.05
     elevation: float = 2.0
     snr_cap: float = 5.0
     drop_noisy: float = 0.2
@@ -47,6 +50,25 @@ def picture_loss(predicted: Float[Tensor, "n 4 h w"], truth: Float[Tensor, "n 4 
     across = difference[..., 1:] - difference[..., :-1]
     down = difference[..., 1:, :] - difference[..., :-1, :]
     return difference.square().mean() + edge * (across.square().mean() + down.square().mean())
+
+
+def hit_loss(
+    weight: Float[Tensor, "n d p p"], depth: Float[Tensor, "n p p"], depth_range: float
+) -> Float[Tensor, ""]:
+    """Negative log-likelihood (nats) of where rays end, mean over rays.
+
+    weight: probabilities of a first hit at each of d depths around RIG_DISTANCE, as compositing weights are;
+    what is missing to 1 is the probability of no hit. depth: the true one, infinite for no hit.
+    """
+    count = weight.shape[1]
+    place = ((depth - RIG_DISTANCE) / depth_range + 1) / 2 * count - 0.5
+    seen = depth.isfinite()
+    place = torch.where(seen, place, 0).clamp(0, count - 1)
+    low = place.floor().clamp(max=count - 2)
+    share = place - low
+    pair = weight.gather(1, torch.stack([low, low + 1], 1).long())
+    hit = pair[:, 0] * (1 - share) + pair[:, 1] * share
+    return -torch.log(torch.where(seen, hit, 1 - weight.sum(1)).clamp(min=0) + 1e-3).mean()
 
 
 def psnr(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -76,19 +98,28 @@ def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: tor
         truth = views.targets.flatten(0, 1)
         inputs = _input_cameras(views.elevation, config.elevation_noise, size)
         with torch.autocast(device.type, torch.bfloat16):
-            pictures, opacity, elevation = model(
-                degrade(views.picture), inputs, views.cameras, views.targets.shape[1]
-            )
-        pictures = pictures.flatten(0, 1)
+            lifted = model(degrade(views.picture), inputs, views.cameras, views.targets.shape[1])
+        pictures = lifted.pictures.flatten(0, 1)
+        weight, reach = lifted.weight.flatten(0, 1).float(), model.config.depth_range
         mask = F.avg_pool2d(truth[:, 3:] / 2 + 0.5, model.config.patch)[:, 0]
-        error = F.mse_loss(opacity.flatten(0, 1).float(), mask)
-        guess = (elevation.float() - torch.deg2rad(views.elevation)).square().mean()
-        total = picture_loss(pictures, truth, config.edge) + config.opacity * error + config.elevation * guess
+        opacity = F.mse_loss(weight.sum(1), mask)
+        hit = hit_loss(weight, views.target_depth.flatten(0, 1), reach)
+        depth = hit_loss(lifted.seen.depth.float().softmax(1)[:, :-1], views.depth, reach)
+        elevation = (lifted.seen.elevation.float() - torch.deg2rad(views.elevation)).square().mean()
+        total = (
+            picture_loss(pictures, truth, config.edge)
+            + config.opacity * opacity
+            + config.hit * hit
+            + config.depth * depth
+            + config.elevation * elevation
+        )
         with torch.no_grad():
             numbers = {
                 "psnr": psnr(pictures, truth),
                 "iou": mask_iou(pictures, truth),
-                "elevation_error": torch.rad2deg(guess.sqrt()),
+                "hit": hit,
+                "depth": depth,
+                "elevation_error": torch.rad2deg(elevation.sqrt()),
             }
         return total, numbers
 

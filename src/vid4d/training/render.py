@@ -196,6 +196,20 @@ def render(
     Returns straight-alpha RGBA in [0, 1]. Every surface is double-sided. Square pictures only.
     chunk: pixels expanded at a time, which bounds memory.
     """
+    return render_with_depth(batch, cameras, view_object, lighting, supersample=supersample, chunk=chunk)[0]
+
+
+@torch.no_grad()
+def render_with_depth(
+    batch: MeshBatch,
+    cameras: Cameras,
+    view_object: Int[Tensor, " n"],
+    lighting: Lighting | None = None,
+    *,
+    supersample: int = 2,
+    chunk: int = 1 << 25,
+) -> tuple[Float[Tensor, "n h w 4"], Float[Tensor, "n hs ws"]]:
+    """The same, and the depth of every sample along the optical axis (infinite where there is nothing)."""
     if cameras.width != cameras.height:
         raise ValueError(f"square pictures only, not {cameras.width}x{cameras.height}")
     n, size = len(cameras), cameras.width * supersample
@@ -215,7 +229,9 @@ def render(
     flat[covered] = torch.cat([rgb, torch.ones_like(rgb[:, :1])], 1)
     picture = flat.view(n, size // supersample, supersample, size // supersample, supersample, 4).mean((2, 4))
     alpha = picture[..., 3:]
-    return torch.cat([picture[..., :3] / alpha.clamp(min=1e-6), alpha], -1)
+    depth = torch.full((n * size * size,), float("inf"), device=device)
+    depth[covered] = 1 / (keys[covered] >> 32).int().view(torch.float32)
+    return torch.cat([picture[..., :3] / alpha.clamp(min=1e-6), alpha], -1), depth.view(n, size, size)
 
 
 def fit_to_frame(

@@ -16,7 +16,7 @@ from torch import Tensor
 from vid4d.cameras import FOCAL_PER_WIDTH, RIG_ELEVATION, RIG_VIEWS, Cameras
 from vid4d.priors.small_sampling import to_network
 from vid4d.training.meshes import MeshBank, MeshBatch, join
-from vid4d.training.render import Lighting, fit_to_frame, render
+from vid4d.training.render import Lighting, fit_to_frame, render, render_with_depth
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,7 @@ class ViewsConfig:
     size: pixels. elevation: range of the input camera, degrees. ring_views: how many views of the rig.
     free_views: extra views from anywhere (elevation free_elevation). combine: share of objects made of
     several models. fill: range of the picture's side that an object takes, as a share of a clip's crop.
+    depth_stride: pixels from one measured depth to the next.
     """
 
     size: int = 128
@@ -36,6 +37,7 @@ class ViewsConfig:
     combine: float = 0.05
     fill: tuple[float, float] = (0.6, 1.0)
     supersample: int = 2
+    depth_stride: int = 4
 
 
 @dataclass
@@ -43,7 +45,8 @@ class Views:
     """One batch. Pictures are RGBA over white in [-1, 1], channels first; cameras are flat, object by object.
 
     picture (b, 4, h, w): the input views. targets (b, v, 4, h, w): the rig's views, then the free ones.
-    ring_index (b, r): which views of the rig. elevation (b,): of the input cameras, degrees.
+    ring_index (b, r): which views of the rig. elevation (b,): of the input cameras, degrees. depth,
+    target_depth: along the optical axis at the centres of the feature positions, infinite where nothing is.
     """
 
     picture: Float[Tensor, "b 4 h w"]
@@ -51,6 +54,8 @@ class Views:
     targets: Float[Tensor, "b v 4 h w"]
     cameras: Cameras
     ring_index: Int[Tensor, "b r"]
+    depth: Float[Tensor, "b p p"]
+    target_depth: Float[Tensor, "b v p p"]
 
 
 @dataclass
@@ -245,16 +250,25 @@ class ViewSource:
         targets = Cameras.orbit(azimuth.flatten(), heights.flatten(), size=c.size, focal=focal, device=device)
         views = azimuth.shape[1]
         objects = torch.arange(n, device=device)
-        pictures = to_network(
-            render(
-                batch,
-                Cameras.cat([inputs, targets]),
-                torch.cat([objects, objects.repeat_interleave(views)]),
-                random_lighting(n, device),
-                supersample=c.supersample,
-            )
+        rgba, depth = render_with_depth(
+            batch,
+            Cameras.cat([inputs, targets]),
+            torch.cat([objects, objects.repeat_interleave(views)]),
+            random_lighting(n, device),
+            supersample=c.supersample,
         )
-        return Views(pictures[:n], elevation, pictures[n:].unflatten(0, (n, views)), targets, ring_index)
+        pictures = to_network(rgba)
+        stride = c.depth_stride * c.supersample
+        depth = depth[:, stride // 2 :: stride, stride // 2 :: stride]
+        return Views(
+            pictures[:n],
+            elevation,
+            pictures[n:].unflatten(0, (n, views)),
+            targets,
+            ring_index,
+            depth[:n],
+            depth[n:].unflatten(0, (n, views)),
+        )
 
 
 def degrade(picture: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 4 h w"]:
