@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import trimesh
 from solids import ball_of_splats, mesh_of
 
 from vid4d.api import Asset
+from vid4d.errors import InputError
 from vid4d.export.formats import ExportOptions, export
 from vid4d.export.glb import to_y_up
 from vid4d.export.obj import obj_text
@@ -48,9 +50,23 @@ def test_a_sequence_of_files_with_the_same_faces(asset, tmp_path):
 
 
 def test_one_moment_is_one_file(asset, tmp_path):
-    [path] = export(asset, "obj", tmp_path / "ball.obj", ExportOptions(time=1.0, faces=1000))
+    done = []
+    options = ExportOptions(time=1.0, faces=1000, report=lambda *told: done.append(told))
+    [path] = export(asset, "obj", tmp_path / "ball.obj", options)
+    assert done == [(1, 1)]
     ball = trimesh.load(path)
     assert len(ball.faces) <= 1000
     assert np.allclose(ball.center_mass, [0.15, 0, 0], atol=0.01)
     front = ball.visual.vertex_colors[np.argmax(ball.vertices[:, 2])]
     assert front[0] > 200  # red is in front
+
+
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("skimage.measure", "scikit-image"), ("fast_simplification", "fast-simplification")],
+)
+def test_a_missing_package_is_named_and_nothing_is_left(asset, tmp_path, monkeypatch, module, package):
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(InputError, match=rf"needs {package}, which is not installed"):
+        export(asset, "obj", tmp_path / "ball.obj", ExportOptions(time=0.5, faces=1000))
+    assert list(tmp_path.iterdir()) == []

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from vid4d.cameras import RIG_DISTANCE, Cameras
 from vid4d.errors import InputError
-from vid4d.export.surface import Field, MeshOptions, mesh_from_field, vertex_normals
+from vid4d.export.surface import Field, MeshOptions, NoSurface, mesh_from_field, vertex_normals
 from vid4d.gaussians.hull import sample
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.gaussians.raster import rasterize
@@ -85,7 +85,7 @@ def mesh_at(
     field = fuse(Views.of(solid, cameras), low, high, options)
     try:
         vertices, faces = mesh_from_field(field, options)
-    except InputError as error:
+    except NoSurface as error:
         raise InputError(
             f"the asset is too faint at time {time:.3g} to have a surface: export it as splats"
         ) from error

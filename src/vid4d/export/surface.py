@@ -18,6 +18,10 @@ DROPPED = 0.05
 """Share of the volume above which it is said that parts beside the largest one were dropped."""
 
 
+class NoSurface(InputError):
+    """A field that is negative nowhere."""
+
+
 @dataclass(frozen=True)
 class MeshOptions:
     """faces: at most so many triangles. resolution: voxels along the longest edge of the object's bounds.
@@ -70,7 +74,7 @@ def mesh_from_field(
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
     """Vertices and faces of the field's largest part: marching cubes, smoothed, simplified.
 
-    It is closed: hollows that cannot be seen from outside are filled. Raises InputError where there is none.
+    It is closed: hollows that cannot be seen from outside are filled. Raises NoSurface where there is none.
     """
     from scipy import ndimage
 
@@ -102,7 +106,7 @@ def _one_part(values: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
             np.maximum(border, 1e-3, out=border)
     parts, count = ndimage.label(values < 0)
     if count == 0:
-        raise InputError("nothing is solid enough for a surface: export it as splats")
+        raise NoSurface("nothing is solid enough for a surface: export it as splats")
     sizes = np.bincount(parts.ravel())[1:]
     largest = int(sizes.argmax())
     if 1 - sizes[largest] / sizes.sum() > DROPPED:

@@ -81,7 +81,7 @@ def sequence_of(
     filmed = clip_of(asset)
     plan = moments_of(asset, filmed, options)
     chosen = MeshOptions(faces=options.faces)
-    total = 2 * len(plan.times)
+    total = 2 * len(plan.times) if len(plan.times) > 1 else 1
     sequence = mesh_sequence(
         lambda time: mesh_at(
             asset.gaussians, time, chosen, trusted=None if filmed is None else filmed.camera
