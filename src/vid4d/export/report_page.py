@@ -209,7 +209,7 @@ def _sheet(title: str, about: str, picture: Picture | None) -> str:
 
 
 def _curves(page: Page) -> str:
-    charts = []
+    charts: list[str] = []
     for stage, numbers in page.curves.items():
         for name, points in numbers.items():
             if len(points) > 1:
