@@ -16,7 +16,8 @@ from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig, OccupancyGrid
 from vid4d.errors import InputError
 from vid4d.files import written_whole
 
-FORMAT = "vid4d dynerf 1"
+KEY = "vid4d-dynerf-1"
+"""Of the metadata: the only entry, since several would lie in the file in any order."""
 
 
 def save_field(path: Path, field: CascadeField, grid: OccupancyGrid) -> None:
@@ -24,15 +25,15 @@ def save_field(path: Path, field: CascadeField, grid: OccupancyGrid) -> None:
     tensors = {f"field.{k}": v for k, v in field.state_dict().items()}
     tensors |= {f"grid.{k}": v for k, v in grid.state_dict().items()}
     sizes = {"field": asdict(field.config), "cells": grid.resolution, "step": grid.step}
-    _save(path, tensors, {"format": FORMAT, "config": json.dumps(sizes)})
+    _save(path, tensors, {KEY: json.dumps(sizes)})
 
 
 def load_field(path: Path, device: torch.device | str = "cpu") -> tuple[CascadeField, OccupancyGrid]:
     """Reads what `save_field` wrote. Raises InputError for anything else."""
     tensors, metadata = _read(path)
-    if metadata.get("format") != FORMAT:
-        raise InputError(f"{path} holds no DyNeRF of vid4d ({FORMAT}): give the dynerf.safetensors of a run")
-    sizes = json.loads(metadata["config"])
+    if KEY not in metadata:
+        raise InputError(f"{path} holds no DyNeRF of vid4d: give the dynerf.safetensors of a run")
+    sizes = json.loads(metadata[KEY])
     told: dict[str, Any] = sizes["field"]
     levels = tuple(LevelConfig(**level) for level in told.pop("levels"))
     field, grid = CascadeField(FieldConfig(levels=levels, **told)), OccupancyGrid(sizes["cells"])

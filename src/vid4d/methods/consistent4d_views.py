@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.dynerf import CascadeField, OccupancyGrid, render, shade
+from vid4d.dynerf import CascadeField, OccupancyGrid, paint_normals, render
 from vid4d.matrix import ImageMatrix, over_white
 from vid4d.methods.consistent4d_subject import Subject
 from vid4d.methods.efficient4d import without_specks
@@ -54,7 +54,7 @@ def draw(
     normals: bool = False,
     report: Callable[[int], object] | None = None,
 ) -> tuple[Float[Tensor, "n h w 4"], Float[Tensor, "n h w 3"] | None]:
-    """The last level on the CPU: straight-alpha RGBA, and the shape alone, shaded over white."""
+    """The last level, on the CPU: straight-alpha RGBA, and where asked for normals as colours over white."""
     pictures, shapes = [], []
     for i in range(0, len(cameras), batch):
         some, when = cameras[i : i + batch], times[i : i + batch]
@@ -71,7 +71,7 @@ def draw(
         alpha = seen.opacity[..., None]
         pictures.append(torch.cat([seen.colour / alpha.clamp(min=1e-6), alpha], -1).clamp(0, 1).cpu())
         if normals:
-            shapes.append(shade(seen).clamp(0, 1).cpu())
+            shapes.append(paint_normals(seen).clamp(0, 1).cpu())
         if report is not None:
             report(min(i + batch, len(cameras)))
     return torch.cat(pictures), torch.cat(shapes) if shapes else None
@@ -121,7 +121,7 @@ def write_validation(
     views: int = 24,
     fps: float = 12.0,
 ) -> list[Path]:
-    """Videos, colour on the left and shape on the right: turntables at 3 times, and 3 poses over time.
+    """Videos, colours left and normals right: turntables at 3 times, and 3 poses over time.
 
     A static object has one turntable and no videos over time. Returns the files.
     """
