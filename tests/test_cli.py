@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -74,9 +73,11 @@ def test_help_is_quick_and_imports_nothing_heavy():
         assert command in told
 
     def seconds() -> float:
-        began = time.perf_counter()
+        """Of work; what other programs take of the machine meanwhile is not counted."""
+        before = os.times()
         subprocess.run([sys.executable, "-m", "vid4d.cli", "--help"], capture_output=True, check=True)
-        return time.perf_counter() - began
+        after = os.times()
+        return sum(after[2:4]) - sum(before[2:4])
 
     assert min(seconds() for _ in range(5)) < 0.5
 

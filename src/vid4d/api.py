@@ -166,7 +166,9 @@ def _check(settings: Settings) -> None:
         told = ", ".join(_method(settings).PRESETS)
         raise InputError(f"{settings.method} has no preset {settings.preset!r}: choose one of {told}")
     if not settings.clip and not settings.text.strip():
-        raise InputError("there is nothing to make: give a clip, or a description with --text")
+        raise InputError(
+            "no clip was named; give a video, a picture, a folder of pictures, or a description with --text"
+        )
     if settings.clip and settings.text:
         raise InputError("a clip and a text are given: give one of them")
     if settings.prior not in PRIORS:

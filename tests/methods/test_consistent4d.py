@@ -327,7 +327,7 @@ def test_presets_are_those_of_the_paper():
     ("settings", "told"),
     [
         ({"preset": "low-vram", "method": "efficient4d"}, "efficient4d has no preset 'low-vram'"),
-        ({"clip": ""}, "nothing to make"),
+        ({"clip": ""}, "no clip was named"),
         ({"text": "a cat"}, "give one of them"),
     ],
 )
