@@ -118,7 +118,7 @@ def main() -> None:
         rows = []
         for name, config in variants(options.steps).items():
             began = time.monotonic()
-            judge = SmallJudge(prior, guidance=config.guidance)
+            judge = SmallJudge(prior)
             judge.condition(subject.frames, subject.elevation)
             between = between_of(interpolator)
             trainer = Trainer(config, subject, judge, between, seed=options.seed, device=device)

@@ -71,7 +71,7 @@ def tiny(monkeypatch):
     monkeypatch.setattr(
         consistent4d_subject,
         "load_judge",
-        lambda name, device, guidance: SmallJudge(prior, guidance=guidance),
+        lambda name, device, guidance: SmallJudge(prior),
     )
 
 

@@ -69,7 +69,7 @@ class Consistent4DConfig:
     color, mask: weights of the reference loss. sds: of score distillation. icl: of the interpolation-driven
     consistency loss. smooth: of the normals' smoothness. orientation: of normals that face away from the
     camera. regularised: samples a step that the last two look at, chosen at random.
-    guidance: of the judge. noise: shares of its schedule. batch: which views prior steps see.
+    guidance: of a Zero123. noise: shares of its schedule. batch: which views prior steps see.
 
     samples: of a ray along the box's diagonal. chunk: samples whose intermediate values are held at once.
     cells: of the occupancy grid along an edge, looked at again every `cells_every` steps.
@@ -119,7 +119,6 @@ DRAFT = Consistent4DConfig(
     sds=0.05,
     orientation=Linear(1.0, 20.0, 250),
     regularised=2048,
-    guidance=1.0,
     noise=NoiseRange(Linear(0.8, 0.2, 375), Linear(0.98, 0.4, 375)),
     samples=128,
     chunk=1 << 18,
@@ -129,7 +128,7 @@ DRAFT = Consistent4DConfig(
     validate_size=64,
     checkpoint_every=50,
 )
-"""For the small prior on a processor. No guidance: that prior says little else than its best guess."""
+"""For the small prior on a processor."""
 
 PRESETS: dict[str, Consistent4DConfig] = {
     "draft": DRAFT,

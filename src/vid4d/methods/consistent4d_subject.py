@@ -88,7 +88,7 @@ def judge_size(settings: Settings) -> str:
 
 
 def make_judge(run: Run, subject: Subject, guidance: float) -> Judge:
-    """The prior that the settings name, told the subject. guidance: scale of a judge of pictures."""
+    """The prior that the settings name, told the subject. guidance: of a Zero123."""
     if subject.frames is None:
         return load_text_judge(run.settings.text_model, subject.text, run.device)
     judge = load_judge(run.settings.prior, run.device, guidance=guidance)

@@ -27,7 +27,10 @@ from vid4d.priors.zero123 import Condition as Zero123Condition
 from vid4d.priors.zero123 import Zero123, view_change
 
 GUIDANCE = 5.0
-"""Scale of classifier-free guidance (2311.02848, code)."""
+"""Scale of classifier-free guidance of Zero123 (2311.02848, code)."""
+
+SMALL_GUIDANCE = 1.0
+"""Of the small prior, which works on pixels: there a scale of 5 burns colours out."""
 
 
 class Judge(Protocol):
@@ -73,7 +76,7 @@ class SmallJudge:
     at a time (3 MB each).
     """
 
-    def __init__(self, prior: SmallPrior, *, guidance: float = GUIDANCE, keep: int = 64) -> None:
+    def __init__(self, prior: SmallPrior, *, guidance: float = SMALL_GUIDANCE, keep: int = 64) -> None:
         self.prior, self.guidance, self.keep = prior, guidance, keep
         self.size = prior.config.lift.image_size
         self.schedule = prior.schedule.to(next(prior.parameters()).device)
@@ -188,12 +191,12 @@ def _repeated(look: Look, levels: int) -> Look:
 def load_judge(
     prior: str, device: torch.device | str = "cpu", *, guidance: float = GUIDANCE
 ) -> SmallJudge | Zero123Judge:
-    """The judge of that name: 'small', or a Zero123 of `vid4d weights`.
+    """The judge of that name: 'small', or a Zero123 of `vid4d weights`. guidance: of a Zero123.
 
     Raises InputError where the weights are not on this machine or are no Zero123's.
     """
     if prior == "small":
-        return SmallJudge(load_small_prior(device), guidance=guidance)
+        return SmallJudge(load_small_prior(device))
     network = load_full_prior(prior, device)
     if not isinstance(network, Zero123):
         raise InputError(f"{prior} cannot judge single views: use 'small' or a Zero123")
