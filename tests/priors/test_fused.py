@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from vid4d.priors import fused, unet
+from vid4d.priors import depth_attention, fused, unet_layers
 from vid4d.priors.autoencoder import Autoencoder
 from vid4d.priors.syncdreamer import CONFIGS, Decomposed, SyncDreamer
 
@@ -35,7 +35,7 @@ def in_use(kernels, monkeypatch):
     names = ("group_norm", "plus", "geglu", "along_rays")
     counted = type("Counted", (), {n: staticmethod(note(n)) for n in names})
     monkeypatch.setattr(fused, "_kernels", lambda: counted)
-    for module in (fused, unet):
+    for module in (fused, unet_layers, depth_attention):
         monkeypatch.setattr(module, "usable", lambda x: fused.enabled and not torch.is_grad_enabled())
     return served
 
@@ -149,7 +149,7 @@ def test_pictures_are_the_same_with_kernels(in_use, monkeypatch):
 
 def test_gradients_take_the_plain_way(in_use, monkeypatch):
     monkeypatch.setattr(fused, "_kernels", lambda: pytest.fail("kernels have no gradients"))
-    block = unet.ResBlock(8, 8, 4, CONFIGS["tiny"].unet)
+    block = unet_layers.ResBlock(8, 8, 4, CONFIGS["tiny"].unet)
     x = torch.randn(1, 8, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
     block(x, torch.randn(1, 4)).sum().backward()
     assert x.grad is not None

@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 import torch
 
-from vid4d.priors.unet import DepthAttention, DepthAttentionConfig, UNet, UNetConfig, timestep_embedding
+from vid4d.priors.depth_attention import DepthAttention
+from vid4d.priors.unet import UNet
+from vid4d.priors.unet_config import DepthAttentionConfig, UNetConfig
+from vid4d.priors.unet_layers import timestep_embedding
 
 SMALL = UNetConfig(
     in_channels=6,

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vid4d.priors.fused import group_norm
-from vid4d.priors.unet import Upsample
+from vid4d.priors.unet_layers import Upsample
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,9 @@ from torch import Tensor, nn
 from vid4d.cameras import RIG_DISTANCE, RIG_ELEVATION, RIG_VIEWS, Cameras
 from vid4d.priors.lifting import LiftConfig, Lifter, ResBlock, composite, lift, ray_weights
 from vid4d.priors.samplers import NoiseSchedule
-from vid4d.priors.unet import DepthAttentionConfig, UNet, UNetConfig, timestep_embedding
+from vid4d.priors.unet import UNet
+from vid4d.priors.unet_config import DepthAttentionConfig, UNetConfig
+from vid4d.priors.unet_layers import timestep_embedding
 
 
 def shifted_cosine(steps: int = 1000, shift: float = -2.0) -> NoiseSchedule:

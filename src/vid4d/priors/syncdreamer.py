@@ -21,7 +21,9 @@ from vid4d.errors import InputError
 from vid4d.priors.autoencoder import Autoencoder, AutoencoderConfig
 from vid4d.priors.clip_vision import CLIPVision, CLIPVisionConfig
 from vid4d.priors.samplers import SAMPLERS, NoiseSchedule, Progress
-from vid4d.priors.unet import DepthAttentionConfig, UNet, UNetConfig, timestep_embedding
+from vid4d.priors.unet import UNet
+from vid4d.priors.unet_config import DepthAttentionConfig, UNetConfig
+from vid4d.priors.unet_layers import timestep_embedding
 from vid4d.priors.volumes import SpatialVolumes, VolumeConfig
 
 LATENT_SCALE = 0.18215

@@ -19,7 +19,8 @@ from vid4d.priors.autoencoder import Autoencoder, AutoencoderConfig
 from vid4d.priors.clip_vision import CLIPVision, CLIPVisionConfig
 from vid4d.priors.samplers import SAMPLERS, NoiseSchedule, Progress
 from vid4d.priors.syncdreamer import LATENT_SCALE, PLAIN, ClassifierFree
-from vid4d.priors.unet import UNet, UNetConfig
+from vid4d.priors.unet import UNet
+from vid4d.priors.unet_config import UNetConfig
 
 
 @dataclass(frozen=True)
