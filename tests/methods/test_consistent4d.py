@@ -387,3 +387,5 @@ def test_settings_reach_the_run_folder(tiny, tmp_path, monkeypatch):
     generate(disc(tmp_path / "disc", 3), tmp_path / "a")
     told = json.loads((tmp_path / "a" / "settings.json").read_text())["settings"]
     assert told["method"] == "consistent4d"
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    assert (config["steps"], config["levels"]["levels"][1]["space"]) == (6, 20)

@@ -25,6 +25,7 @@ from vid4d.cameras import Cameras
 from vid4d.dynerf import PRESETS as FIELDS
 from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig, OccupancyGrid, Rendering, render
 from vid4d.errors import InputError
+from vid4d.files import write_json
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix import ImageMatrix, over_white
 from vid4d.matrix_io import load_matrix, save_matrix
@@ -151,6 +152,7 @@ def make_matrix(run: Run) -> ImageMatrix:
     check_memory(PRESETS, preset, judge_size(run.settings), run.device, run.settings.memory)
     subject = read_subject(run, config.frames, config.clip_size)
     check_frames(config, preset, len(subject.times))
+    write_json(run.path("config.json"), asdict(config))
     path = run.path("dynerf.safetensors")
 
     def make(bar: Bar) -> tuple[CascadeField, OccupancyGrid]:
