@@ -10,7 +10,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vid4d.clip import Clip, ClipOptions, crop, load_frames, prepare, read_clip, save_strip, write_frames
+from vid4d.clip import (
+    Clip,
+    ClipOptions,
+    crop,
+    key_times,
+    load_frames,
+    prepare,
+    read_clip,
+    save_strip,
+    write_frames,
+)
 from vid4d.clip_checks import loop_period, loop_probes, thumbnail
 from vid4d.errors import InputError
 from vid4d.sources import natural_order
@@ -214,6 +224,53 @@ def test_open_clips_are_no_loops(tmp_path: Path) -> None:
     assert not read_clip(folder_of(tmp_path / "noisy", noisy)).cyclic
 
 
+@pytest.mark.parametrize("loop", [False, True])
+@pytest.mark.parametrize("dense", [0, 3, 8, 9, 13, 30, 32, 64])
+def test_key_frames_are_among_the_dense_ones(tmp_path: Path, dense: int, loop: bool) -> None:
+    """The same key frames at the same times, whatever else is read; no more in all than asked for."""
+    folder = folder_of(tmp_path / "f", circling(32, False) if loop else moving(32))
+    plain, clip = read_clip(folder, frames=8, size=64), read_clip(folder, frames=8, dense=dense, size=64)
+    assert (clip.cyclic, clip.seconds) == (loop, plain.seconds)
+    assert clip.at_keys().times.tolist() == plain.times.tolist()
+    assert len(clip) == min(32, max(8, dense))
+    assert (np.diff(clip.times) > 0).all()
+    shares = clip.times * (32 if loop else 31)  # frame i stands at i / 32 of a period, at i / 31 of a clip
+    assert shares == pytest.approx(shares.round(), abs=1e-6)
+    gaps = np.diff(shares.round())
+    assert gaps.max() <= (5 if dense < 30 else 2)
+    if len(clip) > 8:
+        assert clip.keys is not None
+        assert np.array_equal(clip.at_keys().frames, clip.frames[list(clip.keys)])
+        assert clip.at_keys().at_keys() is not None
+
+
+def test_a_still_has_one_frame_whatever_else_could_be_read(tmp_path: Path) -> None:
+    assert len(read_clip(folder_of(tmp_path / "f", moving(12)), frames=1, dense=64)) == 1
+
+
+def test_the_crop_holds_what_happens_between_key_frames(tmp_path: Path) -> None:
+    """The box is far to the right in the middle only, where no key frame is."""
+    pictures = [box(10), box(14), box(70), box(14), box(10)]
+    folder = folder_of(tmp_path / "f", pictures)
+    keys = read_clip(folder, frames=2, size=64)
+    both = read_clip(folder, frames=2, dense=5, size=64)
+    width = [int((c.frames[0, ..., 3] > 0.5).any(0).sum()) for c in (keys, both)]
+    assert width == pytest.approx([50, 12.5], abs=1)  # a box of 20 in windows of 24 / 0.78 and 80 / 0.78
+    assert (both.frames[..., 3] > 0.5).sum((1, 2)) == pytest.approx(144, abs=30)
+    assert both.keys == (0, 4)
+
+
+def test_frames_between_that_show_nothing_are_left_out(tmp_path: Path) -> None:
+    """Key frames without an object are refused, as ever."""
+    empty = np.zeros((H, W, 4), np.uint8)
+    folder = folder_of(tmp_path / "f", [box(10), empty, box(20), box(24), box(30)])
+    clip = read_clip(folder, frames=3, dense=64, size=64)
+    assert clip.times == pytest.approx([0, 0.5, 0.75, 1])
+    assert clip.keys == (0, 1, 3)
+    assert any(w.startswith("1 frames between the key frames show no object") for w in clip.warnings)
+    refuse("0.04 s is empty", folder, frames=5, dense=64)
+
+
 def test_long_loops_are_judged_by_a_few_frames() -> None:
     pictures = circling(500, False)
     probes = loop_probes(500)
@@ -236,9 +293,14 @@ def test_two_thousand_frames_are_sampled(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Video, "read", counted)
         clip = read_clip(path)
+        assert sum(held) < 70
+        held.clear()
+        dense = read_clip(path, dense=64)
     assert len(clip) == 8
     assert clip.seconds == pytest.approx(1999 / 50)
-    assert sum(held) < 70
+    assert len(dense) == 64
+    assert sum(held) < 130
+    assert dense.at_keys().times.tolist() == clip.times.tolist()
     with pytest.raises(InputError, match=r"2000 frames would need \d+ GiB.*--frames"):
         read_clip(path, frames=None, size=2048, cyclic=False)
 
@@ -333,6 +395,25 @@ def test_written_frames_come_back(tmp_path: Path) -> None:
     assert again.seconds == pytest.approx(clip.seconds)
     with pytest.raises(InputError, match="exists already"):
         write_frames(clip, folder)
+
+
+def test_written_frames_remember_their_key_frames(tmp_path: Path) -> None:
+    clip = read_clip(folder_of(tmp_path / "f", moving(12)), frames=4, dense=9, size=32)
+    folder = write_frames(clip, tmp_path / "out")
+    assert load_frames(folder).keys == clip.keys
+    assert key_times(folder) == tuple(clip.at_keys().times)
+    file = folder / "clip.json"
+    told = json.loads(file.read_text())
+    keys = told.pop("keys")
+    file.write_text(json.dumps(told))  # as it was written before there were frames between
+    assert load_frames(folder).keys is None
+    assert key_times(folder) == tuple(clip.times)
+    for wrong in ([], [0, 9], "x", 3):
+        file.write_text(json.dumps(told | {"keys": wrong}))
+        with pytest.raises(InputError, match="damaged clip description"):
+            load_frames(folder)
+    assert keys == list(clip.keys or ())
+    assert key_times(tmp_path) is None
 
 
 def test_prepare_writes_frames_strip_and_description(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from vid4d.errors import InputError
 from vid4d.gaussians.density import DensityConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.raster import rasterize_4d
+from vid4d.methods import fit as fits
 from vid4d.methods.fit import PRESETS, FitConfig, crops, cut, fit, resize
 from vid4d.metrics import psnr
 
@@ -139,6 +140,43 @@ def test_the_input_view_is_followed_where_it_differs(moving):
     _, ignored = fit(with_input, replace(SMALL, input_weight=0.0))
     _, used = fit(with_input, replace(SMALL, input_every=1))
     assert used.input_psnr > ignored.input_psnr + 1
+
+
+def test_frames_between_the_matrix_times_sharpen_the_clips_side(moving):
+    """The matrix and some trusted frames show 3 moments; more trusted frames show those between, too."""
+    camera = Cameras.orbit([0.0], 0.0, size=48)
+
+    def trusting(times):
+        frames = torch.stack([picture(camera, t)[0] for t in times])
+        told = replace(moving, input_images=frames, input_camera=camera, input_times=torch.tensor(times))
+        return fit(told, replace(SMALL, iterations=120))[0]
+
+    def likeness(gaussians, time):
+        with torch.no_grad():
+            color = rasterize_4d(gaussians, torch.tensor([time]), camera).color.clamp(0, 1)
+        truth = picture(camera, time)
+        return float(psnr(color, truth[..., :3] * truth[..., 3:] + 1 - truth[..., 3:]))
+
+    few, many = trusting([0.0, 0.5, 1.0]), trusting([0.0, 0.25, 0.5, 0.75, 1.0])
+    for time in (0.25, 0.75):
+        assert likeness(many, time) > likeness(few, time) + 2
+    other_sides = [sum(quality(g, t) for t in (0.0, 0.25, 0.5, 0.75, 1.0)) / 5 for g in (few, many)]
+    assert other_sides[1] > other_sides[0]
+    assert min(likeness(many, t) for t in (0.0, 0.5, 1.0)) > 30
+
+
+def test_each_trusted_frame_comes_once_an_epoch(moving):
+    camera = Cameras.orbit([0.0], 0.0, size=48)
+    frames = moving.images[:1, [0, 1, 2, 0, 1]][0]
+    times = torch.linspace(0, 1, 5)
+    told = replace(moving, input_images=frames, input_camera=camera, input_times=times)
+    run = fits._Run(told, fits._trusted(told), replace(SMALL, iterations=0), seed=0)
+    seen = []
+    for run.step in range(20):
+        seen.append(run._trusted_frame())
+    epochs = [seen[i : i + 5] for i in range(0, 20, 5)]
+    assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
+    assert len({tuple(epoch) for epoch in epochs}) > 1
 
 
 def test_nan_is_refused(moving):

@@ -36,6 +36,13 @@ def test_input_psnr_by_hand():
     score = stages.input_psnr(ball, replace(matrix, input_images=shifted))
     assert score == pytest.approx(expected, abs=0.1)
     assert stages.input_psnr(ball, replace(matrix, input_images=None)) is None
+    second = -10 * math.log10(0.01 * float(share[1]))
+    assert matrix.input_times is not None
+    times = [float(matrix.input_times[1])]
+    assert stages.input_psnr(ball, replace(matrix, input_images=shifted), times) == pytest.approx(
+        second, abs=0.1
+    )
+    assert stages.input_psnr(ball, matrix, [0.123]) is None
 
 
 def test_an_asset_is_kept_with_what_players_need(run):

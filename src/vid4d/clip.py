@@ -11,12 +11,12 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from vid4d import clip_sampling
@@ -36,6 +36,7 @@ class Clip:
     times: in [0, 1], increasing. An open clip runs from 0 to 1; one frame stands at 0; a cyclic clip covers
         one period, so that its last time lies one step before 1 (i / T where frames are evenly spaced).
     seconds: from time 0 to time 1 (a cyclic clip's period; 1 for a single frame).
+    keys: which frames are key frames, in order; None where all are.
     warnings: sentences for the user. source: where the frames came from.
     matting: what gave the masks ('alpha', 'plain' or a model's name), matting_confidence: 0..1.
     """
@@ -48,15 +49,25 @@ class Clip:
     source: str = ""
     matting: str = "alpha"
     matting_confidence: float = 1.0
+    keys: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 4 or len(self.frames) == 0:
             raise ValueError(f"frames have shape {self.frames.shape}, expected (T, H, W, 4) with T > 0")
         if self.times.shape != (len(self.frames),):
             raise ValueError(f"{len(self.frames)} frames but {self.times.shape} times")
+        if self.keys is not None and not (self.keys and set(self.keys) <= set(range(len(self.frames)))):
+            raise ValueError(f"key frames {self.keys} of {len(self.frames)} frames")
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def at_keys(self) -> Clip:
+        """The key frames alone, at the same times."""
+        if self.keys is None:
+            return self
+        keys = list(self.keys)
+        return replace(self, frames=self.frames[keys], times=self.times[keys], keys=None)
 
     def on_background(self, background: float = 1.0) -> Float[np.ndarray, "t h w 3"]:
         """Colours over a uniform background (white unless told)."""
@@ -90,6 +101,7 @@ def read_clip(
     path_or_glob: str | Path,
     *,
     frames: int | None = 8,
+    dense: int = 0,
     start: float | None = None,
     end: float | None = None,
     every: int = 1,
@@ -101,27 +113,34 @@ def read_clip(
 ) -> Clip:
     """Reads a video, GIF, animated WebP or PNG, folder or pattern of images, or one image, as a Clip.
 
-    The parameters are those of `ClipOptions` (frames: None or 0 for all). Only the sampled frames are held in
-    memory. Raises InputError for everything that cannot become a clip.
+    The parameters are those of `ClipOptions` (frames: None or 0 for all). dense: frames between the key
+    frames are read, too, up to so many in all, evenly spread (0: none); they share the key frames' background
+    and crop, and those that show no object or nothing else are left out. Only the sampled frames are held in
+    memory.
+    Raises InputError for everything that cannot become a clip.
     """
     _check_options(frames, start, end, every, size, object_size, cyclic)
     source = open_source(path_or_glob, fps=fps)
     name = str(path_or_glob)
     candidates = clip_sampling.in_range(source, name, start, end, every)
     period = clip_sampling.period(source, candidates, cyclic)
-    chosen = clip_sampling.sample(source.times, candidates, frames, period)
-    times = source.times[chosen]
+    key = clip_sampling.sample(source.times, candidates, frames, period)
+    chosen = clip_sampling.around(candidates, key, dense, period)
     working = max(1024, 4 * size)
     originals = _read_frames(source, chosen, size, working)
 
     cut = matte(originals, matting)
-    seen = _check_masks(cut.frames, times, name)
+    seen, kept = _check_masks(cut.frames, [i in key for i in chosen], source.times[chosen], name)
     window = _crop_window(seen, object_size)
-    pictures = np.stack([crop(f, window, size) for f in cut.frames])
+    masked, originals = [cut.frames[i] for i in kept], [originals[i] for i in kept]
+    lost = len(chosen) - len(kept)
+    chosen = [chosen[i] for i in kept]
+    times = source.times[chosen]
+    pictures = np.stack([crop(f, window, size) for f in masked])
     notes = [
         *source.notes,
         *warn(
-            cut.frames,
+            masked,
             originals,
             times,
             confidence=cut.confidence,
@@ -129,6 +148,10 @@ def read_clip(
             enlarged=size / window[2],
         ),
     ]
+    if lost:
+        notes.append(
+            f"{lost} frames between the key frames show no object or nothing else: they are left out"
+        )
     seconds = clip_sampling.seconds(source, candidates, chosen, period)
     relative = (times - times[0]) / seconds if len(times) > 1 else np.zeros(1)
     if period is None and len(times) > 1:
@@ -142,6 +165,7 @@ def read_clip(
         name,
         cut.method,
         cut.confidence,
+        None if chosen == key else tuple(chosen.index(i) for i in key),
     )
 
 
@@ -193,11 +217,18 @@ def _read_frames(
 # ---- one crop --------------------------------------------------------------------------------------------
 
 
-def _check_masks(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: np.ndarray, name: str) -> np.ndarray:
-    """The union of all masks; raises InputError for an empty mask and one that fills its frame."""
-    union = np.zeros(frames[0].shape[:2], bool)
-    for frame, time in zip(frames, times, strict=True):
+def _check_masks(
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]], needed: Sequence[bool], times: np.ndarray, name: str
+) -> tuple[Bool[np.ndarray, "h w"], list[int]]:
+    """The union of all masks, and which frames it is of.
+
+    A frame with an empty mask and one that its mask fills are left out; raises InputError where it is needed.
+    """
+    union, kept = np.zeros(frames[0].shape[:2], bool), []
+    for i, (frame, time) in enumerate(zip(frames, times, strict=True)):
         mask = frame[..., 3] > 127
+        if not needed[i] and (mask.sum() < 4 or mask.mean() > 0.98):
+            continue
         where = f"{name}: the mask of the frame at {time:.2f} s"
         if mask.sum() < 4:
             raise InputError(
@@ -210,7 +241,8 @@ def _check_masks(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: np.ndarray
                 "it, or another --matting"
             )
         union |= mask
-    return union
+        kept.append(i)
+    return union, kept
 
 
 def _crop_window(union: np.ndarray, object_size: float) -> tuple[float, float, float]:
@@ -315,6 +347,7 @@ def load_frames(folder: str | Path) -> Clip:
             tuple(map(str, data["warnings"])),
         )
         source, method = str(data["source"]), str(data["matting"])
+        keys = tuple(map(int, data["keys"])) if data.get("keys") is not None else None
         confidence = float(data["matting_confidence"])
     except (OSError, ValueError, KeyError, TypeError) as e:
         raise InputError(f"{record}: damaged clip description ({e}); prepare the clip again") from e
@@ -332,7 +365,20 @@ def load_frames(folder: str | Path) -> Clip:
             raise InputError(f"{file}: not an image that can be read; prepare the clip again") from e
         if pictures[-1].shape != pictures[0].shape:
             raise InputError(f"{file}: another size than the frames before it; prepare the clip again")
-    return Clip(np.stack(pictures), times, seconds, cyclic, notes, source, method, confidence)
+    try:
+        return Clip(np.stack(pictures), times, seconds, cyclic, notes, source, method, confidence, keys)
+    except ValueError as e:
+        raise InputError(f"{record}: damaged clip description ({e}); prepare the clip again") from e
+
+
+def key_times(folder: str | Path) -> tuple[float, ...] | None:
+    """Times in [0, 1] of the key frames of a folder that `write_frames` wrote; None where it is not one."""
+    try:
+        data = json.loads((Path(folder) / CLIP_FILE).read_text(encoding="utf-8"))
+        times, keys = data["times"], data.get("keys")
+        return tuple(float(times[i]) for i in (range(len(times)) if keys is None else keys))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
 
 
 def save_strip(clip: Clip, path: str | Path) -> Path:
@@ -369,7 +415,7 @@ def _fill_frames(clip: Clip, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for i, frame in enumerate(clip.frames):
         Image.fromarray(np.rint(frame * 255).astype(np.uint8), "RGBA").save(folder / f"{i:04d}.png")
-    record = {
+    record: dict[str, object] = {
         "times": [float(t) for t in clip.times],
         "seconds": clip.seconds,
         "cyclic": clip.cyclic,
@@ -378,6 +424,8 @@ def _fill_frames(clip: Clip, folder: Path) -> None:
         "matting": clip.matting,
         "matting_confidence": clip.matting_confidence,
     }
+    if clip.keys is not None:
+        record["keys"] = list(clip.keys)
     (folder / CLIP_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 

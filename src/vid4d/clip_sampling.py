@@ -70,6 +70,28 @@ def sample(
     return [int(usable[i]) for i in picked]
 
 
+def around(candidates: Sequence[int], keys: Sequence[int], most: int, period: int | None) -> list[int]:
+    """The key frames and others between them, at most `most` candidates, in steps as even as they allow.
+
+    Only the key frames where they are as many already, and for a still (a single key frame).
+    """
+    if len(keys) == 1 or len(keys) >= most:
+        return list(keys)
+    usable = list(candidates if period is None else candidates[:period])
+    places = [usable.index(key) for key in keys]
+    if period is not None:
+        places.append(len(usable))  # from the last key frame on to the first of the next round
+    spans, added = np.diff(places), np.zeros(len(places) - 1, int)
+    for _ in range(min(most, len(usable)) - len(keys)):
+        added[np.argmax(np.where(added + 1 < spans, spans / (added + 1), 0))] += 1
+    steps = [
+        place + np.arange(1, n + 1) * span / (n + 1)
+        for place, span, n in zip(places, spans, added, strict=False)
+    ]
+    between = [usable[i] for i in np.concatenate(steps).round().astype(int)]
+    return sorted({*keys, *between})
+
+
 def seconds(source: Source, candidates: Sequence[int], chosen: Sequence[int], period: int | None) -> float:
     times = source.times
     if len(chosen) == 1:

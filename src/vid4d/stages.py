@@ -9,12 +9,13 @@ A method (`vid4d.methods`) has two functions, each a few calls of `run.stage` an
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from vid4d.clip import Clip, load_frames, read_clip, save_strip, write_frames
+from vid4d.clip import Clip, key_times, load_frames, read_clip, save_strip, write_frames
 from vid4d.export.contact import write_contact
 from vid4d.export.html import write_player
 from vid4d.export.report import write_report
@@ -33,11 +34,15 @@ from vid4d.run import Run, Settings
 CYCLIC = {"auto": "auto", "yes": True, "no": False}
 
 
-def read_as_set(settings: Settings, *, frames: int, size: int) -> Clip:
-    """The clip of the settings. frames: key frames where the settings name no number. size: pixels."""
+def read_as_set(settings: Settings, *, frames: int, size: int, dense: int = 0) -> Clip:
+    """The clip of the settings.
+
+    frames: key frames where the settings name no number. size: pixels. dense: as for `read_clip`.
+    """
     return read_clip(
         settings.clip,
         frames=frames if settings.frames is None else settings.frames,
+        dense=dense,
         start=settings.start,
         end=settings.end,
         every=settings.every,
@@ -48,17 +53,21 @@ def read_as_set(settings: Settings, *, frames: int, size: int) -> Clip:
     )
 
 
-def frames(run: Run, *, frames: int, size: int) -> Clip:
-    """Stage `frames`: reads the clip, writes frames/ and strip.png, says the clip's warnings."""
+def frames(run: Run, *, frames: int, size: int, dense: int = 0) -> Clip:
+    """Stage `frames`: reads the clip, writes frames/ and strip.png, says the clip's warnings.
+
+    frames: key frames where the settings name no number. size: pixels. dense: with the frames between them,
+    up to so many in all (`Clip.at_keys` leaves these out again); 0 for the key frames alone.
+    """
     folder = run.path("frames")
 
     def save(clip: Clip) -> None:
         write_frames(clip, emptied(folder))
-        save_strip(clip, run.path("strip.png"))
+        save_strip(clip.at_keys(), run.path("strip.png"))
 
     clip = run.stage(
         "frames",
-        lambda bar: read_as_set(run.settings, frames=frames, size=size),
+        lambda bar: read_as_set(run.settings, frames=frames, size=size, dense=dense),
         save=save,
         load=lambda: load_frames(folder),
     )
@@ -113,21 +122,26 @@ def kept_asset(run: Run) -> Gaussians4D:
     return load_asset(run.path("asset.safetensors"), splat_device(run.device))[0]
 
 
-def input_psnr(gaussians: Gaussians4D, matrix: ImageMatrix) -> float | None:
+def input_psnr(
+    gaussians: Gaussians4D, matrix: ImageMatrix, times: Sequence[float] | None = None
+) -> float | None:
     """PSNR in dB, over white, of the asset seen from the clip's camera against the clip's frames.
 
-    The mean over the frames; None where the matrix knows no input video.
+    times: of the frames that count; all where not given. The mean over these frames; None where the matrix
+    knows no input video, or none of them.
     """
     if matrix.input_images is None or matrix.input_camera is None or matrix.input_times is None:
         return None
     truth = torch.as_tensor(matrix.input_images, dtype=torch.float32)
     scores = []
     for image, time in zip(truth, matrix.input_times.tolist(), strict=True):
+        if times is not None and not any(abs(time - wanted) < 1e-5 for wanted in times):
+            continue
         drawn = render(gaussians, matrix.input_camera, min(max(time, 0.0), 1.0), background=1.0)[0]
         alpha = image[..., 3:].to(drawn.device)
         target = image[..., :3].to(drawn.device) * alpha + 1 - alpha
         scores.append(float(psnr(drawn, target)))
-    return float(np.mean(scores))
+    return float(np.mean(scores)) if scores else None
 
 
 def outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
@@ -169,9 +183,12 @@ def outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
         save=nothing,
         load=nothing,
     )
+    keys = key_times(run.path("frames"))
     score = input_psnr(gaussians, matrix)
+    at_keys = None if keys is None else input_psnr(gaussians, matrix, keys)
     report = {
         "input_psnr_db": None if score is None else round(score, 3),
+        "key_frame_psnr_db": None if at_keys is None else round(at_keys, 3),
         "splats": len(gaussians),
         "views": matrix.views,
         "frames": matrix.frames,
@@ -180,5 +197,6 @@ def outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
     }
     write_json(run.path("report.json"), report)
     if score is not None:
-        run.progress.say(f"input view: {score:.2f} dB PSNR")
+        told = "" if at_keys is None else f" ({at_keys:.2f} dB at key frames)"
+        run.progress.say(f"input view: {score:.2f} dB PSNR{told}")
     run.stage("report", lambda bar: write_report(run.root, gaussians, matrix), save=nothing, load=nothing)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
@@ -173,6 +174,21 @@ def test_key_moments_are_shown():
     assert report.moments_shown(matrix, 8) == [0, 4, 8]
     assert report.moments_shown(matrix, 2) == [0, 8]
     assert report.moments_shown(replace(matrix, input_times=None), 3) == [0, 4, 8]
+    dense = replace(matrix, input_times=torch.linspace(0, 1, 17))
+    assert report.moments_shown(dense, 17, (0.0, 0.25, 1.0)) == [0, 2, 8]
+
+
+def test_key_frames_are_those_of_the_run_folder(folder, tmp_path):
+    """3 frames of which 2 are key frames; where the folder does not say, all are."""
+    root = tmp_path / "copy"
+    shutil.copytree(folder, root)
+    asset, matrix = jumping_ball(20), toy_matrix()
+    assert report.facts(root, asset, matrix).key_frames == 3
+    (root / "frames" / "clip.json").write_text(json.dumps({"times": [0, 0.5, 1], "keys": [0, 2]}))
+    assert report.facts(root, asset, matrix).key_frames == 2
+    page = report.report_html(root, asset, matrix)
+    assert "of which 2 are shown" in page
+    assert "likeness to the clip" in page
 
 
 def test_the_command_that_makes_it_again():

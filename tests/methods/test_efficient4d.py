@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,10 @@ from PIL import Image
 from tiny_prior import Copying, still_prior, tiny_prior
 from toys import toy_matrix
 
-from vid4d import api
+from vid4d import api, stages
 from vid4d.errors import InputError
 from vid4d.gaussians.hull import HullConfig
+from vid4d.gaussians.model import load_asset
 from vid4d.matrix_io import load_matrix
 from vid4d.methods import efficient4d
 from vid4d.methods.efficient4d import Efficient4DConfig, resized, with_confidence, with_frames_between
@@ -23,7 +25,7 @@ from vid4d.methods.fit import FitConfig
 from vid4d.priors.rife import IFNet, IFNetConfig
 from vid4d.priors.small_sampling import SampleConfig
 from vid4d.progress import Progress
-from vid4d.run import Settings
+from vid4d.run import Run, Settings
 
 
 @pytest.fixture(scope="module")
@@ -154,6 +156,62 @@ def test_a_clip_becomes_an_asset(tiny, clip, tmp_path):
     first.path.unlink()
     assert generate(clip, tmp_path / "a", seed=1, resume=True).path.read_bytes() == whole
     assert sorted(p.name for p in (tmp_path / "a" / ".done").iterdir()) == sorted([*LAST, "frames", "matrix"])
+
+
+@pytest.fixture
+def longer(tmp_path) -> Path:
+    """The same disc in 9 frames."""
+    folder = tmp_path / "longer"
+    folder.mkdir()
+    y, x = np.mgrid[:48, :48] + 0.5
+    for i in range(9):
+        picture = np.zeros((48, 48, 4), np.uint8)
+        picture[(x - 24) ** 2 + (y - 28 + i) ** 2 < 14**2] = (100 + 15 * i, 80, 40, 255)
+        Image.fromarray(picture).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.mark.parametrize(("most", "count"), [(64, 9), (5, 5), (0, 3)])
+def test_the_clips_frames_are_trusted_up_to_a_bound(tiny, longer, tmp_path, monkeypatch, most, count):
+    """The views are drawn at the 3 key times; these are among the trusted frames' times."""
+    monkeypatch.setitem(efficient4d.PRESETS, "draft", replace(TINY, trusted=most))
+    settings = Settings(clip=str(longer), preset="draft", device="cpu", cyclic="no")
+    root = api.make_matrix(settings, out=tmp_path / "a", resume=False, progress=Progress(quiet=True))
+    matrix = load_matrix(root / "matrix")
+    torch.testing.assert_close(matrix.times, torch.linspace(0, 1, 5))
+    assert matrix.input_times is not None
+    assert matrix.input_images is not None
+    assert matrix.input_images.shape == (count, 32, 32, 4)
+    assert {0.0, 0.5, 1.0} <= set(matrix.input_times.tolist())
+    torch.testing.assert_close(matrix.input_times * 8, (matrix.input_times * 8).round())
+    where = matrix.input_images[..., 3].sum(2).argmax(1).float()
+    assert (where.diff() <= 0).all(), "the disc rises from frame to frame"
+
+
+def test_the_report_tells_all_frames_from_key_frames(tiny, longer, tmp_path):
+    root = generate(longer, tmp_path / "a", cyclic="no").root
+    told = json.loads((root / "report.json").read_text())
+    matrix, asset = load_matrix(root / "matrix"), load_asset(root / "asset.safetensors")[0]
+    assert told["input_psnr_db"] == pytest.approx(stages.input_psnr(asset, matrix), abs=1e-2)
+    keys = stages.input_psnr(asset, matrix, [0.0, 0.5, 1.0])
+    assert told["key_frame_psnr_db"] == pytest.approx(keys, abs=1e-2)
+    assert told["key_frame_psnr_db"] != told["input_psnr_db"]
+    again = generate(root / "matrix", tmp_path / "b", source="matrix")
+    told = json.loads((again.root / "report.json").read_text())
+    assert told["input_psnr_db"] is not None
+    assert told["key_frame_psnr_db"] is None, "a matrix alone does not say which frames are key frames"
+
+
+def test_a_run_from_before_there_were_frames_between_goes_on(tiny, longer, tmp_path):
+    """Its folder of frames holds the key frames alone."""
+    run = Run.create(tmp_path / "a", Settings(clip=str(longer), preset="draft", device="cpu", cyclic="no"))
+    stages.frames(run, frames=3, size=32)
+    assert len(list(run.path("frames").glob("*.png"))) == 3
+    generate(longer, tmp_path / "a", cyclic="no", resume=True)
+    matrix = load_matrix(tmp_path / "a" / "matrix")
+    assert matrix.input_times is not None
+    assert matrix.input_times.tolist() == [0.0, 0.5, 1.0]
+    assert json.loads((tmp_path / "a" / "report.json").read_text())["key_frame_psnr_db"] is not None
 
 
 @pytest.mark.parametrize(("seed", "same"), [(1, True), (2, False)])

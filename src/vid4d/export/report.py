@@ -20,6 +20,7 @@ from jaxtyping import Float
 from PIL import Image, features
 from torch import Tensor
 
+from vid4d.clip import key_times
 from vid4d.errors import InputError
 from vid4d.export.advice import Advice, Facts, advice
 from vid4d.export.contact import draw_sheet, pick
@@ -73,12 +74,15 @@ def doubted(rgb: Float[Tensor, "*n h w 3"], confidence: Float[Tensor, "*n h w"])
     return grey * (1 - doubt) + torch.tensor(DOUBT) * doubt
 
 
-def matrix_sheets(matrix: ImageMatrix, times: int = 8) -> tuple[Image.Image, Image.Image | None]:
+def matrix_sheets(
+    matrix: ImageMatrix, times: int = 8, keys: Sequence[float] | None = None
+) -> tuple[Image.Image, Image.Image | None]:
     """The image matrix and its confidence: columns are views, rows at most `times` moments.
 
+    keys: times of the clip's key frames, where they are not all of the matrix's input frames.
     All pictures are cut to one window, which holds the object in each of them.
     """
-    shown = moments_shown(matrix, times)
+    shown = moments_shown(matrix, times, keys)
     cell = int(np.clip(SHEET_WIDTH // matrix.views, 64, 200))
     rows_, columns_ = window(matrix.images[:, shown, :, :, 3])
     rgb = over_white(matrix.images[:, shown, rows_, columns_])
@@ -94,12 +98,16 @@ def matrix_sheets(matrix: ImageMatrix, times: int = 8) -> tuple[Image.Image, Ima
     return sheet(rgb), sheet(doubted(rgb, matrix.confidence[:, shown, rows_, columns_]))
 
 
-def moments_shown(matrix: ImageMatrix, most: int) -> list[int]:
-    """At most `most` of the matrix's times: those of the clip's key frames, where they are known."""
+def moments_shown(matrix: ImageMatrix, most: int, keys: Sequence[float] | None = None) -> list[int]:
+    """At most `most` of the matrix's times: those of the clip's key frames, where they are known.
+
+    keys: their times, where they are not all of the matrix's input frames.
+    """
     if matrix.input_times is None:
         return pick(matrix.frames, most)
-    keys = matrix.input_times[pick(len(matrix.input_times), most)]
-    nearest = (matrix.times.cpu()[None] - keys.cpu()[:, None]).abs().argmin(1)
+    known = matrix.input_times.cpu() if keys is None else torch.tensor(keys)
+    wanted = known[pick(len(known), most)]
+    nearest = (matrix.times.cpu()[None] - wanted[:, None]).abs().argmin(1)
     return sorted(set(nearest.tolist()))
 
 
@@ -164,13 +172,16 @@ def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
     settings = read_settings(root)
     clip, timings = _json(root / "frames" / "clip.json"), _json(root / "timings.json")
     losses = next((c["loss"] for c in read_curves(root).values() if "loss" in c), [])
+    keys = key_times(root / "frames")
+    if keys is None and matrix.input_times is not None:
+        keys = tuple(matrix.input_times.tolist())
     return Facts(
         warnings=tuple(clip.get("warnings", ())),
         matting_confidence=clip.get("matting_confidence", 1.0),
         elevation_guessed=settings.source == "clip" and settings.elevation == "auto",
         preset=settings.preset,
         seconds=matrix.seconds,
-        key_frames=None if matrix.input_times is None else len(matrix.input_times),
+        key_frames=None if keys is None else len(keys),
         confidence=confidence_inside(matrix),
         input_psnr=_json(root / "report.json").get("input_psnr_db"),
         agreement=agreement(gaussians, matrix),
@@ -198,7 +209,8 @@ def write_report(root: str | Path, gaussians: Gaussians4D, matrix: ImageMatrix) 
 
 def _page(root: Path, known: Facts, found: list[Advice], gaussians: Gaussians4D, matrix: ImageMatrix) -> Page:
     settings, machine = read_settings(root), _json(root / "machine.json")
-    pictures, confidences = matrix_sheets(matrix)
+    keys = key_times(root / "frames")
+    pictures, confidences = matrix_sheets(matrix, keys=keys)
     hero, strip = [], None
     if matrix.input_images is not None:
         shown = matrix.input_images[pick(len(matrix.input_images), 24)]
@@ -225,7 +237,7 @@ def _page(root: Path, known: Facts, found: list[Advice], gaussians: Gaussians4D,
         warnings=list(known.warnings),
         strip=strip,
         matrix=Picture("", picture_uri(pictures)),
-        matrix_about=f"{matrix.views} sides at {matrix.frames} moments, of which {_some(matrix)} shown",
+        matrix_about=f"{matrix.views} sides at {matrix.frames} moments, of which {_some(matrix, keys)} shown",
         confidence=None if confidences is None else Picture("", picture_uri(confidences)),
         contact=sheets,
         curves=read_curves(root),
@@ -249,8 +261,8 @@ LINKS = (
 )
 
 
-def _some(matrix: ImageMatrix) -> str:
-    shown = len(moments_shown(matrix, 8))
+def _some(matrix: ImageMatrix, keys: Sequence[float] | None) -> str:
+    shown = len(moments_shown(matrix, 8, keys))
     return "all are" if shown == matrix.frames else f"{shown} are"
 
 
@@ -265,13 +277,11 @@ def _numbers(
         (f"{matrix.seconds:.3g} s", "loop" if matrix.cyclic else "clip", "duration"),
     ]
     if known.input_psnr is not None:
-        told.append(
-            (
-                f"{known.input_psnr:.1f} dB",
-                "likeness at key frames",
-                "PSNR over white, from the clip's camera",
-            )
-        )
+        about = "PSNR over white, from the clip's camera, mean over the clip's frames"
+        at_keys = _json(root / "report.json").get("key_frame_psnr_db")
+        if at_keys is not None:
+            about += f"; {at_keys:.1f} dB over the key frames alone"
+        told.append((f"{known.input_psnr:.1f} dB", "likeness to the clip", about))
     if known.confidence is not None:
         told.append((f"{known.confidence:.2f}", "confidence", "mean over the object, 1 is best"))
     if known.agreement is not None:

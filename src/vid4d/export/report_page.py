@@ -11,7 +11,7 @@ from typing import Any
 from vid4d.export.advice import Advice
 from vid4d.export.charts import line_chart
 
-CURVE_TITLES = {"loss": "loss", "psnr": "likeness at key frames (PSNR, dB)", "splats": "splats"}
+CURVE_TITLES = {"loss": "loss", "psnr": "likeness to the clip (PSNR, dB)", "splats": "splats"}
 COLOURS = ("#c2571a", "#2f6f9f", "#4c8a3a", "#8a4f9e")
 STAGES = {
     "frames": "reading and cutting out the clip",
@@ -128,7 +128,7 @@ def page_html(page: Page) -> str:
         _hero(page),
         _tiles(page),
         _advice(page),
-        _sheet("The clip", "The key frames, as they were cut out.", page.strip),
+        _sheet("The clip", "Its frames, as they were cut out (at most 24 of them).", page.strip),
         _sheet(
             "Image matrix",
             f"{_matrix_source(page.settings)}: columns are sides (0° is the clip's), rows are moments; "

@@ -37,12 +37,14 @@ from vid4d.run import Run
 class Efficient4DConfig:
     """What a preset settles.
 
-    frames: key frames. between: frames the interpolator adds between two of them. clip_size: pixels of the
-    clip's own frames, which the fit trusts. sample: how the prior draws. fit: how the Gaussians are fitted.
+    frames: key frames. between: frames the interpolator adds between two of them. trusted: frames of the clip
+    that the fit trusts, key frames and others between them, at most. clip_size: pixels of these. sample: how
+    the prior draws. fit: how the Gaussians are fitted.
     """
 
     frames: int = 8
     between: int = 3
+    trusted: int = 64
     clip_size: int = 256
     sample: SampleConfig = field(default_factory=SampleConfig)
     fit: fits.FitConfig = field(default_factory=lambda: fits.PRESETS["standard"])
@@ -68,7 +70,7 @@ def make_matrix(run: Run) -> ImageMatrix:
             return with_confidence(load_matrix(run.settings.clip), load_interpolator(run.device))
 
     else:
-        clip = stages.frames(run, frames=config.frames, size=config.clip_size)
+        clip = stages.frames(run, frames=config.frames, size=config.clip_size, dense=config.trusted)
 
         def make(bar: Bar) -> ImageMatrix:
             return draw_matrix(run, clip, config, bar)
@@ -82,18 +84,23 @@ def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
 
 
 def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> ImageMatrix:
-    """All views at the key times from the time-synchronous prior; then the frames between, and confidence."""
+    """All views at the key times from the time-synchronous prior; then the frames between, and confidence.
+
+    The clip's own frames, those between the key frames too, are the trusted ones.
+    """
     prior = load_small_prior(run.device)
-    frames = torch.from_numpy(clip.frames)
+    keys, frames = clip.at_keys(), torch.from_numpy(clip.frames)
     elevation = run.settings.elevation
     if elevation == "auto":
-        elevation = guess_elevation(prior, resized(frames, prior.config.lift.image_size))
+        elevation = guess_elevation(
+            prior, resized(torch.from_numpy(keys.frames), prior.config.lift.image_size)
+        )
         run.progress.say(f"the camera seems to look down by {elevation:.0f} degrees (--elevation tells it)")
-    views, cameras = draw_views(run, prior, clip, elevation, config, bar)
+    views, cameras = draw_views(run, prior, keys, elevation, config, bar)
     matrix = ImageMatrix(
         images=without_specks(views.cpu()),
         cameras=cameras,
-        times=torch.from_numpy(clip.times).float(),
+        times=torch.from_numpy(keys.times).float(),
         input_images=frames,
         input_camera=Cameras.orbit([0.0], elevation, size=frames.shape[2]),
         input_times=torch.from_numpy(clip.times).float(),

@@ -201,7 +201,7 @@ class _Run:
         loss = self._loss(render.color, render.alpha, target, background, confidence, self.corner[view])
         visible = render.visible.any(0)
         if self.trusted.given and c.input_weight > 0 and self.step % c.input_every == 0:
-            i = int(torch.randint(len(self.trusted.times), (1,), generator=random))
+            i = self._trusted_frame()
             seen = rasterize_4d(
                 gaussians, self.trusted.times[i : i + 1], self.trusted.camera, background=background
             )
@@ -269,6 +269,12 @@ class _Run:
             chosen.append(int(self._order(epoch, total)[place]))
         picture = torch.tensor(chosen)
         return picture // self.matrix.frames, picture % self.matrix.frames
+
+    def _trusted_frame(self) -> int:
+        """The trusted frame of this step: each comes once an epoch, in random order."""
+        epoch, place = divmod(self.step // self.config.input_every, len(self.trusted.times))
+        generator = torch.Generator().manual_seed((self.seed + 1) * 4_256_249 + epoch)
+        return int(torch.randperm(len(self.trusted.times), generator=generator)[place])
 
     def _order(self, epoch: int, total: int) -> Int[Tensor, " n"]:
         if getattr(self, "_epoch", None) != epoch:
