@@ -188,6 +188,12 @@ def test_the_run_knows_how_its_clip_was_filmed(run, caplog):
     assert filmed.times == (0.0, 1 / 3, 2 / 3, 1.0)
     assert clip_of(replace(run, path=run.root / "elsewhere" / "asset.safetensors")) is None
     assert not caplog.records
+    (run.root / "frames").mkdir()
+    told = {"times": [0, 1 / 3, 2 / 3, 1.0], "keys": [0, 2, 3]}
+    (run.root / "frames" / "clip.json").write_text(json.dumps(told))
+    keyed = clip_of(run)
+    assert keyed is not None
+    assert keyed.times == (0.0, 2 / 3, 1.0)
     (run.root / "matrix" / "cameras.json").write_text('{"input": {"camera": {}}}')
     assert clip_of(run) is None
     assert "coloured without the clip's camera" in caplog.text

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.clip import key_times
 from vid4d.export.formats import ExportOptions, Moments, moments
 from vid4d.export.mesh import Mesh, mesh_at
 from vid4d.export.surface import MeshOptions, adjacency
@@ -113,7 +114,8 @@ def clip_of(asset: Asset) -> Filmed | None:
         pose = torch.tensor(given["world_to_camera"], dtype=torch.float32)[None]
         focal = torch.tensor([float(given["focal"])])
         camera = Cameras(pose, focal, int(given["width"]), int(given["height"]))
-        return Filmed(camera, tuple(float(time) for time in clip["times"]))
+        keys = key_times(asset.root / "frames")
+        return Filmed(camera, keys or tuple(float(time) for time in clip["times"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         log.warning("%s cannot be read (%s): meshes are coloured without the clip's camera", file, error)
         return None
