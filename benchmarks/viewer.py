@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -20,12 +19,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch loads OpenMP
 
 import numpy as np
 import torch
+from browser import Browser, find_browser
 from export import drifting_shell
 from raster import processor
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
-
-from browser import Browser, find_browser
 
 from vid4d.gaussians.model import save_asset
 from vid4d.viewer import Viewer

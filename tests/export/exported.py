@@ -1,10 +1,9 @@
-"""What the tests of exports share: assets, and covariances out of other tools' scales and quaternions."""
+"""What the tests of exports share: assets."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import torch
 from toys import jumping_ball
 
@@ -44,15 +43,3 @@ def visible(asset: Asset, time: float) -> Gaussians3D:
     return Gaussians3D(
         splats.means[there], splats.covariances[there], splats.opacities[there], splats.sh[there]
     )
-
-
-def covariance(scales: np.ndarray, wxyz: np.ndarray) -> np.ndarray:
-    """(n, 3, 3) from standard deviations and quaternions, by the textbook."""
-    w, x, y, z = (wxyz / np.linalg.norm(wxyz, axis=1, keepdims=True)).T
-    rows = [
-        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-    ]
-    axes = np.moveaxis(np.array(rows), -1, 0)
-    return (axes * scales[:, None] ** 2) @ axes.transpose(0, 2, 1)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from fractions import Fraction
-from pathlib import Path
-
 import av
 import numpy as np
 import pytest
 from exported import ball_asset
 from PIL import Image
+from readers import decoded, read_gif
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
@@ -27,15 +25,6 @@ def asset(tmp_path):
 def truth(asset, i: int, background: float | None = None) -> np.ndarray:
     """Frame i of the turntable of OPTIONS."""
     return asset.render(Cameras.orbit([36.0 * i], 10.0, size=SIDE), i / 10, background=background)[0].numpy()
-
-
-def decoded(path: Path, codec: str | None = None, form: str = "rgb24") -> tuple[list[np.ndarray], Fraction]:
-    """All frames in [0, 1], and the rate."""
-    with av.open(str(path)) as container:
-        stream = container.streams.video[0]
-        decoder = stream.codec_context if codec is None else av.CodecContext.create(codec, "r")
-        frames = [f for p in container.demux(stream) for f in decoder.decode(p if p.size else None)]
-        return [f.to_ndarray(format=form) / 255 for f in frames], stream.average_rate
 
 
 def test_mp4_shows_the_asset_on_white_or_a_colour(asset):
@@ -98,22 +87,19 @@ def test_gif_has_one_palette_the_right_colours_and_duration(asset, background):
     assert gif_tables(path.read_bytes()) == (True, 0)
     with Image.open(path) as gif:
         assert (gif.n_frames, gif.size, gif.info["loop"]) == (12, (SIDE, SIDE), 0)
-        lasting = 0
-        for i in range(12):
-            gif.seek(i)
-            lasting += gif.info["duration"]
-            picture = np.asarray(gif.convert("RGBA")) / 255
-            camera = Cameras.orbit([30.0 * i], 10.0, size=SIDE)
-            expected = asset.render(camera, i / 12)[0].numpy()
-            solid = expected[..., 3] > 0.95
-            assert np.abs(picture[solid][:, :3] - expected[solid][:, :3]).mean() < 0.05
-            there = picture[..., 3] > 0
-            if background == "auto":
-                assert (there == (expected[..., 3] >= 0.5)).mean() > 0.99
-            else:
-                assert there.all()
-                assert picture[0, 0, :3].max() < 0.02
-    assert lasting == 1000
+    frames, lasting = read_gif(path)
+    for i, picture in enumerate(frames):
+        camera = Cameras.orbit([30.0 * i], 10.0, size=SIDE)
+        expected = asset.render(camera, i / 12)[0].numpy()
+        solid = expected[..., 3] > 0.95
+        assert np.abs(picture[solid][:, :3] - expected[solid][:, :3]).mean() < 0.05
+        there = picture[..., 3] > 0
+        if background == "auto":
+            assert (there == (expected[..., 3] >= 0.5)).mean() > 0.99
+        else:
+            assert there.all()
+            assert picture[0, 0, :3].max() < 0.02
+    assert lasting == 1
 
 
 def test_png_are_exact(asset, tmp_path):

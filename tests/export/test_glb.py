@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
+from readers import Glb
 from solids import ball_of_splats, ellipsoid, mesh_of
 
 from vid4d.api import Asset
@@ -44,33 +44,6 @@ def validated(path: Path) -> dict:
     return json.loads(done.stdout)
 
 
-TYPES = {5126: "<f4", 5123: "<u2", 5125: "<u4"}
-WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
-
-
-class Glb:
-    """A reader of its own: the JSON, and accessors as arrays."""
-
-    def __init__(self, data: bytes) -> None:
-        magic, version, length = struct.unpack_from("<4sII", data)
-        assert (magic, version, length) == (b"glTF", 2, len(data))
-        size, kind = struct.unpack_from("<I4s", data, 12)
-        assert kind == b"JSON"
-        self.json = json.loads(data[20 : 20 + size])
-        _, kind = struct.unpack_from("<I4s", data, 20 + size)
-        assert kind == b"BIN\0"
-        self.buffer = data[28 + size :]
-
-    def array(self, index: int) -> np.ndarray:
-        entry = self.json["accessors"][index]
-        view = self.json["bufferViews"][entry["bufferView"]]
-        width = WIDTHS[entry["type"]]
-        count = entry["count"] * width
-        values = np.frombuffer(self.buffer, TYPES[entry["componentType"]], count, view["byteOffset"])
-        values = values.reshape(-1, width) if width > 1 else values
-        return values / 65_535 if entry.get("normalized") else values
-
-
 @pytest.fixture(scope="module")
 def sequence() -> MeshSequence:
     """Three moments: at rest, moved by (0.1, 0.2, 0.3), and shrunk and darkened there."""
@@ -81,16 +54,6 @@ def sequence() -> MeshSequence:
     return MeshSequence((0.0, 0.5, 1.0), (mesh, moved, small), tracked=True, distances=(0.0, 0.0, 0.0))
 
 
-def at(glb: Glb, weights: np.ndarray) -> dict[str, np.ndarray]:
-    """The attributes with morph targets applied."""
-    primitive = glb.json["meshes"][0]["primitives"][0]
-    found = {name: glb.array(i).astype(float) for name, i in primitive["attributes"].items()}
-    for weight, target in zip(weights, primitive["targets"], strict=True):
-        for name, i in target.items():
-            found[name] = found[name] + weight * glb.array(i)
-    return found
-
-
 def test_morph_targets_are_the_moments(sequence):
     glb = Glb(glb_bytes(sequence, seconds=3.0))
     sampler = glb.json["animations"][0]["samplers"][0]
@@ -98,7 +61,7 @@ def test_morph_targets_are_the_moments(sequence):
     assert times.tolist() == [0.0, 1.5, 3.0]
     assert glb.json["animations"][0]["channels"][0]["target"] == {"node": 0, "path": "weights"}
     for mesh, weight in zip(sequence.meshes, weights, strict=True):
-        there = at(glb, weight)
+        there = glb.morphed(weight)
         assert np.allclose(there["POSITION"], to_y_up(mesh.vertices), atol=1e-6)
         assert np.allclose(there["NORMAL"], to_y_up(mesh.normals), atol=1e-5)
         assert np.allclose(there["COLOR_0"][:, :3], to_linear(mesh.colors), atol=1e-4)
@@ -174,6 +137,6 @@ def test_an_asset_is_read_back_by_trimesh(tmp_path):
     srgb = np.c_[unit[:, 2], unit[:, 0], unit[:, 1]] * 0.45 + 0.5
     assert np.abs(mesh.visual.vertex_attributes["color"][:, :3] / 65_535 - to_linear(srgb)).mean() < 0.04
     glb = Glb(path.read_bytes())
-    first, last = (at(glb, np.array([weight]))["POSITION"] for weight in (0.0, 1.0))
+    first, last = (glb.morphed(np.array([weight]))["POSITION"] for weight in (0.0, 1.0))
     assert np.allclose(last.mean(0) - first.mean(0), [0.3, 0, 0], atol=0.015)
     assert glb.array(glb.json["animations"][0]["samplers"][0]["input"]).tolist() == [0, 2]

@@ -7,37 +7,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from exported import asset_of, ball_asset, covariance, tumbling, visible
+from exported import asset_of, ball_asset, tumbling, visible
 from plyfile import PlyData
+from readers import covariance
+from readers import read_ply as read
 
 from vid4d.export.formats import ExportOptions, export
 from vid4d.export.splats import ellipsoids
 from vid4d.gaussians import sh as harmonics
-from vid4d.gaussians.model import Gaussians3D
-
-
-def columns(vertex, *names: str) -> np.ndarray:
-    return np.stack([vertex[name] for name in names], 1).astype(np.float64)
-
-
-def numbered(vertex, stem: str) -> np.ndarray:
-    names = [p.name for p in vertex.properties if p.name.startswith(stem)]
-    return columns(vertex, *sorted(names, key=lambda n: int(n.removeprefix(stem)))) if names else None
-
-
-def read(path) -> Gaussians3D:
-    """As the viewers do: logarithms, logits, w x y z, channel by channel."""
-    vertex = PlyData.read(str(path))["vertex"]
-    rest = numbered(vertex, "f_rest_")
-    sh = numbered(vertex, "f_dc_")[:, None]
-    if rest is not None:
-        sh = np.concatenate([sh, rest.reshape(len(rest), 3, -1).transpose(0, 2, 1)], 1)
-    return Gaussians3D(
-        torch.from_numpy(columns(vertex, "x", "y", "z")),
-        torch.from_numpy(covariance(np.exp(numbered(vertex, "scale_")), numbered(vertex, "rot_"))),
-        torch.from_numpy(1 / (1 + np.exp(-vertex["opacity"].astype(np.float64)))),
-        torch.from_numpy(sh),
-    )
 
 
 @pytest.mark.parametrize("degree", [0, 1, 3])

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.sparse import csr_array
 from solids import ball_of_splats, ellipsoid, mesh_of, torus
 
 from vid4d.api import Asset
@@ -17,13 +18,16 @@ from vid4d.export.formats import ExportOptions
 from vid4d.export.mesh import mesh_at
 from vid4d.export.surface import MeshOptions
 from vid4d.export.track import (
+    Adam,
     Filmed,
     Graph,
+    Product,
     TrackOptions,
     clip_of,
     colors_from,
     mesh_sequence,
     moments_of,
+    moved_by,
     rotations,
     surface_distance,
 )
@@ -114,8 +118,31 @@ def test_a_graph_moves_rigidly_where_its_nodes_do():
     pose = torch.cat([turn.expand(len(graph.nodes), 3), graph.nodes @ matrix.T + shift - graph.nodes], 1)
     expected = mesh.vertices @ matrix.numpy().T + shift.numpy()
     assert np.allclose(graph.deform(pose), expected, atol=1e-5)
-    assert float(graph.stiffness(pose)) < 1e-10
-    assert float(graph.stiffness(pose * torch.rand(len(pose), 1))) > 1e-5
+    assert float(graph.stiffness(pose, rotations(pose[:, :3]))) < 1e-10
+    pose = pose * torch.rand(len(pose), 1)
+    turns = rotations(pose[:, :3])
+    assert float(graph.stiffness(pose, turns)) > 1e-5
+    some = torch.arange(0, len(mesh.vertices), 7)
+    blended = Product.apply(graph.motions(pose, turns), graph.influence(some))
+    moved = moved_by(blended, torch.from_numpy(mesh.vertices)[some])
+    assert np.allclose(moved, graph.deform(pose)[some], atol=1e-5)
+
+
+def test_gradients_of_a_sparse_product():
+    matrix = np.array([[1.0, 0, 2], [0, 0, 3], [0, 4, 0], [5, 0, 0]])
+    full = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.allclose(Product.apply(full, csr_array(matrix)), torch.from_numpy(matrix) @ full)
+    assert torch.autograd.gradcheck(lambda x: Product.apply(x, csr_array(matrix)), full)
+
+
+def test_our_adam_is_adam():
+    ours, theirs = torch.tensor([1.0, -2.0]), torch.tensor([1.0, -2.0], requires_grad=True)
+    adam, other = Adam(ours), torch.optim.Adam([theirs], lr=0.1)
+    for _ in range(20):
+        theirs.grad = torch.tensor([1.0, 30.0]) * theirs.detach()
+        adam.step(torch.tensor([1.0, 30.0]) * ours, 0.1)
+        other.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
 
 
 def test_nodes_of_parts_that_only_come_near_each_other_do_not_share_vertices():

@@ -7,30 +7,14 @@ import sys
 import numpy as np
 import pytest
 import torch
-from exported import asset_of, ball_asset, covariance, tumbling, visible
-from pxr import Gf, Usd, UsdGeom, UsdValidation, UsdVol
+from exported import asset_of, ball_asset, tumbling, visible
+from pxr import Gf, UsdGeom
+from readers import open_usd as opened
+from readers import usd_complaints as problems
+from readers import usd_splats
 
 from vid4d.errors import InputError
 from vid4d.export.formats import ExportOptions, export
-
-
-def opened(path) -> tuple[Usd.Stage, UsdVol.ParticleField3DGaussianSplat]:
-    stage = Usd.Stage.Open(str(path))
-    field = UsdVol.ParticleField3DGaussianSplat(stage.GetPrimAtPath("/Asset/Splats"))
-    assert field
-    return stage, field
-
-
-def problems(stage: Usd.Stage) -> list[str]:
-    """What every validator that OpenUSD has says."""
-    validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
-    assert len(validators) > 10
-    return [e.GetMessage() for e in UsdValidation.ValidationContext(validators).Validate(stage)]
-
-
-def covariances(field, time) -> np.ndarray:
-    wxyz = [(q.GetReal(), *q.GetImaginary()) for q in field.GetOrientationsAttr().Get(time)]
-    return covariance(np.array(field.GetScalesAttr().Get(time), np.float64), np.array(wxyz))
 
 
 @pytest.mark.parametrize("ending", ["usd", "usdz"])
@@ -55,9 +39,9 @@ def test_splats_and_times_come_back(tmp_path, ending, cyclic):
         np.testing.assert_allclose(opacity[there], expected.opacities, atol=1e-6)
         means = np.array(field.GetPositionsAttr().Get(i))
         np.testing.assert_allclose(means[there], expected.means, atol=1e-6)
-        np.testing.assert_allclose(covariances(field, i)[there], expected.covariances, rtol=1e-3, atol=1e-7)
-        colours = np.array(field.GetRadianceSphericalHarmonicsCoefficientsAttr().Get(i)).reshape(-1, 4, 3)
-        np.testing.assert_allclose(colours[there], expected.sh, atol=1e-6)
+        back = usd_splats(field, i)
+        np.testing.assert_allclose(back.covariances[there], expected.covariances, rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(back.sh[there], expected.sh, atol=1e-6)
         low, high = np.array(field.GetExtentAttr().Get(i))
         assert (low < means[there].min(0)).all()
         assert (high > means[there].max(0)).all()

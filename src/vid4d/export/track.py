@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import embedding_bag
 
 from vid4d.cameras import Cameras
 from vid4d.clip import key_times
@@ -290,23 +291,30 @@ class Graph:
         """The pose that moves nothing: per node a rotation vector (radians) and a translation."""
         return torch.zeros(len(self.nodes), 6)
 
-    def _at(self, pose: Float[Tensor, "n 6"], vertices: Tensor) -> Float[Tensor, "v 3"]:
-        rest = torch.from_numpy(self.mesh.vertices)[vertices]
-        links, weights = self.links[vertices], self.weights[vertices]
-        turned = torch.einsum(
-            "vkij,vkj->vki", rotations(pose[:, :3])[links], rest[:, None] - self.nodes[links]
-        )
-        return (weights[..., None] * (turned + self.nodes[links] + pose[:, 3:][links])).sum(1)
+    def motions(self, pose: Float[Tensor, "n 6"], turns: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 12"]:
+        """Of every node: x goes to R x + t; R row by row, then t."""
+        shifts = self.nodes + pose[:, 3:] - (turns @ self.nodes[..., None])[..., 0]
+        return torch.cat([turns.flatten(1), shifts], 1)
+
+    def influence(self, vertices: Int[Tensor, " p"]):  # type: ignore[no-untyped-def]
+        """How much each node moves some vertices: a sparse matrix (p, n)."""
+        from scipy.sparse import csr_array
+
+        links, weights = self.links[vertices].numpy(), self.weights[vertices].numpy()
+        begins = np.arange(len(links) + 1) * links.shape[1]
+        return csr_array((weights.ravel(), links.ravel(), begins), shape=(len(links), len(self.nodes)))
 
     @torch.no_grad()
     def deform(self, pose: Float[Tensor, "n 6"]) -> Float[np.ndarray, "v 3"]:
         """The mesh's vertices in a pose."""
-        return self._at(pose, torch.arange(len(self.mesh.vertices))).numpy()
+        motions = self.motions(pose, rotations(pose[:, :3]))
+        blended = embedding_bag(self.links, motions, per_sample_weights=self.weights, mode="sum")
+        return moved_by(blended, torch.from_numpy(self.mesh.vertices)).numpy()
 
-    def stiffness(self, pose: Float[Tensor, "n 6"]) -> Float[Tensor, ""]:
+    def stiffness(self, pose: Float[Tensor, "n 6"], turns: Float[Tensor, "n 3 3"]) -> Float[Tensor, ""]:
         """Mean squared distance between where neighbours are and where a node's rigid motion takes them."""
         edge = self.nodes[self.neighbours] - self.nodes[:, None]
-        there = torch.einsum("nij,nmj->nmi", rotations(pose[:, :3]), edge)
+        there = edge @ turns.transpose(1, 2)
         moved = self.nodes + pose[:, 3:]
         return (moved[:, None] + there - moved[self.neighbours]).square().sum(-1).mean()
 
@@ -318,7 +326,7 @@ class Graph:
         pose = start.clone()
         pose[:, 3:] += torch.from_numpy(_centre(target) - _centre(self.mesh.moved(self.deform(start))))
         pose.requires_grad_()
-        adam = torch.optim.Adam([pose], lr=options.rate)
+        adam = Adam(pose)
         colors = options.colors * self.mesh.colors
         described = np.concatenate(
             [target.vertices, options.normals * target.normals, options.colors * target.colors], 1
@@ -326,10 +334,8 @@ class Graph:
         tree = cKDTree(described)
         points, normals = torch.from_numpy(target.vertices), torch.from_numpy(target.normals)
         every = max(1, options.steps // options.renewals)
-        some = torch.zeros(0, dtype=torch.long)
         for step in range(options.steps):
             done = step / options.steps
-            adam.param_groups[0]["lr"] = options.rate * (1 - 0.9 * done)
             if step % every == 0:
                 now = self.mesh.moved(self.deform(pose))
                 looks = np.concatenate([now.vertices, options.normals * now.normals, colors], 1)
@@ -338,19 +344,54 @@ class Graph:
                 asked = torch.randperm(len(points), generator=draw)[: options.points]
                 met = torch.from_numpy(cKDTree(looks).query(described[asked.numpy()])[1])
                 both = torch.cat([some, met])
+                influence, rest = self.influence(both), torch.from_numpy(self.mesh.vertices)[both]
                 goal, across = points[torch.cat([to, asked])], normals[torch.cat([to, asked])]
-            off = self._at(pose, both) - goal
+            turns = rotations(pose[:, :3])
+            off = moved_by(Product.apply(self.motions(pose, turns), influence), rest) - goal
             plane = (off * across).sum(1)
             error = plane.square() + 0.1 * off.square().sum(1)
             far = options.far[0] * (options.far[1] / options.far[0]) ** done
             error = (error / (1 + error / far**2)).mean()  # Geman and McClure's robust error
             first, last = options.rigidity
             rigidity = first * (last / first) ** done
-            loss = error + rigidity * self.stiffness(pose)
-            adam.zero_grad()
-            loss.backward()
-            adam.step()
+            loss = error + rigidity * self.stiffness(pose, turns)
+            (slope,) = torch.autograd.grad(loss, pose)
+            adam.step(slope, options.rate * (1 - 0.9 * done))
         return pose.detach()
+
+
+def moved_by(motions: Float[Tensor, "p 12"], points: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
+    """Each point by its own motion (`Graph.motions`)."""
+    return (motions[:, :9].view(-1, 3, 3) * points[:, None]).sum(2) + motions[:, 9:]
+
+
+class Product(torch.autograd.Function):
+    """A sparse matrix (scipy) times a full one; torch's own gradients of such products are slow."""
+
+    @staticmethod
+    def forward(ctx, full, matrix):  # type: ignore[no-untyped-def]
+        ctx.transposed = matrix.T
+        return torch.from_numpy(matrix @ full.numpy())
+
+    @staticmethod
+    def backward(ctx, slope):  # type: ignore[no-untyped-def]
+        return torch.from_numpy(ctx.transposed @ slope.numpy()), None
+
+
+class Adam:
+    """Kingma and Ba's Adam on one tensor. torch.optim's needs seconds to load what it never uses here."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x, self.count = x, 0
+        self.mean, self.square = torch.zeros_like(x), torch.zeros_like(x)
+
+    @torch.no_grad()
+    def step(self, slope: Tensor, rate: float) -> None:
+        self.count += 1
+        self.mean.lerp_(slope, 0.1)
+        self.square.lerp_(slope.square(), 0.001)
+        root = (self.square / (1 - 0.999**self.count)).sqrt_().add_(1e-8)
+        self.x -= rate / (1 - 0.9**self.count) * self.mean / root
 
 
 def rotations(vectors: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:

@@ -1,4 +1,4 @@
-"""A headless Chromium that opens a page from the disk, for tests of pages."""
+"""A headless Chromium that opens a page from the disk, for tests and benchmarks of pages."""
 
 from __future__ import annotations
 

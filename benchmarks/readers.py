@@ -1,0 +1,224 @@
+"""Exported files read back with what other people wrote, for the tests and benchmarks/round_trip.py.
+
+plyfile, OpenUSD, trimesh, PyAV and Pillow read; GLB (whose morph targets trimesh leaves out) and the page are
+taken apart by hand. Nothing here comes from the exporters.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import struct
+import zlib
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from vid4d.gaussians.model import Gaussians3D
+
+# Splats ------------------------------------------------------------------------------------------------
+
+
+def covariance(scales: np.ndarray, wxyz: np.ndarray) -> np.ndarray:
+    """(n, 3, 3) from standard deviations and quaternions, by the textbook."""
+    w, x, y, z = (wxyz / np.linalg.norm(wxyz, axis=1, keepdims=True)).T
+    rows = [
+        [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
+        [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
+        [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
+    ]
+    axes = np.moveaxis(np.array(rows), -1, 0)
+    return (axes * scales[:, None] ** 2) @ axes.transpose(0, 2, 1)
+
+
+def read_ply(path: str | Path) -> Gaussians3D:
+    """As the viewers do: logarithms, logits, w x y z, channel by channel."""
+    from plyfile import PlyData
+
+    vertex = PlyData.read(str(path))["vertex"]
+
+    def columns(*names: str) -> np.ndarray:
+        return np.stack([vertex[name] for name in names], 1).astype(np.float64)
+
+    def numbered(stem: str) -> np.ndarray:
+        names = [p.name for p in vertex.properties if p.name.startswith(stem)]
+        names.sort(key=lambda n: int(n.removeprefix(stem)))
+        return columns(*names) if names else np.zeros((len(vertex["x"]), 0))
+
+    rest = numbered("f_rest_")
+    sh = np.concatenate([numbered("f_dc_")[:, None], rest.reshape(len(rest), 3, -1).transpose(0, 2, 1)], 1)
+    return Gaussians3D(
+        torch.from_numpy(columns("x", "y", "z")),
+        torch.from_numpy(covariance(np.exp(numbered("scale_")), numbered("rot_"))),
+        torch.from_numpy(1 / (1 + np.exp(-vertex["opacity"].astype(np.float64)))),
+        torch.from_numpy(sh),
+    )
+
+
+def open_usd(path: str | Path):  # type: ignore[no-untyped-def]
+    """The stage and its field of splats."""
+    from pxr import Usd, UsdVol
+
+    stage = Usd.Stage.Open(str(path))
+    field = UsdVol.ParticleField3DGaussianSplat(stage.GetPrimAtPath("/Asset/Splats"))
+    assert field, "no splats at /Asset/Splats"
+    return stage, field
+
+
+def usd_complaints(stage) -> list[str]:  # type: ignore[no-untyped-def]
+    """What every validator that OpenUSD has says."""
+    from pxr import UsdValidation
+
+    validators = UsdValidation.ValidationRegistry().GetOrLoadAllValidators()
+    assert len(validators) > 10
+    return [e.GetMessage() for e in UsdValidation.ValidationContext(validators).Validate(stage)]
+
+
+def usd_splats(field, time) -> Gaussians3D:  # type: ignore[no-untyped-def]
+    """All splats of a time code, those that are not there at that time with opacity 0."""
+    wxyz = [(q.GetReal(), *q.GetImaginary()) for q in field.GetOrientationsAttr().Get(time)]
+    scales = np.array(field.GetScalesAttr().Get(time), np.float64)
+    degree = field.GetRadianceSphericalHarmonicsDegreeAttr().Get()
+    sh = np.array(field.GetRadianceSphericalHarmonicsCoefficientsAttr().Get(time), np.float64)
+    return Gaussians3D(
+        torch.from_numpy(np.array(field.GetPositionsAttr().Get(time), np.float64)),
+        torch.from_numpy(covariance(scales, np.array(wxyz))),
+        torch.from_numpy(np.array(field.GetOpacitiesAttr().Get(time), np.float64)),
+        torch.from_numpy(sh.reshape(-1, (degree + 1) ** 2, 3)),
+    )
+
+
+class Page:
+    """The data of a page, unpacked with nothing but the page's own notes."""
+
+    def __init__(self, path: str | Path) -> None:
+        text = Path(path).read_text(encoding="utf-8")
+        notes, data = re.findall(r'<script[^>]*type="(?:application/json|text/plain)"[^>]*>([^<]*)<', text)
+        self.about: dict[str, Any] = json.loads(notes)
+        words = np.frombuffer(zlib.decompress(base64.b64decode(data)), "<u2")
+        self.words = words.reshape(-1, self.about["count"])
+
+    def at(self, time: float) -> Gaussians3D:
+        return unpacked(self.words, self.about, time)
+
+
+def unpacked(words: np.ndarray, about: dict[str, Any], time: float) -> Gaussians3D:
+    """The splats of a moment out of a page's 16-bit words (rows of one number each)."""
+    low, high = np.array(about["low"])[:, None], np.array(about["high"])[:, None]
+    x, y, z, t = low + words[:4] / 65535 * (high - low)
+    halves = words[4:].view(np.float16).astype(np.float64)
+    dt = time - t
+    means = np.stack([x, y, z], 1) + (halves[:3] * dt).T
+    xx, xy, xz, yy, yz, zz = halves[3:9] / float(about["scale"])
+    shape = np.moveaxis(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]), -1, 0)
+    there = np.exp(-0.5 * (dt / halves[10]) ** 2)
+    there = np.where(there >= 0.05, there, 0) * halves[9]
+    order = np.arange(about["fourier"])[:, None]
+    series = np.cos(2 * np.pi / float(about["period"]) * order * dt)
+    sh = (halves[11:].reshape(about["harmonics"], len(order), 3, -1) * series[None, :, None]).sum(1)
+    parts = (means, shape, there, np.moveaxis(sh, -1, 0))
+    return Gaussians3D(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
+
+
+# Meshes ------------------------------------------------------------------------------------------------
+
+TYPES = {5126: "<f4", 5123: "<u2", 5125: "<u4"}
+WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
+
+
+class Glb:
+    """A reader of its own: the JSON, and accessors as arrays."""
+
+    def __init__(self, data: bytes) -> None:
+        magic, version, length = struct.unpack_from("<4sII", data)
+        assert (magic, version, length) == (b"glTF", 2, len(data))
+        size, kind = struct.unpack_from("<I4s", data, 12)
+        assert kind == b"JSON"
+        self.json = json.loads(data[20 : 20 + size])
+        _, kind = struct.unpack_from("<I4s", data, 20 + size)
+        assert kind == b"BIN\0"
+        self.buffer = data[28 + size :]
+
+    def array(self, index: int) -> np.ndarray:
+        entry = self.json["accessors"][index]
+        view = self.json["bufferViews"][entry["bufferView"]]
+        width = WIDTHS[entry["type"]]
+        count = entry["count"] * width
+        values = np.frombuffer(self.buffer, TYPES[entry["componentType"]], count, view["byteOffset"])
+        values = values.reshape(-1, width) if width > 1 else values
+        return values / 65_535 if entry.get("normalized") else values
+
+    def morphed(self, weights: np.ndarray, mesh: int = 0) -> dict[str, np.ndarray]:
+        """The attributes of a mesh with its morph targets applied."""
+        primitive = self.json["meshes"][mesh]["primitives"][0]
+        found = {name: self.array(i).astype(float) for name, i in primitive["attributes"].items()}
+        for weight, target in zip(weights, primitive.get("targets", []), strict=True):
+            for name, i in target.items():
+                found[name] = found[name] + weight * self.array(i)
+        return found
+
+    @property
+    def samplers(self) -> list[tuple[dict[str, Any], np.ndarray, np.ndarray, str]]:
+        """Of the first animation: what is moved, the keys in seconds, a row of values per key, how."""
+        found = []
+        for channel in self.json["animations"][0]["channels"]:
+            sampler = self.json["animations"][0]["samplers"][channel["sampler"]]
+            keys = self.array(sampler["input"])
+            values = self.array(sampler["output"]).reshape(len(keys), -1)
+            found.append((channel["target"], keys, values, sampler["interpolation"]))
+        return found
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the animation."""
+        return max(float(keys[-1]) for _, keys, _, _ in self.samplers)
+
+    def at(self, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Vertices, faces and colours (linear RGB) as a player shows them."""
+        shown, weights = [0], np.zeros(0)
+        for target, keys, values, how in self.samplers:
+            if target["path"] == "weights":
+                weights = np.array([np.interp(seconds, keys, column) for column in values.T])
+            else:
+                assert (target["path"], how) == ("scale", "STEP")
+                shown = shown if target["node"] else []
+                if values[max(0, int(np.searchsorted(keys, seconds, side="right")) - 1)].min() == 1:
+                    shown.append(target["node"])
+        (node,) = shown
+        mesh = self.json["nodes"][node]["mesh"]
+        found = self.morphed(weights, mesh)
+        faces = self.array(self.json["meshes"][mesh]["primitives"][0]["indices"]).reshape(-1, 3)
+        return found["POSITION"], faces, found["COLOR_0"][:, :3]
+
+
+# Pictures ----------------------------------------------------------------------------------------------
+
+
+def decoded(
+    path: str | Path, codec: str | None = None, form: str = "rgb24"
+) -> tuple[list[np.ndarray], Fraction]:
+    """All frames of a video in [0, 1], and the rate. FFmpeg's own VP9 decoder drops the alpha without a word;
+    "libvpx-vp9" as `codec` gives it back."""
+    import av
+
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        decoder = stream.codec_context if codec is None else av.CodecContext.create(codec, "r")
+        frames = [f for p in container.demux(stream) for f in decoder.decode(p if p.size else None)]
+        return [f.to_ndarray(format=form) / 255 for f in frames], stream.average_rate
+
+
+def read_gif(path: str | Path) -> tuple[list[np.ndarray], float]:
+    """All frames (RGBA in [0, 1]), and how many seconds they last together."""
+    frames, lasting = [], 0
+    with Image.open(path) as gif:
+        for i in range(gif.n_frames):
+            gif.seek(i)
+            lasting += gif.info["duration"]
+            frames.append(np.asarray(gif.convert("RGBA")) / 255)
+    return frames, lasting / 1000

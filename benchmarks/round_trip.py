@@ -1,0 +1,437 @@
+"""Is in the files what is in the asset? Every export, read back by somebody else's reader and compared.
+
+    python benchmarks/round_trip.py RUN [RUN ...] [--only ply usd] [--size 256] [--no-browser]
+
+RUN is a run folder. Prints a Markdown table per run; exit code 1 where something disagrees by more than the
+tolerance that stands with it.
+
+Splats: those that can be seen (opacity of 1/255 or more) at every moment of the file. Colours are their mean,
+weighted by opacity, without the harmonics of higher degrees. Meshes are surfaces, not splats, so they are
+compared by what is seen: silhouettes (overlap), their bounds (the middle 98% across and down) and colours
+against renders of the asset from six sides at three moments. Videos and pictures are compared with renders
+frame by frame.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch loads OpenMP
+
+import numpy as np
+import torch
+from browser import Browser, find_browser
+from PIL import Image
+from readers import Glb, Page, decoded, open_usd, read_gif, read_ply, usd_complaints, usd_splats
+
+import vid4d
+from vid4d.api import Asset
+from vid4d.cameras import Cameras
+from vid4d.export.formats import FORMATS, ExportOptions, export
+from vid4d.gaussians.model import Gaussians3D
+from vid4d.gaussians.sh import C0
+from vid4d.metrics import mask_iou
+
+FAINTEST = 1 / 255
+SIDES = ((0.0, 0.0), (90.0, 0.0), (180.0, 20.0), (270.0, 20.0), (45.0, 60.0), (0.0, -60.0))
+"""Azimuth and elevation from which meshes are looked at."""
+SHARPNESS = {"mp4": 30.0, "webm": 30.0, "gif": 26.0, "png": 50.0}
+"""dB that pictures must reach; a GIF has 255 colours and no half transparency."""
+PAGE_SHARPNESS = 34.0
+OVERLAP, SILHOUETTE_BOUNDS, SURFACE_COLOUR = 0.8, 0.03, 0.06
+"""Of meshes: least mean overlap of silhouettes, most distance of bounds (world units) and of mean colours."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line: what was compared, as the asset has it and as the file has it."""
+
+    format: str
+    what: str
+    asset: str
+    file: str
+    agrees: bool
+
+    def row(self) -> str:
+        words = (self.format, self.what, self.asset, self.file, "yes" if self.agrees else "**NO**")
+        return f"| {' | '.join(words)} |"
+
+
+Say = Callable[[str, str, str, bool], None]
+
+
+def span(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
+    """Numbers that lie in space: (x y z)."""
+    return "(" + " ".join(f"{v:.{digits}f}" for v in np.asarray(values).tolist()) + ")"
+
+
+# Splats ------------------------------------------------------------------------------------------------
+
+
+def seen(splats: Gaussians3D) -> Gaussians3D:
+    there = splats.opacities >= FAINTEST * (1 - 1e-6)
+    parts = (splats.means, splats.covariances, splats.opacities, splats.sh)
+    return Gaussians3D(*(part[there].double() for part in parts))
+
+
+def summary(splats: Gaussians3D) -> tuple[int, np.ndarray, np.ndarray]:
+    """How many, bounds of their centres (6 numbers), mean colour."""
+    box = torch.cat([splats.means.amin(0), splats.means.amax(0)]).numpy()
+    weight = splats.opacities[:, None] / splats.opacities.sum()
+    return len(splats), box, ((0.5 + C0 * splats.sh[:, 0]) * weight).sum(0).numpy()
+
+
+def compare_splats(
+    asset: Asset, times: Sequence[float], back: Callable[[int], Gaussians3D], say: Say, *, tolerance: float
+) -> None:
+    """Number, bounds and colours at every moment; tolerance: of bounds (world units) and colours.
+
+    A splat whose opacity lies within rounding of the faintest may be seen or not; bounds and colours then
+    are not changed by more than the tolerance either.
+    """
+    true = [summary(seen(asset.gaussians.at(t))) for t in times]
+    found = [summary(seen(back(i))) for i in range(len(times))]
+    counts = [np.array([entry[0] for entry in some]) for some in (true, found)]
+    slack = 0 if tolerance < 1e-4 else 0.002
+    agrees = bool((np.abs(counts[1] - counts[0]) <= slack * counts[0]).all())
+    moments = f"at each of {len(times)} moments" if len(times) > 1 else ""
+    told = [f"{c.min():,} to {c.max():,}, sum {c.sum():,}" for c in counts]
+    say(f"splats {moments}" + (f" (± {slack:.1%})" if slack else ""), *told, agrees)
+    middle = len(times) // 2
+    for k, name in ((1, "bounds of their centres"), (2, "mean colour")):
+        worst = max(float(np.abs(a[k] - b[k]).max()) for a, b in zip(true, found, strict=True))
+        told = [
+            f"{span(some[middle][k][:3])} to {span(some[middle][k][3:])}" if k == 1 else span(some[middle][k])
+            for some in (true, found)
+        ]
+        say(f"{name} (± {tolerance:g}; most {worst:.1g}; shown: the middle)", *told, worst <= tolerance)
+
+
+def plan(asset: Asset, fps: float) -> list[float]:
+    """The clip times that a sequence holds where nothing is asked for."""
+    count = max(2, round(asset.seconds * fps))
+    return [i / (count if asset.cyclic else count - 1) for i in range(count)]
+
+
+def duration(asset: Asset, found: float, say: Say) -> None:
+    say("duration", f"{asset.seconds:.3f} s", f"{found:.3f} s", abs(found - asset.seconds) < 2e-3)
+
+
+def check_ply(asset: Asset, files: list[Path], say: Say) -> None:
+    told = json.loads(files[-1].read_text())
+    times = plan(asset, 24.0)
+    say("moments", str(len(times)), str(len(files) - 1), len(files) - 1 == len(times))
+    stand = [frame["time"] for frame in told["frames"]]
+    right = len(stand) == len(times) and np.allclose(stand, times, atol=1e-6)
+    say("clip times of the moments", f"0 to {times[-1]:.3f}", f"0 to {stand[-1]:.3f}", right)
+    duration(asset, told["seconds"], say)
+    compare_splats(asset, times, lambda i: read_ply(files[i]), say, tolerance=2e-5)
+
+
+def check_usd(asset: Asset, files: list[Path], say: Say) -> None:
+    stage, field = open_usd(files[0])
+    times = plan(asset, 24.0)
+    samples = field.GetPositionsAttr().GetTimeSamples()
+    say("moments", str(len(times)), str(len(samples)), list(samples) == list(range(len(times))))
+    duration(asset, len(samples) / stage.GetTimeCodesPerSecond(), say)
+    compare_splats(asset, times, lambda i: usd_splats(field, i), say, tolerance=2e-5)
+    said = usd_complaints(stage)
+    say("complaints of OpenUSD's validators", "0", str(len(said)), not said)
+
+
+def check_html(asset: Asset, files: list[Path], say: Say, *, browser: bool = True) -> None:
+    page = Page(files[0])
+    times = [0.0, 0.25, 0.5, 0.75, 1.0]
+    duration(asset, page.about["seconds"], say)
+    compare_splats(asset, times, lambda i: page.at(times[i]), say, tolerance=2e-3)
+    program = find_browser() if browser else None
+    if program is None:
+        return
+    with Browser(program, 400, 340) as opened:
+        opened.send("Page.navigate", url=files[0].resolve().as_uri())
+        opened.wait_until("window.player !== undefined && player.drawn > 0", 120)
+        width, height = (
+            opened.evaluate(f"document.querySelector('canvas').{side}") for side in ("width", "height")
+        )
+        side, left = min(width, height), (width - min(width, height)) // 2
+        worst, shown = 100.0, []
+        for (azimuth, elevation), moment in zip(SIDES, (0.0, 0.3, 0.5, 0.7, 0.9, 1.0), strict=True):
+            look = f"{{azimuth: {azimuth}, elevation: {elevation}, distance: 1.5}}"
+            opened.evaluate(f"player.seek({moment}); window.before = player.drawn; player.look({look})")
+            opened.wait_until("player.drawn > window.before")
+            time.sleep(0.5)  # until the picture is on the screen
+            picture = opened.screenshot()[:side, left : left + side] / 255
+            camera = Cameras.orbit([azimuth], elevation, size=side)
+            expected = asset.render(camera, moment, background=1.0)[0].numpy()
+            worst = min(worst, decibels(picture, expected))
+            shown.append((len(seen(asset.gaussians.at(moment)).means), opened.evaluate("player.shown")))
+        said = [line for line in opened.log if line.startswith("error ")]
+    agrees = all(abs(a - b) <= max(1, 0.002 * a) for a, b in shown)
+    told = [f"{min(s):,} to {max(s):,}" for s in zip(*shown, strict=True)]
+    say("splats that Chromium draws at 6 moments (± 0.2%)", *told, agrees)
+    what = f"Chromium's pictures, 6 sides and moments (≥ {PAGE_SHARPNESS:g} dB)"
+    say(what, "renders", f"{worst:.1f} dB at worst", worst >= PAGE_SHARPNESS)
+    say("errors on the console", "0", str(len(said)), not said)
+
+
+# Meshes ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Surface:
+    """Triangles in world axes (z up). colors: sRGB per vertex."""
+
+    vertices: np.ndarray
+    faces: np.ndarray
+    colors: np.ndarray
+
+    def drawn(self, cameras: Cameras, count: int = 600_000) -> np.ndarray:
+        """RGBA pictures: points all over the surface, the nearest one in every pixel."""
+        draw = np.random.default_rng(0)
+        corners = self.vertices[self.faces]
+        area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+        faces = draw.choice(len(area), count, p=area / area.sum())
+        root, along = np.sqrt(draw.random(count)), draw.random(count)
+        weights = np.stack([1 - root, root * (1 - along), root * along], 1)[..., None]
+        points = torch.from_numpy((corners[faces] * weights).sum(1)).float()
+        colors = (self.colors[self.faces[faces]] * weights).sum(1)
+        pictures = np.zeros((len(cameras), cameras.height, cameras.width, 4))
+        for picture, pixels, depth in zip(pictures, *cameras.project(points), strict=True):
+            x, y = pixels.floor().long().T.numpy()
+            back_to_front = np.argsort(-depth.numpy(), kind="stable")
+            inside = (x >= 0) & (x < cameras.width) & (y >= 0) & (y < cameras.height)
+            order = back_to_front[inside[back_to_front]]
+            picture[y[order], x[order], :3] = colors[order]  # of several to one place, the last one stays
+            picture[y[order], x[order], 3] = 1
+        return pictures
+
+
+def to_world(points: np.ndarray) -> np.ndarray:
+    """From glTF's axes (y up, front +z) to ours (z up, front +x)."""
+    x, y, z = points.T
+    return np.stack([z, x, y], 1)
+
+
+def to_srgb(linear: np.ndarray) -> np.ndarray:
+    linear = np.clip(linear, 0, 1)
+    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
+
+
+def extent(mask: np.ndarray) -> np.ndarray:
+    """Pixels between which the middle 98% of a silhouette lie: left, right, top, bottom."""
+    y, x = np.nonzero(mask)
+    return np.concatenate([np.quantile(along, (0.01, 0.99)) for along in (x, y)])
+
+
+def compare_surfaces(asset: Asset, times: Sequence[float], surfaces: list[Surface], say: Say) -> None:
+    """Silhouettes, bounds and colours against renders, from SIDES."""
+    size = 160
+    cameras = Cameras.orbit([a for a, _ in SIDES], [e for _, e in SIDES], size=size)
+    pixel = 1.5 / float(cameras.focal[0])
+    overlaps, offs, bounds, colours = [], [], [], []
+    for moment, surface in zip(times, surfaces, strict=True):
+        true, found = asset.render(cameras, moment).numpy(), surface.drawn(cameras)
+        masks = [torch.from_numpy(some[..., 3]) for some in (true, found)]
+        overlaps += mask_iou(*masks).tolist()
+        for a, b in zip(true, found, strict=True):
+            both = (a[..., 3] > 0.5) & (b[..., 3] > 0.5)
+            boxes = [pixel * extent(some[..., 3] > 0.5) for some in (a, b)]
+            bounds.append(boxes)
+            offs.append(float(np.abs(boxes[0] - boxes[1]).max()))
+            colours.append([some[both][:, :3].mean(0) for some in (a, b)])
+    shots = f"{len(SIDES)} sides at {len(times)} moments"
+    worst = f"{np.mean(overlaps):.3f}, at worst {min(overlaps):.3f}"
+    what = f"overlap of silhouettes, {shots} (mean ≥ {OVERLAP:g})"
+    say(what, "1", worst, float(np.mean(overlaps)) >= OVERLAP)
+    told = ["{:.3f} x {:.3f}".format(*mean_size(boxes)) for boxes in zip(*bounds, strict=True)]
+    what = f"width and height of silhouettes (bounds ± {SILHOUETTE_BOUNDS:g}; mean {np.mean(offs):.3f})"
+    say(what, *told, float(np.mean(offs)) <= SILHOUETTE_BOUNDS)
+    means = np.array(colours).mean(0)
+    off = float(np.abs(np.array(colours)[:, 0] - np.array(colours)[:, 1]).mean())
+    what = f"mean colour of silhouettes (each ± {SURFACE_COLOUR:g}; mean {off:.3f})"
+    say(what, span(means[0]), span(means[1]), off <= SURFACE_COLOUR)
+
+
+def mean_size(boxes: Sequence[np.ndarray]) -> np.ndarray:
+    left, right, top, bottom = np.mean(boxes, 0)
+    return np.array([right - left, bottom - top])
+
+
+def check_glb(asset: Asset, files: list[Path], say: Say) -> None:
+    import trimesh
+
+    glb = Glb(files[0].read_bytes())
+    duration(asset, glb.seconds, say)
+    _, keys, _, _ = glb.samplers[0]
+    tracked = len(glb.json["meshes"]) == 1
+    targets = len(glb.json["meshes"][0]["primitives"][0].get("targets", [])) + 1
+    count = targets if tracked else len(glb.json["meshes"])
+    times = [i / (count if asset.cyclic else count - 1) for i in range(count)]
+    if tracked:
+        expected = np.array(times + ([1.0] if asset.cyclic else [])) * asset.seconds
+        right = len(keys) == len(expected) and np.allclose(keys, expected, atol=1e-4)
+        say(
+            f"{count} moments of one mesh, evenly",
+            f"0 to {expected[-1]:.3f} s",
+            f"0 to {keys[-1]:.3f} s",
+            right,
+        )
+    closed = all(mesh.is_watertight for mesh in trimesh.load(files[0]).geometry.values())
+    say("closed (trimesh)", "yes", "yes" if closed else "no", closed)
+    shown = sorted({0, count // 2, count - 1})
+    surfaces = []
+    for i in shown:
+        # Where every moment has a mesh of its own, it is shown for as long as the others.
+        seconds = times[i] * asset.seconds if tracked else (i + 0.5) / count * asset.seconds
+        vertices, faces, colors = glb.at(seconds)
+        surfaces.append(Surface(to_world(vertices), faces.astype(np.int64), to_srgb(colors)))
+    compare_surfaces(asset, [times[i] for i in shown], surfaces, say)
+
+
+def check_obj(asset: Asset, files: list[Path], say: Say) -> None:
+    import trimesh
+
+    told = json.loads(files[-1].read_text())
+    duration(asset, told["seconds"], say)
+    times = [frame["time"] for frame in told["frames"]]
+    count = len(files) - 1
+    expected = [i / (count if asset.cyclic else count - 1) for i in range(count)]
+    right = len(times) == count and np.allclose(times, expected, atol=1e-6)
+    say("files, one a moment, evenly", str(len(times)), str(count), right)
+    meshes = [trimesh.load(file, process=False, maintain_order=True) for file in files[:-1]]
+    closed = all(mesh.is_watertight for mesh in meshes)
+    say("closed (trimesh)", "yes", "yes" if closed else "no", closed)
+    same = all(np.array_equal(mesh.faces, meshes[0].faces) for mesh in meshes)
+    say("`same_faces` says the truth", str(same), str(told["same_faces"]), same == told["same_faces"])
+    shown = sorted({0, count // 2, count - 1})
+    surfaces = [
+        Surface(to_world(meshes[i].vertices), meshes[i].faces, meshes[i].visual.vertex_colors[:, :3] / 255)
+        for i in shown
+    ]
+    compare_surfaces(asset, [times[i] for i in shown], surfaces, say)
+
+
+# Videos and pictures -----------------------------------------------------------------------------------
+
+
+def decibels(a: np.ndarray, b: np.ndarray) -> float:
+    return float(min(100.0, -10 * np.log10(max(((a - b) ** 2).mean(), 1e-10))))
+
+
+def over_white(picture: np.ndarray) -> np.ndarray:
+    return picture[..., :3] * picture[..., 3:] + 1 - picture[..., 3:] if picture.shape[-1] == 4 else picture
+
+
+def check_pictures(asset: Asset, to: str, files: list[Path], say: Say, *, size: int) -> None:
+    """A turntable: once around, whole repetitions of the clip, four seconds at least."""
+    lasting, rate = None, 24.0
+    if to == "png":
+        frames = [np.asarray(Image.open(file)) / 255 for file in files]
+    elif to == "gif":
+        rate = 12.0
+        frames, lasting = read_gif(files[0])
+    else:
+        alpha = to == "webm"
+        frames, fps = decoded(files[0], "libvpx-vp9" if alpha else None, "rgba" if alpha else "rgb24")
+        lasting = len(frames) / float(fps)
+    whole = asset.seconds * max(1, int(np.ceil(4.0 / asset.seconds - 1e-6)))
+    count = round(whole * rate)
+    say("frames", str(count), str(len(frames)), len(frames) == count)
+    if lasting is not None:
+        right = abs(lasting - whole) < 0.6 / rate
+        say("duration, whole repetitions of the clip", f"{whole:.3f} s", f"{lasting:.3f} s", right)
+    worst, colours, overlaps = 100.0, [], []
+    for i in sorted({round(j) for j in np.linspace(0, min(len(frames), count) - 1, 8)}):
+        camera = Cameras.orbit([360.0 * i / count], 15.0, size=size)
+        true = asset.render(camera, (i / rate / asset.seconds) % 1.0)[0].numpy()
+        worst = min(worst, decibels(over_white(frames[i]), over_white(true)))
+        solid = true[..., 3] > 0.9
+        if solid.any():
+            colours.append([true[solid][:, :3].mean(0), frames[i][solid][:, :3].mean(0)])
+        if frames[i].shape[-1] == 4:
+            overlaps.append(float(mask_iou(*(torch.from_numpy(p[..., 3].copy()) for p in (true, frames[i])))))
+    say(f"8 frames (≥ {SHARPNESS[to]:g} dB)", "renders", f"{worst:.1f} dB at worst", worst >= SHARPNESS[to])
+    means, off = np.array(colours).mean(0), float(np.abs(np.diff(colours, axis=1)).max())
+    say(f"mean colour (± 0.03; most {off:.3f})", span(means[0]), span(means[1]), off <= 0.03)
+    if overlaps:
+        say("overlap of alpha (≥ 0.97)", "1", f"{min(overlaps):.3f} at worst", min(overlaps) >= 0.97)
+
+
+# All of them -------------------------------------------------------------------------------------------
+
+
+def round_trip(
+    asset: Asset,
+    folder: Path,
+    only: Sequence[str] = tuple(FORMATS),
+    *,
+    size: int = 256,
+    browser: bool = True,
+    told: Callable[[Check], object] = lambda check: None,
+    **options,  # type: ignore[no-untyped-def]
+) -> list[Check]:
+    """Exports an asset to every format, into a folder, and compares.
+
+    told: called with each check as soon as it is made. options: of `ExportOptions`, for toys.
+    """
+    checks: list[Check] = []
+    for to in only:
+
+        def say(what: str, true: str, found: str, agrees: bool, to: str = to) -> None:
+            checks.append(Check(to, what, true, found, bool(agrees)))
+            told(checks[-1])
+
+        out = folder / (to if FORMATS[to].sequence else f"asset{FORMATS[to].ending}")
+        files = export(asset, to, out, ExportOptions(size=size, **options))
+        if to == "ply":
+            check_ply(asset, files, say)
+        elif to in ("usd", "usdz"):
+            check_usd(asset, files, say)
+        elif to == "glb":
+            check_glb(asset, files, say)
+        elif to == "obj":
+            check_obj(asset, files, say)
+        elif to == "html":
+            check_html(asset, files, say, browser=browser)
+        else:
+            check_pictures(asset, to, files, say, size=size)
+    return checks
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="RUN", type=Path)
+    parser.add_argument("--only", nargs="*", default=list(FORMATS), choices=list(FORMATS))
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--no-browser", action="store_true")
+    args = parser.parse_args()
+    failed = 0
+    for run in args.runs:
+        asset = vid4d.load(run, device="cpu")
+        about = f"{len(asset.gaussians):,} splats, {asset.seconds:.2f} s{', a loop' if asset.cyclic else ''}"
+        print(f"\n### {run.name} ({about})\n")
+        print("| format | what | asset | file | agrees |\n|---|---|---|---|---|")
+        with tempfile.TemporaryDirectory() as folder:
+            checks = round_trip(
+                asset,
+                Path(folder),
+                args.only,
+                size=args.size,
+                browser=not args.no_browser,
+                told=lambda check: print(check.row(), flush=True),
+            )
+        failed += sum(not check.agrees for check in checks)
+    print(f"\n{failed} disagree" if failed else "\nAll agree.")
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == "__main__":
+    main()
