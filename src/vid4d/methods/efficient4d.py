@@ -51,7 +51,9 @@ class Efficient4DConfig:
 
 
 PRESETS = {
-    "draft": Efficient4DConfig(between=1, sample=SampleConfig(steps=5), fit=fits.PRESETS["draft"]),
+    "draft": Efficient4DConfig(
+        between=1, trusted=24, sample=SampleConfig(steps=5), fit=fits.PRESETS["draft"]
+    ),
     "standard": Efficient4DConfig(),
     "high": Efficient4DConfig(
         frames=16, sample=SampleConfig(steps=25, guidance=Decomposed(1.0, 0.5)), fit=fits.PRESETS["high"]
