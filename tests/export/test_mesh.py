@@ -14,7 +14,17 @@ from solids import ball_of_splats, box, colour_of_place, ellipsoid, mesh_of, tor
 from vid4d.cameras import Cameras
 from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig
 from vid4d.errors import InputError
-from vid4d.export.mesh import Views, around, colors_of, fuse, mesh_at, mesh_from_density, mesh_of_dynerf
+from vid4d.export.mesh import (
+    Views,
+    around,
+    bounds,
+    colors_of,
+    fuse,
+    fused,
+    mesh_at,
+    mesh_from_density,
+    mesh_of_dynerf,
+)
 from vid4d.export.surface import Field, MeshOptions, mesh_from_field, vertex_normals
 
 SMALL = MeshOptions(faces=4000, resolution=56, views=32, size=128)
@@ -146,6 +156,24 @@ def test_space_that_views_look_through_is_empty_and_what_nobody_sees_is_solid():
     wall = Views(cameras, torch.zeros(6, 32, 32, 3), torch.ones(6, 32, 32), near)
     inner = fuse(wall, low, high, options).values[4:-4, 4:-4, 4:-4]  # without the margin, which few views see
     assert (inner < 0).all()
+
+
+def test_voxels_that_are_not_asked_for_are_what_they_would_be():
+    """Away from the surface the field is guessed from every second voxel; signs and values stay."""
+    splats = ball_of_splats(count=1500, sigma=0.014).at(0.5)
+    options = MeshOptions(resolution=24, views=24, size=64)
+    low, high = bounds(splats, 0.5)
+    views = Views.of(splats, around(low, high, options.views, options.size))
+    field = fuse(views, low, high, options)
+    axes = [
+        start + field.voxel * torch.arange(n)
+        for start, n in zip(field.origin, field.values.shape, strict=True)
+    ]
+    every = fused(views, torch.cartesian_prod(*axes), field.voxel, options).clamp(-1, 1)
+    off = (field.values.flatten() - every).abs()
+    assert (field.values.flatten().sign() == every.sign()).all()
+    assert (off > 0.01).float().mean() < 1e-3
+    assert (every.abs() < 0.9).sum() > 500  # there is a surface
 
 
 def test_a_field_lands_in_world_units():
