@@ -23,7 +23,7 @@ from vid4d.matrix_io import load_matrix
 from vid4d.viewer import Viewer
 from vid4d.viewer.content import Content
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 from browser import Browser, find_browser
 
 IMAGES = Path(__file__).parent / "images"
