@@ -82,7 +82,7 @@ class FitConfig:
 
 PRESETS: dict[str, FitConfig] = {
     "draft": FitConfig(iterations=200, hull=HullConfig(splats=800)),
-    "standard": FitConfig(),
+    "standard": FitConfig(iterations=800),
     "high": FitConfig(
         iterations=2500,
         hull=HullConfig(resolution=160, splats=3000, least=10000),
