@@ -1,6 +1,6 @@
 """What the interpolation-driven consistency loss and the cascade bring, with the small prior.
 
-    python benchmarks/consistent4d_ablation.py MODELS [--models 2] [--steps 300] [--device cpu] [--out FILE]
+    python benchmarks/consistent4d_ablation.py MODELS [--models 2] [--steps 300] [--workers 1] [--device cuda]
 
 MODELS: a folder of model shards (docs/training.md). Every model's first motion is rendered as a clip from the
 azimuth and elevation that `vid4d.training.evaluate` fixes in advance. The draft preset is trained on it with
@@ -19,7 +19,10 @@ import argparse
 import json
 import os
 import time
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -92,6 +95,39 @@ def row(name: str, values: list[float]) -> str:
     return f"| {name} | " + " | ".join(cells + [""] * (len(COLUMNS) - len(cells))) + " |"
 
 
+def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, list[float]]]:
+    """All variants on one model: its name, and the measures of each."""
+    torch.set_num_threads(options.threads)
+    device = options.device
+    prior, interpolator = load_small_prior(device), load_interpolator(device)
+    bank = MeshBank(read_folder(options.folder, limit=index + 1))
+    rig = Cameras.ring(VIEWS, size=options.size)
+    circle = Cameras.orbit([360.0 * i / AROUND for i in range(AROUND)], 15.0, size=options.size)
+    clips = true_clips(bank, frames=options.frames, size=options.size, extra=circle, only=index)
+    (clip,) = clips
+    count = len(clip.frames)
+    subject = Subject(clip.frames, torch.arange(count) / count, clip.elevation, cyclic=True)
+    middle, truth = middle_of(interpolator), clip.matrix[:VIEWS]
+    results, rows = {}, []
+    for name, config in variants(options.steps).items():
+        began = time.monotonic()
+        judge = SmallJudge(prior)
+        judge.condition(subject.frames, subject.elevation)
+        between = between_of(interpolator)
+        trainer = Trainer(config, subject, judge, between, seed=options.seed, device=device)
+        while trainer.step < config.steps:
+            trainer.advance()
+        seconds = time.monotonic() - began
+        matrix, around = pictures(trainer, subject, rig, circle)
+        results[name] = [*measures(matrix, truth, around, middle), seconds]
+        rows.append(matrix)
+        print(f"{clip.name}: {row(name, results[name])}", flush=True)
+    results["true pictures"] = measures(truth, truth, clip.matrix[VIEWS:, 0], middle)
+    if options.sheets:
+        save_sheet(options.sheets / f"{clip.name}.png", [*rows, truth])
+    return clip.name, results
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
@@ -100,49 +136,28 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--size", type=int, default=96, help="pixels of the compared pictures")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of each worker")
+    parser.add_argument("--workers", type=int, default=1, help="models at a time")
     parser.add_argument("--device", default="cpu", help="where the DyNeRF is trained")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--sheets", type=Path, help="a folder for pictures: each variant, and the truth")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    device = options.device
-    prior, interpolator = load_small_prior(device), load_interpolator(device)
-    bank = MeshBank(read_folder(options.folder, limit=options.models))
-    rig = Cameras.ring(VIEWS, size=options.size)
-    circle = Cameras.orbit([360.0 * i / AROUND for i in range(AROUND)], 15.0, size=options.size)
-    results: dict[str, list[list[float]]] = {}
-    for clip in true_clips(bank, frames=options.frames, size=options.size, extra=circle):
-        count = len(clip.frames)
-        subject = Subject(clip.frames, torch.arange(count) / count, clip.elevation, cyclic=True)
-        rows = []
-        for name, config in variants(options.steps).items():
-            began = time.monotonic()
-            judge = SmallJudge(prior)
-            judge.condition(subject.frames, subject.elevation)
-            between = between_of(interpolator)
-            trainer = Trainer(config, subject, judge, between, seed=options.seed, device=device)
-            while trainer.step < config.steps:
-                trainer.advance()
-            seconds = time.monotonic() - began
-            matrix, around = pictures(trainer, subject, rig, circle)
-            truth = clip.matrix[:VIEWS]
-            values = [*measures(matrix, truth, around, middle_of(interpolator)), seconds]
-            results.setdefault(name, []).append(values)
-            rows.append(matrix)
-            print(f"{clip.name}: {row(name, values)}", flush=True)
-        true_values = measures(truth, truth, clip.matrix[VIEWS:, 0], middle_of(interpolator))
-        results.setdefault("true pictures", []).append(true_values)
-        if options.sheets:
-            save_sheet(options.sheets / f"{clip.name}.png", [*rows, truth])
-    print(f"\n{len(bank)} models, {options.frames} frames, {options.steps} steps of the draft preset")
+    models = len(read_folder(options.folder, limit=options.models))
+    if options.workers == 1:
+        found = [compare(options, i) for i in range(models)]
+    else:
+        with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+            found = list(pool.map(partial(compare, options), range(models)))
+    results = {name: [each[name] for _, each in found] for name in found[0][1]}
+    print(f"\n{models} models, {options.frames} frames, {options.steps} steps of the draft preset")
     print("| | " + " | ".join(COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     for name, every in results.items():
         print(row(name, torch.tensor(every, dtype=torch.float64).mean(0).tolist()))
     if options.out:
+        told = {"columns": COLUMNS, "models": [name for name, _ in found], "values": results}
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps({"columns": COLUMNS, "models": bank.names, "values": results}))
+        options.out.write_text(json.dumps(told))
 
 
 def pictures(trainer: Trainer, subject: Subject, rig: Cameras, circle: Cameras) -> tuple[Tensor, Tensor]:

@@ -32,6 +32,8 @@ def test_camera_change_by_hand():
     torch.testing.assert_close(none, torch.tensor([[0.0, 0, 1, 0]]))
     turned = view_change(torch.tensor([25.0]), torch.tensor([360.0]), 25.0)
     torch.testing.assert_close(turned, none, atol=1e-6, rtol=0)
+    elsewhere = torch.zeros(2, device="meta")  # as cameras on a graphics card are: all of it stays there
+    assert view_change(elsewhere, elsewhere, 10.0).device.type == "meta"
 
 
 def test_guidance_is_the_published_formula(tiny):

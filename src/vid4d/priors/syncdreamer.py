@@ -317,13 +317,16 @@ class SyncDreamer(nn.Module):
     # Sampling
 
     def pairs_within(self, memory_gb: float) -> int:
-        """How many (frame, view) pairs fit into this much memory beside the weights, by a rough estimate."""
+        """How many (frame, view) pairs fit into this much memory beside the weights.
+
+        At the authors' size a pair is counted as 73 MiB; benchmarks/prior_speed.py saw 65 MiB reserved.
+        """
         width = torch.finfo(self.dtype).bits // 8
         weights = sum(p.numel() for p in self.parameters()) * width
         v, u = self.config.volumes, self.config.unet
-        frustum = 16 * v.channels[0] * v.depths * v.latent_size**2
-        picture = 40 * u.model_channels * v.latent_size**2
-        pair = (frustum + picture) * width + 8 * v.channels[0] * v.depths * v.latent_size**2
+        frustum = 10 * v.channels[0] * v.depths * v.latent_size**2
+        picture = 20 * u.model_channels * v.latent_size**2
+        pair = (frustum + picture) * width
         free = memory_gb * 2**30 - weights
         if free < pair:
             need = (weights + pair) / 2**30

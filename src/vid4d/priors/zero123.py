@@ -80,7 +80,7 @@ def view_change(
     """
     elevation, azimuth, given, distance = torch.broadcast_tensors(
         *(
-            torch.as_tensor(x).float()
+            torch.as_tensor(x, dtype=torch.float32, device=elevation_deg.device)
             for x in (elevation_deg, azimuth_deg, input_elevation_deg, distance_change)
         )
     )

@@ -39,15 +39,22 @@ def clip_setting(index: int) -> tuple[float, float]:
 
 
 def true_clips(
-    bank: MeshBank, *, frames: int = 8, size: int = 128, extra: Cameras | None = None
+    bank: MeshBank,
+    *,
+    frames: int = 8,
+    size: int = 128,
+    extra: Cameras | None = None,
+    only: int | None = None,
 ) -> Iterator[TrueClip]:
     """The first motion of every model of the bank, framed as a clip is, with `frames` evenly spaced poses.
 
-    extra: cameras rendered after the rig's views (matrix then holds more rows).
+    extra: cameras rendered after the rig's views (matrix then holds more rows). only: the one model's clip.
     """
     ring = Cameras.ring(size=size, device=bank.device)
     targets = ring if extra is None else Cameras.cat([ring, extra.to(bank.device)])
     for index, name in enumerate(bank.names):
+        if only not in (None, index):
+            continue
         azimuth, elevation = clip_setting(index)
         cycle = min(16, int(bank.n_poses[index]))
         count = min(frames, cycle)
