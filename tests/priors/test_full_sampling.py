@@ -25,6 +25,7 @@ from vid4d.priors.full_sampling import (
     sample,
     with_alpha,
 )
+from vid4d.priors.guidance import ClassifierFree, Decomposed
 from vid4d.priors.syncdreamer import SyncDreamer
 from vid4d.priors.zero123 import Zero123
 
@@ -95,7 +96,7 @@ def test_the_same_frame_gives_the_same_views(name, sampler, frames):
 
 def test_guidance_reaches_the_prior(frames):
     prior = prior_of("syncdreamer")
-    weaker = replace(QUICK, guidance=full_sampling.ClassifierFree(1.0))
+    weaker = replace(QUICK, guidance=ClassifierFree(1.0))
     assert (drawn(prior, frames) - drawn(prior, frames, weaker)).abs().max() > 0.01
     other = prior_of("zero123-xl")
     assert (drawn(other, frames) - drawn(other, frames, replace(QUICK, scale=1.0))).abs().max() > 0.01
@@ -138,7 +139,7 @@ def _fits(prior, memory_gb):
 def test_the_papers_settings_are_the_default():
     config = full_sampling.PRESETS["standard"]
     assert (config.steps, config.sampler, config.eta, config.scale) == (50, "ddim", None, 3.0)
-    assert config.guidance == full_sampling.Decomposed(2.0, 1.0)
+    assert config.guidance == Decomposed(2.0, 1.0)
     assert config.smooth
 
 

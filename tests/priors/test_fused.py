@@ -10,7 +10,8 @@ from torch import nn
 
 from vid4d.priors import depth_attention, fused, unet_layers
 from vid4d.priors.autoencoder import Autoencoder
-from vid4d.priors.syncdreamer import CONFIGS, Decomposed, SyncDreamer
+from vid4d.priors.guidance import Decomposed
+from vid4d.priors.syncdreamer import CONFIGS, SyncDreamer
 
 
 @pytest.fixture(scope="module")

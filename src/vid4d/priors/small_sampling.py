@@ -12,19 +12,20 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.priors.samplers import SAMPLERS, Progress, q_sample
+from vid4d.priors.guidance import PLAIN, Guidance
+from vid4d.priors.samplers import Progress, Sampling, draw_samples, q_sample
 from vid4d.priors.small import Condition, Look, SmallConfig, SmallPrior
-from vid4d.priors.syncdreamer import PLAIN, Guidance, smoothing_matrix
+from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights import config_from_json, load_into, read_metadata
 
 SHIPPED = Path(__file__).parent / "data" / "small.safetensors"
 
 
 @dataclass(frozen=True)
-class SampleConfig:
+class SampleConfig(Sampling):
     """How the image matrix is drawn.
 
-    steps, sampler, eta: see `priors.samplers`. guidance: plain, classifier-free or decomposed.
+    guidance: plain, classifier-free or decomposed.
     smooth: average the steps' volumes over time (2401.08742, section 3.2). start: share of the noise schedule
     that is run; below 1 sampling begins at the lifted volume's own rendering with that much noise on it.
     anchor: share of the lifted rendering's colours in each step's predicted colours (in the spirit of
@@ -33,8 +34,7 @@ class SampleConfig:
     """
 
     steps: int = 10
-    sampler: str = "ddim"
-    eta: float = 0.0
+    eta: float | None = 0.0
     guidance: Guidance = PLAIN
     smooth: bool = True
     start: float = 1.0
@@ -42,10 +42,7 @@ class SampleConfig:
     batch: int = 32
 
     def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise InputError(
-                f"there is no sampler {self.sampler!r}: use one of {', '.join(sorted(SAMPLERS))}"
-            )
+        super().__post_init__()
         if not 0 < self.start <= 1:
             raise InputError(f"start is {self.start}, but it is a share of the noise schedule: use 0 to 1")
 
@@ -193,12 +190,11 @@ def sample(
     start = round(config.start * len(prior.schedule)) - 1
     whole = start == len(prior.schedule) - 1
     x = noise if whole else q_sample(prior.schedule, coarse, torch.tensor(start), noise)
-    latents = SAMPLERS[config.sampler](
+    latents = draw_samples(
         _Denoiser(prior, parts, config, cyclic),
         x,
         prior.schedule,
-        steps=config.steps,
-        eta=config.eta,
+        config,
         prediction="x0",
         spacing="trailing",
         t_start=None if whole else start,
