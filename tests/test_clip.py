@@ -10,18 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vid4d.clip import (
-    Clip,
-    ClipOptions,
-    crop,
-    key_times,
-    load_frames,
-    prepare,
-    read_clip,
-    save_strip,
-    write_frames,
-)
+from vid4d.clip import Clip, ClipOptions, read_clip
 from vid4d.clip_checks import loop_period, loop_probes, thumbnail
+from vid4d.clip_crop import crop
+from vid4d.clip_files import key_times, load_frames, prepare, save_strip, write_frames
 from vid4d.errors import InputError
 from vid4d.sources import natural_order
 from vid4d.video import write_mp4

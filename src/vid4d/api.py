@@ -206,7 +206,7 @@ def prepare(
 ) -> Path:
     """Writes the frames of a clip, cut out, and a strip to look at; prints warnings. Returns the folder."""
     from vid4d.clip import ClipOptions
-    from vid4d.clip import prepare as write_clip
+    from vid4d.clip_files import prepare as write_clip
     from vid4d.stages import CYCLIC
 
     options = dict(settings)

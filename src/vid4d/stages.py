@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vid4d.clip import Clip, key_times, load_frames, read_clip, save_strip, write_frames
+from vid4d.clip import Clip, read_clip
+from vid4d.clip_files import key_times, load_frames, save_strip, write_frames
 from vid4d.export.contact import write_contact
 from vid4d.export.html import write_player
 from vid4d.export.report import write_report

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from vid4d.cameras import Cameras
-from vid4d.clip import key_times
+from vid4d.clip_files import key_times
 from vid4d.export.formats import ExportOptions, Moments, moments
 from vid4d.export.mesh import Mesh, mesh_at
 from vid4d.export.surface import MeshOptions, adjacency
