@@ -443,12 +443,8 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(target.iterdir()) == []
 
 
-def test_colours_over_a_background() -> None:
+def test_every_frame_has_a_time() -> None:
     frames = np.zeros((1, 2, 2, 4), np.float32)
-    frames[0, 0, 0] = (1, 0, 0, 0.25)
-    clip = Clip(frames, np.zeros(1), 1.0)
-    assert clip.on_background()[0, 0, 0] == pytest.approx([1, 0.75, 0.75])
-    assert clip.on_background(0.0)[0, 0, 0] == pytest.approx([0.25, 0, 0])
     with pytest.raises(ValueError, match="times"):
         Clip(frames, np.zeros(2), 1.0)
 

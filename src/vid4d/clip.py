@@ -64,11 +64,6 @@ class Clip:
         keys = list(self.keys)
         return replace(self, frames=self.frames[keys], times=self.times[keys], keys=None)
 
-    def on_background(self, background: float = 1.0) -> Float[np.ndarray, "t h w 3"]:
-        """Colours over a uniform background (white unless told)."""
-        alpha = self.frames[..., 3:]
-        return self.frames[..., :3] * alpha + np.float32(background) * (1 - alpha)
-
 
 @dataclass(frozen=True)
 class ClipOptions:

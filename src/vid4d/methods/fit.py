@@ -28,7 +28,7 @@ from vid4d.gaussians.hull import HullConfig, gaussians_from_hull
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.losses import mask_loss, photometric_loss
-from vid4d.matrix import ImageMatrix
+from vid4d.matrix import ImageMatrix, over_white
 from vid4d.matrix_io import check_matrix
 from vid4d.methods.fit_pictures import Trusted, crops, cut, prepared, trusted_frames
 from vid4d.metrics import psnr
@@ -305,8 +305,7 @@ class _Run:
         some = torch.linspace(0, len(t.times) - 1, min(4, len(t.times))).round().long()
         cameras = Cameras.cat([t.camera] * len(some))
         render = rasterize_4d(self.gaussians().detach(), t.times[some], cameras)
-        alpha = t.images[some, ..., 3:]
-        return float(psnr(render.color.clamp(0, 1), t.images[some, ..., :3] * alpha + 1 - alpha).mean())
+        return float(psnr(render.color.clamp(0, 1), over_white(t.images[some])).mean())
 
     def _identity(self) -> str:
         """Hash of everything the result depends on, besides the step."""

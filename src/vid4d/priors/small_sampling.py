@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
+from vid4d.matrix import over_white
 from vid4d.priors.guidance import PLAIN, Guidance
 from vid4d.priors.samplers import Progress, Sampling, draw_samples, q_sample
 from vid4d.priors.small import Condition, Look, SmallConfig, SmallPrior
@@ -66,8 +67,7 @@ def load_small_prior(
 
 def to_network(frames: Float[Tensor, "n h w 4"]) -> Float[Tensor, "n 4 h w"]:
     """Straight-alpha RGBA in [0, 1] -> colours over white and alpha in [-1, 1], channels first."""
-    alpha = frames[..., 3:]
-    return torch.cat([frames[..., :3] * alpha + 1 - alpha, alpha], -1).permute(0, 3, 1, 2) * 2 - 1
+    return torch.cat([over_white(frames), frames[..., 3:]], -1).permute(0, 3, 1, 2) * 2 - 1
 
 
 def from_network(pictures: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n h w 4"]:
