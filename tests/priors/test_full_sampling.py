@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import write_published
+from published import NAMES, write_weights
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.matting import cut_from_white
 from vid4d.priors import full_sampling, registry
-from vid4d.priors.convert import convert
 from vid4d.priors.full_sampling import (
     FullConfig,
     batch_within,
@@ -29,18 +28,12 @@ from vid4d.priors.guidance import ClassifierFree, Decomposed
 from vid4d.priors.syncdreamer import SyncDreamer
 from vid4d.priors.zero123 import Zero123
 
-NAMES = {"syncdreamer": "syncdreamer", "zero123-xl": "zero123"}
 QUICK = FullConfig(steps=2)
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A weights folder with a tiny network under each name."""
-    folder = tmp_path_factory.mktemp("weights")
-    for name, kind in NAMES.items():
-        write_published(folder / f"{kind}.ckpt", kind)
-        convert(folder / f"{kind}.ckpt", folder / f"{name}.safetensors")
-    return folder
+    return write_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(autouse=True)
