@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
+from commands import run
 from PIL import Image
 
-from vid4d import api, cli
+from vid4d import api
 from vid4d.gaussians.model import save_asset
 from vid4d.matrix_io import save_matrix
 from vid4d.run import Run, Settings
@@ -65,14 +66,6 @@ def matrix(whole_matrix) -> Path:
 def on_disk() -> dict[str, bytes | None]:
     """Everything below the current folder."""
     return {str(p): p.read_bytes() if p.is_file() else None for p in sorted(Path().rglob("*"))}
-
-
-def run(*arguments: object) -> int:
-    try:
-        cli.main([str(a) for a in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
 
 
 def sentence(text: str) -> str:
