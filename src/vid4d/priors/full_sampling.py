@@ -26,7 +26,7 @@ from vid4d.priors.convert import load_converted
 from vid4d.priors.fused import channels_last
 from vid4d.priors.guidance import ClassifierFree, Decomposed, Guidance
 from vid4d.priors.samplers import SAMPLERS, Progress, Sampling
-from vid4d.priors.small_sampling import best_dtype
+from vid4d.priors.small_sampling import best_dtype, check_size
 from vid4d.priors.syncdreamer import SyncDreamer
 from vid4d.priors.zero123 import Zero123
 
@@ -161,14 +161,9 @@ def draw(
 ) -> Float[Tensor, "t v 3 h w"]:
     """Colours over white from every view of the rig at every frame; arguments as in `sample`."""
     config = config or FullConfig()
-    size = image_size(prior)
-    count, height, width, _ = frames.shape
-    if (height, width) != (size, size):
-        raise InputError(
-            f"the frames are {width}x{height} pixels, but this prior sees {size}x{size}: resize them"
-        )
+    check_size(frames, image_size(prior))
     images = over_white(frames).permute(0, 3, 1, 2)
-    batch = config.batch or batch_within(prior, config.memory_gb, count * len(ring(prior)))
+    batch = config.batch or batch_within(prior, config.memory_gb, len(frames) * len(ring(prior)))
     common: dict[str, Any] = {"batch": batch, "generator": generator, "progress": progress}
     if isinstance(prior, Zero123):
         common |= {"guidance": ClassifierFree(config.scale)}

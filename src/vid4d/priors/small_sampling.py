@@ -70,6 +70,15 @@ def to_network(frames: Float[Tensor, "n h w 4"]) -> Float[Tensor, "n 4 h w"]:
     return torch.cat([over_white(frames), frames[..., 3:]], -1).permute(0, 3, 1, 2) * 2 - 1
 
 
+def check_size(frames: Float[Tensor, "t h w 4"], size: int) -> None:
+    """Raises InputError for frames that are not as wide and high as a prior's pictures."""
+    height, width = frames.shape[1:3]
+    if (height, width) != (size, size):
+        raise InputError(
+            f"the frames are {width}x{height} pixels, but this prior sees {size}x{size}: resize them"
+        )
+
+
 def from_network(pictures: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n h w 4"]:
     """The inverse of `to_network`; colours where there is no alpha are white."""
     rgba = ((pictures.float() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
@@ -166,12 +175,8 @@ def sample(
     Raises InputError for frames of another size.
     """
     config = config or SampleConfig()
-    size = prior.config.lift.image_size
-    count, height, width, _ = frames.shape
-    if (height, width) != (size, size):
-        raise InputError(
-            f"the frames are {width}x{height} pixels, but this prior sees {size}x{size}: resize them"
-        )
+    size, count = prior.config.lift.image_size, len(frames)
+    check_size(frames, size)
     parameter = next(prior.parameters())
     device = parameter.device
     ring = prior.ring(device)
