@@ -8,6 +8,7 @@ DEMO ?= runs/demo
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.vid4d-installed
+DEV_STAMP := $(VENV)/.vid4d-dev-installed
 BUILD_INPUTS := pyproject.toml constraints.txt $(wildcard setup.py) \
 	$(wildcard src/vid4d/gaussians/raster/*.[ch]) $(wildcard src/vid4d/gaussians/raster/build.py)
 
@@ -19,13 +20,18 @@ help:
 	@echo "make lint   ruff and mypy"
 	@echo "make clean  remove $(VENV) and the demo's run folder"
 
-setup: $(STAMP)
+setup: $(DEV_STAMP)
 
 $(STAMP): $(BUILD_INPUTS)
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is not Python 3.11 or later: name one that is, e.g. make PYTHON=python3.12" >&2; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt torch
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+# What tests and lint need besides.
+$(DEV_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
@@ -40,10 +46,10 @@ demo: $(STAMP)
 	@echo "  $(DEMO)/turntable.mp4   a camera once around the object while time plays"
 	@echo "  $(DEMO)/contact.png     all sides at all moments, the input on top"
 
-test: $(STAMP)
+test: $(DEV_STAMP)
 	$(BIN)/python -m pytest
 
-lint: $(STAMP)
+lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vid4d.priors.fused import group_norm
+from vid4d.priors.fused import group_norm, normalisable, without_bias
 from vid4d.priors.unet_layers import Upsample
 
 
@@ -47,8 +47,12 @@ class ResnetBlock(nn.Module):
             self.nin_shortcut = nn.Conv2d(channels, out_channels, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b o h w"]:
-        h = self.conv1(group_norm(self.norm1, x, "silu"))
-        h = self.conv2(group_norm(self.norm2, h, "silu"))
+        h = group_norm(self.norm1, x, "silu")
+        if normalisable(h, self.norm2, self.conv1.bias):  # which reads the values anyway
+            h = group_norm(self.norm2, without_bias(self.conv1, h), "silu", self.conv1.bias)
+        else:
+            h = group_norm(self.norm2, self.conv1(h), "silu")
+        h = self.conv2(h)
         return (self.nin_shortcut(x) if self.has_shortcut else x) + h
 
 
@@ -64,7 +68,7 @@ class AttentionBlock(nn.Module):
         self.proj_out = nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        y = self.norm(x)
+        y = group_norm(self.norm, x)
         q, k, v = (layer(y).flatten(2).transpose(1, 2)[:, None] for layer in (self.q, self.k, self.v))
         out = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)
         return x + self.proj_out(out.unflatten(2, x.shape[2:]))

@@ -1,9 +1,10 @@
 """What a network does between its matrix products, in as few passes over memory as possible.
 
-For inference on CUDA with pictures laid out channels last there are kernels of our own (Triton, which comes
-with torch there): torch's own group normalisation leaves that layout, and convolutions add their bias in a
-pass of its own. Everywhere else, while gradients are taken and while torch.compile traces, plain torch does
-the same. `enabled` is a switch for tests and benchmarks.
+For networks that do not learn, on CUDA and with pictures laid out channels last, there are kernels of our
+own (Triton, which comes with torch there): torch's own group normalisation leaves that layout, and
+convolutions add their bias in a pass of its own. Normalisation lets a gradient through, so an autoencoder can
+take one to a picture. Everywhere else, and while torch.compile traces, plain torch does the same. `enabled`
+is a switch for tests and benchmarks.
 """
 
 from __future__ import annotations
@@ -40,15 +41,26 @@ def is_channels_last(x: Float[Tensor, "b c *s"]) -> bool:
 
 
 def usable(x: Tensor) -> bool:
-    """Whether the kernels can serve this tensor now, whatever its layout."""
+    """Whether the kernels without a gradient can serve this tensor now, whatever its layout."""
+    return not torch.is_grad_enabled() and _servable(x)
+
+
+def _servable(x: Tensor) -> bool:
     return (
         enabled
         and x.is_cuda
         and x.dtype in _FLOATS
-        and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
         and _works(x.device)
     )
+
+
+def normalisable(x: Tensor, norm: nn.GroupNorm, add: Tensor | None = None) -> bool:
+    """Whether the kernels can serve `group_norm` now: a gradient goes through x, but not to the rest."""
+    learnt = torch.is_grad_enabled() and any(
+        p is not None and p.requires_grad for p in (norm.weight, norm.bias, add)
+    )
+    return not learnt and _servable(x) and is_channels_last(x)
 
 
 @cache
@@ -75,7 +87,7 @@ def group_norm(
     add: Float[Tensor, "*b c"] | None = None,
 ) -> Float[Tensor, "b c *s"]:
     """activation(norm(x + add)). add: one number per channel, or per channel and picture."""
-    if usable(x) and is_channels_last(x):
+    if normalisable(x, norm, add):
         tokens = x.movedim(1, -1)
         done = _kernels().group_norm(
             tokens.flatten(1, -2), norm.num_groups, norm.weight, norm.bias, norm.eps, activation, add

@@ -2,98 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-TILE = 64
-"""Positions, and channels, that a program handles at a time."""
+from vid4d.priors.fused_norm_kernels import TILE, group_norm, on_device_of
 
-_ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2}
-
-
-@triton.jit
-def _sums_kernel(
-    x, add, out, rows, channels, chunk, chunks, add_stride, HAS_ADD: tl.constexpr, TILE: tl.constexpr
-):  # type: ignore[no-untyped-def]
-    """Per channel: the sum and the sum of squares of x + add over a chunk of positions of one picture."""
-    part = tl.program_id(0).to(tl.int64)
-    picture = part // chunks
-    first = (part % chunks) * chunk
-    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    seen = c < channels
-    extra = tl.zeros([TILE], dtype=tl.float32)
-    if HAS_ADD:
-        extra += tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32)
-    base = x + picture * rows * channels
-    total = tl.zeros([TILE, TILE], dtype=tl.float32)
-    squares = tl.zeros([TILE, TILE], dtype=tl.float32)
-    for start in range(0, chunk, TILE):
-        r = first + start + tl.arange(0, TILE)
-        inside = (r < rows)[:, None] & seen[None, :]
-        value = tl.load(base + r[:, None] * channels + c[None, :], mask=inside, other=0.0).to(tl.float32)
-        value = tl.where(inside, value + extra[None, :], 0.0)
-        total += value
-        squares += value * value
-    place = out + part * 2 * channels + c
-    tl.store(place, tl.sum(total, axis=0), mask=seen)
-    tl.store(place + channels, tl.sum(squares, axis=0), mask=seen)
-
-
-@triton.jit
-def _normalise_kernel(
-    x,
-    add,
-    sums,
-    weight,
-    bias,
-    out,
-    rows,
-    channels,
-    groups,
-    per_group,
-    one_over_count,
-    eps,
-    chunk,
-    chunks,
-    add_stride,
-    HAS_ADD: tl.constexpr,
-    ACTIVATION: tl.constexpr,
-    TILE: tl.constexpr,
-):  # type: ignore[no-untyped-def]
-    """activation((x + add - mean) / deviation * weight + bias) for a chunk of positions of one picture."""
-    part = tl.program_id(0).to(tl.int64)
-    picture = part // chunks
-    first = (part % chunks) * chunk
-    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    seen = c < channels
-    group = c // per_group
-    found = sums + picture * 2 * groups + group
-    mean = tl.load(found, mask=seen, other=0.0) * one_over_count
-    variance = tl.load(found + groups, mask=seen, other=0.0) * one_over_count - mean * mean
-    scale = tl.load(weight + c, mask=seen, other=0.0).to(tl.float32) / tl.sqrt(
-        tl.maximum(variance, 0.0) + eps
-    )
-    shift = tl.load(bias + c, mask=seen, other=0.0).to(tl.float32) - mean * scale
-    if HAS_ADD:
-        shift += tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32) * scale
-    base = picture * rows * channels
-    for start in range(0, chunk, TILE):
-        r = first + start + tl.arange(0, TILE)
-        inside = (r < rows)[:, None] & seen[None, :]
-        place = base + r[:, None] * channels + c[None, :]
-        value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-        value = value * scale[None, :] + shift[None, :]
-        if ACTIVATION == 1:
-            value = value * tl.sigmoid(value)
-        if ACTIVATION == 2:
-            value = tl.maximum(value, 0.0)
-        tl.store(out + place, value.to(out.dtype.element_ty), mask=inside)
+__all__ = ["along_rays", "geglu", "group_norm", "plus"]
 
 
 @triton.jit
@@ -150,73 +67,12 @@ def _rays_kernel(
         tl.store(out + here, mean.to(out.dtype.element_ty), mask=k < width)
 
 
-def _on(x: Tensor, launch: Callable[[], Any]) -> None:
-    """Launches on the tensor's own card, which need not be the current one."""
-    if x.is_cuda:
-        with torch.cuda.device(x.device):
-            launch()
-    else:
-        launch()
-
-
-def group_norm(
-    x: Float[Tensor, "b n c"],
-    groups: int,
-    weight: Float[Tensor, " c"],
-    bias: Float[Tensor, " c"],
-    eps: float,
-    activation: str = "none",
-    add: Float[Tensor, "*b c"] | None = None,
-) -> Float[Tensor, "b n c"]:
-    """As `fused.group_norm`, positions flattened; two passes over x."""
-    pictures, rows, channels = x.shape
-    chunk = 256 if rows <= 4096 else 1024
-    chunks = triton.cdiv(rows, chunk)
-    grid = (pictures * chunks, triton.cdiv(channels, TILE))
-    sums = torch.empty(pictures, chunks, 2, groups, channels // groups, dtype=torch.float32, device=x.device)
-    out = torch.empty_like(x)
-    extra, stride = weight, 0
-    if add is not None:
-        extra = add.contiguous()
-        stride = channels if add.ndim == 2 else 0
-    has_add = add is not None
-    _on(
-        x,
-        lambda: _sums_kernel[grid](x, extra, sums, rows, channels, chunk, chunks, stride, has_add, TILE),
-    )
-    found = sums.sum((1, 4))
-    _on(
-        x,
-        lambda: _normalise_kernel[grid](
-            x,
-            extra,
-            found,
-            weight,
-            bias,
-            out,
-            rows,
-            channels,
-            groups,
-            channels // groups,
-            groups / (rows * channels),
-            eps,
-            chunk,
-            chunks,
-            stride,
-            has_add,
-            _ACTIVATIONS[activation],
-            TILE,
-        ),
-    )
-    return out
-
-
 def plus(x: Tensor, y: Tensor, bias: Float[Tensor, " c"]) -> Tensor:
     """x + y + bias, channels last, written over y."""
     channels = bias.numel()
     rows = x.numel() // channels
     grid = (triton.cdiv(rows, TILE), triton.cdiv(channels, TILE))
-    _on(x, lambda: _plus_kernel[grid](x, y, bias, rows, channels, TILE))
+    on_device_of(x, lambda: _plus_kernel[grid](x, y, bias, rows, channels, TILE))
     return y
 
 
@@ -226,7 +82,7 @@ def geglu(x: Float[Tensor, "*b d2"]) -> Float[Tensor, "*b d"]:
     out = x.new_empty(*x.shape[:-1], width)
     rows = out.numel() // width
     grid = (triton.cdiv(rows, TILE), triton.cdiv(width, TILE))
-    _on(x, lambda: _geglu_kernel[grid](x, out, rows, width, TILE))
+    on_device_of(x, lambda: _geglu_kernel[grid](x, out, rows, width, TILE))
     return out
 
 
@@ -239,5 +95,7 @@ def along_rays(
     out = torch.empty_like(query)
     sizes = triton.next_power_of_2(depths), triton.next_power_of_2(width)
     pixels = query.numel() // (heads * width)
-    _on(query, lambda: _rays_kernel[(pixels,)](query, rays, out, depths, width, scale, heads, *sizes))
+    on_device_of(
+        query, lambda: _rays_kernel[(pixels,)](query, rays, out, depths, width, scale, heads, *sizes)
+    )
     return out

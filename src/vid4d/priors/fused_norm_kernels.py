@@ -1,0 +1,331 @@
+"""Triton kernels of group normalisation, with a gradient, for `fused`.
+
+Tensors are channels last: (b, n, c) for n positions; sums are in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Float
+from torch import Tensor
+
+TILE = 64
+"""Positions, and channels, that a program handles at a time."""
+
+_ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2}
+
+
+@triton.jit
+def _sums_kernel(
+    x,
+    add,
+    out,
+    rows,
+    channels,
+    chunk: tl.constexpr,
+    chunks,
+    add_stride,
+    HAS_ADD: tl.constexpr,
+    TILE: tl.constexpr,
+):  # type: ignore[no-untyped-def]
+    """Per channel: the sum and the sum of squares of x + add over a chunk of positions of one picture."""
+    part = tl.program_id(0).to(tl.int64)
+    picture = part // chunks
+    first = (part % chunks) * chunk
+    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    seen = c < channels
+    extra = tl.zeros([TILE], dtype=tl.float32)
+    if HAS_ADD:
+        extra += tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32)
+    base = x + picture * rows * channels
+    total = tl.zeros([TILE, TILE], dtype=tl.float32)
+    squares = tl.zeros([TILE, TILE], dtype=tl.float32)
+    for start in range(0, chunk, TILE):
+        r = first + start + tl.arange(0, TILE)
+        inside = (r < rows)[:, None] & seen[None, :]
+        value = tl.load(base + r[:, None] * channels + c[None, :], mask=inside, other=0.0).to(tl.float32)
+        value = tl.where(inside, value + extra[None, :], 0.0)
+        total += value
+        squares += value * value
+    place = out + part * 2 * channels + c
+    tl.store(place, tl.sum(total, axis=0), mask=seen)
+    tl.store(place + channels, tl.sum(squares, axis=0), mask=seen)
+
+
+@triton.jit
+def _normalise_kernel(
+    x,
+    add,
+    moments,
+    weight,
+    bias,
+    out,
+    rows,
+    channels,
+    groups,
+    per_group,
+    chunk: tl.constexpr,
+    chunks,
+    add_stride,
+    HAS_ADD: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+    TILE: tl.constexpr,
+):  # type: ignore[no-untyped-def]
+    """activation((x + add - mean) / deviation * weight + bias) for a chunk of positions of one picture."""
+    part = tl.program_id(0).to(tl.int64)
+    picture = part // chunks
+    first = (part % chunks) * chunk
+    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    seen = c < channels
+    found = moments + picture * 2 * groups + c // per_group
+    mean = tl.load(found, mask=seen, other=0.0)
+    scale = tl.load(weight + c, mask=seen, other=0.0).to(tl.float32)
+    scale *= tl.load(found + groups, mask=seen, other=0.0)
+    shift = tl.load(bias + c, mask=seen, other=0.0).to(tl.float32) - mean * scale
+    if HAS_ADD:
+        shift += tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32) * scale
+    base = picture * rows * channels
+    for start in range(0, chunk, TILE):
+        r = first + start + tl.arange(0, TILE)
+        inside = (r < rows)[:, None] & seen[None, :]
+        place = base + r[:, None] * channels + c[None, :]
+        value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+        value = value * scale[None, :] + shift[None, :]
+        if ACTIVATION == 1:
+            value = value * tl.sigmoid(value)
+        if ACTIVATION == 2:
+            value = tl.maximum(value, 0.0)
+        tl.store(out + place, value.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _slope(g, z, ACTIVATION: tl.constexpr):  # type: ignore[no-untyped-def]
+    """The gradient before the activation, from the one after it."""
+    if ACTIVATION == 1:
+        s = tl.sigmoid(z)
+        g = g * s * (1.0 + z * (1.0 - s))
+    if ACTIVATION == 2:
+        g = tl.where(z > 0, g, 0.0)
+    return g
+
+
+@triton.jit
+def _gradient_sums_kernel(
+    x,
+    add,
+    gradient,
+    moments,
+    weight,
+    bias,
+    out,
+    rows,
+    channels,
+    groups,
+    per_group,
+    chunk: tl.constexpr,
+    chunks,
+    add_stride,
+    HAS_ADD: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+    TILE: tl.constexpr,
+):  # type: ignore[no-untyped-def]
+    """Per channel: the sums of w g and of w g n over a chunk of positions, g before the activation."""
+    part = tl.program_id(0).to(tl.int64)
+    picture = part // chunks
+    first = (part % chunks) * chunk
+    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    seen = c < channels
+    found = moments + picture * 2 * groups + c // per_group
+    mean = tl.load(found, mask=seen, other=0.0)
+    rate = tl.load(found + groups, mask=seen, other=0.0)
+    w = tl.load(weight + c, mask=seen, other=0.0).to(tl.float32)
+    b = tl.load(bias + c, mask=seen, other=0.0).to(tl.float32)
+    if HAS_ADD:
+        mean -= tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32)
+    base = picture * rows * channels
+    total = tl.zeros([TILE, TILE], dtype=tl.float32)
+    product = tl.zeros([TILE, TILE], dtype=tl.float32)
+    for start in range(0, chunk, TILE):
+        r = first + start + tl.arange(0, TILE)
+        inside = (r < rows)[:, None] & seen[None, :]
+        place = base + r[:, None] * channels + c[None, :]
+        n = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+        n = (n - mean[None, :]) * rate[None, :]
+        g = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
+        g = _slope(g, n * w[None, :] + b[None, :], ACTIVATION) * w[None, :]
+        total += g
+        product += g * n
+    place = out + part * 2 * channels + c
+    tl.store(place, tl.sum(total, axis=0), mask=seen)
+    tl.store(place + channels, tl.sum(product, axis=0), mask=seen)
+
+
+@triton.jit
+def _gradient_kernel(
+    x,
+    add,
+    gradient,
+    moments,
+    sums,
+    weight,
+    bias,
+    out,
+    rows,
+    channels,
+    groups,
+    per_group,
+    one_over_count,
+    chunk: tl.constexpr,
+    chunks,
+    add_stride,
+    HAS_ADD: tl.constexpr,
+    ACTIVATION: tl.constexpr,
+    TILE: tl.constexpr,
+):  # type: ignore[no-untyped-def]
+    """(w g - mean(w g) - n mean(w g n)) / deviation, the means over a group of one picture."""
+    part = tl.program_id(0).to(tl.int64)
+    picture = part // chunks
+    first = (part % chunks) * chunk
+    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    seen = c < channels
+    place = picture * 2 * groups + c // per_group
+    mean = tl.load(moments + place, mask=seen, other=0.0)
+    rate = tl.load(moments + place + groups, mask=seen, other=0.0)
+    of_g = tl.load(sums + place, mask=seen, other=0.0) * one_over_count
+    of_gn = tl.load(sums + place + groups, mask=seen, other=0.0) * one_over_count
+    w = tl.load(weight + c, mask=seen, other=0.0).to(tl.float32)
+    b = tl.load(bias + c, mask=seen, other=0.0).to(tl.float32)
+    if HAS_ADD:
+        mean -= tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32)
+    base = picture * rows * channels
+    for start in range(0, chunk, TILE):
+        r = first + start + tl.arange(0, TILE)
+        inside = (r < rows)[:, None] & seen[None, :]
+        here = base + r[:, None] * channels + c[None, :]
+        n = tl.load(x + here, mask=inside, other=0.0).to(tl.float32)
+        n = (n - mean[None, :]) * rate[None, :]
+        g = tl.load(gradient + here, mask=inside, other=0.0).to(tl.float32)
+        g = _slope(g, n * w[None, :] + b[None, :], ACTIVATION) * w[None, :]
+        g = (g - of_g[None, :] - n * of_gn[None, :]) * rate[None, :]
+        tl.store(out + here, g.to(out.dtype.element_ty), mask=inside)
+
+
+def on_device_of(x: Tensor, launch: Callable[[], Any]) -> None:
+    """Launches on the tensor's own card, which need not be the current one."""
+    if x.is_cuda:
+        with torch.cuda.device(x.device):
+            launch()
+    else:
+        launch()
+
+
+class Normalisation:
+    """What the launches over one (pictures, positions, channels) tensor share.
+
+    moments: mean and 1 / deviation of x + add, (pictures, 2, groups) in float32.
+    """
+
+    def __init__(
+        self,
+        x: Float[Tensor, "b n c"],
+        groups: int,
+        weight: Float[Tensor, " c"],
+        bias: Float[Tensor, " c"],
+        activation: str,
+        add: Float[Tensor, "*b c"] | None,
+    ) -> None:
+        self.x, self.groups, self.weight, self.bias = x, groups, weight, bias
+        self.add = weight if add is None else add.contiguous()  # a stand-in that is not read
+        self.pictures, self.rows, self.channels = x.shape
+        self.chunk = 256 if self.rows <= 4096 else 1024
+        self.chunks = triton.cdiv(self.rows, self.chunk)
+        self.grid = (self.pictures * self.chunks, triton.cdiv(self.channels, TILE))
+        stride = self.channels if add is not None and add.ndim == 2 else 0
+        self.how = (self.chunk, self.chunks, stride, add is not None)
+        self.sizes = (self.rows, self.channels, groups, self.channels // groups)
+        self.activation = _ACTIVATIONS[activation]
+
+    def _per_group(self, sums: Tensor) -> Float[Tensor, "b 2 g"]:
+        """Sums per chunk and channel -> per picture and group."""
+        return sums.view(self.pictures, self.chunks, 2, self.groups, -1).sum((1, 4))
+
+    def _empty_sums(self) -> Tensor:
+        size = (self.pictures, self.chunks, 2, self.channels)
+        return torch.empty(size, dtype=torch.float32, device=self.x.device)
+
+    def find_moments(self, eps: float) -> Float[Tensor, "b 2 g"]:
+        sums = self._empty_sums()
+        sizes = (self.rows, self.channels)
+        on_device_of(self.x, lambda: _sums_kernel[self.grid](self.x, self.add, sums, *sizes, *self.how, TILE))
+        mean, square = (self._per_group(sums) / (self.rows * self.channels // self.groups)).unbind(1)
+        return torch.stack([mean, ((square - mean * mean).clamp(min=0) + eps).rsqrt()], 1)
+
+    def normalise(self, moments: Float[Tensor, "b 2 g"]) -> Float[Tensor, "b n c"]:
+        out = torch.empty_like(self.x)
+        given = (self.x, self.add, moments, self.weight, self.bias, out)
+        on_device_of(
+            self.x,
+            lambda: _normalise_kernel[self.grid](*given, *self.sizes, *self.how, self.activation, TILE),
+        )
+        return out
+
+    def gradient(
+        self, moments: Float[Tensor, "b 2 g"], of_out: Float[Tensor, "b n c"]
+    ) -> Float[Tensor, "b n c"]:
+        """With respect to x, from that with respect to what `normalise` returned."""
+        sums, out = self._empty_sums(), torch.empty_like(self.x)
+        given = (self.x, self.add, of_out, moments)
+        rest = (*self.how, self.activation, TILE)
+        on_device_of(
+            self.x,
+            lambda: _gradient_sums_kernel[self.grid](
+                *given, self.weight, self.bias, sums, *self.sizes, *rest
+            ),
+        )
+        found = self._per_group(sums)
+        share = self.groups / (self.rows * self.channels)
+        on_device_of(
+            self.x,
+            lambda: _gradient_kernel[self.grid](
+                *given, found, self.weight, self.bias, out, *self.sizes, share, *rest
+            ),
+        )
+        return out
+
+
+class _GroupNorm(torch.autograd.Function):
+    """Normalisation with a gradient for x; it keeps x and the moments."""
+
+    @staticmethod
+    def forward(ctx, x, groups, weight, bias, eps, activation, add):  # type: ignore[no-untyped-def]
+        norm = Normalisation(x, groups, weight, bias, activation, add)
+        moments = norm.find_moments(eps)
+        ctx.save_for_backward(x, moments, weight, bias, *(() if add is None else (add,)))
+        ctx.how = groups, activation
+        return norm.normalise(moments)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, of_out):  # type: ignore[no-untyped-def]
+        x, moments, weight, bias, *add = ctx.saved_tensors
+        groups, activation = ctx.how
+        norm = Normalisation(x, groups, weight, bias, activation, add[0] if add else None)
+        return norm.gradient(moments, of_out.contiguous()), None, None, None, None, None, None
+
+
+def group_norm(
+    x: Float[Tensor, "b n c"],
+    groups: int,
+    weight: Float[Tensor, " c"],
+    bias: Float[Tensor, " c"],
+    eps: float,
+    activation: str = "none",
+    add: Float[Tensor, "*b c"] | None = None,
+) -> Float[Tensor, "b n c"]:
+    """As `fused.group_norm`, positions flattened; two passes over x. Only x gets a gradient."""
+    return _GroupNorm.apply(x, groups, weight, bias, eps, activation, add)
