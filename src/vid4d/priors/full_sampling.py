@@ -44,10 +44,9 @@ class FullConfig(Sampling):
     """How the image matrix is drawn; the defaults are the papers'.
 
     guidance: of SyncDreamer (2401.08742, section 3.2). scale: of Zero123's classifier-free guidance
-    (2303.11328, code).
-    smooth: average the steps' volumes over time. memory_gb: what the prior may use, its weights included;
-    None takes what is free. batch: pictures at a time instead. compile: torch.compile fuses the UNet, which
-    costs minutes once.
+    (2303.11328, code). smooth: average the steps' volumes over time. memory_gb: what the prior may use, its
+    weights included; None takes what is free. batch: pictures at a time instead. compile: torch.compile fuses
+    the UNet, which costs minutes once.
     """
 
     guidance: Guidance = field(default_factory=Decomposed)

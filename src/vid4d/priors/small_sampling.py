@@ -26,12 +26,11 @@ SHIPPED = Path(__file__).parent / "data" / "small.safetensors"
 class SampleConfig(Sampling):
     """How the image matrix is drawn.
 
-    guidance: plain, classifier-free or decomposed.
-    smooth: average the steps' volumes over time (2401.08742, section 3.2). start: share of the noise schedule
-    that is run; below 1 sampling begins at the lifted volume's own rendering with that much noise on it.
-    anchor: share of the lifted rendering's colours in each step's predicted colours (in the spirit of
-    2108.02938, which keeps low frequencies); shapes are the diffusion's own. batch: (frame, view) pairs at a
-    time, which bounds memory.
+    guidance: plain, classifier-free or decomposed. smooth: average the steps' volumes over time (2401.08742,
+    section 3.2). start: share of the noise schedule that is run; below 1 sampling begins at the lifted
+    volume's own rendering with that much noise on it. anchor: share of the lifted rendering's colours in each
+    step's predicted colours (in the spirit of 2108.02938, which keeps low frequencies); shapes are the
+    diffusion's own. batch: (frame, view) pairs at a time, which bounds memory.
     """
 
     steps: int = 10
