@@ -7,7 +7,11 @@ from pathlib import Path
 import torch
 
 from vid4d.priors import syncdreamer, zero123
+from vid4d.priors.convert import convert
 from vid4d.priors.convert_layouts import SYNCDREAMER, ZERO123
+
+NAMES = {"syncdreamer": "syncdreamer", "zero123-xl": "zero123"}
+"""Names of weights, and the kinds of their networks."""
 
 
 def write_published(path: Path, kind: str) -> torch.nn.Module:
@@ -31,3 +35,11 @@ def write_published(path: Path, kind: str) -> torch.nn.Module:
     assert len(state) == len(model.state_dict())
     torch.save({"state_dict": state, "global_step": 3}, path)
     return model.eval().requires_grad_(False)
+
+
+def write_weights(folder: Path) -> Path:
+    """Fills a weights folder: under each of `NAMES` a tiny network, converted from its checkpoint."""
+    for name, kind in NAMES.items():
+        write_published(folder / f"{kind}.ckpt", kind)
+        convert(folder / f"{kind}.ckpt", folder / f"{name}.safetensors")
+    return folder

@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
+from commands import run
 from PIL import Image
 
-from vid4d import api, cli
+from vid4d import api
 from vid4d.gaussians.model import save_asset
 from vid4d.matrix_io import save_matrix
 from vid4d.run import Run, Settings
@@ -67,17 +68,13 @@ def on_disk() -> dict[str, bytes | None]:
     return {str(p): p.read_bytes() if p.is_file() else None for p in sorted(Path().rglob("*"))}
 
 
-def run(*arguments: object) -> int:
-    try:
-        cli.main([str(a) for a in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
 def sentence(text: str) -> str:
     """The one sentence of a command's stderr; only the names of started stages may come before it."""
-    lines = [line for line in text.splitlines() if not re.fullmatch(r"(frames|matrix) \.\.\.", line)]
+    lines = [
+        line
+        for line in text.splitlines()
+        if not re.fullmatch(r"(frames|matrix|export \w+|verify \w+) \.\.\.", line)
+    ]
     assert len(lines) == 1, text
     assert re.match(r"vid4d: [\w'-]", lines[0]), text
     return lines[0].removeprefix("vid4d: ")
@@ -199,7 +196,10 @@ def test_deep_and_grey_pictures_work(kind):
     ("options", "told"),
     [
         ("--prior sd3", "no prior 'sd3'"),
-        ("--frames -1", "--frames -1"),
+        ("--frames -1", "-1 key frames show nothing"),
+        ("--frames 0", "0 key frames show nothing"),
+        ("--method consistent4d --frames 1000000", "1000000 key frames are more than"),
+        ("--prior syncdreamer", "the weights of syncdreamer are not on this machine: get"),
         ("--every 0", "--every 0"),
         ("--start nan", "no frame between"),
         ("--start 99", "no frame between"),
@@ -216,7 +216,8 @@ def test_deep_and_grey_pictures_work(kind):
         ("--matting nowhere.onnx", "nowhere.onnx"),
     ],
 )
-def test_options_that_cannot_be(options, told, clip, capsys):
+def test_options_that_cannot_be(options, told, clip, capsys, monkeypatch):
+    monkeypatch.setenv("VID4D_WEIGHTS", "no-weights")
     assert told in refused(capsys, "generate", clip, "--out", "out", *options.split())
 
 
@@ -237,6 +238,35 @@ def test_options_of_train_that_cannot_be(options, clip, capsys):
 def test_options_of_render_that_cannot_be(options, capsys):
     save_asset(Path("asset.safetensors"), toys.jumping_ball(20), {})
     refused(capsys, "render", "asset.safetensors", "--out", "out", *options.split())
+
+
+def test_models_to_train_on_that_are_none(clip, capsys):
+    options = ("--stage", "lift", "--out", "out")
+    assert "no folder of models at nowhere" in refused(capsys, "train", "--models", "nowhere", *options)
+    assert "no *.npz shards of models in clip" in refused(capsys, "train", "--models", clip, *options)
+
+
+def test_weights_that_nobody_publishes(capsys):
+    for command in ("fetch", "verify"):
+        told = refused(capsys, "weights", command, "nosuch")
+        assert told.startswith("there are no weights 'nosuch': choose one of syncdreamer,")
+
+
+# ---- assets ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["render", "export --to ply", "export --to nosuch", "view"])
+def test_what_is_no_asset(command, clip, capsys):
+    name, *options = command.split()
+    assert refused(capsys, name, "nowhere", *options).startswith("there is no nowhere: give a run folder")
+    assert "it is not a run folder" in refused(capsys, name, clip, *options)
+    assert "not a readable safetensors file" in refused(capsys, name, "clip/0.png", *options)
+
+
+def test_what_is_no_format(capsys):
+    save_asset(Path("asset.safetensors"), toys.jumping_ball(20), {})
+    told = refused(capsys, "export", "asset.safetensors", "--to", "nosuch")
+    assert told.startswith("there is no format 'nosuch': choose one of ply, usd, usdz, glb, obj, html, mp4")
 
 
 # ---- image matrices --------------------------------------------------------------------------------------

@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
+from commands import refused, run
 from PIL import Image
 
 import vid4d
-from vid4d import api, cli
+from vid4d import api
 from vid4d.errors import InputError
 from vid4d.video import write_mp4
 
@@ -39,25 +40,6 @@ def clip(tmp_path) -> Path:
         picture[16:32, 10 + 4 * i : 26 + 4 * i] = (200, 80, 30, 255)
         Image.fromarray(picture).save(folder / f"{i}.png")
     return folder
-
-
-def run(*arguments: str) -> int:
-    """The command's exit code; 0 where it returns."""
-    try:
-        cli.main([str(a) for a in arguments])
-    except SystemExit as stop:
-        return int(stop.code or 0)
-    return 0
-
-
-def refused(capsys, *arguments: str) -> str:
-    """The one sentence of a command that exits with 2."""
-    capsys.readouterr()
-    assert run(*arguments) == 2
-    said = capsys.readouterr().err.strip().splitlines()
-    assert "Traceback" not in "\n".join(said)
-    assert said[-1].startswith("vid4d: ")
-    return said[-1]
 
 
 def test_help_is_quick_and_imports_nothing_heavy():

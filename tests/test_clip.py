@@ -10,18 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vid4d.clip import (
-    Clip,
-    ClipOptions,
-    crop,
-    key_times,
-    load_frames,
-    prepare,
-    read_clip,
-    save_strip,
-    write_frames,
-)
+from vid4d.clip import Clip, ClipOptions, read_clip
 from vid4d.clip_checks import loop_period, loop_probes, thumbnail
+from vid4d.clip_crop import crop
+from vid4d.clip_files import key_times, load_frames, prepare, save_strip, write_frames
 from vid4d.errors import InputError
 from vid4d.sources import natural_order
 from vid4d.video import write_mp4
@@ -451,12 +443,8 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(target.iterdir()) == []
 
 
-def test_colours_over_a_background() -> None:
+def test_every_frame_has_a_time() -> None:
     frames = np.zeros((1, 2, 2, 4), np.float32)
-    frames[0, 0, 0] = (1, 0, 0, 0.25)
-    clip = Clip(frames, np.zeros(1), 1.0)
-    assert clip.on_background()[0, 0, 0] == pytest.approx([1, 0.75, 0.75])
-    assert clip.on_background(0.0)[0, 0, 0] == pytest.approx([0.25, 0, 0])
     with pytest.raises(ValueError, match="times"):
         Clip(frames, np.zeros(2), 1.0)
 

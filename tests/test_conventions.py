@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from vid4d.cameras import RIG_DISTANCE, Cameras
-from vid4d.conventions import from_opengl, to_opengl, zero123_pose
+from vid4d.conventions import from_opengl, to_opengl, view_change
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -75,14 +75,29 @@ def test_the_pose_that_syncdreamer_is_told(shared_dir):
     for elevation, expected in zip(reference["elevation_rad"], reference["view_embed"], strict=True):
         of_input = torch.full((16,), math.degrees(elevation))
         np.testing.assert_allclose(
-            zero123_pose(ring.azimuth, ring.elevation, of_input).numpy(), expected, atol=1e-5
+            view_change(ring.elevation, ring.azimuth, of_input).numpy(), expected, atol=1e-5
         )
 
 
 def test_a_camera_that_rises_has_a_negative_polar_angle():
     """20 degrees up and a quarter turn to the right, from an input at 10 degrees."""
-    pose = zero123_pose(torch.tensor([90.0]), torch.tensor([30.0]), torch.tensor([10.0]), 0.5)
+    pose = view_change(torch.tensor([30.0]), torch.tensor([90.0]), torch.tensor([10.0]), 0.5)
     assert torch.allclose(pose, torch.tensor([[-math.radians(20), 1.0, 0.0, 0.5]]), atol=1e-6)
+
+
+def test_what_a_camera_change_takes():
+    """Numbers and tensors alike, full turns too; all of it stays on the cameras' device."""
+    view = view_change(
+        torch.tensor([30.0, -10.0]), torch.tensor([90.0, 180.0]), 10.0, torch.tensor([0.0, 0.5])
+    )
+    expected = torch.tensor([[-math.pi / 9, 1, 0, 0], [math.pi / 9, 0, -1, 0.5]])
+    torch.testing.assert_close(view, expected, atol=1e-6, rtol=0)
+    none = view_change(torch.tensor([25.0]), torch.tensor([0.0]), 25.0)
+    torch.testing.assert_close(none, torch.tensor([[0.0, 0, 1, 0]]))
+    turned = view_change(torch.tensor([25.0]), torch.tensor([360.0]), 25.0)
+    torch.testing.assert_close(turned, none, atol=1e-6, rtol=0)
+    elsewhere = torch.zeros(2, device="meta")
+    assert view_change(elsewhere, elsewhere, 10.0).device.type == "meta"
 
 
 def test_the_pose_that_zero123_is_told(shared_dir):
@@ -90,7 +105,7 @@ def test_the_pose_that_zero123_is_told(shared_dir):
     for d_polar, sine, cosine, distance in np.load(shared_dir / "reference" / "zero123.npz")["pose_T"][:, 0]:
         azimuth = math.degrees(math.atan2(sine, cosine))
         risen = -math.degrees(d_polar)
-        pose = zero123_pose(torch.tensor([azimuth]), torch.tensor([risen]), torch.tensor([0.0]))
+        pose = view_change(torch.tensor([risen]), torch.tensor([azimuth]), torch.tensor([0.0]))
         np.testing.assert_allclose(pose[0].numpy(), [d_polar, sine, cosine, distance], atol=1e-5)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import tyro
+from clips import disc
 from PIL import Image
 from toys import jumping_ball, toy_matrix
 
@@ -58,14 +59,7 @@ def test_examples_are_numbered_without_gaps_and_say_how_to_start_them():
 
 def test_01_makes_an_asset(tmp_path, monkeypatch):
     monkeypatch.setitem(api.METHODS, "efficient4d", "toys")
-    clip = tmp_path / "disc"
-    clip.mkdir()
-    y, x = np.mgrid[:48, :48] + 0.5
-    for i in range(3):
-        picture = np.zeros((48, 48, 4), np.uint8)
-        picture[(x - 24) ** 2 + (y - 28 + 4 * i) ** 2 < 14**2] = (100 + 60 * i, 80, 40, 255)
-        Image.fromarray(picture).save(clip / f"{i}.png")
-    asset = start("01", clip, "--out", tmp_path / "run")
+    asset = start("01", disc(tmp_path / "disc", 3), "--out", tmp_path / "run")
     assert (asset.root / "report.html").is_file()
 
 

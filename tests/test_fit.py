@@ -10,7 +10,8 @@ from vid4d.gaussians.density import DensityConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.methods import fit as fits
-from vid4d.methods.fit import PRESETS, FitConfig, crops, cut, fit, resize
+from vid4d.methods.fit import PRESETS, FitConfig, fit
+from vid4d.methods.fit_pictures import crops, cut, resize, trusted_frames
 from vid4d.metrics import psnr
 
 SMALL = FitConfig(
@@ -170,7 +171,7 @@ def test_each_trusted_frame_comes_once_an_epoch(moving):
     frames = moving.images[:1, [0, 1, 2, 0, 1]][0]
     times = torch.linspace(0, 1, 5)
     told = replace(moving, input_images=frames, input_camera=camera, input_times=times)
-    run = fits._Run(told, fits._trusted(told), replace(SMALL, iterations=0), seed=0)
+    run = fits._Run(told, trusted_frames(told), replace(SMALL, iterations=0), seed=0)
     seen = []
     for run.step in range(20):
         seen.append(run._trusted_frame())

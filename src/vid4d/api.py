@@ -107,6 +107,8 @@ def load(path: str | Path, device: str = "auto") -> Asset:
     from vid4d.machine import resolve_device
 
     file = Path(path)
+    if not file.exists():
+        raise InputError(f"there is no {file}: give a run folder or an {ASSET}")
     if file.is_dir():
         if not (file / ASSET).is_file():
             unfinished = (file / "settings.json").is_file()
@@ -180,6 +182,8 @@ def _check(settings: Settings) -> None:
         from vid4d.priors.registry import require
 
         require(settings.prior)
+    if settings.frames is not None and settings.frames < 1:
+        raise InputError(f"{settings.frames} key frames show nothing: give 1 or more, or leave --frames out")
     if settings.steps is not None and not 1 <= settings.steps <= 1000:
         raise InputError(f"{settings.steps} sampling steps cannot be made: choose 1 to 1000")
     if settings.memory is not None and not settings.memory > 0:
@@ -206,7 +210,7 @@ def prepare(
 ) -> Path:
     """Writes the frames of a clip, cut out, and a strip to look at; prints warnings. Returns the folder."""
     from vid4d.clip import ClipOptions
-    from vid4d.clip import prepare as write_clip
+    from vid4d.clip_files import prepare as write_clip
     from vid4d.stages import CYCLIC
 
     options = dict(settings)

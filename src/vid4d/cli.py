@@ -123,7 +123,7 @@ class Prepare:
     out: Path | None = None
     """Where frames and strip go. Where not given: runs/ and the clip's name, numbered when that is taken."""
     frames: int = 16
-    """Key frames, first and last of the clip included."""
+    """Key frames, first and last of the clip included; 0 for all frames."""
     size: int = 256
     """Width and height of the frames in pixels."""
     start: float | None = None
@@ -203,7 +203,7 @@ class Info:
             print(f"{name:<{width}}  {text}")
 
 
-_STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff)
+_STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff, tyro.conf.SuppressFixed)
 Command = Generate | Prepare | Matrix | Reconstruct | Render | View | Export | Weights | Train | Info
 
 

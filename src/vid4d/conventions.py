@@ -38,18 +38,24 @@ def from_opengl(
     return Cameras(pose, focal, width, height)
 
 
-def zero123_pose(
-    azimuth: Float[Tensor, " n"],
-    elevation: Float[Tensor, " n"],
-    input_elevation: Float[Tensor, " n"],
-    distance_change: float = 0.0,
-) -> Float[Tensor, "n 4"]:
-    """The relative pose that Zero123 is told: [d_polar, sin d_azimuth, cos d_azimuth, d_distance].
+def view_change(
+    elevation_deg: Float[Tensor, " b"],
+    azimuth_deg: Float[Tensor, " b"],
+    input_elevation_deg: Float[Tensor, " b"] | float,
+    distance_change: Float[Tensor, " b"] | float = 0.0,
+) -> Float[Tensor, "b 4"]:
+    """A camera relative to the input's, as Zero123 and SyncDreamer are told it: [d_polar, sin d_azimuth,
+    cos d_azimuth, d_distance], in radians and world units.
 
-    azimuth: of the target view, degrees; the input view is at 0. elevation, input_elevation: degrees.
-    The polar angle is counted from the pole (90 - elevation): a camera that *rises* has a negative d_polar.
-    SyncDreamer is told the same. Source: Zero-1-to-3 (2303.11328), section 3.2, and its code.
+    elevation_deg, azimuth_deg: of the camera; the input's azimuth is 0. The polar angle is counted from the
+    pole: a camera that *rises* has a negative d_polar. Source: Zero-1-to-3 (2303.11328), section 3.2, and its
+    code.
     """
-    azimuth = torch.deg2rad(azimuth)
-    d_polar = torch.deg2rad((90 - elevation) - (90 - input_elevation))
-    return torch.stack([d_polar, azimuth.sin(), azimuth.cos(), torch.full_like(azimuth, distance_change)], -1)
+    elevation, azimuth, given, distance = torch.broadcast_tensors(
+        *(
+            torch.as_tensor(x, dtype=torch.float32, device=elevation_deg.device)
+            for x in (elevation_deg, azimuth_deg, input_elevation_deg, distance_change)
+        )
+    )
+    polar, around = torch.deg2rad(given - elevation), torch.deg2rad(azimuth)
+    return torch.stack([polar, around.sin(), around.cos(), distance], -1)

@@ -58,18 +58,18 @@ def matte(frames: Sequence[UInt8[np.ndarray, "h w 4"]], method: str = "auto") ->
                 f"the frames have no transparency to take the mask from; leave --matting at auto or {ADVICE}"
             )
         return Matte([f.copy() for f in frames], "alpha", 1.0)
-    opaque = [_over_white(f) for f in frames]
+    seen = [opaque(f) for f in frames]
     if method == "plain":
-        return remove_plain_background(opaque)
+        return remove_plain_background(seen)
     if method != "auto":
-        return _with_model(opaque, find_model(method))
+        return _with_model(seen, find_model(method))
     try:
-        return remove_plain_background(opaque)
+        return remove_plain_background(seen)
     except InputError:
         installed = installed_model()
         if installed is None:
             raise
-        return _with_model(opaque, installed)
+        return _with_model(seen, installed)
 
 
 def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path) -> Matte:
@@ -83,7 +83,8 @@ def alpha_is_meaningful(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
     return clear >= 0.002 * sum(f[..., 3].size for f in frames)
 
 
-def _over_white(frame: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
+def opaque(frame: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Colours over white."""
     alpha = frame[..., 3:].astype(np.float32) / 255
     return np.rint(frame[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vid4d.clip import Clip, key_times, load_frames, read_clip, save_strip, write_frames
+from vid4d.clip import Clip, read_clip
+from vid4d.clip_files import key_times, load_frames, save_strip, write_frames
 from vid4d.export.contact import write_contact
 from vid4d.export.html import write_player
 from vid4d.export.report import write_report
@@ -23,7 +24,7 @@ from vid4d.export.video import write_turntable
 from vid4d.files import write_json
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
 from vid4d.gaussians.raster import splat_device
-from vid4d.matrix import ImageMatrix
+from vid4d.matrix import ImageMatrix, over_white
 from vid4d.methods.fit import FitConfig
 from vid4d.methods.fit import fit as fit_gaussians
 from vid4d.metrics import psnr
@@ -138,9 +139,7 @@ def input_psnr(
         if times is not None and not any(abs(time - wanted) < 1e-5 for wanted in times):
             continue
         drawn = render(gaussians, matrix.input_camera, min(max(time, 0.0), 1.0), background=1.0)[0]
-        alpha = image[..., 3:].to(drawn.device)
-        target = image[..., :3].to(drawn.device) * alpha + 1 - alpha
-        scores.append(float(psnr(drawn, target)))
+        scores.append(float(psnr(drawn, over_white(image.to(drawn.device)))))
     return float(np.mean(scores)) if scores else None
 
 

@@ -14,21 +14,16 @@ from solids import ball_of_splats, ellipsoid, mesh_of, torus
 
 from vid4d.api import Asset
 from vid4d.cameras import Cameras
+from vid4d.export.deformation import Adam, Graph, Product, TrackOptions, moved_by, rotations
 from vid4d.export.formats import ExportOptions
 from vid4d.export.mesh import mesh_at
 from vid4d.export.surface import MeshOptions
 from vid4d.export.track import (
-    Adam,
     Filmed,
-    Graph,
-    Product,
-    TrackOptions,
     clip_of,
     colors_from,
     mesh_sequence,
     moments_of,
-    moved_by,
-    rotations,
     surface_distance,
 )
 

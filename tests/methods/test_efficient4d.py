@@ -7,10 +7,9 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
+from clips import disc
 from tiny_prior import Copying, still_prior, tiny_prior
 from toys import toy_matrix
 
@@ -115,15 +114,7 @@ MADE = (
 
 @pytest.fixture
 def clip(tmp_path) -> Path:
-    """A disc that rises and turns red, with alpha."""
-    folder = tmp_path / "disc"
-    folder.mkdir()
-    y, x = np.mgrid[:48, :48] + 0.5
-    for i in range(3):
-        picture = np.zeros((48, 48, 4), np.uint8)
-        picture[(x - 24) ** 2 + (y - 28 + 4 * i) ** 2 < 14**2] = (100 + 60 * i, 80, 40, 255)
-        Image.fromarray(picture).save(folder / f"{i}.png")
-    return folder
+    return disc(tmp_path / "disc", 3)
 
 
 @pytest.fixture
@@ -160,15 +151,7 @@ def test_a_clip_becomes_an_asset(tiny, clip, tmp_path):
 
 @pytest.fixture
 def longer(tmp_path) -> Path:
-    """The same disc in 9 frames."""
-    folder = tmp_path / "longer"
-    folder.mkdir()
-    y, x = np.mgrid[:48, :48] + 0.5
-    for i in range(9):
-        picture = np.zeros((48, 48, 4), np.uint8)
-        picture[(x - 24) ** 2 + (y - 28 + i) ** 2 < 14**2] = (100 + 15 * i, 80, 40, 255)
-        Image.fromarray(picture).save(folder / f"{i}.png")
-    return folder
+    return disc(tmp_path / "longer", 9, drift=1)
 
 
 @pytest.mark.parametrize(("most", "count"), [(64, 9), (5, 5), (0, 3)])

@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
-from published import write_published
+from clips import disc
+from published import write_weights
 from tiny_prior import tiny_prior
 
 from vid4d import api, cli
@@ -20,7 +19,6 @@ from vid4d.methods import efficient4d
 from vid4d.methods.efficient4d import Efficient4DConfig
 from vid4d.methods.fit import FitConfig
 from vid4d.priors import full_sampling
-from vid4d.priors.convert import convert
 from vid4d.priors.full_sampling import FullConfig, configured
 from vid4d.priors.small_sampling import SampleConfig
 from vid4d.progress import Progress
@@ -37,11 +35,7 @@ TINY = Efficient4DConfig(
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("weights")
-    for name, kind in (("syncdreamer", "syncdreamer"), ("zero123-xl", "zero123")):
-        write_published(folder / f"{kind}.ckpt", kind)
-        convert(folder / f"{kind}.ckpt", folder / f"{name}.safetensors")
-    return folder
+    return write_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture
@@ -54,15 +48,7 @@ def tiny(weights, monkeypatch):
 
 @pytest.fixture
 def clip(tmp_path) -> Path:
-    """A disc that rises, with alpha."""
-    folder = tmp_path / "disc"
-    folder.mkdir()
-    y, x = np.mgrid[:48, :48] + 0.5
-    for i in range(3):
-        picture = np.zeros((48, 48, 4), np.uint8)
-        picture[(x - 24) ** 2 + (y - 28 + 4 * i) ** 2 < 14**2] = (100 + 60 * i, 80, 40, 255)
-        Image.fromarray(picture).save(folder / f"{i}.png")
-    return folder
+    return disc(tmp_path / "disc", 3)
 
 
 def matrix_of(clip, out, **settings):

@@ -9,13 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from published import write_published
+from published import NAMES, write_weights
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.matting import cut_from_white
 from vid4d.priors import full_sampling, registry
-from vid4d.priors.convert import convert
 from vid4d.priors.full_sampling import (
     FullConfig,
     batch_within,
@@ -25,21 +24,16 @@ from vid4d.priors.full_sampling import (
     sample,
     with_alpha,
 )
+from vid4d.priors.guidance import ClassifierFree, Decomposed
 from vid4d.priors.syncdreamer import SyncDreamer
 from vid4d.priors.zero123 import Zero123
 
-NAMES = {"syncdreamer": "syncdreamer", "zero123-xl": "zero123"}
 QUICK = FullConfig(steps=2)
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
-    """A weights folder with a tiny network under each name."""
-    folder = tmp_path_factory.mktemp("weights")
-    for name, kind in NAMES.items():
-        write_published(folder / f"{kind}.ckpt", kind)
-        convert(folder / f"{kind}.ckpt", folder / f"{name}.safetensors")
-    return folder
+    return write_weights(tmp_path_factory.mktemp("weights"))
 
 
 @pytest.fixture(autouse=True)
@@ -95,7 +89,7 @@ def test_the_same_frame_gives_the_same_views(name, sampler, frames):
 
 def test_guidance_reaches_the_prior(frames):
     prior = prior_of("syncdreamer")
-    weaker = replace(QUICK, guidance=full_sampling.ClassifierFree(1.0))
+    weaker = replace(QUICK, guidance=ClassifierFree(1.0))
     assert (drawn(prior, frames) - drawn(prior, frames, weaker)).abs().max() > 0.01
     other = prior_of("zero123-xl")
     assert (drawn(other, frames) - drawn(other, frames, replace(QUICK, scale=1.0))).abs().max() > 0.01
@@ -138,7 +132,7 @@ def _fits(prior, memory_gb):
 def test_the_papers_settings_are_the_default():
     config = full_sampling.PRESETS["standard"]
     assert (config.steps, config.sampler, config.eta, config.scale) == (50, "ddim", None, 3.0)
-    assert config.guidance == full_sampling.Decomposed(2.0, 1.0)
+    assert config.guidance == Decomposed(2.0, 1.0)
     assert config.smooth
 
 

@@ -11,7 +11,8 @@ from torch import nn
 
 from vid4d.priors import fused, unet_layers
 from vid4d.priors.autoencoder import Autoencoder
-from vid4d.priors.syncdreamer import CONFIGS, ClassifierFree, SyncDreamer
+from vid4d.priors.guidance import ClassifierFree
+from vid4d.priors.syncdreamer import CONFIGS, SyncDreamer
 
 
 @pytest.fixture(scope="module")

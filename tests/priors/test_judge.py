@@ -11,12 +11,13 @@ import torch.nn.functional as F
 from tiny_prior import still_prior, tiny_prior
 
 from vid4d.cameras import Cameras
+from vid4d.conventions import view_change
 from vid4d.errors import InputError
+from vid4d.priors.guidance import ClassifierFree
 from vid4d.priors.judge import SmallJudge, Zero123Judge, load_judge, resized_render
 from vid4d.priors.samplers import q_sample, to_x0
 from vid4d.priors.small_sampling import to_network
-from vid4d.priors.syncdreamer import ClassifierFree
-from vid4d.priors.zero123 import CONFIGS, Zero123, view_change
+from vid4d.priors.zero123 import CONFIGS, Zero123
 
 
 @pytest.fixture(scope="module")

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 import torch
 
+from vid4d.errors import InputError
 from vid4d.priors.samplers import (
     SAMPLERS,
     NoiseSchedule,
-    ddim,
+    Sampling,
     ddim_schedule,
-    dpm_solver,
+    draw_samples,
     q_sample,
     target,
     timesteps,
     to_eps,
     to_x0,
-    unipc,
 )
 
 SCHEDULE = NoiseSchedule.scaled_linear()
@@ -86,27 +84,30 @@ def test_samplers_follow_the_probability_flow_of_a_gaussian():
     exact = flow_solution(SCHEDULE, x, 999)
 
     def error(sampler, steps):
-        result = sampler(gaussian_x0(SCHEDULE), x, SCHEDULE, steps=steps, prediction="x0", spacing="trailing")
+        sampling = Sampling(sampler, steps, eta=0)
+        result = draw_samples(
+            gaussian_x0(SCHEDULE), x, SCHEDULE, sampling, prediction="x0", spacing="trailing"
+        )
         return (result - exact).abs().max().item()
 
-    assert error(dpm_solver, 20) < 0.04
-    assert error(dpm_solver, 20) < error(ddim, 20) / 3
-    assert error(ddim, 500) < 0.02
-    assert error(unipc, 20) < 0.04
-    assert error(unipc, 20) < error(ddim, 20) / 3
-    assert error(unipc, 5) < error(dpm_solver, 5)
+    assert error("dpm", 20) < 0.04
+    assert error("dpm", 20) < error("ddim", 20) / 3
+    assert error("ddim", 500) < 0.02
+    assert error("unipc", 20) < 0.04
+    assert error("unipc", 20) < error("ddim", 20) / 3
+    assert error("unipc", 5) < error("dpm", 5)
 
 
 def test_second_order_converges_faster_than_first():
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)
     exact = flow_solution(SCHEDULE, x, 700)
-    errors = [
-        (dpm_solver(gaussian_x0(SCHEDULE), x, SCHEDULE, steps=n, prediction="x0", t_start=700) - exact)
-        .abs()
-        .max()
-        for n in (10, 40)
-    ]
-    assert errors[1] < errors[0] / 3
+
+    def error(steps):
+        sampling = Sampling("dpm", steps)
+        found = draw_samples(gaussian_x0(SCHEDULE), x, SCHEDULE, sampling, prediction="x0", t_start=700)
+        return (found - exact).abs().max()
+
+    assert error(40) < error(10) / 3
 
 
 @pytest.mark.parametrize(("order", "steps"), [(1, 50), (2, 50), (3, 50)])
@@ -126,8 +127,8 @@ def test_unipc_is_of_one_order_more_than_its_predictor(order, steps):
             reached[int(t)] = x
             return best(x, t)
 
-        solve = partial(unipc, order=order, spacing="trailing", t_start=900)
-        solve(denoise, x, schedule, steps=steps, prediction="x0")
+        sampling = Sampling("unipc", steps, order=order)
+        draw_samples(denoise, x, schedule, sampling, prediction="x0", t_start=900)
         return (reached[199] - exact).abs().max().item()
 
     assert error(steps) / error(2 * steps) == pytest.approx(2 ** (order + 1), rel=0.25)
@@ -142,39 +143,27 @@ def test_prediction_types_agree(prediction):
         return target(schedule, x0, t, to_eps(schedule, x, t, x0, "x0"), prediction)
 
     x = torch.randn(6, dtype=torch.float64)
-    for sampler in SAMPLERS.values():
-        expected = sampler(exact, x, schedule, steps=10, prediction="x0")
-        got = sampler(denoise, x, schedule, steps=10, prediction=prediction)
+    for sampler in SAMPLERS:
+        sampling = Sampling(sampler, 10, eta=0)
+        expected = draw_samples(exact, x, schedule, sampling, prediction="x0")
+        got = draw_samples(denoise, x, schedule, sampling, prediction=prediction)
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_eta_one_draws_the_data_distribution():
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(20000, generator=generator, dtype=torch.float64)
-    y = ddim(
+    y = draw_samples(
         gaussian_x0(SCHEDULE),
         x,
         SCHEDULE,
-        steps=100,
-        eta=1.0,
+        Sampling(steps=100),
         prediction="x0",
         spacing="trailing",
-        generator=generator,
+        noise=lambda like: torch.randn(like.shape, generator=generator, dtype=like.dtype),
     )
     assert abs(y.mean().item() - MEAN) < 0.05
     assert abs(y.std().item() - SPREAD) < 0.05
-
-
-def test_a_generator_makes_it_repeatable():
-    def run(seed):
-        generator = torch.Generator().manual_seed(seed)
-        x = torch.ones(2, 3)
-        return ddim(
-            gaussian_x0(SCHEDULE), x, SCHEDULE, steps=5, eta=1.0, prediction="x0", generator=generator
-        )
-
-    assert torch.equal(run(3), run(3))
-    assert not torch.equal(run(3), run(4))
 
 
 def test_given_noise_is_used_and_not_in_the_last_step():
@@ -184,7 +173,8 @@ def test_given_noise_is_used_and_not_in_the_last_step():
         calls.append(like.shape)
         return torch.zeros_like(like)
 
-    ddim(gaussian_x0(SCHEDULE), torch.ones(2), SCHEDULE, steps=5, eta=1.0, prediction="x0", noise=noise)
+    sampling = Sampling(steps=5, eta=1.0)
+    draw_samples(gaussian_x0(SCHEDULE), torch.ones(2), SCHEDULE, sampling, prediction="x0", noise=noise)
     assert calls == [torch.Size([2])] * 4
 
 
@@ -194,39 +184,41 @@ def test_zero_terminal_schedule_ends_in_pure_noise_and_samples():
     torch.testing.assert_close(schedule.alphas_cumprod[0], SCHEDULE.alphas_cumprod[0])
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)
     exact = flow_solution(schedule, x, 999)
-    got = dpm_solver(gaussian_x0(schedule), x, schedule, steps=40, prediction="x0")
+    got = draw_samples(gaussian_x0(schedule), x, schedule, Sampling("dpm", 40), prediction="x0")
     assert (got - exact).abs().max() < 0.02
 
 
 def test_clip_bounds_the_data():
     x = torch.full((3,), 5.0)
-    for sampler in SAMPLERS.values():
-        assert (
-            sampler(lambda x, t: x * 10, x, SCHEDULE, steps=4, prediction="x0", clip=1.0).abs().max() <= 1.2
-        )
+    for sampler in SAMPLERS:
+        sampling = Sampling(sampler, 4, eta=0)
+        found = draw_samples(lambda x, t: x * 10, x, SCHEDULE, sampling, prediction="x0", clip=1.0)
+        assert found.abs().max() <= 1.2
 
 
 def test_progress_counts_to_the_end():
     seen = []
-    for sampler in SAMPLERS.values():
-        sampler(
+    for sampler in SAMPLERS:
+        draw_samples(
             gaussian_x0(SCHEDULE),
             torch.ones(1),
             SCHEDULE,
-            steps=3,
+            Sampling(sampler, 3),
             prediction="x0",
             progress=lambda *p: seen.append(p),
         )
     assert seen == [(1, 3), (2, 3), (3, 3)] * len(SAMPLERS)
 
 
-def test_dpm_solver_refuses_eta():
-    with pytest.raises(ValueError, match="eta"):
-        dpm_solver(gaussian_x0(SCHEDULE), torch.ones(1), SCHEDULE, eta=1.0)
-
-
-def test_unipc_refuses_eta_and_unknown_orders():
-    with pytest.raises(ValueError, match="eta"):
-        unipc(gaussian_x0(SCHEDULE), torch.ones(1), SCHEDULE, eta=1.0)
-    with pytest.raises(ValueError, match="order"):
-        unipc(gaussian_x0(SCHEDULE), torch.ones(1), SCHEDULE, order=4)
+@pytest.mark.parametrize(
+    ("setting", "told"),
+    [
+        ({"sampler": "euler"}, "no sampler 'euler': use one of ddim, dpm, unipc"),
+        ({"sampler": "dpm", "eta": 1.0}, "dpm is deterministic, but eta is 1.0"),
+        ({"sampler": "unipc", "eta": 0.5}, "unipc is deterministic, but eta is 0.5"),
+        ({"sampler": "unipc", "order": 4}, "order 4: use 1, 2 or 3"),
+    ],
+)
+def test_what_cannot_be_is_refused(setting, told):
+    with pytest.raises(InputError, match=told):
+        Sampling(**setting)

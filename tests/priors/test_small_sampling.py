@@ -12,6 +12,7 @@ from tiny_prior import still_prior, tiny_prior
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.priors import small_sampling
+from vid4d.priors.guidance import PLAIN, ClassifierFree, Decomposed
 from vid4d.priors.small import SmallPrior
 from vid4d.priors.small_sampling import (
     SampleConfig,
@@ -21,7 +22,6 @@ from vid4d.priors.small_sampling import (
     sample,
     to_network,
 )
-from vid4d.priors.syncdreamer import PLAIN, ClassifierFree, Decomposed
 
 FREE = SampleConfig(steps=2, anchor=0.0)
 """Colours not drawn to those of the lifted rendering."""

@@ -8,14 +8,10 @@ import torch
 
 from vid4d.errors import InputError
 from vid4d.priors import syncdreamer
-from vid4d.priors.syncdreamer import (
-    CONFIGS,
-    PLAIN,
-    ClassifierFree,
-    Decomposed,
-    SyncDreamer,
-    smoothing_matrix,
-)
+from vid4d.priors.guidance import PLAIN, ClassifierFree, Decomposed
+from vid4d.priors.samplers import Sampling
+from vid4d.priors.smoothing import smoothing_matrix
+from vid4d.priors.syncdreamer import CONFIGS, SyncDreamer
 
 
 @pytest.fixture(scope="module")
@@ -135,8 +131,8 @@ def test_views_meet_in_the_volume(tiny):
     assert difference.abs().max() > 1e-3
 
 
-def test_view_embedding_by_hand(tiny):
-    view = tiny.view_embedding(torch.tensor([30.0, 0.0]))
+def test_it_is_told_how_each_view_of_the_rig_lies_to_the_input(tiny):
+    view = tiny.condition(frames(2), torch.tensor([30.0, 0.0])).view
     assert view.shape == (2, 4, 4)
     torch.testing.assert_close(view[0, 0], torch.tensor([0.0, 0, 1, 0]))
     torch.testing.assert_close(view[1, 1], torch.tensor([-torch.pi / 6, 1, 0, 0]))
@@ -149,7 +145,7 @@ def test_view_embedding_by_hand(tiny):
 def test_samples_have_the_right_shape_and_repeat(tiny, sampler):
     def run(seed):
         generator = torch.Generator().manual_seed(seed)
-        return tiny.sample(frames(2), 10.0, steps=3, sampler=sampler, generator=generator)
+        return tiny.sample(frames(2), 10.0, Sampling(sampler, 3), generator=generator)
 
     first = run(1)
     assert first.shape == (2, 4, 3, 64, 64)
@@ -160,11 +156,11 @@ def test_samples_have_the_right_shape_and_repeat(tiny, sampler):
 
 
 def test_equal_frames_stay_equal_with_shared_noise(tiny):
-    condition = tiny.condition(frames(1).expand(3, -1, -1, -1), 10.0)
+    same = frames(1).expand(3, -1, -1, -1)
 
     def run(shared):
         generator = torch.Generator().manual_seed(0)
-        return tiny.sample_latents(condition, steps=3, shared_noise=shared, generator=generator)
+        return tiny.sample(same, 10.0, Sampling(steps=3), shared_noise=shared, generator=generator)
 
     shared = run("all")
     torch.testing.assert_close(shared[0], shared[2], rtol=1e-3, atol=1e-3)
@@ -174,7 +170,7 @@ def test_equal_frames_stay_equal_with_shared_noise(tiny):
 
 def test_progress_reaches_the_end(tiny):
     seen = []
-    tiny.sample(frames(1), 0.0, steps=2, guidance=PLAIN, progress=lambda *p: seen.append(p))
+    tiny.sample(frames(1), 0.0, Sampling(steps=2), guidance=PLAIN, progress=lambda *p: seen.append(p))
     assert seen == [(1, 2), (2, 2)]
 
 
@@ -193,10 +189,8 @@ def test_bfloat16_stays_close():
 def test_bad_input_is_refused(tiny):
     with pytest.raises(InputError, match="resize"):
         tiny.condition(torch.rand(1, 3, 32, 32), 0.0)
-    with pytest.raises(InputError, match="sampler"):
-        tiny.sample(frames(1), 0.0, sampler="euler")
     with pytest.raises(InputError, match="memory"):
-        tiny.sample(frames(1), 0.0, memory_gb=1e-6)
+        tiny.pairs_within(1e-6)
 
 
 # The authors' numbers

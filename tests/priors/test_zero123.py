@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 import torch
 from checkpoint_files import randomised
 
 from vid4d.errors import InputError
-from vid4d.priors.syncdreamer import LATENT_SCALE, PLAIN, ClassifierFree
-from vid4d.priors.zero123 import CONFIGS, Zero123, view_change
+from vid4d.priors.guidance import PLAIN, ClassifierFree
+from vid4d.priors.latent_diffusion import LATENT_SCALE
+from vid4d.priors.samplers import Sampling
+from vid4d.priors.zero123 import CONFIGS, Zero123
 
 
 @pytest.fixture(scope="module")
@@ -20,20 +20,6 @@ def tiny() -> Zero123:
 
 def pictures(count: int, seed: int = 3) -> torch.Tensor:
     return torch.rand(count, 3, 64, 64, generator=torch.Generator().manual_seed(seed))
-
-
-def test_camera_change_by_hand():
-    view = view_change(
-        torch.tensor([30.0, -10.0]), torch.tensor([90.0, 180.0]), 10.0, torch.tensor([0.0, 0.5])
-    )
-    expected = torch.tensor([[-math.pi / 9, 1, 0, 0], [math.pi / 9, 0, -1, 0.5]])
-    torch.testing.assert_close(view, expected, atol=1e-6, rtol=0)
-    none = view_change(torch.tensor([25.0]), torch.tensor([0.0]), 25.0)
-    torch.testing.assert_close(none, torch.tensor([[0.0, 0, 1, 0]]))
-    turned = view_change(torch.tensor([25.0]), torch.tensor([360.0]), 25.0)
-    torch.testing.assert_close(turned, none, atol=1e-6, rtol=0)
-    elsewhere = torch.zeros(2, device="meta")  # as cameras on a graphics card are: all of it stays there
-    assert view_change(elsewhere, elsewhere, 10.0).device.type == "meta"
 
 
 def test_guidance_is_the_published_formula(tiny):
@@ -72,8 +58,8 @@ def test_pictures_in_batches_equal_all_at_once(tiny):
         return tiny.sample(
             pictures(2),
             torch.tensor([0.0, 20.0]),
+            Sampling(steps=2),
             azimuths_deg=(0, 120, 240),
-            steps=2,
             batch=batch,
             generator=generator,
         )
@@ -87,9 +73,9 @@ def test_pictures_in_batches_equal_all_at_once(tiny):
 
 
 def test_sampling_sees_frame_and_view(tiny):
-    def run(images, azimuths, seed=0, **options):
-        generator = torch.Generator().manual_seed(seed)
-        return tiny.sample(images, 0.0, azimuths_deg=azimuths, steps=2, generator=generator, **options)
+    def run(images, azimuths, seed=0, sampler="ddim", **options):
+        generator, sampling = torch.Generator().manual_seed(seed), Sampling(sampler, 2)
+        return tiny.sample(images, 0.0, sampling, azimuths_deg=azimuths, generator=generator, **options)
 
     first = run(pictures(1), (0, 90))
     assert torch.equal(first, run(pictures(1), (0, 90)))
@@ -130,8 +116,6 @@ def test_half_precision_stays_close(dtype):
 def test_bad_input_is_refused(tiny):
     with pytest.raises(InputError, match="resize"):
         tiny.condition(torch.rand(1, 3, 32, 32))
-    with pytest.raises(InputError, match="sampler"):
-        tiny.sample(pictures(1), 0.0, sampler="euler")
     with pytest.raises(InputError, match="memory"):
-        tiny.sample(pictures(1), 0.0, memory_gb=1e-6)
-    assert tiny.views_within(1.0) > tiny.views_within(0.5) > 0
+        tiny.pairs_within(1e-6)
+    assert tiny.pairs_within(1.0) > tiny.pairs_within(0.5) > 0

@@ -13,16 +13,13 @@ from torch import Tensor
 from vid4d.cameras import RIG_ELEVATION, Cameras
 from vid4d.files import written_whole
 from vid4d.gaussians.model import Gaussians4D
+from vid4d.matrix import over_white
 from vid4d.render import render
 
 LABEL = 92
 """Width of the column of labels and, over four, height of their row, in pixels."""
 GAP = 2
 INK, PALE, PAPER = (34, 39, 46), (110, 118, 128), (255, 255, 255)
-
-
-def over_white(rgba: Float[np.ndarray, "*b 4"]) -> Float[np.ndarray, "*b 3"]:
-    return rgba[..., :3] * rgba[..., 3:] + (1 - rgba[..., 3:])
 
 
 def pick(count: int, wanted: int) -> list[int]:
@@ -84,7 +81,7 @@ def write_contact(
         moments = [i / max(times - 1, 1) for i in range(times)]
     rows: list[tuple[str, str, list[np.ndarray | None]]] = []
     if input_images is not None and shown:
-        rows.append(("input", "the clip", [over_white(input_images[i].cpu().numpy()) for i in shown]))
+        rows.append(("input", "the clip", list(over_white(input_images[shown]).cpu().numpy())))
     if input_camera is not None:
         camera = input_camera.resized(cell)
         rows.append(("asset", "clip's camera", _row(gaussians, camera, moments)))

@@ -61,37 +61,37 @@ FORMATS = {
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export. Each format uses the options that mean something to it.
+    """What to export. Each format uses the options that mean something to it."""
 
-    time: one moment in [0, 1] instead of all of them; in videos time stands still there.
-    fps: moments or frames a second; where None, the format's default.
-    frames: how many moments or frames; where None, as many as the clip's (the video's) duration holds.
-    size: width and height of pictures in pixels.
-    faces: of meshes, at most.
-    background: "auto" (the format's own), "transparent", "white", "black" or "#rrggbb".
-    view: of videos and pictures: once around the object, from a camera that stands still, or side by side.
-    azimuth, elevation: of that camera, and where the turntable begins; degrees.
-    seconds: of the video; where None, whole repetitions of the clip.
-    cameras: a JSON file with a camera path for videos and pictures (docs/formats.md).
-    force: replace files that exist.
-    report: called with work done and of how much.
-    """
-
-    time: float | None = None
-    fps: float | None = None
-    frames: int | None = None
-    size: int = 512
-    faces: int = 20_000
-    background: str = "auto"
-    view: Literal["turntable", "fixed", "both"] = "turntable"
-    azimuth: float = 0.0
-    elevation: float = 15.0
-    seconds: float | None = None
-    cameras: Path | None = None
     force: bool = False
+    """Replace files that exist."""
+    time: float | None = None
+    """One moment between 0 (the clip's start) and 1 (its end) instead of all; videos stand still there."""
+    frames: int | None = None
+    """How many moments or pictures. Where not given: as many as the duration holds."""
+    fps: float | None = None
+    """Moments or pictures a second. Where not given: 24, for GIF and pages 12, for meshes 10."""
+    size: int = 512
+    """Width and height of pictures in pixels."""
+    faces: int = 20_000
+    """Triangles of a mesh, at most."""
+    background: str = "auto"
+    """Of pictures: transparent, white, black or a colour like '#3080ff'. 'auto': transparent, mp4 white."""
+    view: Literal["turntable", "fixed", "both"] = "turntable"
+    """Once around the object, from a camera that stands still, or both side by side."""
+    azimuth: float = 0.0
+    """Degrees around the object, where the turntable begins; 0 is where the clip was filmed from."""
+    elevation: float = 15.0
+    """Degrees above the object's equator."""
+    seconds: float | None = None
+    """Duration of a video. Where not given: whole repetitions of the clip."""
+    cameras: Path | None = None
+    """A camera path as JSON (docs/formats.md) instead of a view."""
     report: Callable[[int, int], object] | None = None
+    """Called with work done and of how much."""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Raises InputError for what no format can do."""
         if self.time is not None and not 0 <= self.time <= 1:
             raise InputError(f"time {self.time:g} lies outside of the clip: 0 is its start and 1 its end")
         if self.fps is not None and not 0.1 <= self.fps <= 240:
@@ -179,6 +179,7 @@ def export(
     Raises InputError for an unknown format, an existing place without `force`, and bad options.
     """
     options = options or ExportOptions()
+    options.check()
     chosen = FORMATS.get(to)
     if chosen is None:
         raise InputError(f"there is no format {to!r}: choose one of {', '.join(FORMATS)}")

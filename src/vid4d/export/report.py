@@ -20,7 +20,7 @@ from jaxtyping import Float
 from PIL import Image, features
 from torch import Tensor
 
-from vid4d.clip import key_times
+from vid4d.clip_files import key_times
 from vid4d.errors import InputError
 from vid4d.export.advice import Advice, Facts, advice
 from vid4d.export.contact import draw_sheet, pick

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from vid4d.errors import InputError
 
 if TYPE_CHECKING:
-    from vid4d.methods.consistent4d import Consistent4DConfig
+    from vid4d.methods.consistent4d_config import Consistent4DConfig
 
 FRAMES_PER_MOMENT = 8
 """Frames that may share a grid point along time of the finest level; with more, motion is averaged away."""

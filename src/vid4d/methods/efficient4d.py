@@ -24,11 +24,11 @@ from vid4d.matrix import ImageMatrix
 from vid4d.matrix_io import load_matrix, save_matrix
 from vid4d.methods import fit as fits
 from vid4d.priors import full_sampling
+from vid4d.priors.guidance import Decomposed
 from vid4d.priors.rife import IFNet, interpolate, middle_of
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.small import SmallPrior
 from vid4d.priors.small_sampling import SampleConfig, guess_elevation, load_small_prior, sample
-from vid4d.priors.syncdreamer import Decomposed
 from vid4d.progress import Bar
 from vid4d.run import Run
 

@@ -24,9 +24,10 @@ from vid4d.matting import cut_from_white
 from vid4d.priors import registry
 from vid4d.priors.convert import load_converted
 from vid4d.priors.fused import channels_last
-from vid4d.priors.samplers import SAMPLERS, Progress
-from vid4d.priors.small_sampling import best_dtype
-from vid4d.priors.syncdreamer import ClassifierFree, Decomposed, Guidance, SyncDreamer
+from vid4d.priors.guidance import ClassifierFree, Decomposed, Guidance
+from vid4d.priors.samplers import SAMPLERS, Progress, Sampling
+from vid4d.priors.small_sampling import best_dtype, check_size
+from vid4d.priors.syncdreamer import SyncDreamer
 from vid4d.priors.zero123 import Zero123
 
 P = TypeVar("P", bound=nn.Module)
@@ -39,19 +40,15 @@ RESERVE_GB = 1.0
 
 
 @dataclass(frozen=True)
-class FullConfig:
+class FullConfig(Sampling):
     """How the image matrix is drawn; the defaults are the papers'.
 
-    steps, sampler, eta: see `priors.samplers`; eta None is 1 with DDIM, the others have none. guidance: of
-    SyncDreamer (2401.08742, section 3.2). scale: of Zero123's classifier-free guidance (2303.11328, code).
-    smooth: average the steps' volumes over time. memory_gb: what the prior may use, its weights included;
-    None takes what is free. batch: pictures at a time instead. compile: torch.compile fuses the UNet, which
-    costs minutes once.
+    guidance: of SyncDreamer (2401.08742, section 3.2). scale: of Zero123's classifier-free guidance
+    (2303.11328, code). smooth: average the steps' volumes over time. memory_gb: what the prior may use, its
+    weights included; None takes what is free. batch: pictures at a time instead. compile: torch.compile fuses
+    the UNet, which costs minutes once.
     """
 
-    steps: int = 50
-    sampler: str = "ddim"
-    eta: float | None = None
     guidance: Guidance = field(default_factory=Decomposed)
     scale: float = 3.0
     smooth: bool = True
@@ -60,10 +57,7 @@ class FullConfig:
     compile: bool = False
 
     def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise InputError(
-                f"there is no sampler {self.sampler!r}: use one of {', '.join(sorted(SAMPLERS))}"
-            )
+        super().__post_init__()
         if self.memory_gb is not None and self.memory_gb <= 0:
             raise InputError(f"{self.memory_gb:g} GB of memory hold nothing: give more, or leave it out")
 
@@ -75,9 +69,6 @@ PRESETS = {
 }
 """What a run's preset means for a full-size prior; frames and fit are the method's."""
 
-STEPS = {"ddim": 50, "dpm": 20, "unipc": 12}
-"""Steps of a sampler that is asked for without a number."""
-
 
 def configured(
     preset: str, sampler: str = "auto", steps: int | None = None, memory_gb: float | None = None
@@ -85,7 +76,7 @@ def configured(
     """The preset, changed as told. sampler: 'auto' is the preset's, another one takes its own steps."""
     config = PRESETS[preset]
     if sampler != "auto":
-        config = replace(config, sampler=sampler, steps=STEPS[sampler])
+        config = replace(config, sampler=sampler, steps=SAMPLERS[sampler].steps)
     return replace(config, steps=steps or config.steps, memory_gb=memory_gb)
 
 
@@ -142,8 +133,7 @@ def batch_within(prior: SyncDreamer | Zero123, memory_gb: float | None, pairs: i
         memory_gb = (free + cached + weights) / 2**30
     if device.type == "cuda":
         memory_gb = max(memory_gb - RESERVE_GB, 1e-3)
-    within = prior.pairs_within if isinstance(prior, SyncDreamer) else prior.views_within
-    fitting = min(within(memory_gb), pairs)
+    fitting = min(prior.pairs_within(memory_gb), pairs)
     return fitting - fitting % 16 if 16 <= fitting < pairs else fitting
 
 
@@ -170,28 +160,16 @@ def draw(
 ) -> Float[Tensor, "t v 3 h w"]:
     """Colours over white from every view of the rig at every frame; arguments as in `sample`."""
     config = config or FullConfig()
-    size = image_size(prior)
-    count, height, width, _ = frames.shape
-    if (height, width) != (size, size):
-        raise InputError(
-            f"the frames are {width}x{height} pixels, but this prior sees {size}x{size}: resize them"
-        )
+    check_size(frames, image_size(prior))
     images = over_white(frames).permute(0, 3, 1, 2)
-    batch = config.batch or batch_within(prior, config.memory_gb, count * len(ring(prior)))
-    common: dict[str, Any] = {
-        "steps": config.steps,
-        "eta": config.eta,
-        "sampler": config.sampler,
-        "batch": batch,
-        "generator": generator,
-        "progress": progress,
-    }
+    batch = config.batch or batch_within(prior, config.memory_gb, len(frames) * len(ring(prior)))
+    common: dict[str, Any] = {"batch": batch, "generator": generator, "progress": progress}
+    if isinstance(prior, Zero123):
+        common |= {"guidance": ClassifierFree(config.scale)}
+    else:
+        common |= {"guidance": config.guidance, "cyclic": cyclic, "smooth": config.smooth}
     with _tuned(prior, config.compile):
-        if isinstance(prior, Zero123):
-            return prior.sample(images, elevation, guidance=ClassifierFree(config.scale), **common)
-        return prior.sample(
-            images, elevation, guidance=config.guidance, cyclic=cyclic, smooth=config.smooth, **common
-        )
+        return prior.sample(images, elevation, config, **common)
 
 
 def sample(

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -48,16 +48,42 @@ class Weights:
     ema: bool = False
 
 
+_STABLE_DIFFUSION = "MIT (repository); CreativeML OpenRAIL-M (the model it was trained on from)"
 _OPENRAIL = (
     "trained on from Stable Diffusion, whose CreativeML OpenRAIL-M restricts some uses and passes "
     "its restrictions on"
+)
+_ZERO123_XL = Weights(
+    what="one view of an object from another; --prior zero123-xl, the judge of consistent4d",
+    kind="zero123",
+    licence=_STABLE_DIFFUSION,
+    commercial="unclear",
+    terms=_OPENRAIL,
+    page="https://github.com/cvlab-columbia/zero123",
+    file="zero123-xl.ckpt",
+    url="https://zero123.cs.columbia.edu/assets/zero123-xl.ckpt",
+    size=15_460_000_000,
+    installed=5_140_000_000,
+    ema=True,
+)
+_RIFE_3 = Weights(
+    what="frames between frames, in the middle only (RIFE 3.x)",
+    kind="rife3",
+    licence="MIT (repository)",
+    commercial="yes",
+    terms="nothing else is said of the weights",
+    page="https://github.com/hzwer/ECCV2022-RIFE",
+    file="flownet.pkl",
+    url=None,
+    size=12_200_000,
+    installed=12_200_000,
 )
 
 WEIGHTS = {
     "syncdreamer": Weights(
         what="16 views of an object at once; --prior syncdreamer",
         kind="syncdreamer",
-        licence="MIT (repository); CreativeML OpenRAIL-M (the model it was trained on from)",
+        licence=_STABLE_DIFFUSION,
         commercial="unclear",
         terms=_OPENRAIL,
         page="https://github.com/liuyuan-pal/SyncDreamer",
@@ -66,53 +92,19 @@ WEIGHTS = {
         size=5_570_000_000,
         installed=5_570_000_000,
     ),
-    "zero123-xl": Weights(
-        what="one view of an object from another; --prior zero123-xl, the judge of consistent4d",
-        kind="zero123",
-        licence="MIT (repository); CreativeML OpenRAIL-M (the model it was trained on from)",
-        commercial="unclear",
-        terms=_OPENRAIL,
-        page="https://github.com/cvlab-columbia/zero123",
-        file="zero123-xl.ckpt",
-        url="https://zero123.cs.columbia.edu/assets/zero123-xl.ckpt",
-        size=15_460_000_000,
-        installed=5_140_000_000,
-        ema=True,
-    ),
-    "zero123": Weights(
+    "zero123-xl": _ZERO123_XL,
+    "zero123": replace(
+        _ZERO123_XL,
         what="the first Zero123 (105000 steps), as zero123-xl",
-        kind="zero123",
-        licence="MIT (repository); CreativeML OpenRAIL-M (the model it was trained on from)",
-        commercial="unclear",
-        terms=_OPENRAIL,
-        page="https://github.com/cvlab-columbia/zero123",
         file="105000.ckpt",
         url="https://huggingface.co/cvlab/zero123-weights/resolve/main/105000.ckpt",
-        size=15_460_000_000,
-        installed=5_140_000_000,
-        ema=True,
     ),
-    "rife-3": Weights(
-        what="frames between frames, in the middle only (RIFE 3.x)",
-        kind="rife3",
-        licence="MIT (repository)",
-        commercial="yes",
-        terms="nothing else is said of the weights",
-        page="https://github.com/hzwer/ECCV2022-RIFE",
-        file="flownet.pkl",
-        url=None,
-        size=12_200_000,
-        installed=12_200_000,
-    ),
-    "rife-4": Weights(
+    "rife-3": _RIFE_3,
+    "rife-4": replace(
+        _RIFE_3,
         what="frames between frames, at any time (RIFE 4.x)",
         kind="rife4",
-        licence="MIT (repository)",
-        commercial="yes",
-        terms="nothing else is said of the weights",
         page="https://github.com/hzwer/Practical-RIFE",
-        file="flownet.pkl",
-        url=None,
         size=21_200_000,
         installed=21_200_000,
     ),

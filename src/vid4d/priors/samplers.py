@@ -1,8 +1,8 @@
 """Noise schedules and samplers of diffusion models.
 
-A sampler is a function over a callable `denoise(x, t) -> prediction`: x the noisy sample of any shape, t a
-time step (a tensor without dimensions, on x's device). The prediction is the noise ("eps"), the data ("x0")
-or the velocity ("v", 2202.00512).
+`draw_samples` turns noise into data as a `Sampling` says. The network is a callable
+`denoise(x, t) -> prediction`: x the noisy sample of any shape, t a time step (a tensor without dimensions, on
+x's device). The prediction is the noise ("eps"), the data ("x0") or the velocity ("v", 2202.00512).
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal
+from typing import Literal, Protocol
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+
+from vid4d.errors import InputError
 
 Prediction = Literal["eps", "x0", "v"]
 Spacing = Literal["leading", "trailing"]
@@ -60,7 +62,8 @@ class NoiseSchedule:
         return a.sqrt().to(like.dtype), (1 - a).sqrt().to(like.dtype)
 
     @cached_property
-    def _half_log_snr(self) -> Float[Tensor, " t"]:
+    def half_log_snr(self) -> Float[Tensor, " t"]:
+        """log(alpha / sigma) at every time step, in float64."""
         a = self.alphas_cumprod.double()
         return 0.5 * (a.log() - (1 - a).log())
 
@@ -151,41 +154,56 @@ def ddim_schedule(schedule: NoiseSchedule, steps: list[int], eta: float) -> DDIM
     return DDIMSchedule(t, a, prev, eta * variance.clamp(min=0).sqrt())
 
 
-def _noise_source(generator: torch.Generator | None) -> NoiseSource:
-    def draw(like: Tensor) -> Tensor:
-        device = generator.device if generator is not None else like.device
-        noise = torch.randn(like.shape, generator=generator, device=device, dtype=torch.float32)
-        return noise.to(like.device, like.dtype)
+@dataclass(frozen=True)
+class Sampling:
+    """How noise becomes data.
 
-    return draw
+    sampler: "ddim", "dpm" or "unipc". steps: evaluations of the network. eta: randomness of DDIM, 0 is
+    deterministic, 1 (where it is None) is as random as the training process; the others have none. order: of
+    UniPC's predictor, 1 to 3.
+
+    Raises InputError for what cannot be.
+    """
+
+    sampler: str = "ddim"
+    steps: int = 50
+    eta: float | None = None
+    order: int = 2
+
+    def __post_init__(self) -> None:
+        if self.sampler not in SAMPLERS:
+            known = ", ".join(sorted(SAMPLERS))
+            raise InputError(f"there is no sampler {self.sampler!r}: use one of {known}")
+        if self.eta and self.sampler != "ddim":
+            raise InputError(f"{self.sampler} is deterministic, but eta is {self.eta}: use eta 0, or ddim")
+        if self.order not in (1, 2, 3):
+            raise InputError(f"UniPC of order {self.order}: use 1, 2 or 3")
 
 
-def ddim(
+def draw_samples(
     denoise: Denoiser,
     x: Tensor,
     schedule: NoiseSchedule,
+    sampling: Sampling,
     *,
-    steps: int = 50,
-    eta: float = 0.0,
     prediction: Prediction = "eps",
-    spacing: Spacing = "leading",
+    spacing: Spacing | None = None,
     t_start: int | None = None,
     clip: float | None = None,
-    generator: torch.Generator | None = None,
-    noise: NoiseSource | None = None,
+    noise: NoiseSource = torch.randn_like,
     progress: Progress | None = None,
 ) -> Tensor:
-    """DDIM (2010.02502). Turns noise x, or a sample x noised to level t_start, into data.
+    """Turns noise x, or a sample x noised to level t_start, into data.
 
-    eta: 0 is deterministic, 1 is as random as the training process. clip: bound of the data's absolute value.
-    generator: of the noise added when eta > 0; its device draws, so a CPU generator repeats on every device.
-    noise: draws that noise instead (given a tensor of the shape wanted). progress: called with (done, total).
+    spacing: of the time steps, the sampler's own where not given. clip: bound of the data's absolute value.
+    noise: draws what DDIM adds when eta > 0, given a tensor of the shape wanted. progress: called with
+    (done, total).
     """
-    plan = timesteps(schedule, steps, spacing, t_start)
-    table = ddim_schedule(schedule, plan, eta)
-    draw = noise or _noise_source(generator)
-    for i in range(len(plan) - 1, -1, -1):
-        t = table.timesteps[i].to(x.device)
+    solver = SAMPLERS[sampling.sampler]
+    plan = timesteps(schedule, sampling.steps, spacing or solver.spacing, t_start)
+    move = solver(schedule, plan, sampling, noise)
+    for i, step in enumerate(plan):
+        t = torch.tensor(step, device=x.device)
         predicted = denoise(x, t)
         x0 = to_x0(schedule, x, t, predicted, prediction)
         if clip is None:
@@ -193,110 +211,106 @@ def ddim(
         else:
             x0 = x0.clamp(-clip, clip)
             eps = to_eps(schedule, x, t, x0, "x0")
-        prev, sigma = table.alphas_prev[i].item(), table.sigmas[i].item()
-        x = prev**0.5 * x0 + max(1 - prev - sigma**2, 1e-7) ** 0.5 * eps
-        if i > 0 and sigma > 0:
-            x = x + sigma * draw(x)
-        if progress is not None:
-            progress(len(plan) - i, len(plan))
-    return x
-
-
-def dpm_solver(
-    denoise: Denoiser,
-    x: Tensor,
-    schedule: NoiseSchedule,
-    *,
-    steps: int = 20,
-    eta: float = 0.0,
-    prediction: Prediction = "eps",
-    spacing: Spacing = "trailing",
-    t_start: int | None = None,
-    clip: float | None = None,
-    generator: torch.Generator | None = None,
-    noise: NoiseSource | None = None,
-    progress: Progress | None = None,
-) -> Tensor:
-    """DPM-Solver++(2M) (2211.01095, algorithm 2), which ends at noise-free data. Arguments as in ddim.
-
-    Deterministic: eta must be 0, generator and noise are not used. The last step is of first order.
-    """
-    if eta != 0:
-        raise ValueError(f"DPM-Solver++ is deterministic, but eta is {eta}: use eta 0, or DDIM")
-    plan = timesteps(schedule, steps, spacing, t_start)
-    half_log_snr = schedule._half_log_snr
-    previous: Tensor | None = None
-    h_last = torch.tensor(0.0)
-    for i, step in enumerate(plan):
-        t = torch.tensor(step, device=x.device)
-        x0 = to_x0(schedule, x, t, denoise(x, t), prediction)
-        if clip is not None:
-            x0 = x0.clamp(-clip, clip)
-        if i + 1 == len(plan):
-            x = x0
-        else:
-            a_t, a_s = (schedule.alphas_cumprod[j].double() for j in (step, plan[i + 1]))
-            h = half_log_snr[plan[i + 1]] - half_log_snr[step]
-            data = x0
-            if previous is not None:
-                data = x0 + (0.5 * h / h_last).item() * (x0 - previous)
-            keep = ((1 - a_s) / (1 - a_t)).sqrt().item()
-            x = keep * x - (a_s.sqrt() * torch.expm1(-h)).item() * data
-            previous, h_last = x0, h
+        x = move(i, x, x0, eps)
         if progress is not None:
             progress(i + 1, len(plan))
     return x
 
 
-def unipc(
-    denoise: Denoiser,
-    x: Tensor,
-    schedule: NoiseSchedule,
-    *,
-    steps: int = 10,
-    eta: float = 0.0,
-    prediction: Prediction = "eps",
-    spacing: Spacing = "trailing",
-    t_start: int | None = None,
-    clip: float | None = None,
-    generator: torch.Generator | None = None,
-    noise: NoiseSource | None = None,
-    progress: Progress | None = None,
-    order: int = 2,
-) -> Tensor:
+class Solver(Protocol):
+    """Goes from one time step of a plan to the next.
+
+    steps, spacing: how many time steps it wants, and where, unless told otherwise.
+    """
+
+    steps: int
+    spacing: Spacing
+
+    def __init__(
+        self, schedule: NoiseSchedule, plan: list[int], sampling: Sampling, noise: NoiseSource
+    ) -> None: ...
+
+    def __call__(self, i: int, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+        """From the sample x at plan[i], and the data and the noise predicted for it, to the next sample."""
+
+
+class DDIM:
+    """DDIM (2010.02502), which ends at t = 0."""
+
+    steps: int = 50
+    spacing: Spacing = "leading"
+
+    def __init__(
+        self, schedule: NoiseSchedule, plan: list[int], sampling: Sampling, noise: NoiseSource
+    ) -> None:
+        self.table = ddim_schedule(schedule, plan, 1.0 if sampling.eta is None else sampling.eta)
+        self.noise = noise
+
+    def __call__(self, i: int, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+        left = len(self.table.timesteps) - 1 - i  # the table is in increasing time
+        prev, sigma = self.table.alphas_prev[left].item(), self.table.sigmas[left].item()
+        x = prev**0.5 * x0 + max(1 - prev - sigma**2, 1e-7) ** 0.5 * eps
+        return x + sigma * self.noise(x) if left > 0 and sigma > 0 else x
+
+
+class DPMSolver:
+    """DPM-Solver++(2M) (2211.01095, algorithm 2), ends at noise-free data; the last step has order 1."""
+
+    steps: int = 20
+    spacing: Spacing = "trailing"
+
+    def __init__(
+        self, schedule: NoiseSchedule, plan: list[int], sampling: Sampling, noise: NoiseSource
+    ) -> None:
+        self.schedule, self.plan = schedule, plan
+        self.previous: Tensor | None = None
+        self.h_last = torch.tensor(0.0)
+
+    def __call__(self, i: int, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+        if i + 1 == len(self.plan):
+            return x0
+        here, there = self.plan[i], self.plan[i + 1]
+        a_t, a_s = (self.schedule.alphas_cumprod[j].double() for j in (here, there))
+        h = self.schedule.half_log_snr[there] - self.schedule.half_log_snr[here]
+        data = x0
+        if self.previous is not None:
+            data = x0 + (0.5 * h / self.h_last).item() * (x0 - self.previous)
+        self.previous, self.h_last = x0, h
+        keep = ((1 - a_s) / (1 - a_t)).sqrt().item()
+        return keep * x - (a_s.sqrt() * torch.expm1(-h)).item() * data
+
+
+class UniPC:
     """UniPC (2302.04867, algorithms 5 to 8, B2) with data prediction; ends at noise-free data.
 
     Each evaluation first corrects the sample that it was made at and then predicts the next one, so that the
-    corrector costs nothing. order: of the predictor; the first steps have fewer predictions to look back on,
-    and the last is of first order. Arguments as in ddim; deterministic as dpm_solver.
+    corrector costs nothing. The first steps have fewer predictions to look back on than the order asks for,
+    and the last is of first order.
     """
-    if eta != 0:
-        raise ValueError(f"UniPC is deterministic, but eta is {eta}: use eta 0, or DDIM")
-    if order not in (1, 2, 3):
-        raise ValueError(f"UniPC of order {order}: use 1, 2 or 3")
-    plan = timesteps(schedule, steps, spacing, t_start)
-    half_log_snr = schedule._half_log_snr
-    known: list[tuple[float, Tensor]] = []  # half log SNR and data prediction, the newest last
-    move: Callable[[list[float], list[Tensor]], Tensor] | None = None
-    for i, step in enumerate(plan):
-        t = torch.tensor(step, device=x.device)
-        x0 = to_x0(schedule, x, t, denoise(x, t), prediction)
-        if clip is not None:
-            x0 = x0.clamp(-clip, clip)
-        here = half_log_snr[step].item()
-        if move is not None:
-            x = move([*(level for level, _ in known[:-1]), here], [*(data for _, data in known[:-1]), x0])
-        known = [*known, (here, x0)][-order:]
-        if i + 1 == len(plan):
-            x = x0
-        else:
-            a_t, a_s = (schedule.alphas_cumprod[j].item() for j in (step, plan[i + 1]))
-            ends = here, half_log_snr[plan[i + 1]].item()
-            move = partial(_unipc_move, x, x0, ends, (1 - a_t, 1 - a_s), a_s)
-            x = move([level for level, _ in known[:-1]], [data for _, data in known[:-1]])
-        if progress is not None:
-            progress(i + 1, len(plan))
-    return x
+
+    steps: int = 12
+    spacing: Spacing = "trailing"
+
+    def __init__(
+        self, schedule: NoiseSchedule, plan: list[int], sampling: Sampling, noise: NoiseSource
+    ) -> None:
+        self.schedule, self.plan, self.order = schedule, plan, sampling.order
+        self.known: list[tuple[float, Tensor]] = []  # half log SNR and data prediction, the newest last
+        self.move: Callable[[list[float], list[Tensor]], Tensor] | None = None
+
+    def __call__(self, i: int, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
+        if i + 1 == len(self.plan):
+            return x0
+        level = self.schedule.half_log_snr[self.plan[i]].item()
+        if self.move is not None:
+            before = self.known[:-1]
+            x = self.move([*(known for known, _ in before), level], [*(data for _, data in before), x0])
+        self.known = [*self.known, (level, x0)][-self.order :]
+        a_t, a_s = (self.schedule.alphas_cumprod[j].item() for j in self.plan[i : i + 2])
+        ends = level, self.schedule.half_log_snr[self.plan[i + 1]].item()
+        self.move = partial(_unipc_move, x, x0, ends, (1 - a_t, 1 - a_s), a_s)
+        before = self.known[:-1]
+        return self.move([known for known, _ in before], [data for _, data in before])
 
 
 def _unipc_move(
@@ -332,4 +346,7 @@ def _unipc_move(
     return moved
 
 
-SAMPLERS: dict[str, Callable[..., Tensor]] = {"ddim": ddim, "dpm": dpm_solver, "unipc": unipc}
+SAMPLERS: dict[str, type[Solver]] = {"ddim": DDIM, "dpm": DPMSolver, "unipc": UniPC}
+
+AUTHORS_SAMPLING = Sampling()
+"""How the authors of Zero123 and SyncDreamer sample: 50 steps of DDIM with eta 1."""

@@ -12,29 +12,29 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.priors.samplers import SAMPLERS, Progress, q_sample
+from vid4d.matrix import over_white
+from vid4d.priors.guidance import PLAIN, Guidance
+from vid4d.priors.samplers import Progress, Sampling, draw_samples, q_sample
 from vid4d.priors.small import Condition, Look, SmallConfig, SmallPrior
-from vid4d.priors.syncdreamer import PLAIN, Guidance, smoothing_matrix
+from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights import config_from_json, load_into, read_metadata
 
 SHIPPED = Path(__file__).parent / "data" / "small.safetensors"
 
 
 @dataclass(frozen=True)
-class SampleConfig:
+class SampleConfig(Sampling):
     """How the image matrix is drawn.
 
-    steps, sampler, eta: see `priors.samplers`. guidance: plain, classifier-free or decomposed.
-    smooth: average the steps' volumes over time (2401.08742, section 3.2). start: share of the noise schedule
-    that is run; below 1 sampling begins at the lifted volume's own rendering with that much noise on it.
-    anchor: share of the lifted rendering's colours in each step's predicted colours (in the spirit of
-    2108.02938, which keeps low frequencies); shapes are the diffusion's own. batch: (frame, view) pairs at a
-    time, which bounds memory.
+    guidance: plain, classifier-free or decomposed. smooth: average the steps' volumes over time (2401.08742,
+    section 3.2). start: share of the noise schedule that is run; below 1 sampling begins at the lifted
+    volume's own rendering with that much noise on it. anchor: share of the lifted rendering's colours in each
+    step's predicted colours (in the spirit of 2108.02938, which keeps low frequencies); shapes are the
+    diffusion's own. batch: (frame, view) pairs at a time, which bounds memory.
     """
 
     steps: int = 10
-    sampler: str = "ddim"
-    eta: float = 0.0
+    eta: float | None = 0.0
     guidance: Guidance = PLAIN
     smooth: bool = True
     start: float = 1.0
@@ -42,10 +42,7 @@ class SampleConfig:
     batch: int = 32
 
     def __post_init__(self) -> None:
-        if self.sampler not in SAMPLERS:
-            raise InputError(
-                f"there is no sampler {self.sampler!r}: use one of {', '.join(sorted(SAMPLERS))}"
-            )
+        super().__post_init__()
         if not 0 < self.start <= 1:
             raise InputError(f"start is {self.start}, but it is a share of the noise schedule: use 0 to 1")
 
@@ -69,8 +66,16 @@ def load_small_prior(
 
 def to_network(frames: Float[Tensor, "n h w 4"]) -> Float[Tensor, "n 4 h w"]:
     """Straight-alpha RGBA in [0, 1] -> colours over white and alpha in [-1, 1], channels first."""
-    alpha = frames[..., 3:]
-    return torch.cat([frames[..., :3] * alpha + 1 - alpha, alpha], -1).permute(0, 3, 1, 2) * 2 - 1
+    return torch.cat([over_white(frames), frames[..., 3:]], -1).permute(0, 3, 1, 2) * 2 - 1
+
+
+def check_size(frames: Float[Tensor, "t h w 4"], size: int) -> None:
+    """Raises InputError for frames that are not as wide and high as a prior's pictures."""
+    height, width = frames.shape[1:3]
+    if (height, width) != (size, size):
+        raise InputError(
+            f"the frames are {width}x{height} pixels, but this prior sees {size}x{size}: resize them"
+        )
 
 
 def from_network(pictures: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n h w 4"]:
@@ -169,12 +174,8 @@ def sample(
     Raises InputError for frames of another size.
     """
     config = config or SampleConfig()
-    size = prior.config.lift.image_size
-    count, height, width, _ = frames.shape
-    if (height, width) != (size, size):
-        raise InputError(
-            f"the frames are {width}x{height} pixels, but this prior sees {size}x{size}: resize them"
-        )
+    size, count = prior.config.lift.image_size, len(frames)
+    check_size(frames, size)
     parameter = next(prior.parameters())
     device = parameter.device
     ring = prior.ring(device)
@@ -193,12 +194,11 @@ def sample(
     start = round(config.start * len(prior.schedule)) - 1
     whole = start == len(prior.schedule) - 1
     x = noise if whole else q_sample(prior.schedule, coarse, torch.tensor(start), noise)
-    latents = SAMPLERS[config.sampler](
+    latents = draw_samples(
         _Denoiser(prior, parts, config, cyclic),
         x,
         prior.schedule,
-        steps=config.steps,
-        eta=config.eta,
+        config,
         prediction="x0",
         spacing="trailing",
         t_start=None if whole else start,

@@ -17,16 +17,18 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vid4d.cameras import RIG_ELEVATION, Cameras
+from vid4d.conventions import view_change
 from vid4d.errors import InputError
 from vid4d.priors.autoencoder import Autoencoder, AutoencoderConfig
 from vid4d.priors.clip_vision import CLIPVision, CLIPVisionConfig
-from vid4d.priors.samplers import SAMPLERS, NoiseSchedule, Progress
+from vid4d.priors.guidance import DECOMPOSED, PLAIN, ClassifierFree, Decomposed
+from vid4d.priors.latent_diffusion import LatentPrior
+from vid4d.priors.samplers import AUTHORS_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
+from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.unet import UNet
 from vid4d.priors.unet_config import DepthAttentionConfig, UNetConfig
 from vid4d.priors.unet_layers import timestep_embedding
 from vid4d.priors.volumes import SpatialVolumes, VolumeConfig
-
-LATENT_SCALE = 0.18215
 
 
 @dataclass(frozen=True)
@@ -72,52 +74,6 @@ CONFIGS = {
 
 
 @dataclass(frozen=True)
-class Variant:
-    """One evaluation of the UNet that guidance needs, and its weight in the sum.
-
-    clip, image: factors of the embedding and of the input latents. volume: whether the volume is seen.
-    """
-
-    weight: float
-    clip: float = 1.0
-    image: float = 1.0
-    volume: bool = True
-
-
-@dataclass(frozen=True)
-class ClassifierFree:
-    """e_uncond + scale (e - e_uncond), where e_uncond sees neither embedding, image nor volume."""
-
-    scale: float = 2.0
-
-    def variants(self) -> tuple[Variant, ...]:
-        if self.scale == 1:
-            return (Variant(1.0),)
-        return Variant(self.scale), Variant(1 - self.scale, clip=0, image=0, volume=False)
-
-
-@dataclass(frozen=True)
-class Decomposed:
-    """e + image (e - e_image) + volume (e - e_volume) (2401.08742, section 3.2).
-
-    e_image sees only the volume; e_volume sees embedding and image, the latter four times as strong.
-    """
-
-    image: float = 2.0
-    volume: float = 1.0
-
-    def variants(self) -> tuple[Variant, ...]:
-        without_image = Variant(-self.image, clip=0, image=0)
-        without_volume = Variant(-self.volume, image=4, volume=False)
-        others = tuple(v for v in (without_image, without_volume) if v.weight != 0)
-        return Variant(1 + self.image + self.volume), *others
-
-
-Guidance = ClassifierFree | Decomposed
-PLAIN = ClassifierFree(1.0)
-
-
-@dataclass(frozen=True)
 class Condition:
     """What the network knows of each frame.
 
@@ -129,46 +85,7 @@ class Condition:
     view: Float[Tensor, "t v 4"]
 
 
-_OPEN_KERNELS = {
-    1: [[1.0]],
-    2: [[3.0, 1.0], [1.0, 3.0]],
-    3: [[7.0, 2.0, 1.0], [2.0, 6.0, 2.0], [1.0, 2.0, 7.0]],
-    4: [[14.0, 4.0, 2.0, 0.0], [3.0, 12.0, 3.0, 2.0], [2.0, 3.0, 12.0, 3.0], [0.0, 2.0, 4.0, 14.0]],
-}
-_CYCLIC_KERNELS = {
-    1: [1.0],
-    2: [3.0, 1.0],
-    3: [14.0, 3.0],
-    4: [7.0, 1.0, 1.0],
-    5: [6.0, 1.0, 1.0],
-    6: [6.0, 1.0, 1.0],
-}
-
-
-def smoothing_matrix(frames: int, cyclic: bool = False) -> Float[Tensor, "t t"]:
-    """Weights with which each frame's volume takes up the others' (2401.08742, section 3.2); rows sum to 1.
-
-    Weights depend on the distance in frames, which wraps around in a cyclic clip. Fewer than 5 frames have
-    tables of their own; cyclic clips of 5 and 6 frames, which the authors' code cannot do, take 5 taps.
-    """
-    if frames < 1:
-        raise ValueError(f"a clip of {frames} frames cannot be smoothed")
-    if not cyclic and frames in _OPEN_KERNELS:
-        weights = torch.tensor(_OPEN_KERNELS[frames], dtype=torch.float64)
-    else:
-        kernel = [14.0, 2.0, 1.0, 1.0, 1.0, 1.0, 1.0] if frames >= 13 else [6.0, 1.0, 1.0, 1.0]
-        if cyclic:
-            kernel = _CYCLIC_KERNELS.get(frames, kernel)
-        index = torch.arange(frames)
-        distance = (index[:, None] - index).abs()
-        if cyclic:
-            distance = torch.minimum(distance, frames - distance)
-        table = torch.tensor(kernel + [0.0] * frames, dtype=torch.float64)
-        weights = table[distance]
-    return weights / weights.sum(1, keepdim=True)
-
-
-class SyncDreamer(nn.Module):
+class SyncDreamer(LatentPrior):
     """A view-synchronous, time-synchronous multi-view diffusion prior.
 
     Pictures that come in and go out are RGB in [0, 1] over white, `config.image_size` wide and high. The
@@ -191,25 +108,7 @@ class SyncDreamer(nn.Module):
         self.autoencoder = Autoencoder(config.autoencoder)
         self.clip = CLIPVision(config.clip)
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.cc_projection.weight.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.cc_projection.weight.device
-
     # What the network knows of the input
-
-    def view_embedding(self, elevation_deg: Float[Tensor, " t"]) -> Float[Tensor, "t v 4"]:
-        """Each view relative to the input view: d_polar, sin and cos of d_azimuth, d_distance.
-
-        Zero123's polar angle grows downwards, so d_polar is the input's elevation minus the rig's (radians).
-        """
-        azimuth = torch.arange(self.config.volumes.views) * (2 * math.pi / self.config.volumes.views)
-        polar = (elevation_deg.cpu().float() - RIG_ELEVATION) * (math.pi / 180)
-        azimuth, polar = torch.broadcast_tensors(azimuth, polar[:, None])
-        return torch.stack([polar, azimuth.sin(), azimuth.cos(), torch.zeros_like(polar)], -1)
 
     def time_embedding(self, t: Int[Tensor, " b"]) -> Float[Tensor, "b e"]:
         return self.time_embed(timestep_embedding(t, self.config.volumes.time_dim).to(self.dtype))
@@ -227,11 +126,13 @@ class SyncDreamer(nn.Module):
                 f"but this prior takes RGB of {size} x {size}: resize them."
             )
         elevation = torch.as_tensor(elevation_deg, dtype=torch.float32).expand(frames)
+        azimuth = torch.arange(self.config.volumes.views) * (360 / self.config.volumes.views)
+        view = view_change(torch.tensor(RIG_ELEVATION), azimuth, elevation.cpu()[:, None])
         signed = (images * 2 - 1).to(self.device, self.dtype).split(batch)
         return Condition(
             clip=torch.cat([self.clip(x) for x in signed]),
             latent=torch.cat([self.autoencoder.encode(x) for x in signed]),
-            view=self.view_embedding(elevation).to(self.device, self.dtype),
+            view=view.to(self.device, self.dtype),
         )
 
     # One denoising step
@@ -257,10 +158,6 @@ class SyncDreamer(nn.Module):
         weights = smoothing.to(found.device, torch.float32)
         return torch.einsum("ij,jkxyz->ikxyz", weights, found.float()).to(found.dtype)
 
-    def context(self, clip: Float[Tensor, "b e"], view: Float[Tensor, "b 4"]) -> Float[Tensor, "b 1 k"]:
-        """The cross-attention token of a frame seen from a view."""
-        return self.cc_projection(torch.cat([clip, view], -1))[:, None]
-
     def predict(
         self,
         x: Float[Tensor, "b c h w"],
@@ -268,7 +165,7 @@ class SyncDreamer(nn.Module):
         context: Float[Tensor, "b 1 k"],
         latent: Float[Tensor, "b c h w"],
         pyramid: Mapping[int, Float[Tensor, "b k d h2 w2"]],
-        guidance: Guidance = PLAIN,
+        guidance: ClassifierFree | Decomposed = PLAIN,
     ) -> Float[Tensor, "b c h w"]:
         """Guided noise of single views, in float32. latent: of the input picture, unscaled."""
         features = self.unet.depth_features(pyramid)
@@ -286,7 +183,7 @@ class SyncDreamer(nn.Module):
         t: Int[Tensor, ""],
         condition: Condition,
         *,
-        guidance: Guidance = PLAIN,
+        guidance: ClassifierFree | Decomposed = PLAIN,
         smoothing: Float[Tensor, "t t"] | None = None,
         batch: int = 16,
     ) -> Float[Tensor, "t v c h w"]:
@@ -316,114 +213,53 @@ class SyncDreamer(nn.Module):
 
     # Sampling
 
-    def pairs_within(self, memory_gb: float) -> int:
-        """How many (frame, view) pairs fit into this much memory beside the weights.
-
-        At the authors' size a pair is counted as 73 MiB; benchmarks/prior_speed.py saw 65 MiB reserved.
-        """
-        width = torch.finfo(self.dtype).bits // 8
-        weights = sum(p.numel() for p in self.parameters()) * width
+    def pair_values(self) -> int:
+        """At the authors' size 73 MiB in bfloat16; benchmarks/prior_speed.py saw 65 MiB reserved."""
         v, u = self.config.volumes, self.config.unet
         frustum = 10 * v.channels[0] * v.depths * v.latent_size**2
         picture = 20 * u.model_channels * v.latent_size**2
-        pair = (frustum + picture) * width
-        free = memory_gb * 2**30 - weights
-        if free < pair:
-            need = (weights + pair) / 2**30
-            raise InputError(f"{memory_gb:g} GB of memory cannot hold this prior: it needs {need:.1f} GB.")
-        return int(free // pair)
+        return frustum + picture
 
     @torch.no_grad()
-    def sample_latents(
+    def sample(
         self,
-        condition: Condition,
+        images: Float[Tensor, "t 3 h w"],
+        elevation_deg: Float[Tensor, " t"] | float,
+        sampling: Sampling = AUTHORS_SAMPLING,
         *,
-        steps: int = 50,
-        eta: float | None = None,
-        guidance: Guidance = Decomposed(),
-        sampler: str = "ddim",
+        guidance: ClassifierFree | Decomposed = DECOMPOSED,
         cyclic: bool = False,
         smooth: bool = True,
         shared_noise: Literal["all", "first", "none"] = "all",
         batch: int = 16,
         generator: torch.Generator | None = None,
         progress: Progress | None = None,
-    ) -> Float[Tensor, "t v c h w"]:
-        """Latents (scaled by 0.18215) of all views of all frames; arguments as in sample."""
-        if sampler not in SAMPLERS:
-            raise InputError(f'There is no sampler "{sampler}": use one of {", ".join(sorted(SAMPLERS))}.')
+    ) -> Float[Tensor, "t v 3 h w"]:
+        """Pictures of the object from every view of the rig at every frame.
+
+        images: the clip's frames in [0, 1] over white. elevation_deg: of the input camera, one for all frames
+        or one each. cyclic: the clip is a loop. smooth: average the volumes over time (off: each frame for
+        itself, as SyncDreamer). shared_noise: "all" noise is the same for all frames, or only the "first" (as
+        published), or "none". batch: (frame, view) pairs at a time.
+        generator: makes it repeatable; its device draws. progress: called with (steps done, steps).
+        """
+        condition = self.condition(images, elevation_deg, batch=max(1, batch // 4))
         v = self.config.volumes
-        frames = condition.clip.shape[0]
         device = generator.device if generator is not None else self.device
-        shape = (v.views, v.latent_channels, v.latent_size, v.latent_size)
+        shape = (len(images), v.views, v.latent_channels, v.latent_size, v.latent_size)
 
         def draw(like: Tensor, share: bool) -> Tensor:
             count = 1 if share else like.shape[0]
             noise = torch.randn(count, *like.shape[1:], generator=generator, device=device)
             return noise.to(like).expand_as(like)
 
-        x = draw(torch.empty(frames, *shape, device=self.device), share=shared_noise != "none")
-        smoothing = smoothing_matrix(frames, cyclic) if smooth else None
-        denoise = partial(
-            self.noise, condition=condition, guidance=guidance, smoothing=smoothing, batch=batch
-        )
-        return SAMPLERS[sampler](
-            denoise,
-            x,
+        smoothing = smoothing_matrix(len(images), cyclic) if smooth else None
+        latents = draw_samples(
+            partial(self.noise, condition=condition, guidance=guidance, smoothing=smoothing, batch=batch),
+            draw(torch.empty(shape, device=self.device), share=shared_noise != "none"),
             self.schedule,
-            steps=steps,
-            eta=(1.0 if sampler == "ddim" else 0.0) if eta is None else eta,
+            sampling,
             noise=partial(draw, share=shared_noise == "all"),
             progress=progress,
         )
-
-    def sample(
-        self,
-        images: Float[Tensor, "t 3 h w"],
-        elevation_deg: Float[Tensor, " t"] | float,
-        *,
-        steps: int = 50,
-        eta: float | None = None,
-        guidance: Guidance = Decomposed(),
-        sampler: str = "ddim",
-        cyclic: bool = False,
-        smooth: bool = True,
-        shared_noise: Literal["all", "first", "none"] = "all",
-        batch: int = 16,
-        memory_gb: float | None = None,
-        generator: torch.Generator | None = None,
-        progress: Progress | None = None,
-    ) -> Float[Tensor, "t v 3 h w"]:
-        """Pictures of the object from every view of the rig at every frame.
-
-        images: the clip's frames in [0, 1] over white. elevation_deg: of the input camera.
-        eta: randomness of DDIM, 1 where not given; the other samplers have none. cyclic: the clip is a loop.
-        smooth: average the volumes over time (off: each frame for itself, as SyncDreamer).
-        shared_noise: "all" noise is the same for all frames, or only the "first" (as published), or "none".
-        batch: (frame, view) pairs at a time, or as many as memory_gb allows.
-        generator: makes it repeatable; its device draws. progress: called with (steps done, steps).
-        """
-        if memory_gb is not None:
-            batch = self.pairs_within(memory_gb)
-        condition = self.condition(images, elevation_deg, batch=max(1, batch // 4))
-        latents = self.sample_latents(
-            condition,
-            steps=steps,
-            eta=eta,
-            guidance=guidance,
-            sampler=sampler,
-            cyclic=cyclic,
-            smooth=smooth,
-            shared_noise=shared_noise,
-            batch=batch,
-            generator=generator,
-            progress=progress,
-        )
         return self.decode(latents, batch=max(1, batch // 4))
-
-    @torch.no_grad()
-    def decode(self, latents: Float[Tensor, "t v c h w"], batch: int = 4) -> Float[Tensor, "t v 3 h2 w2"]:
-        """Pictures in [0, 1] from latents scaled by 0.18215."""
-        flat = (latents / LATENT_SCALE).flatten(0, 1).to(self.device, self.dtype)
-        images = torch.cat([self.autoencoder.decode(z) for z in flat.split(batch)])
-        return ((images.float() + 1) / 2).clamp(0, 1).unflatten(0, latents.shape[:2])

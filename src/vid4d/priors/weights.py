@@ -55,11 +55,17 @@ def _opened(path: Path, read: Callable[[Any], T]) -> T:
 
 
 def load_into(model: nn.Module, path: Path, prefix: str = "") -> dict[str, str]:
-    """Fills a model from a file, every tensor accounted for; returns the metadata.
-
-    prefix: takes only the entries that start with it, without it.
-    """
+    """Fills a model from a file, as `fill` does; returns the metadata."""
     state, metadata = read_weights(path)
+    fill(model, state, path, prefix)
+    return metadata
+
+
+def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, prefix: str = "") -> None:
+    """Fills a model with what was read from `path`, every tensor accounted for.
+
+    prefix: takes only the entries that start with it, without it. Raises InputError for another network's.
+    """
     if prefix:
         state = {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)}
     own = model.state_dict()
@@ -72,7 +78,6 @@ def load_into(model: nn.Module, path: Path, prefix: str = "") -> dict[str, str]:
             f"{len(wrong)} of another shape (first: {first})"
         )
     model.load_state_dict(state)
-    return metadata
 
 
 def read_metadata(path: Path) -> dict[str, str]:

@@ -14,11 +14,13 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vid4d.cameras import RIG_ELEVATION, RIG_VIEWS
+from vid4d.conventions import view_change
 from vid4d.errors import InputError
 from vid4d.priors.autoencoder import Autoencoder, AutoencoderConfig
 from vid4d.priors.clip_vision import CLIPVision, CLIPVisionConfig
-from vid4d.priors.samplers import SAMPLERS, NoiseSchedule, Progress
-from vid4d.priors.syncdreamer import LATENT_SCALE, PLAIN, ClassifierFree
+from vid4d.priors.guidance import PLAIN, ClassifierFree
+from vid4d.priors.latent_diffusion import LATENT_SCALE, LatentPrior
+from vid4d.priors.samplers import AUTHORS_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
 from vid4d.priors.unet import UNet
 from vid4d.priors.unet_config import UNetConfig
 
@@ -67,28 +69,7 @@ class Condition:
     latent: Float[Tensor, "b c h w"]
 
 
-def view_change(
-    elevation_deg: Float[Tensor, " b"],
-    azimuth_deg: Float[Tensor, " b"],
-    input_elevation_deg: Float[Tensor, " b"] | float,
-    distance_change: Float[Tensor, " b"] | float = 0.0,
-) -> Float[Tensor, "b 4"]:
-    """A camera relative to the input's: d_polar, sin and cos of d_azimuth, d_distance (radians, world units).
-
-    elevation_deg, azimuth_deg: of the camera; the input's azimuth is 0. Zero123's polar angle grows downwards
-    from the pole, so d_polar is the input's elevation minus the camera's.
-    """
-    elevation, azimuth, given, distance = torch.broadcast_tensors(
-        *(
-            torch.as_tensor(x, dtype=torch.float32, device=elevation_deg.device)
-            for x in (elevation_deg, azimuth_deg, input_elevation_deg, distance_change)
-        )
-    )
-    polar, around = torch.deg2rad(given - elevation), torch.deg2rad(azimuth)
-    return torch.stack([polar, around.sin(), around.cos(), distance], -1)
-
-
-class Zero123(nn.Module):
+class Zero123(LatentPrior):
     """Noise of single views, for sampling and for score distillation.
 
     Pictures that come in and go out are RGB in [0, 1] over white, `config.image_size` wide and high.
@@ -104,14 +85,6 @@ class Zero123(nn.Module):
         self.unet = UNet(config.unet)
         self.autoencoder = Autoencoder(config.autoencoder)
         self.clip = CLIPVision(config.clip)
-
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.cc_projection.weight.dtype
-
-    @property
-    def device(self) -> torch.device:
-        return self.cc_projection.weight.device
 
     # What the network knows of the input
 
@@ -141,10 +114,6 @@ class Zero123(nn.Module):
             torch.cat(list(map(self.embedding, parts))), torch.cat(list(map(self.latent, parts)))
         )
 
-    def context(self, embedding: Float[Tensor, "b e"], view: Float[Tensor, "b 4"]) -> Float[Tensor, "b 1 k"]:
-        """The cross-attention token of a picture seen from a view, which `view_change` describes."""
-        return self.cc_projection(torch.cat([embedding, view.to(embedding)], -1))[:, None]
-
     # One denoising step
 
     def noise(
@@ -167,55 +136,34 @@ class Zero123(nn.Module):
         weights = torch.tensor([v.weight for v in variants], device=found.device)
         return torch.einsum("v,vbchw->bchw", weights, found.unflatten(0, (len(variants), -1)).float()).to(x)
 
-    @torch.no_grad()
-    def decode(self, latents: Float[Tensor, "b c h w"], batch: int = 4) -> Float[Tensor, "b 3 h2 w2"]:
-        """Pictures in [0, 1] from latents scaled by 0.18215."""
-        scaled = (latents / LATENT_SCALE).to(self.device, self.dtype)
-        images = torch.cat([self.autoencoder.decode(z) for z in scaled.split(batch)])
-        return ((images.float() + 1) / 2).clamp(0, 1)
-
     # Sampling
 
-    def views_within(self, memory_gb: float) -> int:
-        """How many views fit into this much memory beside the weights, by a rough estimate."""
-        width = torch.finfo(self.dtype).bits // 8
-        weights = sum(p.numel() for p in self.parameters()) * width
-        view = 2 * 40 * self.config.unet.model_channels * self.config.latent_size**2 * width
-        free = memory_gb * 2**30 - weights
-        if free < view:
-            need = (weights + view) / 2**30
-            raise InputError(f"{memory_gb:g} GB of memory cannot hold this prior: it needs {need:.1f} GB.")
-        return int(free // view)
+    def pair_values(self) -> int:
+        """A rough estimate."""
+        return 2 * 40 * self.config.unet.model_channels * self.config.latent_size**2
 
     @torch.no_grad()
     def sample(
         self,
         images: Float[Tensor, "t 3 h w"],
         elevation_deg: Float[Tensor, " t"] | float,
+        sampling: Sampling = AUTHORS_SAMPLING,
         *,
         azimuths_deg: Sequence[float] = tuple(i * 360 / RIG_VIEWS for i in range(RIG_VIEWS)),
         elevations_deg: Sequence[float] | float = RIG_ELEVATION,
-        steps: int = 50,
-        eta: float | None = None,
         guidance: ClassifierFree = GUIDED,
-        sampler: str = "ddim",
         shared_noise: bool = True,
         batch: int = 16,
-        memory_gb: float | None = None,
         generator: torch.Generator | None = None,
         progress: Progress | None = None,
     ) -> Float[Tensor, "t v 3 h w"]:
         """Pictures of the object from every view at every frame, each for itself.
 
         images: the clip's frames. elevation_deg: of the input camera, one for all frames or one each.
-        azimuths_deg, elevations_deg: of the views; those of the rig where not given. eta: randomness of DDIM,
-        1 where not given. shared_noise: the same for all frames of a view. batch: pictures at a time, or as
-        many as memory_gb allows. generator: makes it repeatable. progress: called with (steps done, steps).
+        azimuths_deg, elevations_deg: of the views; those of the rig where not given. shared_noise: the same
+        for all frames of a view. batch: pictures at a time. generator: makes it repeatable; its device draws.
+        progress: called with (steps done, steps).
         """
-        if sampler not in SAMPLERS:
-            raise InputError(f'There is no sampler "{sampler}": use one of {", ".join(sorted(SAMPLERS))}.')
-        if memory_gb is not None:
-            batch = self.views_within(memory_gb)
         frames, views = len(images), len(azimuths_deg)
         known = self.condition(images, batch=max(1, batch // 4))
         height = torch.as_tensor(elevations_deg, dtype=torch.float32).expand(views)
@@ -235,17 +183,16 @@ class Zero123(nn.Module):
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             parts = []
             for pairs in torch.arange(len(x), device=self.device).split(batch):
-                steps_ = torch.full((len(pairs),), int(t), device=self.device)
+                steps = torch.full((len(pairs),), int(t), device=self.device)
                 latent = known.latent[frame[pairs]]
-                parts.append(self.noise(x[pairs], steps_, context[pairs], latent, guidance))
+                parts.append(self.noise(x[pairs], steps, context[pairs], latent, guidance))
             return torch.cat(parts)
 
-        latents = SAMPLERS[sampler](
+        latents = draw_samples(
             denoise,
             draw(torch.empty(frames * views, channels, size, size, device=self.device)),
             self.schedule,
-            steps=steps,
-            eta=(1.0 if sampler == "ddim" else 0.0) if eta is None else eta,
+            sampling,
             noise=draw,
             progress=progress,
         )

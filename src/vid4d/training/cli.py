@@ -89,7 +89,14 @@ def _model(options: TrainOptions) -> tuple[Any, str]:
     """
     from vid4d.priors.lifting import LiftConfig, Lifter
     from vid4d.priors.small import SmallConfig, SmallPrior
-    from vid4d.priors.weights import config_from_json, config_to_json, load_into, read_metadata, read_weights
+    from vid4d.priors.weights import (
+        config_from_json,
+        config_to_json,
+        fill,
+        load_into,
+        read_metadata,
+        read_weights,
+    )
     from vid4d.training.interpolation import interpolation_model
 
     path = options.initial
@@ -98,20 +105,21 @@ def _model(options: TrainOptions) -> tuple[Any, str]:
         if path is not None:
             load_into(interpolator, path)
         return interpolator, config_to_json(interpolator.config)
-    whole = path is not None and any(name.startswith("lifter.") for name in read_weights(path)[0])
-    told = None if path is None else read_metadata(path).get("config")
+    state, metadata = ({}, {}) if path is None else read_weights(path)
+    whole = any(name.startswith("lifter.") for name in state)
+    told = metadata.get("config")
     config = config_from_json(SmallConfig, told) if whole else SmallConfig(config_from_json(LiftConfig, told))
     if options.stage == "lift":
         lifter = Lifter(config.lift)
         if path is not None:
-            load_into(lifter, path, "lifter." if whole else "")
+            fill(lifter, state, path, "lifter." if whole else "")
         return lifter, config_to_json(config.lift)
     if options.lifter is not None:
         told = read_metadata(options.lifter).get("config")
         config = replace(config, lift=config_from_json(LiftConfig, told))
     prior = SmallPrior(config)
     if path is not None:
-        load_into(prior if whole else prior.lifter, path)
+        fill(prior if whole else prior.lifter, state, path)
     if options.lifter is not None:
         load_into(prior.lifter, options.lifter)
     return prior, config_to_json(config)

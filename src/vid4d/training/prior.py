@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import RIG_DISTANCE, RIG_VIEWS, Cameras
+from vid4d.metrics import mask_iou, psnr
 from vid4d.priors.lifting import Lifter
 from vid4d.priors.samplers import q_sample
 from vid4d.priors.small import SmallPrior
@@ -71,16 +72,9 @@ def hit_loss(
     return -torch.log(torch.where(seen, hit, 1 - weight.sum(1)).clamp(min=0) + 1e-3).mean()
 
 
-def psnr(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Mean over pictures of the PSNR of colours in [-1, 1]."""
-    error = (predicted[:, :3].float() - truth[:, :3]).square().flatten(1).mean(1) / 4
-    return (-10 * torch.log10(error.clamp(min=1e-8))).mean()
-
-
-def mask_iou(predicted: Tensor, truth: Tensor) -> Tensor:
-    """Mean over pictures of the intersection over union of the alpha channels, cut at one half."""
-    a, b = predicted[:, 3] > 0, truth[:, 3] > 0
-    return ((a & b).flatten(1).sum(1) / (a | b).flatten(1).sum(1).clamp(min=1)).mean()
+def picture_psnr(predicted: Float[Tensor, "n 4 h w"], truth: Float[Tensor, "n 4 h w"]) -> Float[Tensor, ""]:
+    """Mean over pictures of the PSNR in dB of their colours, in [-1, 1]."""
+    return psnr(predicted[:, :3].float() / 2, truth[:, :3] / 2).mean()
 
 
 def _input_cameras(elevation: Tensor, noise: float, size: int) -> Cameras:
@@ -115,8 +109,8 @@ def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: tor
         )
         with torch.no_grad():
             numbers = {
-                "psnr": psnr(pictures, truth),
-                "iou": mask_iou(pictures, truth),
+                "psnr": picture_psnr(pictures, truth),
+                "iou": mask_iou(pictures[:, 3], truth[:, 3], threshold=0).mean(),
                 "hit": hit,
                 "depth": depth,
                 "elevation_error": torch.rad2deg(elevation.sqrt()),
@@ -169,8 +163,8 @@ def diffusion_loss(model: SmallPrior, source: SideStream, config: LossConfig, de
         with torch.no_grad():
             numbers = {
                 "x0": error.mean(),
-                "psnr": psnr(model.decode(predicted.flatten(0, 1)), truth),
-                "coarse_psnr": psnr(look.coarse, truth),
+                "psnr": picture_psnr(model.decode(predicted.flatten(0, 1)), truth),
+                "coarse_psnr": picture_psnr(look.coarse, truth),
             }
         return (weight * error).mean(), numbers
 

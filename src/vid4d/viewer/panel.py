@@ -15,6 +15,7 @@ from PIL import Image
 
 from vid4d.errors import InputError
 from vid4d.export.formats import FORMATS
+from vid4d.matting import opaque
 from vid4d.viewer import take
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ class Panel:
             self._frame = frame
             self._clip.content = picture_html(frame, "the clip")
         if self._view is not None:
-            seen = picture_html(over(content.matrix_pictures(time)[self._view]), self._view_words)
+            seen = picture_html(opaque(content.matrix_pictures(time)[self._view]), self._view_words)
             if seen != self._seen.content:
                 self._seen.content = seen
         self._write(index)
@@ -217,12 +218,6 @@ class Panel:
         text = "\n".join(lines)
         if text != self._text.content:
             self._text.content = text
-
-
-def over(rgba: UInt8[np.ndarray, "h w 4"], background: float = 255.0) -> UInt8[np.ndarray, "h w 3"]:
-    """Colours over a uniform background."""
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    return np.rint(rgba[..., :3] * alpha + background * (1 - alpha)).astype(np.uint8)
 
 
 def picture_html(rgb: UInt8[np.ndarray, "h w 3"], words: str) -> str:

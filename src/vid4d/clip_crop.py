@@ -1,0 +1,81 @@
+"""One crop for a whole clip, from the masks of all its frames.
+
+One, because a crop of each frame on its own would destroy the object's own translation and size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+
+from vid4d.errors import InputError
+
+
+def check_masks(
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]], needed: Sequence[bool], times: np.ndarray, name: str
+) -> tuple[Bool[np.ndarray, "h w"], list[int]]:
+    """The union of all masks, and which frames it is of.
+
+    A frame with an empty mask and one that its mask fills are left out; raises InputError where it is needed.
+    """
+    union, kept = np.zeros(frames[0].shape[:2], bool), []
+    for i, (frame, time) in enumerate(zip(frames, times, strict=True)):
+        mask = frame[..., 3] > 127
+        if not needed[i] and (mask.sum() < 4 or mask.mean() > 0.98):
+            continue
+        where = f"{name}: the mask of the frame at {time:.2f} s"
+        if mask.sum() < 4:
+            raise InputError(
+                f"{where} is empty, no object can be seen there; cut the clip with --start and --end or use "
+                "another --matting"
+            )
+        if mask.mean() > 0.98:
+            raise InputError(
+                f"{where} fills the whole picture; give frames that show the object with some room around "
+                "it, or another --matting"
+            )
+        union |= mask
+        kept.append(i)
+    return union, kept
+
+
+def crop_window(union: np.ndarray, object_size: float) -> tuple[float, float, float]:
+    """Left, top and side of the square window, source pixels; it may reach beyond the picture."""
+    rows, columns = np.nonzero(union.any(1))[0], np.nonzero(union.any(0))[0]
+    top, bottom = int(rows[0]), int(rows[-1]) + 1
+    left, right = int(columns[0]), int(columns[-1]) + 1
+    side = max(bottom - top, right - left) / object_size
+    return (left + right - side) / 2, (top + bottom - side) / 2, side
+
+
+def crop(
+    frame: UInt8[np.ndarray, "h w 4"], window: tuple[float, float, float], size: int
+) -> Float[np.ndarray, "s s 4"]:
+    """Resamples a square window to `size` pixels, colours weighted by alpha so that no fringe appears.
+
+    window: left, top, side in pixels of the frame; beyond the frame lies nothing. Straight alpha in [0, 1].
+    """
+    left, top, side = window
+    h, w = frame.shape[:2]
+    margin = int(np.ceil(max(0, -left, -top, left + side - w, top + side - h))) + 2
+    x0, y0 = int(np.floor(left)) - 2, int(np.floor(top)) - 2
+    x1, y1 = int(np.ceil(left + side)) + 2, int(np.ceil(top + side)) + 2
+    padded = np.pad(frame, ((margin, margin), (margin, margin), (0, 0)))
+    part = padded[y0 + margin : y1 + margin, x0 + margin : x1 + margin].astype(np.float32) / 255
+    part[..., :3] *= part[..., 3:]
+    box = (left - x0, top - y0, left - x0 + side, top - y0 + side)
+    kind = Image.Resampling.HAMMING if side > size else Image.Resampling.BICUBIC
+    planes = [
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(part[..., c]), "F").resize((size, size), kind, box=box)
+        )
+        for c in range(4)
+    ]
+    alpha = planes[3]
+    visible = alpha > 1 / 512
+    colour = np.stack(planes[:3], -1) / np.where(visible, alpha, 1)[..., None]
+    out = np.dstack([np.where(visible[..., None], colour, 0), np.where(visible, alpha, 0)])
+    return np.clip(out, 0, 1).astype(np.float32)

@@ -1,0 +1,64 @@
+"""What Zero123 and SyncDreamer share: latent diffusion that is told a picture and a change of camera."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vid4d.errors import InputError
+from vid4d.priors.autoencoder import Autoencoder
+from vid4d.priors.clip_vision import CLIPVision
+from vid4d.priors.unet import UNet
+
+LATENT_SCALE = 0.18215
+"""Latents are multiplied with it before they are noised."""
+
+
+class LatentPrior(nn.Module):
+    """A UNet over an autoencoder's latents; cc_projection joins CLIP embedding and change of camera.
+
+    Pictures that come in and go out are RGB in [0, 1] over white.
+    """
+
+    cc_projection: nn.Linear
+    unet: UNet
+    autoencoder: Autoencoder
+    clip: CLIPVision
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.cc_projection.weight.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.cc_projection.weight.device
+
+    def context(self, embedding: Float[Tensor, "b e"], view: Float[Tensor, "b 4"]) -> Float[Tensor, "b 1 k"]:
+        """The cross-attention token of a picture seen from a view, which `view_change` describes."""
+        return self.cc_projection(torch.cat([embedding, view.to(embedding)], -1))[:, None]
+
+    @torch.no_grad()
+    def decode(self, latents: Float[Tensor, "*n c h w"], batch: int = 4) -> Float[Tensor, "*n 3 h2 w2"]:
+        """Pictures in [0, 1] from latents scaled by 0.18215; so many at a time."""
+        flat = (latents / LATENT_SCALE).flatten(0, -4).to(self.device, self.dtype)
+        images = torch.cat([self.autoencoder.decode(z) for z in flat.split(batch)])
+        return ((images.float() + 1) / 2).clamp(0, 1).unflatten(0, latents.shape[:-3])
+
+    def pair_values(self) -> int:
+        """Numbers that one (frame, view) pair keeps in memory in a denoising step."""
+        raise NotImplementedError
+
+    def pairs_within(self, memory_gb: float) -> int:
+        """How many (frame, view) pairs fit into this much memory beside the weights.
+
+        Raises InputError where not even one fits.
+        """
+        width = torch.finfo(self.dtype).bits // 8
+        weights = sum(p.numel() for p in self.parameters()) * width
+        pair = self.pair_values() * width
+        free = memory_gb * 2**30 - weights
+        if free < pair:
+            need = (weights + pair) / 2**30
+            raise InputError(f"{memory_gb:g} GB of memory cannot hold this prior: it needs {need:.1f} GB.")
+        return int(free // pair)
