@@ -7,7 +7,8 @@ azimuth and elevation that `vid4d.training.evaluate` fixes in advance; the small
 (the true elevation is told), Gaussians are fitted to it and to the clip, and what they show is compared with
 rendered truth at the key times: 16 views at elevation 30 and 16 at elevation 0, by azimuth distance from the
 input view. PSNR and SSIM over white, IoU of the masks. Beside it: the matrix itself (elevation 30 only).
-`--cache` keeps the matrices, so that only the fit is done again.
+`--cache` keeps the matrices, so that only the fit is done again. `--outline 0 --seen-weight 1` is the paper's
+way, without what we do beyond it (docs/methods.md).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
@@ -28,9 +30,10 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.matrix import ImageMatrix, over_white
 from vid4d.matrix_io import load_matrix, save_matrix
-from vid4d.methods.efficient4d import PRESETS, with_confidence, with_frames_between, without_specks
+from vid4d.methods.efficient4d import PRESETS, Efficient4DConfig, with_confidence, with_frames_between
 from vid4d.methods.fit import fit
 from vid4d.metrics import mask_iou, psnr, ssim
+from vid4d.outlines import smooth_outlines, without_specks
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.small_sampling import load_small_prior, sample
 from vid4d.training.evaluate import TrueClip, true_clips
@@ -41,18 +44,24 @@ BANDS = {"0-22": (0, 30), "45-68": (30, 75), "90-135": (75, 140), "158-180": (14
 """Azimuth distances (degrees) that are averaged."""
 
 
-def matrix_of(clip: TrueClip, preset: str, cache: Path | None) -> ImageMatrix:
-    """What `generate` would draw for the clip, as a loop."""
-    folder = None if cache is None else cache / f"{clip.name}_{preset}"
+def matrix_of(clip: TrueClip, config: Efficient4DConfig, folder: Path | None) -> ImageMatrix:
+    """What `generate` would draw for the clip, as a loop; kept in the folder."""
     if folder is not None and folder.is_dir():
         return load_matrix(folder)
-    config, prior, interpolator = PRESETS[preset], load_small_prior(), load_interpolator()
+    prior, interpolator = load_small_prior(), load_interpolator()
     generator = torch.Generator().manual_seed(0)
     views = sample(prior, clip.frames, clip.elevation, config.sample, cyclic=True, generator=generator)
     times = torch.arange(len(clip.frames)) / len(clip.frames)
     camera = Cameras.orbit([0.0], clip.elevation, size=SIZE)
     matrix = ImageMatrix(
-        without_specks(views), prior.ring("cpu"), times, None, clip.frames, camera, times, cyclic=True
+        without_specks(smooth_outlines(views, config.outline)),
+        prior.ring("cpu"),
+        times,
+        None,
+        clip.frames,
+        camera,
+        times,
+        cyclic=True,
     )
     matrix = with_confidence(with_frames_between(matrix, interpolator, config.between), interpolator)
     if folder is not None:
@@ -90,19 +99,27 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--preset", choices=list(PRESETS), default="standard")
+    parser.add_argument("--outline", type=float, help="pixels, instead of the preset's")
+    parser.add_argument("--seen-weight", type=float, help="of the fit, instead of the preset's")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cache", type=Path, help="a folder where the matrices stay")
     parser.add_argument("--sheets", type=Path, help="a folder for pictures: matrix, asset, truth")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    config = PRESETS[options.preset]
+    if options.outline is not None:
+        config = replace(config, outline=options.outline)
+    if options.seen_weight is not None:
+        config = replace(config, fit=replace(config.fit, seen_weight=options.seen_weight))
     bank = MeshBank(read_folder(options.folder, limit=options.models))
     low = Cameras.ring(VIEWS, elevation=0.0, size=SIZE)
     results: dict[str, list[list[list[float]]]] = {"matrix": [], "asset": []}
     seconds = []
     for clip in true_clips(bank, frames=FRAMES, size=SIZE, extra=low):
-        matrix = matrix_of(clip, options.preset, options.cache)
+        kept = options.cache and options.cache / f"{clip.name}_{options.preset}_{config.outline:g}"
+        matrix = matrix_of(clip, config, kept)
         began = time.monotonic()
-        gaussians, report = fit(matrix, PRESETS[options.preset].fit)
+        gaussians, report = fit(matrix, config.fit)
         seconds.append(time.monotonic() - began)
         assert matrix.input_times is not None
         step = matrix.frames // len(matrix.input_times)
@@ -121,7 +138,8 @@ def main() -> None:
             lines = [torch.cat([*first, *row], 1) for row in rows]
             picture = (torch.cat(lines) * 255).round().byte().numpy()
             Image.fromarray(picture).save(options.sheets / f"{clip.name}.png")
-    print(f"\n{len(bank)} models, preset {options.preset}, fit {sum(seconds) / len(seconds):.1f} s (mean)")
+    print(f"\n{len(bank)} models, preset {options.preset}, outline {config.outline:g}, ", end="")
+    print(f"seen weight {config.fit.seen_weight:g}, fit {sum(seconds) / len(seconds):.1f} s (mean)")
     print(table(results))
 
 

@@ -143,6 +143,44 @@ def test_the_input_view_is_followed_where_it_differs(moving):
     assert used.input_psnr > ignored.input_psnr + 1
 
 
+def trusting_a_video(moving, images):
+    camera = Cameras.orbit([0.0], 0.0, size=48)
+    frames = torch.stack([picture(camera, t)[0] for t in (0.0, 0.5, 1.0)])
+    return replace(moving, images=images, input_images=frames, input_camera=camera, input_times=moving.times)
+
+
+def test_what_the_video_shows_keeps_its_colours_from_other_sides(moving):
+    """The matrix has lost its colour. From a side that shows much of what the video shows, it is there."""
+    grey = moving.images.clone()
+    grey[..., :3] = grey[..., :3].mean(-1, keepdim=True)
+    matrix = trusting_a_video(moving, grey)
+
+    def colourfulness(gaussians, azimuth):
+        with torch.no_grad():
+            render = rasterize_4d(gaussians, torch.tensor([0.5]), Cameras.orbit([azimuth], 15.0, size=48))
+        inside = render.color[render.alpha > 0.9]
+        return float((inside.amax(-1) - inside.amin(-1)).mean())
+
+    as_published, _ = fit(matrix, replace(SMALL, iterations=200, seen_weight=1.0))
+    ours, _ = fit(matrix, replace(SMALL, iterations=200, seen_weight=0.05))
+    for azimuth in (30.0, 60.0):
+        assert colourfulness(ours, azimuth) > 1.1 * colourfulness(as_published, azimuth)
+    assert colourfulness(ours, 180.0) < 0.2 * colourfulness(ours, 30.0)
+
+
+def test_a_stopped_fit_remembers_what_the_video_shows(moving, tmp_path):
+    matrix, path = trusting_a_video(moving, moving.images), tmp_path / "fit.safetensors"
+    whole, _ = fit(matrix, SMALL)
+
+    def stop(step, *told):
+        if step >= 45:
+            raise StopError
+
+    with pytest.raises(StopError):
+        fit(matrix, replace(SMALL, report_every=5), checkpoint_path=path, callback=stop)
+    assert same(fit(matrix, SMALL, checkpoint_path=path, resume=True)[0], whole)
+
+
 def test_frames_between_the_matrix_times_sharpen_the_clips_side(moving):
     """The matrix and some trusted frames show 3 moments; more trusted frames show those between, too."""
     camera = Cameras.orbit([0.0], 0.0, size=48)

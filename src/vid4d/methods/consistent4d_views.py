@@ -14,7 +14,7 @@ from vid4d.cameras import Cameras
 from vid4d.dynerf import CascadeField, OccupancyGrid, paint_normals, render
 from vid4d.matrix import ImageMatrix, over_white
 from vid4d.methods.consistent4d_subject import Subject
-from vid4d.methods.efficient4d import without_specks
+from vid4d.outlines import without_specks
 from vid4d.video import write_mp4
 
 

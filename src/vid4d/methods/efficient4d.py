@@ -23,6 +23,7 @@ from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix import ImageMatrix
 from vid4d.matrix_io import load_matrix, save_matrix
 from vid4d.methods import fit as fits
+from vid4d.outlines import smooth_outlines, without_specks
 from vid4d.priors import full_sampling
 from vid4d.priors.guidance import Decomposed
 from vid4d.priors.rife import IFNet, interpolate, middle_of
@@ -39,7 +40,8 @@ class Efficient4DConfig:
 
     frames: key frames. between: frames the interpolator adds between two of them. trusted: frames of the clip
     that the fit trusts, key frames and others between them, at most. clip_size: pixels of these. sample: how
-    the prior draws. fit: how the Gaussians are fitted.
+    the prior draws. outline: width (pixels) over which the small prior's frayed outlines are straightened.
+    fit: how the Gaussians are fitted.
     """
 
     frames: int = 8
@@ -47,6 +49,7 @@ class Efficient4DConfig:
     trusted: int = 64
     clip_size: int = 256
     sample: SampleConfig = field(default_factory=SampleConfig)
+    outline: float = 2.0
     fit: fits.FitConfig = field(default_factory=lambda: fits.PRESETS["standard"])
 
 
@@ -129,30 +132,13 @@ def draw_views(
             drawing = replace(drawing, sampler=told.sampler, eta=0.0)
         drawing = replace(drawing, steps=told.steps or drawing.steps)
         pictures = resized(frames, small.config.lift.image_size)
-        return sample(small, pictures, elevation, drawing, **common), small.ring("cpu")
+        views = sample(small, pictures, elevation, drawing, **common)
+        return smooth_outlines(views.cpu(), config.outline), small.ring("cpu")
     prior = full_sampling.load_full_prior(told.prior, run.device)
     full = full_sampling.configured(told.preset, told.sampler, told.steps, told.memory)
     pictures = resized(frames, full_sampling.image_size(prior))
     views = full_sampling.sample(prior, pictures, elevation, full, **common)
     return views, full_sampling.ring(prior)
-
-
-def without_specks(images: Float[Tensor, "v t h w 4"], share: float = 0.02) -> Float[Tensor, "v t h w 4"]:
-    """Makes islands transparent that are smaller than `share` of what a picture shows.
-
-    The prior leaves crumbs beside objects; the fit would hang splats in mid-air for each.
-    """
-    from scipy import ndimage
-
-    cleaned = images.clone()
-    for picture in cleaned.flatten(0, 1):
-        islands, count = ndimage.label(picture[..., 3].numpy() > 0.1, structure=[[1, 1, 1]] * 3)
-        if count > 1:
-            area = ndimage.sum_labels(picture[..., 3].numpy(), islands, range(count + 1))
-            small = area < share * area[1:].sum()
-            small[0] = True  # the faint rest, which belongs to no island
-            picture[..., 3][torch.from_numpy(small[islands])] = 0
-    return cleaned
 
 
 def with_frames_between(matrix: ImageMatrix, interpolator: IFNet, between: int) -> ImageMatrix:

@@ -3,6 +3,9 @@
 From the visual hulls of some key times, each with splats of its own that last about as long as their key
 time, some hundred steps of Adam over batches of (view, time). Splats learn to move and to last (their
 rotation in 4D is a velocity); where pictures differ between times they stay short.
+
+Beyond the paper: a surface that the video itself shows takes its colours from there; the matrix's pictures of
+it, which a prior made up, count less.
 """
 
 from __future__ import annotations
@@ -15,6 +18,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -30,7 +34,7 @@ from vid4d.gaussians.raster import rasterize_4d
 from vid4d.losses import mask_loss, photometric_loss
 from vid4d.matrix import ImageMatrix, over_white
 from vid4d.matrix_io import check_matrix
-from vid4d.methods.fit_pictures import Trusted, crops, cut, prepared, trusted_frames
+from vid4d.methods.fit_pictures import Trusted, crops, cut, prepared, seen_in_video, trusted_frames
 from vid4d.metrics import psnr
 
 Callback = Callable[[int, int, float, float, int], None]
@@ -52,6 +56,8 @@ class FitConfig:
     between_every, between_weight: every so many steps a time between two frames joins, with this weight
         against 1 for the batch.
     input_every, input_weight: the same for a frame of the input video.
+    seen_weight: of the matrix's colours where the input video shows the same surface; 1 is the paper's.
+    seen_at: shares of the schedule at which it is looked up which surfaces these are.
     checkpoint_every, report_every: steps.
     """
 
@@ -76,6 +82,8 @@ class FitConfig:
     between_weight: float = 0.2
     input_every: int = 1
     input_weight: float = 2.0
+    seen_weight: float = 0.15
+    seen_at: tuple[float, ...] = (0.0, 0.3, 0.6)
     checkpoint_every: int = 50
     report_every: int = 20
 
@@ -168,6 +176,8 @@ class _Run:
         self.density = Density(config.density, len(start), frame_spacing=spacing, device=matrix.images.device)
         self.corner, self.window = crops(matrix.images[..., 3])
         self.step, self.loss, self.seconds = 0, float("nan"), 0.0
+        self.seen: Bool[Tensor, "v t h w"] | None = None
+        self.looks = 0
 
     def gaussians(self) -> Gaussians4D:
         """With a single time nothing may move: equal quaternions do not turn space into time."""
@@ -185,9 +195,12 @@ class _Run:
         background = torch.rand(3, generator=random).to(m.images.device)
         view, when = self._batch()
         gaussians = self.gaussians()
+        if self.trusted.given and c.seen_weight != 1 and sum(progress >= at for at in c.seen_at) > self.looks:
+            self.seen = seen_in_video(gaussians, m, self.trusted)
+            self.looks += 1
         render = rasterize_4d(gaussians, m.times[when], m.cameras[view], background=background)
         target = m.images[view, when]
-        confidence = None if m.confidence is None else m.confidence[view, when]
+        confidence = self._confidence(view, when)
         loss = self._loss(render.color, render.alpha, target, background, confidence, self.corner[view])
         visible = render.visible.any(0)
         if self.trusted.given and c.input_weight > 0 and self.step % c.input_every == 0:
@@ -244,11 +257,21 @@ class _Run:
         excess = (low - render.alpha).clamp(min=0) + (render.alpha - high).clamp(min=0)
         rgb = first[..., :3].lerp(second[..., :3], share) * low[..., None] + background * (1 - low[..., None])
         difference = (render.color - rgb).abs().mean(-1) * (1 - (high - low))
-        if m.confidence is not None:
-            difference = difference * torch.minimum(m.confidence[view, i], m.confidence[view, i + 1])
+        before, after = self._confidence(view, i), self._confidence(view, i + 1)
+        if before is not None and after is not None:
+            difference = difference * torch.minimum(before, after)
         weight = 1 - self.config.ssim_weight
         loss = weight * difference.mean() + self.config.mask_weight * excess.square().mean()
         return loss, render.visible.any(0)
+
+    def _confidence(self, view: Int[Tensor, " b"], when: Int[Tensor, " b"]) -> Float[Tensor, "b h w"] | None:
+        """The matrix's (section 3.3), lower where the video itself shows the surface; None is 1."""
+        given = self.matrix.confidence
+        confidence = None if given is None else given[view, when]
+        if self.seen is None:
+            return confidence
+        weight = torch.where(self.seen[view, when], self.config.seen_weight, 1.0)
+        return weight if confidence is None else confidence * weight
 
     def _batch(self) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
         """Views and times of this step: every picture of the matrix comes once an epoch, in random order."""
@@ -319,7 +342,10 @@ class _Run:
 
         tensors = {f"adam.{k}": v for k, v in self.optimizer.state().items()}
         tensors |= {f"density.{k}": v for k, v in self.density.state().items()}
-        meta = {"step": self.step, "loss": self.loss, "seconds": self.seconds, "identity": self._identity()}
+        if self.seen is not None:
+            tensors["seen"] = torch.from_numpy(np.packbits(self.seen.cpu().numpy()))
+        told = {"step": self.step, "loss": self.loss, "seconds": self.seconds, "looks": self.looks}
+        meta = {**told, "identity": self._identity()}
         tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
         with written_whole(path) as temporary:
             save_file(tensors, temporary, {"vid4d-fit": json.dumps(meta)})
@@ -344,3 +370,8 @@ class _Run:
         self.optimizer.load({k[5:]: v for k, v in tensors.items() if k.startswith("adam.")})
         self.density.load({k[8:]: v for k, v in tensors.items() if k.startswith("density.")})
         self.step, self.loss, self.seconds = meta["step"], meta["loss"], meta["seconds"]
+        self.looks = meta["looks"]
+        if "seen" in tensors:
+            shape = self.matrix.images.shape[:4]
+            bits = np.unpackbits(tensors["seen"].cpu().numpy(), count=shape.numel()).astype(bool)
+            self.seen = torch.from_numpy(bits).view(shape).to(self.matrix.images.device)

@@ -6,10 +6,13 @@ from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.gaussians.model import Gaussians4D
+from vid4d.gaussians.raster import rasterize_4d
+from vid4d.gaussians.visibility import seen_from
 from vid4d.matrix import ImageMatrix
 
 
@@ -86,3 +89,17 @@ def resize(images: Float[Tensor, "*n h w 4"], width: int) -> Float[Tensor, "*n h
     small = F.interpolate(flat, (round(h * width / w), width), mode="area")
     small = torch.cat([small[:, :3] / small[:, 3:].clamp(min=1e-6), small[:, 3:]], 1)
     return small.movedim(1, -1).reshape(*lead, *small.shape[2:], 4).clamp(0, 1)
+
+
+@torch.no_grad()
+def seen_in_video(gaussians: Gaussians4D, matrix: ImageMatrix, trusted: Trusted) -> Bool[Tensor, "v t h w"]:
+    """Which pixels of the matrix show a surface that the video's camera sees at that time, too.
+
+    Surfaces are those of the Gaussians, so this gets better while they are fitted.
+    """
+    found = []
+    for time in matrix.times:
+        own = rasterize_4d(gaussians, time[None], trusted.camera)
+        views = rasterize_4d(gaussians, time.expand(matrix.views), matrix.cameras)
+        found.append(seen_from(trusted.camera, own, matrix.cameras, views))
+    return torch.stack(found, 1)

@@ -1,0 +1,32 @@
+"""Which surfaces a camera sees, told by rendered depths."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.gaussians.raster import Render
+
+
+def seen_from(
+    camera: Cameras, shown: Render, cameras: Cameras, renders: Render, *, tolerance: float = 0.04
+) -> Bool[Tensor, "v h w"]:
+    """Whether the surface in each pixel of `renders` is one that `camera` sees.
+
+    shown: what `camera`, a single one, shows. A pixel has a surface where its opacity is above one half. Two
+    surfaces are the same whose depths for `camera` are at most `tolerance` (world units) apart.
+    """
+    origin, direction = cameras.rays()
+    points = origin[:, None, None] + renders.depth[..., None] * direction
+    pixels, depth = camera.project(points.flatten(0, 2))
+    size = torch.tensor([camera.width, camera.height], device=pixels.device)
+    where = (pixels[0] / size * 2 - 1).view(1, 1, -1, 2)
+    maps = torch.stack([shown.depth, shown.alpha], 1)
+    there, opacity = F.grid_sample(maps, where, mode="nearest", align_corners=False).view(
+        2, *renders.depth.shape
+    )
+    same = (depth.view(renders.depth.shape) - there).abs() <= tolerance
+    return same & (opacity > 0.5) & (renders.alpha > 0.5)
