@@ -86,6 +86,18 @@ def measure(trainer: Trainer, kind: str, runs: int, warmup: int) -> tuple[float,
     return 1000 * statistics.median(times), peak
 
 
+def profile(trainer: Trainer, kind: str) -> None:
+    """Prints where three steps' time goes."""
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiled
+
+    cuda = trainer.device.type == "cuda"
+    with profiled(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda) as told:
+        measure(trainer, kind, runs=3, warmup=0)
+    order = "self_device_time_total" if cuda else "self_cpu_time_total"
+    print(told.key_averages().table(sort_by=order, row_limit=40, max_name_column_width=70))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tiny", action="store_true", help="tiny networks on the CPU")
@@ -93,6 +105,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float16", "float32"])
     parser.add_argument("--runs", type=int, default=21)
     parser.add_argument("--warmup", type=int, default=5)
+    parser.add_argument("--profile", action="store_true", help="print where the time of three steps goes")
     parser.add_argument("--chunk", type=int, help="samples held at once, where not the preset's")
     options = parser.parse_args()
     device = "cpu" if options.tiny else "cuda"
@@ -136,6 +149,8 @@ def main() -> None:
                 f"| {peak:.1f} |",
                 flush=True,
             )
+            if options.profile:
+                profile(trainer, kind)
             del trainer, judge
 
 
