@@ -90,7 +90,7 @@ class FitConfig:
 
 PRESETS: dict[str, FitConfig] = {
     "draft": FitConfig(iterations=200, hull=HullConfig(splats=800)),
-    "standard": FitConfig(iterations=800),
+    "standard": FitConfig(iterations=1500),
     "high": FitConfig(
         iterations=2500,
         hull=HullConfig(resolution=160, splats=3000, least=10000),

@@ -104,6 +104,8 @@ WEIGHTS = {
         _RIFE_3,
         what="frames between frames, at any time (RIFE 4.x)",
         kind="rife4",
+        licence="MIT (repository and weights)",
+        terms="the README says so of the files it links to",
         page="https://github.com/hzwer/Practical-RIFE",
         size=21_200_000,
         installed=21_200_000,
