@@ -24,8 +24,12 @@ from vid4d.methods.consistent4d_files import load_field, save_field
 from vid4d.methods.consistent4d_subject import Subject
 from vid4d.methods.consistent4d_views import DistillConfig, render_matrix
 from vid4d.methods.fit import FitConfig
-from vid4d.priors.judge import SmallJudge
+from vid4d.priors.full_sampling import prepared
+from vid4d.priors.judge import SmallJudge, Zero123Judge
+from vid4d.priors.rife import between_of
+from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.samplers import NoiseSchedule
+from vid4d.priors.zero123 import CONFIGS, Zero123
 
 SMALL_FIELD = FieldConfig((LevelConfig(12, 3, 4, 8), LevelConfig(20, 3, 4, 8)))
 TINY = Consistent4DConfig(
@@ -374,3 +378,36 @@ def test_settings_reach_the_run_folder(tiny, tmp_path, monkeypatch):
     assert told["method"] == "consistent4d"
     config = json.loads((tmp_path / "a" / "config.json").read_text())
     assert (config["steps"], config["levels"]["levels"][1]["space"]) == (6, 20)
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+            ],
+        ),
+    ],
+)
+def test_all_kinds_of_steps_with_a_zero123(device):
+    """Reference steps and prior steps of every kind of batch, judged through an autoencoder."""
+    prior = prepared(Zero123(CONFIGS["tiny"]).to(device))
+    clip = torch.cat([torch.rand(3, 64, 64, 3), torch.ones(3, 64, 64, 1)], -1)
+    subject = Subject(clip, torch.tensor([0.0, 0.5, 1.0]), 10.0)
+    judge = Zero123Judge(prior, guidance=3.0)
+    judge.condition(subject.frames, subject.elevation)
+    between = between_of(load_interpolator(device))
+    for kind in ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0)):
+        config = replace(TINY, batch=BatchConfig(*kind), prior_every=2)
+        trainer = Trainer(config, subject, judge, between, device=device)
+        before = [p.detach().clone() for p in trainer.field.parameters()]
+        for _ in range(2):
+            trainer.advance()
+        numbers = trainer.numbers
+        assert all(torch.isfinite(torch.tensor(v)) for v in numbers.values()), numbers
+        assert {"color", "mask", "psnr", "sds"} <= set(numbers)
+        assert any(not torch.equal(a, b) for a, b in zip(before, trainer.field.parameters(), strict=True))
