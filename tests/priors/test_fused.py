@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -211,6 +215,20 @@ def test_where_kernels_cannot_be_built_it_is_said_and_plain_torch_serves(monkeyp
         assert not fused._works.__wrapped__(cpu)
     monkeypatch.setattr(fused, "_kernels", lambda: kernels)
     assert fused._works.__wrapped__(cpu)
+
+
+def test_kernels_compile_for_a_card_that_is_not_here(tmp_path):
+    """What the interpreter accepts, the compiler need not."""
+    pytest.importorskip("triton", reason="Triton is not installed (there is none for this system)")
+    program = Path(__file__).parent / "compile_kernels.py"
+    told = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, program], env=os.environ | told, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    folder = Path(fused.__file__).parent
+    source = "".join((folder / f"{n}.py").read_text() for n in ("fused_kernels", "fused_norm_kernels"))
+    assert set(done.stdout.split()) == set(re.findall(r"def (_\w+_kernel)\(", source))
 
 
 @pytest.mark.gpu

@@ -1,0 +1,45 @@
+"""Compiles every Triton kernel of `vid4d.priors` for an H100, which need not be there: prints their names.
+
+A program of its own, because Triton compiles or interprets as TRITON_INTERPRET says when it is imported.
+"""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from vid4d.priors import fused_kernels, fused_norm_kernels
+
+HALVES = {"x", "y", "out", "add", "gradient", "weight", "bias", "query", "rays"}
+FLOATS = {"moments", "sums"}
+NUMBERS = {"one_over_count", "scale"}
+
+
+def compile_for_h100(kernel: Any, constants: dict[str, Any]) -> None:
+    kinds = dict.fromkeys(HALVES, "*bf16") | dict.fromkeys(FLOATS, "*fp32") | dict.fromkeys(NUMBERS, "fp32")
+    kinds |= dict.fromkeys(constants, "constexpr")
+    names = kernel.arg_names
+    source = ASTSource(
+        kernel,
+        {name: kinds.get(name, "i32") for name in names},
+        {(names.index(name),): value for name, value in constants.items()},
+    )
+    assert "ptx" in triton.compile(source, target=GPUTarget("cuda", 90, 32)).asm
+    print(kernel.__name__)
+
+
+if __name__ == "__main__":
+    norm = fused_norm_kernels
+    for add, chunk in product((False, True), (256, 1024)):
+        shared = {"chunk": chunk, "HAS_ADD": add, "TILE": norm.TILE}
+        compile_for_h100(norm._sums_kernel, shared)
+        for activation in norm._ACTIVATIONS.values():
+            for kernel in (norm._normalise_kernel, norm._gradient_sums_kernel, norm._gradient_kernel):
+                compile_for_h100(kernel, {**shared, "ACTIVATION": activation})
+    compile_for_h100(fused_kernels._plus_kernel, {"TILE": norm.TILE})
+    compile_for_h100(fused_kernels._geglu_kernel, {"TILE": norm.TILE})
+    compile_for_h100(fused_kernels._rays_kernel, {"HEADS": 4, "DEPTHS": 64, "WIDTH": 64})
