@@ -104,14 +104,32 @@ def _normalise_kernel(
 
 
 @triton.jit
-def _slope(g, z, ACTIVATION: tl.constexpr):  # type: ignore[no-untyped-def]
-    """The gradient before the activation, from the one after it."""
+def _of_channels(
+    moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD: tl.constexpr
+):  # type: ignore[no-untyped-def]
+    """Per channel: the mean of x, 1 / deviation, weight and bias."""
+    found = moments + picture * 2 * groups + c // per_group
+    mean = tl.load(found, mask=seen, other=0.0)
+    rate = tl.load(found + groups, mask=seen, other=0.0)
+    if HAS_ADD:
+        mean -= tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32)
+    w = tl.load(weight + c, mask=seen, other=0.0).to(tl.float32)
+    return mean, rate, w, tl.load(bias + c, mask=seen, other=0.0).to(tl.float32)
+
+
+@triton.jit
+def _tile(x, gradient, place, inside, mean, rate, w, b, ACTIVATION: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Of a tile: n = (x - mean) / deviation, and w g, where g is the gradient before the activation."""
+    n = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    n = (n - mean[None, :]) * rate[None, :]
+    g = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
+    z = n * w[None, :] + b[None, :]
     if ACTIVATION == 1:
         s = tl.sigmoid(z)
         g = g * s * (1.0 + z * (1.0 - s))
     if ACTIVATION == 2:
         g = tl.where(z > 0, g, 0.0)
-    return g
+    return n, g * w[None, :]
 
 
 @triton.jit
@@ -140,13 +158,9 @@ def _gradient_sums_kernel(
     first = (part % chunks) * chunk
     c = tl.program_id(1) * TILE + tl.arange(0, TILE)
     seen = c < channels
-    found = moments + picture * 2 * groups + c // per_group
-    mean = tl.load(found, mask=seen, other=0.0)
-    rate = tl.load(found + groups, mask=seen, other=0.0)
-    w = tl.load(weight + c, mask=seen, other=0.0).to(tl.float32)
-    b = tl.load(bias + c, mask=seen, other=0.0).to(tl.float32)
-    if HAS_ADD:
-        mean -= tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32)
+    mean, rate, w, b = _of_channels(
+        moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD
+    )
     base = picture * rows * channels
     total = tl.zeros([TILE, TILE], dtype=tl.float32)
     product = tl.zeros([TILE, TILE], dtype=tl.float32)
@@ -154,10 +168,7 @@ def _gradient_sums_kernel(
         r = first + start + tl.arange(0, TILE)
         inside = (r < rows)[:, None] & seen[None, :]
         place = base + r[:, None] * channels + c[None, :]
-        n = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-        n = (n - mean[None, :]) * rate[None, :]
-        g = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
-        g = _slope(g, n * w[None, :] + b[None, :], ACTIVATION) * w[None, :]
+        n, g = _tile(x, gradient, place, inside, mean, rate, w, b, ACTIVATION)
         total += g
         product += g * n
     place = out + part * 2 * channels + c
@@ -193,24 +204,18 @@ def _gradient_kernel(
     first = (part % chunks) * chunk
     c = tl.program_id(1) * TILE + tl.arange(0, TILE)
     seen = c < channels
-    place = picture * 2 * groups + c // per_group
-    mean = tl.load(moments + place, mask=seen, other=0.0)
-    rate = tl.load(moments + place + groups, mask=seen, other=0.0)
-    of_g = tl.load(sums + place, mask=seen, other=0.0) * one_over_count
-    of_gn = tl.load(sums + place + groups, mask=seen, other=0.0) * one_over_count
-    w = tl.load(weight + c, mask=seen, other=0.0).to(tl.float32)
-    b = tl.load(bias + c, mask=seen, other=0.0).to(tl.float32)
-    if HAS_ADD:
-        mean -= tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32)
+    mean, rate, w, b = _of_channels(
+        moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD
+    )
+    found = sums + picture * 2 * groups + c // per_group
+    of_g = tl.load(found, mask=seen, other=0.0) * one_over_count
+    of_gn = tl.load(found + groups, mask=seen, other=0.0) * one_over_count
     base = picture * rows * channels
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
         inside = (r < rows)[:, None] & seen[None, :]
         here = base + r[:, None] * channels + c[None, :]
-        n = tl.load(x + here, mask=inside, other=0.0).to(tl.float32)
-        n = (n - mean[None, :]) * rate[None, :]
-        g = tl.load(gradient + here, mask=inside, other=0.0).to(tl.float32)
-        g = _slope(g, n * w[None, :] + b[None, :], ACTIVATION) * w[None, :]
+        n, g = _tile(x, gradient, here, inside, mean, rate, w, b, ACTIVATION)
         g = (g - of_g[None, :] - n * of_gn[None, :]) * rate[None, :]
         tl.store(out + here, g.to(out.dtype.element_ty), mask=inside)
 
