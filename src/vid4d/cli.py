@@ -32,7 +32,7 @@ if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "passive"
     os.environ.setdefault("GOMP_SPINCOUNT", "800")
 """Before torch is imported. OpenMP workers that spin while they wait make everything many times slower where
-other programs want the cores; not to spin at all makes a fit a quarter slower where none does."""
+other programs want the cores; not to spin at all makes a fit slower where none does."""
 
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 

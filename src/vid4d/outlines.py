@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vid4d.matrix import premultiplied
+
 
 def without_specks(images: Float[Tensor, "v t h w 4"], share: float = 0.02) -> Float[Tensor, "v t h w 4"]:
     """Makes islands transparent that are smaller than `share` of what a picture shows.
@@ -36,8 +38,8 @@ def smooth_outlines(images: Float[Tensor, "v t h w 4"], width: float) -> Float[T
     from scipy import ndimage
 
     alpha = images[..., 3:]
-    premultiplied = torch.cat([images[..., :3] * alpha, alpha], -1).numpy()
-    blurred = torch.from_numpy(ndimage.gaussian_filter(premultiplied, (0, 0, width, width, 0)))
+    sigma = (0, 0, width, width, 0)
+    blurred = torch.from_numpy(ndimage.gaussian_filter(premultiplied(images).numpy(), sigma))
     opacity = ((blurred[..., 3:] - 0.5) * (2 * width) + 0.5).clamp(0, 1)
     around = blurred[..., :3] / blurred[..., 3:].clamp(min=1e-3)
     color = torch.where(alpha > 0.5, images[..., :3], around.clamp(0, 1))

@@ -17,9 +17,10 @@ from vid4d import api, stages
 from vid4d.errors import InputError
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import load_asset
+from vid4d.matrix import resized
 from vid4d.matrix_io import load_matrix
 from vid4d.methods import efficient4d
-from vid4d.methods.efficient4d import Efficient4DConfig, resized, with_confidence, with_frames_between
+from vid4d.methods.efficient4d import Efficient4DConfig, with_confidence, with_frames_between
 from vid4d.methods.fit import FitConfig
 from vid4d.priors.rife import IFNet, IFNetConfig
 from vid4d.priors.small_sampling import SampleConfig

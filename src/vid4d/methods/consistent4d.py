@@ -26,7 +26,7 @@ from vid4d.dynerf import CascadeField, OccupancyGrid, Rendering, render
 from vid4d.errors import InputError
 from vid4d.files import write_json
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.matrix import ImageMatrix, over_white
+from vid4d.matrix import ImageMatrix, over_white, resized
 from vid4d.matrix_io import load_matrix, save_matrix
 from vid4d.methods.consistent4d_batches import (
     Batch,
@@ -40,7 +40,6 @@ from vid4d.methods.consistent4d_files import load_checkpoint, load_field, save_c
 from vid4d.methods.consistent4d_limits import check_frames, check_memory
 from vid4d.methods.consistent4d_subject import Subject, judge_size, make_judge, read_subject
 from vid4d.methods.consistent4d_views import render_matrix, write_validation
-from vid4d.methods.efficient4d import resized
 from vid4d.metrics import psnr
 from vid4d.priors.judge import Judge
 from vid4d.priors.rife import between_of

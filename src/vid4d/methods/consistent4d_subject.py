@@ -11,6 +11,7 @@ from torch import Tensor
 
 from vid4d import stages
 from vid4d.cameras import Cameras
+from vid4d.matrix import resized
 from vid4d.priors.judge import Judge, load_judge
 from vid4d.priors.small_sampling import guess_elevation, load_small_prior
 from vid4d.priors.text import load_text_judge
@@ -72,8 +73,6 @@ def read_subject(run: Run, frames: int, size: int) -> Subject:
 
 def _elevation(run: Run, frames: Float[Tensor, "t h w 4"]) -> float:
     """Degrees, as told or as the small prior guesses."""
-    from vid4d.methods.efficient4d import resized
-
     if run.settings.elevation != "auto":
         return float(run.settings.elevation)
     prior = load_small_prior(run.device)

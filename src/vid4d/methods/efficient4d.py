@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from vid4d.cameras import Cameras
 from vid4d.clip import Clip
 from vid4d.confidence import confidence_maps
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.matrix import ImageMatrix
+from vid4d.matrix import ImageMatrix, resized
 from vid4d.matrix_io import load_matrix, save_matrix
 from vid4d.methods import fit as fits
 from vid4d.outlines import smooth_outlines, without_specks
@@ -167,12 +166,3 @@ def with_confidence(matrix: ImageMatrix, interpolator: IFNet) -> ImageMatrix:
         return matrix
     images, middle = matrix.on_background(), middle_of(interpolator)
     return matrix.with_confidence(confidence_maps(images, middle, cyclic=matrix.cyclic))
-
-
-def resized(frames: Float[Tensor, "t h w 4"], size: int) -> Float[Tensor, "t size size 4"]:
-    """Square frames at another size, resampled with premultiplied colours so that edges keep theirs."""
-    alpha = frames[..., 3:]
-    premultiplied = torch.cat([frames[..., :3] * alpha, alpha], -1).permute(0, 3, 1, 2)
-    small = F.interpolate(premultiplied, size=(size, size), mode="area").permute(0, 2, 3, 1)
-    colour = small[..., :3] / small[..., 3:].clamp(min=1e-4)
-    return torch.cat([colour.clamp(0, 1), small[..., 3:]], -1)

@@ -21,6 +21,28 @@ _ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2}
 
 
 @triton.jit
+def _own_part(channels, chunk: tl.constexpr, chunks, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """What a program works on: its number among the parts, the picture, the first position, the channels."""
+    part = tl.program_id(0).to(tl.int64)
+    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    return part, part // chunks, (part % chunks) * chunk, c, c < channels
+
+
+@triton.jit
+def _of_channels(
+    moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD: tl.constexpr
+):  # type: ignore[no-untyped-def]
+    """Per channel: the mean of x, 1 / deviation, weight and bias."""
+    found = moments + picture * 2 * groups + c // per_group
+    mean = tl.load(found, mask=seen, other=0.0)
+    rate = tl.load(found + groups, mask=seen, other=0.0)
+    if HAS_ADD:
+        mean -= tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32)
+    w = tl.load(weight + c, mask=seen, other=0.0).to(tl.float32)
+    return mean, rate, w, tl.load(bias + c, mask=seen, other=0.0).to(tl.float32)
+
+
+@triton.jit
 def _sums_kernel(
     x,
     add,
@@ -34,11 +56,7 @@ def _sums_kernel(
     TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """Per channel: the sum and the sum of squares of x + add over a chunk of positions of one picture."""
-    part = tl.program_id(0).to(tl.int64)
-    picture = part // chunks
-    first = (part % chunks) * chunk
-    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    seen = c < channels
+    part, picture, first, c, seen = _own_part(channels, chunk, chunks, TILE)
     extra = tl.zeros([TILE], dtype=tl.float32)
     if HAS_ADD:
         extra += tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32)
@@ -77,18 +95,12 @@ def _normalise_kernel(
     TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """activation((x + add - mean) / deviation * weight + bias) for a chunk of positions of one picture."""
-    part = tl.program_id(0).to(tl.int64)
-    picture = part // chunks
-    first = (part % chunks) * chunk
-    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    seen = c < channels
-    found = moments + picture * 2 * groups + c // per_group
-    mean = tl.load(found, mask=seen, other=0.0)
-    scale = tl.load(weight + c, mask=seen, other=0.0).to(tl.float32)
-    scale *= tl.load(found + groups, mask=seen, other=0.0)
-    shift = tl.load(bias + c, mask=seen, other=0.0).to(tl.float32) - mean * scale
-    if HAS_ADD:
-        shift += tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32) * scale
+    _part, picture, first, c, seen = _own_part(channels, chunk, chunks, TILE)
+    mean, rate, w, b = _of_channels(
+        moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD
+    )
+    scale = rate * w
+    shift = b - mean * scale
     base = picture * rows * channels
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
@@ -101,20 +113,6 @@ def _normalise_kernel(
         if ACTIVATION == 2:
             value = tl.maximum(value, 0.0)
         tl.store(out + place, value.to(out.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def _of_channels(
-    moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD: tl.constexpr
-):  # type: ignore[no-untyped-def]
-    """Per channel: the mean of x, 1 / deviation, weight and bias."""
-    found = moments + picture * 2 * groups + c // per_group
-    mean = tl.load(found, mask=seen, other=0.0)
-    rate = tl.load(found + groups, mask=seen, other=0.0)
-    if HAS_ADD:
-        mean -= tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32)
-    w = tl.load(weight + c, mask=seen, other=0.0).to(tl.float32)
-    return mean, rate, w, tl.load(bias + c, mask=seen, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -153,11 +151,7 @@ def _gradient_sums_kernel(
     TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """Per channel: the sums of w g and of w g n over a chunk of positions, g before the activation."""
-    part = tl.program_id(0).to(tl.int64)
-    picture = part // chunks
-    first = (part % chunks) * chunk
-    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    seen = c < channels
+    part, picture, first, c, seen = _own_part(channels, chunk, chunks, TILE)
     mean, rate, w, b = _of_channels(
         moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD
     )
@@ -199,11 +193,7 @@ def _gradient_kernel(
     TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """(w g - mean(w g) - n mean(w g n)) / deviation, the means over a group of one picture."""
-    part = tl.program_id(0).to(tl.int64)
-    picture = part // chunks
-    first = (part % chunks) * chunk
-    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
-    seen = c < channels
+    _part, picture, first, c, seen = _own_part(channels, chunk, chunks, TILE)
     mean, rate, w, b = _of_channels(
         moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD
     )

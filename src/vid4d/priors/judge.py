@@ -16,15 +16,16 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.conventions import view_change
 from vid4d.errors import InputError
-from vid4d.matrix import over_white
+from vid4d.matrix import over_white, resized
 from vid4d.priors.full_sampling import load_full_prior
+from vid4d.priors.guidance import ClassifierFree
 from vid4d.priors.samplers import NoiseSchedule, to_eps
 from vid4d.priors.small import Condition, Look, SmallPrior
 from vid4d.priors.small_sampling import load_small_prior, to_network
-from vid4d.priors.syncdreamer import ClassifierFree
 from vid4d.priors.zero123 import Condition as Zero123Condition
-from vid4d.priors.zero123 import Zero123, view_change
+from vid4d.priors.zero123 import Zero123
 
 GUIDANCE = 5.0
 """Scale of classifier-free guidance of Zero123 (2311.02848, code)."""
@@ -84,12 +85,8 @@ class SmallJudge:
         self._known: dict[int, Condition] = {}
 
     def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
-        premultiplied = torch.cat([frames[..., :3] * frames[..., 3:], frames[..., 3:]], -1)
-        small = F.interpolate(premultiplied.permute(0, 3, 1, 2), (self.size, self.size), mode="area")
-        color = small[:, :3] / small[:, 3:].clamp(min=1e-4)
-        straight = torch.cat([color.clamp(0, 1), small[:, 3:]], 1).permute(0, 2, 3, 1)
         parameter = next(self.prior.parameters())
-        self._pictures = to_network(straight).to(parameter)
+        self._pictures = to_network(resized(frames, self.size)).to(parameter)
         self._camera = Cameras.orbit([0.0], elevation, size=self.size, device=parameter.device)
         self._known = {}
 

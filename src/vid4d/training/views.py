@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RIG_ELEVATION, RIG_VIEWS, Cameras
+from vid4d.matrix import premultiplied
 from vid4d.priors.small_sampling import to_network
 from vid4d.training.meshes import MeshBank, MeshBatch, join
 from vid4d.training.render import Lighting, fit_to_frame, render, render_with_depth
@@ -218,8 +219,7 @@ class ViewSource:
         batch = fit_to_frame(batch, cameras[:n], fill=fill, group=group)
         light = random_lighting(n, device).repeat(3)
         rgba = render(batch, cameras, torch.arange(3 * n, device=device), light, supersample=c.supersample)
-        premultiplied = torch.cat([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], -1).permute(0, 3, 1, 2)
-        start, middle, end = premultiplied.chunk(3)
+        start, middle, end = premultiplied(rgba).permute(0, 3, 1, 2).chunk(3)
         return Motion(start, middle, end, time)
 
     @torch.no_grad()
