@@ -21,8 +21,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import nn
 
+from vid4d import kernels
 from vid4d.machine import cpu_name
-from vid4d.priors import fused, syncdreamer, zero123
+from vid4d.priors import syncdreamer, zero123
 from vid4d.priors.full_sampling import (
     FullConfig,
     batch_within,
@@ -78,13 +79,13 @@ def synchronise(device: str) -> None:
 def kernels_agree(prior: nn.Module, frames: torch.Tensor) -> float:
     """Relative difference of one picture's latents-to-picture way and one step, with and without kernels."""
     found = []
-    was = fused.enabled
+    was = kernels.enabled
     for enabled in (False, True):
-        fused.enabled = enabled
+        kernels.enabled = enabled
         generator = torch.Generator().manual_seed(0)
         config = FullConfig(steps=1, batch=len(ring(prior)))
         found.append(draw(prior, frames[:1], 10.0, config, generator=generator).float())
-    fused.enabled = was
+    kernels.enabled = was
     return ((found[1] - found[0]).norm() / found[0].norm()).item()
 
 
@@ -224,7 +225,7 @@ def main() -> None:
         f"{frames_count} frames x {views} views, {size} px, {steps} steps of {options.sampler}, "
         f"{frames_count * views} x {guidance} UNet evaluations a step"
     )
-    fused.enabled = not options.plain
+    kernels.enabled = not options.plain
     generator = torch.Generator().manual_seed(1)
     frames = torch.rand(frames_count, size, size, 4, generator=generator)
 

@@ -32,6 +32,8 @@ class ToyField(nn.Module):
     def device(self) -> torch.device:
         return self.gain.device
 
+    is_fused = False
+
     @property
     def dtype(self) -> torch.dtype:
         return self.gain.dtype

@@ -25,7 +25,7 @@ from vid4d.methods.consistent4d_subject import Subject
 from vid4d.methods.consistent4d_views import DistillConfig, render_matrix
 from vid4d.methods.fit import FitConfig
 from vid4d.priors.full_sampling import prepared
-from vid4d.priors.judge import SmallJudge, Zero123Judge
+from vid4d.priors.judge import Judge, SmallJudge, Zero123Judge
 from vid4d.priors.rife import between_of
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.samplers import NoiseSchedule
@@ -142,7 +142,7 @@ def nothing_between(a, b, share):
     return torch.lerp(a, b, share[:, None, None, None])
 
 
-class Wanting:
+class Wanting(Judge):
     """A judge whose latents are the pixels and who always wants grey: predicted data of 0.5 everywhere."""
 
     def __init__(self) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
 
+from vid4d import kernels as kernels_room
 from vid4d.priors import fused, unet_layers
 from vid4d.priors.autoencoder import Autoencoder
 from vid4d.priors.guidance import ClassifierFree
@@ -47,7 +44,7 @@ def in_use(kernels, monkeypatch):
     names = ("group_norm", "plus", "geglu", "along_rays")
     counted = type("Counted", (), {n: staticmethod(note(n)) for n in names})
     monkeypatch.setattr(fused, "_kernels", lambda: counted)
-    monkeypatch.setattr(fused, "_servable", lambda x: fused.enabled)
+    monkeypatch.setattr(fused, "_servable", lambda x: kernels_room.enabled)
     return served
 
 
@@ -154,11 +151,11 @@ def test_networks_are_the_same_with_kernels(in_use, monkeypatch):
         with torch.no_grad():
             return model.noise(x, t, model.condition(images, 10.0), guidance=ClassifierFree())
 
-    monkeypatch.setattr(fused, "enabled", False)
+    monkeypatch.setattr(kernels_room, "enabled", False)
     plain = step()
     assert in_use == []
-    monkeypatch.setattr(fused, "enabled", True)
-    fused.channels_last(model)
+    monkeypatch.setattr(kernels_room, "enabled", True)
+    kernels_room.channels_last(model)
     quick = step()
     assert {"group_norm", "plus", "geglu", "along_rays"} == set(in_use)
     torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-3)
@@ -168,26 +165,26 @@ def test_pictures_are_the_same_with_kernels(in_use, monkeypatch):
     model = lively(Autoencoder(CONFIGS["tiny"].autoencoder))
     z = torch.randn(2, 4, 8, 8)
     with torch.no_grad():
-        monkeypatch.setattr(fused, "enabled", False)
+        monkeypatch.setattr(kernels_room, "enabled", False)
         plain = model.decode(z)
-        monkeypatch.setattr(fused, "enabled", True)
-        quick = fused.channels_last(model).decode(z)
+        monkeypatch.setattr(kernels_room, "enabled", True)
+        quick = kernels_room.channels_last(model).decode(z)
     assert in_use.count("group_norm") > 10
     torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-3)
 
 
 def test_a_frozen_autoencoder_takes_the_same_gradient_to_a_picture(in_use, monkeypatch):
-    model = fused.channels_last(lively(Autoencoder(CONFIGS["tiny"].autoencoder)).requires_grad_(False))
+    model = kernels_room.channels_last(lively(Autoencoder(CONFIGS["tiny"].autoencoder)).requires_grad_(False))
     images, toward = torch.rand(2, 3, 32, 32), torch.randn(2, 4, 4, 4)
 
     def gradient():
         x = images.clone().requires_grad_()
         return torch.autograd.grad(model.encode(x), x, toward)[0]
 
-    monkeypatch.setattr(fused, "enabled", False)
+    monkeypatch.setattr(kernels_room, "enabled", False)
     plain = gradient()
     assert in_use == []
-    monkeypatch.setattr(fused, "enabled", True)
+    monkeypatch.setattr(kernels_room, "enabled", True)
     quick = gradient()
     assert in_use.count("group_norm") > 10
     assert set(in_use) == {"group_norm"}
@@ -202,33 +199,6 @@ def test_networks_that_learn_take_the_plain_way(in_use):
     assert x.grad is not None
     assert block.in_layers[0].weight.grad is not None
     assert in_use == []
-
-
-def test_where_kernels_cannot_be_built_it_is_said_and_plain_torch_serves(monkeypatch, kernels):
-    def broken(x):
-        raise RuntimeError("Failed to find C compiler.\nand more")
-
-    cpu = torch.device("cpu")
-    monkeypatch.setattr(fused.util, "find_spec", lambda name: object())
-    monkeypatch.setattr(fused, "_kernels", lambda: type("Broken", (), {"geglu": staticmethod(broken)}))
-    with pytest.warns(UserWarning, match=r"\(Failed to find C compiler\.\): plain torch"):
-        assert not fused._works.__wrapped__(cpu)
-    monkeypatch.setattr(fused, "_kernels", lambda: kernels)
-    assert fused._works.__wrapped__(cpu)
-
-
-def test_kernels_compile_for_a_card_that_is_not_here(tmp_path):
-    """What the interpreter accepts, the compiler need not."""
-    pytest.importorskip("triton", reason="Triton is not installed (there is none for this system)")
-    program = Path(__file__).parent / "compile_kernels.py"
-    told = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, program], env=os.environ | told, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    folder = Path(fused.__file__).parent
-    source = "".join((folder / f"{n}.py").read_text() for n in ("fused_kernels", "fused_norm_kernels"))
-    assert set(done.stdout.split()) == set(re.findall(r"def (_\w+_kernel)\(", source))
 
 
 @pytest.mark.gpu

@@ -9,12 +9,15 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tiny_prior import still_prior, tiny_prior
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from vid4d.cameras import Cameras
 from vid4d.conventions import view_change
 from vid4d.errors import InputError
+from vid4d.priors.full_sampling import prepared
 from vid4d.priors.guidance import ClassifierFree
-from vid4d.priors.judge import SmallJudge, Zero123Judge, load_judge, resized_render
+from vid4d.priors.judge import Judge, SmallJudge, Zero123Judge, load_judge, resized_render
 from vid4d.priors.samplers import q_sample, to_x0
 from vid4d.priors.small_sampling import to_network
 from vid4d.priors.zero123 import CONFIGS, Zero123
@@ -176,6 +179,64 @@ def test_zero123_takes_the_gradient_to_the_render(zero123):
     torch.testing.assert_close(
         (gradient * way).sum().item(), ((ends[0] - ends[1]) / 2e-3).item(), rtol=1e-2, atol=1e-2
     )
+
+
+def distilled(judge, way, color, alpha):
+    """Loss and gradient, by `Judge.distil` or by the judge's own."""
+    view = judge.view(CAMERAS, BOTH)
+    generator = torch.Generator().manual_seed(2)
+    leaf = color.clone().requires_grad_()
+    loss = way(judge, leaf, alpha, torch.tensor([300, 800]), view, generator)
+    return loss.detach(), torch.autograd.grad(loss, leaf)[0]
+
+
+def test_zero123_distils_as_every_judge_does(zero123, frames):
+    """What can be recorded on a graphics card is the same composition of encode, view and predict."""
+    judge = Zero123Judge(zero123, guidance=3.0)
+    judge.condition(frames, 10.0)
+    g = torch.Generator().manual_seed(4)
+    color, alpha = torch.rand(3, 2, 16, 16, 3, generator=g), torch.rand(3, 2, 16, 16, generator=g)
+    own, plain = (distilled(judge, way, color, alpha) for way in (Zero123Judge.distil, Judge.distil))
+    assert plain[1].abs().max() > 1e-6
+    torch.testing.assert_close(own[0], plain[0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(own[1], plain[1], rtol=1e-3, atol=1e-5 * plain[1].abs().max().item())
+
+
+class OnTheDevice(TorchDispatchMode):
+    """Refuses what a recording refuses: numbers that come from the processor, or go there."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        places = {x.device.type for x in tree_leaves((args, kwargs or {})) if isinstance(x, torch.Tensor)}
+        out = func(*args, **(kwargs or {}))
+        places |= {x.device.type for x in tree_leaves(out) if isinstance(x, torch.Tensor)}
+        assert places <= {"meta"}, f"{func} moves numbers between devices: {places}"
+        return out
+
+
+def test_zero123_distils_without_waiting_for_the_device():
+    """With networks on a device that can hold no numbers."""
+    prior = prepared(Zero123(CONFIGS["tiny"]).to("meta"))
+    prior.schedule = prior.schedule.to("meta")
+    judge = Zero123Judge(prior)
+    given = [(4, 3, 64, 64), (2, 4, 8, 8), (2,), (2, 1, 12), (2, 4, 8, 8)]
+    inputs = [torch.empty(s, device="meta", dtype=torch.long if len(s) == 1 else None) for s in given]
+    with OnTheDevice():
+        loss, slope = judge._distil(*inputs)
+    assert loss.shape == ()
+    assert slope.shape == given[0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_zero123_distils_the_same_when_recorded(zero123, frames):
+    judge = Zero123Judge(prepared(copy.deepcopy(zero123).cuda()), guidance=3.0)
+    judge.condition(frames, 10.0)
+    for size in (16, 16, 64):
+        color, alpha = torch.rand(2, 2, size, size, 3).cuda(), torch.rand(2, 2, size, size).cuda()
+        own, plain = (distilled(judge, way, color, alpha) for way in (Zero123Judge.distil, Judge.distil))
+        for a, b in zip(own, plain, strict=True):
+            assert (a - b).norm() / b.norm() < 1e-2
+    assert len(judge._recorded._known) == 1
 
 
 def test_judges_by_name(zero123, tmp_path, monkeypatch):

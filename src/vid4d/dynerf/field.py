@@ -17,13 +17,13 @@ and T along time:
 
 In a checkpoint of the authors these are `geometry.grids.k.{0, 1, 3}` and `geometry.grids.k.{2, 4, 5}` (each
 with a leading dimension of 1), `geometry.density_network.k.layers.{0, 2}.weight` and
-`geometry.feature_network.k.layers.{0, 2}.weight`; `from_geometry_state` reads them.
+`geometry.feature_network.k.layers.{0, 2}.weight`; `authors.from_geometry_state` reads them.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, cast
 
@@ -32,7 +32,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vid4d.errors import InputError
+from vid4d import kernels
 
 NORMAL_STEP = 1e-3
 """Half the distance over which densities are compared for a normal, in units of the box."""
@@ -146,7 +146,8 @@ class CascadeField(nn.Module):
 
     Computes in the precision of its parameters, also under autocast: normals are small differences of
     densities (for the same reason `torch.backends.cuda.matmul.allow_tf32` should stay off). Places and times
-    carry no gradient. On CUDA the gradients of planes are summed in no fixed order (`grid_sample`).
+    carry no gradient. On CUDA the gradients of planes are summed in no fixed order; in float32 kernels of our
+    own serve there, which are fastest with planes that are `channels_last`.
     """
 
     def __init__(self, config: FieldConfig = PRESETS["standard"]) -> None:
@@ -182,20 +183,12 @@ class CascadeField(nn.Module):
     ) -> FieldSample:
         """All that the field says about n places of the box at n times (or at one)."""
         with torch.autocast(points.device.type, enabled=False):
-            places = self._places(points, time, normals)
             n = len(points)
-            raw_density, raw_colour = places.blob, points.new_zeros(3, n, dtype=self.dtype)
-            densities, colours = [], []
-            for level in self._levels:
-                features = level.features(places)
-                raw_density = raw_density + level.density(features)
-                raw_colour = raw_colour + level.colour(features[:, :n])
-                densities.append(raw_density)
-                colours.append(raw_colour.T)
-            density = F.softplus(torch.stack(densities))
+            raw, colour = self._raw(points, time, neighbours=normals, colours=True)
+            density = F.softplus(raw)
             around = density.unflatten(1, (7, n))[:, 1:] if normals else None
             return FieldSample(
-                density[:, :n], torch.stack(colours), None if around is None else _normal(around)
+                density[:, :n], colour.transpose(1, 2), None if around is None else _normal(around)
             )
 
     def density(
@@ -203,14 +196,14 @@ class CascadeField(nn.Module):
     ) -> Float[Tensor, "levels n"]:
         """Only the densities."""
         with torch.autocast(points.device.type, enabled=False):
-            return self._densities(self._places(points, time, False))
+            return F.softplus(self._raw(points, time)[0])
 
     def normals(
         self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float
     ) -> Float[Tensor, "levels n 3"]:
         """Unit normals of every level: minus the density's direction of growth, by central differences."""
         with torch.autocast(points.device.type, enabled=False):
-            density = self._densities(self._places(points, time, True))
+            density = F.softplus(self._raw(points, time, neighbours=True)[0])
             return _normal(density.unflatten(1, (7, len(points)))[:, 1:])
 
     def levels(
@@ -220,17 +213,43 @@ class CascadeField(nn.Module):
         found = self.sample(points, time)
         return list(zip(found.density, found.colour, strict=True))
 
-    def _densities(self, places: _Places) -> Float[Tensor, "levels m"]:
-        raw, densities = places.blob, []
-        for level in self._levels:
-            raw = raw + level.density(level.features(places))
-            densities.append(raw)
-        return F.softplus(torch.stack(densities))
+    @property
+    def is_fused(self) -> bool:
+        """Whether kernels of our own serve, which keep nothing of a sample but the answer."""
+        return self.dtype == torch.float32 and kernels.serve(self.cascade[0].space)  # type: ignore[arg-type]
 
-    def _places(self, points: Tensor, time: Tensor | float, neighbours: bool) -> _Places:
+    def _raw(
+        self, points: Tensor, time: Tensor | float, *, neighbours: bool = False, colours: bool = False
+    ) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels 3 k"]]:
+        """Densities and colours before softplus and sigmoid; m is n or 7 n, k is n or 0."""
         points = points.detach().to(self.dtype)
         t = torch.as_tensor(time, dtype=self.dtype, device=points.device).detach()
         t = t.reshape(-1).expand(len(points))
+        if self.is_fused:
+            from vid4d.dynerf import field_fused as fused
+
+            return fused.cascade(
+                points,
+                t,
+                [fused.level_of(level) for level in self._levels],
+                neighbours=neighbours,
+                colours=colours,
+                step=NORMAL_STEP,
+                blob=(self.config.blob_density, self.config.blob_radius),
+            )
+        places = self._places(points, t, neighbours)
+        density, colour = places.blob, points.new_zeros(3, len(points) if colours else 0)
+        found = []
+        for level in self._levels:
+            features = level.features(places)
+            density = density + level.density(features)
+            if colours:
+                colour = colour + level.colour(features[:, : len(points)])
+            found.append((density, colour))
+        density, colour = (torch.stack(x) for x in zip(*found, strict=True))
+        return density, colour
+
+    def _places(self, points: Float[Tensor, "n 3"], t: Float[Tensor, " n"], neighbours: bool) -> _Places:
         at = points.T
         if not neighbours:
             space = torch.stack([torch.stack([at[a], at[b]], -1) for a, b in SPACE_PAIRS])
@@ -340,57 +359,3 @@ def _normal(around: Float[Tensor, "levels 6 n"]) -> Float[Tensor, "levels n 3"]:
 def _weight(out_features: int, in_features: int) -> nn.Parameter:
     bound = 1 / math.sqrt(in_features)
     return nn.Parameter(torch.empty(out_features, in_features).uniform_(-bound, bound))
-
-
-_AUTHORS_NETWORKS = {
-    "density_in": "density_network.{k}.layers.0.weight",
-    "density_out": "density_network.{k}.layers.2.weight",
-    "colour_in": "feature_network.{k}.layers.0.weight",
-    "colour_out": "feature_network.{k}.layers.2.weight",
-}
-
-
-def from_geometry_state(
-    state: Mapping[str, Tensor], *, frames: int | None = None
-) -> tuple[FieldConfig, dict[str, Tensor]]:
-    """The field of a checkpoint of Consistent4D's authors: its config and the state dict for `CascadeField`.
-
-    state: name -> tensor; entries other than `geometry.*` are left out. frames: of the clip it was made from,
-    so that clip times mean the same as there; where not given, clip times 0 and 1 are the ends of the time
-    planes. Raises InputError where planes or networks are missing, or have shapes that no such field has.
-    """
-    entries = {k.removeprefix("geometry."): v for k, v in state.items() if k.startswith("geometry.")}
-    count = len({name.split(".")[1] for name in entries if name.startswith("grids.")})
-    if count == 0:
-        raise InputError("the checkpoint has no entries `geometry.grids.*`: it is not a Consistent4D run's")
-    levels, converted = [], {}
-    for k in range(count):
-        names = [f"grids.{k}.{i}" for i in range(6)] + [n.format(k=k) for n in _AUTHORS_NETWORKS.values()]
-        missing = [f"geometry.{name}" for name in names if name not in entries]
-        if missing:
-            raise InputError(
-                f"the checkpoint lacks {', '.join(missing)}: give a whole Consistent4D checkpoint"
-            )
-        planes = [entries[name] for name in names[:6]]
-        _, channels, time, space = (*planes[2].shape, 0, 0, 0, 0)[:4]
-        width = len(entries[names[6]])
-        shapes: list[tuple[int, ...]]
-        shapes = [(1, channels, time if i in (2, 4, 5) else space, space) for i in range(6)]
-        shapes += [(width, channels), (1, width), (width, channels), (3, width)]
-        for name, expected in zip(names, shapes, strict=True):
-            if tuple(entries[name].shape) != expected:
-                raise InputError(
-                    f"geometry.{name} has shape {tuple(entries[name].shape)} where {expected} is expected: "
-                    "only grids with as many points along x, y and z and networks of one width can be read"
-                )
-        converted[f"cascade.{k}.space"] = torch.cat([planes[i] for i in (0, 1, 3)])
-        converted[f"cascade.{k}.time"] = torch.cat([planes[i] for i in (2, 4, 5)])
-        for ours, theirs in _AUTHORS_NETWORKS.items():
-            converted[f"cascade.{k}.{ours}"] = entries[theirs.format(k=k)].clone()
-        levels.append(LevelConfig(space, time, channels, width))
-    if frames is not None and frames < max(level.time for level in levels):
-        raise InputError(
-            f"the checkpoint's planes have {max(level.time for level in levels)} moments, more than the "
-            f"{frames} frames given: give the number of frames of its own clip"
-        )
-    return FieldConfig(tuple(levels), frames=frames), converted

@@ -142,8 +142,9 @@ def find_samples(
     if config.early_stop > 0:
         points = rays.origin[row] + length[row, column, None] * rays.direction[row]
         depth = length.new_zeros(len(field), *keep.shape)
-        for i in range(0, len(row), config.chunk):
-            part = slice(i, i + config.chunk)
+        chunk = len(row) if field.is_fused else config.chunk
+        for i in range(0, len(row), max(1, chunk)):
+            part = slice(i, i + chunk)
             density = field.density(points[part], rays.time[row[part]])
             depth[:, row[part], column[part]] = density * config.step
         before = depth.cumsum(-1) - depth
@@ -158,7 +159,8 @@ def _ask(
 ) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels c m"]]:
     """Density, and colour in [0, 1] joined with the normal where asked for.
 
-    In chunks where there is much to ask: then each is computed once more for its gradient.
+    In chunks where there is much to ask and much is kept of it: then each is computed once more for its
+    gradient.
     """
 
     def ask(points: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
@@ -169,7 +171,7 @@ def _ask(
         return found.density, torch.cat([colour, found.normal.transpose(1, 2)], 1)
 
     chunk = max(1, config.chunk // 4) if config.normals else config.chunk
-    if len(points) <= chunk:
+    if field.is_fused or len(points) <= chunk:
         return ask(points, time)
     parts = zip(points.split(chunk), time.split(chunk), strict=True)
     if torch.is_grad_enabled():

@@ -36,7 +36,13 @@ from vid4d.methods.consistent4d_batches import (
     reference_frame,
 )
 from vid4d.methods.consistent4d_config import PRESETS, Consistent4DConfig
-from vid4d.methods.consistent4d_files import load_checkpoint, load_field, save_checkpoint, save_field
+from vid4d.methods.consistent4d_files import (
+    load_checkpoint,
+    load_field,
+    on_device,
+    save_checkpoint,
+    save_field,
+)
 from vid4d.methods.consistent4d_limits import check_frames, check_memory
 from vid4d.methods.consistent4d_subject import Subject, judge_size, make_judge, read_subject
 from vid4d.methods.consistent4d_views import render_matrix, write_validation
@@ -143,7 +149,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             sizes = config.levels.for_clip(len(subject.times), cyclic=subject.cyclic)
-            self.field = CascadeField(sizes).to(device)
+            self.field = on_device(CascadeField(sizes), device)
         self.grid = OccupancyGrid(config.cells, samples=config.samples).to(device)
         self.optimizer = torch.optim.Adam(
             self.field.parameters(),
@@ -216,16 +222,8 @@ class Trainer:
         generator = generator_of(self.seed, self.step, purpose=4)
         low, high = (round(s * (len(judge.schedule) - 1)) for s in self.config.noise.at(self.step))
         t = torch.randint(low, high + 1, (len(batch),), generator=generator).to(self.device)
-        view = judge.view(cameras, batch.frame)
-        latents = judge.encode(
-            torch.cat([level.colour for level in drawn]), torch.cat([level.opacity for level in drawn])
-        ).unflatten(0, (len(drawn), -1))
-        noise = torch.randn(latents.shape[1:], generator=generator).to(latents)
-
-        def predict(noisy: Tensor, t: Tensor) -> Tensor:
-            return judge.predict(noisy, t, view)
-
-        return losses.score_distillation(latents, predict, noise, t, judge.schedule)
+        color, alpha = (torch.stack(x) for x in zip(*((x.colour, x.opacity) for x in drawn), strict=True))
+        return judge.distil(color, alpha, t, judge.view(cameras, batch.frame), generator)
 
     # What both kinds of steps need
 

@@ -21,7 +21,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from vid4d.dynerf import field
+from vid4d.dynerf import CascadeField, FieldConfig, from_geometry_state
 from vid4d.errors import InputError
 from vid4d.priors import rife, syncdreamer, zero123
 from vid4d.priors.checkpoints import Entry, Report, StoredTensor, open_checkpoint, write_safetensors
@@ -66,7 +66,7 @@ NETWORKS: dict[str, Network] = {
     ),
     "rife3": Network(lambda _: rife.IFNet3(), NoConfig, (NoConfig(),)),
     "rife4": Network(rife.IFNet, rife.IFNetConfig),
-    "kplanes": Network(field.CascadeField, field.FieldConfig),
+    "kplanes": Network(CascadeField, FieldConfig),
 }
 
 KNOWN = "Zero123, SyncDreamer, RIFE 3.x or 4.x, or a Consistent4D run"
@@ -211,14 +211,14 @@ def _named(kind: Kind, source: Path, ema: bool) -> Named:
     return in_our_names(plain, {"block": "block"}, RIFE3_LEFT_OUT if kind == "rife3" else {}, source)
 
 
-def _kplanes(source: Path) -> tuple[field.FieldConfig, list[Entry], dict[str, int]]:
-    """The field of a Consistent4D run; `dynerf.field` knows its layout."""
+def _kplanes(source: Path) -> tuple[FieldConfig, list[Entry], dict[str, int]]:
+    """The field of a Consistent4D run; `dynerf.authors` knows its layout."""
     state = open_checkpoint(source)
     check_constants(state, source)
     named = in_our_names(state, {"geometry.": "geometry."}, KPLANES_LEFT_OUT, source)
     if unknown := [name for name in named.parts if not re.fullmatch(KPLANES, name)]:
         raise unexpected(unknown, source)
-    config, tensors = field.from_geometry_state({name: part.read() for name, (part,) in named.parts.items()})
+    config, tensors = from_geometry_state({name: part.read() for name, (part,) in named.parts.items()})
     used = sum(value.numel() for value in tensors.values())
     if used != sum(math.prod(part.shape) for (part,) in named.parts.values()):
         raise InputError(f"{source} holds more of a field than is known here: give a Consistent4D checkpoint")

@@ -19,11 +19,11 @@ from torch import Tensor, nn
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
+from vid4d.kernels import channels_last
 from vid4d.matrix import over_white
 from vid4d.matting import cut_from_white
 from vid4d.priors import registry
 from vid4d.priors.convert import load_converted
-from vid4d.priors.fused import channels_last
 from vid4d.priors.guidance import ClassifierFree, Decomposed, Guidance
 from vid4d.priors.samplers import SAMPLERS, Progress, Sampling
 from vid4d.priors.small_sampling import best_dtype, check_size

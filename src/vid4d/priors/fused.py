@@ -3,15 +3,11 @@
 For networks that do not learn, on CUDA and with pictures laid out channels last, there are kernels of our
 own (Triton, which comes with torch there): torch's own group normalisation leaves that layout, and
 convolutions add their bias in a pass of its own. Normalisation lets a gradient through, so an autoencoder can
-take one to a picture. Everywhere else, and while torch.compile traces, plain torch does the same. `enabled`
-is a switch for tests and benchmarks.
+take one to a picture. Everywhere else, and while torch.compile traces, plain torch does the same.
 """
 
 from __future__ import annotations
 
-import warnings
-from functools import cache
-from importlib import util
 from typing import Any, Literal
 
 import torch
@@ -19,20 +15,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vid4d import kernels
+
 Activation = Literal["none", "silu", "relu"]
 _PLAIN = {"none": lambda x: x, "silu": F.silu, "relu": F.relu}
 _FLOATS = (torch.bfloat16, torch.float16, torch.float32)
-
-enabled = True
-
-
-def channels_last(module: nn.Module) -> nn.Module:
-    """Lays out the weights of all convolutions channels last, in place; their outputs follow."""
-    formats = {4: torch.channels_last, 5: torch.channels_last_3d}
-    for parameter in module.parameters():
-        if parameter.ndim in formats:
-            parameter.data = parameter.data.contiguous(memory_format=formats[parameter.ndim])
-    return module
 
 
 def is_channels_last(x: Float[Tensor, "b c *s"]) -> bool:
@@ -46,13 +33,7 @@ def usable(x: Tensor) -> bool:
 
 
 def _servable(x: Tensor) -> bool:
-    return (
-        enabled
-        and x.is_cuda
-        and x.dtype in _FLOATS
-        and not torch.compiler.is_compiling()
-        and _works(x.device)
-    )
+    return x.dtype in _FLOATS and kernels.serve(x)
 
 
 def normalisable(x: Tensor, norm: nn.GroupNorm, add: Tensor | None = None) -> bool:
@@ -61,23 +42,6 @@ def normalisable(x: Tensor, norm: nn.GroupNorm, add: Tensor | None = None) -> bo
         p is not None and p.requires_grad for p in (norm.weight, norm.bias, add)
     )
     return not learnt and _servable(x) and is_channels_last(x)
-
-
-@cache
-def _works(device: torch.device) -> bool:
-    """Whether kernels can be built here: Triton wants a C compiler, and a card that is not too old."""
-    if util.find_spec("triton") is None:
-        return False
-    try:
-        _kernels().geglu(torch.zeros(1, 2, device=device))
-    except Exception as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        warnings.warn(
-            f"Triton's kernels cannot be built for {device} ({reason}): plain torch is used, which is slower",
-            stacklevel=2,
-        )
-        return False
-    return True
 
 
 def group_norm(

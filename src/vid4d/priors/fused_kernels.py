@@ -8,7 +8,8 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.priors.fused_norm_kernels import TILE, group_norm, on_device_of
+from vid4d.kernels import on_device_of
+from vid4d.priors.fused_norm_kernels import TILE, group_norm
 
 __all__ = ["along_rays", "geglu", "group_norm", "plus"]
 

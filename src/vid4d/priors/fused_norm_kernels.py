@@ -5,14 +5,13 @@ Tensors are channels last: (b, n, c) for n positions; sums are in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import torch
 import triton
 import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
+
+from vid4d.kernels import on_device_of
 
 TILE = 64
 """Positions, and channels, that a program handles at a time."""
@@ -208,15 +207,6 @@ def _gradient_kernel(
         n, g = _tile(x, gradient, here, inside, mean, rate, w, b, ACTIVATION)
         g = (g - of_g[None, :] - n * of_gn[None, :]) * rate[None, :]
         tl.store(out + here, g.to(out.dtype.element_ty), mask=inside)
-
-
-def on_device_of(x: Tensor, launch: Callable[[], Any]) -> None:
-    """Launches on the tensor's own card, which need not be the current one."""
-    if x.is_cuda:
-        with torch.cuda.device(x.device):
-            launch()
-    else:
-        launch()
 
 
 class Normalisation:

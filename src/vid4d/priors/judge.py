@@ -6,18 +6,21 @@ score distillation (2209.14988) asks for it: encode a render with a gradient, no
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vid4d import losses
 from vid4d.cameras import Cameras
 from vid4d.conventions import view_change
 from vid4d.errors import InputError
+from vid4d.kernels.recorded import Recorded
 from vid4d.matrix import over_white, resized
 from vid4d.priors.full_sampling import load_full_prior
 from vid4d.priors.guidance import ClassifierFree
@@ -34,7 +37,7 @@ SMALL_GUIDANCE = 1.0
 """Of the small prior, which works on pixels: there a scale of 5 burns colours out."""
 
 
-class Judge(Protocol):
+class Judge(ABC):
     """What a method asks of a prior.
 
     schedule: the noise process of its latents. Everything that depends on the cameras but not on the render
@@ -45,18 +48,39 @@ class Judge(Protocol):
 
     schedule: NoiseSchedule
 
+    @abstractmethod
     def encode(
         self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]
     ) -> Float[Tensor, "b ..."]:
         """Renders over white, in [0, 1] and of any size, as latents, with a gradient."""
 
+    @abstractmethod
     def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> Any:
         """How b cameras lie to the input camera, at the times of these frames of the clip."""
 
+    @abstractmethod
     def predict(
         self, noisy: Float[Tensor, "l b ..."], t: Int[Tensor, " b"], view: Any
     ) -> Float[Tensor, "l b ..."]:
         """The guided noise in latents of l levels of b views, noised to the steps t; without a gradient."""
+
+    def distil(
+        self,
+        color: Float[Tensor, "l b h w 3"],
+        alpha: Float[Tensor, "l b h w"],
+        t: Int[Tensor, " b"],
+        view: Any,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
+        """Score distillation of renders of l levels of b views, at the steps t: `losses.score_distillation`.
+
+        generator: draws the noise, which is the same for all levels.
+        """
+        latents = self.encode(color.flatten(0, 1), alpha.flatten(0, 1)).unflatten(0, color.shape[:2])
+        noise = torch.randn(latents.shape[1:], generator=generator).to(latents)
+        return losses.score_distillation(
+            latents, lambda noisy, t: self.predict(noisy, t, view), noise, t, self.schedule
+        )
 
 
 def resized_render(
@@ -70,7 +94,7 @@ def resized_render(
     return F.interpolate(pictures, (size, size), mode="bilinear", align_corners=False, antialias=smaller)
 
 
-class SmallJudge:
+class SmallJudge(Judge):
     """The small prior with its noisy views left out: one target view from one picture (a small Zero123).
 
     guidance: scale; 1 leaves out the unconditional evaluation. keep: how many frames' lifted volumes are held
@@ -131,8 +155,11 @@ class SmallJudge:
         )
 
 
-class Zero123Judge:
+class Zero123Judge(Judge):
     """Zero123 at any size; its autoencoder takes the gradient from latents to renders.
+
+    On a graphics card score distillation is recorded as a whole (`kernels.recorded`): the network must stay
+    where it is.
 
     guidance: scale of classifier-free guidance.
     """
@@ -141,6 +168,7 @@ class Zero123Judge:
         self.prior, self.guidance = prior, ClassifierFree(guidance)
         self.schedule = prior.schedule.to(prior.device)
         self._known: Zero123Condition | None = None
+        self._recorded = Recorded(self._distil)
 
     def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
         color = over_white(frames).permute(0, 3, 1, 2)
@@ -149,7 +177,7 @@ class Zero123Judge:
         self._known, self._elevation = known, elevation
 
     def encode(self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]) -> Tensor:
-        return self.prior.encode(resized_render(color, alpha, self.prior.config.image_size)[:, :3]).float()
+        return self.prior.encode(self._pictures(color, alpha)).float()
 
     @torch.no_grad()
     def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> tuple[Tensor, Tensor]:
@@ -168,6 +196,40 @@ class Zero123Judge:
         context, latent = (x.repeat(levels, *[1] * (x.ndim - 1)) for x in view)
         found = self.prior.noise(noisy.flatten(0, 1), t.repeat(levels), context, latent, self.guidance)
         return found.unflatten(0, noisy.shape[:2]).float()
+
+    def distil(
+        self,
+        color: Float[Tensor, "l b h w 3"],
+        alpha: Float[Tensor, "l b h w"],
+        t: Int[Tensor, " b"],
+        view: tuple[Tensor, Tensor],
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
+        pictures = self._pictures(color.flatten(0, 1), alpha.flatten(0, 1))
+        size = (self.prior.config.autoencoder.latent_channels, *(self.prior.config.latent_size,) * 2)
+        noise = torch.randn(len(t), *size, generator=generator).to(pictures)
+        loss, slope = self._recorded(pictures.detach(), noise, t, *view)
+        return loss + ((pictures - pictures.detach()) * slope).sum()
+
+    def _distil(
+        self, pictures: Float[Tensor, "n 3 s s"], noise: Tensor, t: Tensor, context: Tensor, latent: Tensor
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "n 3 s s"]]:
+        """The loss, and its gradient in the pictures."""
+        with torch.enable_grad():
+            leaf = pictures.detach().requires_grad_()
+            latents = self.prior.encode(leaf).float().unflatten(0, (-1, len(t)))
+            loss = losses.score_distillation(
+                latents, lambda noisy, t: self.predict(noisy, t, (context, latent)), noise, t, self.schedule
+            )
+            (slope,) = torch.autograd.grad(loss, leaf)
+        return loss.detach(), slope
+
+    def _pictures(
+        self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]
+    ) -> Float[Tensor, "b 3 s s"]:
+        return resized_render(color, alpha, self.prior.config.image_size)[:, :3].contiguous(
+            memory_format=torch.channels_last
+        )
 
 
 def _repeated(look: Look, levels: int) -> Look:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.priors.judge import resized_render
+from vid4d.priors.judge import Judge, resized_render
 from vid4d.priors.samplers import NoiseSchedule, to_eps
 
 GUIDANCE = 100.0
@@ -37,7 +37,7 @@ def prompts(text: str) -> list[str]:
     return [f"{text.strip().rstrip('.,')}, {view}" for view in VIEWS]
 
 
-class TextJudge:
+class TextJudge(Judge):
     """Latent diffusion with text conditions, as diffusers holds it.
 
     vae, unet: `AutoencoderKL` and `UNet2DConditionModel`. contexts: text embeddings of `VIEWS`; blind: of the

@@ -133,8 +133,8 @@ class Zero123(LatentPrior):
         token = torch.cat([v.clip * context.to(self.dtype) for v in variants])
         noisy = x.to(self.device, self.dtype).repeat(len(variants), 1, 1, 1)
         found = self.unet(torch.cat([noisy, image], 1), t.to(self.device).repeat(len(variants)), token)
-        weights = torch.tensor([v.weight for v in variants], device=found.device)
-        return torch.einsum("v,vbchw->bchw", weights, found.unflatten(0, (len(variants), -1)).float()).to(x)
+        parts = found.unflatten(0, (len(variants), -1)).float()
+        return torch.stack([v.weight * part for v, part in zip(variants, parts, strict=True)]).sum(0).to(x)
 
     # Sampling
 

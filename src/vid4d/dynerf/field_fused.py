@@ -1,0 +1,129 @@
+"""The cascade field by kernels of our own: what `CascadeField` asks of `field_kernels`, with a gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+import triton
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vid4d.dynerf import field_kernels
+from vid4d.kernels import on_device_of
+
+BLOCK, WARPS = 32, 4
+"""Places that a program works on at a time, and warps that do it: more of the first need more registers."""
+
+PROGRAMS = 132 * 8
+"""Programs of the gradient, which add up weights before they write: some for every processor of a card."""
+
+
+class Level(NamedTuple):
+    """Parameters of one level, as `CascadeLevel` has them."""
+
+    space: Float[Tensor, "3 c n n"]
+    time: Float[Tensor, "3 c t n"]
+    density_in: Float[Tensor, "h c"]
+    density_out: Float[Tensor, "1 h"]
+    colour_in: Float[Tensor, "h c"]
+    colour_out: Float[Tensor, "3 h"]
+
+    @property
+    def points(self) -> tuple[int, int]:
+        """Grid points along space and along time."""
+        return self.space.shape[-1], self.time.shape[-2]
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Channels and hidden units, and the tiles that hold them."""
+        channels, width = self.space.shape[1], len(self.density_in)
+        tiles = (max(16, triton.next_power_of_2(n)) for n in (channels, width))
+        return channels, width, *tiles  # type: ignore[return-value]
+
+
+def level_of(module: nn.Module) -> Level:
+    return Level(*(getattr(module, name) for name in Level._fields))
+
+
+class _Cascade(torch.autograd.Function):
+    @staticmethod
+    def forward(  # type: ignore[no-untyped-def]
+        ctx, points, time, moves, colours, step, blob, *parameters
+    ) -> tuple[Tensor, Tensor]:
+        levels = _levels(parameters)
+        count = len(points)
+        density = points.new_empty(len(levels), moves, count)
+        colour = points.new_empty(len(levels), 3, count if colours else 0)
+        grid = (triton.cdiv(count, BLOCK), moves)
+        for k, level in enumerate(levels):
+            _launch(
+                field_kernels.level_kernel,
+                grid,
+                (points, time, *level, density, colour, count, *level.points, *blob),
+                (step, k, colours, *level.sizes, BLOCK),
+            )
+        ctx.save_for_backward(points, time, *parameters)
+        ctx.how = moves, colours, step
+        return density, colour
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, of_density, of_colour):  # type: ignore[no-untyped-def]
+        points, time, *parameters = ctx.saved_tensors
+        moves, colours, step = ctx.how
+        levels, count = _levels(parameters), len(points)
+        of_density, of_colour = of_density.contiguous(), of_colour.contiguous()
+        programs = min(PROGRAMS, triton.cdiv(count, BLOCK) * moves)
+        found: list[Tensor] = []
+        for k, level in enumerate(levels):
+            by = Level(*(torch.zeros_like(x) for x in level))
+            _launch(
+                field_kernels.level_gradient_kernel,
+                (programs,),
+                (points, time, *level, of_density, of_colour, *by, count, moves, *level.points),
+                (step, k, len(levels), colours, *level.sizes, BLOCK),
+            )
+            found += by
+        return None, None, None, None, None, None, *found
+
+
+def cascade(
+    points: Float[Tensor, "n 3"],
+    time: Float[Tensor, " n"],
+    levels: Sequence[Level],
+    *,
+    neighbours: bool,
+    colours: bool,
+    step: float,
+    blob: tuple[float, float],
+) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels 3 k"]]:
+    """Raw densities of places, then of their neighbours at x + step, x - step, y + step, ...; raw colours.
+
+    Without neighbours m is n, else 7 n; k is n, or 0 without colours. blob: the density that is added in the
+    middle, and its radius. float32 only. Planes get a gradient in the layout that they have.
+    """
+    moves = 7 if neighbours else 1
+    parameters = [x for level in levels for x in level]
+    density, colour = _Cascade.apply(
+        points.contiguous(), time.contiguous(), moves, colours, step, (blob[0], 1 / blob[1]), *parameters
+    )
+    return density.flatten(1), colour
+
+
+def _levels(parameters: Sequence[Tensor]) -> list[Level]:
+    """Their planes channels last, which those of a field on a graphics card are anyway."""
+    count = len(Level._fields)
+    levels = [Level(*parameters[i : i + count]) for i in range(0, len(parameters), count)]
+    last = torch.channels_last
+    return [
+        x._replace(space=x.space.contiguous(memory_format=last), time=x.time.contiguous(memory_format=last))
+        for x in levels
+    ]
+
+
+def _launch(kernel: Any, grid: tuple[int, ...], given: tuple[Any, ...], constants: tuple[Any, ...]) -> None:
+    """num_stages: loads are not held in shared memory ahead of their use, which would leave room for few."""
+    if all(grid):
+        on_device_of(given[0], lambda: kernel[grid](*given, *constants, num_warps=WARPS, num_stages=1))

@@ -1,0 +1,264 @@
+"""Triton kernels of the cascade field: a pass from places to raw densities and colours, one for the gradient.
+
+Nothing is kept for the gradient but the places: the second pass reads the planes again, which lie in the
+cache. A program works on BLOCK places, whose features are tiles (BLOCK, channels), so planes are read
+channels last. Sums and dot products are in full float32: normals are small differences of densities.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def _spot(u, size):  # type: ignore[no-untyped-def]
+    """The grid points around coordinates in [-1, 1], the border's beyond it, and how far between them."""
+    x = tl.minimum(tl.maximum((u + 1.0) * 0.5 * (size - 1), 0.0), size - 1.0)
+    low = tl.floor(x).to(tl.int32)
+    return low, tl.minimum(low + 1, size - 1), x - low.to(tl.float32)
+
+
+@triton.jit
+def _texel(row, column, width, channels: tl.constexpr, c):  # type: ignore[no-untyped-def]
+    return ((row * width + column) * channels)[:, None] + c[None, :]
+
+
+@triton.jit
+def _read(plane, row, column, width, channels: tl.constexpr, c, seen):  # type: ignore[no-untyped-def]
+    """Bilinear features (BLOCK, channels) of a plane at spots along its height and its width."""
+    r0, r1, v = row
+    c0, c1, u = column
+    u, v = u[:, None], v[:, None]
+    top = tl.load(plane + _texel(r0, c0, width, channels, c), mask=seen, other=0.0) * (1.0 - u)
+    top += tl.load(plane + _texel(r0, c1, width, channels, c), mask=seen, other=0.0) * u
+    low = tl.load(plane + _texel(r1, c0, width, channels, c), mask=seen, other=0.0) * (1.0 - u)
+    low += tl.load(plane + _texel(r1, c1, width, channels, c), mask=seen, other=0.0) * u
+    return top * (1.0 - v) + low * v
+
+
+@triton.jit
+def _add(plane, row, column, width, channels: tl.constexpr, c, seen, g):  # type: ignore[no-untyped-def]
+    """The gradient of `_read`: g (BLOCK, channels) is shared out among the four grid points."""
+    r0, r1, v = row
+    c0, c1, u = column
+    u, v = u[:, None], v[:, None]
+    top, low = g * (1.0 - v), g * v
+    tl.atomic_add(plane + _texel(r0, c0, width, channels, c), top * (1.0 - u), mask=seen, sem="relaxed")
+    tl.atomic_add(plane + _texel(r0, c1, width, channels, c), top * u, mask=seen, sem="relaxed")
+    tl.atomic_add(plane + _texel(r1, c0, width, channels, c), low * (1.0 - u), mask=seen, sem="relaxed")
+    tl.atomic_add(plane + _texel(r1, c1, width, channels, c), low * u, mask=seen, sem="relaxed")
+
+
+@triton.jit
+def _weights(
+    weight, channels: tl.constexpr, width: tl.constexpr, CHANNELS: tl.constexpr, WIDTH: tl.constexpr
+):  # type: ignore[no-untyped-def]
+    """A network's first layer as (CHANNELS, WIDTH), zero beyond its own size."""
+    c, h = tl.arange(0, CHANNELS), tl.arange(0, WIDTH)
+    there = (c < channels)[:, None] & (h < width)[None, :]
+    return tl.load(weight + h[None, :] * channels + c[:, None], mask=there, other=0.0)
+
+
+@triton.jit
+def _row(weight, number, width: tl.constexpr, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
+    """A row of a network's second layer, (WIDTH,)."""
+    h = tl.arange(0, WIDTH)
+    return tl.load(weight + number * width + h, mask=h < width, other=0.0)
+
+
+@triton.jit
+def _hidden(features, first):  # type: ignore[no-untyped-def]
+    return tl.maximum(tl.dot(features, first, input_precision="ieee"), 0.0)
+
+
+@triton.jit
+def _place(points, time, i, inside, move, STEP: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Coordinates x, y, z, t of places; moves 1 to 6 are x + STEP, x - STEP, y + STEP, ..."""
+    step = tl.where(move % 2 == 1, STEP, -STEP)
+    x = tl.load(points + i * 3, mask=inside, other=0.0)
+    y = tl.load(points + i * 3 + 1, mask=inside, other=0.0)
+    z = tl.load(points + i * 3 + 2, mask=inside, other=0.0)
+    x += tl.where((move == 1) | (move == 2), step, 0.0)
+    y += tl.where((move == 3) | (move == 4), step, 0.0)
+    z += tl.where((move == 5) | (move == 6), step, 0.0)
+    return x, y, z, tl.load(time + i, mask=inside, other=0.0)
+
+
+@triton.jit
+def level_kernel(
+    points,
+    time,
+    space,
+    over_time,
+    density_in,
+    density_out,
+    colour_in,
+    colour_out,
+    density,
+    colour,
+    count,
+    size,
+    moments,
+    blob_density,
+    blob_rate,
+    STEP: tl.constexpr,
+    LEVEL: tl.constexpr,
+    COLOUR: tl.constexpr,
+    channels: tl.constexpr,
+    width: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # type: ignore[no-untyped-def]
+    """Raw density (levels, moves, count) and colour (levels, 3, count) of a level, on top of the one below.
+
+    The grid is (blocks of places, moves). CHANNELS, WIDTH: powers of two from 16 that hold the others.
+    """
+    i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    move, moves = tl.program_id(1), tl.num_programs(1)
+    inside = i < count
+    c = tl.arange(0, CHANNELS)
+    seen = inside[:, None] & (c < channels)[None, :]
+    x, y, z, t = _place(points, time, i, inside, move, STEP)
+    sx, sy, sz, st = _spot(x, size), _spot(y, size), _spot(z, size), _spot(t, moments)
+    xy, xt = size * size * channels, moments * size * channels
+    f = _read(space, sy, sx, size, channels, c, seen)
+    f *= _read(space + xy, sz, sx, size, channels, c, seen)
+    f *= _read(space + 2 * xy, sz, sy, size, channels, c, seen)
+    f *= _read(over_time, st, sx, size, channels, c, seen)
+    f *= _read(over_time + xt, st, sy, size, channels, c, seen)
+    f *= _read(over_time + 2 * xt, st, sz, size, channels, c, seen)
+
+    hidden = _hidden(f, _weights(density_in, channels, width, CHANNELS, WIDTH))
+    raw = tl.sum(hidden * _row(density_out, 0, width, WIDTH)[None, :], axis=1)
+    here = density + (LEVEL * moves + move) * count + i
+    if LEVEL == 0:
+        raw += blob_density * (1.0 - tl.sqrt(x * x + y * y + z * z) * blob_rate)
+    else:
+        raw += tl.load(here - moves * count, mask=inside, other=0.0)
+    tl.store(here, raw, mask=inside)
+    if COLOUR:  # noqa: SIM102 (known when the kernel is built)
+        if move == 0:
+            hidden = _hidden(f, _weights(colour_in, channels, width, CHANNELS, WIDTH))
+            for channel in tl.static_range(3):
+                raw = tl.sum(hidden * _row(colour_out, channel, width, WIDTH)[None, :], axis=1)
+                here = colour + (LEVEL * 3 + channel) * count + i
+                if LEVEL > 0:
+                    raw += tl.load(here - 3 * count, mask=inside, other=0.0)
+                tl.store(here, raw, mask=inside)
+
+
+@triton.jit
+def _above(gradient, rows, row, count, i, inside, LEVEL: tl.constexpr, LEVELS: tl.constexpr):  # type: ignore[no-untyped-def]
+    """What a level's own share of a raw value gets: the sum over the levels that it went into."""
+    g = tl.load(gradient + (LEVEL * rows + row) * count + i, mask=inside, other=0.0)
+    for level in tl.static_range(LEVEL + 1, LEVELS):
+        g += tl.load(gradient + (level * rows + row) * count + i, mask=inside, other=0.0)
+    return g
+
+
+@triton.jit
+def level_gradient_kernel(
+    points,
+    time,
+    space,
+    over_time,
+    density_in,
+    density_out,
+    colour_in,
+    colour_out,
+    of_density,
+    of_colour,
+    by_space,
+    by_time,
+    by_density_in,
+    by_density_out,
+    by_colour_in,
+    by_colour_out,
+    count,
+    moves,
+    size,
+    moments,
+    STEP: tl.constexpr,
+    LEVEL: tl.constexpr,
+    LEVELS: tl.constexpr,
+    COLOUR: tl.constexpr,
+    channels: tl.constexpr,
+    width: tl.constexpr,
+    CHANNELS: tl.constexpr,
+    WIDTH: tl.constexpr,
+    BLOCK: tl.constexpr,
+):  # type: ignore[no-untyped-def]
+    """Adds to the gradients of a level's planes and weights what raw densities and colours say.
+
+    A program takes every so manieth block of places, so that weights are added to memory once for each.
+    """
+    c, h = tl.arange(0, CHANNELS), tl.arange(0, WIDTH)
+    xy, xt = size * size * channels, moments * size * channels
+    first = _weights(density_in, channels, width, CHANNELS, WIDTH)
+    second = _row(density_out, 0, width, WIDTH)
+    by_first = tl.zeros([CHANNELS, WIDTH], dtype=tl.float32)
+    by_second = tl.zeros([WIDTH], dtype=tl.float32)
+    if COLOUR:
+        paint = _weights(colour_in, channels, width, CHANNELS, WIDTH)
+        red, green = _row(colour_out, 0, width, WIDTH), _row(colour_out, 1, width, WIDTH)
+        blue = _row(colour_out, 2, width, WIDTH)
+        by_paint = tl.zeros([CHANNELS, WIDTH], dtype=tl.float32)
+        by_red = tl.zeros([WIDTH], dtype=tl.float32)
+        by_green = tl.zeros([WIDTH], dtype=tl.float32)
+        by_blue = tl.zeros([WIDTH], dtype=tl.float32)
+    blocks = tl.cdiv(count, BLOCK)
+    for item in range(tl.program_id(0), blocks * moves, tl.num_programs(0)):
+        move = item // blocks
+        i = (item % blocks) * BLOCK + tl.arange(0, BLOCK)
+        inside = i < count
+        seen = inside[:, None] & (c < channels)[None, :]
+        x, y, z, t = _place(points, time, i, inside, move, STEP)
+        sx, sy, sz, st = _spot(x, size), _spot(y, size), _spot(z, size), _spot(t, moments)
+        f_xy = _read(space, sy, sx, size, channels, c, seen)
+        f_xz = _read(space + xy, sz, sx, size, channels, c, seen)
+        f_yz = _read(space + 2 * xy, sz, sy, size, channels, c, seen)
+        f_xt = _read(over_time, st, sx, size, channels, c, seen)
+        f_yt = _read(over_time + xt, st, sy, size, channels, c, seen)
+        f_zt = _read(over_time + 2 * xt, st, sz, size, channels, c, seen)
+        in_space, in_time = f_xy * f_xz * f_yz, f_xt * f_yt * f_zt
+        f = in_space * in_time
+
+        g = _above(of_density, moves, move, count, i, inside, LEVEL, LEVELS)
+        hidden = _hidden(f, first)
+        by_second += tl.sum(hidden * g[:, None], axis=0)
+        slope = tl.where(hidden > 0, g[:, None] * second[None, :], 0.0)
+        by_first += tl.dot(tl.trans(f), slope, input_precision="ieee")
+        by_f = tl.dot(slope, tl.trans(first), input_precision="ieee")
+        if COLOUR:  # noqa: SIM102
+            if move == 0:
+                r = _above(of_colour, 3, 0, count, i, inside, LEVEL, LEVELS)
+                g = _above(of_colour, 3, 1, count, i, inside, LEVEL, LEVELS)
+                b = _above(of_colour, 3, 2, count, i, inside, LEVEL, LEVELS)
+                hidden = _hidden(f, paint)
+                by_red += tl.sum(hidden * r[:, None], axis=0)
+                by_green += tl.sum(hidden * g[:, None], axis=0)
+                by_blue += tl.sum(hidden * b[:, None], axis=0)
+                slope = r[:, None] * red[None, :] + g[:, None] * green[None, :] + b[:, None] * blue[None, :]
+                slope = tl.where(hidden > 0, slope, 0.0)
+                by_paint += tl.dot(tl.trans(f), slope, input_precision="ieee")
+                by_f += tl.dot(slope, tl.trans(paint), input_precision="ieee")
+
+        by_space_part, by_time_part = by_f * in_time, by_f * in_space
+        _add(by_space, sy, sx, size, channels, c, seen, by_space_part * f_xz * f_yz)
+        _add(by_space + xy, sz, sx, size, channels, c, seen, by_space_part * f_xy * f_yz)
+        _add(by_space + 2 * xy, sz, sy, size, channels, c, seen, by_space_part * f_xy * f_xz)
+        _add(by_time, st, sx, size, channels, c, seen, by_time_part * f_yt * f_zt)
+        _add(by_time + xt, st, sy, size, channels, c, seen, by_time_part * f_xt * f_zt)
+        _add(by_time + 2 * xt, st, sz, size, channels, c, seen, by_time_part * f_xt * f_yt)
+
+    there = (c < channels)[:, None] & (h < width)[None, :]
+    place = h[None, :] * channels + c[:, None]
+    tl.atomic_add(by_density_in + place, by_first, mask=there, sem="relaxed")
+    tl.atomic_add(by_density_out + h, by_second, mask=h < width, sem="relaxed")
+    if COLOUR:
+        tl.atomic_add(by_colour_in + place, by_paint, mask=there, sem="relaxed")
+        tl.atomic_add(by_colour_out + h, by_red, mask=h < width, sem="relaxed")
+        tl.atomic_add(by_colour_out + width + h, by_green, mask=h < width, sem="relaxed")
+        tl.atomic_add(by_colour_out + 2 * width + h, by_blue, mask=h < width, sem="relaxed")
