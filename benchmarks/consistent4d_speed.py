@@ -58,7 +58,7 @@ def ball(frames: int, size: int) -> Subject:
 
 
 def measure(trainer: Trainer, kind: str, runs: int, warmup: int) -> tuple[float, float]:
-    """Median milliseconds of a step, and peak GiB (of the device; of nothing on a CPU)."""
+    """Median milliseconds of a step, and peak GiB set aside on the device (nothing on a CPU)."""
     cuda = trainer.device.type == "cuda"
 
     def wait() -> None:
@@ -82,7 +82,7 @@ def measure(trainer: Trainer, kind: str, runs: int, warmup: int) -> tuple[float,
         wait()
         if i >= warmup:
             times.append(time.perf_counter() - began)
-    peak = torch.cuda.max_memory_allocated(trainer.device) / 2**30 if cuda else 0.0
+    peak = torch.cuda.max_memory_reserved(trainer.device) / 2**30 if cuda else 0.0
     return 1000 * statistics.median(times), peak
 
 
@@ -152,6 +152,8 @@ def main() -> None:
             if options.profile:
                 profile(trainer, kind)
             del trainer, judge
+            if device == "cuda":
+                torch.cuda.empty_cache()
 
 
 if __name__ == "__main__":
