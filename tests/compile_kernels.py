@@ -12,8 +12,9 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from vid4d.dynerf import field_kernels
+from vid4d.dynerf import field_kernels, march_kernels
 from vid4d.dynerf.field_fused import BLOCK
+from vid4d.dynerf.march_fused import SAMPLES
 from vid4d.priors import fused_kernels, fused_norm_kernels
 
 HALVES = {"x", "y", "out", "add", "gradient", "weight", "bias", "query", "rays"}
@@ -23,8 +24,13 @@ NUMBERS = {"one_over_count", "scale"}
 
 KINDS = dict.fromkeys(HALVES, "*bf16") | dict.fromkeys(FLOATS, "*fp32") | dict.fromkeys(NUMBERS, "fp32")
 
-FIELD_COUNTS = {"count", "moves", "size", "moments", "channels", "width"}
-FIELD_NUMBERS = {"blob_density", "blob_rate"}
+DYNERF = {
+    "i32": {"count", "moves", "size", "moments", "resolution", "rays", "samples"},
+    "fp32": {"blob_density", "blob_rate", "step", "most"},
+    "*i32": {"starts", "counts", "kept"},
+    "*u8": {"occupied"},
+}
+"""What the arguments of a DyNeRF's kernels are; all others are `*fp32`."""
 
 
 def compile_for_h100(kernel: Any, constants: dict[str, Any], kinds: dict[str, str] = KINDS) -> None:
@@ -51,10 +57,13 @@ if __name__ == "__main__":
     compile_for_h100(fused_kernels._plus_kernel, {"TILE": norm.TILE})
     compile_for_h100(fused_kernels._geglu_kernel, {"TILE": norm.TILE})
     compile_for_h100(fused_kernels._rays_kernel, {"HEADS": 4, "DEPTHS": 64, "WIDTH": 64})
-    for kernel in (field_kernels.level_kernel, field_kernels.level_gradient_kernel):
-        for level, colour in product((0, 1), (False, True)):
-            sizes = {"STEP": 1e-3, "LEVEL": level, "LEVELS": 2, "COLOUR": colour, "BLOCK": BLOCK}
-            sizes |= {"CHANNELS": 16, "WIDTH": 32}
-            kinds = {x: "i32" if x in FIELD_COUNTS else "*fp32" for x in kernel.arg_names}
-            kinds |= dict.fromkeys(FIELD_NUMBERS, "fp32")
-            compile_for_h100(kernel, {k: v for k, v in sizes.items() if k in kernel.arg_names}, kinds)
+    for level, flag, features in product((0, 1), (False, True), (3, 6)):
+        sizes = {"STEP": 1e-3, "LEVEL": level, "LEVELS": 2, "COLOUR": flag, "BLOCK": BLOCK}
+        sizes |= {"channels": 16, "width": 32, "CHANNELS": 16, "WIDTH": 32, "FEATURES": features}
+        sizes |= {"HAS_GRID": level == 1, "FILL": flag, "SAMPLES": SAMPLES}
+        for module in (field_kernels, march_kernels):
+            for kernel in (x for name, x in vars(module).items() if name.endswith("_kernel")):
+                names = kernel.arg_names
+                kinds = dict.fromkeys(names, "*fp32")
+                kinds |= {name: kind for kind, those in DYNERF.items() for name in those}
+                compile_for_h100(kernel, {k: v for k, v in sizes.items() if k in names}, kinds)

@@ -32,12 +32,18 @@ def test_downsampling_pads_right_and_below():
 def test_attention_by_hand():
     torch.manual_seed(0)
     layer = AttentionBlock(4, groups=2)
-    x = torch.randn(1, 4, 2, 3)
+    x = torch.randn(1, 4, 2, 3, requires_grad=True)
     y = layer.norm(x)
     q, k, v = (f(y).reshape(4, 6) for f in (layer.q, layer.k, layer.v))
     weights = (q.T @ k / 2).softmax(1)
     expected = x + layer.proj_out((v @ weights.T).reshape(1, 4, 2, 3))
-    torch.testing.assert_close(layer(x), expected)
+    found = layer(x)
+    torch.testing.assert_close(found, expected)
+    toward = torch.randn_like(x)
+    parameters = [x, *layer.parameters()]
+    mine, true = (torch.autograd.grad(y, parameters, toward) for y in (found, expected))
+    for a, b in zip(mine, true, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
 
 def test_bfloat16_stays_close():

@@ -100,7 +100,12 @@ def test_group_norm_has_one_derivative_only(kernels):
 
 def test_sum_and_gate(kernels):
     x, y, bias = torch.randn(3, 7, 70), torch.randn(3, 7, 70), torch.randn(70)
-    torch.testing.assert_close(kernels.plus(x, y.clone(), bias), x + y + bias)
+    x.requires_grad_()
+    total = kernels.plus(x, y.requires_grad_(), bias)
+    torch.testing.assert_close(total, x + y + bias)
+    toward = torch.randn_like(total)
+    for gradient in torch.autograd.grad(total, (x, y), toward):
+        assert torch.equal(gradient, toward)
     z = torch.randn(2, 67, 140)
     value, gate = z.chunk(2, -1)
     torch.testing.assert_close(kernels.geglu(z), value * F.gelu(gate), rtol=1e-5, atol=1e-6)
@@ -187,7 +192,7 @@ def test_a_frozen_autoencoder_takes_the_same_gradient_to_a_picture(in_use, monke
     monkeypatch.setattr(kernels_room, "enabled", True)
     quick = gradient()
     assert in_use.count("group_norm") > 10
-    assert set(in_use) == {"group_norm"}
+    assert set(in_use) == {"group_norm", "plus"}
     torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-4)
 
 
@@ -217,7 +222,7 @@ def test_kernels_on_the_gpu(dtype, near):
         assert fused.usable(x)
         pairs = [
             (fused.group_norm(norm, x, "silu", add), F.silu(norm(x + add[..., None, None]))),
-            (fused.plus(x, y.clone(memory_format=torch.preserve_format), bias), x + y + bias[:, None, None]),
+            (fused.plus(x, y, bias), x + y + bias[:, None, None]),
             (fused.along_rays(q, r, 0.2), (q.float() @ r.float().mT * 0.2).softmax(-1) @ r.float()),
             (fused.geglu(z), z.chunk(2, -1)[0] * F.gelu(z.chunk(2, -1)[1])),
         ]

@@ -85,6 +85,8 @@ def intersect(
 
 def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: MarchConfig) -> Marched:
     """Renders rays: finds samples, asks the field, adds up."""
+    if field.is_fused:
+        return _march_fused(field, rays, grid, config)
     found = []
     for i in range(0, len(rays.time), config.block):
         ray, length, rank = find_samples(field, rays.at(slice(i, i + config.block)), grid, config)
@@ -110,6 +112,18 @@ def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: M
     everywhere = value.new_zeros(*value.shape[:2], len(rays.time)).index_copy(-1, hit, value)
     normal = features[:, 3:] if config.normals else None
     return Marched(everywhere, points, time, direction, weight.flatten(1)[:, slot], normal, len(hit))
+
+
+def _march_fused(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: MarchConfig) -> Marched:
+    """The same by kernels, without tables."""
+    from vid4d.dynerf import march_fused as fused
+
+    occupied = None if grid is None else (grid.occupied, grid.bounds)
+    packed = fused.find_samples(*rays, occupied, field.density, config.step, config.early_stop)
+    density, features = _ask(field, packed.points, packed.time, config)
+    value, weight = fused.composite(density, features, packed, config.step)
+    normal = features[:, 3:] if config.normals else None
+    return Marched(value, packed.points, packed.time, packed.direction, weight, normal, packed.rays)
 
 
 @torch.no_grad()
@@ -142,9 +156,8 @@ def find_samples(
     if config.early_stop > 0:
         points = rays.origin[row] + length[row, column, None] * rays.direction[row]
         depth = length.new_zeros(len(field), *keep.shape)
-        chunk = len(row) if field.is_fused else config.chunk
-        for i in range(0, len(row), max(1, chunk)):
-            part = slice(i, i + chunk)
+        for i in range(0, len(row), config.chunk):
+            part = slice(i, i + config.chunk)
             density = field.density(points[part], rays.time[row[part]])
             depth[:, row[part], column[part]] = density * config.step
         before = depth.cumsum(-1) - depth

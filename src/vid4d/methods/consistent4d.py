@@ -166,7 +166,7 @@ class Trainer:
         """One step: a reference step, or every `prior_every`-th time a prior step."""
         c = self.config
         if self.step % c.cells_every == 0:
-            self.grid.update(self.field, generator_of(self.seed, self.step, purpose=3))
+            self.grid.update(self.field, self._generator(3))
         is_prior = self.subject.frames is None or self.step % c.prior_every == c.prior_every - 1
         loss = self.prior_step() if is_prior else self.reference_step()
         self.optimizer.zero_grad(set_to_none=True)
@@ -228,13 +228,12 @@ class Trainer:
     # What both kinds of steps need
 
     def _render(self, cameras: Cameras, times: Float[Tensor, " n"]) -> list[Rendering]:
-        generator = generator_of(self.seed, self.step, purpose=5)
         return render(
             self.field,
             cameras,
             times,
             grid=self.grid,
-            generator=generator,
+            generator=self._generator(5),
             samples=self.config.samples,
             chunk=self.config.chunk,
         )
@@ -247,16 +246,21 @@ class Trainer:
         count = len(samples.points)
         if count == 0 or c.regularised == 0:
             return 0.0
-        generator = generator_of(self.seed, self.step, purpose=6)
-        some = torch.randint(count, (min(count, c.regularised),), generator=generator).to(self.device)
+        generator, device = self._generator(6), self.device
+        some = torch.randint(count, (min(count, c.regularised),), generator=generator, device=device)
         points, time = samples.points[some], samples.time[some]
-        moved = points + SMOOTH_RADIUS * torch.randn(points.shape, generator=generator).to(points)
+        away = torch.randn(points.shape, generator=generator, device=device)
+        moved = points + SMOOTH_RADIUS * away
         normals, around = self.field.normals(torch.cat([points, moved]), time.repeat(2)).chunk(2, 1)
         smooth = losses.normal_smoothness_loss(normals, around) * len(drawn)
         weights = torch.stack([level.samples.weight[some] for level in drawn if level.samples])
         rays = samples.rays * len(some) / count
         facing = losses.orientation_loss(normals, samples.direction[some], weights, rays)
         return c.smooth * smooth + c.orientation.at(self.step) * facing
+
+    def _generator(self, purpose: int) -> torch.Generator:
+        """Of this step's random numbers, on the device: there are as many as samples."""
+        return generator_of(self.seed, self.step, purpose, self.device)
 
     def _target(self, size: int) -> Float[Tensor, "t h w 4"]:
         """The clip's frames at the size that is rendered."""

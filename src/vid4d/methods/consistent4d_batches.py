@@ -113,9 +113,11 @@ class Batch:
         return Cameras.orbit(self.azimuth, self.elevation, size=size, device=device)
 
 
-def generator_of(seed: int, step: int, purpose: int = 0) -> torch.Generator:
-    """The random numbers of a step: the same on every machine, others for every purpose (0 to 9)."""
-    return torch.Generator().manual_seed((seed * 1_000_003 + step) * 10 + purpose)
+def generator_of(
+    seed: int, step: int, purpose: int = 0, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """The random numbers of a step: the same on every device of a kind, others for every purpose (0 to 9)."""
+    return torch.Generator(device).manual_seed((seed * 1_000_003 + step) * 10 + purpose)
 
 
 def reference_frame(seed: int, index: int, frames: int) -> int:

@@ -6,12 +6,14 @@ Parameter names are those of the authors' `first_stage_model`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vid4d.priors.fused import group_norm, normalisable, without_bias
+from vid4d.priors.fused import addable, group_norm, normalisable, plus, without_bias
 from vid4d.priors.unet_layers import Upsample
 
 
@@ -52,8 +54,36 @@ class ResnetBlock(nn.Module):
             h = group_norm(self.norm2, without_bias(self.conv1, h), "silu", self.conv1.bias)
         else:
             h = group_norm(self.norm2, self.conv1(h), "silu")
-        h = self.conv2(h)
-        return (self.nin_shortcut(x) if self.has_shortcut else x) + h
+        last: Any = self.conv2
+        if addable(x, last.bias):
+            h, bias = without_bias(last, h), last.bias
+            if self.has_shortcut:
+                x, bias = without_bias(self.nin_shortcut, x), bias + self.nin_shortcut.bias
+            return plus(x, h, bias)
+        return (self.nin_shortcut(x) if self.has_shortcut else x) + self.conv2(h)
+
+
+class _SingleHead(torch.autograd.Function):
+    """Attention of one wide head, whose gradient is made of plain products.
+
+    Kernels of attention are slow for heads of 512 channels, most of all in their gradient.
+    """
+
+    @staticmethod
+    def forward(ctx, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        out = F.scaled_dot_product_attention(q[:, None], k[:, None], v[:, None])[:, 0]
+        ctx.save_for_backward(q, k, v, out)
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        q, k, v, out = ctx.saved_tensors
+        scale = q.shape[-1] ** -0.5
+        share = (q @ k.mT * scale).softmax(-1)
+        mean = (gradient * out).sum(-1, keepdim=True)
+        by_score = share * (gradient @ v.mT - mean) * scale
+        return by_score @ k, by_score.mT @ q, share.mT @ gradient
 
 
 class AttentionBlock(nn.Module):
@@ -69,8 +99,8 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         y = group_norm(self.norm, x)
-        q, k, v = (layer(y).flatten(2).transpose(1, 2)[:, None] for layer in (self.q, self.k, self.v))
-        out = F.scaled_dot_product_attention(q, k, v)[:, 0].transpose(1, 2)
+        q, k, v = (layer(y).flatten(2).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        out = _SingleHead.apply(q, k, v).transpose(1, 2)
         return x + self.proj_out(out.unflatten(2, x.shape[2:]))
 
 

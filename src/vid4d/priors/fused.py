@@ -67,11 +67,17 @@ def without_bias(conv: nn.Conv2d, x: Float[Tensor, "b i h w"]) -> Float[Tensor, 
     return F.conv2d(x, conv.weight, None, conv.stride, conv.padding)  # type: ignore[arg-type]
 
 
+def addable(x: Tensor, bias: Tensor) -> bool:
+    """Whether the kernels can serve `plus` now: a gradient goes through the sum, but not to the bias."""
+    learnt = torch.is_grad_enabled() and bias.requires_grad
+    return not learnt and _servable(x) and is_channels_last(x)
+
+
 def plus(
     x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"], bias: Float[Tensor, " c"]
 ) -> Float[Tensor, "b c h w"]:
-    """x + y + bias; y may be overwritten."""
-    if usable(x) and is_channels_last(x) and is_channels_last(y):
+    """x + y + bias."""
+    if addable(x, bias) and is_channels_last(y):
         return _kernels().plus(x.movedim(1, -1), y.movedim(1, -1), bias).movedim(-1, 1)
     return x + (y + bias[:, None, None])
 

@@ -15,7 +15,7 @@ __all__ = ["along_rays", "geglu", "group_norm", "plus"]
 
 
 @triton.jit
-def _plus_kernel(x, y, bias, rows, channels, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
+def _plus_kernel(x, y, bias, out, rows, channels, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
     r = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
     c = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = (r < rows)[:, None] & (c < channels)[None, :]
@@ -23,7 +23,7 @@ def _plus_kernel(x, y, bias, rows, channels, TILE: tl.constexpr):  # type: ignor
     value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
     value += tl.load(y + place, mask=inside, other=0.0).to(tl.float32)
     value += tl.load(bias + c, mask=c < channels, other=0.0).to(tl.float32)[None, :]
-    tl.store(y + place, value.to(y.dtype.element_ty), mask=inside)
+    tl.store(out + place, value.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -68,13 +68,23 @@ def _rays_kernel(
         tl.store(out + here, mean.to(out.dtype.element_ty), mask=k < width)
 
 
+class _Plus(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
+        channels, out = bias.numel(), torch.empty_like(x)
+        rows = x.numel() // channels
+        grid = (triton.cdiv(rows, TILE), triton.cdiv(channels, TILE))
+        on_device_of(x, lambda: _plus_kernel[grid](x, y, bias, out, rows, channels, TILE))
+        return out
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        return gradient, gradient, None
+
+
 def plus(x: Tensor, y: Tensor, bias: Float[Tensor, " c"]) -> Tensor:
-    """x + y + bias, channels last, written over y."""
-    channels = bias.numel()
-    rows = x.numel() // channels
-    grid = (triton.cdiv(rows, TILE), triton.cdiv(channels, TILE))
-    on_device_of(x, lambda: _plus_kernel[grid](x, y, bias, rows, channels, TILE))
-    return y
+    """x + y + bias, channels last; the bias gets no gradient."""
+    return _Plus.apply(x, y, bias)
 
 
 def geglu(x: Float[Tensor, "*b d2"]) -> Float[Tensor, "*b d"]:

@@ -208,7 +208,7 @@ class Zero123Judge(Judge):
         pictures = self._pictures(color.flatten(0, 1), alpha.flatten(0, 1))
         size = (self.prior.config.autoencoder.latent_channels, *(self.prior.config.latent_size,) * 2)
         noise = torch.randn(len(t), *size, generator=generator).to(pictures)
-        loss, slope = self._recorded(pictures.detach(), noise, t, *view)
+        loss, slope = self._recorded(pictures.detach(), noise, t.to(pictures.device), *view)
         return loss + ((pictures - pictures.detach()) * slope).sum()
 
     def _distil(

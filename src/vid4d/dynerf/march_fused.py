@@ -1,0 +1,135 @@
+"""Ray marching by kernels of our own: what `march` asks of `march_kernels`, with a gradient."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vid4d.dynerf import march_kernels
+from vid4d.kernels import on_device_of
+
+SAMPLES = 128
+"""Of a ray, that a program works on at a time."""
+
+
+class Packed(NamedTuple):
+    """Samples of r rays, one ray after the other. rays: how many have any."""
+
+    points: Float[Tensor, "m 3"]
+    time: Float[Tensor, " m"]
+    direction: Float[Tensor, "m 3"]
+    length: Float[Tensor, " m"]
+    starts: Int[Tensor, " r"]
+    counts: Int[Tensor, " r"]
+    rays: int
+
+
+@torch.no_grad()
+def find_samples(
+    origin: Float[Tensor, "r 3"],
+    direction: Float[Tensor, "r 3"],
+    time: Float[Tensor, " r"],
+    shift: Float[Tensor, " r"],
+    occupied: tuple[Tensor, Tensor] | None,
+    density: Callable[[Tensor, Tensor], Float[Tensor, "levels m"]],
+    step: float,
+    early_stop: float,
+) -> Packed:
+    """Samples in occupied cells that are not hidden, as `march.find_samples`; waits for the device twice.
+
+    occupied: cells (resolution^3) and the box around them (2, 3); None takes all of the box.
+    """
+    rays = len(time)
+    cells, bounds = (x.contiguous() for x in occupied or (shift, shift))
+    resolution = round(len(cells) ** (1 / 3)) if occupied else 1
+    given = (*(x.contiguous() for x in (origin, direction, time, shift)), bounds, _bytes(cells))
+
+    def fill(counts: Tensor) -> Packed:
+        ends = counts.cumsum(0, dtype=torch.int32)
+        starts = ends - counts
+        total, seen = torch.stack([ends[-1], (counts > 0).sum()]).tolist() if rays else (0, 0)
+        wide, narrow = origin.new_empty(2, total, 3), origin.new_empty(2, total)
+        out = Packed(wide[0], narrow[0], wide[1], narrow[1], starts, counts, seen)
+        launch(out, fill=True)
+        return out
+
+    def launch(out: Packed, *, fill: bool) -> None:
+        sizes = (out.points, out.time, out.direction, out.length, resolution, step, occupied is not None)
+        if rays:
+            kernel = march_kernels.samples_kernel[(rays,)]
+            on_device_of(
+                origin,
+                lambda: kernel(*given, out.starts, out.counts, *sizes, fill, SAMPLES, num_warps=1),
+            )
+
+    counts = torch.empty(rays, dtype=torch.int32, device=origin.device)
+    launch(Packed(origin, time, origin, time, counts, counts, 0), fill=False)
+    found = fill(counts)
+    if early_stop <= 0 or found.rays == 0:
+        return found
+    seen = density(found.points, found.time).contiguous()
+    kept = torch.empty_like(counts)
+    rest = (len(found.time), step, -math.log(early_stop), len(seen), SAMPLES)
+    on_device_of(
+        origin,
+        lambda: march_kernels.visible_kernel[(rays,)](
+            seen, found.starts, found.counts, kept, *rest, num_warps=1
+        ),
+    )
+    return fill(kept)
+
+
+def _bytes(cells: Tensor) -> Tensor:
+    return cells.view(torch.uint8) if cells.dtype == torch.bool else cells
+
+
+class _Composite(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, density, features, length, starts, counts, step):  # type: ignore[no-untyped-def]
+        levels, channels, samples = features.shape
+        density, features = density.contiguous(), features.contiguous()
+        value = density.new_empty(levels, channels + 2, len(starts))
+        weight = torch.empty_like(density)
+        ctx.save_for_backward(density, features, length, starts, counts)
+        ctx.how = (len(starts), samples, step, channels, SAMPLES)
+        if len(starts):
+            on_device_of(
+                density,
+                lambda: march_kernels.composite_kernel[(len(starts), levels)](
+                    density, features, length, starts, counts, value, weight, *ctx.how, num_warps=1
+                ),
+            )
+        return value, weight
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, of_value, of_weight):  # type: ignore[no-untyped-def]
+        density, features, *rest = ctx.saved_tensors
+        by_density, by_features = torch.empty_like(density), torch.empty_like(features)
+        given = (of_value.contiguous(), of_weight.contiguous(), by_density, by_features)
+        if ctx.how[0]:
+            on_device_of(
+                density,
+                lambda: march_kernels.composite_gradient_kernel[(ctx.how[0], len(density))](
+                    density, features, *rest, *given, *ctx.how, num_warps=1
+                ),
+            )
+        return by_density, by_features, None, None, None, None
+
+
+def composite(
+    density: Float[Tensor, "levels m"],
+    features: Float[Tensor, "levels c m"],
+    packed: Packed,
+    step: float,
+) -> tuple[Float[Tensor, "levels c2 r"], Float[Tensor, "levels m"]]:
+    """What rays see: colour (3), opacity, opacity * mean length, other features; and every sample's share.
+
+    features: colour and at most five others.
+    """
+    return _Composite.apply(density, features, packed.length, packed.starts, packed.counts, step)
