@@ -24,12 +24,14 @@ from vid4d.export.deformation import TrackOptions
 from vid4d.export.formats import ExportOptions, export
 from vid4d.export.surface import MeshOptions
 from vid4d.export.track import mesh_sequence
-from vid4d.export.volume import DYNERF, dynerf_of, mesh_of_dynerf
+from vid4d.export.volume import DYNERF, LEVEL, dynerf_of, mesh_of_dynerf
 from vid4d.methods.consistent4d_files import save_field
 
 SMALL = MeshOptions(resolution=64, faces=2000)
 HALF_BLOB = math.log1p(math.exp(5.0)) / 0.75
 """Where raw density 10 (1 - r / 0.5) is 5: r is 0.25 of the box's units, 0.1875 of ours."""
+BLOB = 0.75 * 0.5 * (1 - math.log(math.exp(0.75 * LEVEL) - 1) / 10)
+"""Radius of the blob where it is as dense as a surface."""
 
 
 def blob() -> CascadeField:
@@ -61,24 +63,32 @@ def test_a_dynerf_that_knows_only_its_blob():
 
 
 def test_only_occupied_cells_are_asked():
-    """The same surface, with finer voxels, from far fewer questions."""
+    """The same surface, from far fewer questions."""
     field = ToyField(ball([0.1, 0.0, 0.0], 0.25, 60.0))
     everywhere, asked = mesh_of_dynerf(field, 0.5, SMALL), field.asked
     grid = OccupancyGrid(16)
     grid.update(field, torch.Generator().manual_seed(0), draws=200)
     field.asked = 0
     some = mesh_of_dynerf(field, 0.5, SMALL, grid=grid)
-    assert field.asked < asked
-    radius = 0.25 + 0.05 * 0.25 * math.log(60 / (6.0 * 0.75) - 1)  # where its density is 6 per world unit
-    for mesh, tolerance in ((everywhere, 0.012), (some, 0.006)):
+    assert field.asked < 0.7 * asked
+    radius = 0.25 + 0.05 * 0.25 * math.log(60 / (0.75 * LEVEL) - 1)
+    for mesh in (everywhere, some):
         away = np.linalg.norm(mesh.vertices - [0.075, 0, 0], axis=1)
-        assert np.ptp(away) < 2 * tolerance
-        assert away.mean() == pytest.approx(0.75 * radius, abs=tolerance)
+        assert np.ptp(away) < 0.012
+        assert away.mean() == pytest.approx(0.75 * radius, abs=0.006)
 
     nothing = OccupancyGrid(16)
     nothing.occupy(torch.zeros(16, 16, 16, dtype=torch.bool))
     with pytest.raises(InputError, match=r"too faint at time 0\.5 .* choose --surface splats"):
         mesh_of_dynerf(field, 0.5, SMALL, grid=nothing)
+
+
+def test_something_small_gets_all_voxels():
+    """A ball of a seventh of the box: five voxels of a grid over all of it, 0.05 wide."""
+    mesh = mesh_of_dynerf(ToyField(ball([0.4, 0.3, -0.2], 0.12, 200.0)), 0.5, MeshOptions(resolution=32))
+    away = np.linalg.norm(mesh.vertices - np.multiply(0.75, [0.4, 0.3, -0.2]), axis=1)
+    radius = 0.12 + 0.05 * 0.12 * math.log(200 / (0.75 * LEVEL) - 1)
+    assert away == pytest.approx(0.75 * radius, abs=0.005)
 
 
 def test_a_faint_dynerf_has_no_surface():
@@ -171,9 +181,8 @@ def test_the_command_takes_the_surface_asked_for(run_folder):
             == 0
         )
         sizes[surface] = np.linalg.norm(trimesh.load(out).vertices, axis=1).mean()
-    # softplus(10 (1 - r / 0.5)) / 0.75 is 6 at r = 0.2755 of the box's units
     assert sizes["splats"] == pytest.approx(0.215, abs=0.01)
-    assert sizes["dynerf"] == pytest.approx(0.2066, abs=0.004)
+    assert sizes["dynerf"] == pytest.approx(BLOB, abs=0.004)
 
 
 def test_an_animated_glb_of_a_dynerf(run_folder):
@@ -182,7 +191,7 @@ def test_an_animated_glb_of_a_dynerf(run_folder):
     glb = Glb(path.read_bytes())
     for weight in (0.0, 1.0):
         there = glb.morphed(np.array([weight]))
-        assert np.linalg.norm(there["POSITION"], axis=1).mean() == pytest.approx(0.2066, abs=0.005)
+        assert np.linalg.norm(there["POSITION"], axis=1).mean() == pytest.approx(BLOB, abs=0.005)
 
 
 def test_what_is_not_there_is_refused(run_folder, tmp_path, capsys):

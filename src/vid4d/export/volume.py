@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DYNERF = "dynerf.safetensors"
 """In the run folder."""
-LEVEL = 6.0
+LEVEL = 8.0
 """Density per world unit where the surface of a DyNeRF is, about where its silhouettes end.
 
 What is thin, or has not been trained for long, is not much denser.
@@ -35,7 +35,6 @@ AHEAD = 2.0
 """Voxels before the surface, where the rays begin that look for its colour."""
 
 Density = Callable[[Float[Tensor, "p 3"]], Float[Tensor, " p"]]
-Occupied = Callable[[Float[Tensor, "p 3"]], Bool[Tensor, " p"]]
 
 
 @torch.no_grad()
@@ -61,15 +60,17 @@ def mesh_of_dynerf(
     low, high = (torch.full((3,), side * radius, device=device) for side in (-1.0, 1.0))
     if grid is not None:
         low, high = grid.bounds.to(device) * radius
+
+    def density(points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
+        there = torch.ones_like(points[:, 0], dtype=torch.bool) if grid is None else grid.at(points / radius)
+        found = torch.zeros_like(points[:, 0])
+        found[there] = (dynerf.density(points[there] / radius, moment)[-1] / radius).to(found)
+        return found
+
     try:
-        field = field_of_density(
-            lambda points: dynerf.density(points / radius, moment)[-1] / radius,
-            low,
-            high,
-            level=level,
-            resolution=options.resolution,
-            occupied=None if grid is None else lambda points: grid.at(points / radius),
-        )
+        rough = field_of_density(density, low, high, level=level, resolution=options.resolution // 2)
+        low, high = box_of(rough)
+        field = field_of_density(density, low, high, level=level, resolution=options.resolution)
         vertices, faces = mesh_from_field(field, options)
     except NoSurface as error:
         raise InputError(
@@ -104,13 +105,12 @@ def field_of_density(
     *,
     level: float,
     resolution: int,
-    occupied: Occupied | None = None,
 ) -> Field:
     """A density (per world unit) in a box of the world, inside where it exceeds `level`.
 
-    resolution: voxels along the longest edge. occupied: where the density is asked for, elsewhere it is 0.
-    The field is the logarithm of level over density: where densities fall off steeply, its zero lies between
-    the voxels where it should. Raises NoSurface for a box without volume.
+    resolution: voxels along the longest edge. The field is the logarithm of level over density: where
+    densities fall off steeply, its zero lies between the voxels where it should. Raises NoSurface for a box
+    without volume.
     """
     if not bool((high > low).all()):
         raise NoSurface("nothing is solid enough for a surface: export it as splats")
@@ -118,13 +118,24 @@ def field_of_density(
     shape = [max(1, round(float(edge) / voxel)) for edge in high - low]
     axes = [low[k] + (torch.arange(shape[k], device=low.device) + 0.5) * voxel for k in range(3)]
     points = torch.cartesian_prod(*axes)
-    values = torch.zeros(len(points), device=low.device)
-    for i in range(0, len(points), CHUNK):
-        some, found = points[i : i + CHUNK], values[i : i + CHUNK]
-        there = torch.ones_like(found, dtype=torch.bool) if occupied is None else occupied(some)
-        found[there] = density(some[there]).flatten().to(found.dtype)
+    values = torch.cat([density(some).flatten() for some in points.split(CHUNK)])
     logarithm = math.log(level) - values.clamp(min=1e-6 * level).log()
     return Field(logarithm.clamp(-3, 3).view(shape), low + 0.5 * voxel, voxel)
+
+
+def box_of(field: Field) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
+    """Lowest and highest corner of what is inside of a field of a density, with two voxels around it.
+
+    A quarter of the surface's density is enough, for thin parts may lie between the voxels. Raises NoSurface
+    where there is nothing.
+    """
+    inside = (field.values < math.log(4)).nonzero()
+    if len(inside) == 0:
+        raise NoSurface("nothing is solid enough for a surface: export it as splats")
+    return (
+        field.origin + (inside.amin(0) - 2.5) * field.voxel,
+        field.origin + (inside.amax(0) + 2.5) * field.voxel,
+    )
 
 
 @torch.no_grad()
