@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from vid4d.export.mesh import Mesh, mesh_from_density
-from vid4d.export.surface import MeshOptions
+from vid4d.export.mesh import Mesh
+from vid4d.export.surface import MeshOptions, mesh_from_field, vertex_normals
+from vid4d.export.volume import field_of_density
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.sh import from_rgb
 
@@ -43,7 +44,11 @@ def colour_of_place(points: Tensor) -> Tensor:
 def mesh_of(distance, *, faces: int = 3000, resolution: int = 56, color=colour_of_place, **options) -> Mesh:  # type: ignore[no-untyped-def]
     """The mesh of a signed distance function."""
     chosen = MeshOptions(faces=faces, resolution=resolution, **options)
-    return mesh_from_density(lambda p: solid(distance(p)), color, chosen)
+    low, high = torch.full((3,), -0.55), torch.full((3,), 0.55)
+    field = field_of_density(lambda p: solid(distance(p)), low, high, level=10.0, resolution=resolution)
+    vertices, faces = mesh_from_field(field, chosen)
+    colors = color(torch.from_numpy(vertices)).clamp(0, 1).numpy()
+    return Mesh(vertices, faces, vertex_normals(vertices, faces), colors)
 
 
 def ball_of_splats(

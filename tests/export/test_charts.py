@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from vid4d.export.charts import BOTTOM, LEFT, RIGHT, TOP, line_chart, ticks
+from vid4d.export.charts import BOTTOM, LEFT, RIGHT, TOP, line_chart, ticks, written
 
 
 @pytest.mark.parametrize(
@@ -48,3 +48,20 @@ def test_it_is_well_formed_for_any_title_and_for_a_single_point():
         root = ElementTree.fromstring(line_chart(points, "a < b & c"))
         assert root.attrib["aria-label"] == "a < b & c"
         assert "nan" not in ElementTree.tostring(root, "unicode")
+
+
+def test_numbers_are_written_to_be_read_and_stay_in_the_picture():
+    numbers = {
+        32000.0: "32,000",
+        1500: "1,500",
+        36.9561: "36.96",
+        0.017083: "0.01708",
+        -2000: "-2,000",
+        1e-5: "1e-05",
+    }
+    assert {value: written(value, 4) for value in numbers} == numbers
+    width = 340
+    root = ElementTree.fromstring(line_chart([(0, 20_000.0), (1500, 32_000.0)], "splats", width=width))
+    texts = {text.text: text for text in root.iter("text")}
+    assert texts["32,000"].attrib["text-anchor"] == "end"
+    assert float(texts["1,500"].attrib["x"]) + 0.5 * len("1,500") * 6.5 < width  # 11.5 px: 6.5 a digit

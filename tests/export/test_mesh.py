@@ -12,7 +12,6 @@ import trimesh
 from solids import ball_of_splats, box, colour_of_place, ellipsoid, mesh_of, torus
 
 from vid4d.cameras import Cameras
-from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig
 from vid4d.errors import InputError
 from vid4d.export.mesh import (
     Views,
@@ -22,8 +21,6 @@ from vid4d.export.mesh import (
     fuse,
     fused,
     mesh_at,
-    mesh_from_density,
-    mesh_of_dynerf,
 )
 from vid4d.export.surface import Field, MeshOptions, mesh_from_field, vertex_normals
 
@@ -186,23 +183,9 @@ def test_a_field_lands_in_world_units():
     assert np.linalg.norm(vertices - [1.8, 2.9, 4.0], axis=1) == pytest.approx(0.5, abs=0.02)
 
 
-def test_a_dynerf_that_knows_only_its_blob():
-    """Networks of zeros leave softplus(10 (1 - r / 0.5)) per box unit, and grey; a box unit is 0.75 ours."""
-    dynerf = CascadeField(FieldConfig((LevelConfig(8, 2, 4, 4),)))
-    with torch.no_grad():
-        for name, value in dynerf.named_parameters():
-            if "density_out" in name or "colour_out" in name:
-                value.zero_()
-    level = math.log1p(math.exp(5.0)) / 0.75  # where 10 (1 - r / 0.5) is 5: r is 0.25, 0.1875 of ours
-    mesh = mesh_of_dynerf(dynerf, 0.5, MeshOptions(resolution=48, faces=2000), level=level)
-    assert np.linalg.norm(mesh.vertices, axis=1) == pytest.approx(0.1875, abs=0.004)
-    assert np.allclose(mesh.colors, 0.5, atol=1e-6)
-    assert read(mesh).is_watertight
-
-
 def test_what_has_no_surface_is_refused():
     with pytest.raises(InputError, match="nothing is solid enough"):
-        mesh_from_density(lambda p: torch.zeros(len(p)), colour_of_place, MeshOptions(resolution=12))
+        mesh_of(lambda p: torch.full((len(p),), 0.1), resolution=12)
     splats = ball_of_splats(count=400)
     with pytest.raises(InputError, match="empty at time"):
         mesh_at(splats.select(torch.zeros(400, dtype=torch.bool)), 0.5, SMALL)

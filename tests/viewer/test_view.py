@@ -274,3 +274,19 @@ def test_time_goes_on_by_itself_while_it_plays(folders):
     with Viewer(folders[:1], port=0) as viewer:
         shown = set()
         until(lambda: shown.add(viewer.pages[0]._shown.get("node")) or len(shown) > 5, 20)
+
+
+def test_nothing_is_shown_any_more_once_it_is_closed(folders, monkeypatch):
+    """A moment that is being shown is finished first."""
+    began, ended = [], []
+
+    def slowly(viewer: Viewer, moment: float) -> None:
+        began.append(moment)
+        time.sleep(0.3)
+        ended.append(moment)
+
+    with Viewer(folders[:1], port=0) as viewer:
+        monkeypatch.setattr(Viewer, "show", slowly)
+        until(lambda: began, 20)
+    assert len(ended) == len(began)
+    assert not viewer._thread.is_alive()

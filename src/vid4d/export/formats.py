@@ -75,6 +75,8 @@ class ExportOptions:
     """Width and height of pictures in pixels."""
     faces: int = 20_000
     """Triangles of a mesh, at most."""
+    surface: Literal["splats", "dynerf"] = "splats"
+    """What a mesh is made of: the splats, or the volume that a run of consistent4d was optimised as."""
     background: str = "auto"
     """Of pictures: transparent, white, black or a colour like '#3080ff'. 'auto': transparent, mp4 white."""
     view: Literal["turntable", "fixed", "both"] = "turntable"
@@ -102,6 +104,8 @@ class ExportOptions:
             raise InputError(f"a size of {self.size} pixels cannot be rendered: choose 16 to 8192")
         if not 4 <= self.faces <= 5_000_000:
             raise InputError(f"a mesh of {self.faces} faces cannot be made: choose 4 to 5000000")
+        if self.surface not in ("splats", "dynerf"):
+            raise InputError(f"a mesh cannot be made of {self.surface!r}: choose splats or dynerf")
         if not -90 <= self.elevation <= 90:
             raise InputError(f"an elevation of {self.elevation:g} degrees does not exist: choose -90 to 90")
         if self.seconds is not None and not 0.05 <= self.seconds <= 600:

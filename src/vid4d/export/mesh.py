@@ -1,16 +1,13 @@
-"""A triangle mesh of one moment: depth of the splats fused by truncated signed distance, or a density field.
+"""A triangle mesh of one moment: the depths of splats, rendered from all around and fused.
 
 Every mesh comes out of a signed field on a voxel grid (`surface.mesh_from_field`); where that field comes
-from is a separate matter: from depth maps rendered around the splats (`fuse`), or from a density
-(`field_of_density`).
+from is a separate matter: here from depth maps around the splats (`fuse`), in `volume` from a density.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,9 +21,6 @@ from vid4d.export.surface import Field, MeshOptions, NoSurface, mesh_from_field,
 from vid4d.gaussians.hull import sample
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.gaussians.raster import rasterize
-
-if TYPE_CHECKING:
-    from vid4d.dynerf import CascadeField
 
 FAINT = 0.05
 """Splats that are less opaque than this do not count for the bounds."""
@@ -42,11 +36,6 @@ SEEN = 0.3
 """Opacity from which on a picture says something about the colour of a surface."""
 TRUST = 20.0
 """How much more than others a trusted view counts for colours."""
-CHUNK = 1 << 19
-"""Points at which a density or a colour is asked for at a time."""
-
-Density = Callable[[Float[Tensor, "p 3"]], Float[Tensor, " p"]]
-Color = Callable[[Float[Tensor, "p 3"]], Float[Tensor, "p 3"]]
 
 
 @dataclass(frozen=True)
@@ -64,9 +53,6 @@ class Mesh:
     def moved(self, vertices: Float[np.ndarray, "v 3"]) -> Mesh:
         """The same triangles and colours with vertices elsewhere."""
         return replace(self, vertices=vertices, normals=vertex_normals(vertices, self.faces))
-
-
-# From splats -------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -287,67 +273,3 @@ def colors_of(
         nearest = cKDTree(vertices[found]).query(vertices[~found])[1]
         colors[~found] = colors[found][nearest]
     return colors.astype(np.float32)
-
-
-# From a density ----------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def field_of_density(
-    density: Density, *, level: float, half_extent: float, resolution: int, device: torch.device | str = "cpu"
-) -> Field:
-    """A density (per world unit) on the cube [-half_extent, half_extent]^3, inside where it exceeds `level`.
-
-    The field is the logarithm of level over density: where densities fall off steeply, its zero lies between
-    the voxels where it should.
-    """
-    voxel = 2 * half_extent / resolution
-    axis = (torch.arange(resolution, device=device) + 0.5) * voxel - half_extent
-    points = torch.cartesian_prod(axis, axis, axis)
-    values = torch.cat([density(some).flatten() for some in points.split(CHUNK)])
-    field = (math.log(level) - values.clamp(min=1e-6 * level).log()).clamp(-3, 3)
-    return Field(field.view(resolution, resolution, resolution), axis[:1].expand(3).contiguous(), voxel)
-
-
-@torch.no_grad()
-def mesh_from_density(
-    density: Density,
-    color: Color,
-    options: MeshOptions | None = None,
-    *,
-    level: float = 10.0,
-    half_extent: float = 0.55,
-    device: torch.device | str = "cpu",
-) -> Mesh:
-    """The mesh of a density field at one moment.
-
-    density: points (world) to density per world unit. color: points to sRGB in [0, 1]. level: density of the
-    surface. Raises InputError where the density exceeds it nowhere.
-    """
-    options = options or MeshOptions()
-    field = field_of_density(
-        density, level=level, half_extent=half_extent, resolution=options.resolution, device=device
-    )
-    vertices, faces = mesh_from_field(field, options)
-    points = torch.as_tensor(vertices, dtype=torch.float32, device=device)
-    colors = torch.cat([color(some) for some in points.split(CHUNK)]).clamp(0, 1).cpu().numpy()
-    return Mesh(vertices, faces, vertex_normals(vertices, faces), colors.astype(np.float32))
-
-
-def mesh_of_dynerf(
-    dynerf: CascadeField, time: float, options: MeshOptions | None = None, *, level: float = 20.0
-) -> Mesh:
-    """The mesh of a DyNeRF's finest level at a clip time in [0, 1].
-
-    level: density per world unit; at 20, half of the light gets 0.035 deep.
-    """
-    radius = dynerf.config.radius
-    moment = float(dynerf.time_coordinate(torch.tensor(time)))
-
-    def density(points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
-        return dynerf.density(points / radius, moment)[-1] / radius
-
-    def color(points: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
-        return dynerf.sample(points / radius, moment).colour[-1].sigmoid()
-
-    return mesh_from_density(density, color, options, level=level, device=dynerf.device)

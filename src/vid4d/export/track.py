@@ -56,17 +56,27 @@ def sequence_of(
     """The meshes that an export of an asset holds, and the moments they stand for."""
     filmed = clip_of(asset)
     plan = moments_of(asset, filmed, options)
-    chosen = MeshOptions(faces=options.faces)
     total = 2 * len(plan.times) if len(plan.times) > 1 else 1
     sequence = mesh_sequence(
-        lambda time: mesh_at(
-            asset.gaussians, time, chosen, trusted=None if filmed is None else filmed.camera
-        ),
-        plan.times,
-        track,
-        report=lambda done: options.told(done, total),
+        source_of(asset, filmed, options), plan.times, track, report=lambda done: options.told(done, total)
     )
     return sequence, plan
+
+
+def source_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Callable[[float], Mesh]:
+    """What makes the mesh of a clip time: out of the splats, or of the DyNeRF (`options.surface`).
+
+    Raises InputError where there is no DyNeRF to make it of.
+    """
+    chosen = MeshOptions(faces=options.faces)
+    camera = None if filmed is None else filmed.camera
+    if options.surface == "splats":
+        return lambda time: mesh_at(asset.gaussians, time, chosen, trusted=camera)
+
+    from vid4d.export.volume import dynerf_of, mesh_of_dynerf
+
+    dynerf, grid = dynerf_of(asset)
+    return lambda time: mesh_of_dynerf(dynerf, time, chosen, grid=grid, trusted=camera)
 
 
 class Filmed(NamedTuple):

@@ -48,6 +48,7 @@ class Viewer:
         self.pages: list[Page] = []
         self._frame: Frame | None = None
         self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._go_on, daemon=True)
         several = len(contents) > 1
         try:
             for i, content in enumerate(contents):
@@ -62,7 +63,6 @@ class Viewer:
             self.stop()
             raise
         self.show(self.clock.time)
-        self._thread = threading.Thread(target=self._go_on, daemon=True)
         self._thread.start()
 
     def __enter__(self) -> Viewer:
@@ -89,6 +89,8 @@ class Viewer:
     def stop(self) -> None:
         """Closes all pages."""
         self._stopped.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=60)  # a process that ends while torch works for a thread is aborted
         if self._frame is not None:
             self._frame.stop()
         for page in self.pages:
