@@ -17,6 +17,7 @@ from dataclasses import replace
 
 import torch
 
+from vid4d import kernels
 from vid4d.cameras import Cameras
 from vid4d.dynerf import PRESETS, CascadeField, OccupancyGrid, render
 
@@ -29,7 +30,7 @@ def measure(
 ) -> str:
     """A line of the table."""
     torch.manual_seed(0)
-    field = CascadeField(replace(PRESETS[preset], frames=16, blob_density=BLOBS[blob])).to(device)
+    field = CascadeField(replace(PRESETS[preset], frames=16, blob_density=BLOBS[blob])).on(device)
     grid = OccupancyGrid().to(device)
     generator = torch.Generator(device).manual_seed(0)
     for _ in range(16):
@@ -74,7 +75,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--preset", choices=sorted(PRESETS), default="standard")
     parser.add_argument("--size", type=int, nargs="*", help="only pictures of these sizes")
+    parser.add_argument("--plain", action="store_true", help="without kernels of our own (on CUDA)")
     given = parser.parse_args()
+    kernels.enabled = not given.plain
     device = torch.device(given.device)
     what = torch.cuda.get_device_name() if device.type == "cuda" else platform.machine()
     print(f"{what}, torch {torch.__version__}, preset {given.preset}\n")

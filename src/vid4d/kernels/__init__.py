@@ -10,10 +10,12 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib import util
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
 
 enabled = True
 
@@ -43,7 +45,7 @@ def buildable(device: torch.device) -> bool:
     return True
 
 
-def channels_last(module: nn.Module) -> nn.Module:
+def channels_last(module: M) -> M:
     """Lays out all weights of four or five axes channels last, in place; outputs of convolutions follow."""
     formats = {4: torch.channels_last, 5: torch.channels_last_3d}
     for parameter in module.parameters():

@@ -14,6 +14,7 @@ import hashlib
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -36,13 +37,7 @@ from vid4d.methods.consistent4d_batches import (
     reference_frame,
 )
 from vid4d.methods.consistent4d_config import PRESETS, Consistent4DConfig
-from vid4d.methods.consistent4d_files import (
-    load_checkpoint,
-    load_field,
-    on_device,
-    save_checkpoint,
-    save_field,
-)
+from vid4d.methods.consistent4d_files import load_checkpoint, load_field, save_checkpoint, save_field
 from vid4d.methods.consistent4d_limits import check_frames, check_memory
 from vid4d.methods.consistent4d_subject import Subject, judge_size, make_judge, read_subject
 from vid4d.methods.consistent4d_views import render_matrix, write_validation
@@ -130,6 +125,14 @@ SMOOTH_RADIUS = 0.01
 """How far apart normals are compared, in units of the box (2311.02848, code)."""
 
 
+class _Seen(NamedTuple):
+    """The input camera, and the clip's frames over white and their masks."""
+
+    camera: Cameras
+    color: Float[Tensor, "t h w 3"]
+    mask: Float[Tensor, "t h w"]
+
+
 class Trainer:
     """The state between two steps. All randomness follows from the seed and the step."""
 
@@ -149,7 +152,7 @@ class Trainer:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             sizes = config.levels.for_clip(len(subject.times), cyclic=subject.cyclic)
-            self.field = on_device(CascadeField(sizes), device)
+            self.field = CascadeField(sizes).on(device)
         self.grid = OccupancyGrid(config.cells, samples=config.samples).to(device)
         self.optimizer = torch.optim.Adam(
             self.field.parameters(),
@@ -160,7 +163,7 @@ class Trainer:
         )
         self.step = 0
         self._means: dict[str, Tensor] = {}
-        self._targets: dict[int, Tensor] = {}
+        self._known: dict[int, _Seen] = {}
 
     def advance(self) -> None:
         """One step: a reference step, or every `prior_every`-th time a prior step."""
@@ -181,12 +184,12 @@ class Trainer:
         c, size = self.config, milestone_at(self.config.milestones, self.step).size
         index = self.step - self.step // c.prior_every
         i = reference_frame(self.seed, index, len(self.times))
-        camera = Cameras.orbit([0.0], self.subject.elevation, size=size, device=self.device)
-        drawn = self._render(camera, self.times[i : i + 1])
-        target = self._target(size)[i : i + 1]
-        color = torch.stack([F.mse_loss(level.colour, over_white(target)) for level in drawn]).sum()
-        mask = torch.stack([losses.mask_loss(level.opacity, target[..., 3]) for level in drawn]).sum()
-        score = psnr(drawn[-1].colour.detach().clamp(0, 1), over_white(target))
+        seen = self._seen(size)
+        drawn = self._render(seen.camera, self.times[i : i + 1])
+        given, there = seen.color[i : i + 1], seen.mask[i : i + 1]
+        color = torch.stack([F.mse_loss(level.colour, given) for level in drawn]).sum()
+        mask = torch.stack([losses.mask_loss(level.opacity, there) for level in drawn]).sum()
+        score = psnr(drawn[-1].colour.detach().clamp(0, 1), given)
         self._note(color=color, mask=mask, psnr=score)
         return c.color * color + c.mask * mask + self._regularisers(drawn)
 
@@ -262,12 +265,14 @@ class Trainer:
         """Of this step's random numbers, on the device: there are as many as samples."""
         return generator_of(self.seed, self.step, purpose, self.device)
 
-    def _target(self, size: int) -> Float[Tensor, "t h w 4"]:
-        """The clip's frames at the size that is rendered."""
-        if size not in self._targets:
+    def _seen(self, size: int) -> _Seen:
+        """What the input camera sees at the size that is rendered."""
+        if size not in self._known:
             assert self.subject.frames is not None
-            self._targets = {size: resized(self.subject.frames, size).to(self.device)}
-        return self._targets[size]
+            frames = resized(self.subject.frames, size).to(self.device)
+            camera = Cameras.orbit([0.0], self.subject.elevation, size=size, device=self.device)
+            self._known = {size: _Seen(camera, over_white(frames), frames[..., 3])}
+        return self._known[size]
 
     def _note(self, **values: Tensor) -> None:
         """Running means, kept as tensors: reading them would wait for the device."""

@@ -15,7 +15,6 @@ from torch import Tensor
 from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig, OccupancyGrid
 from vid4d.errors import InputError
 from vid4d.files import written_whole
-from vid4d.kernels import channels_last
 
 KEY = "vid4d-dynerf-1"
 """Of the metadata: the only entry, since several would lie in the file in any order."""
@@ -41,15 +40,7 @@ def load_field(path: Path, device: torch.device | str = "cpu") -> tuple[CascadeF
     grid.step = sizes["step"]
     for part, name in ((field, "field."), (grid, "grid.")):
         part.load_state_dict({k.removeprefix(name): v for k, v in tensors.items() if k.startswith(name)})
-    return on_device(field, device).requires_grad_(False), grid.to(device)
-
-
-def on_device(field: CascadeField, device: torch.device | str) -> CascadeField:
-    """Moved there, and laid out as it is read fastest there."""
-    field = field.to(device)
-    if torch.device(device).type == "cuda":
-        channels_last(field)
-    return field
+    return field.on(device).requires_grad_(False), grid.to(device)
 
 
 def save_checkpoint(
