@@ -271,18 +271,36 @@ def loop_of(matrix, frames):
 
 
 def test_between_the_last_frame_of_a_loop_and_its_first_the_object_stays_solid(moving):
-    """There and back again. Fitted as a clip that ends, the object falls to pieces there."""
+    """There and back again. Fitted as a clip that ends, the object goes to pieces after its last frame."""
     cameras, loop = moving.cameras[[0, 6]], loop_of(moving, [0, 1, 2, 1])
     rest = torch.minimum(moving.images[[0, 6], 0, ..., 3], moving.images[[0, 6], 1, ..., 3]) > 0.99
     holes = []
     for cyclic in (True, False):
-        gaussians, _ = fit(replace(loop, cyclic=cyclic), replace(SMALL, iterations=150))
+        gaussians, _ = fit(replace(loop, cyclic=cyclic), replace(SMALL, iterations=150, between_every=1))
         assert gaussians.cyclic == cyclic
         with torch.no_grad():
-            alpha = rasterize_4d(gaussians, torch.full((2,), 0.9), cameras).alpha
+            alpha = rasterize_4d(gaussians, torch.full((2,), 0.875), cameras).alpha
         holes.append(float(1 - alpha[rest].mean()))
     assert holes[0] < 0.04
     assert holes[0] < holes[1] / 2
+
+
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_times_between_frames_are_drawn_from_the_whole_clip(moving, monkeypatch, cyclic):
+    """From before the last frame; of a loop from after it too."""
+    asked = []
+
+    def spy(gaussians, times, *rest, **options):
+        if len(times) == 1:  # neither a batch nor the look at the input view
+            asked.append(float(times))
+        return rasterize_4d(gaussians, times, *rest, **options)
+
+    monkeypatch.setattr(fits, "rasterize_4d", spy)
+    config = replace(SMALL, iterations=40, between_every=1, input_weight=0.0)
+    fit(replace(loop_of(moving, [0, 1, 2, 1]), cyclic=cyclic), config)
+    assert len(asked) == 40
+    assert {int(4 * time) for time in asked} == ({0, 1, 2, 3} if cyclic else {0, 1, 2})
+    assert max(asked) < 1
 
 
 def test_in_a_loop_no_splat_is_there_half_a_loop_away(moving):

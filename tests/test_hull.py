@@ -100,6 +100,13 @@ def test_the_first_splats_of_a_loop_are_there_before_its_end():
     assert torch.equal(g.at(1.0).opacities > 0, first)
 
 
+def test_key_times_lie_evenly_round_a_loop():
+    m = replace(matrix(12, 4, 48), times=torch.arange(4) / 4, cyclic=True)
+    g = gaussians_from_hull(m, HullConfig(splats=100, least=0, key_times=2, overlap=0.3))
+    assert g.means[:, 3].unique().tolist() == [0, 0.5]
+    assert torch.allclose(g.covariance4d()[:, 3, 3].sqrt(), torch.tensor(0.15))
+
+
 def test_a_single_time_lasts_for_ever():
     g = gaussians_from_hull(matrix(12, 1, 48), HullConfig(splats=300, least=0))
     assert (g.at(1.0).opacities > 0.69).all()

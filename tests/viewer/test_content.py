@@ -104,4 +104,5 @@ def test_a_folder_without_an_asset_is_refused(tmp_path):
 def test_times_are_those_of_a_loop(content):
     loop = replace(content, asset=asset(1.0, cyclic=True))
     assert loop.nearest(0.99) == 0
+    assert len(loop.splats(len(loop.times) - 1)) == 80  # at time 1: those of the end and of the beginning
     assert content.nearest(0.99) == len(content.times) - 1
