@@ -113,6 +113,8 @@ def unpacked(words: np.ndarray, about: dict[str, Any], time: float) -> Gaussians
     x, y, z, t = low + words[:4] / 65535 * (high - low)
     halves = words[4:].view(np.float16).astype(np.float64)
     dt = time - t
+    if about["cyclic"]:
+        dt -= np.round(dt)
     means = np.stack([x, y, z], 1) + (halves[:3] * dt).T
     xx, xy, xz, yy, yz, zz = halves[3:9] / float(about["scale"])
     shape = np.moveaxis(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]), -1, 0)

@@ -34,7 +34,7 @@ def main(run: Positional[str], out: Path = Path("edited.safetensors")) -> Gaussi
     both = Gaussians4D.cat([splats, small])
 
     # Twice as slow: seconds are only how fast time plays.
-    save_asset(out, both, {"seconds": repr(2 * asset.seconds), "cyclic": str(asset.cyclic).lower()})
+    save_asset(out, both, {"seconds": repr(2 * asset.seconds)})
     print(f"{len(splats)} splats and a grey copy in {out}")
     return both
 

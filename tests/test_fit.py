@@ -8,6 +8,7 @@ from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.density import DensityConfig
 from vid4d.gaussians.hull import HullConfig
+from vid4d.gaussians.model import LONGEST_IN_LOOP, MARGINAL_CUT
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.methods import fit as fits
 from vid4d.methods.fit import PRESETS, FitConfig, fit
@@ -97,6 +98,8 @@ def test_a_foreign_checkpoint_is_refused(moving, tmp_path):
     fit(moving, few, seed=0, checkpoint_path=path)
     with pytest.raises(InputError, match="another image matrix"):
         fit(moving, few, seed=1, checkpoint_path=path, resume=True)
+    with pytest.raises(InputError, match="another image matrix"):
+        fit(replace(moving, cyclic=True), few, seed=0, checkpoint_path=path, resume=True)
     path.write_bytes(b"junk")
     with pytest.raises(InputError, match="cannot be read"):
         fit(moving, few, seed=0, checkpoint_path=path, resume=True)
@@ -259,3 +262,55 @@ def test_between_two_frames_the_object_stays_solid(moving):
         holes.append(float(1 - alpha[rest].mean()))
     assert holes[1] < 0.04
     assert holes[1] < holes[0] / 2
+
+
+def loop_of(matrix, frames):
+    """These frames of a matrix as a loop."""
+    times = torch.arange(len(frames)) / len(frames)
+    return replace(matrix, images=matrix.images[:, frames].contiguous(), times=times, cyclic=True)
+
+
+def test_between_the_last_frame_of_a_loop_and_its_first_the_object_stays_solid(moving):
+    """There and back again. Fitted as a clip that ends, the object goes to pieces after its last frame."""
+    cameras, loop = moving.cameras[[0, 6]], loop_of(moving, [0, 1, 2, 1])
+    rest = torch.minimum(moving.images[[0, 6], 0, ..., 3], moving.images[[0, 6], 1, ..., 3]) > 0.99
+    holes = []
+    for cyclic in (True, False):
+        gaussians, _ = fit(replace(loop, cyclic=cyclic), replace(SMALL, iterations=150, between_every=1))
+        assert gaussians.cyclic == cyclic
+        with torch.no_grad():
+            alpha = rasterize_4d(gaussians, torch.full((2,), 0.875), cameras).alpha
+        holes.append(float(1 - alpha[rest].mean()))
+    assert holes[0] < 0.04
+    assert holes[0] < holes[1] / 2
+
+
+@pytest.mark.parametrize("cyclic", [False, True])
+def test_times_between_frames_are_drawn_from_the_whole_clip(moving, monkeypatch, cyclic):
+    """From before the last frame; of a loop from after it too."""
+    asked = []
+
+    def spy(gaussians, times, *rest, **options):
+        if len(times) == 1:  # neither a batch nor the look at the input view
+            asked.append(float(times))
+        return rasterize_4d(gaussians, times, *rest, **options)
+
+    monkeypatch.setattr(fits, "rasterize_4d", spy)
+    config = replace(SMALL, iterations=40, between_every=1, input_weight=0.0)
+    fit(replace(loop_of(moving, [0, 1, 2, 1]), cyclic=cyclic), config)
+    assert len(asked) == 40
+    assert {int(4 * time) for time in asked} == ({0, 1, 2, 3} if cyclic else {0, 1, 2})
+    assert max(asked) < 1
+
+
+def test_in_a_loop_no_splat_is_there_half_a_loop_away(moving):
+    """A splat that moves would jump there. Of two frames, the splats start as long as they may be."""
+    gaussians, _ = fit(loop_of(moving, [0, 2]), SMALL)
+    longest = gaussians.covariance4d()[:, 3, 3].sqrt().max()
+    assert 0.95 * LONGEST_IN_LOOP < longest < LONGEST_IN_LOOP * 1.0001
+    assert gaussians.marginal(gaussians.means[:, 3] + 0.5).max() < MARGINAL_CUT
+
+
+def test_a_still_loop_lasts_for_ever(moving):
+    gaussians, _ = fit(loop_of(moving, [0]), SMALL)
+    assert gaussians.marginal(0.5).min() > 0.998

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from vid4d.errors import InputError
 from vid4d.gaussians import sh as harmonics
-from vid4d.gaussians.model import Gaussians4D, load_asset, rotation4d, save_asset
+from vid4d.gaussians.model import Gaussians3D, Gaussians4D, load_asset, rotation4d, save_asset
 
 IDENTITY = torch.tensor([[1.0, 0, 0, 0]])
 
@@ -111,6 +113,45 @@ def test_fourier_terms_are_cosines_around_the_splats_own_time() -> None:
     torch.testing.assert_close(value, torch.tensor([0.0, -1, 0]), atol=1e-6, rtol=0)
 
 
+def loop(n: int) -> Gaussians4D:
+    """Splats of a loop that last for some tenths of it; some of them lie outside of [0, 1]."""
+    return replace(cloud(n, 1, 2).to(dtype=torch.float64), cyclic=True)
+
+
+def same_moment(a: Gaussians3D, b: Gaussians3D) -> None:
+    for name, value in vars(a).items():
+        torch.testing.assert_close(getattr(b, name), value, atol=1e-9, rtol=1e-9)
+
+
+def test_a_loop_ends_where_it_begins() -> None:
+    splats = loop(200)
+    same_moment(splats.at(0.0), splats.at(1.0))
+    torch.testing.assert_close(splats.marginal(0.0), splats.marginal(1.0))
+    on_a_line = replace(splats, cyclic=False)
+    assert (on_a_line.at(0.0).opacities - on_a_line.at(1.0).opacities).abs().max() > 0.1
+
+
+def test_a_loop_does_not_care_where_it_is_cut() -> None:
+    splats = loop(200)
+    for shift in (1.0, -2.0, 0.3):
+        means = splats.means + torch.tensor([0.0, 0, 0, shift], dtype=torch.float64)
+        same_moment(splats.at(0.9), replace(splats, means=means).at((0.9 + shift) % 1))
+
+
+def test_around_the_end_of_a_loop_by_hand() -> None:
+    """Time 0.95 is 0.1 before the splat at 0.05: one standard deviation, and a tenth of its way back."""
+    angle = torch.tensor([0.1])
+    half = torch.stack([torch.cos(angle / 2), *[torch.sin(angle / 2) * x for x in (0, 0, 1)]], -1)
+    means, scales = torch.tensor([[0.2, 0, 0, 0.05]]), torch.tensor([[0.1, 0.1, 0.1, 0.1]]).log()
+    still = Gaussians4D(means, scales, IDENTITY, IDENTITY, torch.zeros(1), torch.zeros(1, 1, 1, 3))
+    moving = replace(still, quats_left=half, log_scales=torch.tensor([[0.01, 0.01, 0.01, 0.1]]).log())
+    for splats in (still.to(dtype=torch.float64), moving.to(dtype=torch.float64)):
+        round_the_end, before = replace(splats, cyclic=True).at(0.95), splats.at(-0.05)
+        same_moment(round_the_end, before)
+    assert round_the_end.opacities.item() == pytest.approx(0.5 * math.exp(-0.5), rel=0.02)
+    assert (round_the_end.means - means[:, :3]).norm() > 0.001
+
+
 def test_harmonics_are_orthonormal() -> None:
     """Integrals over the sphere of all products, by quadrature that is exact for polynomials of degree 6."""
     z, weight = np.polynomial.legendre.leggauss(8)
@@ -148,22 +189,34 @@ def test_select_and_cat_undo_each_other() -> None:
         assert torch.equal(joined.tensors()[name], value)
     with pytest.raises(ValueError, match="joined"):
         Gaussians4D.cat([splats, cloud(3, 0, 2)])
+    with pytest.raises(ValueError, match="joined"):
+        Gaussians4D.cat([splats, replace(splats, cyclic=True)])
+    assert Gaussians4D.cat([replace(splats, cyclic=True)] * 2).select(mask.repeat(2)).trainable().cyclic
 
 
-@pytest.mark.parametrize("count", [0, 7])
-def test_asset_round_trip(tmp_path: Path, count: int) -> None:
+@pytest.mark.parametrize(("count", "cyclic"), [(0, False), (7, False), (7, True)])
+def test_asset_round_trip(tmp_path: Path, count: int, cyclic: bool) -> None:
     splats = cloud(count, 2, 2)
-    splats = Gaussians4D(**splats.tensors(), period=0.5)
+    splats = Gaussians4D(**splats.tensors(), period=0.5, cyclic=cyclic)
     path = tmp_path / "asset.safetensors"
     save_asset(path, splats.trainable(), {"seconds": "2.5", "fps": "24", "name": "rose"})
     loaded, metadata = load_asset(path)
-    assert loaded.period == 0.5
+    assert (loaded.period, loaded.cyclic) == (0.5, cyclic)
     for name, value in splats.tensors().items():
         assert torch.equal(loaded.tensors()[name], value)
     for key in ("format_version", "units", "up_axis", "colour_space", "seconds", "fps", "name"):
         assert metadata[key]
     assert (metadata["sh_degree"], metadata["fourier_terms"], metadata["count"]) == ("2", "2", str(count))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]
+
+
+def test_an_asset_that_does_not_say_whether_it_is_a_loop_is_none(tmp_path: Path) -> None:
+    path, splats = tmp_path / "asset.safetensors", replace(cloud(5), cyclic=True)
+    save_asset(path, splats)
+    _, metadata = load_asset(path)
+    del metadata["cyclic"]
+    save_file(splats.tensors(), path, metadata)
+    assert not load_asset(path)[0].cyclic
 
 
 def test_bad_assets_are_told_apart(tmp_path: Path) -> None:

@@ -7,7 +7,15 @@ from ellipsoids import COLORS, RADII, centres, matrix
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians import sh
-from vid4d.gaussians.hull import HullConfig, carve, facing_rotation, gaussians_from_hull, key_indices, surface
+from vid4d.gaussians.hull import (
+    HullConfig,
+    carve,
+    facing_rotation,
+    gaussians_from_hull,
+    key_indices,
+    key_spacing,
+    surface,
+)
 from vid4d.gaussians.model import rotation4d
 
 
@@ -83,6 +91,22 @@ def test_splats_of_one_key_time_are_gone_at_the_next():
     assert (g.at(0.25).opacities[own] > 0.2).all()
 
 
+def test_the_first_splats_of_a_loop_are_there_before_its_end():
+    m = replace(matrix(12, 3, 48), times=torch.arange(3) / 3, cyclic=True)
+    g = gaussians_from_hull(m, HullConfig(splats=200, least=0))
+    first = g.means[:, 3] == 0
+    assert (g.at(5 / 6).opacities[first] > 0.2).all()
+    assert (g.at(2 / 3).opacities[first] == 0).all()
+    assert torch.equal(g.at(1.0).opacities > 0, first)
+
+
+def test_key_times_lie_evenly_round_a_loop():
+    m = replace(matrix(12, 4, 48), times=torch.arange(4) / 4, cyclic=True)
+    g = gaussians_from_hull(m, HullConfig(splats=100, least=0, key_times=2, overlap=0.3))
+    assert g.means[:, 3].unique().tolist() == [0, 0.5]
+    assert torch.allclose(g.covariance4d()[:, 3, 3].sqrt(), torch.tensor(0.15))
+
+
 def test_a_single_time_lasts_for_ever():
     g = gaussians_from_hull(matrix(12, 1, 48), HullConfig(splats=300, least=0))
     assert (g.at(1.0).opacities > 0.69).all()
@@ -102,6 +126,16 @@ def test_facing_rotation_turns_z_into_the_normal():
 def test_key_indices_keep_the_ends():
     assert key_indices(5, 8) == [0, 1, 2, 3, 4]
     assert key_indices(29, 5) == [0, 7, 14, 21, 28]
+    assert key_indices(32, 4, cyclic=True) == [0, 8, 16, 24]
+    assert key_indices(3, 4, cyclic=True) == [0, 1, 2]
+
+
+def test_key_spacing_counts_the_way_from_the_end_of_a_loop_to_its_beginning():
+    times = torch.arange(8) / 8
+    assert key_spacing(times, 4, cyclic=True) == pytest.approx(0.25)
+    assert key_spacing(times[:7], 7, cyclic=True) == pytest.approx(0.25)
+    assert key_spacing(torch.linspace(0, 1, 9), 5, cyclic=False) == pytest.approx(0.25)
+    assert key_spacing(times, 1, cyclic=True) == 0
 
 
 def test_masks_that_never_overlap_are_reported():

@@ -147,19 +147,21 @@ def test_screen_gradients_are_those_of_a_shift_in_pixels(backend: str) -> None:
     assert gradients[0, 0].item() > 0.01
 
 
-def test_gradients_of_the_reference() -> None:
+@pytest.mark.parametrize(("cyclic", "times"), [(False, [0.4, 0.6]), (True, [0.05, 0.9])])
+def test_gradients_of_the_reference(cyclic: bool, times: list[float]) -> None:
     """float64, against finite differences, through slicing, projection, harmonics and blending."""
     scene = random_splats(4, degree=2, fourier=2, seed=3, scale=-1.6).to(dtype=torch.float64)
     names = list(scene.tensors())
     cameras = Cameras.orbit([10.0, 140.0], [20.0, -10.0], size=6, focal=4.0)
 
     def pictures(*values: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        current = Gaussians4D(**dict(zip(names, values, strict=True)))
-        render = rasterize_4d(current, torch.tensor([0.4, 0.6]), cameras, backend="reference")
+        current = Gaussians4D(**dict(zip(names, values, strict=True)), cyclic=cyclic)
+        render = rasterize_4d(current, torch.tensor(times), cameras, backend="reference")
         return render.color, render.alpha, render.depth
 
     values = [v.clone().requires_grad_() for v in scene.tensors().values()]
-    assert rasterize_4d(scene, [0.4, 0.6], cameras, backend="reference").visible.sum() >= 6
+    scene = replace(scene, cyclic=cyclic)
+    assert rasterize_4d(scene, times, cameras, backend="reference").visible.sum() >= 6
     assert torch.autograd.gradcheck(pictures, values, eps=1e-6, atol=1e-5)
 
 
@@ -178,9 +180,17 @@ def random_splats(
 
 
 def compare(
-    scene: Gaussians3D | Gaussians4D, cameras: Cameras, antialias: bool = True, limit: float = 5e-3
+    scene: Gaussians3D | Gaussians4D,
+    cameras: Cameras,
+    antialias: bool = True,
+    limit: float = 5e-3,
+    times: torch.Tensor | None = None,
 ) -> None:
-    """C kernel in float32 against the reference in float64: pictures and gradients of every input."""
+    """C kernel in float32 against the reference in float64: pictures and gradients of every input.
+
+    times: of a 4D scene; spread evenly where not given.
+    """
+    times = torch.linspace(0.1, 0.9, len(cameras)) if times is None else times
     renders, gradients = [], []
     for backend, dtype in (("reference", torch.float64), ("cpu", torch.float32)):
         tensors = {k: v for k, v in vars(scene).items() if isinstance(v, torch.Tensor)}
@@ -188,7 +198,6 @@ def compare(
         current = replace(scene, **leaves)
         options = {"background": torch.tensor([0.2, 0.5, 0.9]), "backend": backend, "antialias": antialias}
         if isinstance(current, Gaussians4D):
-            times = torch.linspace(0.1, 0.9, len(cameras))
             render = rasterize_4d(current, times, cameras, **options)
         else:
             render = rasterize(current, cameras, **options)
@@ -234,6 +243,28 @@ def test_kernel_equals_the_reference(
     cameras = Cameras.orbit([0.0, 100, 200], [10.0, 30, -20], size=48)
     cameras = replace(cameras, width=width, height=height)
     compare(random_splats(80, degree, fourier, seed=width), cameras, antialias)
+
+
+@needs_kernel
+def test_kernel_around_the_end_of_a_loop() -> None:
+    """Short splats on both sides of the end, at times on both sides: each sees some of the other side."""
+    scene = random_splats(120, 2, 2, seed=8, scale=-2.0)
+    times = torch.tensor([0.01, 0.98, 1.0])
+    t = torch.cat([torch.linspace(-0.1, 0.1, 60), torch.linspace(0.9, 1.1, 60)])
+    still = scene.quats_left + 0.1 * scene.quats_right
+    scene = replace(
+        scene,
+        means=torch.cat([scene.means[:, :3], t[:, None]], 1),
+        log_scales=torch.cat([scene.log_scales[:, :3], torch.full((120, 1), -2.5)], 1),
+        quats_right=still,
+        cyclic=True,
+    )
+    cameras = Cameras.orbit([0.0, 100, 200], [10.0, 30, -20], size=48)
+    compare(scene, cameras, times=times)
+    seen = rasterize_4d(scene, times, cameras, backend="cpu").visible
+    alone = rasterize_4d(replace(scene, cyclic=False), times, cameras, backend="cpu").visible
+    assert (seen & ~alone)[:, :60].sum(1)[1:].min() > 5
+    assert (seen & ~alone)[0, 60:].sum() > 5
 
 
 @needs_kernel

@@ -46,7 +46,7 @@ def test_input_psnr_by_hand():
 
 
 def test_an_asset_is_kept_with_what_players_need(run):
-    ball, matrix = jumping_ball(20), replace(toy_matrix(), seconds=2.0, cyclic=True)
+    ball, matrix = replace(jumping_ball(20), cyclic=True), replace(toy_matrix(), seconds=2.0)
     stages.keep_asset(run, ball, matrix)
     kept, metadata = load_asset(run.path("asset.safetensors"))
     assert torch.equal(kept.means, ball.means)

@@ -60,7 +60,7 @@ class Asset:
     @property
     def cyclic(self) -> bool:
         """Whether the clip is a loop."""
-        return self.metadata.get("cyclic") == "true"
+        return self.gaussians.cyclic
 
     def render(
         self,

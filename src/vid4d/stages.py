@@ -113,7 +113,6 @@ def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
     told = {
         "seconds": repr(float(matrix.seconds)),
         "fps": repr(float(max(1.0, (matrix.frames - 1) / max(matrix.seconds, 1e-3)))),
-        "cyclic": "true" if matrix.cyclic else "false",
     }
     save_asset(run.path("asset.safetensors"), gaussians, told)
 
@@ -175,7 +174,6 @@ def outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
             run.path("player.html"),
             gaussians,
             seconds=matrix.seconds,
-            cyclic=matrix.cyclic,
             title=run.root.name,
             report=bar.update,
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,7 +28,8 @@ def tumbling(count: int = 40, degree: int = 1, fourier: int = 1) -> Gaussians4D:
 
 
 def asset_of(folder: Path, gaussians: Gaussians4D, seconds: float = 1.0, cyclic: bool = False) -> Asset:
-    metadata = {"seconds": repr(seconds), "cyclic": "true" if cyclic else "false"}
+    metadata = {"seconds": repr(seconds)}
+    gaussians = replace(gaussians, cyclic=cyclic)
     save_asset(folder / "asset.safetensors", gaussians, metadata)
     return Asset(gaussians, metadata, folder / "asset.safetensors")
 

@@ -136,15 +136,6 @@ def test_confidence_counts_inside_of_the_masks_alone():
     assert report.confidence_inside(matrix) is None
 
 
-def test_splats_over_time_by_counting():
-    """Five shells around 0, 1/4, ..., 1, each seen for a standard deviation of 0.0875 in time."""
-    ball = jumping_ball(80)
-    counts = report.splats_over_time(ball, moments=5)
-    expected = [int((ball.at(i / 4).opacities >= 1 / 255).sum()) for i in range(5)]
-    assert counts == expected
-    assert min(counts) >= 80
-
-
 def test_a_fit_that_still_learned_is_told_from_one_that_had_finished():
     falling = [(i, 1 / (i + 1)) for i in range(20)]
     assert report.still_falling(falling) == pytest.approx(1 - (1 / 20) / (1 / 16))

@@ -235,7 +235,7 @@ def test_key_frames_are_among_the_moments(run, seconds, frames, count):
 
 
 def test_moments_of_loops_and_of_unknown_clips(run):
-    loop = replace(run, metadata={"seconds": "2.0", "cyclic": "true"})
+    loop = replace(run, gaussians=replace(run.gaussians, cyclic=True))
     filmed = Filmed(Cameras.orbit([0.0], 0.0), (0.0, 0.25, 0.5, 0.75))
     assert moments_of(loop, filmed, ExportOptions()).times == tuple(i / 20 for i in range(20))
     assert len(moments_of(run, None, ExportOptions()).times) == 20

@@ -23,8 +23,7 @@ def content(tmp_path_factory) -> Content:
 
 
 def asset(seconds: float, *, cyclic: bool = False) -> api.Asset:
-    told = {"seconds": str(seconds), "cyclic": "true" if cyclic else "false"}
-    return api.Asset(jumping_ball(40), told, Path())
+    return api.Asset(replace(jumping_ball(40), cyclic=cyclic), {"seconds": str(seconds)}, Path())
 
 
 def test_moments_end_with_the_clip_but_in_a_loop():
@@ -103,6 +102,7 @@ def test_a_folder_without_an_asset_is_refused(tmp_path):
 
 
 def test_times_are_those_of_a_loop(content):
-    loop = replace(content, asset=replace(content.asset, metadata={"cyclic": "true", "seconds": "1"}))
+    loop = replace(content, asset=asset(1.0, cyclic=True))
     assert loop.nearest(0.99) == 0
+    assert len(loop.splats(len(loop.times) - 1)) == 80  # at time 1: those of the end and of the beginning
     assert content.nearest(0.99) == len(content.times) - 1

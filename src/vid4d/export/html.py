@@ -18,11 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt16
+from jaxtyping import Float, UInt16
 from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RIG_DISTANCE, Cameras
-from vid4d.export.formats import FAINTEST, ExportOptions
+from vid4d.export.formats import ExportOptions
+from vid4d.export.seen import seen_at_some_time
 from vid4d.files import write_text
 from vid4d.gaussians import raster
 from vid4d.gaussians import sh as harmonics
@@ -53,14 +54,6 @@ def fixed_colours(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
     facing = torch.nn.functional.normalize(splats.means, dim=-1) @ outward.T
     weight = facing.clamp(min=0) + 1e-3
     return torch.einsum("nd,ndc->nc", weight / weight.sum(1, keepdim=True), seen)
-
-
-@torch.no_grad()
-def seen_at_some_time(gaussians: Gaussians4D, time: float | None = None) -> Bool[Tensor, " n"]:
-    """Which splats are there and opaque enough to leave a trace in 8 bits: at a time, or at any in [0, 1]."""
-    nearest = gaussians.means[:, 3].clamp(0, 1) if time is None else time
-    marginal = gaussians.marginal(nearest)
-    return (marginal >= MARGINAL_CUT) & (gaussians.opacities * marginal >= FAINTEST)
 
 
 @torch.no_grad()
@@ -98,6 +91,7 @@ def packed(gaussians: Gaussians4D) -> tuple[UInt16[np.ndarray, "c n"], dict[str,
         "harmonics": gaussians.sh.shape[1],
         "fourier": gaussians.sh.shape[2],
         "period": float(gaussians.period),
+        "cyclic": gaussians.cyclic,
     }
     return np.ascontiguousarray(np.concatenate([words, halves], 1).T), about
 
@@ -106,7 +100,6 @@ def player_html(
     gaussians: Gaussians4D,
     *,
     seconds: float,
-    cyclic: bool = False,
     time: float | None = None,
     azimuth: float = 0.0,
     elevation: float = 15.0,
@@ -115,8 +108,8 @@ def player_html(
 ) -> str:
     """The page as text.
 
-    seconds: duration of the clip, which plays again and again. cyclic: its end meets its beginning; the page
-    plays both kinds alike. time: show only this moment, without a timeline.
+    seconds: duration of the clip, which plays again and again. time: show only this moment, without a
+    timeline.
     azimuth, elevation: of the first view, degrees. report: called once, when done.
     """
     gaussians = gaussians.detach().to("cpu", torch.float32)
@@ -164,7 +157,6 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         out,
         asset.gaussians,
         seconds=asset.seconds,
-        cyclic=asset.cyclic,
         time=options.time,
         azimuth=options.azimuth,
         elevation=options.elevation,

@@ -24,10 +24,10 @@ from vid4d.clip_files import key_times
 from vid4d.errors import InputError
 from vid4d.export.advice import Advice, Facts, advice
 from vid4d.export.contact import draw_sheet, pick
-from vid4d.export.formats import FAINTEST
 from vid4d.export.report_page import Page, Picture, page_html
+from vid4d.export.seen import splats_over_time
 from vid4d.files import write_text
-from vid4d.gaussians.model import MARGINAL_CUT, Gaussians4D
+from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix import ImageMatrix, over_white
 from vid4d.render import render
 from vid4d.run import read_curves, read_settings
@@ -147,18 +147,6 @@ def agreement(gaussians: Gaussians4D, matrix: ImageMatrix, times: int = 4, size:
     return both / either if either else 0.0
 
 
-@torch.no_grad()
-def splats_over_time(gaussians: Gaussians4D, moments: int = 9) -> list[int]:
-    """How many splats can be seen at evenly spread moments."""
-    variance = gaussians.covariance4d()[:, 3, 3]
-    counts = []
-    for time in torch.linspace(0, 1, moments).tolist():
-        marginal = (-0.5 * (time - gaussians.means[:, 3]) ** 2 / variance).exp()
-        there = (marginal >= MARGINAL_CUT) & (gaussians.opacities * marginal >= FAINTEST)
-        counts.append(int(there.sum()))
-    return counts
-
-
 def still_falling(losses: Sequence[tuple[float, float]]) -> float | None:
     """Share of the loss that the last fifth of the steps took away; None for less than 10 reports."""
     if len(losses) < 10:
@@ -186,7 +174,7 @@ def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
         input_psnr=_json(root / "report.json").get("input_psnr_db"),
         agreement=agreement(gaussians, matrix),
         splats=len(gaussians),
-        visible=tuple(splats_over_time(gaussians)),
+        visible=tuple(splats_over_time(gaussians, torch.linspace(0, 1, 9).tolist())),
         still_falling=still_falling(losses),
         minutes=timings.get("seconds", 0.0) / 60,
         gpu=str(_json(root / "machine.json").get("device", "")).startswith("cuda"),

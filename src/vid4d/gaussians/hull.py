@@ -6,7 +6,7 @@ Generated views do not agree perfectly, so a voxel stays when nearly all views v
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -248,11 +248,25 @@ def facing_rotation(normals: Float[Tensor, "n 3"]) -> Float[Tensor, "n 4"]:
     return F.normalize(torch.where(cosine[:, None] > -0.9999, half, turned), dim=-1)
 
 
-def key_indices(frames: int, most: int) -> list[int]:
-    """At most so many of the frames, the first and the last included."""
+def key_indices(frames: int, most: int, *, cyclic: bool = False) -> list[int]:
+    """At most so many of the frames, the first and the last included; of a loop, evenly round it."""
     if frames <= most:
         return list(range(frames))
+    if cyclic:
+        return [round(i * frames / most) for i in range(most)]
     return sorted({round(i * (frames - 1) / (most - 1)) for i in range(most)})
+
+
+def key_spacing(times: Float[Tensor, " t"], keys: int, *, cyclic: bool) -> float:
+    """Clip time between neighbours of evenly chosen key times; 0 for a single one.
+
+    times: of all frames. The widest step counts; in a loop the one from the last frame to the first too.
+    """
+    if keys < 2:
+        return 0.0
+    if cyclic:
+        return float(torch.cat([times, times[:1] + 1]).diff().max()) * len(times) / keys
+    return float(times.diff().max()) * (len(times) - 1) / (keys - 1)
 
 
 def gaussians_from_hull(
@@ -261,29 +275,26 @@ def gaussians_from_hull(
     """4D Gaussians on the visual hulls of an image matrix: the start of a fit.
 
     Each key time gets its share of splats, flat along the surface, whose temporal extent reaches to about the
-    next key time; with a single time they last for ever. Raises InputError where no hull is left at any time.
+    next key time, in a loop from the last to the first too; with a single time they last for ever. Raises
+    InputError where no hull is left at any time.
     """
     config = config or HullConfig()
     generator = torch.Generator().manual_seed(seed)
-    keys = key_indices(matrix.frames, config.key_times)
+    keys = key_indices(matrix.frames, config.key_times, cyclic=matrix.cyclic)
+    spacing = key_spacing(matrix.times, len(keys), cyclic=matrix.cyclic)
     count = max(1, config.splats, config.least // len(keys))
     parts = []
     for key in keys:
         trust = None if matrix.confidence is None else matrix.confidence[:, key]
         shape = surface(matrix.images[:, key], matrix.cameras, config, count, generator, trust)
         if len(shape.points):
-            spacing = (
-                float(matrix.times.diff().max()) * (matrix.frames - 1) / (len(keys) - 1)
-                if len(keys) > 1
-                else 0
-            )
             parts.append(_splats(shape, float(matrix.times[key]), spacing, config, sh_degree))
     if not parts:
         raise InputError(
             "The masks of the views do not overlap in any point of space, so there is no object to fit: "
             "check the cameras and the masks of the image matrix."
         )
-    return Gaussians4D.cat(parts)
+    return replace(Gaussians4D.cat(parts), cyclic=matrix.cyclic)
 
 
 def _splats(shape: Surface, time: float, spacing: float, config: HullConfig, sh_degree: int) -> Gaussians4D:

@@ -3,6 +3,8 @@
 Source: 4D Gaussian Splatting (2310.10642, section 4; 2412.20720). A splat is a Gaussian over (x, y, z, t)
 with an opacity and a colour in spherical harmonics, optionally times a Fourier series in time. At one time it
 is an ordinary 3D Gaussian. World units and axes as in `vid4d.cameras`, time in [0, 1] over the clip.
+
+In a loop time 1 is time 0, and a splat is as far away in time as the shorter way round the loop is long.
 """
 
 from __future__ import annotations
@@ -25,6 +27,9 @@ from vid4d.gaussians import sh as harmonics
 
 MARGINAL_CUT = 0.05
 """A splat whose temporal marginal is below this is not there at that time (2310.10642, code)."""
+
+LONGEST_IN_LOOP = 0.2
+"""Standard deviation in time, shares of a loop; half a loop away the marginal is 0.044, under the cut."""
 
 FORMAT = "vid4d-gaussians"
 FORMAT_VERSION = "1"
@@ -112,6 +117,9 @@ class Gaussians4D:
     sh: coefficients (K = (degree + 1)^2 harmonics, F Fourier terms, RGB); term f is multiplied with
         cos(2 pi f (time - t) / period), so F = 1 is colour constant in time.
     period: of the Fourier series, in clip time.
+    cyclic: the clip is a loop, see `time_from`. Half a loop away from its own time a splat that moves jumps
+        from the end of its path to the beginning. Nobody sees that of splats whose standard deviation in time
+        is at most LONGEST_IN_LOOP: they are not there at that time.
     """
 
     means: Float[Tensor, "n 4"]
@@ -121,6 +129,7 @@ class Gaussians4D:
     opacity_logits: Float[Tensor, " n"]
     sh: Float[Tensor, "n k f 3"]
     period: float = 1.0
+    cyclic: bool = False
 
     def __post_init__(self) -> None:
         n = self.means.shape[0]
@@ -150,11 +159,12 @@ class Gaussians4D:
 
     def tensors(self) -> dict[str, Tensor]:
         """The parameters by field name: what an optimiser or a checkpoint needs."""
-        return {f.name: getattr(self, f.name) for f in fields(self) if f.name != "period"}
+        return {name: getattr(self, name) for name in TENSORS}
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Gaussians4D:
         """The same splats with a function applied to every parameter tensor."""
-        return Gaussians4D(**{k: function(v) for k, v in self.tensors().items()}, period=self.period)
+        values = {name: function(value) for name, value in self.tensors().items()}
+        return Gaussians4D(**values, period=self.period, cyclic=self.cyclic)
 
     def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> Gaussians4D:
         return self.map(lambda x: x.to(device, dtype))
@@ -172,15 +182,14 @@ class Gaussians4D:
 
     @staticmethod
     def cat(parts: Sequence[Gaussians4D]) -> Gaussians4D:
-        """Joins splats of one harmonic degree, number of Fourier terms and period."""
-        kinds = {(p.sh.shape[1], p.sh.shape[2], p.period) for p in parts}
+        """Joins splats of one harmonic degree, number of Fourier terms and period, all of loops or none."""
+        kinds = {(p.sh.shape[1], p.sh.shape[2], p.period, p.cyclic) for p in parts}
         if len(kinds) != 1:
             raise ValueError(
-                f"splats that differ in (harmonics, Fourier terms, period) cannot be joined: {kinds}"
+                f"splats that differ in (harmonics, Fourier terms, period, cyclic) cannot be joined: {kinds}"
             )
-        names = parts[0].tensors()
-        joined = {name: torch.cat([p.tensors()[name] for p in parts]) for name in names}
-        return Gaussians4D(**joined, period=parts[0].period)
+        joined = {name: torch.cat([getattr(p, name) for p in parts]) for name in TENSORS}
+        return Gaussians4D(**joined, period=parts[0].period, cyclic=parts[0].cyclic)
 
     def covariance4d(self) -> Float[Tensor, "n 4 4"]:
         """R S S^T R^T over (x, y, z, t) (2310.10642, equation 8)."""
@@ -192,11 +201,27 @@ class Gaussians4D:
 
         Source: 2310.10642, equations 9 to 12.
         """
-        return slice_at(self.means, self.covariance4d(), self.opacities, self.sh, time, self.period)
+        covariances = self.covariance4d()
+        return slice_at(self.means, covariances, self.opacities, self.sh, time, self.period, self.cyclic)
 
     def marginal(self, time: float | Tensor) -> Float[Tensor, " n"]:
-        """exp(-(time - t)^2 / (2 S_tt)), before the cut at 0.05."""
-        return (-0.5 * (time - self.means[:, 3]) ** 2 / self.covariance4d()[:, 3, 3]).exp()
+        """exp(-(time - t)^2 / (2 S_tt)), before the cut at 0.05; `time_from` in the place of time - t."""
+        return marginal_of(time_from(self.means[:, 3], time, self.cyclic), self.covariance4d()[:, 3, 3])
+
+
+TENSORS = tuple(f.name for f in fields(Gaussians4D) if f.name not in ("period", "cyclic"))
+"""Names of the parameters."""
+
+
+def time_from(t: Float[Tensor, " n"], time: float | Tensor, cyclic: bool) -> Float[Tensor, " n"]:
+    """Clip time from splats at t to a moment: time - t, in a loop the shorter way round: [-1/2, 1/2]."""
+    dt = time - t
+    return dt - dt.round() if cyclic else dt
+
+
+def marginal_of(dt: Float[Tensor, " n"], variance: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    """`Gaussians4D.marginal` of times from splats and their variances in time."""
+    return (-0.5 * dt**2 / variance).exp()
 
 
 def slice_at(
@@ -206,14 +231,15 @@ def slice_at(
     sh: Float[Tensor, "n k f 3"],
     time: float | Tensor,
     period: float,
+    cyclic: bool,
 ) -> Gaussians3D:
     """Conditions 4D Gaussians on a time; see `Gaussians4D.at`."""
-    dt = time - means[:, 3]
+    dt = time_from(means[:, 3], time, cyclic)
     # Both halves of the symmetric matrix, so that its gradient is symmetric too.
     cross = (covariances[:, :3, 3] + covariances[:, 3, :3]) / 2
     variance = covariances[:, 3, 3]
     slope = cross / variance[:, None]
-    marginal = (-0.5 * dt**2 / variance).exp()
+    marginal = marginal_of(dt, variance)
     marginal = torch.where(marginal >= MARGINAL_CUT, marginal, 0)
     order = torch.arange(sh.shape[2], dtype=means.dtype, device=means.device)
     series = torch.cos((2 * math.pi / period) * dt[:, None] * order)
@@ -229,9 +255,11 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
     """Writes splats as safetensors (float32, names of `Gaussians4D`'s fields), whole or not at all.
 
     metadata: strings, kept beside the format's own keys: `format`, `format_version`, `units`, `up_axis`,
-        `front_axis`, `colour_space`, `time`, `period`, `count`, `sh_degree`, `fourier_terms`. Callers add
-        `seconds` (length of the clip) and `fps` (frames a second at which to play it); both are numbers in
-        decimal notation.
+        `front_axis`, `colour_space`, `time`, `period`, `cyclic` (`true` for a loop, else `false`), `count`,
+        `sh_degree`, `fourier_terms`. Callers add `seconds` (length of the clip) and `fps` (frames a second at
+        which to play it); both are numbers in decimal notation.
+    A reader that takes no notice of `cyclic` shows a loop right but near its ends: loops need no format
+    version of their own.
     """
     from safetensors.torch import save
 
@@ -244,6 +272,7 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "period": repr(float(gaussians.period)),
+        "cyclic": "true" if gaussians.cyclic else "false",
         "count": str(len(gaussians)),
         "sh_degree": str(gaussians.sh_degree),
         "fourier_terms": str(gaussians.fourier_terms),
@@ -280,27 +309,30 @@ def _sorted_header(data: bytes) -> bytes:
 def load_asset(
     path: str | Path, device: torch.device | str | None = None
 ) -> tuple[Gaussians4D, dict[str, str]]:
-    """Reads what `save_asset` wrote. Raises InputError where the file is missing, foreign or damaged."""
+    """Reads what `save_asset` wrote; without `cyclic` it is no loop.
+
+    Raises InputError where the file is missing, foreign or damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no asset at {path}: give the path of an asset.safetensors file")
-    names = [f.name for f in fields(Gaussians4D) if f.name != "period"]
     try:
         with safe_open(path, framework="pt") as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise InputError(f"{path} is not a readable safetensors file ({error}): write it again") from error
-    if metadata.get("format") != FORMAT or set(names) - set(tensors):
+    if metadata.get("format") != FORMAT or set(TENSORS) - set(tensors):
         raise InputError(f"{path} holds no 4D Gaussians of this program: give an asset.safetensors file")
     if metadata.get("format_version") != FORMAT_VERSION:
         found = json.dumps(metadata.get("format_version"))
         raise InputError(f"{path} has format version {found}, this program reads {FORMAT_VERSION}: update it")
     try:
-        values = {name: tensors[name].to(device) for name in names}
-        return Gaussians4D(**values, period=float(metadata["period"])), metadata
+        values = {name: tensors[name].to(device) for name in TENSORS}
+        period, cyclic = float(metadata["period"]), metadata.get("cyclic") == "true"
+        return Gaussians4D(**values, period=period, cyclic=cyclic), metadata
     except (ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}): write it again") from error
 

@@ -2,7 +2,8 @@
 
 From the visual hulls of some key times, each with splats of its own that last about as long as their key
 time, some hundred steps of Adam over batches of (view, time). Splats learn to move and to last (their
-rotation in 4D is a velocity); where pictures differ between times they stay short.
+rotation in 4D is a velocity); where pictures differ between times they stay short, and in a loop all stay
+shorter than half of it.
 
 Beyond the paper: a surface that the video itself shows takes its colours from there; the matrix's pictures of
 it, which a prior made up, count less.
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import time
 from collections.abc import Callable
@@ -29,7 +31,7 @@ from vid4d.files import written_whole
 from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.density import Density, DensityConfig
 from vid4d.gaussians.hull import HullConfig, gaussians_from_hull
-from vid4d.gaussians.model import Gaussians4D
+from vid4d.gaussians.model import LONGEST_IN_LOOP, Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.losses import mask_loss, photometric_loss
 from vid4d.matrix import ImageMatrix, over_white
@@ -172,7 +174,8 @@ class _Run:
         start = gaussians_from_hull(matrix, config.hull, sh_degree=config.sh_degree, seed=seed)
         self.period = start.period
         self.optimizer = SplatAdam(start.tensors())
-        spacing = 1 / (matrix.frames - 1) if matrix.frames > 1 else float("inf")
+        self.pairs = 0 if matrix.frames == 1 else matrix.frames - (not matrix.cyclic)
+        spacing = 1 / self.pairs if self.pairs else float("inf")
         self.density = Density(config.density, len(start), frame_spacing=spacing, device=matrix.images.device)
         self.corner, self.window = crops(matrix.images[..., 3])
         self.step, self.loss, self.seconds = 0, float("nan"), 0.0
@@ -184,7 +187,7 @@ class _Run:
         values = dict(self.optimizer.parameters)
         if self.matrix.frames == 1:
             values["quats_right"] = values["quats_left"].clone()
-        return Gaussians4D(**values, period=self.period)
+        return Gaussians4D(**values, period=self.period, cyclic=self.matrix.cyclic)
 
     def advance(self, progress: float) -> None:
         """One step, at this share of the schedules."""
@@ -232,6 +235,8 @@ class _Run:
             },
             visible,
         )
+        if m.cyclic and moving:
+            self.optimizer.parameters["log_scales"].data.clamp_(max=math.log(LONGEST_IN_LOOP))
         self.step += 1
         value = float(loss.detach())
         self.loss = value if self.step == 1 else 0.95 * self.loss + 0.05 * value
@@ -246,18 +251,18 @@ class _Run:
         """
         m = self.matrix
         view = torch.randint(m.views, (1,), generator=random)
-        i = torch.randint(m.frames - 1, (1,), generator=random)
+        i = torch.randint(self.pairs, (1,), generator=random)
+        j = (i + 1) % m.frames  # after the last frame of a loop comes its first
         share = float(torch.rand(1, generator=random)) * 0.8 + 0.1
-        render = rasterize_4d(
-            gaussians, m.times[i].lerp(m.times[i + 1], share), m.cameras[view], background=background
-        )
-        first, second = m.images[view, i], m.images[view, i + 1]
+        time = m.times[i].lerp(m.times[j] + (j < i).to(m.times), share)
+        render = rasterize_4d(gaussians, time, m.cameras[view], background=background)
+        first, second = m.images[view, i], m.images[view, j]
         alphas = torch.cat([first[..., 3], second[..., 3]])
         low, high = alphas.amin(0), alphas.amax(0)
         excess = (low - render.alpha).clamp(min=0) + (render.alpha - high).clamp(min=0)
         rgb = first[..., :3].lerp(second[..., :3], share) * low[..., None] + background * (1 - low[..., None])
         difference = (render.color - rgb).abs().mean(-1) * (1 - (high - low))
-        before, after = self._confidence(view, i), self._confidence(view, i + 1)
+        before, after = self._confidence(view, i), self._confidence(view, j)
         if before is not None and after is not None:
             difference = difference * torch.minimum(before, after)
         weight = 1 - self.config.ssim_weight
@@ -334,6 +339,8 @@ class _Run:
         """Hash of everything the result depends on, besides the step."""
         same = replace(self.config, seconds=None, checkpoint_every=0, report_every=0)
         digest = hashlib.sha256(json.dumps([asdict(same), self.seed], sort_keys=True).encode())
+        if self.matrix.cyclic:
+            digest.update(b"cyclic")
         digest.update(self.matrix.images[:, :, ::4, ::4].contiguous().cpu().numpy().tobytes())
         return digest.hexdigest()
 

@@ -14,7 +14,8 @@ from jaxtyping import Float, UInt8
 from vid4d import api
 from vid4d.errors import InputError
 from vid4d.export.formats import FAINTEST
-from vid4d.gaussians.model import MARGINAL_CUT, Gaussians3D, slice_at
+from vid4d.export.seen import splats_over_time
+from vid4d.gaussians.model import Gaussians3D, slice_at
 from vid4d.matrix import ImageMatrix, over_white
 from vid4d.matrix_files import read_json
 from vid4d.matrix_io import load_matrix
@@ -65,7 +66,7 @@ class Content:
     def splats(self, index: int) -> Gaussians3D:
         """The visible splats of a moment, on the CPU."""
         g = self.asset.gaussians
-        there = slice_at(g.means, self._covariances, g.opacities, g.sh, self.times[index], g.period)
+        there = slice_at(g.means, self._covariances, g.opacities, g.sh, self.times[index], g.period, g.cyclic)
         seen = there.opacities >= FAINTEST
         return Gaussians3D(
             there.means[seen], there.covariances[seen], there.opacities[seen], there.sh[seen]
@@ -74,13 +75,7 @@ class Content:
     @functools.cached_property
     def most_splats(self) -> int:
         """How many splats are visible at most at one moment."""
-        g = self.asset.gaussians
-        variance, opacities = self._covariances[:, 3, 3], g.opacities.detach()
-        seen = 0
-        for time in self.times:
-            marginal = (-0.5 * (time - g.means[:, 3].detach()) ** 2 / variance).exp()
-            seen = max(seen, int(((marginal >= MARGINAL_CUT) & (opacities * marginal >= FAINTEST)).sum()))
-        return seen
+        return max(splats_over_time(self.asset.gaussians, self.times))
 
     def mesh(self, index: int) -> Mesh:
         """The surface of a moment. Raises InputError where there is none."""

@@ -23,7 +23,7 @@
 
 /* Fields in the order of cpu.py. n splats, v views; shapes row-major. dims: 3, or 4 with times. */
 typedef struct {
-    int64_t n, v, dims, harmonics, fourier, width, height, antialias, threads;
+    int64_t n, v, dims, harmonics, fourier, width, height, antialias, cyclic, threads;
     double period;
     const float *means;       /* n, dims */
     const float *covariances; /* n, dims, dims */

@@ -31,7 +31,7 @@ ISA_VARIABLE = "VID4D_RASTER_ISA"
 """Takes a slower variant than the machine could run: base, avx2 or avx512."""
 log = logging.getLogger("vid4d.raster")
 
-_SIZES = ("n", "v", "dims", "harmonics", "fourier", "width", "height", "antialias", "threads")
+_SIZES = ("n", "v", "dims", "harmonics", "fourier", "width", "height", "antialias", "cyclic", "threads")
 _POINTERS = (
     *("means", "covariances", "opacities", "sh", "times", "poses", "focals", "background", "records"),
     *("radii", "touched", "entry_start", "order", "scratch", "tile_start", "place_start", "places"),
@@ -137,10 +137,10 @@ def render(
     """See `vid4d.gaussians.raster.Backend`."""
     if isinstance(splats, Gaussians4D):
         inputs = (splats.means, splats.covariance4d(), splats.opacities, splats.sh)
-        period = splats.period
+        period, cyclic = splats.period, splats.cyclic
     else:
         inputs = (splats.means, splats.covariances, splats.opacities, splats.sh[:, :, None])
-        period = 1.0
+        period, cyclic = 1.0, False
     tracked = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
     screen = torch.zeros(len(cameras), len(splats), 2, requires_grad=True) if tracked else None
     scene = _Scene(
@@ -152,6 +152,7 @@ def render(
         cameras.height,
         antialias,
         period,
+        cyclic,
     )
     color, alpha, depth, records, radii = _Rasterize.apply(*inputs, screen, scene)
     return raster.Render(color, alpha, depth, records[..., :2], radii, screen)
@@ -169,6 +170,7 @@ class _Scene:
     height: int
     antialias: bool
     period: float
+    cyclic: bool
 
 
 def _plain(x: Tensor) -> Tensor:
@@ -186,6 +188,7 @@ def _arguments(inputs: tuple[Tensor, ...], scene: _Scene, buffers: dict[str, Ten
         "width": scene.width,
         "height": scene.height,
         "antialias": int(scene.antialias),
+        "cyclic": int(scene.cyclic),
         "threads": torch.get_num_threads(),
     }
     pointers = {

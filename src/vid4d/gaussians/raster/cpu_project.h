@@ -83,7 +83,8 @@ static int project(const Raster *args, int64_t v, int64_t n, Splat *s, Record *r
         for (int j = 0; j < 3; j++) s->cov[i][j] = 0.5 * ((double)cov[i * dims + j] + cov[j * dims + i]);
     }
     if (dims == 4) {
-        const double dt = (double)args->times[v] - mean[3], variance = cov[15];
+        const double apart = (double)args->times[v] - mean[3], variance = cov[15];
+        const double dt = args->cyclic ? apart - rint(apart) : apart; /* the shorter way round a loop */
         s->time_step = dt, s->variance = variance;
         s->marginal = exp(-0.5 * dt * dt / variance);
         if (!(s->marginal >= MARGINAL_CUT)) return 0;
