@@ -130,7 +130,7 @@ def unpacked(words: np.ndarray, about: dict[str, Any], time: float) -> Gaussians
 # Meshes ------------------------------------------------------------------------------------------------
 
 TYPES = {5126: "<f4", 5123: "<u2", 5125: "<u4"}
-WIDTHS = {"SCALAR": 1, "VEC3": 3, "VEC4": 4}
+WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4}
 
 
 class Glb:

@@ -77,6 +77,9 @@ class ExportOptions:
     """Triangles of a mesh, at most."""
     surface: Literal["splats", "dynerf"] = "splats"
     """What a mesh is made of: the splats, or the volume that a run of consistent4d was optimised as."""
+    texture: int = 0
+    """Width of a mesh's texture in pixels, for glb: sharper colours, all of one moment. 0: colours of
+    vertices, which change over time."""
     background: str = "auto"
     """Of pictures: transparent, white, black or a colour like '#3080ff'. 'auto': transparent, mp4 white."""
     view: Literal["turntable", "fixed", "both"] = "turntable"

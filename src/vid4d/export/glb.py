@@ -12,15 +12,18 @@ import json
 import struct
 from dataclasses import dataclass, field
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
+from PIL import Image
 
 from vid4d.export.formats import ExportOptions
 from vid4d.export.mesh import Mesh
-from vid4d.export.track import MeshSequence, sequence_of
+from vid4d.export.texture import Skin, check
+from vid4d.export.track import MeshSequence, sequence_of, textured_sequence
 
 if TYPE_CHECKING:
     from vid4d.api import Asset
@@ -29,6 +32,9 @@ FLOAT, USHORT, UINT = 5126, 5123, 5125
 """Component types."""
 VERTICES, INDICES = 34962, 34963
 """What a buffer view is for."""
+CLAMP = 33071
+"""Textures end at their borders."""
+Bytes = bytes
 UNLIT = "KHR_materials_unlit"
 
 
@@ -57,14 +63,9 @@ class _Document:
     def accessor(self, values: np.ndarray, *, target: int | None = None, bounds: bool = False) -> int:
         """Puts an array (n,) or (n, k) into the buffer. uint16 of two dimensions are fractions of 65535."""
         kind = {np.dtype("<f4"): FLOAT, np.dtype("<u2"): USHORT, np.dtype("<u4"): UINT}[values.dtype]
-        view: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.buffer), "byteLength": values.nbytes}
-        if target is not None:
-            view["target"] = target
-        self.buffer += values.tobytes()
-        self.buffer += bytes(-len(self.buffer) % 4)
         width = 1 if values.ndim == 1 else values.shape[1]
         entry: dict[str, Any] = {
-            "bufferView": self.add("bufferViews", view),
+            "bufferView": self.view(values.tobytes(), target),
             "componentType": kind,
             "count": len(values),
             "type": "SCALAR" if width == 1 else f"VEC{width}",
@@ -76,7 +77,16 @@ class _Document:
             entry["min"], entry["max"] = flat.min(0).tolist(), flat.max(0).tolist()
         return self.add("accessors", entry)
 
-    def bytes(self) -> bytes:
+    def view(self, data: Bytes, target: int | None = None) -> int:
+        """Puts data into the buffer."""
+        view: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.buffer), "byteLength": len(data)}
+        if target is not None:
+            view["target"] = target
+        self.buffer += data
+        self.buffer += b"\0" * (-len(self.buffer) % 4)
+        return self.add("bufferViews", view)
+
+    def bytes(self) -> Bytes:
         """The container: a header, the JSON, the buffer; chunks are multiples of four bytes."""
         self.json["buffers"] = [{"byteLength": len(self.buffer)}]
         text = json.dumps(self.json, separators=(",", ":"), ensure_ascii=True).encode("ascii")
@@ -86,46 +96,66 @@ class _Document:
         return head + text + struct.pack("<I4s", len(self.buffer), b"BIN\0") + bytes(self.buffer)
 
 
-def glb_bytes(sequence: MeshSequence, *, seconds: float, cyclic: bool = False, unlit: bool = True) -> bytes:
+def glb_bytes(
+    sequence: MeshSequence,
+    *,
+    seconds: float,
+    cyclic: bool = False,
+    unlit: bool = True,
+    skins: tuple[Skin, ...] = (),
+) -> bytes:
     """The file. seconds: duration of the animation, one for clip time 0 to 1; a single moment stands still.
 
+    skins: textures instead of colours of vertices: one for all meshes of a tracked sequence, or one for each.
     cyclic: the end of the clip is its beginning. unlit: viewers that know KHR_materials_unlit show the
     colours as they are, for they hold the light of the clip already; others light them.
     """
-    material: dict[str, Any] = {
-        "name": "object",
-        "pbrMetallicRoughness": {"metallicFactor": 0.0, "roughnessFactor": 1.0},
-    }
-    document = _Document(
-        {
-            "asset": {"version": "2.0", "generator": f"vid4d {version('vid4d')}"},
-            "scene": 0,
-            "materials": [material],
-        }
-    )
+    document = _Document({"asset": {"version": "2.0", "generator": f"vid4d {version('vid4d')}"}, "scene": 0})
     if unlit:
-        material["extensions"] = {UNLIT: {}}
         document.json["extensionsUsed"] = [UNLIT]
+    for skin in skins or (None,):
+        _material(document, skin, unlit)
     if sequence.tracked and len(sequence.meshes) > 1:
-        _morphing(document, sequence, seconds, cyclic)
+        _morphing(document, sequence, seconds, cyclic, skins[0] if skins else None)
     else:
-        _switching(document, sequence, seconds)
+        _switching(document, sequence, seconds, skins)
     document.json["scenes"] = [{"name": "vid4d", "nodes": list(range(len(document.json["nodes"])))}]
     return document.bytes()
 
 
-def _primitive(document: _Document, mesh: Mesh) -> dict[str, Any]:
+def _material(document: _Document, skin: Skin | None, unlit: bool) -> None:
+    surface: dict[str, Any] = {"metallicFactor": 0.0, "roughnessFactor": 1.0}
+    if skin is not None:
+        picture = BytesIO()
+        Image.fromarray(skin.picture).save(picture, "PNG")
+        image = document.add(
+            "images", {"bufferView": document.view(picture.getvalue()), "mimeType": "image/png"}
+        )
+        sampler = {"wrapS": CLAMP, "wrapT": CLAMP}
+        texture = {"source": image, "sampler": document.add("samplers", sampler)}
+        surface["baseColorTexture"] = {"index": document.add("textures", texture)}
+    material: dict[str, Any] = {"name": "object", "pbrMetallicRoughness": surface}
+    if unlit:
+        material["extensions"] = {UNLIT: {}}
+    document.add("materials", material)
+
+
+def _primitive(document: _Document, mesh: Mesh, skin: Skin | None, material: int = 0) -> dict[str, Any]:
     small = len(mesh.vertices) < 65_535
     faces = mesh.faces.astype("<u2" if small else "<u4").ravel()
-    colors = np.rint(_linear_colors(mesh) * 65_535).astype("<u2")
+    attributes = {
+        "POSITION": document.accessor(_floats(mesh.vertices), target=VERTICES, bounds=True),
+        "NORMAL": document.accessor(_floats(mesh.normals), target=VERTICES),
+    }
+    if skin is None:
+        colors = np.rint(_linear_colors(mesh) * 65_535).astype("<u2")
+        attributes["COLOR_0"] = document.accessor(colors, target=VERTICES)
+    else:
+        attributes["TEXCOORD_0"] = document.accessor(skin.uv.astype("<f4"), target=VERTICES)
     return {
-        "attributes": {
-            "POSITION": document.accessor(_floats(mesh.vertices), target=VERTICES, bounds=True),
-            "NORMAL": document.accessor(_floats(mesh.normals), target=VERTICES),
-            "COLOR_0": document.accessor(colors, target=VERTICES),
-        },
+        "attributes": attributes,
         "indices": document.accessor(faces, target=INDICES),
-        "material": 0,
+        "material": material,
     }
 
 
@@ -138,22 +168,24 @@ def _floats(points: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(to_y_up(points).astype("<f4"))
 
 
-def _morphing(document: _Document, sequence: MeshSequence, seconds: float, cyclic: bool) -> None:
+def _morphing(
+    document: _Document, sequence: MeshSequence, seconds: float, cyclic: bool, skin: Skin | None
+) -> None:
     """One mesh as it is at the first moment, and what the others differ from it as morph targets."""
     first, *others = sequence.meshes
-    primitive = _primitive(document, first)
-    primitive["targets"] = [
-        {
+    primitive = _primitive(document, first, skin)
+    primitive["targets"] = []
+    for mesh in others:
+        target = {
             "POSITION": document.accessor(
                 _floats(mesh.vertices - first.vertices), target=VERTICES, bounds=True
             ),
             "NORMAL": document.accessor(_floats(mesh.normals - first.normals), target=VERTICES),
-            "COLOR_0": document.accessor(
-                (_linear_colors(mesh) - _linear_colors(first)).astype("<f4"), target=VERTICES
-            ),
         }
-        for mesh in others
-    ]
+        if skin is None:
+            change = (_linear_colors(mesh) - _linear_colors(first)).astype("<f4")
+            target["COLOR_0"] = document.accessor(change, target=VERTICES)
+        primitive["targets"].append(target)
     document.add("meshes", {"name": "object", "primitives": [primitive], "weights": [0.0] * len(others)})
     document.add("nodes", {"name": "object", "mesh": 0})
     times = np.array(sequence.times) * seconds
@@ -169,13 +201,14 @@ def _morphing(document: _Document, sequence: MeshSequence, seconds: float, cycli
     document.add("animations", {"name": "clip", "samplers": [sampler], "channels": [channel]})
 
 
-def _switching(document: _Document, sequence: MeshSequence, seconds: float) -> None:
+def _switching(document: _Document, sequence: MeshSequence, seconds: float, skins: tuple[Skin, ...]) -> None:
     """A mesh per moment. Each is shown for the same time; a node of scale 0 is not drawn."""
     count = len(sequence.meshes)
     samplers, channels = [], []
     for i, mesh in enumerate(sequence.meshes):
         name = "object" if count == 1 else f"moment {i:04}"
-        document.add("meshes", {"name": name, "primitives": [_primitive(document, mesh)]})
+        primitive = _primitive(document, mesh, skins[i] if skins else None, i if skins else 0)
+        document.add("meshes", {"name": name, "primitives": [primitive]})
         node: dict[str, Any] = {"name": name, "mesh": i}
         if i > 0:
             node["scale"] = [0.0, 0.0, 0.0]
@@ -198,7 +231,12 @@ def _switching(document: _Document, sequence: MeshSequence, seconds: float) -> N
 
 def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """An animated mesh of the whole clip, or the mesh at `options.time`."""
+    if options.texture:
+        check(options.texture)
     sequence, plan = sequence_of(asset, options)
     seconds = plan.seconds if options.time is None else 0.0
-    out.write_bytes(glb_bytes(sequence, seconds=seconds, cyclic=asset.cyclic))
+    skins: tuple[Skin, ...] = ()
+    if options.texture:
+        sequence, skins = textured_sequence(asset, sequence, options)
+    out.write_bytes(glb_bytes(sequence, seconds=seconds, cyclic=asset.cyclic, skins=skins))
     return [out]

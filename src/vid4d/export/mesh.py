@@ -7,7 +7,9 @@ from is a separate matter: here from depth maps around the splats (`fuse`), in `
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -79,21 +81,32 @@ def mesh_at(
             f"the asset is too faint at time {time:.3g} to have a surface: export it as splats"
         ) from error
     normals = vertex_normals(vertices, faces)
+    paint = paint_of(gaussians, time, options, trusted=trusted)
+    return Mesh(vertices, faces, normals, paint(vertices, normals))
+
+
+@torch.no_grad()
+def paint_of(
+    gaussians: Gaussians4D, time: float, options: MeshOptions, *, trusted: Cameras | None = None
+) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """What colours points of the surface at a clip time: see `mesh_at` and `colors_of`."""
+    splats = gaussians.at(time)
+    splats = _some(splats, splats.opacities > 0)
+    low, high = bounds(splats, time)
+    cameras = around(low, high, options.views, options.size).to(splats.means.device)
     if trusted is not None:
         cameras = Cameras.cat(
             [cameras, replace(trusted.resized(options.size), height=options.size).to(cameras.focal.device)]
         )
     weights = torch.ones(len(cameras))
     weights[options.views :] = TRUST
-    colors = colors_of(
+    return partial(
+        colors_of,
         Views.of(splats, cameras),
-        vertices,
-        normals,
-        tolerance=1.5 * field.voxel,
+        tolerance=1.5 * float((high - low).max()) / options.resolution,
         sharpness=options.sharpness,
         weights=weights,
     )
-    return Mesh(vertices, faces, normals, colors)
 
 
 def _some(splats: Gaussians3D, keep: Tensor) -> Gaussians3D:

@@ -21,8 +21,9 @@ from vid4d.cameras import Cameras
 from vid4d.clip_files import key_times
 from vid4d.export.deformation import Graph, TrackOptions, settle
 from vid4d.export.formats import ExportOptions, Moments, moments
-from vid4d.export.mesh import Mesh, mesh_at
+from vid4d.export.mesh import Mesh, mesh_at, paint_of
 from vid4d.export.surface import MeshOptions
+from vid4d.export.texture import Skin, along, textured
 
 if TYPE_CHECKING:
     from vid4d.api import Asset
@@ -31,6 +32,8 @@ log = logging.getLogger("vid4d.export")
 
 FPS = 10.0
 """Moments a second, where not given: between them the surface is interpolated."""
+TEXTURED_VIEWS, TEXTURED_SHARPNESS = 512, 16.0
+"""Pixels of the pictures that textures are painted from; more than vertices have it, one picture decides."""
 MOST = 48
 """Moments, where not given."""
 
@@ -77,6 +80,29 @@ def source_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Ca
 
     dynerf, grid = dynerf_of(asset)
     return lambda time: mesh_of_dynerf(dynerf, time, chosen, grid=grid, trusted=camera)
+
+
+def textured_sequence(
+    asset: Asset, sequence: MeshSequence, options: ExportOptions
+) -> tuple[MeshSequence, tuple[Skin, ...]]:
+    """The meshes of a sequence with textures of `options.texture` pixels: one for all where it is tracked.
+
+    That one shows the moment whose mesh was deformed to the others. The colours are the splats'.
+    """
+    filmed = clip_of(asset)
+    chosen = MeshOptions(faces=options.faces, size=TEXTURED_VIEWS, sharpness=TEXTURED_SHARPNESS)
+
+    def made(i: int) -> tuple[np.ndarray, Mesh, Skin]:
+        camera = None if filmed is None else filmed.camera
+        paint = paint_of(asset.gaussians, sequence.times[i], chosen, trusted=camera)
+        return textured(sequence.meshes[i], paint, options.texture)
+
+    if sequence.tracked:
+        origin, mesh, skin = made(key_moment(sequence.meshes))
+        meshes = tuple(along(m, origin, mesh.faces) for m in sequence.meshes)
+        return replace(sequence, meshes=meshes), (skin,)
+    several = [made(i)[1:] for i in range(len(sequence.meshes))]
+    return replace(sequence, meshes=tuple(m for m, _ in several)), tuple(s for _, s in several)
 
 
 class Filmed(NamedTuple):
