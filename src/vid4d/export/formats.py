@@ -46,7 +46,9 @@ FORMATS = {
     "ply": Format("vid4d.export.ply", "write", ".ply", "3D Gaussian PLY per moment", sequence=True),
     "usd": Format("vid4d.export.usd", "write", ".usd", "OpenUSD Gaussian splats with time samples"),
     "usdz": Format("vid4d.export.usd", "write", ".usdz", "the same, packed into one file"),
-    "glb": Format("vid4d.export.glb", "write", ".glb", "animated mesh with vertex colours or a texture (glTF 2.0)"),
+    "glb": Format(
+        "vid4d.export.glb", "write", ".glb", "animated mesh with vertex colours or a texture (glTF 2.0)"
+    ),
     "obj": Format("vid4d.export.obj", "write", ".obj", "mesh with vertex colours per moment", sequence=True),
     "html": Format("vid4d.export.html", "write", ".html", "a page that plays and turns, in any browser"),
     "mp4": Format("vid4d.export.video", "write_mp4", ".mp4", "video (H.264)"),
