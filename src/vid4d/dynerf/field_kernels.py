@@ -38,6 +38,20 @@ def _read(plane, row, column, width, channels: tl.constexpr, c, seen):  # type: 
 
 
 @triton.jit
+def _features(space, over_time, sx, sy, sz, st, size, moments, channels: tl.constexpr, c, seen):  # type: ignore[no-untyped-def]
+    """Of the six planes, at spots along x, y, z and t."""
+    xy, xt = size * size * channels, moments * size * channels
+    return (
+        _read(space, sy, sx, size, channels, c, seen),
+        _read(space + xy, sz, sx, size, channels, c, seen),
+        _read(space + 2 * xy, sz, sy, size, channels, c, seen),
+        _read(over_time, st, sx, size, channels, c, seen),
+        _read(over_time + xt, st, sy, size, channels, c, seen),
+        _read(over_time + 2 * xt, st, sz, size, channels, c, seen),
+    )
+
+
+@triton.jit
 def _add(plane, row, column, width, channels: tl.constexpr, c, seen, g):  # type: ignore[no-untyped-def]
     """The gradient of `_read`: g (BLOCK, channels) is shared out among the four grid points."""
     r0, r1, v = row
@@ -122,13 +136,10 @@ def level_kernel(
     seen = inside[:, None] & (c < channels)[None, :]
     x, y, z, t = _place(points, time, i, inside, move, STEP)
     sx, sy, sz, st = _spot(x, size), _spot(y, size), _spot(z, size), _spot(t, moments)
-    xy, xt = size * size * channels, moments * size * channels
-    f = _read(space, sy, sx, size, channels, c, seen)
-    f *= _read(space + xy, sz, sx, size, channels, c, seen)
-    f *= _read(space + 2 * xy, sz, sy, size, channels, c, seen)
-    f *= _read(over_time, st, sx, size, channels, c, seen)
-    f *= _read(over_time + xt, st, sy, size, channels, c, seen)
-    f *= _read(over_time + 2 * xt, st, sz, size, channels, c, seen)
+    f_xy, f_xz, f_yz, f_xt, f_yt, f_zt = _features(
+        space, over_time, sx, sy, sz, st, size, moments, channels, c, seen
+    )
+    f = f_xy * f_xz * f_yz * f_xt * f_yt * f_zt
 
     hidden = _hidden(f, _weights(density_in, channels, width, CHANNELS, WIDTH))
     raw = tl.sum(hidden * _row(density_out, 0, width, WIDTH)[None, :], axis=1)
@@ -216,12 +227,9 @@ def level_gradient_kernel(
         seen = inside[:, None] & (c < channels)[None, :]
         x, y, z, t = _place(points, time, i, inside, move, STEP)
         sx, sy, sz, st = _spot(x, size), _spot(y, size), _spot(z, size), _spot(t, moments)
-        f_xy = _read(space, sy, sx, size, channels, c, seen)
-        f_xz = _read(space + xy, sz, sx, size, channels, c, seen)
-        f_yz = _read(space + 2 * xy, sz, sy, size, channels, c, seen)
-        f_xt = _read(over_time, st, sx, size, channels, c, seen)
-        f_yt = _read(over_time + xt, st, sy, size, channels, c, seen)
-        f_zt = _read(over_time + 2 * xt, st, sz, size, channels, c, seen)
+        f_xy, f_xz, f_yz, f_xt, f_yt, f_zt = _features(
+            space, over_time, sx, sy, sz, st, size, moments, channels, c, seen
+        )
         in_space, in_time = f_xy * f_xz * f_yz, f_xt * f_yt * f_zt
         f = in_space * in_time
 

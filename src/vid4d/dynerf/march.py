@@ -118,8 +118,7 @@ def _march_fused(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, co
     """The same by kernels, without tables."""
     from vid4d.dynerf import march_fused as fused
 
-    occupied = None if grid is None else (grid.occupied, grid.bounds)
-    packed = fused.find_samples(*rays, occupied, field.density, config.step, config.early_stop)
+    packed = fused.find_samples(*rays, grid, field.density, config.step, config.early_stop)
     density, features = _ask(field, packed.points, packed.time, config)
     value, weight = fused.composite(density, features, packed, config.step)
     normal = features[:, 3:] if config.normals else None

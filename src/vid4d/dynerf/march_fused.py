@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.dynerf import march_kernels
+from vid4d.dynerf.occupancy import OccupancyGrid
 from vid4d.kernels import on_device_of
 
 SAMPLES = 128
@@ -35,19 +36,17 @@ def find_samples(
     direction: Float[Tensor, "r 3"],
     time: Float[Tensor, " r"],
     shift: Float[Tensor, " r"],
-    occupied: tuple[Tensor, Tensor] | None,
+    grid: OccupancyGrid | None,
     density: Callable[[Tensor, Tensor], Float[Tensor, "levels m"]],
     step: float,
     early_stop: float,
 ) -> Packed:
-    """Samples in occupied cells that are not hidden, as `march.find_samples`; waits for the device twice.
-
-    occupied: cells (resolution^3) and the box around them (2, 3); None takes all of the box.
-    """
+    """Samples in occupied cells that are not hidden, as `march.find_samples`; waits for the device twice."""
     rays = len(time)
-    cells, bounds = (x.contiguous() for x in occupied or (shift, shift))
-    resolution = round(len(cells) ** (1 / 3)) if occupied else 1
-    given = (*(x.contiguous() for x in (origin, direction, time, shift)), bounds, _bytes(cells))
+    # without a grid its place is taken by something that is not read
+    bounds, cells = (shift, shift) if grid is None else (grid.bounds, grid.occupied.view(torch.uint8))
+    resolution = 1 if grid is None else grid.resolution
+    given = (*(x.contiguous() for x in (origin, direction, time, shift)), bounds, cells)
 
     def fill(counts: Tensor) -> Packed:
         ends = counts.cumsum(0, dtype=torch.int32)
@@ -59,7 +58,7 @@ def find_samples(
         return out
 
     def launch(out: Packed, *, fill: bool) -> None:
-        sizes = (out.points, out.time, out.direction, out.length, resolution, step, occupied is not None)
+        sizes = (out.points, out.time, out.direction, out.length, resolution, step, grid is not None)
         if rays:
             kernel = march_kernels.samples_kernel[(rays,)]
             on_device_of(
@@ -82,10 +81,6 @@ def find_samples(
         ),
     )
     return fill(kept)
-
-
-def _bytes(cells: Tensor) -> Tensor:
-    return cells.view(torch.uint8) if cells.dtype == torch.bool else cells
 
 
 class _Composite(torch.autograd.Function):

@@ -83,7 +83,7 @@ def render(
     early_stop: samples behind which less light than this comes through at every level are left out; 0: none.
     chunk: samples for which the field's intermediate values are held at once, 1.6 kB each with two levels
     (with normals 6.6 kB, so four times fewer); where there are more, each chunk is computed once more for its
-    gradient.
+    gradient. Kernels of our own hold no such values and take all samples at once.
 
     With gradients, each rendering has its samples; without, memory is bounded whatever the pictures' size.
     """

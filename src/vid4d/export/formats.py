@@ -109,6 +109,8 @@ class ExportOptions:
             raise InputError(f"a size of {self.size} pixels cannot be rendered: choose 16 to 8192")
         if not 4 <= self.faces <= 5_000_000:
             raise InputError(f"a mesh of {self.faces} faces cannot be made: choose 4 to 5000000")
+        if self.texture and not 16 <= self.texture <= 8192:
+            raise InputError(f"a texture of {self.texture} pixels cannot be made: choose 16 to 8192")
         if self.surface not in ("splats", "dynerf"):
             raise InputError(f"a mesh cannot be made of {self.surface!r}: choose splats or dynerf")
         if not -90 <= self.elevation <= 90:

@@ -34,7 +34,6 @@ VERTICES, INDICES = 34962, 34963
 """What a buffer view is for."""
 CLAMP = 33071
 """Textures end at their borders."""
-Bytes = bytes
 UNLIT = "KHR_materials_unlit"
 
 
@@ -77,7 +76,7 @@ class _Document:
             entry["min"], entry["max"] = flat.min(0).tolist(), flat.max(0).tolist()
         return self.add("accessors", entry)
 
-    def view(self, data: Bytes, target: int | None = None) -> int:
+    def view(self, data: bytes, target: int | None = None) -> int:
         """Puts data into the buffer."""
         view: dict[str, Any] = {"buffer": 0, "byteOffset": len(self.buffer), "byteLength": len(data)}
         if target is not None:
@@ -86,7 +85,7 @@ class _Document:
         self.buffer += b"\0" * (-len(self.buffer) % 4)
         return self.add("bufferViews", view)
 
-    def bytes(self) -> Bytes:
+    def container(self) -> bytes:
         """The container: a header, the JSON, the buffer; chunks are multiples of four bytes."""
         self.json["buffers"] = [{"byteLength": len(self.buffer)}]
         text = json.dumps(self.json, separators=(",", ":"), ensure_ascii=True).encode("ascii")
@@ -120,7 +119,7 @@ def glb_bytes(
     else:
         _switching(document, sequence, seconds, skins)
     document.json["scenes"] = [{"name": "vid4d", "nodes": list(range(len(document.json["nodes"])))}]
-    return document.bytes()
+    return document.container()
 
 
 def _material(document: _Document, skin: Skin | None, unlit: bool) -> None:
@@ -232,7 +231,7 @@ def _switching(document: _Document, sequence: MeshSequence, seconds: float, skin
 def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """An animated mesh of the whole clip, or the mesh at `options.time`."""
     if options.texture:
-        check(options.texture)
+        check()
     sequence, plan = sequence_of(asset, options)
     seconds = plan.seconds if options.time is None else 0.0
     skins: tuple[Skin, ...] = ()

@@ -39,6 +39,9 @@ SEEN = 0.3
 TRUST = 20.0
 """How much more than others a trusted view counts for colours."""
 
+Paint = Callable[[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]], Float[np.ndarray, "p 3"]]
+"""Colours (sRGB in [0, 1]) of points on a surface, world units, with unit normals."""
+
 
 @dataclass(frozen=True)
 class Mesh:
@@ -67,9 +70,7 @@ def mesh_at(
     Raises InputError where nothing opaque enough to have a surface is there at that time.
     """
     options = options or MeshOptions()
-    splats = gaussians.at(time)
-    splats = _some(splats, splats.opacities > 0)
-    low, high = bounds(splats, time)
+    splats, low, high = _there(gaussians, time)
     cameras = around(low, high, options.views, options.size)
     cameras = cameras.to(splats.means.device)
     solid = replace(splats, opacities=1 - (1 - splats.opacities) ** options.solidity)
@@ -81,18 +82,34 @@ def mesh_at(
             f"the asset is too faint at time {time:.3g} to have a surface: export it as splats"
         ) from error
     normals = vertex_normals(vertices, faces)
-    paint = paint_of(gaussians, time, options, trusted=trusted)
+    paint = _paint(splats, low, high, options, trusted)
     return Mesh(vertices, faces, normals, paint(vertices, normals))
 
 
 @torch.no_grad()
 def paint_of(
     gaussians: Gaussians4D, time: float, options: MeshOptions, *, trusted: Cameras | None = None
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+) -> Paint:
     """What colours points of the surface at a clip time: see `mesh_at` and `colors_of`."""
+    return _paint(*_there(gaussians, time), options, trusted)
+
+
+def _there(
+    gaussians: Gaussians4D, time: float
+) -> tuple[Gaussians3D, Float[Tensor, " 3"], Float[Tensor, " 3"]]:
+    """The splats that are there at a clip time, and the `bounds` of what is visible of them."""
     splats = gaussians.at(time)
     splats = _some(splats, splats.opacities > 0)
-    low, high = bounds(splats, time)
+    return splats, *bounds(splats, time)
+
+
+def _paint(
+    splats: Gaussians3D,
+    low: Float[Tensor, " 3"],
+    high: Float[Tensor, " 3"],
+    options: MeshOptions,
+    trusted: Cameras | None,
+) -> Paint:
     cameras = around(low, high, options.views, options.size).to(splats.means.device)
     if trusted is not None:
         cameras = Cameras.cat(

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from vid4d.errors import InputError
-from vid4d.export.mesh import Mesh
-
-Paint = Callable[[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]], Float[np.ndarray, "p 3"]]
-"""Colours (sRGB in [0, 1]) of points on a surface, world units, with unit normals."""
-
-SMALLEST, LARGEST = 16, 8192
-"""Pixels; graphics cards refuse pictures that are wider."""
+from vid4d.export.formats import missing_package
+from vid4d.export.mesh import Mesh, Paint
 
 
 class Skin(NamedTuple):
@@ -26,12 +20,10 @@ class Skin(NamedTuple):
     picture: UInt8[np.ndarray, "s s 3"]
 
 
-def check(size: int) -> None:
-    """Raises InputError for sizes beyond SMALLEST and LARGEST, and where xatlas is missing."""
-    if not SMALLEST <= size <= LARGEST:
-        raise InputError(f"a texture of {size} pixels cannot be made: choose {SMALLEST} to {LARGEST}")
+def check() -> None:
+    """Raises InputError where xatlas is missing, before meshes are made for nothing."""
     if find_spec("xatlas") is None:
-        raise InputError("textures need xatlas: pip install 'vid4d[export]'")
+        raise missing_package("xatlas", "a texture")
 
 
 def textured(mesh: Mesh, paint: Paint, size: int) -> tuple[Int[np.ndarray, " w"], Mesh, Skin]:
@@ -41,7 +33,7 @@ def textured(mesh: Mesh, paint: Paint, size: int) -> tuple[Int[np.ndarray, " w"]
     mesh each of the w of the new one is.
     Raises InputError where `check` does.
     """
-    check(size)
+    check()
     origin, faces, uv = unwrap(mesh)
     cut = along(mesh, origin, faces)
     return origin, cut, Skin(uv, bake(cut, uv, paint, size))

@@ -87,13 +87,13 @@ def textured_sequence(
 ) -> tuple[MeshSequence, tuple[Skin, ...]]:
     """The meshes of a sequence with textures of `options.texture` pixels: one for all where it is tracked.
 
-    That one shows the moment whose mesh was deformed to the others. The colours are the splats'.
+    That one shows the `key_moment`. The colours are the splats'.
     """
     filmed = clip_of(asset)
+    camera = None if filmed is None else filmed.camera
     chosen = MeshOptions(faces=options.faces, size=TEXTURED_VIEWS, sharpness=TEXTURED_SHARPNESS)
 
     def made(i: int) -> tuple[np.ndarray, Mesh, Skin]:
-        camera = None if filmed is None else filmed.camera
         paint = paint_of(asset.gaussians, sequence.times[i], chosen, trusted=camera)
         return textured(sequence.meshes[i], paint, options.texture)
 
