@@ -27,7 +27,8 @@ class ViewsConfig:
     size: pixels. elevation: range of the input camera, degrees. ring_views: how many views of the rig.
     free_views: extra views from anywhere (elevation free_elevation). combine: share of objects made of
     several models. fill: range of the picture's side that an object takes, as a share of a clip's crop.
-    depth_stride: pixels from one measured depth to the next.
+    depth_stride: pixels from one measured depth to the next. augment: how often objects are bent and recoloured,
+    1 as often as the first prior's training did.
     """
 
     size: int = 128
@@ -39,6 +40,7 @@ class ViewsConfig:
     fill: tuple[float, float] = (0.6, 1.0)
     supersample: int = 2
     depth_stride: int = 4
+    augment: float = 1.0
 
 
 @dataclass
@@ -81,8 +83,11 @@ def _rotation(axis_angle: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
     return torch.linalg.matrix_exp(skew)
 
 
-def random_lighting(n: int, device: torch.device) -> Lighting:
-    """Light and colour changes for n objects; a quarter is unlit, as cartoons are."""
+def random_lighting(n: int, device: torch.device, augment: float = 1.0) -> Lighting:
+    """Light and colour changes for n objects; a quarter is unlit, as cartoons are.
+
+    augment: share of the objects whose colours are changed at all.
+    """
     unlit = (torch.rand(n, device=device) < 0.25).float()
     direction = torch.randn(n, 3, device=device)
     direction[:, 2] = direction[:, 2].abs() * 0.8 + 0.1
@@ -103,21 +108,24 @@ def random_lighting(n: int, device: torch.device) -> Lighting:
         ],
         1,
     )
+    kept = torch.rand(n, device=device) >= augment
+    pattern[:, 0] = torch.where(kept, 0.0, pattern[:, 0])
+    colour = torch.where(kept[:, None, None], torch.eye(3, 4, device=device), torch.cat([matrix, offset], 2))
     return Lighting(
         ambient=torch.where(unlit > 0, 1.0, _uniform(n, 0.5, 0.85, device)),
         sky=_uniform(n, 0.0, 0.25, device) * (1 - unlit),
         lamp=_uniform(n, 0.0, 0.5, device) * (1 - unlit),
         direction=direction,
-        colour=torch.cat([matrix, offset], 2),
+        colour=colour,
         pattern=pattern,
     )
 
 
-def _random_deformation(n: int, device: torch.device) -> Float[Tensor, "n 6"]:
+def _random_deformation(n: int, device: torch.device, augment: float) -> Float[Tensor, "n 6"]:
     """Stretch along three axes (factors), taper, twist and bend of n objects."""
 
     def some(share: float) -> Tensor:
-        return (torch.rand(n, 1, device=device) < share).float()
+        return (torch.rand(n, 1, device=device) < share * augment).float()
 
     stretch = torch.exp(torch.randn(n, 3, device=device) * 0.16 * some(0.7))
     taper = torch.randn(n, 1, device=device) * 0.35 * some(0.25)
@@ -173,7 +181,7 @@ class ViewSource:
         mirror[:, 1] = torch.where(torch.rand(total, device=device) < 0.5, -1.0, 1.0)
         shift = torch.randn(total, 3, device=device) * 0.3 * (~first)[:, None]
         turn = _rotation(tilt) @ _rotation(angle) * (scale[:, None] * mirror)[:, None]
-        deform = _random_deformation(n, device)
+        deform = _random_deformation(n, device, self.config.augment)
         count = self.bank.n_poses[models]
         stride = torch.zeros_like(count) if step is None else torch.where(count > 1, step[owner], 0)
         clip = count.clamp(max=16)
@@ -217,14 +225,13 @@ class ViewSource:
         group = torch.arange(n, device=device).repeat(3)
         fill = _uniform(n, *c.fill, device) * (200 / 256)
         batch = fit_to_frame(batch, cameras[:n], fill=fill, group=group)
-        light = random_lighting(n, device).repeat(3)
+        light = random_lighting(n, device, c.augment).repeat(3)
         rgba = render(batch, cameras, torch.arange(3 * n, device=device), light, supersample=c.supersample)
         start, middle, end = premultiplied(rgba).permute(0, 3, 1, 2).chunk(3)
         return Motion(start, middle, end, time)
 
-    @torch.no_grad()
-    def draw(self, n: int) -> Views:
-        """One batch of n objects."""
+    def framed(self, n: int) -> tuple[MeshBatch, Cameras]:
+        """n objects and their input cameras, which see them framed as clips are, a little off the middle."""
         device, c = self.bank.device, self.config
         elevation = _uniform(n, *c.elevation, device)
         focal = FOCAL_PER_WIDTH * c.size
@@ -238,7 +245,15 @@ class ViewSource:
             torch.randn(n, 3, device=device).clamp(-2, 2)
             * (0.05 * (200 / 256 - fill) / 0.2).clamp(max=0.05)[:, None]
         )
-        batch = replace(batch, vertices=batch.vertices + off[batch.vertex_object])
+        return replace(batch, vertices=batch.vertices + off[batch.vertex_object]), inputs
+
+    @torch.no_grad()
+    def draw(self, n: int) -> Views:
+        """One batch of n objects."""
+        device, c = self.bank.device, self.config
+        focal = FOCAL_PER_WIDTH * c.size
+        batch, inputs = self.framed(n)
+        elevation = inputs.elevation
         ring_index = torch.rand(n, RIG_VIEWS, device=device).argsort(1)[:, : c.ring_views]
         if c.ring_views == RIG_VIEWS:
             ring_index = ring_index.sort(1).values
@@ -254,7 +269,7 @@ class ViewSource:
             batch,
             Cameras.cat([inputs, targets]),
             torch.cat([objects, objects.repeat_interleave(views)]),
-            random_lighting(n, device),
+            random_lighting(n, device, c.augment),
             supersample=c.supersample,
         )
         pictures = to_network(rgba)

@@ -1,0 +1,68 @@
+"""True occupancy of drawn objects by space carving: no closed meshes are needed.
+
+Depth maps from all around are rendered without colour. A point is empty where any of them sees it in front of
+the first surface; what no view can see into counts as solid. The smallest distance behind a first surface,
+measured along the views' axes, makes the occupancy soft at the boundary, so that it holds more than a bit.
+"""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.training.meshes import MeshBatch
+from vid4d.training.render import _nearest, _project
+
+def carving_cameras(size: int, device: torch.device | str | None = None) -> Cameras:
+    """22 cameras around the object: the horizon, from above, some from below, and both poles."""
+    azimuth = [45.0 * i for i in range(8)] + [22.5 + 45.0 * i for i in range(8)] + [90.0 * i for i in range(4)]
+    elevation = [0.0] * 8 + [42.0] * 8 + [-42.0] * 4
+    return Cameras.orbit([*azimuth, 0.0, 0.0], [*elevation, 88.0, -88.0], size=size, device=device)
+
+
+@torch.no_grad()
+def depth_maps(batch: MeshBatch, cameras: Cameras, chunk: int = 1 << 26) -> Float[Tensor, "n v s s"]:
+    """Depths along the optical axes of every object from every camera, infinite where there is nothing.
+
+    Each entry is the nearest of four neighbouring pixels (s = width - 1), so that lookups do not wear edges off.
+    """
+    n, v, size = batch.objects, len(cameras), cameras.width
+    device = batch.vertices.device
+    every = cameras[torch.arange(v, device=device).repeat(n)]
+    owner = torch.arange(n, device=device).repeat_interleave(v)
+    keys = _nearest(batch, _project(batch, every, owner, size), size, n * v, chunk)
+    depth = torch.where(keys >= 0, 1 / (keys >> 32).int().view(torch.float32), torch.inf).view(n, v, size, size)
+    return -torch.nn.functional.max_pool2d(-depth, 2, 1)
+
+
+@torch.no_grad()
+def depth_behind(
+    depth: Float[Tensor, "n v s s"],
+    cameras: Cameras,
+    points: Float[Tensor, "p 3"],
+    place: Float[Tensor, "n 3 4"],
+) -> Float[Tensor, "n p"]:
+    """How far points lie behind the first surface, the least over the views; negative: in front.
+
+    points: the same for all objects, in axes of their own; place: from these to the world, per object.
+
+    The plain way; `carving_kernels.depth_behind` is the same on a GPU.
+    """
+    size = cameras.width
+    points = torch.einsum("nij,pj->npi", place[..., :3], points) + place[:, None, :, 3]
+    least = torch.full(points.shape[:2], torch.inf, device=points.device)
+    for i in range(len(cameras)):
+        camera = cameras[i]
+        local = points @ camera.rotation[0].T + camera.translation[0]
+        place = local[..., :2] / local[..., 2:] * camera.focal[0] + (size - 1) / 2
+        column, row = place.floor().long().clamp(0, size - 2).unbind(-1)
+        surface = depth[:, i].flatten(1).gather(1, row * (size - 1) + column)
+        least = torch.minimum(least, local[..., 2] - surface)
+    return least
+
+
+def soft_occupancy(behind: Float[Tensor, "n p"], voxel: float) -> Float[Tensor, "n p"]:
+    """Occupancy in [0, 1], 1/2 at the surface: a ramp as wide as a voxel."""
+    return (behind / voxel + 0.5).clamp(0, 1)

@@ -1,0 +1,212 @@
+"""Training of the frustum volume: drawn objects with their true occupancy, and the losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.cameras import FOCAL_PER_WIDTH, Cameras
+from vid4d.priors.frustum_volume import (
+    FrustumConfig,
+    FrustumVolume,
+    Solid,
+    frustum_points,
+    march_points,
+    opacity_along,
+    sampled,
+    to_frustum,
+)
+from vid4d.priors.small_sampling import to_network
+from vid4d.training import carving
+from vid4d.training.render import render_with_depth
+from vid4d.training.trainer import SideStream
+from vid4d.training.views import ViewSource, _uniform, degrade, random_lighting
+
+
+@dataclass(frozen=True)
+class VolumeViews:
+    """One batch: input pictures (b, 4, h, w) in [-1, 1], their cameras, and the truth about the objects.
+
+    occupancy (b, d, h, w) of the frustum's voxels. points (b, p, 3), frustum coordinates, with colours
+    (b, p, 3) in [-1, 1] and whether there is a surface (b, p). targets: cameras (b * v) with masks
+    (b, v, q, q) in [0, 1]; rays (b, v * s * q^2, 3) of these in frustum coordinates.
+    """
+
+    picture: Tensor
+    inputs: Cameras
+    occupancy: Tensor
+    points: Tensor
+    color: Tensor
+    hit: Tensor
+    mask: Tensor
+    rays: Tensor
+
+    def mirrored(self) -> VolumeViews:
+        """The same objects, left and right swapped: as true as the first."""
+        flip = torch.tensor([-1.0, 1.0, 1.0], device=self.picture.device)
+        return replace(
+            self,
+            picture=self.picture.flip(3),
+            occupancy=self.occupancy.flip(3),
+            points=self.points * flip,
+            rays=self.rays * flip,
+        )
+
+
+@dataclass(frozen=True)
+class VolumeLossConfig:
+    """Weights of the losses, and how finely targets are looked at.
+
+    overlap: of the volumes (1 - Dice); entropy: cross entropy of the voxels inside the silhouette cone;
+    silhouette: overlap of composited masks in target views; color: mean absolute error at surface points;
+    elevation: squared error of the guess (radians). views: target views an object, of which the first
+    mask_views have their masks compared at mask_size pixels with `samples` a ray. color_points: pixels per
+    target view. depth_size: pixels of the depth maps that truth is carved with. told_noise: degrees by which
+    the told elevation is off.
+    """
+
+    overlap: float = 1.0
+    entropy: float = 0.5
+    silhouette: float = 1.0
+    color: float = 0.7
+    elevation: float = 1.0
+    views: int = 4
+    mask_views: int = 2
+    mask_size: int = 48
+    samples: int = 56
+    color_points: int = 2048
+    depth_size: int = 112
+    told_noise: float = 4.0
+
+
+class VolumeSource:
+    """Draws batches for the frustum volume. Every batch is handed out twice, the second time mirrored."""
+
+    def __init__(self, source: ViewSource, config: FrustumConfig, loss: VolumeLossConfig) -> None:
+        self.source, self.config, self.loss = source, config, loss
+        device = source.bank.device
+        self.carving = carving.carving_cameras(loss.depth_size, device)
+        self.voxels = frustum_points(config, device)
+        if device.type == "cuda":
+            from vid4d.training.carving_kernels import depth_behind
+
+            self.depth_behind = depth_behind
+        else:
+            self.depth_behind = carving.depth_behind
+        self.last: VolumeViews | None = None
+
+    @torch.no_grad()
+    def draw(self, n: int) -> VolumeViews:
+        """n objects; half of the calls give the last call's mirror images."""
+        if self.last is not None:
+            views, self.last = self.last.mirrored(), None
+            return views
+        c, device, size = self.loss, self.source.bank.device, self.config.image_size
+        batch, inputs = self.source.framed(n)
+        objects = torch.arange(n, device=device)
+        light = random_lighting(n, device, self.source.config.augment)
+        picture = render_with_depth(batch, inputs, objects, light, supersample=2)[0]
+        azimuth = _uniform(n * c.views, 0, 360, device)
+        elevation = _uniform(n * c.views, *self.source.config.free_elevation, device)
+        focal = FOCAL_PER_WIDTH * size
+        targets = Cameras.orbit(azimuth, elevation, size=size, focal=focal, device=device)
+        rgba, depth = render_with_depth(
+            batch, targets, objects.repeat_interleave(c.views), light, supersample=1
+        )
+        place = torch.cat([inputs.rotation.mT, inputs.position[..., None]], 2)
+        behind = self.depth_behind(carving.depth_maps(batch, self.carving), self.carving, self.voxels, place)
+        voxel = (self.config.far - self.config.near) / self.config.volume_size
+        shape = (n, *[self.config.volume_size] * 3)
+        occupancy = carving.soft_occupancy(behind, voxel).view(shape).to(torch.float16)
+        pixel = torch.randint(0, size * size, (n * c.views, c.color_points), device=device)
+        origin, direction = targets.rays()
+        reach = depth.flatten(1).gather(1, pixel)
+        hit = reach.isfinite()
+        along = direction.flatten(1, 2).gather(1, pixel[..., None].expand(-1, -1, 3))
+        points = origin[:, None] + torch.where(hit, reach, 1.5)[..., None] * along
+        color = rgba[..., :3].flatten(1, 2).gather(1, pixel[..., None].expand(-1, -1, 3)) * 2 - 1
+        few = torch.arange(n * c.views, device=device).view(n, -1)[:, : c.mask_views].flatten()
+        rays = march_points(targets[few], c.mask_size, c.samples).view(n, -1, 3)
+        mask = F.interpolate(rgba[few][None, ..., 3], (c.mask_size, c.mask_size), mode="area")[0]
+        self.last = VolumeViews(
+            to_network(picture),
+            inputs,
+            occupancy,
+            to_frustum(points.view(n, -1, 3), inputs, self.config),
+            color.reshape(n, -1, 3),
+            hit.view(n, -1),
+            mask.view(n, c.mask_views, c.mask_size, c.mask_size),
+            to_frustum(rays, inputs, self.config),
+        )
+        return self.last
+
+
+def overlap_loss(predicted: Float[Tensor, "b n"], truth: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
+    """1 - Dice, with squares below (1606.04797, section 3), so that soft truth is met exactly at 0."""
+    both = (predicted * truth).sum(1)
+    return 1 - (2 * both + 1) / (predicted.square().sum(1) + truth.square().sum(1) + 1)
+
+
+def silhouettes(
+    occupancy: Float[Tensor, "b 1 d h w"], rays: Float[Tensor, "b p 3"], views: int, config: VolumeLossConfig
+) -> Float[Tensor, "b v q"]:
+    """Composited alpha of the rays of all pixels of the target views."""
+    values = sampled(occupancy, rays)[..., 0].view(len(rays), views, config.samples, -1).transpose(1, 2)
+    alpha = opacity_along(values, 1.3 / config.samples)
+    return 1 - (1 - alpha).prod(1)
+
+
+def volume_loss(
+    model: FrustumVolume, source: SideStream, config: VolumeLossConfig, device: torch.device
+):
+    """The loss function of a `Trainer`."""
+
+    def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+        views: VolumeViews = source.next()
+        true_elevation = torch.deg2rad(views.inputs.elevation)
+        off = torch.deg2rad(torch.randn_like(true_elevation) * config.told_noise)
+        told = true_elevation + off * (torch.rand_like(off) < 0.7)
+        picture = degrade(views.picture)
+        with torch.autocast(device.type, torch.bfloat16):
+            solid: Solid = model(picture, told)
+        logits, truth = solid.logits.float(), views.occupancy.float()[:, None]
+        occupancy = torch.sigmoid(logits)
+        overlap = overlap_loss(occupancy.flatten(1), truth.flatten(1)).mean()
+        shown = model.columns(views.picture)[:, 3:] / 2 + 0.5
+        cone = (F.max_pool2d(shown, 3, 1, 1) > 0.02)[:, :, None].float()
+        entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * cone
+        entropy = entropy.sum() / (cone.sum() * logits.shape[2])
+        alpha = silhouettes(occupancy, views.rays, config.mask_views, config)
+        mask = views.mask.flatten(2)
+        silhouette = overlap_loss(alpha.flatten(0, 1), mask.flatten(0, 1)).mean()
+        found = sampled(solid.color.float(), views.points)
+        color = ((found - views.color).abs().mean(-1) * views.hit).sum() / views.hit.sum().clamp(min=1)
+        elevation = (solid.elevation.float() - true_elevation).square().mean()
+        total = (
+            config.overlap * overlap
+            + config.entropy * entropy
+            + config.silhouette * silhouette
+            + config.color * color
+            + config.elevation * elevation
+        )
+        with torch.no_grad():
+            a, b = occupancy > 0.5, truth > 0.5
+            volume_iou = (a & b).flatten(1).sum(1) / (a | b).flatten(1).sum(1).clamp(min=1)
+            c, d = alpha > 0.5, mask > 0.5
+            mask_iou = (c & d).sum(2) / (c | d).sum(2).clamp(min=1)
+            numbers = {
+                "overlap": overlap,
+                "entropy": entropy,
+                "silhouette": silhouette,
+                "color": color,
+                "iou3": volume_iou.mean(),
+                "iou2": mask_iou.mean(),
+                "elevation_error": torch.rad2deg((solid.elevation.float() - true_elevation).abs().mean()),
+            }
+        return total, {k: v.detach() for k, v in numbers.items()}
+
+    return loss
