@@ -29,9 +29,7 @@ from vid4d.priors.multiview_sampling import (
     batch_within,
     draw,
     full_dtype,
-    image_size,
     prepared,
-    ring,
     with_alpha,
 )
 
@@ -83,7 +81,7 @@ def kernels_agree(prior: nn.Module, frames: torch.Tensor) -> float:
     for enabled in (False, True):
         kernels.enabled = enabled
         generator = torch.Generator().manual_seed(0)
-        config = FullConfig(steps=1, batch=len(ring(prior)))
+        config = FullConfig(steps=1, batch=len(prior.cameras))
         found.append(draw(prior, frames[:1], 10.0, config, generator=generator).float())
     kernels.enabled = was
     return ((found[1] - found[0]).norm() / found[0].norm()).item()
@@ -103,7 +101,7 @@ class Result:
 
 
 def measure(prior: nn.Module, frames: torch.Tensor, config: FullConfig, device: str) -> Result:
-    pairs = len(frames) * len(ring(prior))
+    pairs = len(frames) * len(prior.cameras)
     batch = config.batch or batch_within(prior, config.memory_gb, pairs)
     config = replace(config, batch=batch)
     generator = torch.Generator().manual_seed(0)
@@ -214,7 +212,7 @@ def main() -> None:
     dtype = full_dtype(device)
     began = time.perf_counter()
     prior = random_prior(options.prior, tiny, device, dtype)
-    views, size = len(ring(prior)), image_size(prior)
+    views, size = len(prior.cameras), prior.image_size
     weights = sum(p.numel() * p.element_size() for p in prior.parameters()) / 2**30
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name()
     config = FullConfig(steps=steps, sampler=options.sampler, batch=options.batch, compile=options.compile)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 
@@ -63,7 +64,11 @@ def toy_matrix(views: int = 4, frames: int = 3, size: int = 32) -> ImageMatrix:
     )
 
 
-# A method, as `vid4d.methods.stages` describes them: tests put "toys" into `vid4d.api.METHODS`.
+# A method, as `vid4d.api.Method` describes them: tests put "toys" into `vid4d.api.METHODS`.
+
+
+PRESETS: dict[str, Any] = {}
+NEEDS = "matrix"
 
 
 def make_matrix(run: Run) -> ImageMatrix:

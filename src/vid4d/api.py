@@ -5,30 +5,43 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from vid4d.asset import Asset, load
 from vid4d.errors import InputError
+from vid4d.priors.base import Offer, prior_spec, priors_with
 from vid4d.progress import Progress
 from vid4d.run import Run
 from vid4d.settings import Settings
 
 if TYPE_CHECKING:
+    from vid4d.gaussians.model import Gaussians4D
     from vid4d.matrix.matrix import ImageMatrix
 
+
+class Method(Protocol):
+    """What the module of a method holds; `vid4d.methods.stages` has what they share.
+
+    PRESETS: name -> configuration. NEEDS: what it asks of a prior.
+    """
+
+    PRESETS: dict[str, Any]
+    NEEDS: Offer
+
+    def make_matrix(self, run: Run) -> ImageMatrix:
+        """The image matrix, by stages of the run: `frames` and `matrix`, and others before it."""
+        ...
+
+    def make_asset(self, run: Run, matrix: ImageMatrix) -> Gaussians4D:
+        """4D Gaussians from the image matrix, stage `fit`; asset.safetensors is written."""
+        ...
+
+
 METHODS = {"efficient4d": "vid4d.methods.efficient4d", "consistent4d": "vid4d.methods.consistent4d.method"}
-"""Name -> module with `make_matrix` and `make_asset`, see `vid4d.methods.stages`."""
+"""Name -> module, which is a `Method`."""
 
 COMMON_PRESETS = ("draft", "standard", "high")
 """Presets that every method has."""
-
-PRIORS = {
-    "small": ("efficient4d", "consistent4d"),
-    "syncdreamer": ("efficient4d",),
-    "zero123-xl": ("efficient4d", "consistent4d"),
-    "zero123": ("efficient4d", "consistent4d"),
-}
-"""Names of `Settings.prior` -> methods that can use it. All but the first are of `priors.weights.registry`."""
 
 
 def generate(
@@ -101,12 +114,11 @@ def _check(settings: Settings) -> None:
         )
     if settings.clip and settings.text:
         raise InputError("a clip and a text are given: give one of them")
-    if settings.prior not in PRIORS:
-        raise InputError(f"there is no prior {settings.prior!r}: choose one of {', '.join(PRIORS)}")
-    if settings.method not in PRIORS[settings.prior]:
-        fitting = ", ".join(p for p, methods in PRIORS.items() if settings.method in methods)
+    prior, needs = prior_spec(settings.prior), _method(settings).NEEDS
+    if not prior.offers(needs):
+        fitting = ", ".join(priors_with(needs))
         raise InputError(f"{settings.method} cannot use the prior {settings.prior}: choose one of {fitting}")
-    if settings.prior != "small" and settings.source == "clip" and not settings.text:
+    if prior.weights is not None and settings.source == "clip" and not settings.text:
         from vid4d.priors.weights.registry import require
 
         require(settings.prior)
@@ -124,5 +136,5 @@ def _check(settings: Settings) -> None:
         raise InputError(f"the seed {settings.seed} cannot be used: choose 0 to {(1 << 32) - 1}")
 
 
-def _method(settings: Settings) -> Any:
-    return import_module(METHODS[settings.method])
+def _method(settings: Settings) -> Method:
+    return cast(Method, import_module(METHODS[settings.method]))

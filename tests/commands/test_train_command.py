@@ -43,7 +43,7 @@ def test_a_training_writes_weights_and_goes_on(tmp_path: Path) -> None:
 
 def test_a_stage_starts_from_its_own_weights_and_from_those_it_shares(tmp_path: Path) -> None:
     from vid4d.priors.small.lifting import Lifter
-    from vid4d.priors.small.small import SmallPrior
+    from vid4d.priors.small.model import SmallPrior
     from vid4d.priors.weights.files import config_from_json, config_to_json, save_weights
     from vid4d.training.train import _model
 

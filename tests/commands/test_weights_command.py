@@ -209,7 +209,7 @@ def test_the_folder_is_the_users(monkeypatch, platform, tmp_path):
 
 def test_every_entry_tells_what_a_user_must_know():
     for name, entry in registry.WEIGHTS.items():
-        assert entry.kind in convert.NETWORKS, name
+        assert registry.network_of(name) in registry.networks(), name
         assert entry.page.startswith("https://"), name
         assert entry.url is None or entry.url.startswith("https://"), name
         assert entry.sha256 is None or len(entry.sha256) == 64, name

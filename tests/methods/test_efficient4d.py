@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from clips import disc
-from tiny_prior import Copying, still_prior, tiny_prior
+from tiny_prior import Copying, ship, still_prior, tiny_prior
 from toys import toy_matrix
 
 from vid4d import api
@@ -24,6 +24,7 @@ from vid4d.methods import efficient4d, stages
 from vid4d.methods.efficient4d import Efficient4DConfig, with_confidence, with_frames_between
 from vid4d.outputs import input_psnr
 from vid4d.priors.rife import IFNet, IFNetConfig
+from vid4d.priors.small import prior as small
 from vid4d.priors.small.sampling import SampleConfig
 from vid4d.progress import Progress
 from vid4d.run import Run
@@ -95,9 +96,10 @@ def test_resizing_keeps_the_mean_of_what_is_visible():
 
 def test_presets_are_in_order_of_effort():
     draft, standard, high = (efficient4d.PRESETS[p] for p in ("draft", "standard", "high"))
+    steps = [small.PRESETS[p].steps for p in ("draft", "standard", "high")]
+    assert steps == sorted(set(steps))
     for less, more in ((draft, standard), (standard, high)):
         assert less.fit.iterations < more.fit.iterations
-        assert less.sample.steps < more.sample.steps
         assert less.frames <= more.frames
 
 
@@ -105,7 +107,6 @@ TINY = Efficient4DConfig(
     frames=3,
     between=1,
     clip_size=32,
-    sample=SampleConfig(steps=2, eta=1.0),
     fit=FitConfig(iterations=4, size=32, hull=HullConfig(resolution=32, splats=40, least=80)),
 )
 LAST = ("fit", "contact", "turntable", "player", "report")
@@ -123,7 +124,7 @@ def clip(tmp_path) -> Path:
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(efficient4d.PRESETS, "draft", TINY)
-    monkeypatch.setattr(efficient4d, "load_small_prior", lambda device: tiny_prior(Copying, strength=0.02))
+    ship(monkeypatch, tiny_prior(Copying, strength=0.02), SampleConfig(steps=2, eta=1.0))
 
 
 def generate(clip: Path, out: Path, **settings) -> api.Asset:
@@ -232,7 +233,7 @@ def test_the_elevation_is_guessed_or_told(tiny, clip, tmp_path):
 
 def test_a_still_prior_copies_the_clip_into_every_view(tiny, clip, tmp_path, monkeypatch):
     """Without the UNet's correction the prior of these tests repeats its input: so does the matrix."""
-    monkeypatch.setattr(efficient4d, "load_small_prior", lambda device: still_prior(Copying))
+    ship(monkeypatch, still_prior(Copying))
     monkeypatch.setattr("vid4d.outputs.write_outputs", lambda run, gaussians, matrix: None)
     generate(clip, tmp_path / "a")
     matrix = load_matrix(tmp_path / "a" / "matrix")

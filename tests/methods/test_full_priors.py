@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from clips import disc
 from published import write_weights
-from tiny_prior import tiny_prior
+from tiny_prior import ship, tiny_prior
 
 from vid4d import api, cli
 from vid4d.errors import InputError
@@ -19,7 +18,9 @@ from vid4d.matrix.io import load_matrix
 from vid4d.methods import efficient4d
 from vid4d.methods.efficient4d import Efficient4DConfig
 from vid4d.priors import multiview_sampling
+from vid4d.priors.base import DrawRequest
 from vid4d.priors.multiview_sampling import FullConfig, configured
+from vid4d.priors.small import prior as small
 from vid4d.priors.small.sampling import SampleConfig
 from vid4d.progress import Progress
 from vid4d.settings import Settings
@@ -28,7 +29,6 @@ TINY = Efficient4DConfig(
     frames=3,
     between=0,
     clip_size=64,
-    sample=SampleConfig(steps=2),
     fit=FitConfig(iterations=3, size=32, hull=HullConfig(resolution=32, splats=40, least=80)),
 )
 
@@ -43,7 +43,7 @@ def tiny(weights, monkeypatch):
     monkeypatch.setenv("VID4D_WEIGHTS", str(weights))
     monkeypatch.setitem(efficient4d.PRESETS, "draft", TINY)
     monkeypatch.setitem(multiview_sampling.PRESETS, "draft", FullConfig(steps=2))
-    monkeypatch.setattr(efficient4d, "load_small_prior", lambda device: tiny_prior())
+    ship(monkeypatch, tiny_prior(), SampleConfig(steps=2))
 
 
 @pytest.fixture
@@ -88,19 +88,19 @@ def test_the_settings_reach_the_prior(tiny, clip, tmp_path, monkeypatch):
 
 def test_steps_and_sampler_reach_the_small_prior(tiny, clip, tmp_path, monkeypatch):
     asked = []
-    whole = efficient4d.sample
-    monkeypatch.setattr(efficient4d, "sample", lambda *a, **k: asked.append(a[3]) or whole(*a, **k))
-    monkeypatch.setitem(efficient4d.PRESETS, "draft", replace(TINY, sample=SampleConfig(steps=2, eta=1.0)))
+    whole = small.sample
+    monkeypatch.setattr(small, "sample", lambda *a, **k: asked.append(a[3]) or whole(*a, **k))
+    monkeypatch.setitem(small.PRESETS, "draft", SampleConfig(steps=2, eta=1.0))
     matrix_of(clip, tmp_path / "a", sampler="unipc", steps=3)
     matrix_of(clip, tmp_path / "b")
     assert asked == [SampleConfig(steps=3, sampler="unipc", eta=0.0), SampleConfig(steps=2, eta=1.0)]
 
 
 def test_presets_and_what_is_told():
-    assert configured("standard") == FullConfig(steps=50, sampler="ddim")
-    assert configured("standard", "dpm") == FullConfig(steps=20, sampler="dpm")
-    assert configured("draft", "ddim") == FullConfig(steps=50, sampler="ddim")
-    assert configured("high", steps=30, memory_gb=12.0) == FullConfig(steps=30, memory_gb=12.0)
+    assert configured(DrawRequest()) == FullConfig(steps=50, sampler="ddim")
+    assert configured(DrawRequest(sampler="dpm")) == FullConfig(steps=20, sampler="dpm")
+    assert configured(DrawRequest("draft", "ddim")) == FullConfig(steps=50, sampler="ddim")
+    assert configured(DrawRequest("high", steps=30, memory_gb=12.0)) == FullConfig(steps=30, memory_gb=12.0)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from PIL import Image
-from tiny_prior import Copying, still_prior
+from tiny_prior import Copying, ship, still_prior
 
 from vid4d import api
 from vid4d.cameras import Cameras
@@ -21,11 +21,10 @@ def test_one_picture_becomes_a_static_object(tmp_path, monkeypatch):
     config = Efficient4DConfig(
         frames=3,
         clip_size=32,
-        sample=SampleConfig(steps=1),
         fit=FitConfig(iterations=6, size=32, hull=HullConfig(resolution=32, splats=40, least=80)),
     )
     monkeypatch.setitem(efficient4d.PRESETS, "draft", config)
-    monkeypatch.setattr(efficient4d, "load_small_prior", lambda device: still_prior(Copying))
+    ship(monkeypatch, still_prior(Copying), SampleConfig(steps=1))
     monkeypatch.setattr("vid4d.outputs.write_outputs", lambda run, gaussians, matrix: None)
     y, x = np.mgrid[:48, :48] + 0.5
     picture = np.zeros((48, 48, 4), np.uint8)

@@ -12,16 +12,14 @@ import torch
 from published import NAMES, write_weights
 
 from vid4d.cameras import Cameras
-from vid4d.clip.matting import cut_from_white
 from vid4d.errors import InputError
+from vid4d.keying import cut_from_white
 from vid4d.priors import multiview_sampling
 from vid4d.priors.guidance import ClassifierFree, Decomposed
 from vid4d.priors.multiview_sampling import (
     FullConfig,
     batch_within,
-    image_size,
     load_full_prior,
-    ring,
     sample,
     with_alpha,
 )
@@ -61,7 +59,7 @@ def test_sizes_range_and_progress(name, frames):
     assert isinstance(prior, SyncDreamer if name == "syncdreamer" else Zero123)
     told = []
     views = drawn(prior, frames, progress=lambda *p: told.append(p))
-    assert views.shape == (len(ring(prior)), 3, 64, 64, 4)
+    assert views.shape == (len(prior.cameras), 3, 64, 64, 4)
     assert views.dtype == torch.float32
     assert views.min() >= 0
     assert views.max() <= 1
@@ -71,10 +69,10 @@ def test_sizes_range_and_progress(name, frames):
 
 
 def test_the_rings():
-    assert len(ring(prior_of("syncdreamer"))) == 4
-    cameras = ring(prior_of("zero123-xl"))
+    assert len(prior_of("syncdreamer").cameras) == 4
+    cameras = prior_of("zero123-xl").cameras
     torch.testing.assert_close(cameras.world_to_camera, Cameras.ring(16, size=64).world_to_camera)
-    assert image_size(prior_of("zero123-xl")) == 64
+    assert prior_of("zero123-xl").image_size == 64
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -1,4 +1,4 @@
-"""Judges: what they are told, what they answer, and how their answer reaches a render."""
+"""Scores of priors: what they are told, what they answer, and how their answer reaches a render."""
 
 from __future__ import annotations
 
@@ -15,12 +15,15 @@ from torch.utils._pytree import tree_leaves
 from vid4d.cameras import Cameras
 from vid4d.conventions import view_change
 from vid4d.errors import InputError
+from vid4d.priors.base import load_score_prior
 from vid4d.priors.guidance import ClassifierFree
 from vid4d.priors.multiview_sampling import prepared
 from vid4d.priors.samplers import q_sample, to_x0
-from vid4d.priors.score import Judge, SmallJudge, Zero123Judge, load_judge, resized_render
+from vid4d.priors.score import LatentScorePrior, resized_render
+from vid4d.priors.small.prior import SmallScorePrior
 from vid4d.priors.small.sampling import to_network
 from vid4d.priors.zero123 import CONFIGS, Zero123
+from vid4d.priors.zero123_score import Zero123ScorePrior
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def noisy_of(judge, levels=1, t=(500, 500)):
 def test_a_prior_that_adds_nothing_points_at_the_lifted_rendering(frames):
     """Its UNet silenced, the implied data is what the lifted volume of that frame shows that camera."""
     prior = still_prior()
-    judge = SmallJudge(prior, guidance=1)
+    judge = SmallScorePrior(prior, guidance=1)
     judge.condition(frames, 10.0)
     noisy, t = noisy_of(judge), torch.tensor([300, 700])
     eps = judge.predict(noisy, t, judge.view(CAMERAS, BOTH))[0]
@@ -61,7 +64,7 @@ def test_a_prior_that_adds_nothing_points_at_the_lifted_rendering(frames):
 
 def test_levels_are_judged_one_by_one(frames):
     """Three levels at once answer what each of them alone is answered, and so do two views."""
-    judge = SmallJudge(tiny_prior(), guidance=3.0)
+    judge = SmallScorePrior(tiny_prior(), guidance=3.0)
     judge.condition(frames, 0.0)
     t = torch.tensor([400, 800])
     noisy = noisy_of(judge, levels=3)
@@ -78,7 +81,7 @@ def test_guidance_goes_away_from_the_blind_answer(frames):
     """Linear in the scale: 5 lies on the line through 1 and 3, twice as far again."""
     prior, answers = tiny_prior(), []
     for scale in (1.0, 3.0, 5.0):
-        judge = SmallJudge(prior, guidance=scale)
+        judge = SmallScorePrior(prior, guidance=scale)
         judge.condition(frames, 0.0)
         answers.append(judge.predict(noisy_of(judge), torch.tensor([600, 600]), judge.view(CAMERAS, BOTH)))
     assert (answers[1] - answers[0]).abs().max() > 1e-3
@@ -86,7 +89,7 @@ def test_guidance_goes_away_from_the_blind_answer(frames):
 
 
 def test_frame_and_camera_matter(frames):
-    judge = SmallJudge(tiny_prior(), guidance=1)
+    judge = SmallScorePrior(tiny_prior(), guidance=1)
     judge.condition(frames, 0.0)
     t, noisy = torch.tensor([500]), noisy_of(judge, t=(500,))
     here = judge.predict(noisy, t, judge.view(CAMERAS[0], BOTH[:1]))
@@ -95,7 +98,10 @@ def test_frame_and_camera_matter(frames):
 
 
 def test_frames_that_were_dropped_come_back_the_same(frames):
-    few, all_kept = SmallJudge(tiny_prior(), guidance=1, keep=1), SmallJudge(tiny_prior(), guidance=1)
+    few, all_kept = (
+        SmallScorePrior(tiny_prior(), guidance=1, keep=1),
+        SmallScorePrior(tiny_prior(), guidance=1),
+    )
     for judge in (few, all_kept):
         judge.condition(frames, 0.0)
     noisy, t = noisy_of(few), torch.tensor([500, 500])
@@ -107,12 +113,12 @@ def test_frames_that_were_dropped_come_back_the_same(frames):
 
 def test_a_judge_wants_a_picture_first():
     with pytest.raises(RuntimeError, match="comes first"):
-        SmallJudge(tiny_prior()).view(CAMERAS, BOTH)
+        SmallScorePrior(tiny_prior()).view(CAMERAS, BOTH)
 
 
 def test_encoding_has_a_gradient_and_loses_nothing():
     """At the prior's own size the latents are the pixels, mapped to [-1, 1]."""
-    judge = SmallJudge(tiny_prior())
+    judge = SmallScorePrior(tiny_prior())
     color = torch.rand(2, 32, 32, 3, requires_grad=True)
     alpha = torch.rand(2, 32, 32, requires_grad=True)
     latents = judge.encode(color, alpha)
@@ -148,7 +154,7 @@ def zero123() -> Zero123:
 
 def test_zero123_is_told_picture_and_camera(zero123, frames):
     """As the network itself answers: context and latent of the frame over white, guidance 3."""
-    judge = Zero123Judge(zero123, guidance=3.0)
+    judge = Zero123ScorePrior(zero123, guidance=3.0)
     judge.condition(frames, 10.0)
     t = torch.tensor([400, 800])
     noisy = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -165,7 +171,7 @@ def test_zero123_is_told_picture_and_camera(zero123, frames):
 
 def test_zero123_takes_the_gradient_to_the_render(zero123):
     """Directional derivative of the latents against a small difference, in double precision."""
-    judge = Zero123Judge(copy.deepcopy(zero123).double())
+    judge = Zero123ScorePrior(copy.deepcopy(zero123).double())
     color = torch.rand(1, 16, 16, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     alpha, way = torch.ones(1, 16, 16), torch.randn_like(color)
@@ -181,8 +187,11 @@ def test_zero123_takes_the_gradient_to_the_render(zero123):
     )
 
 
+BOTH_WAYS = (Zero123ScorePrior.sds_loss, LatentScorePrior.sds_loss)
+
+
 def distilled(judge, way, color, alpha):
-    """Loss and gradient, by `Judge.distil` or by the judge's own."""
+    """Loss and gradient, by `LatentScorePrior.sds_loss` or by the prior's own."""
     view = judge.view(CAMERAS, BOTH)
     generator = torch.Generator().manual_seed(2)
     leaf = color.clone().requires_grad_()
@@ -192,11 +201,13 @@ def distilled(judge, way, color, alpha):
 
 def test_zero123_distils_as_every_judge_does(zero123, frames):
     """What can be recorded on a graphics card is the same composition of encode, view and predict."""
-    judge = Zero123Judge(zero123, guidance=3.0)
+    judge = Zero123ScorePrior(zero123, guidance=3.0)
     judge.condition(frames, 10.0)
     g = torch.Generator().manual_seed(4)
     color, alpha = torch.rand(3, 2, 16, 16, 3, generator=g), torch.rand(3, 2, 16, 16, generator=g)
-    own, plain = (distilled(judge, way, color, alpha) for way in (Zero123Judge.distil, Judge.distil))
+    own, plain = (
+        distilled(judge, way, color, alpha) for way in (Zero123ScorePrior.sds_loss, LatentScorePrior.sds_loss)
+    )
     assert plain[1].abs().max() > 1e-6
     torch.testing.assert_close(own[0], plain[0], rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(own[1], plain[1], rtol=1e-3, atol=1e-5 * plain[1].abs().max().item())
@@ -217,11 +228,11 @@ def test_zero123_distils_without_waiting_for_the_device():
     """With networks on a device that can hold no numbers."""
     prior = prepared(Zero123(CONFIGS["tiny"]).to("meta"))
     prior.schedule = prior.schedule.to("meta")
-    judge = Zero123Judge(prior)
+    judge = Zero123ScorePrior(prior)
     given = [(4, 3, 64, 64), (2, 4, 8, 8), (2,), (2, 1, 12), (2, 4, 8, 8)]
     inputs = [torch.empty(s, device="meta", dtype=torch.long if len(s) == 1 else None) for s in given]
     with OnTheDevice():
-        loss, slope = judge._distil(*inputs)
+        loss, slope = judge._sds(*inputs)
     assert loss.shape == ()
     assert slope.shape == given[0]
 
@@ -229,23 +240,28 @@ def test_zero123_distils_without_waiting_for_the_device():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_zero123_distils_the_same_when_recorded(zero123, frames):
-    judge = Zero123Judge(prepared(copy.deepcopy(zero123).cuda()), guidance=3.0)
+    judge = Zero123ScorePrior(prepared(copy.deepcopy(zero123).cuda()), guidance=3.0)
     judge.condition(frames, 10.0)
     for size in (16, 16, 64):
         color, alpha = torch.rand(2, 2, size, size, 3).cuda(), torch.rand(2, 2, size, size).cuda()
-        own, plain = (distilled(judge, way, color, alpha) for way in (Zero123Judge.distil, Judge.distil))
+        own, plain = (
+            distilled(judge, way, color, alpha)
+            for way in (Zero123ScorePrior.sds_loss, LatentScorePrior.sds_loss)
+        )
         for a, b in zip(own, plain, strict=True):
             assert (a - b).norm() / b.norm() < 1e-2
     assert len(judge._recorded._known) == 1
 
 
-def test_judges_by_name(zero123, tmp_path, monkeypatch):
-    """Published weights that are missing, that are there, and that cannot judge."""
+def test_priors_by_name(frames, zero123, tmp_path, monkeypatch):
+    """Published weights that are missing, that are there, and a prior that gives no score."""
     monkeypatch.setenv("VID4D_WEIGHTS", str(tmp_path))
     with pytest.raises(InputError, match="zero123-xl"):
-        load_judge("zero123-xl")
-    monkeypatch.setattr("vid4d.priors.score.load_full_prior", lambda name, device: zero123)
-    assert isinstance(load_judge("zero123-xl", guidance=2.0), Zero123Judge)
-    monkeypatch.setattr("vid4d.priors.score.load_full_prior", lambda name, device: torch.nn.Linear(1, 1))
-    with pytest.raises(InputError, match="syncdreamer cannot judge"):
-        load_judge("syncdreamer")
+        load_score_prior("zero123-xl", frames, 10.0)
+    monkeypatch.setattr("vid4d.priors.zero123_score.load_full_prior", lambda name, device: zero123)
+    told = load_score_prior("zero123-xl", frames, 10.0, guidance=2.0)
+    assert isinstance(told, Zero123ScorePrior)
+    assert told.guidance == ClassifierFree(2.0)
+    assert told.view(CAMERAS, BOTH)[1].shape == (2, 4, 8, 8)
+    with pytest.raises(InputError, match=r"syncdreamer cannot score single views: .* small, zero123-xl"):
+        load_score_prior("syncdreamer", frames, 10.0)

@@ -18,7 +18,7 @@ from vid4d.methods.consistent4d import method
 from vid4d.methods.consistent4d.batches import BatchConfig, Milestone
 from vid4d.methods.consistent4d.config import Consistent4DConfig
 from vid4d.methods.consistent4d.views import DistillConfig
-from vid4d.priors.score_text import VIEWS, load_text_judge, prompts, view_of
+from vid4d.priors.score_text import VIEWS, load_text_prior, prompts, view_of
 
 
 def test_prompts_depend_on_the_view():
@@ -87,7 +87,7 @@ def test_the_judge_reads_its_prompts(pipeline):
     """Other words and views give other answers; guidance is linear in its scale; latents have a gradient."""
     answers = {}
     for text, scale in (("a cat", 1.0), ("a cat", 3.0), ("a cat", 5.0), ("a dog", 1.0)):
-        judge = load_text_judge(pipeline, text, guidance=scale)
+        judge = load_text_prior(pipeline, text, guidance=scale)
         color = torch.full((2, 16, 16, 3), 0.5, requires_grad=True)
         latents = judge.encode(color, torch.ones(2, 16, 16))
         assert latents.shape == (2, 4, 8, 8)
@@ -136,10 +136,10 @@ def test_a_text_becomes_an_asset(pipeline, tmp_path, monkeypatch):
 
 def test_models_that_cannot_be_had(pipeline, tmp_path):
     with pytest.raises(InputError, match=r"cannot be had .* give a Stable Diffusion"):
-        load_text_judge(tmp_path / "nothing", "a cat")
+        load_text_prior(tmp_path / "nothing", "a cat")
 
 
 def test_without_diffusers_the_way_out_is_told(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "diffusers", None)
     with pytest.raises(InputError, match=r"pip install 'vid4d\[text\]'"):
-        load_text_judge("any", "a cat")
+        load_text_prior("any", "a cat")

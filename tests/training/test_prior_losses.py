@@ -12,7 +12,7 @@ from tiny_prior import CONFIG, LIFT
 from torch import nn
 
 from vid4d.priors.small.lifting import Lifter
-from vid4d.priors.small.small import SmallPrior
+from vid4d.priors.small.model import SmallPrior
 from vid4d.training.interpolation import interpolation_loss, interpolation_model, pyramid_loss
 from vid4d.training.meshes import MeshBank
 from vid4d.training.prior_losses import (

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
 if TYPE_CHECKING:
+    from vid4d.priors.weights.network import Network
     from vid4d.progress import Bar
 
 T = TypeVar("T")
@@ -94,14 +95,16 @@ class Convert:
     def run(self) -> None:
         from vid4d.errors import InputError
         from vid4d.priors.weights import registry
-        from vid4d.priors.weights.convert import kind_of
+        from vid4d.priors.weights.convert import network_in
 
         if not self.file.exists():
             raise InputError(f"there is no {self.file}: give a checkpoint, or a folder of diffusers")
         name = self.name
         if name is None and self.out is None:
-            name = registry.named_after(self.file, kind_of(self.file))
-        elif name is not None and registry.known(name).kind != (kind := kind_of(self.file)):
+            name = registry.named_after(self.file, network_in(self.file, _networks()).kind)
+        elif name is not None and registry.network_of(name).kind != (
+            kind := network_in(self.file, _networks()).kind
+        ):
             raise InputError(f"{self.file} holds a network of the kind {kind}, which is not {name}")
         out = self.out if self.out is not None else registry.path_of(name or "")
         _convert(self.file, name, out, ema=self.ema, licence=self.licence)
@@ -161,12 +164,20 @@ def _convert(
     told = licence if licence is not None else entry.licence if entry else ""
 
     def make(bar: Bar) -> Path:
-        return convert(file, out, licence=told, ema=averaged, report=_megabytes(bar))
+        return convert(file, out, licence=told, ema=averaged, networks=_networks(), report=_megabytes(bar))
 
     _with_bar(f"convert {name or file.name}", make)
     if name is not None and out == registry.path_of(name):
         registry.record(name, converted=registry.sha256_of(out))
     print(f"converted to {out}")
+
+
+def _networks() -> tuple[Network, ...]:
+    """Those of the published weights, and the fields of Consistent4D's runs."""
+    from vid4d.methods.consistent4d.convert import NETWORK
+    from vid4d.priors.weights import registry
+
+    return *registry.networks(), NETWORK
 
 
 def _verified(name: str) -> str:

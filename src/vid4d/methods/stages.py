@@ -11,13 +11,18 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+from jaxtyping import Float
+from torch import Tensor
+
 from vid4d.clip.clip import Clip, read_clip
 from vid4d.clip.files import load_frames, save_strip, write_frames
 from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.fit import fit as fit_gaussians
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
 from vid4d.gaussians.raster import splat_device
+from vid4d.images import resized
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.priors.small.sampling import guess_elevation, load_small_prior
 from vid4d.progress import Bar
 from vid4d.run import Run
 from vid4d.settings import Settings
@@ -65,6 +70,19 @@ def frames(run: Run, *, frames: int, size: int, dense: int = 0) -> Clip:
     for warning in clip.warnings:
         run.progress.say(f"warning: {warning}")
     return clip
+
+
+def input_elevation(run: Run, frames: Float[Tensor, "t h w 4"]) -> float:
+    """Elevation of the clip's camera in degrees: as the settings say, else as the small prior guesses it.
+
+    frames: square, straight-alpha RGBA in [0, 1].
+    """
+    if run.settings.elevation != "auto":
+        return float(run.settings.elevation)
+    prior = load_small_prior(run.device)
+    guess = guess_elevation(prior, resized(frames, prior.config.lift.image_size))
+    run.progress.say(f"the camera seems to look down by {guess:.0f} degrees (--elevation tells it)")
+    return guess
 
 
 def emptied(folder: Path) -> Path:

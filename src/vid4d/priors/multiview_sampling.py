@@ -10,25 +10,24 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vid4d.cameras import Cameras
-from vid4d.clip.matting import cut_from_white
 from vid4d.errors import InputError
 from vid4d.images import over_white
 from vid4d.kernels import channels_last
-from vid4d.priors.guidance import ClassifierFree, Decomposed, Guidance
+from vid4d.keying import cut_from_white
+from vid4d.priors.base import DrawnViews, DrawRequest
+from vid4d.priors.guidance import Decomposed, Guidance
+from vid4d.priors.latent_diffusion import LatentPrior
 from vid4d.priors.samplers import SAMPLERS, Progress, Sampling
 from vid4d.priors.small.sampling import best_dtype, check_size
-from vid4d.priors.syncdreamer import SyncDreamer
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.convert import load_converted
-from vid4d.priors.zero123 import Zero123
 
 P = TypeVar("P", bound=nn.Module)
 
@@ -70,24 +69,21 @@ PRESETS = {
 """What a run's preset means for a full-size prior; frames and fit are the method's."""
 
 
-def configured(
-    preset: str, sampler: str = "auto", steps: int | None = None, memory_gb: float | None = None
-) -> FullConfig:
-    """The preset, changed as told. sampler: 'auto' is the preset's, another one takes its own steps."""
-    config = PRESETS[preset]
-    if sampler != "auto":
-        config = replace(config, sampler=sampler, steps=SAMPLERS[sampler].steps)
-    return replace(config, steps=steps or config.steps, memory_gb=memory_gb)
+def configured(request: DrawRequest) -> FullConfig:
+    """The preset, changed as requested. A sampler other than 'auto' takes its own number of steps."""
+    config = PRESETS[request.preset]
+    if request.sampler != "auto":
+        config = replace(config, sampler=request.sampler, steps=SAMPLERS[request.sampler].steps)
+    return replace(config, steps=request.steps or config.steps, memory_gb=request.memory_gb)
 
 
 def load_full_prior(
     name: str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
-) -> SyncDreamer | Zero123:
+) -> LatentPrior:
     """A prior whose weights are on this machine. Raises InputError, which says how to get them, otherwise."""
-    network = load_converted(registry.require(name), device, dtype or full_dtype(device))
-    if not isinstance(network, SyncDreamer | Zero123):
-        raise InputError(f"{registry.path_of(name)} holds no multi-view prior: {registry.how_to_get(name)}")
-    return prepared(network)
+    path, wanted = registry.require(name), registry.network_of(name)
+    network = load_converted(path, device, dtype or full_dtype(device), networks=(wanted,))
+    return prepared(cast(LatentPrior, network))
 
 
 def full_dtype(device: torch.device | str) -> torch.dtype:
@@ -105,19 +101,7 @@ def prepared(network: P) -> P:
     return network
 
 
-def image_size(prior: SyncDreamer | Zero123) -> int:
-    """Width and height in pixels of the pictures that go in and come out."""
-    return prior.config.image_size
-
-
-def ring(prior: SyncDreamer | Zero123) -> Cameras:
-    """The views that `sample` draws."""
-    if isinstance(prior, SyncDreamer):
-        return prior.cameras
-    return Cameras.ring(size=image_size(prior))
-
-
-def batch_within(prior: SyncDreamer | Zero123, memory_gb: float | None, pairs: int) -> int:
+def batch_within(prior: LatentPrior, memory_gb: float | None, pairs: int) -> int:
     """How many of so many (frame, view) pairs are drawn at a time.
 
     memory_gb: what the prior may use, weights included; what is free on a graphics card where not given.
@@ -149,7 +133,7 @@ def _tuned(prior: nn.Module, compiled: bool) -> Iterator[None]:
 
 @torch.no_grad()
 def draw(
-    prior: SyncDreamer | Zero123,
+    prior: LatentPrior,
     frames: Float[Tensor, "t h w 4"],
     elevation: float,
     config: FullConfig | None = None,
@@ -160,20 +144,17 @@ def draw(
 ) -> Float[Tensor, "t v 3 h w"]:
     """Colours over white from every view of the rig at every frame; arguments as in `sample`."""
     config = config or FullConfig()
-    check_size(frames, image_size(prior))
+    check_size(frames, prior.image_size)
     images = over_white(frames).permute(0, 3, 1, 2)
-    batch = config.batch or batch_within(prior, config.memory_gb, len(frames) * len(ring(prior)))
+    batch = config.batch or batch_within(prior, config.memory_gb, len(frames) * len(prior.cameras))
     common: dict[str, Any] = {"batch": batch, "generator": generator, "progress": progress}
-    if isinstance(prior, Zero123):
-        common |= {"guidance": ClassifierFree(config.scale)}
-    else:
-        common |= {"guidance": config.guidance, "cyclic": cyclic, "smooth": config.smooth}
+    common |= prior.sampling_options(config, cyclic)
     with _tuned(prior, config.compile):
         return prior.sample(images, elevation, config, **common)
 
 
 def sample(
-    prior: SyncDreamer | Zero123,
+    prior: LatentPrior,
     frames: Float[Tensor, "t h w 4"],
     elevation: float,
     config: FullConfig | None = None,
@@ -199,3 +180,34 @@ def with_alpha(pictures: Float[Tensor, "v t h w 3"]) -> Float[Tensor, "v t h w 4
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         cut = np.stack(list(pool.map(cut_from_white, flat)))
     return torch.from_numpy(cut).float().div(255).unflatten(0, pictures.shape[:2])
+
+
+class MultiviewMatrixPrior:
+    """A full-size prior as methods see it."""
+
+    def __init__(self, network: LatentPrior) -> None:
+        self.network = network
+        self.image_size = network.image_size
+
+    def draw(
+        self,
+        frames: Float[Tensor, "t h w 4"],
+        elevation: float,
+        request: DrawRequest,
+        *,
+        cyclic: bool = False,
+        generator: torch.Generator | None = None,
+        progress: Progress | None = None,
+    ) -> DrawnViews:
+        """As `MatrixPrior.draw`."""
+        config = configured(request)
+        views = sample(
+            self.network, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress
+        )
+        return DrawnViews(views, self.network.cameras)
+
+
+def load_matrix_prior(name: str, device: torch.device | str = "cpu") -> MultiviewMatrixPrior:
+    """A full-size prior whose weights are on this machine, to draw an image matrix. Raises InputError, which
+    says how to get them, otherwise."""
+    return MultiviewMatrixPrior(load_full_prior(name, device))

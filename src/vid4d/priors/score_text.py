@@ -1,4 +1,4 @@
-"""A Stable Diffusion as judge: what a text describes, seen from front, side, back and above.
+"""A Stable Diffusion as score: what a text describes, seen from front, side, back and above.
 
 DreamFusion (2209.14988): score distillation with prompts that depend on the view. The networks come from
 diffusers, the weights from a folder or the Hugging Face hub; nothing of them ships with vid4d.
@@ -17,7 +17,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.priors.samplers import NoiseSchedule, to_eps
-from vid4d.priors.score import Judge, resized_render
+from vid4d.priors.score import LatentScorePrior, resized_render
 
 GUIDANCE = 100.0
 """Scale of classifier-free guidance (2209.14988, section 3.2)."""
@@ -37,7 +37,7 @@ def prompts(text: str) -> list[str]:
     return [f"{text.strip().rstrip('.,')}, {view}" for view in VIEWS]
 
 
-class TextJudge(Judge):
+class TextScorePrior(LatentScorePrior):
     """Latent diffusion with text conditions, as diffusers holds it.
 
     vae, unet: `AutoencoderKL` and `UNet2DConditionModel`. contexts: text embeddings of `VIEWS`; blind: of the
@@ -90,14 +90,14 @@ class TextJudge(Judge):
         return (blind + self.guidance * (told - blind)).unflatten(0, noisy.shape[:2])
 
 
-def load_text_judge(
+def load_text_prior(
     model: str | os.PathLike[str],
     text: str,
     device: torch.device | str = "cpu",
     *,
     dtype: torch.dtype | None = None,
-    guidance: float = GUIDANCE,
-) -> TextJudge:
+    guidance: float | None = None,
+) -> TextScorePrior:
     """A Stable Diffusion 1.x or 2.x, told the text.
 
     model: a folder in the layout of diffusers, or its name on the Hugging Face hub, from which it is fetched.
@@ -131,14 +131,14 @@ def load_text_judge(
     contexts = _embedded(tokenizer, encoder, [*prompts(text), ""]).to(device, dtype)
     vae = vae.to(device).eval().requires_grad_(False)
     unet = unet.to(device).eval().requires_grad_(False)
-    return TextJudge(
+    return TextScorePrior(
         vae,
         unet,
         contexts[:-1],
         contexts[-1:],
         NoiseSchedule(plan.alphas_cumprod.float()),
         prediction=kinds[plan.config.prediction_type],
-        guidance=guidance,
+        guidance=GUIDANCE if guidance is None else guidance,
     )
 
 

@@ -14,7 +14,7 @@ from vid4d.cameras import RIG_DISTANCE, RIG_VIEWS, Cameras
 from vid4d.metrics import mask_iou, psnr
 from vid4d.priors.samplers import q_sample
 from vid4d.priors.small.lifting import Lifter
-from vid4d.priors.small.small import SmallPrior
+from vid4d.priors.small.model import SmallPrior
 from vid4d.training.trainer import SideStream
 from vid4d.training.views import Views, degrade
 

@@ -69,7 +69,7 @@ def _compile(model: Any) -> None:
     """Compiles the parts that run on fixed shapes; names of parameters stay as they are."""
     from vid4d.priors.layers.unet import UNet
     from vid4d.priors.small.lifting import PictureEncoder, RenderHead, VolumeNet
-    from vid4d.priors.small.small import FrustumNet, NoisyVolume
+    from vid4d.priors.small.model import FrustumNet, NoisyVolume
 
     for module in model.modules():
         if isinstance(module, (PictureEncoder, RenderHead, VolumeNet, NoisyVolume, FrustumNet, UNet)):
@@ -82,7 +82,7 @@ def _model(options: TrainOptions) -> tuple[Any, str]:
     Initial weights are of the same network, of the one the stage builds on, or of the one it is part of.
     """
     from vid4d.priors.small.lifting import LiftConfig, Lifter
-    from vid4d.priors.small.small import SmallConfig, SmallPrior
+    from vid4d.priors.small.model import SmallConfig, SmallPrior
     from vid4d.priors.weights.files import (
         config_from_json,
         config_to_json,
@@ -125,7 +125,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
 
     from vid4d.priors.rife import IFNet
     from vid4d.priors.small.lifting import Lifter
-    from vid4d.priors.small.small import SmallPrior
+    from vid4d.priors.small.model import SmallPrior
     from vid4d.priors.weights.files import save_weights
     from vid4d.training import prior_losses
     from vid4d.training.interpolation import interpolation_loss

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from clips import disc
-from tiny_prior import Copying, still_prior
+from tiny_prior import Copying, ship, still_prior
 
 from vid4d import api, losses
 from vid4d.cameras import Cameras
@@ -20,18 +20,19 @@ from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.matrix.io import load_matrix
 from vid4d.methods.consistent4d import limits, method
-from vid4d.methods.consistent4d import subject as subject_module
 from vid4d.methods.consistent4d.batches import BatchConfig, Linear, Milestone, NoiseRange
 from vid4d.methods.consistent4d.config import Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Trainer
 from vid4d.methods.consistent4d.views import DistillConfig, render_matrix
+from vid4d.priors.base import PRIORS
 from vid4d.priors.multiview_sampling import prepared
 from vid4d.priors.rife import between_of
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.samplers import NoiseSchedule
-from vid4d.priors.score import Judge, SmallJudge, Zero123Judge
+from vid4d.priors.score import LatentScorePrior
 from vid4d.priors.zero123 import CONFIGS, Zero123
+from vid4d.priors.zero123_score import Zero123ScorePrior
 
 SMALL_FIELD = FieldConfig((LevelConfig(12, 3, 4, 8), LevelConfig(20, 3, 4, 8)))
 TINY = Consistent4DConfig(
@@ -59,13 +60,7 @@ OUTPUTS = "asset.safetensors dynerf.safetensors turntable.mp4 contact.png player
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(method.PRESETS, "draft", TINY)
-    prior = still_prior(Copying)
-    monkeypatch.setattr(subject_module, "load_small_prior", lambda device: prior)
-    monkeypatch.setattr(
-        subject_module,
-        "load_judge",
-        lambda name, device, guidance: SmallJudge(prior),
-    )
+    ship(monkeypatch, still_prior(Copying))
 
 
 def generate(clip: Path, out: Path, **settings) -> api.Asset:
@@ -144,8 +139,8 @@ def nothing_between(a, b, share):
     return torch.lerp(a, b, share[:, None, None, None])
 
 
-class Wanting(Judge):
-    """A judge whose latents are the pixels and who always wants grey: predicted data of 0.5 everywhere."""
+class Wanting(LatentScorePrior):
+    """A prior whose latents are the pixels and that always wants grey: predicted data of 0.5 everywhere."""
 
     def __init__(self) -> None:
         self.schedule = NoiseSchedule.scaled_linear()
@@ -196,7 +191,7 @@ def test_a_reference_step_brings_the_render_to_the_frame(subject):
     for _ in range(30):
         made.advance()
     assert made.reference_step() < 0.6 * before
-    assert made.judge.asked == []
+    assert made.prior.asked == []
 
 
 def test_the_prior_step_is_score_distillation_of_every_level(subject):
@@ -355,7 +350,7 @@ def test_an_object_at_the_border_is_warned_of(tiny, tmp_path, monkeypatch):
 def test_a_preset_that_does_not_fit_is_refused_at_once(tiny, tmp_path, monkeypatch):
     """And one that fits is named. Needs grow with the field."""
     presets = method.PRESETS
-    need = {name: limits.memory_needed(presets[name], "small") for name in presets}
+    need = {name: limits.memory_needed(presets[name], PRIORS["small"].memory_gib) for name in presets}
     assert need["draft"] < need["low-vram"] < need["standard"] < need["four-level"]
     assert 8 > need["standard"] > 1
     monkeypatch.setattr(limits, "memory_there", lambda device: need["low-vram"] + 0.01)
@@ -400,7 +395,7 @@ def test_all_kinds_of_steps_with_a_zero123(device):
     prior = prepared(Zero123(CONFIGS["tiny"]).to(device))
     clip = torch.cat([torch.rand(3, 64, 64, 3), torch.ones(3, 64, 64, 1)], -1)
     subject = Subject(clip, torch.tensor([0.0, 0.5, 1.0]), 10.0)
-    judge = Zero123Judge(prior, guidance=3.0)
+    judge = Zero123ScorePrior(prior, guidance=3.0)
     judge.condition(subject.frames, subject.elevation)
     between = between_of(load_interpolator(device))
     for kind in ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0)):

@@ -9,7 +9,7 @@ import torch
 from tiny_prior import CONFIG, still_prior, tiny_prior
 
 from vid4d.cameras import Cameras
-from vid4d.priors.small.small import SmallPrior, shifted_cosine
+from vid4d.priors.small.model import SmallPrior, shifted_cosine
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.priors.guidance import PLAIN, ClassifierFree, Decomposed
 from vid4d.priors.small import sampling
+from vid4d.priors.small.model import SmallPrior
 from vid4d.priors.small.sampling import (
     SampleConfig,
     from_network,
@@ -21,7 +22,6 @@ from vid4d.priors.small.sampling import (
     sample,
     to_network,
 )
-from vid4d.priors.small.small import SmallPrior
 
 FREE = SampleConfig(steps=2, anchor=0.0)
 """Colours not drawn to those of the lifted rendering."""

@@ -6,6 +6,7 @@ import hashlib
 import json
 import shutil
 import zlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,27 +17,20 @@ from safetensors.torch import load_file, save_file
 
 from vid4d.dynerf.field import CascadeField, FieldConfig, LevelConfig
 from vid4d.errors import InputError
+from vid4d.methods.consistent4d import convert as kplanes
 from vid4d.priors import syncdreamer, zero123
 from vid4d.priors.rife import IFNet, IFNet3, IFNetConfig
 from vid4d.priors.samplers import NoiseSchedule
+from vid4d.priors.weights import convert as converter
+from vid4d.priors.weights import registry
 from vid4d.priors.weights.checkpoint_reader import StoredTensor
-from vid4d.priors.weights.convert import (
-    NETWORKS,
-    convert,
-    expected_shapes,
-    kind_of,
-    load_converted,
-    sha256_of,
-)
-from vid4d.priors.weights.convert_layouts import (
-    SYNCDREAMER,
-    SYNCDREAMER_LEFT_OUT,
-    ZERO123,
-    ZERO123_LEFT_OUT,
-    in_our_names,
-)
+from vid4d.priors.weights.convert import expected_shapes, network_in, sha256_of
+from vid4d.priors.weights.convert_layouts import in_our_names
 from vid4d.priors.weights.files import read_metadata
 
+NETWORKS = (*registry.networks(), kplanes.NETWORK)
+convert = partial(converter.convert, networks=NETWORKS)
+load_converted = partial(converter.load_converted, networks=NETWORKS)
 ALPHAS = NoiseSchedule.scaled_linear().alphas_cumprod
 RIFE = IFNetConfig(widths=(16, 16, 8, 8), depth=2)
 
@@ -45,7 +39,7 @@ def theirs(kind: str, seed: int = 0) -> tuple[torch.nn.Module, dict[str, torch.T
     """A tiny network, and its published state dict with all that is not part of the network."""
     if kind == "zero123":
         model = randomised(zero123.Zero123(zero123.CONFIGS["tiny"]), seed)
-        state = in_their_names(model, ZERO123)
+        state = in_their_names(model, zero123.NETWORK.prefixes)
         for name, value in list(state.items()):
             if name.startswith("model."):
                 state["model_ema." + name.removeprefix("model.").replace(".", "")] = value + 1
@@ -57,7 +51,7 @@ def theirs(kind: str, seed: int = 0) -> tuple[torch.nn.Module, dict[str, torch.T
         }
     elif kind == "syncdreamer":
         model = randomised(syncdreamer.SyncDreamer(syncdreamer.CONFIGS["tiny"]), seed)
-        state = in_their_names(model, SYNCDREAMER)
+        state = in_their_names(model, syncdreamer.NETWORK.prefixes)
         tower = "clip_image_encoder.model."
         state |= {"azimuth": torch.zeros(16), "posterior_variance": torch.ones(1000)}
     elif kind == "kplanes":
@@ -98,7 +92,7 @@ def test_every_layout_becomes_the_same_network(tmp_path, kind, form):
         save_file({name: value.contiguous() for name, value in state.items()}, source)
     else:
         torch.save(state, source, _use_new_zipfile_serialization=form == "zip")
-    assert kind_of(source) == kind
+    assert network_in(source, NETWORKS).kind == kind
     out = convert(source, tmp_path / "ours.safetensors", licence="MIT")
     assert out == tmp_path / "ours.safetensors"
     loaded = load_converted(out)
@@ -152,15 +146,12 @@ def test_the_file_tells_where_it_comes_from(tmp_path):
     assert sum(left_out.values()) == len(state) - len(load_file(tmp_path / "a.safetensors"))
 
 
-@pytest.mark.parametrize(
-    ("kind", "names", "left_out"),
-    [("zero123", ZERO123, ZERO123_LEFT_OUT), ("syncdreamer", SYNCDREAMER, SYNCDREAMER_LEFT_OUT)],
-)
-def test_parameters_are_those_of_the_real_checkpoint(shared_dir, tmp_path, kind, names, left_out):
-    keys = json.loads((shared_dir / "reference" / f"{kind}_keys.json").read_text())
+@pytest.mark.parametrize("network", [zero123.NETWORK, syncdreamer.NETWORK], ids=lambda n: n.kind)
+def test_parameters_are_those_of_the_real_checkpoint(shared_dir, tmp_path, network):
+    keys = json.loads((shared_dir / "reference" / f"{network.kind}_keys.json").read_text())
     state = {k: StoredTensor(tmp_path, 0, torch.float32, tuple(s), tuple(s)) for k, s in keys.items()}
-    named = in_our_names(state, names, left_out, tmp_path)
-    expected = expected_shapes(kind, NETWORKS[kind].configs[0])
+    named = in_our_names(state, network.prefixes, network.left_out, tmp_path)
+    expected = expected_shapes(network, network.configs[0])
     assert {k: part.shape for k, (part,) in named.parts.items()} == expected
     assert sum(named.left_out.values()) + len(expected) == len(keys)
 
@@ -220,12 +211,12 @@ def test_other_networks_are_told(tmp_path):
     source = tmp_path / "a.ckpt"
     torch.save({"fc.weight": torch.zeros(2)}, source)
     with pytest.raises(InputError, match=r"fc\.weight"):
-        kind_of(source)
+        network_in(source)
     torch.save({"module.block0.convblock.0.0.weight": torch.zeros(2)}, source)
     with pytest.raises(InputError, match="another version"):
-        kind_of(source)
+        network_in(source)
     with pytest.raises(InputError, match="no unet"):
-        kind_of(tmp_path)
+        network_in(tmp_path)
     _, state = theirs("rife4")
     torch.save(state, source)
     with pytest.raises(InputError, match="ends with"):
@@ -318,7 +309,7 @@ def diffusers_folder(folder: Path, suffix: str = ".safetensors") -> dict[str, np
 def test_the_layout_of_diffusers_is_the_same_network(tmp_path, suffix):
     folder = tmp_path / "zero123-xl-diffusers"
     reference = {k: torch.from_numpy(v) for k, v in diffusers_folder(folder, suffix).items()}
-    assert kind_of(folder) == "zero123"
+    assert network_in(folder).kind == "zero123"
     out = convert(folder, tmp_path / "a.safetensors")
     model = load_converted(out)
     assert read_metadata(out)["source_sha256"] == sha256_of(folder)

@@ -17,7 +17,7 @@ import torch
 
 from vid4d.errors import InputError
 from vid4d.priors.weights.checkpoint_reader import open_checkpoint
-from vid4d.priors.weights.convert import convert, kind_of
+from vid4d.priors.weights.convert import convert, network_in
 from vid4d.priors.weights.safe_pickle import Foreign, unpickled
 
 
@@ -62,7 +62,7 @@ def test_a_hostile_checkpoint_is_refused_and_nothing_runs(tmp_path, case, zipped
     path = tmp_path / "zero123-xl.ckpt"
     state = {"model.diffusion_model.out.2.bias": torch.zeros(4), "cc_projection.bias": torch.zeros(4)}
     torch.save({"state_dict": state, "extra": thing}, path, _use_new_zipfile_serialization=zipped)
-    for attempt in (kind_of, lambda p: convert(p, tmp_path / "out.safetensors"), open_checkpoint):
+    for attempt in (network_in, lambda p: convert(p, tmp_path / "out.safetensors"), open_checkpoint):
         with pytest.raises(InputError, match="nothing was run") as error:
             attempt(path)
         assert name in str(error.value)
@@ -79,7 +79,7 @@ def test_a_bare_pickle_is_refused_and_nothing_runs(tmp_path, case):
     thing, name = hostile(marker)[case]
     path.write_bytes(pickle.dumps({"module.block0.conv0.0.0.weight": thing}))
     with pytest.raises(InputError, match="nothing was run") as error:
-        kind_of(path)
+        network_in(path)
     assert name in str(error.value)
     assert not marker.exists()
 

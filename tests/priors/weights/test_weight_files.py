@@ -115,7 +115,7 @@ def test_the_shipped_weights_are_small_enough_and_load_strictly():
 
 def test_a_configuration_survives_as_text() -> None:
     from vid4d.priors.small.lifting import LiftConfig
-    from vid4d.priors.small.small import SmallConfig
+    from vid4d.priors.small.model import SmallConfig
     from vid4d.priors.weights.files import config_from_json, config_to_json
 
     config = SmallConfig(lift=LiftConfig(outside=-10.0, channels=(8, 16, 24)), channel_mult=(1, 3))

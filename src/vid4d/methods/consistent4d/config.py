@@ -22,7 +22,8 @@ class Consistent4DConfig:
     color, mask: weights of the reference loss. sds: of score distillation. icl: of the interpolation-driven
     consistency loss. smooth: of the normals' smoothness. orientation: of normals that face away from the
     camera. regularised: samples a step that the last two look at, chosen at random.
-    guidance: of a Zero123. noise: shares of its schedule. batch: which views prior steps see.
+    guidance: scale of classifier-free guidance; the prior's own where None. noise: shares of its schedule.
+    batch: which views prior steps see.
 
     samples: of a ray along the box's diagonal. chunk: samples whose intermediate values are held at once.
     cells: of the occupancy grid along an edge, looked at again every `cells_every` steps.
@@ -45,7 +46,7 @@ class Consistent4DConfig:
     smooth: float = 2.0
     orientation: Linear = field(default_factory=lambda: Linear(1.0, 20.0, 5000))
     regularised: int = 1 << 14
-    guidance: float = 5.0
+    guidance: float | None = None
     noise: NoiseRange = field(default_factory=NoiseRange)
     batch: BatchConfig = field(default_factory=BatchConfig)
 

@@ -17,10 +17,6 @@ FRAMES_PER_MOMENT = 8
 FIRST = 0.7
 """GiB that the program takes before anything is made."""
 
-JUDGES = {"small": 1.6, "full": 5.0}
-"""GiB of the small prior, and of one at the size of a Stable Diffusion with the gradient of its autoencoder.
-benchmarks/consistent4d_speed.py saw 3.5 GiB of the latter on top of a field's (an H200, 8 renders)."""
-
 
 def check_frames(config: Consistent4DConfig, preset: str, frames: int) -> None:
     """Raises InputError for more key frames than the field's moments can hold apart."""
@@ -33,8 +29,8 @@ def check_frames(config: Consistent4DConfig, preset: str, frames: int) -> None:
         )
 
 
-def memory_needed(config: Consistent4DConfig, judge: str) -> float:
-    """GiB that training takes at its largest pictures, by a rough estimate. judge: of `JUDGES`."""
+def memory_needed(config: Consistent4DConfig, prior_gib: float) -> float:
+    """GiB that training takes at its largest pictures, by a rough estimate. prior_gib: of the prior."""
     parameters, each = 0, 0.0
     for level in config.levels.levels:
         planes = 3 * level.channels * (level.space**2 + level.time * level.space)
@@ -43,7 +39,7 @@ def memory_needed(config: Consistent4DConfig, judge: str) -> float:
     rays = max(stage.batch * stage.size**2 for stage in config.milestones)
     samples = rays * config.samples
     held = min(config.chunk, samples) * each + 3 * each * config.regularised + 40 * samples
-    return FIRST + JUDGES[judge] + (16 * parameters + held) / 2**30
+    return FIRST + prior_gib + (16 * parameters + held) / 2**30
 
 
 def memory_there(device: str) -> float | None:
@@ -69,7 +65,7 @@ def memory_there(device: str) -> float | None:
 def check_memory(
     presets: dict[str, Consistent4DConfig],
     preset: str,
-    judge: str,
+    prior_gib: float,
     device: str,
     most: float | None = None,
 ) -> None:
@@ -80,11 +76,11 @@ def check_memory(
     there = memory_there(device)
     if most is not None:
         there = most if there is None else min(there, most)
-    need = memory_needed(presets[preset], judge)
+    need = memory_needed(presets[preset], prior_gib)
     if there is None or need <= there:
         return
-    fitting = [name for name, config in presets.items() if memory_needed(config, judge) <= there]
-    largest = max(fitting, key=lambda name: memory_needed(presets[name], judge), default=None)
+    fitting = [name for name, config in presets.items() if memory_needed(config, prior_gib) <= there]
+    largest = max(fitting, key=lambda name: memory_needed(presets[name], prior_gib), default=None)
     way_out = f"use --preset {largest}" if largest else "use a machine with more, or --prior small"
     raise InputError(
         f"the preset {preset!r} needs about {need:.1f} GiB of memory and {there:.1f} GiB are free "

@@ -22,13 +22,17 @@ from vid4d.matrix.matrix import ImageMatrix
 from vid4d.methods import stages
 from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
 from vid4d.methods.consistent4d.limits import check_frames, check_memory
-from vid4d.methods.consistent4d.subject import Subject, judge_size, make_judge, read_subject
+from vid4d.methods.consistent4d.subject import Subject, make_prior, read_subject, spec_of
 from vid4d.methods.consistent4d.trainer import Trainer
 from vid4d.methods.consistent4d.views import render_matrix, write_validation
+from vid4d.priors.base import Offer
 from vid4d.priors.rife import between_of
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.progress import Bar
 from vid4d.run import Run
+
+NEEDS: Offer = "score"
+"""What it asks of a prior."""
 
 
 def make_matrix(run: Run) -> ImageMatrix:
@@ -39,7 +43,7 @@ def make_matrix(run: Run) -> ImageMatrix:
             "consistent4d starts from a clip, not from an image matrix: use --method efficient4d"
         )
     check_frames(config, preset, run.settings.frames or 0)
-    check_memory(PRESETS, preset, judge_size(run.settings), run.device, run.settings.memory)
+    check_memory(PRESETS, preset, spec_of(run.settings).memory_gib, run.device, run.settings.memory)
     subject = read_subject(run, config.frames, config.clip_size)
     check_frames(config, preset, len(subject.times))
     write_json(run.path("config.json"), asdict(config))
@@ -69,11 +73,11 @@ def train(
     run: Run, config: Consistent4DConfig, subject: Subject, bar: Bar
 ) -> tuple[CascadeField, OccupancyGrid]:
     """All steps, from the run's checkpoint where there is one; with log lines and validation renders."""
-    judge = make_judge(run, subject, config.guidance)
+    prior = make_prior(run, subject, config.guidance)
     trainer = Trainer(
         config,
         subject,
-        judge,
+        prior,
         between_of(load_interpolator(run.device)),
         seed=run.settings.seed,
         device=run.device,

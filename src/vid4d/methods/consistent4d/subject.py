@@ -1,4 +1,4 @@
-"""What Consistent4D makes an object of, a clip or a text, and the judge that goes with it."""
+"""What Consistent4D makes an object of, a clip or a text, and the prior that goes with it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.images import resized
 from vid4d.methods import stages
-from vid4d.priors.score import Judge, load_judge
-from vid4d.priors.score_text import load_text_judge
-from vid4d.priors.small.sampling import guess_elevation, load_small_prior
+from vid4d.priors.base import TEXT_PRIOR, PriorSpec, ScorePrior, load_score_prior, prior_spec
+from vid4d.priors.score_text import load_text_prior
 from vid4d.run import Run
 from vid4d.settings import Settings
 
@@ -66,31 +64,24 @@ def read_subject(run: Run, frames: int, size: int) -> Subject:
     return Subject(
         pictures,
         torch.from_numpy(clip.times).float(),
-        _elevation(run, pictures),
+        stages.input_elevation(run, pictures),
         clip.seconds,
         clip.cyclic,
     )
 
 
-def _elevation(run: Run, frames: Float[Tensor, "t h w 4"]) -> float:
-    """Degrees, as told or as the small prior guesses."""
-    if run.settings.elevation != "auto":
-        return float(run.settings.elevation)
-    prior = load_small_prior(run.device)
-    found = guess_elevation(prior, resized(frames, prior.config.lift.image_size))
-    run.progress.say(f"the camera seems to look down by {found:.0f} degrees (--elevation tells it)")
-    return found
+def spec_of(settings: Settings) -> PriorSpec:
+    """What is known of the prior that the settings ask for."""
+    return TEXT_PRIOR if settings.text else prior_spec(settings.prior)
 
 
-def judge_size(settings: Settings) -> str:
-    """Which of the sizes of `consistent4d_limits.JUDGES` the settings ask for."""
-    return "small" if settings.prior == "small" and not settings.text else "full"
+def make_prior(run: Run, subject: Subject, guidance: float | None = None) -> ScorePrior:
+    """The prior that the settings name, told the subject.
 
-
-def make_judge(run: Run, subject: Subject, guidance: float) -> Judge:
-    """The prior that the settings name, told the subject. guidance: of a Zero123."""
+    guidance: scale of classifier-free guidance; the prior's own where None.
+    """
     if subject.frames is None:
-        return load_text_judge(run.settings.text_model, subject.text, run.device)
-    judge = load_judge(run.settings.prior, run.device, guidance=guidance)
-    judge.condition(subject.frames, subject.elevation)
-    return judge
+        return load_text_prior(run.settings.text_model, subject.text, run.device, guidance=guidance)
+    return load_score_prior(
+        run.settings.prior, subject.frames, subject.elevation, run.device, guidance=guidance
+    )

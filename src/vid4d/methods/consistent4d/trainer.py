@@ -22,7 +22,7 @@ from vid4d.methods.consistent4d.batches import Batch, draw_batch, generator_of, 
 from vid4d.methods.consistent4d.config import Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.metrics import psnr
-from vid4d.priors.score import Judge
+from vid4d.priors.base import ScorePrior
 
 SMOOTH_RADIUS = 0.01
 """How far apart normals are compared, in units of the box (2311.02848, code)."""
@@ -43,13 +43,13 @@ class Trainer:
         self,
         config: Consistent4DConfig,
         subject: Subject,
-        judge: Judge,
+        prior: ScorePrior,
         interpolate: losses.Interpolate,
         *,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.config, self.subject, self.judge = config, subject, judge
+        self.config, self.subject, self.prior = config, subject, prior
         self.interpolate, self.seed, self.device = interpolate, seed, torch.device(device)
         self.times = subject.times.to(device)
         with torch.random.fork_rng(devices=[]):
@@ -124,12 +124,12 @@ class Trainer:
 
     def _distillation(self, drawn: list[Rendering], cameras: Cameras, batch: Batch) -> Float[Tensor, ""]:
         """Score distillation, summed over the levels, which all get the same noise."""
-        judge = self.judge
+        prior = self.prior
         generator = generator_of(self.seed, self.step, purpose=4)
-        low, high = (round(s * (len(judge.schedule) - 1)) for s in self.config.noise.at(self.step))
+        low, high = (round(s * (len(prior.schedule) - 1)) for s in self.config.noise.at(self.step))
         t = torch.randint(low, high + 1, (len(batch),), generator=generator).to(self.device)
         color, alpha = (torch.stack(x) for x in zip(*((x.colour, x.opacity) for x in drawn), strict=True))
-        return judge.distil(color, alpha, t, judge.view(cameras, batch.frame), generator)
+        return prior.sds_loss(color, alpha, t, prior.view(cameras, batch.frame), generator)
 
     # What both kinds of steps need
 

@@ -15,7 +15,7 @@ from vid4d.errors import InputError
 from vid4d.images import over_white
 from vid4d.priors.guidance import PLAIN, Guidance
 from vid4d.priors.samplers import Progress, Sampling, draw_samples, q_sample
-from vid4d.priors.small.small import Condition, Look, SmallConfig, SmallPrior
+from vid4d.priors.small.model import Condition, Look, SmallConfig, SmallPrior
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights.files import config_from_json, load_into, read_metadata
 

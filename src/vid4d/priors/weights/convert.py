@@ -9,21 +9,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
-import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from vid4d.dynerf import CascadeField, FieldConfig, from_geometry_state
 from vid4d.errors import InputError
-from vid4d.priors import rife, syncdreamer, zero123
+from vid4d.priors.weights import registry
 from vid4d.priors.weights.checkpoint_reader import (
     Entry,
     Report,
@@ -31,99 +27,55 @@ from vid4d.priors.weights.checkpoint_reader import (
     open_checkpoint,
     write_safetensors,
 )
-from vid4d.priors.weights.convert_diffusers import diffusers_folder
-from vid4d.priors.weights.convert_layouts import (
-    KPLANES,
-    KPLANES_LEFT_OUT,
-    RIFE3_LEFT_OUT,
-    SYNCDREAMER,
-    SYNCDREAMER_LEFT_OUT,
-    ZERO123,
-    ZERO123_LEFT_OUT,
-    Named,
-    averaged,
-    check_constants,
-    in_our_names,
-    unexpected,
-)
+from vid4d.priors.weights.convert_layouts import Named, averaged, check_constants, in_our_names
 from vid4d.priors.weights.files import config_from_json, config_to_json, read_metadata
-
-Kind = Literal["zero123", "syncdreamer", "rife3", "rife4", "kplanes"]
-
-
-@dataclass(frozen=True)
-class NoConfig:
-    """Of a network of one size only."""
+from vid4d.priors.weights.network import Network
 
 
-@dataclass(frozen=True)
-class Network:
-    """A network that can be converted: how it is built, its configuration, and the sizes to choose from."""
+def network_in(source: Path, networks: Sequence[Network] | None = None) -> Network:
+    """The network that a checkpoint holds, by its keys; a folder is in the layout of diffusers.
 
-    build: Callable[[Any], nn.Module]
-    config: type
-    configs: tuple[Any, ...] = ()
-
-
-NETWORKS: dict[str, Network] = {
-    "zero123": Network(zero123.Zero123, zero123.Zero123Config, tuple(zero123.CONFIGS.values())),
-    "syncdreamer": Network(
-        syncdreamer.SyncDreamer, syncdreamer.SyncDreamerConfig, tuple(syncdreamer.CONFIGS.values())
-    ),
-    "rife3": Network(lambda _: rife.IFNet3(), NoConfig, (NoConfig(),)),
-    "rife4": Network(rife.IFNet, rife.IFNetConfig),
-    "kplanes": Network(CascadeField, FieldConfig),
-}
-
-KNOWN = "Zero123, SyncDreamer, RIFE 3.x or 4.x, or a Consistent4D run"
-
-
-def kind_of(source: Path) -> Kind:
-    """Which network a checkpoint holds, by its keys. A folder is Zero123 in the layout of diffusers.
-
+    networks: to choose from; those of the published weights where not given.
     Raises InputError for files that are damaged, that would run code, or that hold something else.
     """
+    known = registry.networks() if networks is None else networks
+    titles = " or ".join(", ".join(n.title for n in known).rsplit(", ", 1))
     if source.is_dir():
         if not (source / "unet").is_dir():
-            raise InputError(f"{source} is no Zero123 folder of diffusers (it has no unet/): give {KNOWN}")
-        return "zero123"
-    return _kind(open_checkpoint(source), source)
-
-
-def _kind(state: dict[str, Any], source: Path) -> Kind:
-    names = {name.removeprefix("module.") for name in state}
+            raise InputError(f"{source} is no folder of diffusers (it has no unet/): give {titles}")
+        return next(n for n in known if n.folder is not None)
+    names = {name.removeprefix("module.") for name in open_checkpoint(source)}
 
     def has(start: str) -> bool:
         return any(name.startswith(start) for name in names)
 
-    if has("spatial_volume.") and has("model.diffusion_model."):
-        return "syncdreamer"
-    if has("model.diffusion_model.") and has("cc_projection."):
-        return "zero123"
-    if has("geometry.grids."):
-        return "kplanes"
-    if has("block0.convblock0."):
-        return "rife3"
-    if has("block0.convblock.0.beta"):
-        return "rife4"
+    if fitting := [n for n in known if all(map(has, n.marks))]:
+        return max(fitting, key=lambda n: len(n.marks))
     if has("block0."):
         raise InputError(f"{source} is a RIFE of another version: give 3.x, or 4.x with residual blocks")
     if has("unet.") and has("autoencoder."):
         raise InputError(f"{source} is converted already: use it as it is")
     some = ", ".join(sorted(names)[:3])
     raise InputError(
-        f"{source} is none of the networks that are known here (it holds {some}, ...): give {KNOWN}"
+        f"{source} is none of the networks that are known here (it holds {some}, ...): give {titles}"
     )
 
 
 def convert(
-    source: Path, out: Path, *, licence: str = "", ema: bool = False, report: Report | None = None
+    source: Path,
+    out: Path,
+    *,
+    licence: str = "",
+    ema: bool = False,
+    networks: Sequence[Network] | None = None,
+    report: Report | None = None,
 ) -> Path:
     """Writes a published checkpoint as one safetensors file under our names; returns `out`.
 
     source: a file, or a folder in the layout of diffusers. licence: goes into the metadata, which also
     carries the kind, the configuration, the source's name and SHA-256 and what was left out. ema: takes the
-    averaged copy of a UNet (`model_ema.*`); the published Zero123 configurations do not. report: progress.
+    averaged copy of a UNet (`model_ema.*`); the published Zero123 configurations do not. networks: as for
+    `network_in`. report: progress.
 
     Numbers keep their type. One tensor is in memory at a time (of a Consistent4D run, which is small: all),
     and the file appears whole or not at all, so an interrupted conversion is simply run again.
@@ -131,22 +83,21 @@ def convert(
     Raises InputError for files that are damaged, would run code, or lack or exceed the network's tensors.
     """
     source, out = Path(source), Path(out)
-    kind = kind_of(source)
+    network = network_in(source, networks)
     if out.resolve() == source.resolve():
         raise InputError(f"{source} would be overwritten: give another name for the converted file")
     if out.is_dir() or out.suffix != ".safetensors":
         raise InputError(f"{out} is no name for the converted file: give one that ends with .safetensors")
-    config: Any
-    if kind == "kplanes":
-        config, entries, left_out = _kplanes(source)
+    if network.read is not None:
+        config, entries, left_out = network.read(open_checkpoint(source), source)
     else:
-        named = diffusers_folder(source) if source.is_dir() else _named(kind, source, ema)
-        config, expected = _fitting(kind, named, source)
+        named = network.folder(source) if network.folder and source.is_dir() else _named(network, source, ema)
+        config, expected = _fitting(network, named, source)
         entries = [_entry(name, named, expected[name]) for name in expected]
         left_out = named.left_out
     metadata = {
         "format": "pt",
-        "kind": kind,
+        "kind": network.kind,
         "config": config_to_json(config),
         "source": source.name,
         "source_sha256": sha256_of(source),
@@ -159,30 +110,35 @@ def convert(
 
 
 def load_converted(
-    path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    path: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    *,
+    networks: Sequence[Network] | None = None,
 ) -> nn.Module:
     """The network that `convert` wrote, in evaluation mode, its weights on `device` in `dtype` and fixed.
 
-    Zero123, SyncDreamer, IFNet (RIFE 4.x), IFNet3 (RIFE 3.x) or CascadeField. Tensors go to the device one at
+    networks: that it may be; those of the published weights where not given. Tensors go to the device one at
     a time; on a CPU, in the type of the file, they stay mapped to it. Raises InputError for files that
-    `convert` did not write.
+    `convert` did not write, and for other networks.
     """
     from safetensors import safe_open
 
     metadata = read_metadata(Path(path))
-    kind = metadata.get("kind", "")
-    if kind not in NETWORKS:
+    kinds = {n.kind: n for n in (registry.networks() if networks is None else networks)}
+    network = kinds.get(metadata.get("kind", ""))
+    if network is None:
         raise InputError(
-            f"{path} was not written by the converter: run `vid4d weights convert` on the original"
+            f"{path} was not written by the converter, or holds another network than {', '.join(kinds)}: "
+            "run `vid4d weights convert` on the original"
         )
-    network = NETWORKS[kind]
     config: Any = config_from_json(network.config, metadata.get("config"))
     with _weightless():
         model = network.build(config).eval()
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     with safe_open(path, "pt") as file:
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        _compare(expected, found, Path(path))
+        compare_shapes(expected, found, Path(path))
         for name in found:
             value = file.get_tensor(name).to(device, dtype)
             owner, _, leaf = name.rpartition(".")
@@ -203,36 +159,14 @@ def sha256_of(source: Path) -> str:
 # Layouts of single files
 
 
-def _named(kind: Kind, source: Path, ema: bool) -> Named:
+def _named(network: Network, source: Path, ema: bool) -> Named:
     """A checkpoint in our names."""
-    state = open_checkpoint(source)
+    state: Mapping[str, Any] = open_checkpoint(source)
     check_constants(state, source)
     if ema:
         state = averaged(state, source)
-    if kind == "zero123":
-        return in_our_names(state, ZERO123, ZERO123_LEFT_OUT, source)
-    if kind == "syncdreamer":
-        return in_our_names(state, SYNCDREAMER, SYNCDREAMER_LEFT_OUT, source)
     plain = {name.removeprefix("module."): value for name, value in state.items()}
-    return in_our_names(plain, {"block": "block"}, RIFE3_LEFT_OUT if kind == "rife3" else {}, source)
-
-
-def _kplanes(source: Path) -> tuple[FieldConfig, list[Entry], dict[str, int]]:
-    """The field of a Consistent4D run; `dynerf.official_checkpoint` knows its layout."""
-    state = open_checkpoint(source)
-    check_constants(state, source)
-    named = in_our_names(state, {"geometry.": "geometry."}, KPLANES_LEFT_OUT, source)
-    if unknown := [name for name in named.parts if not re.fullmatch(KPLANES, name)]:
-        raise unexpected(unknown, source)
-    config, tensors = from_geometry_state({name: part.read() for name, (part,) in named.parts.items()})
-    used = sum(value.numel() for value in tensors.values())
-    if used != sum(math.prod(part.shape) for (part,) in named.parts.values()):
-        raise InputError(f"{source} holds more of a field than is known here: give a Consistent4D checkpoint")
-    _compare(
-        expected_shapes("kplanes", config), {name: tuple(t.shape) for name, t in tensors.items()}, source
-    )
-    entries = [Entry(name, t.dtype, tuple(t.shape), t.clone) for name, t in tensors.items()]
-    return config, entries, named.left_out
+    return in_our_names(plain, network.prefixes, network.left_out, source)
 
 
 # Comparing with the network
@@ -255,32 +189,22 @@ def _weightless() -> Iterator[None]:
         nn.Module.register_parameter = register  # type: ignore
 
 
-def expected_shapes(kind: str, config: Any) -> dict[str, tuple[int, ...]]:
+def expected_shapes(network: Network, config: Any) -> dict[str, tuple[int, ...]]:
     """Names and shapes of a network's tensors."""
     with _weightless():
-        return {name: tuple(v.shape) for name, v in NETWORKS[kind].build(config).state_dict().items()}
+        return {name: tuple(v.shape) for name, v in network.build(config).state_dict().items()}
 
 
-def _fitting(kind: str, named: Named, source: Path) -> tuple[Any, dict[str, tuple[int, ...]]]:
+def _fitting(network: Network, named: Named, source: Path) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """The configuration whose network has exactly these tensors, and their names and shapes."""
-    configs = NETWORKS[kind].configs or (_rife4_config(named, source),)
+    configs = network.configs if network.find_config is None else (network.find_config(named, source),)
     found = {name: _shape(name, named) for name in named.parts}
     first = found.get("unet.input_blocks.0.0.weight")
     if first is not None:  # the width of a UNet tells its configuration
         configs = tuple(c for c in configs if c.unet.model_channels == first[0]) or configs
-    expected = expected_shapes(kind, configs[0])
-    _compare(expected, found, source)
+    expected = expected_shapes(network, configs[0])
+    compare_shapes(expected, found, source)
     return configs[0], expected
-
-
-def _rife4_config(named: Named, source: Path) -> rife.IFNetConfig:
-    """Widths and depth by the shapes; the scales of 4.x are 8, 4, 2, 1."""
-    firsts = [named.parts.get(f"block{i}.conv0.1.0.weight") for i in range(4)]
-    widths = tuple(parts[0].shape[0] for parts in firsts if parts and len(parts[0].shape) == 4)
-    if len(widths) != 4:
-        raise InputError(f"{source} is a RIFE of another version: give 3.x, or 4.x with four residual blocks")
-    convolutions = {m[1] for m in (re.match(r"block0\.convblock\.(\d+)\.", n) for n in named.parts) if m}
-    return rife.IFNetConfig(widths=widths, depth=len(convolutions))
 
 
 def _shape(name: str, named: Named) -> tuple[int, ...]:
@@ -306,7 +230,10 @@ def _differences(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[in
     return [f"{len(names)} {what} (first: {names[0]})" for what, names in lists.items() if names]
 
 
-def _compare(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], path: Path) -> None:
+def compare_shapes(
+    expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], path: Path
+) -> None:
+    """Raises InputError where tensors are missing, unknown, or of another shape than the network's."""
     if wrong := _differences(expected, found):
         raise InputError(f"{path} does not fit its network: tensors {', '.join(wrong)}: fetch it again")
 

@@ -43,49 +43,6 @@ TEXT_TOWER = (
     r"(positional_embedding|text_projection|logit_scale|token_embedding\.weight|ln_final\..*|transformer\..*)"
 )
 
-ZERO123 = {
-    "model.diffusion_model.": "unet.",
-    "first_stage_model.": "autoencoder.",
-    "cond_stage_model.model.visual.": "clip.",
-    "cc_projection.": "cc_projection.",
-}
-"""The authors' prefixes and ours; behind them the names are the same."""
-
-ZERO123_LEFT_OUT = {
-    SCHEDULE: "the noise schedule, which is computed",
-    r"model_ema\..*": "the averaged copy of the UNet",
-    r"cond_stage_model\.model\." + TEXT_TOWER: "CLIP's text tower",
-    r"cond_stage_model\.(mean|std)": "CLIP's normalisation, which is known",
-    r"first_stage_model\.loss\..*": "the autoencoder's training loss",
-}
-
-SYNCDREAMER = {
-    "model.diffusion_model.": "unet.",
-    "first_stage_model.": "autoencoder.",
-    "clip_image_encoder.model.visual.": "clip.",
-    "spatial_volume.": "spatial_volume.",
-    "time_embed.": "time_embed.",
-    "cc_projection.": "cc_projection.",
-}
-
-SYNCDREAMER_LEFT_OUT = {
-    SCHEDULE: "the noise schedule, which is computed",
-    r"poses|Ks|azimuth|elevation": "the cameras of the rig, which are computed",
-    r"clip_image_encoder\.model\." + TEXT_TOWER: "CLIP's text tower",
-    r"clip_image_encoder\.(mean|std)": "CLIP's normalisation, which is known",
-    r"first_stage_model\.loss\..*": "the autoencoder's training loss",
-}
-
-RIFE3_LEFT_OUT = {r"block_tea\..*": "the teacher of RIFE's training"}
-
-KPLANES = r"geometry\.(grids\.\d+\.[0-5]|(density|feature)_network\.\d+\.layers\.[02]\.weight)"
-"""What a field is made of."""
-
-KPLANES_LEFT_OUT = {
-    r"geometry\.bbox": "the box of the field, which is known",
-    r"(renderer|background|material|guidance|exporter)\..*": "other parts of a Consistent4D run",
-}
-
 
 def in_our_names(
     state: Mapping[str, Any], prefixes: Mapping[str, str], left_out: Mapping[str, str], source: Path

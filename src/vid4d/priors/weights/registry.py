@@ -12,106 +12,50 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from vid4d.errors import InputError
 from vid4d.files import write_json
+from vid4d.priors.base import PRIORS, WeightSpec, named_object
+
+if TYPE_CHECKING:
+    from vid4d.priors.weights.network import Network
 
 Report = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
 
 
-@dataclass(frozen=True)
-class Weights:
-    """A file that somebody publishes, and what becomes of it here.
-
-    what: for. kind: the converter's name of the network. licence, terms: the authors', and what comes with
-    it. commercial: whether commercial use is allowed, as far as the licence says so. page: where the authors
-    tell of it. file: its name. url: where it can be downloaded without a person; None where it cannot be.
-    size, installed: bytes of the download and of the converted file, roughly. sha256: where one is
-    published. ema: take the averaged copy of the network, as the authors' own programs do.
-    """
-
-    what: str
-    kind: str
-    licence: str
-    commercial: Literal["yes", "no", "unclear"]
-    terms: str
-    page: str
-    file: str
-    url: str | None
-    size: int
-    installed: int
-    sha256: str | None = None
-    ema: bool = False
-
-
-_STABLE_DIFFUSION = "MIT (repository); CreativeML OpenRAIL-M (the model it was trained on from)"
-_OPENRAIL = (
-    "trained on from Stable Diffusion, whose CreativeML OpenRAIL-M restricts some uses and passes "
-    "its restrictions on"
-)
-_ZERO123_XL = Weights(
-    what="one view of an object from another; --prior zero123-xl, the judge of consistent4d",
-    kind="zero123",
-    licence=_STABLE_DIFFUSION,
-    commercial="unclear",
-    terms=_OPENRAIL,
-    page="https://github.com/cvlab-columbia/zero123",
-    file="zero123-xl.ckpt",
-    url="https://zero123.cs.columbia.edu/assets/zero123-xl.ckpt",
-    size=15_460_000_000,
-    installed=5_140_000_000,
-    ema=True,
-)
-_RIFE_3 = Weights(
-    what="frames between frames, in the middle only (RIFE 3.x)",
-    kind="rife3",
-    licence="MIT (repository)",
-    commercial="yes",
-    terms="nothing else is said of the weights",
-    page="https://github.com/hzwer/ECCV2022-RIFE",
-    file="flownet.pkl",
-    url=None,
-    size=12_200_000,
-    installed=12_200_000,
-)
-
-WEIGHTS = {
-    "syncdreamer": Weights(
-        what="16 views of an object at once; --prior syncdreamer",
-        kind="syncdreamer",
-        licence=_STABLE_DIFFUSION,
-        commercial="unclear",
-        terms=_OPENRAIL,
-        page="https://github.com/liuyuan-pal/SyncDreamer",
-        file="syncdreamer-pretrain.ckpt",
+INTERPOLATORS = {
+    "rife-3": WeightSpec(
+        what="frames between frames, in the middle only (RIFE 3.x)",
+        network="vid4d.priors.rife:NETWORK_3",
+        licence="MIT (repository)",
+        commercial="yes",
+        terms="nothing else is said of the weights",
+        page="https://github.com/hzwer/ECCV2022-RIFE",
+        file="flownet.pkl",
         url=None,
-        size=5_570_000_000,
-        installed=5_570_000_000,
+        size=12_200_000,
+        installed=12_200_000,
     ),
-    "zero123-xl": _ZERO123_XL,
-    "zero123": replace(
-        _ZERO123_XL,
-        what="the first Zero123 (105000 steps), as zero123-xl",
-        file="105000.ckpt",
-        url="https://huggingface.co/cvlab/zero123-weights/resolve/main/105000.ckpt",
-    ),
-    "rife-3": _RIFE_3,
-    "rife-4": replace(
-        _RIFE_3,
+    "rife-4": WeightSpec(
         what="frames between frames, at any time (RIFE 4.x)",
-        kind="rife4",
+        network="vid4d.priors.rife:NETWORK_4",
         licence="MIT (repository and weights)",
+        commercial="yes",
         terms="the README says so of the files it links to",
         page="https://github.com/hzwer/Practical-RIFE",
+        file="flownet.pkl",
+        url=None,
         size=21_200_000,
         installed=21_200_000,
     ),
 }
-"""Name -> what is known of it."""
+"""Name -> what is known of the weights of a frame interpolator."""
+
+WEIGHTS = {name: spec.weights for name, spec in PRIORS.items() if spec.weights is not None} | INTERPOLATORS
+"""Name -> what is known of all that can be fetched and converted."""
 
 
 def gigabytes(size: float) -> str:
@@ -119,11 +63,21 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def known(name: str) -> Weights:
+def known(name: str) -> WeightSpec:
     """The entry of that name. Raises InputError where there is none."""
     if name not in WEIGHTS:
         raise InputError(f"there are no weights {name!r}: choose one of {', '.join(WEIGHTS)}")
     return WEIGHTS[name]
+
+
+def network_of(name: str) -> Network:
+    """The network that these weights are of."""
+    return named_object(known(name).network)
+
+
+def networks() -> tuple[Network, ...]:
+    """All networks that published weights are of."""
+    return tuple(named_object(entry) for entry in dict.fromkeys(spec.network for spec in WEIGHTS.values()))
 
 
 def folder() -> Path:
@@ -168,7 +122,7 @@ def named_after(file: Path, kind: str) -> str:
 
     Raises InputError where several names fit.
     """
-    fitting = [name for name, entry in WEIGHTS.items() if entry.kind == kind]
+    fitting = [name for name in WEIGHTS if network_of(name).kind == kind]
     exact = [name for name in fitting if WEIGHTS[name].file == file.name or name == file.stem]
     chosen = exact or fitting
     if len(chosen) != 1:
