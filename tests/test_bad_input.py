@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
-from commands import run
+from command_line import run
 from PIL import Image
 
 from vid4d import api
 from vid4d.gaussians.model import save_asset
-from vid4d.matrix_io import save_matrix
-from vid4d.run import Run, Settings
+from vid4d.matrix.io import save_matrix
+from vid4d.run import Run
+from vid4d.settings import Settings
 from vid4d.video import write_mp4
 
 SIDE = 64
@@ -391,7 +392,7 @@ def test_a_disk_that_is_full_at_once_leaves_nothing(word, clip, capsys, monkeypa
         assert "No space left" in refused(capsys, "prepare", clip, "--out", "out")
 
 
-@pytest.mark.parametrize("word", ["matrix.part/images/001.png", ".contact", ".report"])
+@pytest.mark.parametrize("word", ["matrix/images/001.png", ".contact", ".report"])
 def test_a_disk_that_is_full_later_is_gone_on_from(word, clip, capsys, monkeypatch):
     monkeypatch.setitem(api.METHODS, "efficient4d", "toys")
     with monkeypatch.context() as patch:

@@ -1,0 +1,213 @@
+"""Where frames come from: a video, an animated image, a folder or pattern of images, one image.
+
+Every source has `times` (seconds from its first frame), `duration` (seconds, the last frame's own
+included), `has_alpha`, `notes` (warnings in words) and `read(indices, max_side)`, which decodes only
+the frames asked for and holds one at a time.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from jaxtyping import UInt8
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from vid4d.errors import InputError
+from vid4d.files import natural_order
+from vid4d.video import Video, shrink
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".tga")
+ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
+DEFAULT_FPS = 24.0
+CLIP_FILE = "clip.json"
+
+
+class Source(Protocol):
+    times: np.ndarray
+    duration: float
+    has_alpha: bool
+    notes: tuple[str, ...]
+
+    def read(self, indices: Sequence[int], max_side: int | None = None) -> Iterator[np.ndarray]: ...
+
+
+def open_source(path: str | Path, *, fps: float = DEFAULT_FPS) -> Source:
+    """Opens a video, GIF, animated WebP or PNG, image, folder of images or glob pattern.
+
+    fps: frames a second of a folder or pattern of images (those carry no time of their own).
+    Raises InputError for everything that is none of these.
+    """
+    text, place = str(path), Path(path)
+    if not text:
+        raise InputError("no clip was named; give a video, a picture, or a folder of pictures")
+    if not place.exists() and any(c in text for c in "*?["):
+        files = natural_order(Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file())
+        if not files:
+            raise InputError(f"{text}: no file matches this pattern; check the folder and the ending")
+        return _open_file(files[0]) if len(files) == 1 else ImageFiles(files, fps)
+    if not place.exists():
+        raise InputError(f"{text}: no such file or folder; check the path")
+    if place.is_dir():
+        files = natural_order(
+            p
+            for p in place.iterdir()
+            if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+        )
+        if not files:
+            raise InputError(f"{text}: no images in this folder; give one with PNG, JPEG or WebP frames")
+        return _open_prepared(place, files, fps)
+    return _open_file(place)
+
+
+def _open_file(path: Path) -> Source:
+    if path.stat().st_size == 0:
+        raise InputError(f"{path}: the file is empty; export or copy it again")
+    try:
+        with Image.open(path) as image:
+            if image.format == "MPEG":  # Pillow knows its first bytes but cannot decode it
+                return Video(path)
+            if image.format in ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1:
+                return AnimatedImage(path)
+    except UnidentifiedImageError:
+        return Video(path)
+    except Image.DecompressionBombError as e:
+        raise InputError(f"{path}: the picture is too large ({e}); scale it down first") from e
+    except (OSError, SyntaxError, ValueError) as e:
+        raise InputError(f"{path}: the image cannot be read ({e}); export it again") from e
+    return ImageFiles([path], DEFAULT_FPS)
+
+
+def _open_prepared(folder: Path, files: list[Path], fps: float) -> Source:
+    """A folder of images; one that `vid4d prepare` wrote brings its own times."""
+    source = ImageFiles(files, fps)
+    record = folder / CLIP_FILE
+    if not record.is_file():
+        return source
+    try:
+        data = json.loads(record.read_text())
+        times = np.asarray(data["times"], np.float64) * float(data["seconds"])
+        cyclic = bool(data["cyclic"])
+        seconds = float(data["seconds"])
+    except (ValueError, KeyError, TypeError) as e:
+        raise InputError(
+            f"{record}: not a clip description of vid4d ({e}); delete it or write it anew"
+        ) from e
+    if times.shape != (len(files),):
+        raise InputError(
+            f"{record}: describes {times.size} frames but {len(files)} lie beside it; "
+            "delete it or restore them"
+        )
+    source.times = times
+    source.duration = seconds if cyclic else seconds + seconds / max(len(files) - 1, 1)
+    source.cyclic = cyclic
+    return source
+
+
+class ImageFiles:
+    """Images of one size, a file for each frame."""
+
+    def __init__(self, files: Sequence[Path], fps: float) -> None:
+        if not 0 < fps < math.inf:
+            raise InputError(f"{fps} frames a second is no rate; give a positive number")
+        self.files = list(files)
+        self.notes: tuple[str, ...] = ()
+        self.cyclic: bool | None = None
+        self.times = np.arange(len(files)) / fps
+        self.duration = len(files) / fps
+        sizes: dict[tuple[int, int], Path] = {}
+        self.has_alpha = False
+        for file in self.files:
+            with _opened(file) as image:
+                # asking a PNG for its orientation would decode it; such frames are compared when read
+                turned = image.format != "PNG" and image.getexif().get(0x0112, 1) >= 5
+                sizes.setdefault(image.size[::-1] if turned else image.size, file)
+                self.has_alpha |= image.has_transparency_data
+            if len(sizes) > 1:
+                (a, first), (b, second) = list(sizes.items())[:2]
+                raise InputError(
+                    f"frames of different sizes: {first} has {a[0]}x{a[1]} pixels, {second} has "
+                    f"{b[0]}x{b[1]}; give frames of one size"
+                )
+
+    def read(
+        self, indices: Sequence[int], max_side: int | None = None
+    ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
+        for i in indices:
+            with _opened(self.files[i]) as image:
+                yield shrink(to_rgba(image, self.files[i]), max_side)
+
+
+class AnimatedImage:
+    """GIF, animated WebP, APNG or AVIF, with the times they state (else 10 frames a second)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.notes: tuple[str, ...] = ()
+        with _opened(path) as image:
+            # an APNG may carry a still picture that is not part of the animation
+            self._first = 1 if getattr(image, "default_image", False) else 0
+            self.has_alpha = image.has_transparency_data or image.mode == "RGBA"
+            lengths: list[float] = []
+            try:
+                for i in range(self._first, getattr(image, "n_frames", 1)):
+                    image.seek(i)
+                    image.load()
+                    length = float(image.info.get("duration") or 0)
+                    lengths.append(length if length > 10 else 100.0)
+                    self.has_alpha |= image.has_transparency_data
+            except (OSError, EOFError, SyntaxError, ValueError) as e:
+                if not lengths:
+                    raise InputError(f"{path}: no frame can be read ({e}); export it again") from e
+                self.notes = (f"the file is cut off: the {len(lengths)} frames that can be read are used",)
+        starts = np.cumsum([0.0, *lengths]) / 1000
+        self.times, self.duration = starts[:-1], float(starts[-1])
+
+    def read(
+        self, indices: Sequence[int], max_side: int | None = None
+    ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
+        with _opened(self.path) as image:
+            for i in indices:
+                image.seek(i + self._first)
+                yield shrink(to_rgba(image, self.path), max_side)
+
+
+def to_rgba(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 4"]:
+    """8-bit RGBA, upright: from RGB, grey, palette, 1, 16 or 32 bits, with and without alpha.
+
+    Raises InputError for damaged files and for values that are no picture (NaN, floats beyond [0, 1]).
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns about palettes whose transparency is a table
+            image.load()
+            image = ImageOps.exif_transpose(image)
+            if image.mode.startswith("I") or image.mode == "F":
+                values = np.asarray(image, np.float64)
+                top = 1.0 if image.mode == "F" else 65535.0
+                if not np.isfinite(values).all() or values.min() < 0 or values.max() > top * 1.001:
+                    raise InputError(
+                        f"{path}: pixel values outside 0..{top:g}; export the picture with 8 or 16 bits"
+                    )
+                grey = np.rint(values / top * 255).clip(0, 255).astype(np.uint8)
+                return np.dstack([grey, grey, grey, np.full_like(grey, 255)])
+            return np.array(image.convert("RGBA"))
+    except (OSError, SyntaxError, EOFError) as e:
+        raise InputError(f"{path}: the image is damaged or cut off ({e}); export it again") from e
+
+
+def _opened(path: Path) -> Image.Image:
+    try:
+        return Image.open(path)
+    except UnidentifiedImageError as e:
+        raise InputError(f"{path}: not an image that can be read; remove it or export it as PNG") from e
+    except Image.DecompressionBombError as e:
+        raise InputError(f"{path}: the picture is too large ({e}); scale it down first") from e
+    except (OSError, SyntaxError, ValueError) as e:
+        raise InputError(f"{path}: the image cannot be read ({e}); export it again") from e

@@ -1,0 +1,112 @@
+"""Pictures and videos as arrays, for the readers of image matrices; a mask for pictures that have none."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from vid4d.errors import InputError
+from vid4d.files import natural_order
+from vid4d.images import to_uint8
+from vid4d.keying import cut_from_border
+from vid4d.video import Video
+
+Picture = np.ndarray
+"""(h, w, c) float32 in [0, 1]: 1, 3 or 4 channels."""
+
+
+def as_rgba(picture: Picture) -> Picture:
+    """The picture with alpha: its own, or keyed from the background."""
+    return picture if picture.shape[-1] == 4 else cut_from_border(to_uint8(picture)).astype(np.float32) / 255
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    try:
+        meta = json.loads(file.read_text())
+    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e:
+        raise InputError(f"{file} cannot be read as JSON ({e}): write it again.") from e
+    if not isinstance(meta, dict):
+        raise InputError(f"{file} does not hold a JSON object: see the documented layout.")
+    return meta
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The picture files of a folder in natural order (2 before 10)."""
+    files = [p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")]
+    return natural_order(files)
+
+
+def picture_size(file: Path) -> tuple[int, int]:
+    """Width and height."""
+    try:
+        with Image.open(file) as picture:
+            return picture.size
+    except (OSError, SyntaxError) as e:
+        raise InputError(f"{file} cannot be read as a picture: replace it or remove it.") from e
+
+
+def read_picture(file: Path) -> Picture:
+    """RGB, or RGBA where the file has transparency."""
+    try:
+        with Image.open(file) as picture:
+            alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+            return np.asarray(picture.convert("RGBA" if alpha else "RGB"), dtype=np.float32) / 255
+    except FileNotFoundError as e:
+        raise InputError(f"{file} is missing: an image matrix needs every view at every time.") from e
+    except (OSError, SyntaxError) as e:
+        raise InputError(f"{file} cannot be read as a picture: replace it or remove it.") from e
+
+
+def read_grey(file: Path) -> Picture:
+    """One channel, from 8 or 16 bits."""
+    try:
+        with Image.open(file) as picture:
+            deep = picture.mode.startswith("I")
+            pixels = np.asarray(picture if deep else picture.convert("L"), dtype=np.float32)
+            return (pixels / (65535 if deep else 255))[..., None]
+    except FileNotFoundError as e:
+        raise InputError(f"{file} is missing: confidence is needed for every view and time, or none.") from e
+    except (OSError, SyntaxError) as e:
+        raise InputError(f"{file} cannot be read as a picture: replace it or remove it.") from e
+
+
+def read_video(file: Path) -> tuple[list[Picture], float]:
+    """All frames in RGB, and the duration in seconds."""
+    try:
+        video = Video(file)
+        frames = [frame[..., :3].astype(np.float32) / 255 for frame in video.read(range(len(video)))]
+    except InputError as e:
+        raise InputError(f"{file} cannot be read as a video ({e}): replace it.") from e
+    return frames, video.duration
+
+
+def write_picture(file: Path, picture: Picture) -> None:
+    """PNG: RGBA or RGB in 8 bits, one channel in 16."""
+    if picture.shape[-1] == 1:
+        Image.fromarray(np.round(picture[..., 0] * 65535).astype(np.uint16)).save(file)
+    else:
+        Image.fromarray(to_uint8(picture)).save(file, compress_level=4)
+
+
+def split_grid(picture: Picture, columns: int, rows: int, file: Path) -> list[Picture]:
+    """The cells of a grid, row by row."""
+    h, w = picture.shape[:2]
+    if h % rows or w % columns:
+        raise InputError(f"{file} has {w} x {h} pixels, which {columns} x {rows} views do not divide evenly.")
+    a, b = h // rows, w // columns
+    return [picture[r * a : (r + 1) * a, c * b : (c + 1) * b] for r in range(rows) for c in range(columns)]
+
+
+def stack(pictures: Sequence[Picture], where: str | os.PathLike[str]) -> np.ndarray:
+    """Pictures of one size and channel count as one array."""
+    shapes = sorted({p.shape for p in pictures})
+    if len(shapes) > 1:
+        sizes = " and ".join(f"{s[-2]} x {s[-3]}" for s in shapes[:2])
+        raise InputError(f"{where} mixes pictures of {sizes} pixels: make all views and times one size.")
+    return np.stack(pictures)
