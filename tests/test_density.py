@@ -91,6 +91,21 @@ def test_transparent_and_huge_splats_go_and_their_room_is_used():
     assert torch.equal(optimizer.parameters["sh"].detach(), sh[[0, 2, 4, 5, 0, 2]])
 
 
+def test_opacities_and_extents_around_the_bounds_by_hand():
+    """Of the defaults: an opacity of a fiftieth stays, a lesser one goes; sizes alike."""
+    optimizer, density = make(DensityConfig(growth=1.0, rounds=1))
+    opacity = torch.tensor([0.019, 0.021, 0.09, 0.5, 0.5, 0.5])
+    with torch.no_grad():
+        optimizer.parameters["opacity_logits"].copy_(opacity.logit())
+        optimizer.parameters["log_scales"][3:5, 1] = torch.tensor([0.149, 0.151]).log()
+        optimizer.parameters["log_scales"][5, 3] = 0.0  # lasts long, which is no size
+    density.collect(fake_render([0.0] * 6))
+    density.round(optimizer)
+    kept = optimizer.parameters["opacity_logits"].detach().sigmoid()
+    assert kept.tolist() == pytest.approx([0.021, 0.09, 0.5, 0.5])
+    assert optimizer.parameters["log_scales"].detach()[2, 1].exp().item() == pytest.approx(0.149)
+
+
 def test_never_more_than_the_cap_and_never_none():
     optimizer, density = make(DensityConfig(growth=2.0, most=8, rounds=6))
     counts = []

@@ -10,6 +10,7 @@ from vid4d.gaussians.density import DensityConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import LONGEST_IN_LOOP, MARGINAL_CUT
 from vid4d.gaussians.raster import rasterize_4d
+from vid4d.matrix import ImageMatrix
 from vid4d.methods import fit as fits
 from vid4d.methods.fit import PRESETS, FitConfig, fit
 from vid4d.methods.fit_pictures import crops, cut, resize, trusted_frames
@@ -262,6 +263,61 @@ def test_between_two_frames_the_object_stays_solid(moving):
         holes.append(float(1 - alpha[rest].mean()))
     assert holes[1] < 0.04
     assert holes[1] < holes[0] / 2
+
+
+@pytest.mark.parametrize("weight", [0.2, 1.0])
+def test_what_frames_between_and_the_video_add_to_the_loss(moving, monkeypatch, weight):
+    """Each joins the batch's loss with its own weight, at every so many steps: 0.2 and 2 unless told."""
+    between, terms = fits._Run._between, []
+
+    def spy(*args):
+        middle, visible = between(*args)
+        terms.append(float(middle.detach()))
+        return middle, visible
+
+    monkeypatch.setattr(fits._Run, "_between", spy)
+    matrix = trusting_a_video(moving, moving.images)
+
+    def losses(steps=1, **changes):
+        run = fits._Run(matrix, trusted_frames(matrix), replace(SMALL, **changes), seed=0)
+        values = []
+        for _ in range(steps):
+            run.advance(0.0)
+            values.append(run.loss)
+        return values
+
+    alone = losses(between_weight=0.0, input_weight=0.0)
+    assert terms == []
+    middle = losses(between_weight=weight, input_weight=0.0)
+    assert terms[0] > 0
+    assert middle[0] - alone[0] == pytest.approx(weight * terms[0], rel=1e-3)
+    unit = losses(between_weight=0.0, input_weight=1.0)[0] - alone[0]
+    assert unit > 0
+    usual = losses()[0] - alone[0]
+    assert usual == pytest.approx(0.2 * terms[0] + 2 * unit, rel=1e-3)
+    del terms[:]
+    losses(4, between_every=3, between_weight=weight)
+    assert len(terms) == 2, "at steps 0 and 3"
+
+
+def test_between_two_frames_the_loss_by_hand(moving):
+    """Nothing is drawn. Where both frames show the object, its colour and opacity are missing; where only one
+    does, nothing is; where they differ by half, half of the colour's difference counts."""
+    images = torch.zeros(1, 2, 8, 8, 4)
+    images[..., :3] = torch.tensor([1.0, 0.5, 0.0])
+    images[:, 0, :4, :, 3] = 1.0  # rows 0 to 3 of the first frame
+    images[:, 1, 2:6, :, 3] = 1.0  # rows 2 to 5 of the second: rows 2 and 3, a quarter, show it in both
+    images[:, 0, 7, :, 3], images[:, 1, 7, :, 3] = 1.0, 0.5  # an eighth
+    matrix = ImageMatrix(images, Cameras.orbit([0.0], 0.0, size=8), torch.tensor([0.0, 1.0]))
+    run = fits._Run(moving, trusted_frames(moving), replace(SMALL, ssim_weight=0.2, mask_weight=0.5), seed=0)
+    run.matrix, run.pairs = matrix, 1
+    nothing = replace(run.gaussians(), opacity_logits=torch.full((len(run.optimizer),), -20.0))
+    background = torch.tensor([0.0, 0.5, 0.75])
+    loss, _ = run._between(nothing, torch.Generator().manual_seed(0), background)
+    missing = (1.0 + 0.0 + 0.75) / 3
+    color = 0.25 * missing + 0.125 * 0.5 * (0.5 * missing)
+    opacity = 0.25 * 1.0**2 + 0.125 * 0.5**2
+    assert loss.item() == pytest.approx(0.8 * color + 0.5 * opacity, rel=1e-4)
 
 
 def loop_of(matrix, frames):

@@ -197,6 +197,27 @@ def test_a_reference_step_brings_the_render_to_the_frame(subject):
     assert made.judge.asked == []
 
 
+@pytest.mark.parametrize("prior_every", [2, 3])
+def test_reference_steps_see_every_frame_as_often(subject, monkeypatch, prior_every):
+    """However many prior steps lie between them: the frames follow the count of reference steps."""
+    made = trainer(subject, prior_every=prior_every, milestones=(Milestone(0, 8, 1),), regularised=0)
+    drawn, shown = consistent4d.render, []
+
+    def spy(field, cameras, times, **options):
+        shown.extend(times.tolist())
+        return drawn(field, cameras, times, **options)
+
+    monkeypatch.setattr(consistent4d, "render", spy)
+    monkeypatch.setattr(made, "prior_step", lambda: sum(p.sum() for p in made.field.parameters()) * 0.0)
+    rounds, steps = 4, 0
+    while len(shown) < 3 * rounds:
+        made.advance()
+        steps += 1
+    assert steps == 3 * rounds + (3 * rounds - 1) // (prior_every - 1)
+    for i in range(rounds):
+        assert sorted(shown[3 * i : 3 * i + 3]) == [0.0, 0.5, 1.0]
+
+
 def test_the_prior_step_is_score_distillation_of_every_level(subject):
     """By hand: for each level 0.1 (1 - a)(eps_hat - eps), whose gradient in the picture is known here."""
     judge = Wanting()
