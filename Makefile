@@ -17,7 +17,7 @@ BUILD_INPUTS := pyproject.toml constraints.txt $(wildcard setup.py) \
 help:
 	@echo "make demo   turn $(CLIP) into a 4D asset in $(DEMO)"
 	@echo "make test   run the tests"
-	@echo "make lint   ruff and mypy"
+	@echo "make lint   ruff, mypy, and which room may import which"
 	@echo "make clean  remove $(VENV) and the demo's run folder"
 
 setup: $(DEV_STAMP)
@@ -53,6 +53,7 @@ lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 clean:
 	rm -rf $(VENV) $(DEMO)

@@ -28,14 +28,17 @@ from PIL import Image
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.matrix import ImageMatrix, over_white
-from vid4d.matrix_io import load_matrix, save_matrix
+from vid4d.gaussians.fit import fit
+from vid4d.images import over_white
+from vid4d.matrix.cleanup import smooth_outlines, without_specks
+from vid4d.matrix.io import load_matrix, save_matrix
+from vid4d.matrix.matrix import ImageMatrix
 from vid4d.methods.efficient4d import PRESETS, Efficient4DConfig, with_confidence, with_frames_between
-from vid4d.methods.fit import fit
 from vid4d.metrics import mask_iou, psnr, ssim
-from vid4d.outlines import smooth_outlines, without_specks
 from vid4d.priors.rife_small import load_interpolator
-from vid4d.priors.small_sampling import load_small_prior, sample
+from vid4d.priors.small.prior import OUTLINE_WIDTH
+from vid4d.priors.small.prior import PRESETS as SAMPLING
+from vid4d.priors.small.sampling import load_small_prior, sample
 from vid4d.training.evaluate import TrueClip, true_clips
 from vid4d.training.meshes import MeshBank, read_folder
 
@@ -44,17 +47,19 @@ BANDS = {"0-22": (0, 30), "45-68": (30, 75), "90-135": (75, 140), "158-180": (14
 """Azimuth distances (degrees) that are averaged."""
 
 
-def matrix_of(clip: TrueClip, config: Efficient4DConfig, folder: Path | None) -> ImageMatrix:
+def matrix_of(
+    clip: TrueClip, config: Efficient4DConfig, preset: str, outline: float, folder: Path | None
+) -> ImageMatrix:
     """What `generate` would draw for the clip, as a loop; kept in the folder."""
     if folder is not None and folder.is_dir():
         return load_matrix(folder)
     prior, interpolator = load_small_prior(), load_interpolator()
     generator = torch.Generator().manual_seed(0)
-    views = sample(prior, clip.frames, clip.elevation, config.sample, cyclic=True, generator=generator)
+    views = sample(prior, clip.frames, clip.elevation, SAMPLING[preset], cyclic=True, generator=generator)
     times = torch.arange(len(clip.frames)) / len(clip.frames)
     camera = Cameras.orbit([0.0], clip.elevation, size=SIZE)
     matrix = ImageMatrix(
-        without_specks(smooth_outlines(views, config.outline)),
+        without_specks(smooth_outlines(views, outline)),
         prior.ring("cpu"),
         times,
         None,
@@ -99,7 +104,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--preset", choices=list(PRESETS), default="standard")
-    parser.add_argument("--outline", type=float, help="pixels, instead of the preset's")
+    parser.add_argument("--outline", type=float, default=OUTLINE_WIDTH, help="pixels")
     parser.add_argument("--seen-weight", type=float, help="of the fit, instead of the preset's")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cache", type=Path, help="a folder where the matrices stay")
@@ -107,8 +112,6 @@ def main() -> None:
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     config = PRESETS[options.preset]
-    if options.outline is not None:
-        config = replace(config, outline=options.outline)
     if options.seen_weight is not None:
         config = replace(config, fit=replace(config.fit, seen_weight=options.seen_weight))
     bank = MeshBank(read_folder(options.folder, limit=options.models))
@@ -116,8 +119,8 @@ def main() -> None:
     results: dict[str, list[list[list[float]]]] = {"matrix": [], "asset": []}
     seconds = []
     for clip in true_clips(bank, frames=FRAMES, size=SIZE, extra=low):
-        kept = options.cache and options.cache / f"{clip.name}_{options.preset}_{config.outline:g}"
-        matrix = matrix_of(clip, config, kept)
+        kept = options.cache and options.cache / f"{clip.name}_{options.preset}_{options.outline:g}"
+        matrix = matrix_of(clip, config, options.preset, options.outline, kept)
         began = time.monotonic()
         gaussians, report = fit(matrix, config.fit)
         seconds.append(time.monotonic() - began)
@@ -138,7 +141,7 @@ def main() -> None:
             lines = [torch.cat([*first, *row], 1) for row in rows]
             picture = (torch.cat(lines) * 255).round().byte().numpy()
             Image.fromarray(picture).save(options.sheets / f"{clip.name}.png")
-    print(f"\n{len(bank)} models, preset {options.preset}, outline {config.outline:g}, ", end="")
+    print(f"\n{len(bank)} models, preset {options.preset}, outline {options.outline:g}, ", end="")
     print(f"seen weight {config.fit.seen_weight:g}, fit {sum(seconds) / len(seconds):.1f} s (mean)")
     print(table(results))
 

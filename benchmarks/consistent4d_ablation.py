@@ -34,16 +34,18 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.dynerf import FieldConfig
-from vid4d.matrix import over_white
-from vid4d.methods.consistent4d import PRESETS, Consistent4DConfig, Trainer
-from vid4d.methods.consistent4d_batches import Linear, NoiseRange
-from vid4d.methods.consistent4d_subject import Subject
-from vid4d.methods.consistent4d_views import draw
-from vid4d.metrics import Middle, mask_iou, psnr, ssim, temporal_consistency
-from vid4d.priors.judge import SmallJudge
+from vid4d.images import over_white
+from vid4d.losses import Middle
+from vid4d.methods.consistent4d.batches import Linear, NoiseRange
+from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
+from vid4d.methods.consistent4d.subject import Subject
+from vid4d.methods.consistent4d.trainer import Trainer
+from vid4d.methods.consistent4d.views import draw
+from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
 from vid4d.priors.rife import between_of, middle_of
 from vid4d.priors.rife_small import load_interpolator
-from vid4d.priors.small_sampling import load_small_prior
+from vid4d.priors.small.prior import SmallScorePrior
+from vid4d.priors.small.sampling import load_small_prior
 from vid4d.training.evaluate import true_clips
 from vid4d.training.meshes import MeshBank, read_folder
 
@@ -111,10 +113,10 @@ def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, lis
     results, rows = {}, []
     for name, config in variants(options.steps).items():
         began = time.monotonic()
-        judge = SmallJudge(prior)
-        judge.condition(subject.frames, subject.elevation)
+        told = SmallScorePrior(prior)
+        told.condition(subject.frames, subject.elevation)
         between = between_of(interpolator)
-        trainer = Trainer(config, subject, judge, between, seed=options.seed, device=device)
+        trainer = Trainer(config, subject, told, between, seed=options.seed, device=device)
         while trainer.step < config.steps:
             trainer.advance()
         seconds = time.monotonic() - began

@@ -24,14 +24,15 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 from vid4d.dynerf import FieldConfig, LevelConfig
-from vid4d.methods.consistent4d import PRESETS, Trainer
-from vid4d.methods.consistent4d_batches import BatchConfig, Milestone
-from vid4d.methods.consistent4d_subject import Subject
-from vid4d.priors.full_sampling import prepared
-from vid4d.priors.judge import Zero123Judge
+from vid4d.methods.consistent4d.batches import BatchConfig, Milestone
+from vid4d.methods.consistent4d.config import PRESETS
+from vid4d.methods.consistent4d.subject import Subject
+from vid4d.methods.consistent4d.trainer import Trainer
+from vid4d.priors.multiview_sampling import prepared
 from vid4d.priors.rife import between_of
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.zero123 import CONFIGS, Zero123
+from vid4d.priors.zero123_score import GUIDANCE, Zero123ScorePrior
 
 AUTHORS = {(64, "reference"): 71, (64, "prior"): 276, (256, "reference"): 619, (256, "prior"): 640}
 """Milliseconds of the authors' code on one NVIDIA H200."""
@@ -135,9 +136,9 @@ def main() -> None:
             here = replace(
                 config, milestones=(Milestone(0, size, batch),), batch=KINDS.get(kind, BatchConfig())
             )
-            judge = Zero123Judge(prior, guidance=here.guidance)
-            judge.condition(subject.frames, subject.elevation)
-            trainer = Trainer(here, subject, judge, interpolate, device=device)
+            score = Zero123ScorePrior(prior, guidance=GUIDANCE)
+            score.condition(subject.frames, subject.elevation)
+            trainer = Trainer(here, subject, score, interpolate, device=device)
             for _ in range(8):
                 trainer.grid.update(trainer.field)
             shown = float(trainer.grid.occupied.float().mean())
@@ -151,7 +152,7 @@ def main() -> None:
             )
             if options.profile:
                 profile(trainer, kind)
-            del trainer, judge
+            del trainer, score
             if device == "cuda":
                 torch.cuda.empty_cache()
 

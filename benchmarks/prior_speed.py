@@ -24,14 +24,12 @@ from torch import nn
 from vid4d import kernels
 from vid4d.machine import cpu_name
 from vid4d.priors import syncdreamer, zero123
-from vid4d.priors.full_sampling import (
+from vid4d.priors.multiview_sampling import (
     FullConfig,
     batch_within,
     draw,
     full_dtype,
-    image_size,
     prepared,
-    ring,
     with_alpha,
 )
 
@@ -83,7 +81,7 @@ def kernels_agree(prior: nn.Module, frames: torch.Tensor) -> float:
     for enabled in (False, True):
         kernels.enabled = enabled
         generator = torch.Generator().manual_seed(0)
-        config = FullConfig(steps=1, batch=len(ring(prior)))
+        config = FullConfig(steps=1, batch=len(prior.cameras))
         found.append(draw(prior, frames[:1], 10.0, config, generator=generator).float())
     kernels.enabled = was
     return ((found[1] - found[0]).norm() / found[0].norm()).item()
@@ -103,7 +101,7 @@ class Result:
 
 
 def measure(prior: nn.Module, frames: torch.Tensor, config: FullConfig, device: str) -> Result:
-    pairs = len(frames) * len(ring(prior))
+    pairs = len(frames) * len(prior.cameras)
     batch = config.batch or batch_within(prior, config.memory_gb, pairs)
     config = replace(config, batch=batch)
     generator = torch.Generator().manual_seed(0)
@@ -201,7 +199,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=None, help="pictures at a time, instead of by memory")
     parser.add_argument("--attention", choices=("auto", "flash", "cudnn", "efficient"), default="auto")
     parser.add_argument("--compile", action="store_true", help="torch.compile the UNet")
-    parser.add_argument("--plain", action="store_true", help="without the kernels of vid4d.priors.fused")
+    parser.add_argument("--plain", action="store_true", help="without kernels (priors/layers/fused_ops.py)")
     parser.add_argument("--profile", action="store_true", help="print where the time of two steps goes")
     parser.add_argument("--tiny", action="store_true", help="tiny networks, on any machine")
     options = parser.parse_args()
@@ -214,7 +212,7 @@ def main() -> None:
     dtype = full_dtype(device)
     began = time.perf_counter()
     prior = random_prior(options.prior, tiny, device, dtype)
-    views, size = len(ring(prior)), image_size(prior)
+    views, size = len(prior.cameras), prior.image_size
     weights = sum(p.numel() * p.element_size() for p in prior.parameters()) / 2**30
     where = torch.cuda.get_device_name(device) if device.startswith("cuda") else cpu_name()
     config = FullConfig(steps=steps, sampler=options.sampler, batch=options.batch, compile=options.compile)
@@ -234,7 +232,9 @@ def main() -> None:
             difference = kernels_agree(prior, frames)
             print(f"with and without kernels: relative difference {difference:.2e}", flush=True)
             if not difference < 0.1:
-                raise SystemExit("the kernels are wrong: run with --plain and look at vid4d.priors.fused")
+                raise SystemExit(
+                    "the kernels are wrong: run with --plain and look at priors/layers/fused_ops.py"
+                )
         print("card (GB)  batch  warm-up (s)  step (s)  total (s)  alpha (s)  allocated  reserved (GiB)")
         for budget in budgets:
             limited = replace(config, memory_gb=budget * 0.96 if budget else None)

@@ -94,12 +94,14 @@ CONVERSION = """
 import sys
 from pathlib import Path
 from typing import Any, Union
-from vid4d.priors.convert import convert
+from vid4d.priors.weights import registry
+from vid4d.priors.weights.convert import convert
 
 def memory(kind):
     line = next(line for line in open("/proc/self/status") if line.startswith(kind))
     return int(line.split()[1]) * 1024
 
+registry.networks()  # imported
 Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here
 before = memory("VmRSS")
 convert(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -7,8 +7,7 @@ from pathlib import Path
 import torch
 
 from vid4d.priors import syncdreamer, zero123
-from vid4d.priors.convert import convert
-from vid4d.priors.convert_layouts import SYNCDREAMER, ZERO123
+from vid4d.priors.weights.convert import convert
 
 NAMES = {"syncdreamer": "syncdreamer", "zero123-xl": "zero123"}
 """Names of weights, and the kinds of their networks."""
@@ -20,9 +19,9 @@ def write_published(path: Path, kind: str) -> torch.nn.Module:
         torch.manual_seed(7)
         model: torch.nn.Module
         if kind == "syncdreamer":
-            model, names = syncdreamer.SyncDreamer(syncdreamer.CONFIGS["tiny"]), SYNCDREAMER
+            model, names = syncdreamer.SyncDreamer(syncdreamer.CONFIGS["tiny"]), syncdreamer.NETWORK.prefixes
         else:
-            model, names = zero123.Zero123(zero123.CONFIGS["tiny"]), ZERO123
+            model, names = zero123.Zero123(zero123.CONFIGS["tiny"]), zero123.NETWORK.prefixes
         for parameter in model.parameters():
             if parameter.ndim >= 2:
                 torch.nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5)

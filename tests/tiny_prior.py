@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
-from vid4d.priors.lifting import LiftConfig
-from vid4d.priors.small import Look, SmallConfig, SmallPrior
+from vid4d.methods import stages
+from vid4d.priors.small import prior as small
+from vid4d.priors.small.lifting import LiftConfig
+from vid4d.priors.small.model import Look, SmallConfig, SmallPrior
+from vid4d.priors.small.sampling import SampleConfig
 
 LIFT = LiftConfig(
     image_size=32,
@@ -56,3 +60,11 @@ def still_prior(kind: type[SmallPrior] = SmallPrior) -> SmallPrior:
     for parameter in prior.unet.out.parameters():
         parameter.zero_()
     return prior
+
+
+def ship(monkeypatch: pytest.MonkeyPatch, network: SmallPrior, draft: SampleConfig | None = None) -> None:
+    """Makes a network the one that the package ships. draft: how it draws with the preset of that name."""
+    for module in (small, stages):
+        monkeypatch.setattr(module, "load_small_prior", lambda device: network)
+    if draft is not None:
+        monkeypatch.setitem(small.PRESETS, "draft", draft)

@@ -17,12 +17,13 @@ from checkpoint_files import conversion_memory, filled, save_as_lightning
 from reference import DATA
 
 from vid4d.dynerf.field import PRESETS
-from vid4d.priors.convert import convert, load_converted
+from vid4d.methods.consistent4d import convert as kplanes
 from vid4d.priors.guidance import PLAIN, ClassifierFree, Decomposed
 from vid4d.priors.latent_diffusion import LATENT_SCALE
 from vid4d.priors.rife import CONFIGS, IFNet
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.syncdreamer import Condition, SyncDreamer
+from vid4d.priors.weights.convert import convert, load_converted
 from vid4d.priors.zero123 import Zero123
 
 STORED_AS_HALF = {"decoded0", "spatial_volume_mean"}
@@ -75,7 +76,9 @@ def test_kplanes(tmp_path):
     small = {k: v for k, v in comparison.reference.items() if k.startswith("geometry.")}
     state = filled("consistent4d_geometry") | small
     save_as_lightning(tmp_path / "last.ckpt", state | {"renderer.estimator.occs": torch.zeros(32**3)})
-    field = load_converted(convert(tmp_path / "last.ckpt", tmp_path / "field.safetensors"))
+    networks = (kplanes.NETWORK,)
+    converted = convert(tmp_path / "last.ckpt", tmp_path / "field.safetensors", networks=networks)
+    field = load_converted(converted, networks=networks)
     assert field.config == PRESETS["standard"]
     with torch.no_grad():
         found = field.sample(comparison["points"], comparison["time"][:, 0], normals=True)

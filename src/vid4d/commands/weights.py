@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
 if TYPE_CHECKING:
+    from vid4d.priors.weights.network import Network
     from vid4d.progress import Bar
 
 T = TypeVar("T")
@@ -21,7 +22,7 @@ class List:
     """Say which weights there are, what they are for, their licences, and which are on this machine."""
 
     def run(self) -> None:
-        from vid4d.priors import registry
+        from vid4d.priors.weights import registry
 
         print(f"kept in {registry.folder()}")
         for name, entry in registry.WEIGHTS.items():
@@ -46,8 +47,8 @@ class Fetch:
 
     def run(self) -> None:
         from vid4d.errors import InputError
-        from vid4d.priors import registry
-        from vid4d.priors.fetch import download
+        from vid4d.priors.weights import registry
+        from vid4d.priors.weights.fetch import download
 
         entry = registry.known(self.name)
         url = self.url or entry.url
@@ -93,15 +94,17 @@ class Convert:
 
     def run(self) -> None:
         from vid4d.errors import InputError
-        from vid4d.priors import registry
-        from vid4d.priors.convert import kind_of
+        from vid4d.priors.weights import registry
+        from vid4d.priors.weights.convert import network_in
 
         if not self.file.exists():
             raise InputError(f"there is no {self.file}: give a checkpoint, or a folder of diffusers")
         name = self.name
         if name is None and self.out is None:
-            name = registry.named_after(self.file, kind_of(self.file))
-        elif name is not None and registry.known(name).kind != (kind := kind_of(self.file)):
+            name = registry.named_after(self.file, network_in(self.file, _networks()).kind)
+        elif name is not None and registry.network_of(name).kind != (
+            kind := network_in(self.file, _networks()).kind
+        ):
             raise InputError(f"{self.file} holds a network of the kind {kind}, which is not {name}")
         out = self.out if self.out is not None else registry.path_of(name or "")
         _convert(self.file, name, out, ema=self.ema, licence=self.licence)
@@ -116,7 +119,7 @@ class Verify:
 
     def run(self) -> None:
         from vid4d.errors import InputError
-        from vid4d.priors import registry
+        from vid4d.priors.weights import registry
 
         names = [self.name] if self.name else [n for n in registry.WEIGHTS if registry.path_of(n).is_file()]
         if not names:
@@ -153,15 +156,15 @@ class Weights:
 def _convert(
     file: Path, name: str | None, out: Path, *, ema: Literal["auto", "yes", "no"], licence: str | None = None
 ) -> None:
-    from vid4d.priors import registry
-    from vid4d.priors.convert import convert
+    from vid4d.priors.weights import registry
+    from vid4d.priors.weights.convert import convert
 
     entry = registry.WEIGHTS.get(name or "")
     averaged = ema == "yes" or (ema == "auto" and entry is not None and entry.ema and _has_average(file))
     told = licence if licence is not None else entry.licence if entry else ""
 
     def make(bar: Bar) -> Path:
-        return convert(file, out, licence=told, ema=averaged, report=_megabytes(bar))
+        return convert(file, out, licence=told, ema=averaged, networks=_networks(), report=_megabytes(bar))
 
     _with_bar(f"convert {name or file.name}", make)
     if name is not None and out == registry.path_of(name):
@@ -169,20 +172,28 @@ def _convert(
     print(f"converted to {out}")
 
 
+def _networks() -> tuple[Network, ...]:
+    """Those of the published weights, and the fields of Consistent4D's runs."""
+    from vid4d.methods.consistent4d.convert import NETWORK
+    from vid4d.priors.weights import registry
+
+    return *registry.networks(), NETWORK
+
+
 def _verified(name: str) -> str:
-    from vid4d.priors import registry
+    from vid4d.priors.weights import registry
 
     return _with_bar(f"verify {name}", lambda bar: registry.verify(name, _megabytes(bar)))
 
 
 def _has_average(file: Path) -> bool:
-    from vid4d.priors.checkpoints import open_checkpoint
+    from vid4d.priors.weights.checkpoint_reader import open_checkpoint
 
     return file.is_file() and any(key.startswith("model_ema.") for key in open_checkpoint(file))
 
 
 def _say_licence(name: str) -> None:
-    from vid4d.priors import registry
+    from vid4d.priors.weights import registry
 
     entry = registry.known(name)
     print(f"{name}: {entry.licence}")

@@ -8,27 +8,25 @@ clip  --prior-->         16 views x T key times                             (sec
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d import stages
 from vid4d.cameras import Cameras
-from vid4d.clip import Clip
-from vid4d.confidence import confidence_maps
+from vid4d.clip.clip import Clip
+from vid4d.gaussians import fit as fits
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.matrix import ImageMatrix, resized
-from vid4d.matrix_io import load_matrix, save_matrix
-from vid4d.methods import fit as fits
-from vid4d.outlines import smooth_outlines, without_specks
-from vid4d.priors import full_sampling
-from vid4d.priors.guidance import Decomposed
+from vid4d.images import resized
+from vid4d.matrix.cleanup import without_specks
+from vid4d.matrix.confidence import confidence_maps
+from vid4d.matrix.io import load_matrix, save_matrix
+from vid4d.matrix.matrix import ImageMatrix
+from vid4d.methods import stages
+from vid4d.methods.stages import input_elevation
+from vid4d.priors.base import DrawnViews, DrawRequest, Offer, load_matrix_prior
 from vid4d.priors.rife import IFNet, interpolate, middle_of
 from vid4d.priors.rife_small import load_interpolator
-from vid4d.priors.small import SmallPrior
-from vid4d.priors.small_sampling import SampleConfig, guess_elevation, load_small_prior, sample
 from vid4d.progress import Bar
 from vid4d.run import Run
 
@@ -38,29 +36,25 @@ class Efficient4DConfig:
     """What a preset settles.
 
     frames: key frames. between: frames the interpolator adds between two of them. trusted: frames of the clip
-    that the fit trusts, key frames and others between them, at most. clip_size: pixels of these. sample: how
-    the prior draws. outline: width (pixels) over which the small prior's frayed outlines are straightened.
-    fit: how the Gaussians are fitted.
+    that the fit trusts, key frames and others between them, at most. clip_size: pixels of these. fit: how the
+    Gaussians are fitted. How the prior draws is the prior's own preset of that name.
     """
 
     frames: int = 8
     between: int = 3
     trusted: int = 64
     clip_size: int = 256
-    sample: SampleConfig = field(default_factory=SampleConfig)
-    outline: float = 2.0
     fit: fits.FitConfig = field(default_factory=lambda: fits.PRESETS["standard"])
 
 
 PRESETS = {
-    "draft": Efficient4DConfig(
-        between=1, trusted=24, sample=SampleConfig(steps=5), fit=fits.PRESETS["draft"]
-    ),
+    "draft": Efficient4DConfig(between=1, trusted=24, fit=fits.PRESETS["draft"]),
     "standard": Efficient4DConfig(),
-    "high": Efficient4DConfig(
-        frames=16, sample=SampleConfig(steps=25, guidance=Decomposed(1.0, 0.5)), fit=fits.PRESETS["high"]
-    ),
+    "high": Efficient4DConfig(frames=16, fit=fits.PRESETS["high"]),
 }
+
+NEEDS: Offer = "matrix"
+"""What it asks of a prior."""
 
 
 def make_matrix(run: Run) -> ImageMatrix:
@@ -92,18 +86,13 @@ def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> Im
 
     The clip's own frames, those between the key frames too, are the trusted ones.
     """
-    prior = load_small_prior(run.device)
     keys, frames = clip.at_keys(), torch.from_numpy(clip.frames)
-    elevation = run.settings.elevation
-    if elevation == "auto":
-        elevation = guess_elevation(
-            prior, resized(torch.from_numpy(keys.frames), prior.config.lift.image_size)
-        )
-        run.progress.say(f"the camera seems to look down by {elevation:.0f} degrees (--elevation tells it)")
-    views, cameras = draw_views(run, prior, keys, elevation, config, bar)
+    pictures = torch.from_numpy(keys.frames)
+    elevation = input_elevation(run, pictures)
+    views = draw_views(run, pictures, elevation, cyclic=clip.cyclic, bar=bar)
     matrix = ImageMatrix(
-        images=without_specks(views.cpu()),
-        cameras=cameras,
+        images=without_specks(views.images),
+        cameras=views.cameras,
         times=torch.from_numpy(keys.times).float(),
         input_images=frames,
         input_camera=Cameras.orbit([0.0], elevation, size=frames.shape[2]),
@@ -116,28 +105,19 @@ def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> Im
 
 
 def draw_views(
-    run: Run, small: SmallPrior, clip: Clip, elevation: float, config: Efficient4DConfig, bar: Bar
-) -> tuple[Float[Tensor, "v t h w 4"], Cameras]:
-    """The pictures of the prior that the settings name, at the key times, and the views that they show."""
-    told, frames = run.settings, torch.from_numpy(clip.frames)
-    common: dict[str, Any] = {
-        "cyclic": clip.cyclic,
-        "generator": torch.Generator().manual_seed(told.seed),
-        "progress": bar.update,
-    }
-    if told.prior == "small":
-        drawing = config.sample
-        if told.sampler not in ("auto", drawing.sampler):
-            drawing = replace(drawing, sampler=told.sampler, eta=0.0)
-        drawing = replace(drawing, steps=told.steps or drawing.steps)
-        pictures = resized(frames, small.config.lift.image_size)
-        views = sample(small, pictures, elevation, drawing, **common)
-        return smooth_outlines(views.cpu(), config.outline), small.ring("cpu")
-    prior = full_sampling.load_full_prior(told.prior, run.device)
-    full = full_sampling.configured(told.preset, told.sampler, told.steps, told.memory)
-    pictures = resized(frames, full_sampling.image_size(prior))
-    views = full_sampling.sample(prior, pictures, elevation, full, **common)
-    return views, full_sampling.ring(prior)
+    run: Run, frames: Float[Tensor, "t h w 4"], elevation: float, *, cyclic: bool, bar: Bar
+) -> DrawnViews:
+    """All views at the times of the frames, drawn by the prior that the settings name."""
+    told = run.settings
+    prior = load_matrix_prior(told.prior, run.device)
+    return prior.draw(
+        resized(frames, prior.image_size),
+        elevation,
+        DrawRequest(told.preset, told.sampler, told.steps, told.memory),
+        cyclic=cyclic,
+        generator=torch.Generator().manual_seed(told.seed),
+        progress=bar.update,
+    )
 
 
 def with_frames_between(matrix: ImageMatrix, interpolator: IFNet, between: int) -> ImageMatrix:

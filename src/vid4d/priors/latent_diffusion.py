@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.priors.autoencoder import Autoencoder
-from vid4d.priors.clip_vision import CLIPVision
-from vid4d.priors.unet import UNet
+from vid4d.priors.layers.autoencoder import Autoencoder
+from vid4d.priors.layers.clip_vision import CLIPVision
+from vid4d.priors.layers.unet import UNet
 
 LATENT_SCALE = 0.18215
 """Latents are multiplied with it before they are noised."""
@@ -18,13 +21,16 @@ LATENT_SCALE = 0.18215
 class LatentPrior(nn.Module):
     """A UNet over an autoencoder's latents; cc_projection joins CLIP embedding and change of camera.
 
-    Pictures that come in and go out are RGB in [0, 1] over white.
+    Pictures that come in and go out are RGB in [0, 1] over white, `image_size` wide and high. cameras: the
+    views that `sample` draws.
     """
 
     cc_projection: nn.Linear
     unet: UNet
     autoencoder: Autoencoder
     clip: CLIPVision
+    cameras: Cameras
+    image_size: int
 
     @property
     def dtype(self) -> torch.dtype:
@@ -62,3 +68,11 @@ class LatentPrior(nn.Module):
             need = (weights + pair) / 2**30
             raise InputError(f"{memory_gb:g} GB of memory cannot hold this prior: it needs {need:.1f} GB.")
         return int(free // pair)
+
+    def sampling_options(self, config: Any, cyclic: bool) -> dict[str, Any]:
+        """What `sample` is told of a `multiview_sampling.FullConfig`, besides steps and sampler."""
+        raise NotImplementedError
+
+    def sample(self, *args: Any, **kwargs: Any) -> Float[Tensor, "t v 3 h w"]:
+        """Pictures of the object from every view of `cameras` at every frame."""
+        raise NotImplementedError

@@ -5,15 +5,19 @@ Parameter names are those of the authors' checkpoints without their `module.` pr
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vid4d.losses import Interpolate
-from vid4d.metrics import Middle
+from vid4d.errors import InputError
+from vid4d.losses import Interpolate, Middle
+from vid4d.priors.weights.convert_layouts import Named
+from vid4d.priors.weights.network import Network
 
 
 @dataclass(frozen=True)
@@ -342,3 +346,43 @@ def interpolate(
     )
     groups = torch.cat([frames[:pairs, None], found.unflatten(0, (pairs, between))], 1).flatten(0, 1)
     return groups if cyclic else torch.cat([groups, frames[-1:]])
+
+
+# The authors' checkpoints
+
+
+@dataclass(frozen=True)
+class OneSize:
+    """Configuration of RIFE 3.x, which has one size only."""
+
+
+def _rife4_config(named: Named, source: Path) -> IFNetConfig:
+    """Widths and depth by the shapes; the scales of 4.x are 8, 4, 2, 1."""
+    firsts = [named.parts.get(f"block{i}.conv0.1.0.weight") for i in range(4)]
+    widths = tuple(parts[0].shape[0] for parts in firsts if parts and len(parts[0].shape) == 4)
+    if len(widths) != 4:
+        raise InputError(f"{source} is a RIFE of another version: give 3.x, or 4.x with four residual blocks")
+    convolutions = {m[1] for m in (re.match(r"block0\.convblock\.(\d+)\.", n) for n in named.parts) if m}
+    return IFNetConfig(widths=widths, depth=len(convolutions))
+
+
+NETWORK_3 = Network(
+    kind="rife3",
+    title="RIFE 3.x",
+    build=lambda _: IFNet3(),
+    config=OneSize,
+    configs=(OneSize(),),
+    marks=("block0.convblock0.",),
+    prefixes={"block": "block"},
+    left_out={r"block_tea\..*": "the teacher of RIFE's training"},
+)
+NETWORK_4 = Network(
+    kind="rife4",
+    title="RIFE 4.x",
+    build=IFNet,
+    config=IFNetConfig,
+    marks=("block0.convblock.0.beta",),
+    find_config=_rife4_config,
+    prefixes={"block": "block"},
+)
+"""How the authors' checkpoints are read."""

@@ -23,7 +23,7 @@ Prediction = Literal["eps", "x0", "v"]
 Spacing = Literal["leading", "trailing"]
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 NoiseSource = Callable[[Tensor], Tensor]
-Progress = Callable[[int, int], None]
+Progress = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -19,16 +19,19 @@ from torch import Tensor, nn
 from vid4d.cameras import RIG_ELEVATION, Cameras
 from vid4d.conventions import view_change
 from vid4d.errors import InputError
-from vid4d.priors.autoencoder import Autoencoder, AutoencoderConfig
-from vid4d.priors.clip_vision import CLIPVision, CLIPVisionConfig
 from vid4d.priors.guidance import DECOMPOSED, PLAIN, ClassifierFree, Decomposed
 from vid4d.priors.latent_diffusion import LatentPrior
+from vid4d.priors.layers.autoencoder import Autoencoder, AutoencoderConfig
+from vid4d.priors.layers.blocks import timestep_embedding
+from vid4d.priors.layers.clip_vision import CLIPVision, CLIPVisionConfig
+from vid4d.priors.layers.syncdreamer_volumes import SpatialVolumes, VolumeConfig
+from vid4d.priors.layers.unet import UNet
+from vid4d.priors.layers.unet_config import DepthAttentionConfig, UNetConfig
+from vid4d.priors.multiview_sampling import FullConfig
 from vid4d.priors.samplers import AUTHORS_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
 from vid4d.priors.smoothing import smoothing_matrix
-from vid4d.priors.unet import UNet
-from vid4d.priors.unet_config import DepthAttentionConfig, UNetConfig
-from vid4d.priors.unet_layers import timestep_embedding
-from vid4d.priors.volumes import SpatialVolumes, VolumeConfig
+from vid4d.priors.weights.convert_layouts import SCHEDULE, TEXT_TOWER
+from vid4d.priors.weights.network import Network
 
 
 @dataclass(frozen=True)
@@ -96,6 +99,7 @@ class SyncDreamer(LatentPrior):
         super().__init__()
         self.config = config
         v = config.volumes
+        self.image_size = config.image_size
         self.cameras = Cameras.ring(v.views, size=config.image_size)
         self.schedule = NoiseSchedule.scaled_linear()
         self.time_embed = nn.Sequential(
@@ -220,6 +224,9 @@ class SyncDreamer(LatentPrior):
         picture = 20 * u.model_channels * v.latent_size**2
         return frustum + picture
 
+    def sampling_options(self, config: FullConfig, cyclic: bool) -> dict[str, Any]:
+        return {"guidance": config.guidance, "cyclic": cyclic, "smooth": config.smooth}
+
     @torch.no_grad()
     def sample(
         self,
@@ -263,3 +270,29 @@ class SyncDreamer(LatentPrior):
             progress=progress,
         )
         return self.decode(latents, batch=max(1, batch // 4))
+
+
+NETWORK = Network(
+    kind="syncdreamer",
+    title="SyncDreamer",
+    build=SyncDreamer,
+    config=SyncDreamerConfig,
+    configs=tuple(CONFIGS.values()),
+    marks=("spatial_volume.", "model.diffusion_model.", "cc_projection."),
+    prefixes={
+        "model.diffusion_model.": "unet.",
+        "first_stage_model.": "autoencoder.",
+        "clip_image_encoder.model.visual.": "clip.",
+        "spatial_volume.": "spatial_volume.",
+        "time_embed.": "time_embed.",
+        "cc_projection.": "cc_projection.",
+    },
+    left_out={
+        SCHEDULE: "the noise schedule, which is computed",
+        r"poses|Ks|azimuth|elevation": "the cameras of the rig, which are computed",
+        r"clip_image_encoder\.model\." + TEXT_TOWER: "CLIP's text tower",
+        r"clip_image_encoder\.(mean|std)": "CLIP's normalisation, which is known",
+        r"first_stage_model\.loss\..*": "the autoencoder's training loss",
+    },
+)
+"""How the authors' checkpoint is read."""

@@ -8,21 +8,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vid4d.cameras import RIG_ELEVATION, RIG_VIEWS
+from vid4d.cameras import RIG_ELEVATION, RIG_VIEWS, Cameras
 from vid4d.conventions import view_change
 from vid4d.errors import InputError
-from vid4d.priors.autoencoder import Autoencoder, AutoencoderConfig
-from vid4d.priors.clip_vision import CLIPVision, CLIPVisionConfig
 from vid4d.priors.guidance import PLAIN, ClassifierFree
 from vid4d.priors.latent_diffusion import LATENT_SCALE, LatentPrior
+from vid4d.priors.layers.autoencoder import Autoencoder, AutoencoderConfig
+from vid4d.priors.layers.clip_vision import CLIPVision, CLIPVisionConfig
+from vid4d.priors.layers.unet import UNet
+from vid4d.priors.layers.unet_config import UNetConfig
+from vid4d.priors.multiview_sampling import FullConfig
 from vid4d.priors.samplers import AUTHORS_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
-from vid4d.priors.unet import UNet
-from vid4d.priors.unet_config import UNetConfig
+from vid4d.priors.weights.convert_diffusers import diffusers_folder
+from vid4d.priors.weights.convert_layouts import SCHEDULE, TEXT_TOWER
+from vid4d.priors.weights.network import Network
 
 
 @dataclass(frozen=True)
@@ -78,8 +83,10 @@ class Zero123(LatentPrior):
     def __init__(self, config: Zero123Config = CONFIGS["zero123"]) -> None:
         super().__init__()
         self.config = config
-        with torch.device("cpu"):  # not a weight: real also where the weights are not yet
+        self.image_size = config.image_size
+        with torch.device("cpu"):  # no weights: real also where the weights are not yet
             self.schedule = NoiseSchedule.scaled_linear()
+            self.cameras = Cameras.ring(size=config.image_size)
         context = config.unet.context_dim or config.clip.embed_dim
         self.cc_projection = nn.Linear(config.clip.embed_dim + config.view_dim, context)
         self.unet = UNet(config.unet)
@@ -142,6 +149,9 @@ class Zero123(LatentPrior):
         """A rough estimate."""
         return 2 * 40 * self.config.unet.model_channels * self.config.latent_size**2
 
+    def sampling_options(self, config: FullConfig, cyclic: bool) -> dict[str, Any]:
+        return {"guidance": ClassifierFree(config.scale)}
+
     @torch.no_grad()
     def sample(
         self,
@@ -197,3 +207,28 @@ class Zero123(LatentPrior):
             progress=progress,
         )
         return self.decode(latents, batch=max(1, batch // 4)).unflatten(0, (frames, views))
+
+
+NETWORK = Network(
+    kind="zero123",
+    title="Zero123",
+    build=Zero123,
+    config=Zero123Config,
+    configs=tuple(CONFIGS.values()),
+    marks=("model.diffusion_model.", "cc_projection."),
+    prefixes={
+        "model.diffusion_model.": "unet.",
+        "first_stage_model.": "autoencoder.",
+        "cond_stage_model.model.visual.": "clip.",
+        "cc_projection.": "cc_projection.",
+    },
+    left_out={
+        SCHEDULE: "the noise schedule, which is computed",
+        r"model_ema\..*": "the averaged copy of the UNet",
+        r"cond_stage_model\.model\." + TEXT_TOWER: "CLIP's text tower",
+        r"cond_stage_model\.(mean|std)": "CLIP's normalisation, which is known",
+        r"first_stage_model\.loss\..*": "the autoencoder's training loss",
+    },
+    folder=diffusers_folder,
+)
+"""How the authors' checkpoints are read."""

@@ -8,9 +8,9 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import StringIO
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -18,41 +18,22 @@ from jaxtyping import Float
 from vid4d.cameras import RIG_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.export.html import fixed_colours
+from vid4d.viewer.camera_sync import Pose
 from vid4d.viewer.clock import Clock
 from vid4d.viewer.content import Content
-from vid4d.viewer.link import Pose
+from vid4d.viewer.look import BACKGROUNDS, Look
 from vid4d.viewer.panel import Panel
 
 if TYPE_CHECKING:
     import viser
 
-    from vid4d.export.mesh import Mesh
+    from vid4d.meshing.tsdf import Mesh
 
-Kind = Literal["splats", "mesh", "normals"]
-BACKGROUNDS = {
-    "white": (255, 255, 255),
-    "grey": (128, 128, 128),
-    "black": (16, 16, 18),
-    "sky": (176, 205, 232),
-}
 BYTES_A_SECOND = 30e6
 MOST_KEPT = 4_000_000
 """Splats of moments that were shown and are kept, so that they need not be computed again."""
 FAR = 2.1
 """How many times further away the camera goes to see the matrix's cameras."""
-
-
-@dataclass(frozen=True)
-class Look:
-    """What is shown, on all pages alike. background: a name in `BACKGROUNDS`.
-
-    cameras: those of the image matrix. pictures: what they saw (or should have) at this time.
-    """
-
-    kind: Kind = "splats"
-    background: str = "white"
-    cameras: bool = False
-    pictures: bool = False
 
 
 class Page:

@@ -7,19 +7,19 @@ import io
 import threading
 from collections.abc import Callable
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from vid4d.clip.matting import opaque
 from vid4d.errors import InputError
 from vid4d.export.formats import FORMATS
-from vid4d.matting import opaque
-from vid4d.viewer import take
-
-if TYPE_CHECKING:
-    from vid4d.viewer.page import Look, Page
+from vid4d.viewer import downloads
+from vid4d.viewer.clock import Clock
+from vid4d.viewer.content import Content
+from vid4d.viewer.look import BACKGROUNDS, Look
 
 SPEEDS = {"1/4 x": 0.25, "1/2 x": 0.5, "1 x": 1.0, "2 x": 2.0, "4 x": 4.0}
 BRAND = (194, 87, 26)
@@ -27,10 +27,27 @@ WIDTH, NARROW = 320.0, 250.0
 PICTURE = 256
 
 
+class PanelHost(Protocol):
+    """What a panel needs of the page that it belongs to."""
+
+    server: Any
+    content: Content
+    clock: Clock
+    look: Look
+
+    def show(self, time: float) -> None: ...
+
+    def change(self, **changes: Any) -> None: ...
+
+    def splats_at(self, index: int) -> int: ...
+
+    def meshes_made(self) -> int: ...
+
+
 class Panel:
     """leads: with controls. several: one of several pages, so that there is less room."""
 
-    def __init__(self, page: Page, *, leads: bool, several: bool) -> None:
+    def __init__(self, page: PanelHost, *, leads: bool, several: bool) -> None:
         self.page = page
         self.gui: Any = page.server.gui
         self._busy = threading.Lock()
@@ -129,7 +146,6 @@ class Panel:
             self._play.icon = "player-pause" if playing else "player-play"
 
     def _add_look(self) -> None:
-        from vid4d.viewer.page import BACKGROUNDS
 
         gui, page = self.gui, self.page
         self._kind = gui.add_dropdown("show", ("splats", "mesh", "normals"), initial_value="splats")
@@ -160,23 +176,22 @@ class Panel:
             send = gui.add_button("export", icon="download")
 
         def picture(client: Any) -> tuple[str, bytes]:
-            from vid4d.viewer.page import BACKGROUNDS
 
             camera = client.camera
             seen = client.get_render(
                 camera.image_height, camera.image_width, transport_format="png", timeout=30
             )
             name = f"{page.content.name}-{page.clock.time:.2f}.png"
-            return name, take.screenshot(seen, BACKGROUNDS[page.look.background])
+            return name, downloads.screenshot(seen, BACKGROUNDS[page.look.background])
 
         self._button(shot, "screenshot", picture)
         self._button(
             turn,
             "turntable",
-            lambda client: take.turntable(page.content.asset, page.content.name, client.camera.position),
+            lambda client: downloads.turntable(page.content.asset, page.content.name, client.camera.position),
         )
         self._button(
-            send, "export", lambda client: take.exported(page.content.asset, page.content.name, to.value)
+            send, "export", lambda client: downloads.exported(page.content.asset, page.content.name, to.value)
         )
 
     def _button(self, button: Any, what: str, make: Callable[[Any], tuple[str, bytes]]) -> None:

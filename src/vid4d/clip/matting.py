@@ -1,0 +1,222 @@
+"""Background removal: a weight-free method for plain backgrounds; models for the rest (matting_models.py).
+
+The plain method needs no network: the background is a smooth surface of colour fitted to the border of the
+pictures over the whole clip and refined with every pixel that turns out to be background; what differs from
+it is the object. Edges get a soft alpha from how far a pixel lies between the two colours.
+
+Pictures are 8-bit RGB or RGBA here, to hold many; distances of colour are Euclidean, in 8-bit steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from scipy import ndimage
+
+from vid4d.clip.matting_onnx import find_model, installed_model, model_frames
+from vid4d.errors import InputError
+from vid4d.keying import REGION, Background, border_labels, cut_out, smooth
+
+ADVICE = (
+    "give frames with transparency, film before a plain background, or use a matting model: "
+    'pip install "vid4d[matting]" and --matting FILE.onnx (BiRefNet, IS-Net or U2-Net)'
+)
+MIN_INLIERS = 0.6  # share of the border that the fitted surface must explain
+MAX_NOISE = 14.0  # 8-bit steps
+
+
+@dataclass(frozen=True)
+class Matte:
+    """Frames with their backgrounds removed.
+
+    frames: RGBA, straight alpha, colours at soft edges freed from the background's.
+    method: 'alpha', 'plain' or the model's name. confidence: 0 (a guess) to 1 (certain).
+    """
+
+    frames: list[UInt8[np.ndarray, "h w 4"]]
+    method: str
+    confidence: float
+
+
+def matte(frames: Sequence[UInt8[np.ndarray, "h w 4"]], method: str = "auto") -> Matte:
+    """Gives every frame its mask.
+
+    method: 'alpha' (as it comes), 'plain', the name or file of an ONNX model, or 'auto': alpha where it says
+        something, else plain, else a model that is installed.
+    Raises InputError where the method does not fit the frames.
+    """
+    meaningful = alpha_is_meaningful(frames)
+    if method == "alpha" or (method == "auto" and meaningful):
+        if not meaningful:
+            raise InputError(
+                f"the frames have no transparency to take the mask from; leave --matting at auto or {ADVICE}"
+            )
+        return Matte([f.copy() for f in frames], "alpha", 1.0)
+    seen = [opaque(f) for f in frames]
+    if method == "plain":
+        return remove_plain_background(seen)
+    if method != "auto":
+        return _with_model(seen, find_model(method))
+    try:
+        return remove_plain_background(seen)
+    except InputError:
+        installed = installed_model()
+        if installed is None:
+            raise
+        return _with_model(seen, installed)
+
+
+def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path) -> Matte:
+    results, confidence = model_frames(frames, file)
+    return Matte(results, file.stem, confidence)
+
+
+def alpha_is_meaningful(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
+    """True where at least 0.2 % of the pixels are transparent: an opaque alpha channel says nothing."""
+    clear = sum(int((f[..., 3] < 128).sum()) for f in frames)
+    return clear >= 0.002 * sum(f[..., 3].size for f in frames)
+
+
+def opaque(frame: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
+    """Colours over white."""
+    alpha = frame[..., 3:].astype(np.float32) / 255
+    return np.rint(frame[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+
+
+def remove_plain_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Matte:
+    """Removes a background of one colour or of a smooth gradient.
+
+    Raises InputError where the border of the pictures is not plain.
+    """
+    background = fit_background(frames)
+    if background.inliers < MIN_INLIERS or background.noise > MAX_NOISE:
+        raise InputError(
+            "the background is not plain (a smooth colour explains "
+            f"{background.inliers:.0%} of the border): {ADVICE}"
+        )
+    background = _refine(frames, background)
+    results, clear = [], []
+    for frame, offset in zip(frames, background.offsets, strict=True):
+        surface = background.surface + offset
+        rgba, distinct = cut_out(frame, surface, background)
+        results.append(rgba)
+        clear.append(distinct)
+    plain = np.clip((background.inliers - 0.5) / 0.4, 0, 1) * np.clip(
+        1.2 - background.noise / MAX_NOISE, 0, 1
+    )
+    confidence = float(plain * np.clip(np.mean(clear) / 0.85, 0, 1))
+    return Matte(results, "plain", round(confidence, 3))
+
+
+def _basis(y: np.ndarray, x: np.ndarray, shape: tuple[int, int], degree: int) -> Float[np.ndarray, "n m"]:
+    """Products of Legendre polynomials up to a total degree, over the picture as [-1, 1] x [-1, 1]."""
+    u, v = 2 * x / max(shape[1] - 1, 1) - 1, 2 * y / max(shape[0] - 1, 1) - 1
+    along_u = np.polynomial.legendre.legvander(u, degree)
+    along_v = np.polynomial.legendre.legvander(v, degree)
+    terms = [along_u[:, i] * along_v[:, n - i] for n in range(degree + 1) for i in range(n + 1)]
+    return np.stack(terms, -1)
+
+
+def _evaluate(coefficients: np.ndarray, shape: tuple[int, int], degree: int) -> Float[np.ndarray, "h w 3"]:
+    y, x = np.mgrid[: shape[0], : shape[1]].reshape(2, -1).astype(np.float64)
+    return (_basis(y, x, shape, degree) @ coefficients).reshape(*shape, 3).astype(np.float32)
+
+
+def fit_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Background:
+    """Fits a quadratic surface per channel to the border of all frames.
+
+    Least absolute deviations (iteratively reweighted), so that an object that touches the border does not
+    bend the surface.
+    """
+    h, w = frames[0].shape[:2]
+    width = max(1, min(h, w) // 64)
+    border = np.ones((h, w), bool)
+    border[width : h - width, width : w - width] = False
+    y, x = np.nonzero(border)
+    stride = max(1, len(y) * len(frames) // 40_000)
+    colours = np.stack([f[y, x] for f in frames]).astype(np.float64)
+    offsets = np.median(colours, 1) - np.median(colours, (0, 1))
+    design = np.tile(_basis(y, x, (h, w), 2), (len(frames), 1))[::stride]
+    target = (colours - offsets[:, None]).reshape(-1, 3)[::stride]
+    start = np.zeros((6, 3))
+    start[0] = np.median(target, 0)
+    coefficients = start
+    for _ in range(25):
+        residual = np.linalg.norm(target - design @ coefficients, axis=1)
+        root = 1 / np.sqrt(np.maximum(residual, 0.5))[:, None]
+        coefficients = np.linalg.lstsq(design * root, target * root, rcond=None)[0]
+    residual = target - design @ coefficients
+    distance = np.linalg.norm(residual, axis=1)
+    inlier = distance < REGION + 1.5 * MAX_NOISE * min(1.0, float(np.median(distance)) / MAX_NOISE)
+    noise = float(np.mean(np.std(residual[inlier], 0))) if inlier.any() else 255.0
+    surface = _evaluate(coefficients, (h, w), 2)
+    return Background(surface, offsets.astype(np.float32), noise, float(inlier.mean()))
+
+
+def _refine(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background) -> Background:
+    """Lets the surface follow what the border could not know: vignettes, stains, uneven light.
+
+    Fits it again to everything that turns out to be background, with more freedom each time, so that the
+    background grows inwards; at last adds what remains, spread smoothly. Works on small copies.
+    """
+    h, w = frames[0].shape[:2]
+    step = max(1, max(h, w) // 256)
+    few = max(1, len(frames) // 16)
+    small = [
+        f[::step, ::step].astype(np.float32) - o
+        for f, o in zip(frames[::few], background.offsets[::few], strict=True)
+    ]
+    shape = small[0].shape[:2]
+    surface = background.surface[::step, ::step]
+
+    def residuals() -> tuple[np.ndarray, np.ndarray]:
+        total, count = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
+        for frame in small:
+            residual = frame - surface
+            seen = np.linalg.norm(smooth(residual), axis=-1) < background.region
+            seen = _reached_from_border(ndimage.binary_erosion(seen, iterations=2, border_value=1))
+            total += residual * seen[..., None]
+            count += seen
+        return total, count
+
+    for degree in (2, 3, 4, 4, 4):
+        total, count = residuals()
+        y, x = np.nonzero(count)
+        root = np.sqrt(count[y, x])[:, None]
+        basis = _basis(y.astype(np.float64), x.astype(np.float64), shape, degree)
+        # a small ridge keeps the surface calm where no background was seen
+        ridge = np.diag(np.full(basis.shape[1], np.sqrt(1e-3 * count.sum())))
+        target = total[y, x] / count[y, x, None]
+        coefficients = np.linalg.lstsq(
+            np.vstack([basis * root, ridge]),
+            np.vstack([target * root, np.zeros((len(ridge), 3))]),
+            rcond=None,
+        )[0]
+        surface = surface + _evaluate(coefficients, shape, degree)
+    for _ in range(2):
+        total, count = residuals()
+        sigma = 0.03 * max(shape)
+        spread = ndimage.gaussian_filter(total, (sigma, sigma, 0))
+        weight = ndimage.gaussian_filter(count, sigma)[..., None]
+        surface = surface + spread / (weight + 0.02 * len(small))
+    zoomed = surface
+    if step > 1:
+        rows = np.minimum(np.arange(h) / step, shape[0] - 1)
+        columns = np.minimum(np.arange(w) / step, shape[1] - 1)
+        grid = np.stack(np.meshgrid(rows, columns, indexing="ij"))
+        zoomed = np.stack([ndimage.map_coordinates(surface[..., c], grid, order=1) for c in range(3)], -1)
+    return Background(
+        np.clip(zoomed, 0, 255).astype(np.float32), background.offsets, background.noise, background.inliers
+    )
+
+
+def _reached_from_border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    labels, count = ndimage.label(mask)
+    reached = np.zeros(count + 1, bool)
+    reached[border_labels(labels)] = True
+    reached[0] = False
+    return reached[labels]

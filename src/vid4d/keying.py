@@ -1,0 +1,181 @@
+"""Keying: one picture of an object before a known, smooth background gets its alpha.
+
+The object is what differs from the background. Edges get a soft alpha from how far a pixel lies between the
+two colours, and are freed from the background's colour. Pictures are 8-bit; distances of colour are
+Euclidean, in 8-bit steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+from scipy import ndimage
+
+CORE = 30.0  # certainly not background
+REGION = 15.0  # object where connected to certain pixels; ringing of compressed video stays below
+BAND = 2.6  # width of the soft edge, pixels
+
+
+@dataclass(frozen=True)
+class Background:
+    """A smooth background. surface: its colour at every pixel. offsets: brightness changes, per frame.
+
+    noise: spread of its pixels, 8-bit steps. inliers: share of the border that it explains.
+    """
+
+    surface: Float[np.ndarray, "h w 3"]
+    offsets: Float[np.ndarray, "t 3"]
+    noise: float
+    inliers: float
+
+    @property
+    def region(self) -> float:
+        return max(REGION, 6.0 * self.noise)
+
+    @property
+    def core(self) -> float:
+        return max(CORE, 10.0 * self.noise)
+
+
+def cut_from_white(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
+    """A picture that was drawn before white, as generative priors do; transparent where it shows nothing."""
+    white = np.full(picture.shape, 255, np.float32)
+    return cut_out(picture, white, Background(white, np.zeros((1, 3), np.float32), 1.5, 1.0))[0]
+
+
+def cut_out(
+    frame: UInt8[np.ndarray, "h w 3"], surface: Float[np.ndarray, "h w 3"], background: Background
+) -> tuple[UInt8[np.ndarray, "h w 4"], float]:
+    """One frame's RGBA, and the share of its object that stands out clearly from the background."""
+    picture = frame.astype(np.float32)
+    residual = picture - surface
+    distance = np.linalg.norm(smooth(residual) if background.noise > 1.5 else residual, axis=-1)
+    inside = _object_mask(distance, background)
+    if not inside.any():
+        return np.dstack([frame, np.zeros(frame.shape[:2], np.uint8)]), 0.0
+    alpha, colour = _soft_edge(picture, surface, residual, inside, distance)
+    alpha = _drop_specks(alpha)
+    distinct = float((distance[alpha > 0.5] > background.region).mean()) if (alpha > 0.5).any() else 0.0
+    rgba = np.dstack([np.clip(colour, 0, 255), alpha * 255])
+    return np.rint(rgba).astype(np.uint8), distinct
+
+
+def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> Bool[np.ndarray, "h w"]:
+    """Hysteresis, then holes: enclosed spots of background colour belong to the object unless they are
+    as flat as the background itself and lie near the outline (between fingers) or are of some size (between
+    an arm and the body); a small flat spot deep inside is a highlight."""
+    eight = np.ones((3, 3), bool)
+    region, count = ndimage.label(distance > background.region, eight)
+    strong = np.zeros(count + 1, bool)
+    strong[np.unique(region[distance > background.core])] = True
+    strong[0] = False
+    inside = strong[region]
+    if not inside.any():
+        return inside
+    holes, count = ndimage.label(~inside)
+    if count == 0:
+        return inside
+    flat_limit = max(6.0, 3.0 * background.noise)
+    smallest = max(12, 3e-3 * inside.sum())  # smaller ones are highlights
+    boxes = ndimage.find_objects(holes)
+    outside = set(border_labels(holes).tolist()) - {0}
+    outer = np.isin(holes, list(outside))
+    rows, columns = np.nonzero(inside.any(1))[0], np.nonzero(inside.any(0))[0]
+    near = 0.02 * max(rows[-1] - rows[0], columns[-1] - columns[0])
+    away = ndimage.distance_transform_edt(~outer) if outer.any() else np.full(inside.shape, np.inf)
+    for i, box in enumerate(boxes, start=1):
+        if i in outside or box is None:
+            continue
+        spot = holes[box] == i
+        heart = ndimage.binary_erosion(np.pad(spot, 1))[1:-1, 1:-1]
+        by_outline = away[box][spot].min() < near
+        enough, limit = (3, 1.7 * flat_limit) if by_outline else (smallest, flat_limit)
+        gap = heart.sum() >= enough and np.median(distance[box][heart]) < limit
+        if not gap:
+            inside[box] |= spot
+    return inside
+
+
+def _soft_edge(
+    picture: Float[np.ndarray, "h w 3"],
+    surface: Float[np.ndarray, "h w 3"],
+    residual: Float[np.ndarray, "h w 3"],
+    inside: Bool[np.ndarray, "h w"],
+    distance: Float[np.ndarray, "h w"],
+) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w 3"]]:
+    """Alpha and object colours in a band along the edge; opaque inside it.
+
+    The object's colour at an edge pixel is that of the nearest pixel well inside; in parts too thin to have
+    an inside, the nearby pixel that differs most from the background. Alpha is the pixel's place between
+    background and object colour.
+    """
+    depth = ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))[1:-1, 1:-1]
+    solid = depth > BAND
+    alpha = inside.astype(np.float32)
+    colour = picture.copy()
+    band = ndimage.binary_dilation(inside, iterations=1) & ~solid
+    y, x = np.nonzero(band)
+    if len(y) == 0:
+        return alpha, colour
+    source_y, source_x = _strongest(distance * inside, y, x)
+    if solid.any():
+        away, nearest = ndimage.distance_transform_edt(~solid, return_indices=True)
+        near = away[y, x] <= 2 * BAND
+        source_y = np.where(near, nearest[0][y, x], source_y)
+        source_x = np.where(near, nearest[1][y, x], source_x)
+    contrast = residual[source_y, source_x]  # object colour minus background, at its source
+    length = (contrast**2).sum(-1)
+    place = (residual[y, x] * contrast).sum(-1) / np.maximum(length, 1)
+    soft = np.clip((place - 0.08) / 0.84, 0, 1)
+    # where object and background look alike the place between them is noise: a slightly blurred mask instead
+    geometric = ndimage.gaussian_filter(inside.astype(np.float32), 0.7)[y, x]
+    trust = np.clip((np.sqrt(length) - 25) / 35, 0, 1)
+    a = trust * soft + (1 - trust) * geometric
+    # darker than both (outlines, shaded rims) is object, not a mixture
+    off_line = np.linalg.norm(residual[y, x] - place[:, None] * contrast, axis=-1)
+    a = np.maximum(a, np.clip((off_line - CORE) / (2 * CORE), 0, 1) * inside[y, x])
+    # next to an opaque inner pixel nothing may fall to zero inside: keep enclosed pale spots
+    alpha[y, x] = np.where(depth[y, x] > BAND - 1, np.maximum(a, 0.5 * inside[y, x]), a)
+    freed = (picture[y, x] - (1 - a[:, None]) * surface[y, x]) / np.maximum(a[:, None], 0.05)
+    plausible = surface[y, x] + contrast
+    mix = np.clip((a[:, None] - 0.3) / 0.6, 0, 1)
+    colour[y, x] = np.clip(mix * np.clip(freed, 0, 255) + (1 - mix) * plausible, 0, 255)
+    return alpha, colour
+
+
+def _strongest(
+    score: np.ndarray, y: np.ndarray, x: np.ndarray, radius: int = 2
+) -> tuple[np.ndarray, np.ndarray]:
+    """For each pixel the place of the highest score within a few pixels."""
+    padded = np.pad(score, radius)
+    best = np.full(len(y), -1.0)
+    best_y, best_x = y.copy(), x.copy()
+    for dy in range(-radius, radius + 1):
+        for dx in range(-radius, radius + 1):
+            value = padded[y + dy + radius, x + dx + radius]
+            better = value > best
+            best = np.where(better, value, best)
+            best_y, best_x = np.where(better, y + dy, best_y), np.where(better, x + dx, best_x)
+    return np.clip(best_y, 0, score.shape[0] - 1), np.clip(best_x, 0, score.shape[1] - 1)
+
+
+def _drop_specks(alpha: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
+    """Removes islands below 0.2 % of the object, dust and compression noise among them."""
+    islands, count = ndimage.label(alpha > 0.02, np.ones((3, 3), bool))
+    if count < 2:
+        return alpha
+    area = ndimage.sum_labels(alpha, islands, np.arange(count + 1))
+    keep = area >= max(8.0, 0.002 * alpha.sum())
+    keep[0] = False
+    keep[1 + int(np.argmax(area[1:]))] = True
+    return alpha * keep[islands]
+
+
+def border_labels(labels: np.ndarray) -> np.ndarray:
+    return np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+
+
+def smooth(picture: Float[np.ndarray, "h w 3"], sigma: float = 0.7) -> Float[np.ndarray, "h w 3"]:
+    return np.stack([ndimage.gaussian_filter(picture[..., c], sigma) for c in range(3)], -1)

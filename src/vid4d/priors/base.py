@@ -1,0 +1,280 @@
+"""Priors: what a method may ask of one, and the table of those there are.
+
+A prior is an image network that knows what objects look like from other sides. It offers one protocol or
+both:
+
+    MatrixPrior   draws pictures of all views at all frames       (Efficient4D, 2401.08742)
+    ScorePrior    scores renders, for distillation into a field   (Consistent4D, 2311.02848)
+
+To add a prior: its file, with a function that loads it for each protocol, and its row in `PRIORS`. Nothing
+heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from vid4d.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+    from jaxtyping import Float, Int
+    from torch import Tensor
+
+    from vid4d.cameras import Cameras
+    from vid4d.priors.samplers import NoiseSchedule
+
+Offer = Literal["matrix", "score"]
+"""A protocol that a prior can offer."""
+
+
+@dataclass(frozen=True)
+class DrawRequest:
+    """What a run says of how its image matrix is drawn; each prior makes its own configuration of it.
+
+    preset: 'draft', 'standard' or 'high'. sampler: 'auto' is the prior's own. steps: of the sampler, its own
+    number where None. memory_gb: of the device, weights included; what is free where None.
+    """
+
+    preset: str = "standard"
+    sampler: str = "auto"
+    steps: int | None = None
+    memory_gb: float | None = None
+
+
+@dataclass(frozen=True)
+class DrawnViews:
+    """Views of an object at the frames of a clip, and the cameras that see them.
+
+    images: straight-alpha RGBA in [0, 1], on the CPU. cameras: one a view. A prior that has a geometry of its
+    own, from which Gaussians could start, would hand it over here, beside its pictures.
+    """
+
+    images: Float[Tensor, "v t h w 4"]
+    cameras: Cameras
+
+
+class MatrixPrior(Protocol):
+    """Multi-view prior that draws an image matrix. image_size: pixels of the frames that it takes."""
+
+    image_size: int
+
+    def draw(
+        self,
+        frames: Float[Tensor, "t h w 4"],
+        elevation: float,
+        request: DrawRequest,
+        *,
+        cyclic: bool = False,
+        generator: torch.Generator | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> DrawnViews:
+        """Pictures of the object from every view at every frame.
+
+        frames: straight-alpha RGBA in [0, 1], `image_size` wide and high. elevation: of the input camera, at
+        azimuth 0, degrees. cyclic: the clip is a loop. generator: makes it repeatable. progress: called with
+        steps done and steps in all.
+        Raises InputError for frames of another size and where the memory does not suffice.
+        """
+        ...
+
+
+class ScorePrior(Protocol):
+    """Prior that knows an object and scores renders of it from any camera.
+
+    schedule: the noise process of its latents.
+
+    Everything that depends on the cameras but not on the renders is a `view`, made once per step and used for
+    all levels of a cascade.
+    """
+
+    schedule: NoiseSchedule
+
+    def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> Any:
+        """How b cameras lie to the input camera, at the times of these frames of the clip."""
+        ...
+
+    def sds_loss(
+        self,
+        color: Float[Tensor, "l b h w 3"],
+        alpha: Float[Tensor, "l b h w"],
+        t: Int[Tensor, " b"],
+        view: Any,
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
+        """Score distillation of renders of l levels of b views, at the steps t of the schedule.
+
+        color: over white, in [0, 1], of any size; alpha: of the same renders. generator: draws the noise,
+        which is the same for all levels. Source: DreamFusion (2209.14988), section 3.2.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class WeightSpec:
+    """A file that somebody publishes, and what becomes of it here.
+
+    what: for. network: "module:name" of the `weights.convert.Network` that reads it. licence, terms: the
+    authors', and what comes with it. commercial: whether commercial use is allowed, as far as the licence
+    says so. page: where the authors tell of it. file: its name. url: where it can be downloaded without a
+    person; None where it cannot be. size, installed: bytes of the download and of the converted file,
+    roughly. sha256: where one is published. ema: take the averaged copy of the network, as the authors' own
+    programs do.
+    """
+
+    what: str
+    network: str
+    licence: str
+    commercial: Literal["yes", "no", "unclear"]
+    terms: str
+    page: str
+    file: str
+    url: str | None
+    size: int
+    installed: int
+    sha256: str | None = None
+    ema: bool = False
+
+
+@dataclass(frozen=True)
+class PriorSpec:
+    """A prior of the table.
+
+    matrix: "module:function" that loads it as a `MatrixPrior`, called as `load_matrix_prior`; None where it
+    draws no matrix. score: the same for a `ScorePrior` and `load_score_prior`.
+    image_size: pixels that it works at. memory_gib: that it takes while a field is trained under its score,
+    with the gradient through its encoder. licence: of its weights. weights: what has to be fetched first;
+    None where they come with the package.
+    """
+
+    matrix: str | None = None
+    score: str | None = None
+    image_size: int = 256
+    memory_gib: float = 5.0
+    licence: str = ""
+    weights: WeightSpec | None = None
+
+    def offers(self, protocol: Offer) -> bool:
+        return getattr(self, protocol) is not None
+
+
+STABLE_DIFFUSION = "MIT (repository); CreativeML OpenRAIL-M (the model it was trained on from)"
+_OPENRAIL = (
+    "trained on from Stable Diffusion, whose CreativeML OpenRAIL-M restricts some uses and passes "
+    "its restrictions on"
+)
+_ZERO123_XL = WeightSpec(
+    what="one view of an object from another; --prior zero123-xl, the judge of consistent4d",
+    network="vid4d.priors.zero123:NETWORK",
+    licence=STABLE_DIFFUSION,
+    commercial="unclear",
+    terms=_OPENRAIL,
+    page="https://github.com/cvlab-columbia/zero123",
+    file="zero123-xl.ckpt",
+    url="https://zero123.cs.columbia.edu/assets/zero123-xl.ckpt",
+    size=15_460_000_000,
+    installed=5_140_000_000,
+    ema=True,
+)
+_ZERO123 = PriorSpec(
+    matrix="vid4d.priors.multiview_sampling:load_matrix_prior",
+    score="vid4d.priors.zero123_score:load_score_prior",
+    licence=STABLE_DIFFUSION,
+    weights=_ZERO123_XL,
+)
+
+PRIORS = {
+    "small": PriorSpec(
+        matrix="vid4d.priors.small.prior:load_matrix_prior",
+        score="vid4d.priors.small.prior:load_score_prior",
+        image_size=128,
+        memory_gib=1.6,
+        licence="Apache-2.0",
+    ),
+    "syncdreamer": PriorSpec(
+        matrix="vid4d.priors.multiview_sampling:load_matrix_prior",
+        licence=STABLE_DIFFUSION,
+        weights=WeightSpec(
+            what="16 views of an object at once; --prior syncdreamer",
+            network="vid4d.priors.syncdreamer:NETWORK",
+            licence=STABLE_DIFFUSION,
+            commercial="unclear",
+            terms=_OPENRAIL,
+            page="https://github.com/liuyuan-pal/SyncDreamer",
+            file="syncdreamer-pretrain.ckpt",
+            url=None,
+            size=5_570_000_000,
+            installed=5_570_000_000,
+        ),
+    ),
+    "zero123-xl": _ZERO123,
+    "zero123": replace(
+        _ZERO123,
+        weights=replace(
+            _ZERO123_XL,
+            what="the first Zero123 (105000 steps), as zero123-xl",
+            file="105000.ckpt",
+            url="https://huggingface.co/cvlab/zero123-weights/resolve/main/105000.ckpt",
+        ),
+    ),
+}
+"""Name, as in `Settings.prior` -> what is known of it.
+
+memory_gib: benchmarks/consistent4d_speed.py saw 3.5 GiB of a Zero123 on top of a field's (an H200, 8
+renders)."""
+
+TEXT_PRIOR = PriorSpec(image_size=512, licence="that of the model that --text-model names")
+"""A Stable Diffusion that is told a text instead of a clip (`score_text`); not in the table, since its name
+is a setting of its own."""
+
+
+def prior_spec(name: str) -> PriorSpec:
+    """The row of that name. Raises InputError where there is none."""
+    if name not in PRIORS:
+        raise InputError(f"there is no prior {name!r}: choose one of {', '.join(PRIORS)}")
+    return PRIORS[name]
+
+
+def priors_with(protocol: Offer) -> list[str]:
+    """Names of the priors that offer a protocol."""
+    return [name for name, spec in PRIORS.items() if spec.offers(protocol)]
+
+
+def load_matrix_prior(name: str, device: torch.device | str = "cpu") -> MatrixPrior:
+    """The prior of that name, to draw an image matrix. Raises InputError where it draws none, or its weights
+    are not on this machine."""
+    return _loader(name, "matrix")(name, device)
+
+
+def load_score_prior(
+    name: str,
+    frames: Float[Tensor, "t h w 4"],
+    elevation: float,
+    device: torch.device | str = "cpu",
+    *,
+    guidance: float | None = None,
+) -> ScorePrior:
+    """The prior of that name, told an object, to score renders of it.
+
+    frames: of the clip, straight-alpha RGBA in [0, 1], square; seen from azimuth 0 and so many degrees of
+    elevation. guidance: scale of classifier-free guidance; the prior's own where None.
+    Raises InputError where it gives no score, or its weights are not on this machine.
+    """
+    return _loader(name, "score")(name, frames, elevation, device, guidance=guidance)
+
+
+def _loader(name: str, protocol: Offer) -> Callable[..., Any]:
+    entry = getattr(prior_spec(name), protocol)
+    if entry is None:
+        wanted = {"matrix": "draw an image matrix", "score": "score single views"}[protocol]
+        raise InputError(f"{name} cannot {wanted}: choose one of {', '.join(priors_with(protocol))}")
+    return named_object(entry)
+
+
+def named_object(entry: str) -> Any:
+    """What "module:name" names."""
+    module, _, name = entry.partition(":")
+    return getattr(import_module(module), name)

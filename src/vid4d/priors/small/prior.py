@@ -1,0 +1,163 @@
+"""The small prior as methods see it: what draws a matrix, and what scores renders."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.images import resized
+from vid4d.matrix.cleanup import smooth_outlines
+from vid4d.priors.base import DrawnViews, DrawRequest
+from vid4d.priors.guidance import Decomposed
+from vid4d.priors.samplers import to_eps
+from vid4d.priors.score import LatentScorePrior, resized_render
+from vid4d.priors.small.model import Condition, Look, SmallPrior
+from vid4d.priors.small.sampling import SampleConfig, load_small_prior, sample, to_network
+
+PRESETS = {
+    "draft": SampleConfig(steps=5),
+    "standard": SampleConfig(),
+    "high": SampleConfig(steps=25, guidance=Decomposed(1.0, 0.5)),
+}
+"""What a run's preset means for this prior."""
+
+OUTLINE_WIDTH = 2.0
+"""Pixels over which its frayed outlines are straightened."""
+
+SCORE_GUIDANCE = 1.0
+"""Scale of classifier-free guidance of its score, which is one of pixels: a scale of 5 burns colours out."""
+
+
+class SmallMatrixPrior:
+    """The small prior with all its parts: 16 views, all frames together."""
+
+    def __init__(self, network: SmallPrior) -> None:
+        self.network = network
+        self.image_size = network.config.lift.image_size
+
+    def draw(
+        self,
+        frames: Float[Tensor, "t h w 4"],
+        elevation: float,
+        request: DrawRequest,
+        *,
+        cyclic: bool = False,
+        generator: torch.Generator | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> DrawnViews:
+        """As `MatrixPrior.draw`; outlines are straightened."""
+        config = sample_config(request)
+        views = sample(
+            self.network, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress
+        )
+        return DrawnViews(smooth_outlines(views.cpu(), OUTLINE_WIDTH), self.network.ring("cpu"))
+
+
+def sample_config(request: DrawRequest) -> SampleConfig:
+    """The preset, changed as requested. Another sampler than the preset's draws without fresh noise."""
+    config = PRESETS[request.preset]
+    if request.sampler not in ("auto", config.sampler):
+        config = replace(config, sampler=request.sampler, eta=0.0)
+    return replace(config, steps=request.steps or config.steps)
+
+
+class SmallScorePrior(LatentScorePrior):
+    """The small prior with its noisy views left out: one target view from one picture (a small Zero123).
+
+    guidance: scale; 1 leaves out the unconditional evaluation. keep: how many frames' lifted volumes are held
+    at a time (3 MB each).
+    """
+
+    def __init__(self, prior: SmallPrior, *, guidance: float = SCORE_GUIDANCE, keep: int = 64) -> None:
+        self.prior, self.guidance, self.keep = prior, guidance, keep
+        self.size = prior.config.lift.image_size
+        self.schedule = prior.schedule.to(next(prior.parameters()).device)
+        self._pictures: Tensor | None = None
+        self._known: dict[int, Condition] = {}
+
+    def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
+        parameter = next(self.prior.parameters())
+        self._pictures = to_network(resized(frames, self.size)).to(parameter)
+        self._camera = Cameras.orbit([0.0], elevation, size=self.size, device=parameter.device)
+        self._known = {}
+
+    def encode(self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]) -> Tensor:
+        return self.prior.encode(resized_render(color, alpha, self.size) * 2 - 1)
+
+    @torch.no_grad()
+    def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> tuple[Condition, Look]:
+        known = self._condition_of(frame.tolist())
+        return known, self.prior.look(known, cameras.resized(self.size), 1)
+
+    @torch.no_grad()
+    def predict(
+        self, noisy: Float[Tensor, "l b c p p"], t: Int[Tensor, " b"], view: tuple[Condition, Look]
+    ) -> Float[Tensor, "l b c p p"]:
+        condition, look = view
+        levels = len(noisy)
+        x, look = noisy.transpose(0, 1), _repeated(look, levels)
+        off = torch.zeros(len(t), device=t.device)
+        data = self.prior.denoise(condition, look, None, x, t).float()
+        if self.guidance != 1:
+            blind = self.prior.denoise(condition, look, None, x, t, image_on=off, volume_on=off).float()
+            data = blind + self.guidance * (data - blind)
+        return to_eps(self.schedule, x.float(), t, data, "x0").transpose(0, 1)
+
+    def _condition_of(self, frames: Sequence[int]) -> Condition:
+        if self._pictures is None:
+            raise RuntimeError("condition(...) comes first: the prior has seen no picture yet")
+        for i in frames:
+            if i in self._known:
+                self._known[i] = self._known.pop(i)  # the newest last
+                continue
+            self._known[i] = self.prior.condition(self._pictures[i : i + 1], self._camera)
+        parts = [self._known[i] for i in frames]
+        while len(self._known) > self.keep:
+            del self._known[next(iter(self._known))]
+        return Condition(
+            torch.cat([p.volume for p in parts]),
+            torch.cat([p.tokens for p in parts]),
+            torch.cat([p.latent for p in parts]),
+            Cameras.cat([p.cameras for p in parts]),
+        )
+
+
+def _repeated(look: Look, levels: int) -> Look:
+    """One view per frame -> the same view once per level, frames outermost."""
+    if levels == 1:
+        return look
+    assert look.frustum is not None
+    return replace(
+        look,
+        frustum=look.frustum.repeat_interleave(levels, 2),
+        weight=look.weight.repeat_interleave(levels, 1),
+        rays=look.rays.repeat_interleave(levels, 0),
+        coarse=look.coarse.repeat_interleave(levels, 0),
+        cameras=look.cameras[torch.arange(len(look.cameras)).repeat_interleave(levels)],
+    )
+
+
+def load_matrix_prior(name: str, device: torch.device | str = "cpu") -> SmallMatrixPrior:
+    """The prior that ships with the package, to draw an image matrix."""
+    return SmallMatrixPrior(load_small_prior(device))
+
+
+def load_score_prior(
+    name: str,
+    frames: Float[Tensor, "t h w 4"],
+    elevation: float,
+    device: torch.device | str = "cpu",
+    *,
+    guidance: float | None = None,
+) -> SmallScorePrior:
+    """The prior that ships with the package, told an object; arguments as `base.load_score_prior`."""
+    prior = SmallScorePrior(
+        load_small_prior(device), guidance=SCORE_GUIDANCE if guidance is None else guidance
+    )
+    prior.condition(frames, elevation)
+    return prior

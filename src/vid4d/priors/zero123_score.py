@@ -1,0 +1,114 @@
+"""Zero123 (2303.11328) as the score of renders, as Consistent4D (2311.02848) asks for it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.conventions import view_change
+from vid4d.images import over_white
+from vid4d.kernels.cuda_graphs import Recorded
+from vid4d.priors.guidance import ClassifierFree
+from vid4d.priors.multiview_sampling import load_full_prior
+from vid4d.priors.score import LatentScorePrior, resized_render
+from vid4d.priors.sds import score_distillation
+from vid4d.priors.zero123 import Condition, Zero123
+
+GUIDANCE = 5.0
+"""Scale of classifier-free guidance (2311.02848, code)."""
+
+
+class Zero123ScorePrior(LatentScorePrior):
+    """Zero123 at any size; its autoencoder takes the gradient from latents to renders.
+
+    On a graphics card score distillation is recorded as a whole (`kernels.cuda_graphs`): the network must
+    stay where it is.
+
+    guidance: scale of classifier-free guidance.
+    """
+
+    def __init__(self, prior: Zero123, *, guidance: float = GUIDANCE) -> None:
+        self.prior, self.guidance = prior, ClassifierFree(guidance)
+        self.schedule = prior.schedule.to(prior.device)
+        self._known: Condition | None = None
+        self._recorded = Recorded(self._sds)
+
+    def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
+        color = over_white(frames).permute(0, 3, 1, 2)
+        size = (self.prior.config.image_size,) * 2
+        known = self.prior.condition(F.interpolate(color, size, mode="bilinear", antialias=True))
+        self._known, self._elevation = known, elevation
+
+    def encode(self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]) -> Tensor:
+        return self.prior.encode(self._pictures(color, alpha)).float()
+
+    @torch.no_grad()
+    def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> tuple[Tensor, Tensor]:
+        if self._known is None:
+            raise RuntimeError("condition(...) comes first: the prior has seen no picture yet")
+        change = view_change(cameras.elevation, cameras.azimuth, self._elevation)
+        frame = frame.to(self.prior.device)
+        context = self.prior.context(self._known.embedding[frame], change.to(self.prior.device))
+        return context, self._known.latent[frame]
+
+    @torch.no_grad()
+    def predict(
+        self, noisy: Float[Tensor, "l b c h w"], t: Int[Tensor, " b"], view: tuple[Tensor, Tensor]
+    ) -> Float[Tensor, "l b c h w"]:
+        levels = len(noisy)
+        context, latent = (x.repeat(levels, *[1] * (x.ndim - 1)) for x in view)
+        found = self.prior.noise(noisy.flatten(0, 1), t.repeat(levels), context, latent, self.guidance)
+        return found.unflatten(0, noisy.shape[:2]).float()
+
+    def sds_loss(
+        self,
+        color: Float[Tensor, "l b h w 3"],
+        alpha: Float[Tensor, "l b h w"],
+        t: Int[Tensor, " b"],
+        view: tuple[Tensor, Tensor],
+        generator: torch.Generator | None = None,
+    ) -> Float[Tensor, ""]:
+        pictures = self._pictures(color.flatten(0, 1), alpha.flatten(0, 1))
+        size = (self.prior.config.autoencoder.latent_channels, *(self.prior.config.latent_size,) * 2)
+        noise = torch.randn(len(t), *size, generator=generator).to(pictures)
+        loss, slope = self._recorded(pictures.detach(), noise, t.to(pictures.device), *view)
+        return loss + ((pictures - pictures.detach()) * slope).sum()
+
+    def _sds(
+        self, pictures: Float[Tensor, "n 3 s s"], noise: Tensor, t: Tensor, context: Tensor, latent: Tensor
+    ) -> tuple[Float[Tensor, ""], Float[Tensor, "n 3 s s"]]:
+        """The loss, and its gradient in the pictures."""
+        with torch.enable_grad():
+            leaf = pictures.detach().requires_grad_()
+            latents = self.prior.encode(leaf).float().unflatten(0, (-1, len(t)))
+            loss = score_distillation(
+                latents, lambda noisy, t: self.predict(noisy, t, (context, latent)), noise, t, self.schedule
+            )
+            (slope,) = torch.autograd.grad(loss, leaf)
+        return loss.detach(), slope
+
+    def _pictures(
+        self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]
+    ) -> Float[Tensor, "b 3 s s"]:
+        return resized_render(color, alpha, self.prior.config.image_size)[:, :3].contiguous(
+            memory_format=torch.channels_last
+        )
+
+
+def load_score_prior(
+    name: str,
+    frames: Float[Tensor, "t h w 4"],
+    elevation: float,
+    device: torch.device | str = "cpu",
+    *,
+    guidance: float | None = None,
+) -> Zero123ScorePrior:
+    """A Zero123 of `vid4d weights`, told an object; arguments as `base.load_score_prior`."""
+    network = load_full_prior(name, device)
+    assert isinstance(network, Zero123), name
+    prior = Zero123ScorePrior(network, guidance=GUIDANCE if guidance is None else guidance)
+    prior.condition(frames, elevation)
+    return prior
