@@ -1,10 +1,9 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.densify import Density, DensityConfig
+from vid4d.gaussians.raster import Render
 
 
 def parameters(n=6):
@@ -25,8 +24,12 @@ def make(config, n=6, frame_spacing=1.0):
 
 
 def fake_render(gradients):
-    gradients = torch.tensor(gradients)[None]
-    return SimpleNamespace(screen_gradients=lambda: gradients, visible=torch.ones_like(gradients) > 0)
+    """Of one view, by which all splats are seen, with these gradients on the screen."""
+    gradients = torch.tensor([gradients])
+    screen = torch.zeros(*gradients.shape, 2, requires_grad=True)
+    (screen[..., 0] * gradients).sum().backward()
+    empty = torch.zeros(1, 1, 1)
+    return Render(empty[..., None].expand(1, 1, 1, 3), empty, empty, screen.detach(), gradients + 1, screen)
 
 
 def test_adam_equals_torch_where_everything_is_visible():

@@ -255,7 +255,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         save_asset(tmp_path / "missing" / "asset.safetensors", cloud(5))
 
 
-def test_wrong_shapes_are_named() -> None:
+def test_wrong_shapes_are_named(unchecked: None) -> None:
     good = cloud(4).tensors()
     with pytest.raises(ValueError, match="log_scales"):
         Gaussians4D(**{**good, "log_scales": torch.zeros(4, 3)})

@@ -25,8 +25,8 @@ def shown(cameras: Cameras, centres: Tensor) -> Render:
         near = torch.where(root > 0, (-b - root.clamp(min=0).sqrt()) / a, torch.inf)
         depth = torch.minimum(depth, near)
     alpha = depth.isfinite().float()
-    nothing = torch.zeros(len(cameras), 0)
-    return Render(torch.zeros(*alpha.shape, 3), alpha, depth.nan_to_num(posinf=0), nothing, nothing)
+    nothing = torch.zeros(len(cameras), 0, 2)
+    return Render(torch.zeros(*alpha.shape, 3), alpha, depth.nan_to_num(posinf=0), nothing, nothing[..., 0])
 
 
 def test_the_near_side_of_a_sphere_is_seen_and_the_far_side_is_not():
