@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import subprocess
 import sys
 import types
@@ -13,6 +11,7 @@ from typing import Any, Union
 
 import numpy as np
 import torch
+from reference import arrays, fill, keys
 from torch import Tensor, nn
 
 from vid4d.priors.samplers import NoiseSchedule
@@ -20,20 +19,13 @@ from vid4d.priors.samplers import NoiseSchedule
 SCHEDULE = NoiseSchedule.scaled_linear().alphas_cumprod
 
 
-def filled(shared: Path, name: str) -> dict[str, Tensor]:
-    """The state dict of `reference/<name>_keys.json`, filled by name; constants have their real values."""
-    folder = shared / "reference"
-    spec = importlib.util.spec_from_file_location("fill", folder / "fill.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    keys = json.loads((folder / f"{name}_keys.json").read_text())
+def filled(name: str) -> dict[str, Tensor]:
+    """The state dict of `data/<name>_keys.json`, filled by name; constants have their real values."""
     fixed: dict[str, Tensor] = {"alphas_cumprod": SCHEDULE, "betas": 1 - SCHEDULE / before()}
     if name == "syncdreamer":
-        rig = np.load(folder / "syncdreamer.npz")
+        rig = arrays("schedules")
         fixed |= {key: torch.from_numpy(rig[key]) for key in ("poses", "Ks", "azimuth")}
-    return {key: fixed[key] if key in fixed else module.fill(key, shape) for key, shape in keys.items()}
+    return {key: fixed[key] if key in fixed else fill(key, shape) for key, shape in keys(name).items()}
 
 
 def before() -> Tensor:

@@ -48,16 +48,16 @@ def compile_for_h100(kernel: Any, constants: dict[str, Any], kinds: dict[str, st
 
 if __name__ == "__main__":
     norm = fused_norm_kernels
-    for add, chunk in product((False, True), (256, 1024)):
-        shared = {"chunk": chunk, "HAS_ADD": add, "TILE": norm.TILE}
+    for (i, activation), add in product(enumerate(norm._ACTIVATIONS.values()), (False, True)):
+        shared = {"chunk": (256, 1024)[(i + add) % 2], "HAS_ADD": add, "TILE": norm.TILE}
         compile_for_h100(norm._sums_kernel, shared)
-        for activation in norm._ACTIVATIONS.values():
-            for kernel in (norm._normalise_kernel, norm._gradient_sums_kernel, norm._gradient_kernel):
-                compile_for_h100(kernel, {**shared, "ACTIVATION": activation})
+        for kernel in (norm._normalise_kernel, norm._gradient_sums_kernel, norm._gradient_kernel):
+            compile_for_h100(kernel, {**shared, "ACTIVATION": activation})
     compile_for_h100(fused_kernels._plus_kernel, {"TILE": norm.TILE})
     compile_for_h100(fused_kernels._geglu_kernel, {"TILE": norm.TILE})
     compile_for_h100(fused_kernels._rays_kernel, {"HEADS": 4, "DEPTHS": 64, "WIDTH": 64})
-    for level, flag, features in product((0, 1), (False, True), (3, 6)):
+    for level, flag in product((0, 1), (False, True)):
+        features = (3, 6)[level ^ flag]  # every two of the three meet
         sizes = {"STEP": 1e-3, "LEVEL": level, "LEVELS": 2, "COLOUR": flag, "BLOCK": BLOCK}
         sizes |= {"channels": 16, "width": 32, "CHANNELS": 16, "WIDTH": 32, "FEATURES": features}
         sizes |= {"HAS_GRID": level == 1, "FILL": flag, "SAMPLES": SAMPLES}

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
+import jaxtyping
 import pytest
+from annotations import check_annotations
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as vid4d.cli does, before torch is imported
 if not Path("/dev/nvidiactl").exists():  # read when Triton is imported: its kernels then run without a GPU
     os.environ.setdefault("TRITON_INTERPRET", "1")
+check_annotations()  # before any test imports the package
 
 SHARED = Path(__file__).resolve().parents[1].parent / "shared"
 
@@ -20,3 +24,11 @@ def shared_dir() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no {SHARED.name}/ folder beside the checkout: reference data not available")
     return SHARED
+
+
+@pytest.fixture
+def unchecked() -> Iterator[None]:
+    """Annotations are not checked: for what a user may pass in spite of them, and must be told about."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

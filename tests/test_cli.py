@@ -150,7 +150,7 @@ def test_a_killed_run_resumes(clip, tmp_path):
     assert (tmp_path / "out" / "asset.safetensors").exists()
 
 
-def test_bad_input_is_one_sentence(clip, tmp_path, capsys):
+def test_bad_input_is_one_sentence(clip, tmp_path, capsys, unchecked):
     assert "there is no nowhere.mp4" in refused(capsys, "generate", "nowhere.mp4")
     (tmp_path / "text.mp4").write_text("no video")
     refused(capsys, "generate", "text.mp4")

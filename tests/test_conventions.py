@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reference import arrays
 
 from vid4d.cameras import RIG_DISTANCE, Cameras
 from vid4d.conventions import from_opengl, to_opengl, view_change
@@ -60,8 +61,8 @@ def test_field_of_view():
     assert degrees == pytest.approx(49.1, abs=0.05)
 
 
-def test_the_ring_is_the_rig_of_syncdreamer(shared_dir):
-    reference = np.load(shared_dir / "reference" / "syncdreamer.npz")
+def test_the_ring_is_the_rig_of_syncdreamer():
+    reference = arrays("schedules")
     ring = Cameras.ring(16, size=256)
     np.testing.assert_allclose(ring.world_to_camera[:, :3].numpy(), reference["poses"], atol=1e-5)
     np.testing.assert_allclose(ring.intrinsics.numpy(), reference["Ks"], atol=1e-4)
@@ -69,8 +70,8 @@ def test_the_ring_is_the_rig_of_syncdreamer(shared_dir):
     np.testing.assert_allclose(ring.azimuth.numpy(), theirs, atol=1e-3)
 
 
-def test_the_pose_that_syncdreamer_is_told(shared_dir):
-    reference = np.load(shared_dir / "reference" / "syncdreamer.npz")
+def test_the_pose_that_syncdreamer_is_told():
+    reference = arrays("schedules")
     ring = Cameras.ring(16)
     for elevation, expected in zip(reference["elevation_rad"], reference["view_embed"], strict=True):
         of_input = torch.full((16,), math.degrees(elevation))
@@ -100,9 +101,9 @@ def test_what_a_camera_change_takes():
     assert view_change(elsewhere, elsewhere, 10.0).device.type == "meta"
 
 
-def test_the_pose_that_zero123_is_told(shared_dir):
+def test_the_pose_that_zero123_is_told():
     """Its fixture's poses: unit circle in azimuth, and polar differences that our formula inverts."""
-    for d_polar, sine, cosine, distance in np.load(shared_dir / "reference" / "zero123.npz")["pose_T"][:, 0]:
+    for d_polar, sine, cosine, distance in arrays("schedules")["pose_T"][:, 0]:
         azimuth = math.degrees(math.atan2(sine, cosine))
         risen = -math.degrees(d_polar)
         pose = view_change(torch.tensor([risen]), torch.tensor([azimuth]), torch.tensor([0.0]))

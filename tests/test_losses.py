@@ -56,6 +56,6 @@ def test_hand_worked_values():
     assert mask_loss(torch.full((4, 4), 0.5), torch.ones(4, 4)).item() == 0.25
 
 
-def test_shapes_must_agree():
+def test_shapes_must_agree(unchecked):
     with pytest.raises(ValueError, match="cannot be compared"):
         ssim_map(torch.zeros(4, 4, 3), torch.zeros(5, 4, 3))

@@ -8,17 +8,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vid4d.dynerf import FieldConfig
+from vid4d.dynerf import CascadeField, FieldConfig
 from vid4d.dynerf.field import FieldSample
 
 Formula = Callable[[Tensor, Tensor], Tensor]
 
 
-class ToyField(nn.Module):
+class ToyField(CascadeField):
     """One level. density, colour: of points (n, 3) and times (n,) of the box; colour in (0, 1)."""
 
     def __init__(self, density: Formula, colour: Formula | None = None, *, radius: float = 0.75) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # without the networks of a cascade
         self.config = FieldConfig(radius=radius)
         self.gain = nn.Parameter(torch.ones((), dtype=torch.float64))
         self._density = density

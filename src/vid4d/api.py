@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from vid4d.asset import Asset, load
 from vid4d.errors import InputError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from vid4d.matrix.matrix import ImageMatrix
 
 
+@runtime_checkable
 class Method(Protocol):
     """What the module of a method holds; `vid4d.methods.stages` has what they share.
 

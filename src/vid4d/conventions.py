@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor
 
 from vid4d.cameras import Cameras
@@ -39,11 +39,11 @@ def from_opengl(
 
 
 def view_change(
-    elevation_deg: Float[Tensor, " b"],
-    azimuth_deg: Float[Tensor, " b"],
-    input_elevation_deg: Float[Tensor, " b"] | float,
-    distance_change: Float[Tensor, " b"] | float = 0.0,
-) -> Float[Tensor, "b 4"]:
+    elevation_deg: Real[Tensor, "*#b"],
+    azimuth_deg: Real[Tensor, "*#b"],
+    input_elevation_deg: Real[Tensor, "*#b"] | float,
+    distance_change: Real[Tensor, "*#b"] | float = 0.0,
+) -> Float[Tensor, "*b 4"]:
     """A camera relative to the input's, as Zero123 and SyncDreamer are told it: [d_polar, sin d_azimuth,
     cos d_azimuth, d_distance], in radians and world units.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -76,7 +77,7 @@ class _Ssim(torch.autograd.Function):
     """The gradient in the first image by hand: three blurs instead of the ten that autograd would do."""
 
     @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor) -> Tensor:
         ssim, mean_x, mean_y, a1, a2, b1, b2 = _ssim_terms(x, y)
         if ctx.needs_input_grad[0]:
             below = 1 / (b1 * b2)
@@ -88,7 +89,7 @@ class _Ssim(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         x, y, by_mean, by_xx, by_xy = ctx.saved_tensors
         mean, xx, xy = gaussian_blur(gradient * torch.stack([by_mean, by_xx, by_xy])).unbind(0)
         return mean + 2 * x * xx + y * xy, None

@@ -443,7 +443,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert list(target.iterdir()) == []
 
 
-def test_every_frame_has_a_time() -> None:
+def test_every_frame_has_a_time(unchecked: None) -> None:
     frames = np.zeros((1, 2, 2, 4), np.float32)
     with pytest.raises(ValueError, match="times"):
         Clip(frames, np.zeros(2), 1.0)
@@ -502,7 +502,7 @@ def test_one_and_two_frames_work(tmp_path: Path) -> None:
     assert two.seconds == pytest.approx(1 / 24)
 
 
-def test_bad_options(tmp_path: Path) -> None:
+def test_bad_options(tmp_path: Path, unchecked: None) -> None:
     folder = folder_of(tmp_path / "f", moving(12))
     refuse("no frame between 9 s and its end; the clip is 0.50 s", folder, start=9)
     refuse("--end 0.1: lies before the start", folder, start=0.2, end=0.1)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 import math
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from reference import arrays, fill, keys
 
 from vid4d.dynerf import PRESETS, CascadeField, FieldConfig, LevelConfig, from_geometry_state
 from vid4d.errors import InputError
@@ -70,16 +68,10 @@ def gradients(loss: torch.Tensor, field: CascadeField) -> list[torch.Tensor]:
     return list(torch.autograd.grad(loss, list(field.parameters())))
 
 
-def test_equals_the_authors_field(shared_dir):
-    folder = shared_dir / "reference"
-    spec = importlib.util.spec_from_file_location("fill", folder / "fill.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    reference = {k: torch.from_numpy(v) for k, v in np.load(folder / "kplanes.npz").items()}
-    keys = json.loads((folder / "consistent4d_geometry_keys.json").read_text())
-    state = {k: reference[k] if k in reference else module.fill(k, shape) for k, shape in keys.items()}
+def test_equals_the_authors_field():
+    reference = {k: torch.from_numpy(v) for k, v in arrays("kplanes").items()}
+    published = keys("consistent4d_geometry")
+    state = {k: reference[k] if k in reference else fill(k, shape) for k, shape in published.items()}
 
     config, converted = from_geometry_state(state)
     assert config == PRESETS["standard"]

@@ -69,10 +69,10 @@ def test_density_and_colour(interpreted, monkeypatch, levels, n):
     assert_near(found, 1e-5)
 
 
-@pytest.mark.parametrize("levels", SIZES.values(), ids=SIZES)
+@pytest.mark.parametrize("levels", [SIZES["odd"][:2], SIZES["whole tiles"][1:]], ids=SIZES)
 def test_normals(interpreted, monkeypatch, levels):
     """Differences of densities, so less exact in float32; with the colours of the places themselves."""
-    points, time = places(12)
+    points, time = places(5)
     field = field_of(levels)
     assert_near(both_ways(monkeypatch, field, lambda f: [f.normals(points, time)]), 2e-2)
     assert_near(both_ways(monkeypatch, field, lambda f: list(f.sample(points, time, normals=True))), 2e-2)

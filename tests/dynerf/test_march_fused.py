@@ -32,7 +32,7 @@ def switch(monkeypatch):
     return lambda on: monkeypatch.setattr(kernels, "enabled", on)
 
 
-def scene(device: str, size: int = 4) -> tuple[CascadeField, Rays, OccupancyGrid]:
+def scene(device: str, size: int = 3) -> tuple[CascadeField, Rays, OccupancyGrid]:
     """Dense and clear places, cells that are empty, rays that miss."""
     torch.manual_seed(0)
     field = CascadeField(FieldConfig((LevelConfig(5, 3, 4, 6), LevelConfig(7, 4, 2, 3))))
@@ -65,16 +65,15 @@ def gradients(field: CascadeField, marched: Marched) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize(
-    "config",
+    ("config", "gridded"),
     [
-        MarchConfig(samples=24),
-        MarchConfig(samples=24, early_stop=0.0, normals=True),
-        MarchConfig(samples=60),  # more samples of a ray than a program takes at a time
-        MarchConfig(samples=60, early_stop=0.6),
+        (MarchConfig(samples=24), True),
+        (MarchConfig(samples=12, early_stop=0.0, normals=True), False),
+        (MarchConfig(samples=40), False),  # more samples of a ray than a program takes at a time
+        (MarchConfig(samples=40, early_stop=0.6), True),
     ],
     ids=["few", "all, with normals", "many", "hidden soon"],
 )
-@pytest.mark.parametrize("gridded", [True, False])
 def test_equals_the_plain_way(switch, device, config, gridded):
     field, rays, grid = scene(device)
     found = []
@@ -109,9 +108,9 @@ def test_light_is_shared_out_completely(switch, device):
             for level in field.cascade:
                 level.density_out.zero_()
         field.config = FieldConfig(field.config.levels, blob_density=density, blob_radius=1e9)
-        marched = march(field, rays, None, MarchConfig(samples=32, early_stop=0.0))
+        marched = march(field, rays.at(slice(0, 6)), None, MarchConfig(samples=20, early_stop=0.0))
         assert torch.isfinite(marched.value).all()
-        per_ray = torch.nn.functional.softplus(torch.tensor(density)) * 2 * 3**0.5 / 32
+        per_ray = torch.nn.functional.softplus(torch.tensor(density)) * 2 * 3**0.5 / 20
         counts = (marched.value[0, 4] > 0).sum()
         assert counts == marched.rays
         hit = marched.value[0, 3] > 0

@@ -1,10 +1,9 @@
-from types import SimpleNamespace
-
 import pytest
 import torch
 
 from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.densify import Density, DensityConfig
+from vid4d.gaussians.raster import Render
 
 
 def parameters(n=6):
@@ -25,8 +24,12 @@ def make(config, n=6, frame_spacing=1.0):
 
 
 def fake_render(gradients):
-    gradients = torch.tensor(gradients)[None]
-    return SimpleNamespace(screen_gradients=lambda: gradients, visible=torch.ones_like(gradients) > 0)
+    """Of one view, by which all splats are seen, with these gradients on the screen."""
+    gradients = torch.tensor([gradients])
+    screen = torch.zeros(*gradients.shape, 2, requires_grad=True)
+    (screen[..., 0] * gradients).sum().backward()
+    empty = torch.zeros(1, 1, 1)
+    return Render(empty[..., None].expand(1, 1, 1, 3), empty, empty, screen.detach(), gradients + 1, screen)
 
 
 def test_adam_equals_torch_where_everything_is_visible():
@@ -89,6 +92,21 @@ def test_transparent_and_huge_splats_go_and_their_room_is_used():
     density.collect(fake_render([1.0, 9, 2, 9, 0, 0]))
     density.round(optimizer)
     assert torch.equal(optimizer.parameters["sh"].detach(), sh[[0, 2, 4, 5, 0, 2]])
+
+
+def test_opacities_and_extents_around_the_bounds_by_hand():
+    """Of the defaults: an opacity of a fiftieth stays, a lesser one goes; sizes alike."""
+    optimizer, density = make(DensityConfig(growth=1.0, rounds=1))
+    opacity = torch.tensor([0.019, 0.021, 0.09, 0.5, 0.5, 0.5])
+    with torch.no_grad():
+        optimizer.parameters["opacity_logits"].copy_(opacity.logit())
+        optimizer.parameters["log_scales"][3:5, 1] = torch.tensor([0.149, 0.151]).log()
+        optimizer.parameters["log_scales"][5, 3] = 0.0  # lasts long, which is no size
+    density.collect(fake_render([0.0] * 6))
+    density.round(optimizer)
+    kept = optimizer.parameters["opacity_logits"].detach().sigmoid()
+    assert kept.tolist() == pytest.approx([0.021, 0.09, 0.5, 0.5])
+    assert optimizer.parameters["log_scales"].detach()[2, 1].exp().item() == pytest.approx(0.149)
 
 
 def test_never_more_than_the_cap_and_never_none():

@@ -14,6 +14,7 @@ from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import LONGEST_IN_LOOP, MARGINAL_CUT
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.images import resized
+from vid4d.matrix.matrix import ImageMatrix
 from vid4d.metrics import psnr
 
 SMALL = FitConfig(
@@ -263,6 +264,61 @@ def test_between_two_frames_the_object_stays_solid(moving):
     assert holes[1] < holes[0] / 2
 
 
+@pytest.mark.parametrize("weight", [0.2, 1.0])
+def test_what_frames_between_and_the_video_add_to_the_loss(moving, monkeypatch, weight):
+    """Each joins the batch's loss with its own weight, at every so many steps: 0.2 and 2 unless told."""
+    between, terms = fits._Run._between, []
+
+    def spy(*args):
+        middle, visible = between(*args)
+        terms.append(float(middle.detach()))
+        return middle, visible
+
+    monkeypatch.setattr(fits._Run, "_between", spy)
+    matrix = trusting_a_video(moving, moving.images)
+
+    def losses(steps=1, **changes):
+        run = fits._Run(matrix, trusted_frames(matrix), replace(SMALL, **changes), seed=0)
+        values = []
+        for _ in range(steps):
+            run.advance(0.0)
+            values.append(run.loss)
+        return values
+
+    alone = losses(between_weight=0.0, input_weight=0.0)
+    assert terms == []
+    middle = losses(between_weight=weight, input_weight=0.0)
+    assert terms[0] > 0
+    assert middle[0] - alone[0] == pytest.approx(weight * terms[0], rel=1e-3)
+    unit = losses(between_weight=0.0, input_weight=1.0)[0] - alone[0]
+    assert unit > 0
+    usual = losses()[0] - alone[0]
+    assert usual == pytest.approx(0.2 * terms[0] + 2 * unit, rel=1e-3)
+    del terms[:]
+    losses(4, between_every=3, between_weight=weight)
+    assert len(terms) == 2, "at steps 0 and 3"
+
+
+def test_between_two_frames_the_loss_by_hand(moving):
+    """Nothing is drawn. Where both frames show the object, its colour and opacity are missing; where only one
+    does, nothing is; where they differ by half, half of the colour's difference counts."""
+    images = torch.zeros(1, 2, 8, 8, 4)
+    images[..., :3] = torch.tensor([1.0, 0.5, 0.0])
+    images[:, 0, :4, :, 3] = 1.0  # rows 0 to 3 of the first frame
+    images[:, 1, 2:6, :, 3] = 1.0  # rows 2 to 5 of the second: rows 2 and 3, a quarter, show it in both
+    images[:, 0, 7, :, 3], images[:, 1, 7, :, 3] = 1.0, 0.5  # an eighth
+    matrix = ImageMatrix(images, Cameras.orbit([0.0], 0.0, size=8), torch.tensor([0.0, 1.0]))
+    run = fits._Run(moving, trusted_frames(moving), replace(SMALL, ssim_weight=0.2, mask_weight=0.5), seed=0)
+    run.matrix, run.pairs = matrix, 1
+    nothing = replace(run.gaussians(), opacity_logits=torch.full((len(run.optimizer),), -20.0))
+    background = torch.tensor([0.0, 0.5, 0.75])
+    loss, _ = run._between(nothing, torch.Generator().manual_seed(0), background)
+    missing = (1.0 + 0.0 + 0.75) / 3
+    color = 0.25 * missing + 0.125 * 0.5 * (0.5 * missing)
+    opacity = 0.25 * 1.0**2 + 0.125 * 0.5**2
+    assert loss.item() == pytest.approx(0.8 * color + 0.5 * opacity, rel=1e-4)
+
+
 def loop_of(matrix, frames):
     """These frames of a matrix as a loop."""
     times = torch.arange(len(frames)) / len(frames)
@@ -270,18 +326,31 @@ def loop_of(matrix, frames):
 
 
 def test_between_the_last_frame_of_a_loop_and_its_first_the_object_stays_solid(moving):
-    """There and back again. Fitted as a clip that ends, the object goes to pieces after its last frame."""
+    """There and back again: about as solid there as between any other two frames.
+
+    Splats that do not wrap around, in the fit or when they are drawn, fade after the last frame, and just
+    before the first comes round again the object is in pieces: some tenths of it are missing.
+    """
     cameras, loop = moving.cameras[[0, 6]], loop_of(moving, [0, 1, 2, 1])
     rest = torch.minimum(moving.images[[0, 6], 0, ..., 3], moving.images[[0, 6], 1, ..., 3]) > 0.99
-    holes = []
-    for cyclic in (True, False):
-        gaussians, _ = fit(replace(loop, cyclic=cyclic), replace(SMALL, iterations=150, between_every=1))
-        assert gaussians.cyclic == cyclic
+    config = replace(SMALL, between_every=1)
+
+    def holes(gaussians, *times):
+        """The share of the object that is missing, at worst, at some times."""
         with torch.no_grad():
-            alpha = rasterize_4d(gaussians, torch.full((2,), 0.875), cameras).alpha
-        holes.append(float(1 - alpha[rest].mean()))
-    assert holes[0] < 0.04
-    assert holes[0] < holes[1] / 2
+            shown = [rasterize_4d(gaussians, torch.full((2,), t), cameras).alpha[rest] for t in times]
+        return max(float(1 - alpha.mean()) for alpha in shown)
+
+    wrapping, _ = fit(loop, config)
+    ending, _ = fit(replace(loop, cyclic=False), config)
+    assert wrapping.cyclic
+    assert not ending.cyclic
+    inside = holes(wrapping, 0.0, 0.125, 0.25, 0.375, 0.5, 0.625, 0.75)
+    assert inside < 0.06
+    assert holes(wrapping, 0.8125, 0.875, 0.9375, 0.97) < inside + 0.06
+    assert holes(wrapping, 0.97) < 0.06
+    assert holes(ending, 0.97) > 0.15
+    assert holes(replace(wrapping, cyclic=False), 0.97) > 0.15
 
 
 @pytest.mark.parametrize("cyclic", [False, True])

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from reference import arrays
 from safetensors.torch import save_file
 
 from vid4d.errors import InputError
@@ -29,9 +30,8 @@ def cloud(n: int, degree: int = 3, fourier: int = 1, seed: int = 0) -> Gaussians
 
 
 @pytest.fixture(scope="module")
-def authors(shared_dir: Path) -> dict[str, torch.Tensor]:
-    data = np.load(shared_dir / "reference" / "gaussians4d.npz")
-    return {name: torch.from_numpy(data[name]) for name in data.files}
+def authors() -> dict[str, torch.Tensor]:
+    return {name: torch.from_numpy(value) for name, value in arrays("gaussians4d").items()}
 
 
 def from_authors(data: dict[str, torch.Tensor], fourier: int) -> Gaussians4D:
@@ -255,7 +255,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.
         save_asset(tmp_path / "missing" / "asset.safetensors", cloud(5))
 
 
-def test_wrong_shapes_are_named() -> None:
+def test_wrong_shapes_are_named(unchecked: None) -> None:
     good = cloud(4).tensors()
     with pytest.raises(ValueError, match="log_scales"):
         Gaussians4D(**{**good, "log_scales": torch.zeros(4, 3)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
@@ -23,8 +25,8 @@ def shown(cameras: Cameras, centres: Tensor) -> Render:
         near = torch.where(root > 0, (-b - root.clamp(min=0).sqrt()) / a, torch.inf)
         depth = torch.minimum(depth, near)
     alpha = depth.isfinite().float()
-    nothing = torch.zeros(len(cameras), 0)
-    return Render(torch.zeros(*alpha.shape, 3), alpha, depth.nan_to_num(posinf=0), nothing, nothing)
+    nothing = torch.zeros(len(cameras), 0, 2)
+    return Render(torch.zeros(*alpha.shape, 3), alpha, depth.nan_to_num(posinf=0), nothing, nothing[..., 0])
 
 
 def test_the_near_side_of_a_sphere_is_seen_and_the_far_side_is_not():
@@ -43,6 +45,18 @@ def test_the_near_side_of_a_sphere_is_seen_and_the_far_side_is_not():
     assert share[0] > 0.9
     assert share[4] < 0.25
     assert share[0] > share[1] > share[2] > share[3] > share[4]
+
+
+def test_what_the_camera_shows_as_a_veil_is_not_seen():
+    """The depth is that of the surface, but less than half of the light in the pixel comes from there."""
+    camera, cameras = Cameras.orbit([0.0], 10.0, size=64), Cameras.ring(4, size=48)
+    ball = torch.zeros(1, 3)
+    own, views = shown(camera, ball), shown(cameras, ball)
+    solid = seen_from(camera, replace(own, alpha=0.51 * own.alpha), cameras, views)
+    assert torch.equal(solid, seen_from(camera, own, cameras, views))
+    assert solid.any()
+    assert not seen_from(camera, replace(own, alpha=0.49 * own.alpha), cameras, views).any()
+    assert not seen_from(camera, own, cameras, replace(views, alpha=0.49 * views.alpha)).any()
 
 
 def test_what_stands_in_front_hides():

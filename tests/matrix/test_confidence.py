@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from reference import arrays
 
 from vid4d.matrix.confidence import confidence_from_error, confidence_maps, error_map
 
@@ -10,8 +11,8 @@ def linear(a, b):
 
 
 @pytest.mark.parametrize("kind", ["ssim", "l1"])
-def test_equals_the_reference(shared_dir, kind):
-    data = np.load(shared_dir / "reference" / "efficient4d_misc.npz")
+def test_equals_the_reference(kind):
+    data = arrays("efficient4d_misc")
     rgb, near, far = (
         torch.from_numpy(data[f"conf_{k}"]).movedim(1, -1) for k in ("rgb", "interp_near", "interp_far")
     )

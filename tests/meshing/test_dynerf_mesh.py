@@ -196,7 +196,7 @@ def test_an_animated_glb_of_a_dynerf(run_folder):
         assert np.linalg.norm(there["POSITION"], axis=1).mean() == pytest.approx(BLOB, abs=0.005)
 
 
-def test_what_is_not_there_is_refused(run_folder, tmp_path, capsys):
+def test_what_is_not_there_is_refused(run_folder, tmp_path, capsys, unchecked):
     with pytest.raises(InputError, match="a mesh cannot be made of 'air'"):
         ExportOptions(surface="air").check()
     (run_folder / DYNERF).unlink()

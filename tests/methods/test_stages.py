@@ -13,6 +13,7 @@ from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.model import load_asset
 from vid4d.methods import stages
 from vid4d.outputs import input_psnr
+from vid4d.progress import Bar
 from vid4d.run import Run
 from vid4d.settings import Settings
 
@@ -73,13 +74,13 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint(run, monkeypatch):
     second = Run.create(run.root.parent / "second", run.settings)
     second.device = "cpu"
 
-    class Stopping:
-        def update(self, done, total, **numbers):
+    class Stopping(Bar):
+        def update(self, done, total=None, **numbers):
             if done >= 4:
                 raise KeyboardInterrupt
 
     def stage(name, make, save, load):
-        return make(Stopping())
+        return make(Stopping(lambda bar: None))
 
     with monkeypatch.context() as patch:
         patch.setattr(second, "stage", stage)

@@ -1,7 +1,7 @@
 """Our networks compute what the authors' do, from checkpoints in the authors' formats, through the converter.
 
-The inputs and outputs are those of `shared/reference`; its README says how they were made. The networks at
-full size take about 10 GB of memory and disk and some minutes: `pytest -m fullsize`.
+The inputs and outputs are those of `tests/data`; its README says how they were made. The networks at full
+size take about 10 GB of memory and disk, some minutes, and two files of `../shared`: `pytest -m fullsize`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoint_files import conversion_memory, filled, save_as_lightning
+from reference import DATA
 
 from vid4d.dynerf.field import PRESETS
 from vid4d.methods.consistent4d import convert as kplanes
@@ -54,14 +55,14 @@ class Comparison:
 
 
 @pytest.mark.parametrize("version", [3, 4])
-def test_rife(shared_dir, tmp_path, version):
-    state = filled(shared_dir, f"rife_v{version}")
+def test_rife(tmp_path, version):
+    state = filled(f"rife_v{version}")
     state = {name: 0.3 * value if value.ndim >= 2 else value for name, value in state.items()}
     torch.save(state, tmp_path / "flownet.pkl")
     model = load_converted(convert(tmp_path / "flownet.pkl", tmp_path / "rife.safetensors"))
     if isinstance(model, IFNet):
         assert model.config == CONFIGS["rife4"]
-    comparison = Comparison(shared_dir / "reference" / "rife.npz")
+    comparison = Comparison(DATA / "rife.npz")
     for t in (0.25, 0.5) if version == 4 else (0.5,):
         with torch.no_grad():
             found = model(comparison["img0"], comparison["img1"], t)
@@ -70,10 +71,10 @@ def test_rife(shared_dir, tmp_path, version):
     comparison.done()
 
 
-def test_kplanes(shared_dir, tmp_path):
-    comparison = Comparison(shared_dir / "reference" / "kplanes.npz")
+def test_kplanes(tmp_path):
+    comparison = Comparison(DATA / "kplanes.npz")
     small = {k: v for k, v in comparison.reference.items() if k.startswith("geometry.")}
-    state = filled(shared_dir, "consistent4d_geometry") | small
+    state = filled("consistent4d_geometry") | small
     save_as_lightning(tmp_path / "last.ckpt", state | {"renderer.estimator.occs": torch.zeros(32**3)})
     networks = (kplanes.NETWORK,)
     converted = convert(tmp_path / "last.ckpt", tmp_path / "field.safetensors", networks=networks)
@@ -124,7 +125,7 @@ def big_folder(tmp_path):
 @pytest.mark.fullsize
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux reports it")
 def test_zero123(shared_dir, big_folder):
-    model = through_the_converter(filled(shared_dir, "zero123"), big_folder, "zero123-xl.ckpt")
+    model = through_the_converter(filled("zero123"), big_folder, "zero123-xl.ckpt")
     assert isinstance(model, Zero123)
     comparison = Comparison(shared_dir / "reference" / "zero123.npz")
     np.testing.assert_allclose(model.schedule.alphas_cumprod, comparison["alphas_cumprod"], atol=1e-6)
@@ -143,7 +144,7 @@ def test_zero123(shared_dir, big_folder):
 @pytest.mark.fullsize
 @pytest.mark.skipif(sys.platform != "linux", reason="peak memory is read as Linux reports it")
 def test_syncdreamer(shared_dir, big_folder):
-    model = through_the_converter(filled(shared_dir, "syncdreamer"), big_folder, "syncdreamer-pretrain.ckpt")
+    model = through_the_converter(filled("syncdreamer"), big_folder, "syncdreamer-pretrain.ckpt")
     assert isinstance(model, SyncDreamer)
     comparison = Comparison(shared_dir / "reference" / "syncdreamer.npz")
     check = comparison.check

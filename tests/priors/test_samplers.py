@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
+from reference import arrays
 
 from vid4d.errors import InputError
 from vid4d.priors.samplers import (
@@ -23,8 +26,8 @@ from vid4d.priors.samplers import (
 SCHEDULE = NoiseSchedule.scaled_linear()
 
 
-def test_ddim_schedule_is_the_published_one(shared_dir):
-    reference = np.load(shared_dir / "reference" / "syncdreamer.npz")
+def test_ddim_schedule_is_the_published_one():
+    reference = arrays("schedules")
     table = ddim_schedule(SCHEDULE, timesteps(SCHEDULE, 50), eta=1.0)
     np.testing.assert_array_equal(table.timesteps, reference["ddim_timesteps50"])
     np.testing.assert_allclose(table.alphas, reference["ddim_alphas50"], rtol=1e-5)
@@ -32,8 +35,8 @@ def test_ddim_schedule_is_the_published_one(shared_dir):
     np.testing.assert_allclose(table.sigmas, reference["ddim_sigmas50"], rtol=2e-4)
 
 
-def test_alphas_are_the_published_ones(shared_dir):
-    reference = np.load(shared_dir / "reference" / "zero123.npz")
+def test_alphas_are_the_published_ones():
+    reference = arrays("schedules")
     np.testing.assert_allclose(SCHEDULE.alphas_cumprod, reference["alphas_cumprod"], rtol=1e-5)
 
 
@@ -102,36 +105,74 @@ def test_second_order_converges_faster_than_first():
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)
     exact = flow_solution(SCHEDULE, x, 700)
 
-    def error(steps):
-        sampling = Sampling("dpm", steps)
-        found = draw_samples(gaussian_x0(SCHEDULE), x, SCHEDULE, sampling, prediction="x0", t_start=700)
+    def error(sampler, steps):
+        sampling = Sampling(sampler, steps, eta=0)
+        found = draw_samples(
+            gaussian_x0(SCHEDULE), x, SCHEDULE, sampling, prediction="x0", spacing="trailing", t_start=700
+        )
         return (found - exact).abs().max()
 
-    assert error(40) < error(10) / 3
+    for steps in (10, 20, 40):
+        assert error("dpm", steps) < error("ddim", steps) / 3
 
 
-@pytest.mark.parametrize(("order", "steps"), [(1, 50), (2, 50), (3, 50)])
-def test_unipc_is_of_one_order_more_than_its_predictor(order, steps):
-    """Half the step: 2 ** (order + 1) times less error of what reaches t = 199 (2302.04867, theorem 3.1)."""
+def error_half_way(sampling: Sampling) -> float:
+    """Of what reaches t = 199, from t = 900; the last step, to the data, is of first order and left out."""
     schedule = NoiseSchedule(SCHEDULE.alphas_cumprod.double())
     best = gaussian_x0(schedule)
     x = torch.linspace(-2, 2, 9, dtype=torch.float64)
     a = schedule.alphas_cumprod[199]
     quantile = (flow_solution(schedule, x, 900) - MEAN) / SPREAD
     exact = a.sqrt() * MEAN + quantile * (a * SPREAD**2 + 1 - a).sqrt()
+    reached = {}
 
-    def error(steps):
-        reached = {}
+    def denoise(x, t):
+        reached[int(t)] = x
+        return best(x, t)
 
-        def denoise(x, t):
-            reached[int(t)] = x
-            return best(x, t)
+    draw_samples(denoise, x, schedule, sampling, prediction="x0", spacing="trailing", t_start=900)
+    return (reached[199] - exact).abs().max().item()
 
-        sampling = Sampling("unipc", steps, order=order)
-        draw_samples(denoise, x, schedule, sampling, prediction="x0", t_start=900)
-        return (reached[199] - exact).abs().max().item()
 
-    assert error(steps) / error(2 * steps) == pytest.approx(2 ** (order + 1), rel=0.25)
+@pytest.mark.parametrize(("order", "steps"), [(1, 50), (2, 50), (3, 50)])
+def test_unipc_is_of_one_order_more_than_its_predictor(order, steps):
+    """Half the step: 2 ** (order + 1) times less error of what reaches t = 199 (2302.04867, theorem 3.1)."""
+    errors = [error_half_way(Sampling("unipc", n, order=order)) for n in (steps, 2 * steps)]
+    assert errors[0] / errors[1] == pytest.approx(2 ** (order + 1), rel=0.25)
+
+
+@pytest.mark.parametrize("steps", [50, 100])
+def test_dpm_solver_is_of_second_order(steps):
+    """Half the step: a quarter of the error; DDIM, of first order, keeps half of it (2211.01095, 4.1)."""
+    second = [error_half_way(Sampling("dpm", n)) for n in (steps, 2 * steps)]
+    first = [error_half_way(Sampling("ddim", n, eta=0)) for n in (steps, 2 * steps)]
+    assert second[0] / second[1] == pytest.approx(4, rel=0.2)
+    assert first[0] / first[1] == pytest.approx(2, rel=0.2)
+
+
+def test_dpm_solver_by_hand():
+    """alpha = 0.6, 0.8, then clean: the data is what a line through both predictions finds half a step on."""
+    squares = torch.tensor([0.96, 0.64, 0.36, 0.2], dtype=torch.float64)  # alpha 0.8 has sigma 0.6
+    schedule = NoiseSchedule(squares)
+    predictions = iter([torch.tensor([1.0]), torch.tensor([2.0]), torch.tensor([-1.0])])
+    seen = []
+
+    def denoise(x, t):
+        seen.append((int(t), x.item()))
+        return next(predictions).double()
+
+    solver = SAMPLERS["dpm"](schedule, [3, 2, 1], Sampling("dpm", 3), torch.randn_like)
+    x = torch.tensor([0.5], dtype=torch.float64)
+    for i, t in enumerate((3, 2, 1)):
+        x = solver(i, x, denoise(x, torch.tensor(t)), torch.zeros(1))
+    level = [0.5 * math.log(a / (1 - a)) for a in squares.tolist()]
+    first, second = level[2] - level[3], level[1] - level[2]
+    assert second == pytest.approx(2 * math.log(4 / 3))  # from 3/4 to 4/3
+    after_one = 0.8 / 0.8**0.5 * 0.5 - 0.6 * math.expm1(-first) * 1.0  # sigmas: 0.8 there, sqrt(0.8) here
+    data = 2.0 + second / (2 * first) * (2.0 - 1.0)
+    after_two = 0.6 / 0.8 * after_one - 0.8 * math.expm1(-second) * data
+    assert [value for _, value in seen] == pytest.approx([0.5, after_one, after_two])
+    assert x.item() == -1.0, "the last step ends at the data predicted"
 
 
 @pytest.mark.parametrize("prediction", ["eps", "v"])

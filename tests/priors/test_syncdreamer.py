@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from reference import arrays
 
 from vid4d.errors import InputError
 from vid4d.priors import syncdreamer
@@ -33,8 +34,8 @@ def frames(count: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("cyclic", [False, True])
-def test_smoothing_is_the_published_one(shared_dir, cyclic):
-    reference = np.load(shared_dir / "reference" / "efficient4d_misc.npz")
+def test_smoothing_is_the_published_one(cyclic):
+    reference = arrays("efficient4d_misc")
     checked = 0
     for n in range(1, 33):
         name = f"smoothing_{'cyclic' if cyclic else 'open'}_{n}"
@@ -196,8 +197,8 @@ def test_bad_input_is_refused(tiny):
 # The authors' numbers
 
 
-def test_the_rig_is_the_authors(shared_dir):
-    reference = np.load(shared_dir / "reference" / "syncdreamer.npz")
+def test_the_rig_is_the_authors():
+    reference = arrays("schedules")
     cameras = syncdreamer.Cameras.ring(16, size=256)
     np.testing.assert_allclose(cameras.world_to_camera[:, :3], reference["poses"], atol=1e-5)
     np.testing.assert_allclose(cameras.intrinsics, reference["Ks"], atol=1e-3)

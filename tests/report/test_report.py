@@ -163,7 +163,7 @@ def test_the_window_holds_all_that_is_seen_and_is_square():
     assert report.window(torch.zeros(1, 5, 6)) == (slice(0, 5), slice(0, 6))
 
 
-def test_key_moments_are_shown():
+def test_key_moments_are_shown(unchecked):
     matrix = replace(toy_matrix(frames=9), input_times=torch.tensor([0.0, 0.5, 1.0]))
     assert report.moments_shown(matrix, 8) == [0, 4, 8]
     assert report.moments_shown(matrix, 2) == [0, 8]

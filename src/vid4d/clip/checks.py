@@ -112,7 +112,7 @@ def _camera_moves(originals: Sequence[np.ndarray], masks: Sequence[np.ndarray]) 
     """Compares what lies outside all masks with the first frame; a plain background shows nothing."""
     if len(originals) < 2:
         return None
-    union = np.any(np.stack([thumbnail(np.dstack([m * 255] * 4))[..., 0] > 2 for m in masks]), 0)
+    union = np.any(np.stack([thumbnail(np.dstack([m * np.uint8(255)] * 4))[..., 0] > 2 for m in masks]), 0)
     outside = ~ndimage.binary_dilation(union, iterations=2)
     if outside.mean() < 0.05:
         return None

@@ -13,7 +13,7 @@ import math
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -29,6 +29,7 @@ DEFAULT_FPS = 24.0
 CLIP_FILE = "clip.json"
 
 
+@runtime_checkable
 class Source(Protocol):
     times: np.ndarray
     duration: float

@@ -25,7 +25,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -177,7 +177,7 @@ class CascadeField(nn.Module):
         moved = self.to(device)
         return kernels.channels_last(moved) if moved.device.type == "cuda" else moved
 
-    def time_coordinate(self, time: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+    def time_coordinate(self, time: Float[Tensor, "*n"]) -> Float[Tensor, "*n"]:
         """Clip time in [0, 1] to the field's: frame i of T is at 2 i / T - 1."""
         frames = self.config.frames
         share = 1.0 if frames is None or self.config.cyclic else (frames - 1) / frames
@@ -306,7 +306,7 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx, space: Float[Tensor, "3 c a n"], time: Float[Tensor, "3 c b n"]
+        ctx: Any, space: Float[Tensor, "3 c a n"], time: Float[Tensor, "3 c b n"]
     ) -> Float[Tensor, "c d n"]:
         ctx.save_for_backward(space, time)
         rows = _ROWS if space.shape[2] > 1 else _ROWS[:1]
@@ -319,7 +319,7 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         space, time = ctx.saved_tensors
         by_space, by_time = torch.zeros_like(space), torch.zeros_like(time)
         rows = _ROWS if space.shape[2] > 1 else _ROWS[:1]

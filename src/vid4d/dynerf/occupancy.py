@@ -85,7 +85,7 @@ class OccupancyGrid(nn.Module):
         self.occupied.copy_(where.flatten())
         self._measure()
 
-    def at(self, points: Float[Tensor, "n 3"]) -> Bool[Tensor, " n"]:
+    def at(self, points: Float[Tensor, "*n 3"]) -> Bool[Tensor, "*n"]:
         """Whether places of the box lie in occupied cells; places outside belong to the nearest cell."""
         r = self.resolution
         cell = ((points + 1) * (r / 2)).clamp_(0, r - 1).int()

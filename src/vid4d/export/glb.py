@@ -43,7 +43,7 @@ def to_y_up(points: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
     return points[..., [1, 2, 0]]
 
 
-def to_linear(srgb: Float[np.ndarray, "*b 3"]) -> Float[np.ndarray, "*b 3"]:
+def to_linear(srgb: Float[np.ndarray, "*b"]) -> Float[np.ndarray, "*b"]:
     """sRGB in [0, 1] to linear (IEC 61966-2-1)."""
     return np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4)
 

@@ -105,5 +105,5 @@ def covered(
     return face[chosen], weight[chosen], texel
 
 
-def _cross(a: Sequence[np.ndarray], b: Sequence[np.ndarray]) -> np.ndarray:
+def _cross(a: np.ndarray | Sequence[np.ndarray], b: np.ndarray | Sequence[np.ndarray]) -> np.ndarray:
     return a[0] * b[1] - a[1] * b[0]

@@ -172,7 +172,7 @@ class Views:
 
     def at(
         self, view: int, pixels: Float[Tensor, "p 2"], *, color: bool = False
-    ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"], Float[Tensor, "p 3"]]:
+    ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"], Float[Tensor, "p c"]]:
         """Opacity, depth and (where asked for) colour of one view at pixels.
 
         Depths and colours are weighted by their opacity.

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from vid4d.errors import InputError
 
@@ -57,6 +57,7 @@ class DrawnViews:
     cameras: Cameras
 
 
+@runtime_checkable
 class MatrixPrior(Protocol):
     """Multi-view prior that draws an image matrix. image_size: pixels of the frames that it takes."""
 
@@ -82,6 +83,7 @@ class MatrixPrior(Protocol):
         ...
 
 
+@runtime_checkable
 class ScorePrior(Protocol):
     """Prior that knows an object and scores renders of it from any camera.
 

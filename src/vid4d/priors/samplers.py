@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property, partial
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -217,6 +217,7 @@ def draw_samples(
     return x
 
 
+@runtime_checkable
 class Solver(Protocol):
     """Goes from one time step of a plan to the next.
 

@@ -168,7 +168,7 @@ class SyncDreamer(LatentPrior):
         t: Int[Tensor, " b"],
         context: Float[Tensor, "b 1 k"],
         latent: Float[Tensor, "b c h w"],
-        pyramid: Mapping[int, Float[Tensor, "b k d h2 w2"]],
+        pyramid: Mapping[int, Float[Tensor, "b _ _ _ _"]],
         guidance: ClassifierFree | Decomposed = PLAIN,
     ) -> Float[Tensor, "b c h w"]:
         """Guided noise of single views, in float32. latent: of the input picture, unscaled."""

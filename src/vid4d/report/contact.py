@@ -30,7 +30,7 @@ def pick(count: int, wanted: int) -> list[int]:
 
 
 def draw_sheet(
-    rows: list[tuple[str, str, list[Float[np.ndarray, "h w 3"] | None]]], columns: list[str], cell: int
+    rows: list[tuple[str, str, list[Float[np.ndarray, "_ _ 3"] | None]]], columns: list[str], cell: int
 ) -> Image.Image:
     """A sheet of pictures. rows: title, smaller second line, one picture (or None) per column."""
     top = LABEL // 4

@@ -45,7 +45,7 @@ class LossConfig:
     elevation_noise: float = 3.0
 
 
-def picture_loss(predicted: Float[Tensor, "n 4 h w"], truth: Float[Tensor, "n 4 h w"], edge: float) -> Tensor:
+def picture_loss(predicted: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"], edge: float) -> Tensor:
     """Squared error of colours and alpha, and of their differences between neighbours."""
     difference = predicted.float() - truth
     across = difference[..., 1:] - difference[..., :-1]
@@ -54,7 +54,7 @@ def picture_loss(predicted: Float[Tensor, "n 4 h w"], truth: Float[Tensor, "n 4 
 
 
 def hit_loss(
-    weight: Float[Tensor, "n d p p"], depth: Float[Tensor, "n p p"], depth_range: float
+    weight: Float[Tensor, "n d h w"], depth: Float[Tensor, "n h w"], depth_range: float
 ) -> Float[Tensor, ""]:
     """Negative log-likelihood (nats) of where rays end, mean over rays.
 

@@ -7,7 +7,7 @@ import io
 import threading
 from collections.abc import Callable
 from html import escape
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -27,6 +27,7 @@ WIDTH, NARROW = 320.0, 250.0
 PICTURE = 256
 
 
+@runtime_checkable
 class PanelHost(Protocol):
     """What a panel needs of the page that it belongs to."""
 

@@ -20,6 +20,7 @@ from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.matrix.io import load_matrix
 from vid4d.methods.consistent4d import limits, method
+from vid4d.methods.consistent4d import trainer as trainers
 from vid4d.methods.consistent4d.batches import BatchConfig, Linear, Milestone, NoiseRange
 from vid4d.methods.consistent4d.config import Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
@@ -192,6 +193,27 @@ def test_a_reference_step_brings_the_render_to_the_frame(subject):
         made.advance()
     assert made.reference_step() < 0.6 * before
     assert made.prior.asked == []
+
+
+@pytest.mark.parametrize("prior_every", [2, 3])
+def test_reference_steps_see_every_frame_as_often(subject, monkeypatch, prior_every):
+    """However many prior steps lie between them: the frames follow the count of reference steps."""
+    made = trainer(subject, prior_every=prior_every, milestones=(Milestone(0, 8, 1),), regularised=0)
+    drawn, shown = trainers.render, []
+
+    def spy(field, cameras, times, **options):
+        shown.extend(times.tolist())
+        return drawn(field, cameras, times, **options)
+
+    monkeypatch.setattr(trainers, "render", spy)
+    monkeypatch.setattr(made, "prior_step", lambda: sum(p.sum() for p in made.field.parameters()) * 0.0)
+    rounds, steps = 4, 0
+    while len(shown) < 3 * rounds:
+        made.advance()
+        steps += 1
+    assert steps == 3 * rounds + (3 * rounds - 1) // (prior_every - 1)
+    for i in range(rounds):
+        assert sorted(shown[3 * i : 3 * i + 3]) == [0.0, 0.5, 1.0]
 
 
 def test_the_prior_step_is_score_distillation_of_every_level(subject):

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import json
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from reference import fill, keys
 
 from vid4d.priors.layers.blocks import timestep_embedding
 from vid4d.priors.layers.depth_attention import DepthAttention
@@ -46,19 +45,19 @@ def volumes(batch: int, depths: int = 6) -> dict[int, torch.Tensor]:
     }
 
 
-def test_parameters_are_those_of_the_syncdreamer_checkpoint(shared_dir):
-    keys = json.loads((shared_dir / "reference" / "syncdreamer_keys.json").read_text())
+def test_parameters_are_those_of_the_syncdreamer_checkpoint():
     prefix = "model.diffusion_model."
-    expected = {k.removeprefix(prefix): tuple(s) for k, s in keys.items() if k.startswith(prefix)}
+    expected = {
+        k.removeprefix(prefix): tuple(s) for k, s in keys("syncdreamer").items() if k.startswith(prefix)
+    }
     with torch.device("meta"):
         net = UNet(UNetConfig(depth_attention=DepthAttentionConfig()))
     assert {k: tuple(v.shape) for k, v in net.state_dict().items()} == expected
 
 
-def test_parameters_are_those_of_the_zero123_checkpoint(shared_dir):
-    keys = json.loads((shared_dir / "reference" / "zero123_keys.json").read_text())
+def test_parameters_are_those_of_the_zero123_checkpoint():
     prefix = "model.diffusion_model."
-    expected = {k.removeprefix(prefix): tuple(s) for k, s in keys.items() if k.startswith(prefix)}
+    expected = {k.removeprefix(prefix): tuple(s) for k, s in keys("zero123").items() if k.startswith(prefix)}
     with torch.device("meta"):
         net = UNet(UNetConfig())
     assert {k: tuple(v.shape) for k, v in net.state_dict().items()} == expected
@@ -66,14 +65,11 @@ def test_parameters_are_those_of_the_zero123_checkpoint(shared_dir):
 
 @pytest.mark.fullsize
 def test_equals_the_authors_zero123(shared_dir):
-    folder = shared_dir / "reference"
-    spec = importlib.util.spec_from_file_location("fill", folder / "fill.py")
-    fill = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(fill)
+    path = shared_dir / "reference" / "zero123.npz"
     net = UNet(UNetConfig()).eval()
     for name, parameter in net.state_dict().items():
-        parameter.copy_(fill.fill(f"model.diffusion_model.{name}", parameter.shape))
-    reference = {k: torch.from_numpy(v) for k, v in np.load(folder / "zero123.npz").items() if k != "image"}
+        parameter.copy_(fill(f"model.diffusion_model.{name}", parameter.shape))
+    reference = {k: torch.from_numpy(v) for k, v in np.load(path).items() if k != "image"}
     x = torch.cat([reference["noisy"], reference["latent_mode"]], 1)
     with torch.no_grad():
         out = net(x, reference["t"], reference["cross"])

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from checkpoint_files import before, in_their_names, randomised, save_as_lightning
+from reference import keys
 from safetensors.torch import load_file, save_file
 
 from vid4d.dynerf.field import CascadeField, FieldConfig, LevelConfig
@@ -147,13 +148,13 @@ def test_the_file_tells_where_it_comes_from(tmp_path):
 
 
 @pytest.mark.parametrize("network", [zero123.NETWORK, syncdreamer.NETWORK], ids=lambda n: n.kind)
-def test_parameters_are_those_of_the_real_checkpoint(shared_dir, tmp_path, network):
-    keys = json.loads((shared_dir / "reference" / f"{network.kind}_keys.json").read_text())
-    state = {k: StoredTensor(tmp_path, 0, torch.float32, tuple(s), tuple(s)) for k, s in keys.items()}
+def test_parameters_are_those_of_the_real_checkpoint(tmp_path, network):
+    published = keys(network.kind)
+    state = {k: StoredTensor(tmp_path, 0, torch.float32, tuple(s), tuple(s)) for k, s in published.items()}
     named = in_our_names(state, network.prefixes, network.left_out, tmp_path)
     expected = expected_shapes(network, network.configs[0])
     assert {k: part.shape for k, (part,) in named.parts.items()} == expected
-    assert sum(named.left_out.values()) + len(expected) == len(keys)
+    assert sum(named.left_out.values()) + len(expected) == len(published)
 
 
 # What does not fit

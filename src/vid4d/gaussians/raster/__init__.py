@@ -23,8 +23,9 @@ import importlib
 import importlib.util
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -87,6 +88,7 @@ class Render:
         return torch.where(self.visible, gradients, 0)
 
 
+@runtime_checkable
 class Backend(Protocol):
     """One module per backend. times is None for 3D splats, else one time per camera for 4D splats."""
 
@@ -118,7 +120,7 @@ def rasterize(
 
 def rasterize_4d(
     gaussians: Gaussians4D,
-    times: Float[Tensor, " v"] | Tensor,
+    times: Tensor | Sequence[float],
     cameras: Cameras,
     *,
     background: float | Tensor = 1.0,

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from vid4d.priors.layers.fused_ops import geglu, group_norm, is_channels_last, plus, usable, without_bias
@@ -17,7 +17,7 @@ M = TypeVar("M", bound=nn.Module)
 
 
 def timestep_embedding(
-    t: Float[Tensor, " b"], dim: int, max_period: float = 10000.0
+    t: Real[Tensor, " b"], dim: int, max_period: float = 10000.0
 ) -> Float[Tensor, "b {dim}"]:
     """Sinusoids of a time step (2006.11239, section 4): first the cosines, then the sines, in float32."""
     half = dim // 2

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import triton
 import triton.language as tl
@@ -70,7 +72,7 @@ def _rays_kernel(
 
 class _Plus(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
+    def forward(ctx: Any, x: Tensor, y: Tensor, bias: Tensor) -> Tensor:
         channels, out = bias.numel(), torch.empty_like(x)
         rows = x.numel() // channels
         grid = (triton.cdiv(rows, TILE), triton.cdiv(channels, TILE))
@@ -78,7 +80,7 @@ class _Plus(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         return gradient, gradient, None
 
 

@@ -184,7 +184,7 @@ class FrustumNet(nn.Module):
 
     def forward(
         self, x: Float[Tensor, "b c d h w"], time: Float[Tensor, "b t"], view: Float[Tensor, "b v"]
-    ) -> dict[int, Float[Tensor, "b k d2 h2 w2"]]:
+    ) -> dict[int, Float[Tensor, "b _ _ _ _"]]:
         fine = self.conv0(x)
         half = self.conv2(self.conv1(fine, time, view), time, view)
         quarter = self.conv4(self.conv3(half, time, view), time, view)
@@ -293,7 +293,7 @@ class SpatialVolumes(nn.Module):
         time: Float[Tensor, "b t"],
         view: Float[Tensor, "b v"],
         target: Int[Tensor, " b"],
-    ) -> dict[int, Float[Tensor, "b k d h w"]]:
+    ) -> dict[int, Float[Tensor, "b _ _ _ _"]]:
         """The pyramid of one target view per batch entry. view: that view's embedding; target: its index."""
         rays = _sampled(volume, self.frustums[target])
         return self.frustum_volume_feats(rays, time, view)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from vid4d.priors.layers.blocks import (
@@ -116,16 +116,16 @@ class UNet(nn.Module):
         return [self.middle_conditions, *self.output_conditions]  # type: ignore[list-item]
 
     def depth_features(
-        self, volumes: Mapping[int, Float[Tensor, "b v d hv wv"]]
-    ) -> list[Float[Tensor, "b v d h w"]]:
+        self, volumes: Mapping[int, Float[Tensor, "b v _ _ _"]]
+    ) -> list[Float[Tensor, "b _ _ _ _"]]:
         """What every place of depth attention sees of the volumes, to share it between evaluations."""
         widths = sorted(volumes, reverse=True)
         places = zip(self._conditions, self.condition_levels, strict=True)
         return [place.features(volumes[widths[level]]) for place, level in places]
 
     def depth_nothing(
-        self, volumes: Mapping[int, Float[Tensor, "b v d hv wv"]]
-    ) -> list[Float[Tensor, "1 c h w"]]:
+        self, volumes: Mapping[int, Float[Tensor, "b v _ _ _"]]
+    ) -> list[Float[Tensor, "1 _ _ _"]]:
         """What depth attention adds where all volumes are zero, whatever the picture.
 
         Every depth then holds the same features, so attention answers the same for every query.
@@ -141,9 +141,9 @@ class UNet(nn.Module):
     def forward(
         self,
         x: Float[Tensor, "b i h w"],
-        t: Float[Tensor, " b"],
+        t: Real[Tensor, " b"],
         context: Float[Tensor, "b m k"] | None = None,
-        volumes: Mapping[int, Float[Tensor, "b v d hv wv"]] | None = None,
+        volumes: Mapping[int, Float[Tensor, "b v _ _ _"]] | None = None,
         depth: Sequence[Tensor] | None = None,
     ) -> Float[Tensor, "b o h w"]:
         """The prediction for each picture.

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from vid4d.cameras import RIG_DISTANCE, RIG_ELEVATION, RIG_VIEWS, Cameras
@@ -119,7 +119,7 @@ class NoisyVolume(nn.Module):
         self.last = ResBlock(3, a, a, e)
 
     def forward(
-        self, latents: Float[Tensor, "b v c p p"], t: Float[Tensor, " b"], ring: Cameras
+        self, latents: Float[Tensor, "b v c p p"], t: Real[Tensor, " b"], ring: Cameras
     ) -> Float[Tensor, "b a s s s"]:
         views = latents.shape[1]
         embedding = self.time(timestep_embedding(t, self.embedding).to(latents.dtype))
@@ -210,7 +210,7 @@ class SmallPrior(nn.Module):
         return replace(look, frustum=None, entered=self.frustum_net.enter_part(look.frustum, 0))
 
     def synchronous_volume(
-        self, noisy: Float[Tensor, "b v c p p"], t: Float[Tensor, " b"], smoothing: Tensor | None = None
+        self, noisy: Float[Tensor, "b v c p p"], t: Real[Tensor, " b"], smoothing: Tensor | None = None
     ) -> Float[Tensor, "b a s s s"]:
         """The spatial volume of each frame in one step, averaged over time by the rows of `smoothing`."""
         volume = self.noisy_volume(noisy, t, self.ring(noisy.device))
@@ -224,7 +224,7 @@ class SmallPrior(nn.Module):
         look: Look,
         volume: Float[Tensor, "b a s s s"] | None,
         noisy: Float[Tensor, "b n c p p"],
-        t: Float[Tensor, " b"],
+        t: Real[Tensor, " b"],
         *,
         image_on: Tensor | None = None,
         volume_on: Tensor | None = None,
