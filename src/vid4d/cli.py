@@ -19,6 +19,7 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import Positional, Suppress, arg
 
+from vid4d import __version__
 from vid4d.commands.export import Export
 from vid4d.commands.view import View
 from vid4d.commands.weights import Weights
@@ -218,9 +219,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments = ["--help"]
     try:
         if arguments[0] == "--version":
-            from importlib.metadata import version
-
-            print(f"vid4d {version('vid4d')}")
+            print(f"vid4d {__version__}")
         elif arguments[0] == "train":
             from vid4d.training import cli as training
 
