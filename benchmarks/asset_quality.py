@@ -28,14 +28,15 @@ from PIL import Image
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.matrix import ImageMatrix, over_white
-from vid4d.matrix_io import load_matrix, save_matrix
+from vid4d.gaussians.fit import fit
+from vid4d.images import over_white
+from vid4d.matrix.cleanup import smooth_outlines, without_specks
+from vid4d.matrix.io import load_matrix, save_matrix
+from vid4d.matrix.matrix import ImageMatrix
 from vid4d.methods.efficient4d import PRESETS, Efficient4DConfig, with_confidence, with_frames_between
-from vid4d.methods.fit import fit
 from vid4d.metrics import mask_iou, psnr, ssim
-from vid4d.outlines import smooth_outlines, without_specks
 from vid4d.priors.rife_small import load_interpolator
-from vid4d.priors.small_sampling import load_small_prior, sample
+from vid4d.priors.small.sampling import load_small_prior, sample
 from vid4d.training.evaluate import TrueClip, true_clips
 from vid4d.training.meshes import MeshBank, read_folder
 

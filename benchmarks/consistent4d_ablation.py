@@ -34,16 +34,18 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.dynerf import FieldConfig
-from vid4d.matrix import over_white
-from vid4d.methods.consistent4d import PRESETS, Consistent4DConfig, Trainer
-from vid4d.methods.consistent4d_batches import Linear, NoiseRange
-from vid4d.methods.consistent4d_subject import Subject
-from vid4d.methods.consistent4d_views import draw
-from vid4d.metrics import Middle, mask_iou, psnr, ssim, temporal_consistency
-from vid4d.priors.judge import SmallJudge
+from vid4d.images import over_white
+from vid4d.losses import Middle
+from vid4d.methods.consistent4d.batches import Linear, NoiseRange
+from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
+from vid4d.methods.consistent4d.subject import Subject
+from vid4d.methods.consistent4d.trainer import Trainer
+from vid4d.methods.consistent4d.views import draw
+from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
 from vid4d.priors.rife import between_of, middle_of
 from vid4d.priors.rife_small import load_interpolator
-from vid4d.priors.small_sampling import load_small_prior
+from vid4d.priors.score import SmallJudge
+from vid4d.priors.small.sampling import load_small_prior
 from vid4d.training.evaluate import true_clips
 from vid4d.training.meshes import MeshBank, read_folder
 

@@ -24,13 +24,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 
 from vid4d.dynerf import FieldConfig, LevelConfig
-from vid4d.methods.consistent4d import PRESETS, Trainer
-from vid4d.methods.consistent4d_batches import BatchConfig, Milestone
-from vid4d.methods.consistent4d_subject import Subject
-from vid4d.priors.full_sampling import prepared
-from vid4d.priors.judge import Zero123Judge
+from vid4d.methods.consistent4d.batches import BatchConfig, Milestone
+from vid4d.methods.consistent4d.config import PRESETS
+from vid4d.methods.consistent4d.subject import Subject
+from vid4d.methods.consistent4d.trainer import Trainer
+from vid4d.priors.multiview_sampling import prepared
 from vid4d.priors.rife import between_of
 from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.score import Zero123Judge
 from vid4d.priors.zero123 import CONFIGS, Zero123
 
 AUTHORS = {(64, "reference"): 71, (64, "prior"): 276, (256, "reference"): 619, (256, "prior"): 640}

@@ -26,9 +26,10 @@ import torch
 from browser import Browser, find_browser
 from raster import processor, shell
 
-from vid4d.api import Asset
+from vid4d.asset import Asset
 from vid4d.errors import InputError
-from vid4d.export.formats import FORMATS, ExportOptions, export
+from vid4d.export.formats import FORMATS, export
+from vid4d.export.options import ExportOptions
 from vid4d.gaussians.model import Gaussians4D
 
 DRIFT = 1.0

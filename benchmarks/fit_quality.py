@@ -23,10 +23,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.gaussians.fit import PRESETS, fit
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
-from vid4d.matrix import ImageMatrix, over_white
-from vid4d.methods.fit import PRESETS, fit
+from vid4d.images import over_white
+from vid4d.matrix.matrix import ImageMatrix
 from vid4d.metrics import mask_iou, psnr, ssim
 from vid4d.training.evaluate import true_clips
 from vid4d.training.meshes import MeshBank, read_folder

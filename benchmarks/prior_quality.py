@@ -25,17 +25,11 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vid4d.matrix import over_white
+from vid4d.images import over_white
 from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
 from vid4d.priors.rife import middle_of
 from vid4d.priors.rife_small import load_interpolator
-from vid4d.priors.small_sampling import (
-    SampleConfig,
-    guess_elevation,
-    lifted_views,
-    load_small_prior,
-    sample,
-)
+from vid4d.priors.small.sampling import SampleConfig, guess_elevation, lifted_views, load_small_prior, sample
 from vid4d.training.evaluate import TrueClip, true_clips
 from vid4d.training.meshes import MeshBank, read_folder
 

@@ -24,7 +24,7 @@ from torch import nn
 from vid4d import kernels
 from vid4d.machine import cpu_name
 from vid4d.priors import syncdreamer, zero123
-from vid4d.priors.full_sampling import (
+from vid4d.priors.multiview_sampling import (
     FullConfig,
     batch_within,
     draw,
@@ -201,7 +201,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=None, help="pictures at a time, instead of by memory")
     parser.add_argument("--attention", choices=("auto", "flash", "cudnn", "efficient"), default="auto")
     parser.add_argument("--compile", action="store_true", help="torch.compile the UNet")
-    parser.add_argument("--plain", action="store_true", help="without the kernels of vid4d.priors.fused")
+    parser.add_argument("--plain", action="store_true", help="without kernels (priors/layers/fused_ops.py)")
     parser.add_argument("--profile", action="store_true", help="print where the time of two steps goes")
     parser.add_argument("--tiny", action="store_true", help="tiny networks, on any machine")
     options = parser.parse_args()
@@ -234,7 +234,9 @@ def main() -> None:
             difference = kernels_agree(prior, frames)
             print(f"with and without kernels: relative difference {difference:.2e}", flush=True)
             if not difference < 0.1:
-                raise SystemExit("the kernels are wrong: run with --plain and look at vid4d.priors.fused")
+                raise SystemExit(
+                    "the kernels are wrong: run with --plain and look at priors/layers/fused_ops.py"
+                )
         print("card (GB)  batch  warm-up (s)  step (s)  total (s)  alpha (s)  allocated  reserved (GiB)")
         for budget in budgets:
             limited = replace(config, memory_gb=budget * 0.96 if budget else None)

@@ -33,9 +33,10 @@ from PIL import Image
 from readers import Glb, Page, decoded, open_usd, read_gif, read_ply, usd_complaints, usd_splats
 
 import vid4d
-from vid4d.api import Asset
+from vid4d.asset import Asset
 from vid4d.cameras import Cameras
-from vid4d.export.formats import FORMATS, ExportOptions, export
+from vid4d.export.formats import FORMATS, export
+from vid4d.export.options import ExportOptions
 from vid4d.gaussians.model import Gaussians3D
 from vid4d.gaussians.sh import C0
 from vid4d.metrics import mask_iou

@@ -19,7 +19,7 @@ from PIL import Image, ImageDraw, ImageFont
 from tyro.conf import Positional
 
 import vid4d
-from vid4d.matrix_io import load_matrix
+from vid4d.matrix.io import load_matrix
 from vid4d.viewer import Viewer
 from vid4d.viewer.content import Content
 

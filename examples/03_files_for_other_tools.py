@@ -13,7 +13,8 @@ import tyro
 from tyro.conf import Positional
 
 import vid4d
-from vid4d.export.formats import ExportOptions, export
+from vid4d.export.formats import export
+from vid4d.export.options import ExportOptions
 
 
 def main(

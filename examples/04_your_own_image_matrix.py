@@ -16,8 +16,8 @@ import tyro
 from tyro.conf import Positional
 
 import vid4d
-from vid4d.matrix_io import save_matrix
-from vid4d.methods.fit import PRESETS, FitConfig, fit
+from vid4d.gaussians.fit import PRESETS, FitConfig, fit
+from vid4d.matrix.io import save_matrix
 
 
 def ball(cameras: vid4d.Cameras, time: float) -> torch.Tensor:

@@ -16,8 +16,8 @@ import torch
 from scipy.interpolate import CubicSpline
 
 from vid4d.cameras import Cameras
+from vid4d.training.mesh_render import fit_to_frame, render
 from vid4d.training.meshes import Mesh, MeshBank
-from vid4d.training.render import fit_to_frame, render
 from vid4d.video import write_mp4
 
 FRAMES, FPS, SIZE = 24, 20, 256

@@ -102,7 +102,7 @@ CONVERSION = """
 import sys
 from pathlib import Path
 from typing import Any, Union
-from vid4d.priors.convert import convert
+from vid4d.priors.weights.convert import convert
 
 def memory(kind):
     line = next(line for line in open("/proc/self/status") if line.startswith(kind))

@@ -15,7 +15,7 @@ from triton.compiler import ASTSource
 from vid4d.dynerf import field_kernels, march_kernels
 from vid4d.dynerf.field_fused import BLOCK
 from vid4d.dynerf.march_fused import SAMPLES
-from vid4d.priors import fused_kernels, fused_norm_kernels
+from vid4d.priors.layers import fused_kernels, fused_norm_kernels
 
 HALVES = {"x", "y", "out", "add", "gradient", "weight", "bias", "query", "rays"}
 FLOATS = {"moments", "sums"}

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.matrix import ImageMatrix
+from vid4d.matrix.matrix import ImageMatrix
 
 RADII = torch.tensor([[0.25, 0.15, 0.2], [0.1, 0.1, 0.1]])
 COLORS = torch.tensor([[0.8, 0.3, 0.2], [0.2, 0.4, 0.9]])

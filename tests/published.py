@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from vid4d.priors import syncdreamer, zero123
-from vid4d.priors.convert import convert
-from vid4d.priors.convert_layouts import SYNCDREAMER, ZERO123
+from vid4d.priors.weights.convert import convert
+from vid4d.priors.weights.convert_layouts import SYNCDREAMER, ZERO123
 
 NAMES = {"syncdreamer": "syncdreamer", "zero123-xl": "zero123"}
 """Names of weights, and the kinds of their networks."""

@@ -20,13 +20,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
-from commands import run
+from command_line import run
 from PIL import Image
 
 from vid4d import api
 from vid4d.gaussians.model import save_asset
-from vid4d.matrix_io import save_matrix
-from vid4d.run import Run, Settings
+from vid4d.matrix.io import save_matrix
+from vid4d.run import Run
+from vid4d.settings import Settings
 from vid4d.video import write_mp4
 
 SIDE = 64

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
-from commands import refused, run
+from command_line import refused, run
 from PIL import Image
 
 import vid4d

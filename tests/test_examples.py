@@ -16,10 +16,12 @@ from clips import disc
 from PIL import Image
 from toys import jumping_ball, toy_matrix
 
-from vid4d import api, stages
+from vid4d import api
 from vid4d.gaussians.model import load_asset
-from vid4d.matrix_io import load_matrix
-from vid4d.run import Run, Settings
+from vid4d.matrix.io import load_matrix
+from vid4d.methods import stages
+from vid4d.run import Run
+from vid4d.settings import Settings
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"
 NAMES = sorted(p.stem for p in FOLDER.glob("[0-9][0-9]_*.py"))

@@ -9,16 +9,11 @@ import torch
 from toys import jumping_ball
 
 from vid4d.cameras import Cameras
-from vid4d.losses import (
-    interpolation_consistency,
-    normal_smoothness_loss,
-    orientation_loss,
-    score_distillation,
-    sds_loss,
-)
+from vid4d.losses import interpolation_consistency, normal_smoothness_loss, orientation_loss
 from vid4d.priors.rife import between_of
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.samplers import NoiseSchedule
+from vid4d.priors.sds import score_distillation, sds_loss
 from vid4d.render import render
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from vid4d.priors.lifting import LiftConfig
-from vid4d.priors.small import Look, SmallConfig, SmallPrior
+from vid4d.priors.small.lifting import LiftConfig
+from vid4d.priors.small.small import Look, SmallConfig, SmallPrior
 
 LIFT = LiftConfig(
     image_size=32,

@@ -6,12 +6,12 @@ import math
 
 import torch
 
-from vid4d import stages
 from vid4d.cameras import Cameras
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.sh import from_rgb
-from vid4d.matrix import ImageMatrix
-from vid4d.matrix_io import load_matrix, save_matrix
+from vid4d.matrix.io import load_matrix, save_matrix
+from vid4d.matrix.matrix import ImageMatrix
+from vid4d.methods import stages
 from vid4d.progress import Bar
 from vid4d.render import render
 from vid4d.run import Run
@@ -63,7 +63,7 @@ def toy_matrix(views: int = 4, frames: int = 3, size: int = 32) -> ImageMatrix:
     )
 
 
-# A method, as `vid4d.stages` describes them: tests put "toys" into `vid4d.api.METHODS`.
+# A method, as `vid4d.methods.stages` describes them: tests put "toys" into `vid4d.api.METHODS`.
 
 
 def make_matrix(run: Run) -> ImageMatrix:

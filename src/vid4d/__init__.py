@@ -16,22 +16,23 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from vid4d.api import Asset, generate, load
+    from vid4d.api import generate
+    from vid4d.asset import Asset, load
     from vid4d.cameras import Cameras
     from vid4d.errors import InputError
-    from vid4d.matrix import ImageMatrix
-    from vid4d.run import Settings
+    from vid4d.matrix.matrix import ImageMatrix
+    from vid4d.settings import Settings
 
 __all__ = ["Asset", "Cameras", "ImageMatrix", "InputError", "Settings", "generate", "load"]
 
 _HOME = {
-    "Asset": "vid4d.api",
+    "Asset": "vid4d.asset",
     "generate": "vid4d.api",
-    "load": "vid4d.api",
+    "load": "vid4d.asset",
     "Cameras": "vid4d.cameras",
-    "ImageMatrix": "vid4d.matrix",
+    "ImageMatrix": "vid4d.matrix.matrix",
     "InputError": "vid4d.errors",
-    "Settings": "vid4d.run",
+    "Settings": "vid4d.settings",
 }
 
 

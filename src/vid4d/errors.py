@@ -8,3 +8,8 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def missing_package(package: str, what: str) -> InputError:
+    """The sentence for a package of the extra `export` that is not installed."""
+    return InputError(f"{what} needs {package}, which is not installed: pip install 'vid4d[export]'")

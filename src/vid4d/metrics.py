@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.losses import SSIM_WINDOW, ssim_map
-
-Middle = Callable[[Float[Tensor, "n h w c"], Float[Tensor, "n h w c"]], Float[Tensor, "n h w c"]]
-"""A frame interpolator: the pictures half way between two batches of pictures."""
+from vid4d.losses import SSIM_WINDOW, Middle, ssim_map
 
 
 def psnr(a: Float[Tensor, "... h w c"], b: Float[Tensor, "... h w c"]) -> Float[Tensor, " ..."]:

@@ -11,8 +11,8 @@ from exported import ball_asset
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.export.formats import ExportOptions
-from vid4d.export.path import FOV, plan, read_path
+from vid4d.export.camera_path import FOV, plan, read_path
+from vid4d.export.options import ExportOptions
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from readers import decoded, read_gif
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.export.formats import ExportOptions, export
+from vid4d.export.formats import export
+from vid4d.export.options import ExportOptions
 
 SIDE = 48
 OPTIONS = {"fps": 10.0, "seconds": 1.0, "size": SIDE, "elevation": 10.0}

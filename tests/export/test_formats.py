@@ -8,13 +8,15 @@ import stat
 from pathlib import Path
 
 import pytest
-from commands import refused
+from command_line import refused
 from exported import ball_asset, visible
 
 from vid4d import cli
 from vid4d.errors import InputError
 from vid4d.export import formats, ply
-from vid4d.export.formats import FORMATS, ExportOptions, export, moments, splats_at
+from vid4d.export.formats import FORMATS, export
+from vid4d.export.options import ExportOptions, moments
+from vid4d.export.splats import splats_at
 from vid4d.files import write_json
 
 SMALL = ("--size", "16", "--frames", "3")

@@ -16,10 +16,11 @@ import trimesh
 from readers import Glb
 from solids import ball_of_splats, ellipsoid, mesh_of
 
-from vid4d.api import Asset
-from vid4d.export.formats import ExportOptions, export
+from vid4d.asset import Asset
+from vid4d.export.formats import export
 from vid4d.export.glb import glb_bytes, to_linear, to_y_up
-from vid4d.export.track import MeshSequence
+from vid4d.export.options import ExportOptions
+from vid4d.meshing.mesh_sequence import MeshSequence
 
 VALIDATE = """
 const fs = require("fs");

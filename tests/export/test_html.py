@@ -16,8 +16,9 @@ from readers import unpacked
 from toys import jumping_ball
 
 from vid4d.cameras import Cameras
-from vid4d.export.formats import ExportOptions, export
+from vid4d.export.formats import export
 from vid4d.export.html import fixed_colours, packed, player_html, write_player
+from vid4d.export.options import ExportOptions
 from vid4d.gaussians import sh as harmonics
 from vid4d.gaussians.model import Gaussians3D
 from vid4d.render import render

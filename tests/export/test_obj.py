@@ -10,11 +10,12 @@ import pytest
 import trimesh
 from solids import ball_of_splats, mesh_of
 
-from vid4d.api import Asset
+from vid4d.asset import Asset
 from vid4d.errors import InputError
-from vid4d.export.formats import ExportOptions, export
+from vid4d.export.formats import export
 from vid4d.export.glb import to_y_up
 from vid4d.export.obj import obj_text
+from vid4d.export.options import ExportOptions
 
 
 def test_text_is_read_back(tmp_path):

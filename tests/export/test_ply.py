@@ -12,7 +12,8 @@ from plyfile import PlyData
 from readers import covariance
 from readers import read_ply as read
 
-from vid4d.export.formats import ExportOptions, export
+from vid4d.export.formats import export
+from vid4d.export.options import ExportOptions
 from vid4d.export.splats import ellipsoids
 from vid4d.gaussians import sh as harmonics
 

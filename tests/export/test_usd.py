@@ -14,7 +14,8 @@ from readers import usd_complaints as problems
 from readers import usd_splats
 
 from vid4d.errors import InputError
-from vid4d.export.formats import ExportOptions, export
+from vid4d.export.formats import export
+from vid4d.export.options import ExportOptions
 
 
 @pytest.mark.parametrize("ending", ["usd", "usdz"])

@@ -13,19 +13,21 @@ from clips import disc
 from tiny_prior import Copying, still_prior, tiny_prior
 from toys import toy_matrix
 
-from vid4d import api, stages
+from vid4d import api
 from vid4d.errors import InputError
+from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import load_asset
-from vid4d.matrix import resized
-from vid4d.matrix_io import load_matrix
-from vid4d.methods import efficient4d
+from vid4d.images import resized
+from vid4d.matrix.io import load_matrix
+from vid4d.methods import efficient4d, stages
 from vid4d.methods.efficient4d import Efficient4DConfig, with_confidence, with_frames_between
-from vid4d.methods.fit import FitConfig
+from vid4d.outputs import input_psnr
 from vid4d.priors.rife import IFNet, IFNetConfig
-from vid4d.priors.small_sampling import SampleConfig
+from vid4d.priors.small.sampling import SampleConfig
 from vid4d.progress import Progress
-from vid4d.run import Run, Settings
+from vid4d.run import Run
+from vid4d.settings import Settings
 
 
 @pytest.fixture(scope="module")
@@ -176,8 +178,8 @@ def test_the_report_tells_all_frames_from_key_frames(tiny, longer, tmp_path):
     root = generate(longer, tmp_path / "a", cyclic="no").root
     told = json.loads((root / "report.json").read_text())
     matrix, asset = load_matrix(root / "matrix"), load_asset(root / "asset.safetensors")[0]
-    assert told["input_psnr_db"] == pytest.approx(stages.input_psnr(asset, matrix), abs=1e-2)
-    keys = stages.input_psnr(asset, matrix, [0.0, 0.5, 1.0])
+    assert told["input_psnr_db"] == pytest.approx(input_psnr(asset, matrix), abs=1e-2)
+    keys = input_psnr(asset, matrix, [0.0, 0.5, 1.0])
     assert told["key_frame_psnr_db"] == pytest.approx(keys, abs=1e-2)
     assert told["key_frame_psnr_db"] != told["input_psnr_db"]
     again = generate(root / "matrix", tmp_path / "b", source="matrix")
@@ -201,7 +203,7 @@ def test_a_run_from_before_there_were_frames_between_goes_on(tiny, longer, tmp_p
 @pytest.mark.parametrize(("seed", "same"), [(1, True), (2, False)])
 def test_the_seed_decides(tiny, clip, tmp_path, monkeypatch, seed, same):
     """Of the matrix's pictures and of the asset; what is drawn of it afterwards is left out here."""
-    monkeypatch.setattr("vid4d.stages.outputs", lambda run, gaussians, matrix: None)
+    monkeypatch.setattr("vid4d.outputs.write_outputs", lambda run, gaussians, matrix: None)
     made = [generate(clip, tmp_path / name, seed=s) for name, s in (("a", 1), ("b", seed))]
     assert (made[0].path.read_bytes() == made[1].path.read_bytes()) == same
     pictures = [[p.read_bytes() for p in sorted(a.root.glob("matrix/images/*.png"))] for a in made]
@@ -231,7 +233,7 @@ def test_the_elevation_is_guessed_or_told(tiny, clip, tmp_path):
 def test_a_still_prior_copies_the_clip_into_every_view(tiny, clip, tmp_path, monkeypatch):
     """Without the UNet's correction the prior of these tests repeats its input: so does the matrix."""
     monkeypatch.setattr(efficient4d, "load_small_prior", lambda device: still_prior(Copying))
-    monkeypatch.setattr("vid4d.stages.outputs", lambda run, gaussians, matrix: None)
+    monkeypatch.setattr("vid4d.outputs.write_outputs", lambda run, gaussians, matrix: None)
     generate(clip, tmp_path / "a")
     matrix = load_matrix(tmp_path / "a" / "matrix")
     for view in range(4):

@@ -13,16 +13,16 @@ from tiny_prior import tiny_prior
 
 from vid4d import api, cli
 from vid4d.errors import InputError
+from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.hull import HullConfig
-from vid4d.matrix_io import load_matrix
+from vid4d.matrix.io import load_matrix
 from vid4d.methods import efficient4d
 from vid4d.methods.efficient4d import Efficient4DConfig
-from vid4d.methods.fit import FitConfig
-from vid4d.priors import full_sampling
-from vid4d.priors.full_sampling import FullConfig, configured
-from vid4d.priors.small_sampling import SampleConfig
+from vid4d.priors import multiview_sampling
+from vid4d.priors.multiview_sampling import FullConfig, configured
+from vid4d.priors.small.sampling import SampleConfig
 from vid4d.progress import Progress
-from vid4d.run import Settings
+from vid4d.settings import Settings
 
 TINY = Efficient4DConfig(
     frames=3,
@@ -42,7 +42,7 @@ def weights(tmp_path_factory):
 def tiny(weights, monkeypatch):
     monkeypatch.setenv("VID4D_WEIGHTS", str(weights))
     monkeypatch.setitem(efficient4d.PRESETS, "draft", TINY)
-    monkeypatch.setitem(full_sampling.PRESETS, "draft", FullConfig(steps=2))
+    monkeypatch.setitem(multiview_sampling.PRESETS, "draft", FullConfig(steps=2))
     monkeypatch.setattr(efficient4d, "load_small_prior", lambda device: tiny_prior())
 
 
@@ -58,7 +58,7 @@ def matrix_of(clip, out, **settings):
 
 
 def test_a_clip_becomes_an_asset_through_syncdreamer(tiny, clip, tmp_path, monkeypatch):
-    monkeypatch.setattr("vid4d.stages.outputs", lambda run, gaussians, matrix: None)
+    monkeypatch.setattr("vid4d.outputs.write_outputs", lambda run, gaussians, matrix: None)
     arguments = ["generate", str(clip), "--prior", "syncdreamer", "--preset", "draft", "--device", "cpu"]
     cli.main([*arguments, "--elevation", "10", "--memory", "4", "--out", str(tmp_path / "a")])
     matrix = load_matrix(tmp_path / "a" / "matrix")
@@ -80,7 +80,7 @@ def test_the_settings_reach_the_prior(tiny, clip, tmp_path, monkeypatch):
         asked.append((frames.shape, elevation, config))
         return torch.ones(4, len(frames), 64, 64, 4)
 
-    monkeypatch.setattr(full_sampling, "sample", noted)
+    monkeypatch.setattr(multiview_sampling, "sample", noted)
     matrix_of(clip, tmp_path / "a", prior="syncdreamer", sampler="unipc", steps=7, memory=11.0)
     expected = FullConfig(steps=7, sampler="unipc", memory_gb=11.0)
     assert asked == [((3, 64, 64, 4), 10.0, expected)]

@@ -9,11 +9,11 @@ from tiny_prior import Copying, still_prior
 
 from vid4d import api
 from vid4d.cameras import Cameras
+from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.methods import efficient4d
 from vid4d.methods.efficient4d import Efficient4DConfig
-from vid4d.methods.fit import FitConfig
-from vid4d.priors.small_sampling import SampleConfig
+from vid4d.priors.small.sampling import SampleConfig
 
 
 def test_one_picture_becomes_a_static_object(tmp_path, monkeypatch):
@@ -26,7 +26,7 @@ def test_one_picture_becomes_a_static_object(tmp_path, monkeypatch):
     )
     monkeypatch.setitem(efficient4d.PRESETS, "draft", config)
     monkeypatch.setattr(efficient4d, "load_small_prior", lambda device: still_prior(Copying))
-    monkeypatch.setattr("vid4d.stages.outputs", lambda run, gaussians, matrix: None)
+    monkeypatch.setattr("vid4d.outputs.write_outputs", lambda run, gaussians, matrix: None)
     y, x = np.mgrid[:48, :48] + 0.5
     picture = np.zeros((48, 48, 4), np.uint8)
     picture[(x - 24) ** 2 + (y - 24) ** 2 < 14**2] = (160, 80, 40, 255)

@@ -16,12 +16,12 @@ import torch
 from checkpoint_files import conversion_memory, filled, save_as_lightning
 
 from vid4d.dynerf.field import PRESETS
-from vid4d.priors.convert import convert, load_converted
 from vid4d.priors.guidance import PLAIN, ClassifierFree, Decomposed
 from vid4d.priors.latent_diffusion import LATENT_SCALE
 from vid4d.priors.rife import CONFIGS, IFNet
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.syncdreamer import Condition, SyncDreamer
+from vid4d.priors.weights.convert import convert, load_converted
 from vid4d.priors.zero123 import Zero123
 
 STORED_AS_HALF = {"decoded0", "spatial_volume_mean"}

@@ -5,16 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vid4d.priors.rife import (
-    CONFIGS,
-    IFNet,
-    IFNet3,
-    IFNetConfig,
-    interpolate,
-    premultiplied,
-    straight,
-    warp,
-)
+from vid4d.priors.rife import CONFIGS, IFNet, IFNet3, IFNetConfig, interpolate, premultiplied, straight, warp
 
 TINY = IFNetConfig(widths=(8, 8), scales=(2, 1), depth=1, image_channels=3)
 

@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from vid4d.clip import read_clip
+from vid4d.clip.clip import read_clip
 from vid4d.video import Video
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -10,8 +10,8 @@ import torch
 from mesh_shapes import CORNERS, CUBE_FACES, box, mesh, scene, unlit, wall
 
 from vid4d.cameras import Cameras
+from vid4d.training.mesh_render import Lighting, fit_to_frame, render, render_with_depth
 from vid4d.training.meshes import MeshBank
-from vid4d.training.render import Lighting, fit_to_frame, render, render_with_depth
 
 SIZE = 32
 FRONT = Cameras.orbit([0.0], 0.0, size=SIZE)

@@ -11,11 +11,11 @@ from mesh_shapes import box, moving_box
 from tiny_prior import CONFIG, LIFT
 from torch import nn
 
-from vid4d.priors.lifting import Lifter
-from vid4d.priors.small import SmallPrior
+from vid4d.priors.small.lifting import Lifter
+from vid4d.priors.small.small import SmallPrior
 from vid4d.training.interpolation import interpolation_loss, interpolation_model, pyramid_loss
 from vid4d.training.meshes import MeshBank
-from vid4d.training.prior import (
+from vid4d.training.prior_losses import (
     LossConfig,
     diffusion_loss,
     hit_loss,

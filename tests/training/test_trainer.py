@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from vid4d.cameras import Cameras
+from vid4d.commands.train import Train
 from vid4d.errors import InputError
-from vid4d.training import cli
 from vid4d.training.trainer import SideStream, Trainer, TrainerConfig, _tensors
 
 
@@ -161,4 +161,4 @@ def test_tensors_of_a_batch_include_its_cameras() -> None:
 
 def test_a_missing_folder_of_models_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no folder of models"):
-        cli.main(cli.TrainOptions("lift", tmp_path / "none", tmp_path / "out"))
+        Train("lift", tmp_path / "none", tmp_path / "out").run()

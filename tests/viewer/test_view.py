@@ -18,7 +18,7 @@ from toy_runs import toy_run
 from vid4d import cli
 from vid4d.errors import InputError
 from vid4d.viewer import Viewer
-from vid4d.viewer.frame import Frame, frame_html
+from vid4d.viewer.split_view import Frame, frame_html
 from vid4d.viewer.viewer import is_local
 
 WIDTH, HEIGHT = 900, 560

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from toys import jumping_ball, toy_matrix
 
-from vid4d import stages
-from vid4d.matrix_io import save_matrix
-from vid4d.run import Run, Settings
+from vid4d.matrix.io import save_matrix
+from vid4d.methods import stages
+from vid4d.run import Run
+from vid4d.settings import Settings
 
 
 def toy_run(root: Path, *, splats: int = 150, radius: float = 0.22) -> Path:

@@ -1,1 +1,1 @@
-"""Commands of `vid4d` beside the main ones of `cli.py`: each a frozen dataclass with a `run` method."""
+"""Commands of `vid4d`, a file each: a frozen dataclass of its options, with a `run` method."""

@@ -8,7 +8,8 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
-from vid4d.export.formats import FORMATS, ExportOptions, export
+from vid4d.export.formats import FORMATS, export
+from vid4d.export.options import ExportOptions
 
 
 @dataclass(frozen=True)

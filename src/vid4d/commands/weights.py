@@ -21,7 +21,7 @@ class List:
     """Say which weights there are, what they are for, their licences, and which are on this machine."""
 
     def run(self) -> None:
-        from vid4d.priors import registry
+        from vid4d.priors.weights import registry
 
         print(f"kept in {registry.folder()}")
         for name, entry in registry.WEIGHTS.items():
@@ -46,8 +46,8 @@ class Fetch:
 
     def run(self) -> None:
         from vid4d.errors import InputError
-        from vid4d.priors import registry
-        from vid4d.priors.fetch import download
+        from vid4d.priors.weights import registry
+        from vid4d.priors.weights.fetch import download
 
         entry = registry.known(self.name)
         url = self.url or entry.url
@@ -93,8 +93,8 @@ class Convert:
 
     def run(self) -> None:
         from vid4d.errors import InputError
-        from vid4d.priors import registry
-        from vid4d.priors.convert import kind_of
+        from vid4d.priors.weights import registry
+        from vid4d.priors.weights.convert import kind_of
 
         if not self.file.exists():
             raise InputError(f"there is no {self.file}: give a checkpoint, or a folder of diffusers")
@@ -116,7 +116,7 @@ class Verify:
 
     def run(self) -> None:
         from vid4d.errors import InputError
-        from vid4d.priors import registry
+        from vid4d.priors.weights import registry
 
         names = [self.name] if self.name else [n for n in registry.WEIGHTS if registry.path_of(n).is_file()]
         if not names:
@@ -153,8 +153,8 @@ class Weights:
 def _convert(
     file: Path, name: str | None, out: Path, *, ema: Literal["auto", "yes", "no"], licence: str | None = None
 ) -> None:
-    from vid4d.priors import registry
-    from vid4d.priors.convert import convert
+    from vid4d.priors.weights import registry
+    from vid4d.priors.weights.convert import convert
 
     entry = registry.WEIGHTS.get(name or "")
     averaged = ema == "yes" or (ema == "auto" and entry is not None and entry.ema and _has_average(file))
@@ -170,19 +170,19 @@ def _convert(
 
 
 def _verified(name: str) -> str:
-    from vid4d.priors import registry
+    from vid4d.priors.weights import registry
 
     return _with_bar(f"verify {name}", lambda bar: registry.verify(name, _megabytes(bar)))
 
 
 def _has_average(file: Path) -> bool:
-    from vid4d.priors.checkpoints import open_checkpoint
+    from vid4d.priors.weights.checkpoint_reader import open_checkpoint
 
     return file.is_file() and any(key.startswith("model_ema.") for key in open_checkpoint(file))
 
 
 def _say_licence(name: str) -> None:
-    from vid4d.priors import registry
+    from vid4d.priors.weights import registry
 
     entry = registry.known(name)
     print(f"{name}: {entry.licence}")

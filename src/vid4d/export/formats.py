@@ -12,20 +12,15 @@ from __future__ import annotations
 import os
 import re
 import tempfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from vid4d.errors import InputError
+from vid4d.export.options import ExportOptions
 
 if TYPE_CHECKING:
-    from vid4d.api import Asset
-    from vid4d.gaussians.model import Gaussians3D
-
-FAINTEST = 1 / 255
-"""Splats that are less opaque than this never leave a trace in 8 bits and are left out."""
+    from vid4d.asset import Asset
 
 
 class Format(NamedTuple):
@@ -59,125 +54,6 @@ FORMATS = {
     ),
 }
 """What `vid4d export --to` takes."""
-
-
-@dataclass(frozen=True)
-class ExportOptions:
-    """What to export. Each format uses the options that mean something to it."""
-
-    force: bool = False
-    """Replace files that exist."""
-    time: float | None = None
-    """One moment between 0 (the clip's start) and 1 (its end) instead of all; videos stand still there."""
-    frames: int | None = None
-    """How many moments or pictures. Where not given: as many as the duration holds."""
-    fps: float | None = None
-    """Moments or pictures a second. Where not given: 24, for GIF and pages 12, for meshes 10."""
-    size: int = 512
-    """Width and height of pictures in pixels."""
-    faces: int = 20_000
-    """Triangles of a mesh, at most."""
-    surface: Literal["splats", "dynerf"] = "splats"
-    """What a mesh is made of: the splats, or the volume that a run of consistent4d was optimised as."""
-    texture: int = 0
-    """Width of a mesh's texture in pixels, for glb: sharper colours, all of one moment. 0: colours of
-    vertices, which change over time."""
-    background: str = "auto"
-    """Of pictures: transparent, white, black or a colour like '#3080ff'. 'auto': transparent, mp4 white."""
-    view: Literal["turntable", "fixed", "both"] = "turntable"
-    """Once around the object, from a camera that stands still, or both side by side."""
-    azimuth: float = 0.0
-    """Degrees around the object, where the turntable begins; 0 is where the clip was filmed from."""
-    elevation: float = 15.0
-    """Degrees above the object's equator."""
-    seconds: float | None = None
-    """Duration of a video. Where not given: whole repetitions of the clip."""
-    cameras: Path | None = None
-    """A camera path as JSON (docs/formats.md) instead of a view."""
-    report: Callable[[int, int], object] | None = None
-    """Called with work done and of how much."""
-
-    def check(self) -> None:
-        """Raises InputError for what no format can do."""
-        if self.time is not None and not 0 <= self.time <= 1:
-            raise InputError(f"time {self.time:g} lies outside of the clip: 0 is its start and 1 its end")
-        if self.fps is not None and not 0.1 <= self.fps <= 240:
-            raise InputError(f"{self.fps:g} frames a second cannot be written: choose 0.1 to 240")
-        if self.frames is not None and not 1 <= self.frames <= 10_000:
-            raise InputError(f"{self.frames} frames cannot be written: choose 1 to 10000")
-        if not 16 <= self.size <= 8192:
-            raise InputError(f"a size of {self.size} pixels cannot be rendered: choose 16 to 8192")
-        if not 4 <= self.faces <= 5_000_000:
-            raise InputError(f"a mesh of {self.faces} faces cannot be made: choose 4 to 5000000")
-        if self.texture and not 16 <= self.texture <= 8192:
-            raise InputError(f"a texture of {self.texture} pixels cannot be made: choose 16 to 8192")
-        if self.surface not in ("splats", "dynerf"):
-            raise InputError(f"a mesh cannot be made of {self.surface!r}: choose splats or dynerf")
-        if not -90 <= self.elevation <= 90:
-            raise InputError(f"an elevation of {self.elevation:g} degrees does not exist: choose -90 to 90")
-        if self.seconds is not None and not 0.05 <= self.seconds <= 600:
-            raise InputError(f"a video of {self.seconds:g} seconds cannot be made: choose 0.05 to 600")
-        background_colour(self.background, default=None)
-
-    def told(self, done: int, total: int) -> None:
-        if self.report is not None:
-            self.report(done, total)
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Times of the clip that an animated file holds. times: in [0, 1]. fps: at which they play."""
-
-    times: tuple[float, ...]
-    fps: float
-
-    @property
-    def seconds(self) -> float:
-        """Until the last moment has been shown."""
-        return len(self.times) / self.fps
-
-
-def moments(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Moments:
-    """The moments to write: `options.time` alone, or evenly over the clip, its end included but for loops.
-
-    fps: the format's default. Together they last as long as the clip, unless `frames` and `fps` are given.
-    """
-    seconds = max(asset.seconds, 1e-3)
-    if options.time is not None:
-        return Moments((options.time,), options.fps or fps)
-    count = options.frames or max(2, round(seconds * (options.fps or fps)))
-    rate = options.fps if options.frames and options.fps else count / seconds
-    last = count if asset.cyclic else max(count - 1, 1)
-    return Moments(tuple(i / last for i in range(count)), rate)
-
-
-def splats_at(asset: Asset, time: float) -> Gaussians3D:
-    """The splats that can be seen at a time: on the CPU, float32, those fainter than 1 / 255 left out."""
-    import torch
-
-    from vid4d.gaussians.model import Gaussians3D
-
-    with torch.no_grad():
-        splats = asset.gaussians.at(time).to("cpu", torch.float32)
-        there = splats.opacities >= FAINTEST
-        return Gaussians3D(
-            splats.means[there], splats.covariances[there], splats.opacities[there], splats.sh[there]
-        )
-
-
-def background_colour(text: str, *, default: str | None) -> tuple[float, float, float] | None:
-    """RGB in [0, 1]; None is transparent. default: what "auto" stands for."""
-    named = {"white": "#ffffff", "black": "#000000"}
-    text = (default or "transparent") if text == "auto" else text
-    text = named.get(text, text)
-    if text == "transparent":
-        return None
-    if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
-        raise InputError(
-            f"{text!r} is no background: choose transparent, white, black or a colour like #3080ff"
-        )
-    r, g, b = (int(text[i : i + 2], 16) / 255 for i in (1, 3, 5))
-    return r, g, b
 
 
 def export(
@@ -284,13 +160,3 @@ def _readable(folder: Path) -> None:
     umask = os.umask(0)
     os.umask(umask)
     folder.chmod(0o777 & ~umask)
-
-
-def frame_name(index: int, ending: str) -> str:
-    """Names that sequence players find: frame_0000.ply, frame_0001.ply, ..."""
-    return f"frame_{index:04}{ending}"
-
-
-def missing_package(package: str, what: str) -> InputError:
-    """The sentence for a package of the extra `export` that is not installed."""
-    return InputError(f"{what} needs {package}, which is not installed: pip install 'vid4d[export]'")

@@ -20,13 +20,14 @@ from jaxtyping import Float
 from PIL import Image
 
 from vid4d import __version__
-from vid4d.export.formats import ExportOptions
-from vid4d.export.mesh import Mesh
-from vid4d.export.texture import Skin, check
-from vid4d.export.track import MeshSequence, sequence_of, textured_sequence
+from vid4d.export.meshes import sequence_of, textured_sequence
+from vid4d.export.options import ExportOptions
+from vid4d.meshing.mesh_sequence import MeshSequence
+from vid4d.meshing.texture import Skin, check
+from vid4d.meshing.tsdf import Mesh
 
 if TYPE_CHECKING:
-    from vid4d.api import Asset
+    from vid4d.asset import Asset
 
 FLOAT, USHORT, UINT = 5126, 5123, 5125
 """Component types."""

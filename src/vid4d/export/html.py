@@ -22,15 +22,15 @@ from jaxtyping import Float, UInt16
 from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RIG_DISTANCE, Cameras
-from vid4d.export.formats import ExportOptions
-from vid4d.export.seen import seen_at_some_time
+from vid4d.export.options import ExportOptions
 from vid4d.files import write_text
 from vid4d.gaussians import raster
 from vid4d.gaussians import sh as harmonics
+from vid4d.gaussians.culling import seen_at_some_time
 from vid4d.gaussians.model import MARGINAL_CUT, Gaussians3D, Gaussians4D
 
 if TYPE_CHECKING:
-    from vid4d.api import Asset
+    from vid4d.asset import Asset
 
 COVARIANCE_SCALE = 4096.0
 """Covariances (world units squared) are small: times this, 16-bit floats hold them."""

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from vid4d.errors import InputError
-from vid4d.export.formats import ExportOptions, frame_name
 from vid4d.export.glb import to_y_up
-from vid4d.export.mesh import Mesh
-from vid4d.export.track import sequence_of
+from vid4d.export.meshes import sequence_of
+from vid4d.export.options import ExportOptions, frame_name
 from vid4d.files import write_json
+from vid4d.meshing.tsdf import Mesh
 
 if TYPE_CHECKING:
-    from vid4d.api import Asset
+    from vid4d.asset import Asset
 
 TIMES = "times.json"
 

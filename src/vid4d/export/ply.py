@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from vid4d.export.formats import ExportOptions, Moments, frame_name, moments, splats_at
-from vid4d.export.splats import ellipsoids
+from vid4d.export.options import ExportOptions, Moments, frame_name, moments
+from vid4d.export.splats import ellipsoids, splats_at
 from vid4d.files import write_json
 from vid4d.gaussians import sh as harmonics
 
 if TYPE_CHECKING:
-    from vid4d.api import Asset
+    from vid4d.asset import Asset
     from vid4d.gaussians.model import Gaussians3D
 
 OPAQUEST = 1 - 1e-6

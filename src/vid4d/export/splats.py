@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+
+from vid4d.gaussians.culling import FAINTEST
+from vid4d.gaussians.model import Gaussians3D
+
+if TYPE_CHECKING:
+    from vid4d.asset import Asset
 
 THINNEST = 1e-7
 """World units. Standard deviations below this have lost their digits in float32 anyway."""
@@ -38,3 +46,13 @@ def bounds(
         return np.zeros((2, 3), np.float32)
     radius = reach * scales.max(1, keepdims=True)
     return np.stack([(means - radius).min(0), (means + radius).max(0)]).astype(np.float32)
+
+
+def splats_at(asset: Asset, time: float) -> Gaussians3D:
+    """The splats that can be seen at a time: on the CPU, float32, those fainter than 1 / 255 left out."""
+    with torch.no_grad():
+        splats = asset.gaussians.at(time).to("cpu", torch.float32)
+        there = splats.opacities >= FAINTEST
+        return Gaussians3D(
+            splats.means[there], splats.covariances[there], splats.opacities[there], splats.sh[there]
+        )

@@ -17,12 +17,13 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from vid4d.errors import InputError
-from vid4d.export.formats import FAINTEST, ExportOptions, Moments, missing_package, moments
+from vid4d.errors import InputError, missing_package
+from vid4d.export.options import ExportOptions, Moments, moments
 from vid4d.export.splats import bounds, ellipsoids
+from vid4d.gaussians.culling import FAINTEST
 
 if TYPE_CHECKING:
-    from vid4d.api import Asset
+    from vid4d.asset import Asset
     from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 
 SCHEMA = "ParticleField3DGaussianSplat"

@@ -15,13 +15,13 @@ from PIL import Image
 from vid4d import video
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.export.formats import ExportOptions, background_colour, frame_name
-from vid4d.export.path import Shots, plan
+from vid4d.export.camera_path import Shots, plan
+from vid4d.export.options import ExportOptions, background_colour, frame_name
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.render import BATCH, loops_to_play, orbit, render
 
 if TYPE_CHECKING:
-    from vid4d.api import Asset
+    from vid4d.asset import Asset
 
 PALETTE = 255
 """Colours of a GIF; one more means transparent."""

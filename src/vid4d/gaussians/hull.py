@@ -17,7 +17,7 @@ from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians import sh
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.matrix import ImageMatrix
+from vid4d.matrix.matrix import ImageMatrix
 
 SEEN = 0.05
 """Cosine to the best view from which on a point of the hull counts as seen, not as grazed."""

@@ -56,7 +56,7 @@ def channels_last(module: M) -> M:
 
 def build_one(device: torch.device) -> None:
     """Builds and runs the smallest kernel. Raises whatever goes wrong."""
-    from vid4d.kernels.trial import add_one
+    from vid4d.kernels.probe import add_one
 
     x = torch.zeros(1, device=device)
     on_device_of(x, lambda: add_one[(1,)](x))

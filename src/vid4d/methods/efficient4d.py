@@ -14,21 +14,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d import stages
 from vid4d.cameras import Cameras
-from vid4d.clip import Clip
-from vid4d.confidence import confidence_maps
+from vid4d.clip.clip import Clip
+from vid4d.gaussians import fit as fits
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.matrix import ImageMatrix, resized
-from vid4d.matrix_io import load_matrix, save_matrix
-from vid4d.methods import fit as fits
-from vid4d.outlines import smooth_outlines, without_specks
-from vid4d.priors import full_sampling
+from vid4d.images import resized
+from vid4d.matrix.cleanup import smooth_outlines, without_specks
+from vid4d.matrix.confidence import confidence_maps
+from vid4d.matrix.io import load_matrix, save_matrix
+from vid4d.matrix.matrix import ImageMatrix
+from vid4d.methods import stages
+from vid4d.priors import multiview_sampling
 from vid4d.priors.guidance import Decomposed
 from vid4d.priors.rife import IFNet, interpolate, middle_of
 from vid4d.priors.rife_small import load_interpolator
-from vid4d.priors.small import SmallPrior
-from vid4d.priors.small_sampling import SampleConfig, guess_elevation, load_small_prior, sample
+from vid4d.priors.small.sampling import SampleConfig, guess_elevation, load_small_prior, sample
+from vid4d.priors.small.small import SmallPrior
 from vid4d.progress import Bar
 from vid4d.run import Run
 
@@ -133,11 +134,11 @@ def draw_views(
         pictures = resized(frames, small.config.lift.image_size)
         views = sample(small, pictures, elevation, drawing, **common)
         return smooth_outlines(views.cpu(), config.outline), small.ring("cpu")
-    prior = full_sampling.load_full_prior(told.prior, run.device)
-    full = full_sampling.configured(told.preset, told.sampler, told.steps, told.memory)
-    pictures = resized(frames, full_sampling.image_size(prior))
-    views = full_sampling.sample(prior, pictures, elevation, full, **common)
-    return views, full_sampling.ring(prior)
+    prior = multiview_sampling.load_full_prior(told.prior, run.device)
+    full = multiview_sampling.configured(told.preset, told.sampler, told.steps, told.memory)
+    pictures = resized(frames, multiview_sampling.image_size(prior))
+    views = multiview_sampling.sample(prior, pictures, elevation, full, **common)
+    return views, multiview_sampling.ring(prior)
 
 
 def with_frames_between(matrix: ImageMatrix, interpolator: IFNet, between: int) -> ImageMatrix:

@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vid4d.errors import InputError
-from vid4d.priors.autoencoder import Autoencoder
-from vid4d.priors.clip_vision import CLIPVision
-from vid4d.priors.unet import UNet
+from vid4d.priors.layers.autoencoder import Autoencoder
+from vid4d.priors.layers.clip_vision import CLIPVision
+from vid4d.priors.layers.unet import UNet
 
 LATENT_SCALE = 0.18215
 """Latents are multiplied with it before they are noised."""

@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vid4d.losses import Interpolate
-from vid4d.metrics import Middle
+from vid4d.losses import Interpolate, Middle
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from vid4d.priors.rife import CONFIGS, IFNet
-from vid4d.priors.weights import load_into
+from vid4d.priors.weights.files import load_into
 
 SHIPPED = Path(__file__).parent / "data" / "interpolation.safetensors"
 

@@ -19,16 +19,16 @@ from torch import Tensor, nn
 from vid4d.cameras import RIG_ELEVATION, Cameras
 from vid4d.conventions import view_change
 from vid4d.errors import InputError
-from vid4d.priors.autoencoder import Autoencoder, AutoencoderConfig
-from vid4d.priors.clip_vision import CLIPVision, CLIPVisionConfig
 from vid4d.priors.guidance import DECOMPOSED, PLAIN, ClassifierFree, Decomposed
 from vid4d.priors.latent_diffusion import LatentPrior
+from vid4d.priors.layers.autoencoder import Autoencoder, AutoencoderConfig
+from vid4d.priors.layers.blocks import timestep_embedding
+from vid4d.priors.layers.clip_vision import CLIPVision, CLIPVisionConfig
+from vid4d.priors.layers.syncdreamer_volumes import SpatialVolumes, VolumeConfig
+from vid4d.priors.layers.unet import UNet
+from vid4d.priors.layers.unet_config import DepthAttentionConfig, UNetConfig
 from vid4d.priors.samplers import AUTHORS_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
 from vid4d.priors.smoothing import smoothing_matrix
-from vid4d.priors.unet import UNet
-from vid4d.priors.unet_config import DepthAttentionConfig, UNetConfig
-from vid4d.priors.unet_layers import timestep_embedding
-from vid4d.priors.volumes import SpatialVolumes, VolumeConfig
 
 
 @dataclass(frozen=True)

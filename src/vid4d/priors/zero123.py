@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from vid4d.cameras import RIG_ELEVATION, RIG_VIEWS
 from vid4d.conventions import view_change
 from vid4d.errors import InputError
-from vid4d.priors.autoencoder import Autoencoder, AutoencoderConfig
-from vid4d.priors.clip_vision import CLIPVision, CLIPVisionConfig
 from vid4d.priors.guidance import PLAIN, ClassifierFree
 from vid4d.priors.latent_diffusion import LATENT_SCALE, LatentPrior
+from vid4d.priors.layers.autoencoder import Autoencoder, AutoencoderConfig
+from vid4d.priors.layers.clip_vision import CLIPVision, CLIPVisionConfig
+from vid4d.priors.layers.unet import UNet
+from vid4d.priors.layers.unet_config import UNetConfig
 from vid4d.priors.samplers import AUTHORS_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
-from vid4d.priors.unet import UNet
-from vid4d.priors.unet_config import UNetConfig
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.training.mesh_render import fit_to_frame, render
 from vid4d.training.meshes import MeshBank
-from vid4d.training.render import fit_to_frame, render
 
 GOLDEN_ANGLE = 137.508
 

@@ -14,10 +14,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RIG_ELEVATION, RIG_VIEWS, Cameras
-from vid4d.matrix import premultiplied
-from vid4d.priors.small_sampling import to_network
+from vid4d.images import premultiplied
+from vid4d.priors.small.sampling import to_network
+from vid4d.training.mesh_render import Lighting, fit_to_frame, render, render_with_depth
 from vid4d.training.meshes import MeshBank, MeshBatch, join
-from vid4d.training.render import Lighting, fit_to_frame, render, render_with_depth
 
 
 @dataclass(frozen=True)

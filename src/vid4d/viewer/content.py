@@ -13,15 +13,15 @@ from jaxtyping import Float, UInt8
 
 from vid4d import api
 from vid4d.errors import InputError
-from vid4d.export.formats import FAINTEST
-from vid4d.export.seen import splats_over_time
+from vid4d.gaussians.culling import FAINTEST, splats_over_time
 from vid4d.gaussians.model import Gaussians3D, slice_at
-from vid4d.matrix import ImageMatrix, over_white
-from vid4d.matrix_files import read_json
-from vid4d.matrix_io import load_matrix
+from vid4d.images import over_white
+from vid4d.matrix.files import read_json
+from vid4d.matrix.io import load_matrix
+from vid4d.matrix.matrix import ImageMatrix
 
 if TYPE_CHECKING:
-    from vid4d.export.mesh import Mesh
+    from vid4d.meshing.tsdf import Mesh
 
 MOMENTS_A_SECOND = 24.0
 MOST_MOMENTS = 480
@@ -79,7 +79,7 @@ class Content:
 
     def mesh(self, index: int) -> Mesh:
         """The surface of a moment. Raises InputError where there is none."""
-        from vid4d.export.mesh import MeshOptions, mesh_at
+        from vid4d.meshing.tsdf import MeshOptions, mesh_at
 
         return mesh_at(self.asset.gaussians, self.times[index], MeshOptions(faces=20_000))
 

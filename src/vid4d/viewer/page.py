@@ -18,15 +18,15 @@ from jaxtyping import Float
 from vid4d.cameras import RIG_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.export.html import fixed_colours
+from vid4d.viewer.camera_sync import Pose
 from vid4d.viewer.clock import Clock
 from vid4d.viewer.content import Content
-from vid4d.viewer.link import Pose
 from vid4d.viewer.panel import Panel
 
 if TYPE_CHECKING:
     import viser
 
-    from vid4d.export.mesh import Mesh
+    from vid4d.meshing.tsdf import Mesh
 
 Kind = Literal["splats", "mesh", "normals"]
 BACKGROUNDS = {

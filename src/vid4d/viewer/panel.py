@@ -13,10 +13,10 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from vid4d.clip.matting import opaque
 from vid4d.errors import InputError
 from vid4d.export.formats import FORMATS
-from vid4d.matting import opaque
-from vid4d.viewer import take
+from vid4d.viewer import downloads
 
 if TYPE_CHECKING:
     from vid4d.viewer.page import Look, Page
@@ -167,16 +167,16 @@ class Panel:
                 camera.image_height, camera.image_width, transport_format="png", timeout=30
             )
             name = f"{page.content.name}-{page.clock.time:.2f}.png"
-            return name, take.screenshot(seen, BACKGROUNDS[page.look.background])
+            return name, downloads.screenshot(seen, BACKGROUNDS[page.look.background])
 
         self._button(shot, "screenshot", picture)
         self._button(
             turn,
             "turntable",
-            lambda client: take.turntable(page.content.asset, page.content.name, client.camera.position),
+            lambda client: downloads.turntable(page.content.asset, page.content.name, client.camera.position),
         )
         self._button(
-            send, "export", lambda client: take.exported(page.content.asset, page.content.name, to.value)
+            send, "export", lambda client: downloads.exported(page.content.asset, page.content.name, to.value)
         )
 
     def _button(self, button: Any, what: str, make: Callable[[Any], tuple[str, bytes]]) -> None:

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vid4d.errors import InputError
+from vid4d.viewer.camera_sync import CameraLink, Pose
 from vid4d.viewer.clock import Clock
 from vid4d.viewer.content import Content
-from vid4d.viewer.frame import Frame
-from vid4d.viewer.link import CameraLink, Pose
 from vid4d.viewer.page import Look, Page
+from vid4d.viewer.split_view import Frame
 
 TICKS = 30.0
 """A second: how often time goes on."""

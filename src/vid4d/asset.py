@@ -1,0 +1,84 @@
+"""A 4D asset as it lies in its file: opened, and rendered."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vid4d.errors import InputError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
+    from vid4d.cameras import Cameras
+    from vid4d.gaussians.model import Gaussians4D
+
+ASSET = "asset.safetensors"
+
+
+@dataclass(frozen=True)
+class Asset:
+    """A 4D asset that can be rendered. path: its asset.safetensors. metadata: what stands in it."""
+
+    gaussians: Gaussians4D
+    metadata: dict[str, str]
+    path: Path
+
+    @property
+    def root(self) -> Path:
+        """The folder it lies in: the run folder, where it comes from a run."""
+        return self.path.parent
+
+    @property
+    def seconds(self) -> float:
+        """Duration of the clip."""
+        return float(self.metadata.get("seconds", 1.0))
+
+    @property
+    def cyclic(self) -> bool:
+        """Whether the clip is a loop."""
+        return self.gaussians.cyclic
+
+    def render(
+        self,
+        cameras: Cameras,
+        time: float | Sequence[float] | Tensor = 0.0,
+        *,
+        background: float | None = None,
+    ) -> Float[Tensor, "n h w c"]:
+        """Pictures in [0, 1] of n cameras.
+
+        time: in [0, 1] over the clip, one for all cameras or one for each.
+        background: a grey level, 1 is white; None gives RGBA with straight alpha (c = 4), else c = 3.
+        Raises InputError for times outside of [0, 1] or another number of times than of cameras.
+        """
+        from vid4d.render import render
+
+        return render(self.gaussians, cameras, time, background=background)
+
+
+def load(path: str | Path, device: str = "auto") -> Asset:
+    """Opens a run folder or an asset.safetensors. Raises InputError where there is no asset."""
+    from vid4d.gaussians.model import load_asset
+    from vid4d.gaussians.raster import splat_device
+    from vid4d.machine import resolve_device
+
+    file = Path(path)
+    if not file.exists():
+        raise InputError(f"there is no {file}: give a run folder or an {ASSET}")
+    if file.is_dir():
+        if not (file / ASSET).is_file():
+            unfinished = (file / "settings.json").is_file()
+            told = (
+                "its run is not finished: continue it with --resume"
+                if unfinished
+                else "it is not a run folder"
+            )
+            raise InputError(f"{file} holds no {ASSET}: {told}")
+        file = file / ASSET
+    place = resolve_device(device)
+    gaussians, metadata = load_asset(file, splat_device(place) if device == "auto" else place)
+    return Asset(gaussians, metadata, file)

@@ -1,0 +1,168 @@
+"""Clips on disk: prepared frames with their description, and the strip that shows them side by side."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from vid4d.clip.clip import Clip, ClipOptions, read_clip
+from vid4d.clip.sources import CLIP_FILE, natural_order, to_rgba
+from vid4d.errors import InputError
+from vid4d.files import written_whole
+
+
+def prepare(path: str | Path, out: str | Path, options: ClipOptions | None = None) -> Clip:
+    """Reads a clip and writes `out`/frames (RGBA PNGs, clip.json) and `out`/strip.png.
+
+    `out` appears whole or not at all and must not hold anything yet. Raises InputError.
+    """
+    out = Path(out)
+    _check_free(out)
+    clip = read_clip(path, **asdict(options or ClipOptions()))
+
+    def fill(folder: Path) -> None:
+        _fill_frames(clip, folder / "frames")
+        _strip(clip).save(folder / "strip.png")
+
+    _write_folder(out, fill)
+    return clip
+
+
+def write_frames(clip: Clip, folder: str | Path) -> Path:
+    """Writes 0000.png ... (8-bit RGBA) and clip.json; the folder appears whole or not at all.
+
+    Raises InputError where the folder holds something already or cannot be written.
+    """
+    folder = Path(folder)
+    _check_free(folder)
+    _write_folder(folder, lambda f: _fill_frames(clip, f))
+    return folder
+
+
+def load_frames(folder: str | Path) -> Clip:
+    """Reads what `write_frames` wrote, exactly as it is: no new masks, crop or sampling.
+
+    Raises InputError.
+    """
+    folder = Path(folder)
+    record = folder / CLIP_FILE
+    if not record.is_file():
+        raise InputError(
+            f"{folder}: no {CLIP_FILE} here, so not a prepared clip; give the folder that was written"
+        )
+    try:
+        data = json.loads(record.read_text(encoding="utf-8"))
+        times = np.asarray(data["times"], np.float64)
+        seconds, cyclic, notes = (
+            float(data["seconds"]),
+            bool(data["cyclic"]),
+            tuple(map(str, data["warnings"])),
+        )
+        source, method = str(data["source"]), str(data["matting"])
+        keys = tuple(map(int, data["keys"])) if data.get("keys") is not None else None
+        confidence = float(data["matting_confidence"])
+    except (OSError, ValueError, KeyError, TypeError) as e:
+        raise InputError(f"{record}: damaged clip description ({e}); prepare the clip again") from e
+    files = natural_order(list(folder.glob("*.png")))
+    if times.ndim != 1 or len(files) != len(times) or len(files) == 0:
+        raise InputError(
+            f"{folder}: {len(files)} frames but {times.size} times in {CLIP_FILE}; prepare it again"
+        )
+    pictures = []
+    for file in files:
+        try:
+            with Image.open(file) as image:
+                pictures.append(to_rgba(image, file).astype(np.float32) / 255)
+        except OSError as e:
+            raise InputError(f"{file}: not an image that can be read; prepare the clip again") from e
+        if pictures[-1].shape != pictures[0].shape:
+            raise InputError(f"{file}: another size than the frames before it; prepare the clip again")
+    try:
+        return Clip(np.stack(pictures), times, seconds, cyclic, notes, source, method, confidence, keys)
+    except ValueError as e:
+        raise InputError(f"{record}: damaged clip description ({e}); prepare the clip again") from e
+
+
+def key_times(folder: str | Path) -> tuple[float, ...] | None:
+    """Times in [0, 1] of the key frames of a folder that `write_frames` wrote; None where it is not one."""
+    try:
+        data = json.loads((Path(folder) / CLIP_FILE).read_text(encoding="utf-8"))
+        times, keys = data["times"], data.get("keys")
+        return tuple(float(times[i]) for i in (range(len(times)) if keys is None else keys))
+    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
+
+
+def save_strip(clip: Clip, path: str | Path) -> Path:
+    """Writes all frames side by side over a light checkerboard, at most 8 in a row. Raises InputError."""
+    path = Path(path)
+    try:
+        with written_whole(path) as temporary:
+            _strip(clip).save(temporary)
+    except OSError as e:
+        raise _unwritable(path, e) from e
+    return path
+
+
+def _strip(clip: Clip) -> Image.Image:
+    t, h, w = clip.frames.shape[:3]
+    y, x = np.mgrid[:h, :w] // max(4, w // 32)
+    board = np.where((y + x) % 2 == 0, 0.97, 0.86)[..., None].astype(np.float32)
+    columns = min(t, 8)
+    sheet = np.ones((-(-t // columns) * h, columns * w, 3), np.float32)
+    for i, frame in enumerate(clip.frames):
+        r, c = divmod(i, columns)
+        sheet[r * h : (r + 1) * h, c * w : (c + 1) * w] = frame[..., :3] * frame[..., 3:] + board * (
+            1 - frame[..., 3:]
+        )
+    return Image.fromarray(np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8), "RGB")
+
+
+def _fill_frames(clip: Clip, folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for i, frame in enumerate(clip.frames):
+        Image.fromarray(np.rint(frame * 255).astype(np.uint8), "RGBA").save(folder / f"{i:04d}.png")
+    record: dict[str, object] = {
+        "times": [float(t) for t in clip.times],
+        "seconds": clip.seconds,
+        "cyclic": clip.cyclic,
+        "warnings": list(clip.warnings),
+        "source": clip.source,
+        "matting": clip.matting,
+        "matting_confidence": clip.matting_confidence,
+    }
+    if clip.keys is not None:
+        record["keys"] = list(clip.keys)
+    (folder / CLIP_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _check_free(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise InputError(f"{folder}: exists already; choose another folder or remove it first")
+
+
+def _write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    try:
+        partial.mkdir(parents=True)
+        fill(partial)
+        if folder.exists():
+            folder.rmdir()
+        os.replace(partial, folder)
+    except OSError as e:
+        raise _unwritable(folder, e) from e
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _unwritable(path: Path, error: OSError) -> InputError:
+    return InputError(
+        f"{path}: cannot be written ({error.strerror or error}); choose another place or free space"
+    )

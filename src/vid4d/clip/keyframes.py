@@ -1,0 +1,106 @@
+"""Which frames of a source become key frames: range, loop or open clip, even steps in time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+
+from vid4d.clip.checks import loop_period, loop_probes, thumbnail
+from vid4d.clip.sources import Source
+from vid4d.errors import InputError
+
+
+def in_range(source: Source, name: str, start: float | None, end: float | None, every: int) -> Sequence[int]:
+    times = source.times
+    inside = np.ones(len(times), bool)
+    if start is not None:
+        inside &= times >= start - 1e-6
+    if end is not None:
+        inside &= times <= end + 1e-6
+    candidates = np.nonzero(inside)[0][::every]
+    if len(candidates) == 0:
+        asked = f"{start or 0:g} s and {f'{end:g} s' if end is not None else 'its end'}"
+        raise InputError(
+            f"{name}: no frame between {asked}; the clip is {source.duration:.2f} s long, "
+            "change --start and --end"
+        )
+    return [int(i) for i in candidates]
+
+
+def period(source: Source, candidates: Sequence[int], cyclic: bool | str) -> int | None:
+    """Number of candidates in one period, None for an open clip."""
+    known = getattr(source, "cyclic", None)
+    count = len(candidates)
+    if cyclic is False or count < 2:
+        return None
+    if cyclic == "auto" and known is not None:
+        return count if known and count == len(source.times) else None
+    if count < 6:
+        return count if cyclic is True else None
+    probes = loop_probes(count)
+    small = [thumbnail(f) for f in source.read([candidates[i] for i in probes], 512)]
+    if len({t.shape for t in small}) > 1:
+        return None  # the sizes themselves are judged where the frames are read
+    found = loop_period(small, probes, count)
+    return count if cyclic is True and found is None else found
+
+
+def sample(
+    times: Float[np.ndarray, " n"], candidates: Sequence[int], frames: int | None, period: int | None
+) -> list[int]:
+    """N candidates, as even in time as they allow: from first to last, or over one period of a loop."""
+    usable = np.array(candidates if period is None else candidates[:period])
+    if not frames or frames >= len(usable):
+        return [int(i) for i in usable]
+    if frames == 1:
+        return [int(usable[0])]
+    t = times[usable]
+    if period is None:
+        targets = np.linspace(t[0], t[-1], frames)
+    else:
+        step = (t[-1] - t[0]) / max(len(t) - 1, 1)
+        targets = t[0] + (t[-1] - t[0] + step) * np.arange(frames) / frames
+    picked: list[int] = []
+    for k, target in enumerate(targets):  # nearest in time, each frame once
+        low = picked[-1] + 1 if picked else 0
+        high = len(usable) - (frames - k) + 1
+        picked.append(low + int(np.argmin(np.abs(t[low:high] - target))))
+    return [int(usable[i]) for i in picked]
+
+
+def around(candidates: Sequence[int], keys: Sequence[int], most: int, period: int | None) -> list[int]:
+    """The key frames and others between them, at most `most` candidates, in steps as even as they allow.
+
+    Only the key frames where they are as many already, and for a still (a single key frame).
+    """
+    if len(keys) == 1 or len(keys) >= most:
+        return list(keys)
+    usable = list(candidates if period is None else candidates[:period])
+    places = [usable.index(key) for key in keys]
+    if period is not None:
+        places.append(len(usable))  # from the last key frame on to the first of the next round
+    spans, added = np.diff(places), np.zeros(len(places) - 1, int)
+    for _ in range(min(most, len(usable)) - len(keys)):
+        added[np.argmax(np.where(added + 1 < spans, spans / (added + 1), 0))] += 1
+    steps = [
+        place + np.arange(1, n + 1) * span / (n + 1)
+        for place, span, n in zip(places, spans, added, strict=False)
+    ]
+    between = [usable[i] for i in np.concatenate(steps).round().astype(int)]
+    return sorted({*keys, *between})
+
+
+def seconds(source: Source, candidates: Sequence[int], chosen: Sequence[int], period: int | None) -> float:
+    times = source.times
+    if len(chosen) == 1:
+        return 1.0
+    if period is None:
+        return float(times[chosen[-1]] - times[chosen[0]])
+    if period < len(candidates):  # the repeated first frame says when the period ends
+        return float(times[candidates[period]] - times[candidates[0]])
+    if candidates[-1] == len(times) - 1 and len(candidates) == len(times):
+        return float(source.duration - times[candidates[0]])
+    span = float(times[candidates[-1]] - times[candidates[0]])
+    return span * period / (period - 1)

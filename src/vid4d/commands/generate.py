@@ -1,0 +1,41 @@
+"""`vid4d generate CLIP`: from a clip to a 4D asset."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, Suppress, arg
+
+from vid4d.settings import Settings
+
+Clip = Positional[Annotated[str, arg(metavar="CLIP")]]
+
+
+@dataclass(frozen=True)
+class FromClip(Settings):
+    clip: Clip = ""
+    """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
+    source: Suppress[Literal["clip", "matrix"]] = "clip"
+    out: Path | None = None
+    """The run folder. Where not given: runs/ and the clip's name, numbered when that is taken."""
+    resume: Annotated[bool, arg(aliases=["-r"])] = False
+    """Continue a run that was stopped. The settings must be the same."""
+
+    def settings(self) -> Settings:
+        return Settings(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Settings)})
+
+
+@dataclass(frozen=True)
+class Generate(FromClip):
+    """Make a 4D asset from a clip."""
+
+    def run(self) -> None:
+        from vid4d import api
+        from vid4d.progress import Progress
+
+        with Progress() as progress:
+            asset = api.make(self.settings(), out=self.out, resume=self.resume, progress=progress)
+            progress.say(f"finished: open {asset.root / 'report.html'} in a browser")

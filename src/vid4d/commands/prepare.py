@@ -1,0 +1,66 @@
+"""`vid4d prepare CLIP`: cut the object out and look at it, before anything is made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from vid4d.commands.generate import Clip
+from vid4d.run import free_default
+
+
+@dataclass(frozen=True)
+class Prepare:
+    """Cut the object out of a clip and look at it: writes the frames, a strip, and warnings."""
+
+    clip: Clip
+    """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
+    out: Path | None = None
+    """Where frames and strip go. Where not given: runs/ and the clip's name, numbered when that is taken."""
+    frames: int = 16
+    """Key frames, first and last of the clip included; 0 for all frames."""
+    size: int = 256
+    """Width and height of the frames in pixels."""
+    start: float | None = None
+    """Seconds where the part to use begins."""
+    end: float | None = None
+    """Seconds where it ends."""
+    every: int = 1
+    """Take every n-th frame of that part before the key frames are chosen."""
+    cyclic: Literal["auto", "yes", "no"] = "auto"
+    """Whether the clip is a loop. 'auto' compares its ends."""
+    matting: str = "auto"
+    """How the background is removed: 'auto' (alpha, else a plain background), or an ONNX file."""
+    fps: float = 24.0
+    """Frames a second of a folder of pictures, which says nothing of time itself."""
+
+    def run(self) -> None:
+        root = prepare(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        print(f"look at {root / 'strip.png'}")
+
+
+def prepare(
+    clip: str | Path,
+    *,
+    out: str | Path | None = None,
+    frames: int = 16,
+    size: int = 256,
+    **settings: Any,
+) -> Path:
+    """Writes the frames of a clip, cut out, and a strip to look at; prints warnings. Returns the folder."""
+    from vid4d.clip.clip import ClipOptions
+    from vid4d.clip.files import prepare as write_clip
+    from vid4d.methods.stages import CYCLIC
+
+    options = dict(settings)
+    options["cyclic"] = CYCLIC[options.get("cyclic", "auto")]
+    root = Path(out) if out is not None else free_default(str(clip), suffix="frames")
+    made = write_clip(clip, root, ClipOptions(frames=frames, size=size, **options))
+    loop = ", a loop" if made.cyclic else ""
+    print(f"{len(made)} frames of {made.seconds:.2f} s{loop}; mask from {made.matting!r}", end="")
+    print(f" with confidence {made.matting_confidence:.2f}")
+    for warning in made.warnings:
+        print(f"warning: {warning}")
+    return root

@@ -1,0 +1,49 @@
+"""`vid4d reconstruct FOLDER`: from an image matrix to a 4D asset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+from vid4d.settings import Settings
+
+Folder = Positional[Annotated[str, arg(metavar="FOLDER")]]
+
+
+@dataclass(frozen=True)
+class Reconstruct:
+    """Make a 4D asset from the folder of an image matrix: ours or another tool's."""
+
+    folder: Folder
+    """The matrix: ours, Efficient4D's strips, SV4D's videos, Zero123++ grids, pictures and cameras.json."""
+    out: Path | None = None
+    """The run folder. Where not given: runs/ and the folder's name, numbered when that is taken."""
+    method: Literal["efficient4d"] = "efficient4d"
+    """How the asset is made."""
+    preset: Literal["draft", "standard", "high"] = "standard"
+    """How much time to spend."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda' or 'cuda:1'."""
+    seed: int = 0
+    """The same seed gives the same bytes on the CPU."""
+    resume: Annotated[bool, arg(aliases=["-r"])] = False
+    """Continue a run that was stopped. The settings must be the same."""
+
+    def run(self) -> None:
+        from vid4d import api
+        from vid4d.progress import Progress
+
+        settings = Settings(
+            clip=self.folder,
+            method=self.method,
+            preset=self.preset,
+            device=self.device,
+            seed=self.seed,
+            source="matrix",
+        )
+        with Progress() as progress:
+            asset = api.make(settings, out=self.out, resume=self.resume, progress=progress)
+            progress.say(f"finished: open {asset.root / 'report.html'} in a browser")

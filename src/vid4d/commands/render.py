@@ -1,0 +1,144 @@
+"""`vid4d render RUN`: stills and orbits of an asset."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from tyro.conf import Positional, arg
+
+from vid4d.errors import InputError
+
+if TYPE_CHECKING:
+    from vid4d.asset import Asset
+
+
+@dataclass(frozen=True)
+class Render:
+    """Render stills or an orbit of an asset."""
+
+    asset: Positional[Annotated[str, arg(metavar="RUN")]]
+    """A run folder or an asset.safetensors."""
+    out: Path | None = None
+    """A .png for one still, a folder for several, an .mp4 for an orbit. Where not given: beside the asset."""
+    azimuth: tuple[float, ...] = (0.0,)
+    """Degrees around the object; 0 is where the clip was filmed from. Several give several stills."""
+    elevation: tuple[float, ...] = (0.0,)
+    """Degrees above the object's equator. Several give several stills."""
+    time: tuple[float, ...] = (0.0,)
+    """Moments between 0 (the clip's start) and 1 (its end). Several give several stills."""
+    size: int = 512
+    """Width and height in pixels."""
+    orbit: bool = False
+    """One turn around the object while time plays, as a video, at the first elevation given."""
+    seconds: float | None = None
+    """Duration of the orbit. Where not given: whole repetitions of the clip, 4 seconds at least."""
+    transparent: bool = False
+    """Stills with an alpha channel instead of on white."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda' or 'cuda:1'."""
+
+    def run(self) -> None:
+        for path in render_files(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}):
+            print(path)
+
+
+def render_files(
+    asset: str | Path,
+    *,
+    out: Path | None = None,
+    azimuth: Sequence[float] = (0.0,),
+    elevation: Sequence[float] = (0.0,),
+    time: Sequence[float] = (0.0,),
+    size: int = 512,
+    orbit: bool = False,
+    seconds: float | None = None,
+    transparent: bool = False,
+    device: str = "auto",
+) -> list[Path]:
+    """Stills at all combinations of the angles (degrees) and times ([0, 1]), or an orbit as a video.
+
+    out: a .png for one still, a folder for several, an .mp4 for an orbit (which it then is); beside the asset
+        where not given. Returns the files written. Raises InputError for bad values.
+    """
+    for name, values in (("azimuth", azimuth), ("elevation", elevation), ("time", time)):
+        if not values:
+            raise InputError(f"--{name} needs at least one number")
+    if turned := [a for a in azimuth if not math.isfinite(a)]:
+        raise InputError(f"an azimuth of {turned[0]:g} degrees does not exist: give a number")
+    if not 8 <= size <= 8192:
+        raise InputError(f"a size of {size} pixels cannot be rendered: choose 8 to 8192")
+    if outside := [t for t in time if not 0 <= t <= 1]:
+        raise InputError(f"time {outside[0]:g} lies outside of the clip: 0 is its start and 1 its end")
+    if steep := [e for e in elevation if not -90 <= e <= 90]:
+        raise InputError(f"an elevation of {steep[0]:g} degrees does not exist: choose -90 to 90")
+    from vid4d.asset import load
+
+    opened = load(asset, device)
+    ending = out.suffix.lower() if out is not None else ""
+    if orbit or ending == ".mp4":
+        return [_render_orbit(opened, out, ending, azimuth[0], elevation[0], size, seconds)]
+    if ending not in ("", ".png"):
+        raise InputError(f"{out} has an unknown ending: use .png for a still or .mp4 for an orbit")
+    views = list(product(azimuth, elevation, time))
+    if ending == ".png" and len(views) > 1:
+        raise InputError(f"{len(views)} stills do not fit into {out}: give a folder with --out")
+    files = []
+    for a, e, t in views:
+        name = f"azimuth{a:g}_elevation{e:g}_time{t:g}.png"
+        folder = opened.root / "renders" if out is None else out
+        file = out if out is not None and ending == ".png" else folder / name
+        _write_still(file, opened, a, e, t, size, transparent)
+        files.append(file)
+    return files
+
+
+def _render_orbit(
+    asset: Asset,
+    out: Path | None,
+    ending: str,
+    azimuth: float,
+    elevation: float,
+    size: int,
+    seconds: float | None,
+) -> Path:
+    from vid4d.export.video import write_turntable
+
+    if seconds is not None and not 0.1 <= seconds <= 600:
+        raise InputError(f"an orbit of {seconds:g} seconds cannot be made: choose 0.1 to 600")
+    if out is not None and ending not in ("", ".mp4"):
+        raise InputError(f"{out} has an unknown ending for an orbit: use .mp4")
+    name = f"orbit_elevation{elevation:g}.mp4"
+    if out is None:
+        file = asset.root / "renders" / name
+    else:
+        file = out if ending == ".mp4" else out / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    return write_turntable(
+        file,
+        asset.gaussians,
+        seconds=asset.seconds,
+        duration=seconds,
+        azimuth=azimuth,
+        elevation=elevation,
+        size=size,
+    )
+
+
+def _write_still(
+    file: Path, asset: Asset, azimuth: float, elevation: float, time: float, size: int, transparent: bool
+) -> None:
+    from PIL import Image
+
+    from vid4d.cameras import Cameras
+    from vid4d.files import written_whole
+
+    camera = Cameras.orbit([azimuth], elevation, size=size)
+    picture = asset.render(camera, time, background=None if transparent else 1.0)[0]
+    with written_whole(file) as temporary:
+        Image.fromarray((picture * 255).round().byte().cpu().numpy()).save(temporary)

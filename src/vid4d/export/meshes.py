@@ -1,0 +1,149 @@
+"""Meshes of an asset as the options of an export want them: of which moments, of what, with which texture."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+
+from vid4d.cameras import Cameras
+from vid4d.clip.files import key_times
+from vid4d.dynerf import CascadeField, OccupancyGrid
+from vid4d.dynerf.files import load_field
+from vid4d.errors import InputError
+from vid4d.export.options import ExportOptions, Moments, moments
+from vid4d.meshing.deformation import TrackOptions
+from vid4d.meshing.dynerf_mesh import mesh_of_dynerf
+from vid4d.meshing.marching_cubes import MeshOptions
+from vid4d.meshing.mesh_sequence import MeshSequence, key_moment, mesh_sequence
+from vid4d.meshing.texture import Skin, along, textured
+from vid4d.meshing.tsdf import Mesh, mesh_at, paint_of
+
+if TYPE_CHECKING:
+    from vid4d.asset import Asset
+
+log = logging.getLogger("vid4d.export")
+
+DYNERF = "dynerf.safetensors"
+"""In the run folder."""
+FPS = 10.0
+"""Moments a second, where not given: between them the surface is interpolated."""
+TEXTURED_VIEWS, TEXTURED_SHARPNESS = 512, 16.0
+"""Pixels of the pictures that textures are painted from; more than vertices have it, one picture decides."""
+MOST = 48
+"""Moments, where not given."""
+
+
+def sequence_of(
+    asset: Asset, options: ExportOptions, track: TrackOptions | None = None
+) -> tuple[MeshSequence, Moments]:
+    """The meshes that an export of an asset holds, and the moments they stand for."""
+    filmed = clip_of(asset)
+    plan = moments_of(asset, filmed, options)
+    total = 2 * len(plan.times) if len(plan.times) > 1 else 1
+    sequence = mesh_sequence(
+        source_of(asset, filmed, options), plan.times, track, report=lambda done: options.told(done, total)
+    )
+    return sequence, plan
+
+
+def source_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Callable[[float], Mesh]:
+    """What makes the mesh of a clip time: out of the splats, or of the DyNeRF (`options.surface`).
+
+    Raises InputError where there is no DyNeRF to make it of.
+    """
+    chosen = MeshOptions(faces=options.faces)
+    camera = None if filmed is None else filmed.camera
+    if options.surface == "splats":
+        return lambda time: mesh_at(asset.gaussians, time, chosen, trusted=camera)
+
+    from vid4d.export.meshes import dynerf_of
+
+    dynerf, grid = dynerf_of(asset)
+    return lambda time: mesh_of_dynerf(dynerf, time, chosen, grid=grid, trusted=camera)
+
+
+def textured_sequence(
+    asset: Asset, sequence: MeshSequence, options: ExportOptions
+) -> tuple[MeshSequence, tuple[Skin, ...]]:
+    """The meshes of a sequence with textures of `options.texture` pixels: one for all where it is tracked.
+
+    That one shows the `key_moment`. The colours are the splats'.
+    """
+    filmed = clip_of(asset)
+    camera = None if filmed is None else filmed.camera
+    chosen = MeshOptions(faces=options.faces, size=TEXTURED_VIEWS, sharpness=TEXTURED_SHARPNESS)
+
+    def made(i: int) -> tuple[np.ndarray, Mesh, Skin]:
+        paint = paint_of(asset.gaussians, sequence.times[i], chosen, trusted=camera)
+        return textured(sequence.meshes[i], paint, options.texture)
+
+    if sequence.tracked:
+        origin, mesh, skin = made(key_moment(sequence.meshes))
+        meshes = tuple(along(m, origin, mesh.faces) for m in sequence.meshes)
+        return replace(sequence, meshes=meshes), (skin,)
+    several = [made(i)[1:] for i in range(len(sequence.meshes))]
+    return replace(sequence, meshes=tuple(m for m, _ in several)), tuple(s for _, s in several)
+
+
+class Filmed(NamedTuple):
+    """The clip's camera, and the times of its key frames."""
+
+    camera: Cameras
+    times: tuple[float, ...]
+
+
+def clip_of(asset: Asset) -> Filmed | None:
+    """How the clip of an asset was filmed, where it lies in its run folder and that is known."""
+    file = asset.root / "matrix" / "cameras.json"
+    if not file.is_file():
+        return None
+    try:
+        clip = json.loads(file.read_text(encoding="utf-8")).get("input")
+        if clip is None:
+            return None
+        given = clip["camera"]
+        pose = torch.tensor(given["world_to_camera"], dtype=torch.float32)[None]
+        focal = torch.tensor([float(given["focal"])])
+        camera = Cameras(pose, focal, int(given["width"]), int(given["height"]))
+        keys = key_times(asset.root / "frames")
+        return Filmed(camera, keys or tuple(float(time) for time in clip["times"]))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        log.warning("%s cannot be read (%s): meshes are coloured without the clip's camera", file, error)
+        return None
+
+
+def moments_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Moments:
+    """The moments that have a mesh.
+
+    Where the options leave it open: about FPS a second, MOST at most, and the clip's key frames among them,
+    for an asset is sharpest there.
+    """
+    plan = moments(asset, options, fps=FPS)
+    if options.time is not None or options.frames is not None or options.fps is not None:
+        return plan
+    count, end = min(len(plan.times), MOST), 0 if asset.cyclic else 1
+    spans = 0 if filmed is None else len(filmed.times) - end
+    if 0 < spans <= MOST - end:
+        count = spans * max(1, (count - end) // spans) + end
+    return moments(asset, replace(options, frames=count), fps=FPS)
+
+
+def dynerf_of(asset: Asset) -> tuple[CascadeField, OccupancyGrid]:
+    """The DyNeRF of the run that an asset lies in, on the asset's device.
+
+    Raises InputError where it lies in none, or its run has no DyNeRF.
+    """
+
+    file = asset.root / DYNERF
+    if not file.is_file():
+        raise InputError(
+            f"{asset.root} holds no {DYNERF}, which only the run folders of --method consistent4d have: "
+            "choose --surface splats"
+        )
+    return load_field(file, asset.gaussians.means.device)

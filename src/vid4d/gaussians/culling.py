@@ -1,0 +1,33 @@
+"""Which splats leave a trace in a picture of 8 bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from vid4d.gaussians.model import MARGINAL_CUT, Gaussians4D, marginal_of, time_from
+
+FAINTEST = 1 / 255
+"""Splats that are less opaque than this never leave a trace in 8 bits and are left out."""
+
+
+@torch.no_grad()
+def seen_at_some_time(gaussians: Gaussians4D, time: float | None = None) -> Bool[Tensor, " n"]:
+    """Which splats are there and opaque enough: at a time, or at any in [0, 1]."""
+    nearest = gaussians.means[:, 3] if gaussians.cyclic else gaussians.means[:, 3].clamp(0, 1)
+    return _seen(gaussians.marginal(nearest if time is None else time), gaussians.opacities)
+
+
+@torch.no_grad()
+def splats_over_time(gaussians: Gaussians4D, times: Sequence[float]) -> list[int]:
+    """How many splats can be seen at each of some times."""
+    t, variance, opacities = gaussians.means[:, 3], gaussians.covariance4d()[:, 3, 3], gaussians.opacities
+    marginals = (marginal_of(time_from(t, time, gaussians.cyclic), variance) for time in times)
+    return [int(_seen(marginal, opacities).sum()) for marginal in marginals]
+
+
+def _seen(marginal: Float[Tensor, " n"], opacities: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    return (marginal >= MARGINAL_CUT) & (opacities * marginal >= FAINTEST)

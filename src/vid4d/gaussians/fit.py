@@ -1,0 +1,385 @@
+"""Fits 4D Gaussians to an image matrix with the confidence-aware loss (Efficient4D, 2401.08742, section 3.3).
+
+From the visual hulls of some key times, each with splats of its own that last about as long as their key
+time, some hundred steps of Adam over batches of (view, time). Splats learn to move and to last (their
+rotation in 4D is a velocity); where pictures differ between times they stay short, and in a loop all stay
+shorter than half of it.
+
+Beyond the paper: a surface that the video itself shows takes its colours from there; the matrix's pictures of
+it, which a prior made up, count less.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.errors import InputError
+from vid4d.files import written_whole
+from vid4d.gaussians.adam import SplatAdam
+from vid4d.gaussians.densify import Density, DensityConfig
+from vid4d.gaussians.fit_targets import Trusted, crops, cut, prepared, seen_in_video, trusted_frames
+from vid4d.gaussians.hull import HullConfig, gaussians_from_hull
+from vid4d.gaussians.model import LONGEST_IN_LOOP, Gaussians4D
+from vid4d.gaussians.raster import rasterize_4d
+from vid4d.images import over_white
+from vid4d.losses import mask_loss, photometric_loss
+from vid4d.matrix.io import check_matrix
+from vid4d.matrix.matrix import ImageMatrix
+from vid4d.metrics import psnr
+
+Callback = Callable[[int, int, float, float, int], None]
+"""step, total, loss (running mean), PSNR of the input view in dB, number of splats."""
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How a fit goes.
+
+    iterations: steps. seconds: wall-clock budget; the schedules follow whichever is nearer to its end, so a
+        run that has to be reproducible leaves it None.
+    batch: pictures a step. size: pictures wider than this are reduced to it.
+    sh_degree: 0 is colour equal from all sides.
+    *_rate: learning rates at the start (world units, clip time, logarithms), several times those of
+        2310.10642 for fifty times fewer steps; they fall exponentially to `decay` of that.
+    ssim_weight: share of 1 - SSIM in the photometric loss, the rest is L1. ssim_every: SSIM is the dear part,
+        so only every so many steps have it, with as many times the weight. mask_weight: of the mask loss.
+    between_every, between_weight: every so many steps a time between two frames joins, with this weight
+        against 1 for the batch.
+    input_every, input_weight: the same for a frame of the input video.
+    seen_weight: of the matrix's colours where the input video shows the same surface; 1 is the paper's.
+    seen_at: shares of the schedule at which it is looked up which surfaces these are.
+    checkpoint_every, report_every: steps.
+    """
+
+    iterations: int = 500
+    seconds: float | None = None
+    batch: int = 4
+    size: int = 256
+    hull: HullConfig = field(default_factory=HullConfig)
+    density: DensityConfig = field(default_factory=DensityConfig)
+    sh_degree: int = 0
+    position_rate: float = 2e-3
+    time_rate: float = 2e-3
+    scale_rate: float = 8e-2
+    rotation_rate: float = 6e-2
+    opacity_rate: float = 1e-1
+    color_rate: float = 2e-2
+    decay: float = 0.1
+    ssim_weight: float = 0.2
+    ssim_every: int = 2
+    mask_weight: float = 0.5
+    between_every: int = 2
+    between_weight: float = 0.2
+    input_every: int = 1
+    input_weight: float = 2.0
+    seen_weight: float = 0.15
+    seen_at: tuple[float, ...] = (0.0, 0.3, 0.6)
+    checkpoint_every: int = 50
+    report_every: int = 20
+
+
+PRESETS: dict[str, FitConfig] = {
+    "draft": FitConfig(iterations=200, hull=HullConfig(splats=800)),
+    "standard": FitConfig(iterations=1500),
+    "high": FitConfig(
+        iterations=2500,
+        hull=HullConfig(resolution=160, splats=3000, least=10000),
+        density=DensityConfig(growth=2.0, most=120000, rounds=12),
+        sh_degree=1,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """Steps done, seconds of all runs, running mean of the loss, PSNR of the input view in dB, splats."""
+
+    iterations: int
+    seconds: float
+    loss: float
+    input_psnr: float
+    splats: int
+
+
+def fit(
+    matrix: ImageMatrix,
+    config: FitConfig | None = None,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    callback: Callback | None = None,
+    checkpoint_path: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+) -> tuple[Gaussians4D, FitReport]:
+    """4D Gaussians that look like the image matrix.
+
+    The same matrix, config and seed give the same bytes on a CPU, resumed or not (without a budget in
+    seconds).
+    checkpoint_path: a safetensors file, written every `checkpoint_every` steps. resume: go on from it if it
+    is there. callback: called every `report_every` steps and at the end; an exception in it stops the fit.
+
+    Raises InputError for a matrix with NaN or without a hull, and for a checkpoint of another matrix or
+    config.
+    """
+    config = config or FitConfig()
+    check_matrix(matrix)
+    began = time.monotonic()
+    matrix = prepared(matrix, config.size, device)
+    trusted = trusted_frames(matrix)
+    run = _Run(matrix, trusted, config, seed)
+    path = None if checkpoint_path is None else Path(checkpoint_path)
+    if resume and path is not None and path.exists():
+        run.load(path)
+    before = run.seconds
+    input_psnr = run.input_psnr()
+    while True:
+        run.seconds = before + time.monotonic() - began
+        progress = run.step / config.iterations if config.iterations else 1.0
+        if config.seconds is not None:
+            progress = max(progress, run.seconds / config.seconds)
+        if progress >= 1:
+            break
+        run.advance(progress)
+        if path is not None and run.step % config.checkpoint_every == 0:
+            run.save(path)
+        if callback is not None and run.step % config.report_every == 0:
+            input_psnr = run.input_psnr()
+            callback(run.step, config.iterations, run.loss, input_psnr, len(run.optimizer))
+    input_psnr = run.input_psnr()
+    if path is not None:
+        run.save(path)
+    if callback is not None and run.step % config.report_every:
+        callback(run.step, config.iterations, run.loss, input_psnr, len(run.optimizer))
+    report = FitReport(run.step, run.seconds, run.loss, input_psnr, len(run.optimizer))
+    return run.gaussians().detach(), report
+
+
+class _Run:
+    """The state of a fit between two steps. All randomness follows from the seed and the step."""
+
+    def __init__(self, matrix: ImageMatrix, trusted: Trusted, config: FitConfig, seed: int) -> None:
+        self.matrix, self.trusted, self.config, self.seed = matrix, trusted, config, seed
+        start = gaussians_from_hull(matrix, config.hull, sh_degree=config.sh_degree, seed=seed)
+        self.period = start.period
+        self.optimizer = SplatAdam(start.tensors())
+        self.pairs = 0 if matrix.frames == 1 else matrix.frames - (not matrix.cyclic)
+        spacing = 1 / self.pairs if self.pairs else float("inf")
+        self.density = Density(config.density, len(start), frame_spacing=spacing, device=matrix.images.device)
+        self.corner, self.window = crops(matrix.images[..., 3])
+        self.step, self.loss, self.seconds = 0, float("nan"), 0.0
+        self.seen: Bool[Tensor, "v t h w"] | None = None
+        self.looks = 0
+
+    def gaussians(self) -> Gaussians4D:
+        """With a single time nothing may move: equal quaternions do not turn space into time."""
+        values = dict(self.optimizer.parameters)
+        if self.matrix.frames == 1:
+            values["quats_right"] = values["quats_left"].clone()
+        return Gaussians4D(**values, period=self.period, cyclic=self.matrix.cyclic)
+
+    def advance(self, progress: float) -> None:
+        """One step, at this share of the schedules."""
+        c, m = self.config, self.matrix
+        if self.density.due(progress):
+            self.density.round(self.optimizer)
+        random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        background = torch.rand(3, generator=random).to(m.images.device)
+        view, when = self._batch()
+        gaussians = self.gaussians()
+        if self.trusted.given and c.seen_weight != 1 and sum(progress >= at for at in c.seen_at) > self.looks:
+            self.seen = seen_in_video(gaussians, m, self.trusted)
+            self.looks += 1
+        render = rasterize_4d(gaussians, m.times[when], m.cameras[view], background=background)
+        target = m.images[view, when]
+        confidence = self._confidence(view, when)
+        loss = self._loss(render.color, render.alpha, target, background, confidence, self.corner[view])
+        visible = render.visible.any(0)
+        if self.trusted.given and c.input_weight > 0 and self.step % c.input_every == 0:
+            i = self._trusted_frame()
+            seen = rasterize_4d(
+                gaussians, self.trusted.times[i : i + 1], self.trusted.camera, background=background
+            )
+            frame = self.trusted.images[i : i + 1]
+            loss = loss + c.input_weight * self._loss(seen.color, seen.alpha, frame, background, None, None)
+            visible |= seen.visible.any(0)
+        if m.frames > 1 and c.between_weight > 0 and self.step % c.between_every == 0:
+            middle, shown = self._between(gaussians, random, background)
+            loss = loss + c.between_weight * middle
+            visible |= shown
+        loss.backward()
+        self.density.collect(render)
+        fall = c.decay**progress
+        moving = float(m.frames > 1)
+        shift = torch.tensor([c.position_rate] * 3 + [c.time_rate * moving], device=visible.device)
+        columns = torch.tensor([1.0, 1.0, 1.0, moving], device=visible.device)
+        self.optimizer.step(
+            {
+                "means": fall * shift,
+                "log_scales": fall * c.scale_rate * columns,
+                "quats_left": fall * c.rotation_rate,
+                "quats_right": fall * c.rotation_rate,
+                "opacity_logits": fall * c.opacity_rate,
+                "sh": fall * c.color_rate,
+            },
+            visible,
+        )
+        if m.cyclic and moving:
+            self.optimizer.parameters["log_scales"].data.clamp_(max=math.log(LONGEST_IN_LOOP))
+        self.step += 1
+        value = float(loss.detach())
+        self.loss = value if self.step == 1 else 0.95 * self.loss + 0.05 * value
+
+    def _between(
+        self, gaussians: Gaussians4D, random: torch.Generator, background: Float[Tensor, " 3"]
+    ) -> tuple[Float[Tensor, ""], Bool[Tensor, " n"]]:
+        """Loss of a picture at a time between two frames, and what it shows.
+
+        No frame tells how splats should fade into each other there. Where both neighbours in time show the
+        object, it is there, in about their colours; where neither does, it is not; elsewhere anything goes.
+        """
+        m = self.matrix
+        view = torch.randint(m.views, (1,), generator=random)
+        i = torch.randint(self.pairs, (1,), generator=random)
+        j = (i + 1) % m.frames  # after the last frame of a loop comes its first
+        share = float(torch.rand(1, generator=random)) * 0.8 + 0.1
+        time = m.times[i].lerp(m.times[j] + (j < i).to(m.times), share)
+        render = rasterize_4d(gaussians, time, m.cameras[view], background=background)
+        first, second = m.images[view, i], m.images[view, j]
+        alphas = torch.cat([first[..., 3], second[..., 3]])
+        low, high = alphas.amin(0), alphas.amax(0)
+        excess = (low - render.alpha).clamp(min=0) + (render.alpha - high).clamp(min=0)
+        rgb = first[..., :3].lerp(second[..., :3], share) * low[..., None] + background * (1 - low[..., None])
+        difference = (render.color - rgb).abs().mean(-1) * (1 - (high - low))
+        before, after = self._confidence(view, i), self._confidence(view, j)
+        if before is not None and after is not None:
+            difference = difference * torch.minimum(before, after)
+        weight = 1 - self.config.ssim_weight
+        loss = weight * difference.mean() + self.config.mask_weight * excess.square().mean()
+        return loss, render.visible.any(0)
+
+    def _confidence(self, view: Int[Tensor, " b"], when: Int[Tensor, " b"]) -> Float[Tensor, "b h w"] | None:
+        """The matrix's (section 3.3), lower where the video itself shows the surface; None is 1."""
+        given = self.matrix.confidence
+        confidence = None if given is None else given[view, when]
+        if self.seen is None:
+            return confidence
+        weight = torch.where(self.seen[view, when], self.config.seen_weight, 1.0)
+        return weight if confidence is None else confidence * weight
+
+    def _batch(self) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
+        """Views and times of this step: every picture of the matrix comes once an epoch, in random order."""
+        total, size = self.matrix.views * self.matrix.frames, self.config.batch
+        chosen = []
+        for i in range(self.step * size, (self.step + 1) * size):
+            epoch, place = divmod(i, total)
+            chosen.append(int(self._order(epoch, total)[place]))
+        picture = torch.tensor(chosen)
+        return picture // self.matrix.frames, picture % self.matrix.frames
+
+    def _trusted_frame(self) -> int:
+        """The trusted frame of this step: each comes once an epoch, in random order."""
+        epoch, place = divmod(self.step // self.config.input_every, len(self.trusted.times))
+        generator = torch.Generator().manual_seed((self.seed + 1) * 4_256_249 + epoch)
+        return int(torch.randperm(len(self.trusted.times), generator=generator)[place])
+
+    def _order(self, epoch: int, total: int) -> Int[Tensor, " n"]:
+        if getattr(self, "_epoch", None) != epoch:
+            generator = torch.Generator().manual_seed((self.seed + 1) * 7_368_787 + epoch)
+            self._epoch, self._shuffled = epoch, torch.randperm(total, generator=generator)
+        return self._shuffled
+
+    def _loss(
+        self,
+        color: Float[Tensor, "b h w 3"],
+        alpha: Float[Tensor, "b h w"],
+        target: Float[Tensor, "b h w 4"],
+        background: Float[Tensor, " 3"],
+        confidence: Float[Tensor, "b h w"] | None,
+        corner: Int[Tensor, "b 2"] | None,
+    ) -> Float[Tensor, ""]:
+        """Photometric loss over a random background, and mask loss; SSIM only in the object's window."""
+        c, mask = self.config, target[..., 3:]
+        rgb = target[..., :3] * mask + background * (1 - mask)
+        loss = (1 - c.ssim_weight) * photometric_loss(color, rgb, confidence, ssim_weight=0)
+        loss = loss + c.mask_weight * mask_loss(alpha, mask[..., 0])
+        if c.ssim_weight > 0 and self.step % c.ssim_every == 0:
+            share = 1.0
+            if corner is not None:
+                share = self.window**2 / (color.shape[1] * color.shape[2])
+                color, rgb = cut(color, corner, self.window), cut(rgb, corner, self.window)
+                if confidence is not None:
+                    confidence = cut(confidence, corner, self.window)
+            loss = loss + c.ssim_weight * c.ssim_every * share * photometric_loss(
+                color, rgb, confidence, ssim_weight=1
+            )
+        return loss
+
+    @torch.no_grad()
+    def input_psnr(self) -> float:
+        """Mean over at most 4 of the trusted frames, over white."""
+        t = self.trusted
+        some = torch.linspace(0, len(t.times) - 1, min(4, len(t.times))).round().long()
+        cameras = Cameras.cat([t.camera] * len(some))
+        render = rasterize_4d(self.gaussians().detach(), t.times[some], cameras)
+        return float(psnr(render.color.clamp(0, 1), over_white(t.images[some])).mean())
+
+    def _identity(self) -> str:
+        """Hash of everything the result depends on, besides the step."""
+        same = replace(self.config, seconds=None, checkpoint_every=0, report_every=0)
+        digest = hashlib.sha256(json.dumps([asdict(same), self.seed], sort_keys=True).encode())
+        if self.matrix.cyclic:
+            digest.update(b"cyclic")
+        digest.update(self.matrix.images[:, :, ::4, ::4].contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()
+
+    def save(self, path: Path) -> None:
+        from safetensors.torch import save_file
+
+        tensors = {f"adam.{k}": v for k, v in self.optimizer.state().items()}
+        tensors |= {f"density.{k}": v for k, v in self.density.state().items()}
+        if self.seen is not None:
+            tensors["seen"] = torch.from_numpy(np.packbits(self.seen.cpu().numpy()))
+        told = {"step": self.step, "loss": self.loss, "seconds": self.seconds, "looks": self.looks}
+        meta = {**told, "identity": self._identity()}
+        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+        with written_whole(path) as temporary:
+            save_file(tensors, temporary, {"vid4d-fit": json.dumps(meta)})
+
+    def load(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            with safe_open(path, framework="pt") as file:
+                meta = json.loads((file.metadata() or {}).get("vid4d-fit", "{}"))
+                names = list(file.keys())
+                tensors = {k: file.get_tensor(k).to(self.matrix.images.device) for k in names}
+        except (SafetensorError, OSError) as e:
+            raise InputError(
+                f"The checkpoint {path} cannot be read ({e}): delete it to start the fit anew."
+            ) from e
+        if meta.get("identity") != self._identity():
+            raise InputError(
+                f"The checkpoint {path} belongs to another image matrix, configuration or seed: "
+                "delete it to start the fit anew."
+            )
+        self.optimizer.load({k[5:]: v for k, v in tensors.items() if k.startswith("adam.")})
+        self.density.load({k[8:]: v for k, v in tensors.items() if k.startswith("density.")})
+        self.step, self.loss, self.seconds = meta["step"], meta["loss"], meta["seconds"]
+        self.looks = meta["looks"]
+        if "seen" in tensors:
+            shape = self.matrix.images.shape[:4]
+            bits = np.unpackbits(tensors["seen"].cpu().numpy(), count=shape.numel()).astype(bool)
+            self.seen = torch.from_numpy(bits).view(shape).to(self.matrix.images.device)

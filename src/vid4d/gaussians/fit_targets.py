@@ -1,0 +1,105 @@
+"""The pictures that 4D Gaussians are fitted to: their size, the object's window, the trusted frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.gaussians.model import Gaussians4D
+from vid4d.gaussians.raster import rasterize_4d
+from vid4d.gaussians.visibility import seen_from
+from vid4d.matrix.matrix import ImageMatrix
+
+
+def prepared(matrix: ImageMatrix, size: int, device: torch.device | str) -> ImageMatrix:
+    """On the device, at most `size` wide; input frames at most as wide as the matrix."""
+    images, cameras, confidence = matrix.images, matrix.cameras, matrix.confidence
+    if cameras.width > size:
+        images, cameras = resize(images, size), cameras.resized(size)
+        if confidence is not None:
+            flat = confidence.flatten(0, 1)[:, None]
+            confidence = F.interpolate(flat, images.shape[2:4], mode="area").reshape(images.shape[:4])
+    inputs, camera, times = matrix.input_images, matrix.input_camera, matrix.input_times
+    if inputs is not None and camera is not None and camera.width > cameras.width:
+        inputs, camera = resize(inputs, cameras.width), camera.resized(cameras.width)
+    return replace(
+        matrix,
+        images=images.float().to(device),
+        cameras=cameras.to(device),
+        times=matrix.times.float().to(device),
+        confidence=None if confidence is None else confidence.float().to(device),
+        input_images=None if inputs is None else inputs.float().to(device),
+        input_camera=None if camera is None else camera.to(device),
+        input_times=None if times is None else times.float().to(device),
+    )
+
+
+@dataclass(frozen=True)
+class Trusted:
+    """The input video's frames, or where there are none, the matrix's view nearest to azimuth 0."""
+
+    images: Float[Tensor, "s h w 4"]
+    camera: Cameras
+    times: Float[Tensor, " s"]
+    given: bool
+
+
+def trusted_frames(matrix: ImageMatrix) -> Trusted:
+    """The frames of the matrix that the fit trusts."""
+    if matrix.input_images is not None and matrix.input_camera is not None and matrix.input_times is not None:
+        return Trusted(matrix.input_images, matrix.input_camera, matrix.input_times, given=True)
+    turn = (matrix.cameras.azimuth + 180) % 360 - 180
+    view = int(turn.abs().argmin())
+    return Trusted(matrix.images[view], matrix.cameras[view], matrix.times, given=False)
+
+
+def crops(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[Int[Tensor, "v 2"], int]:
+    """Per view the upper left corner of a square window around the object at all times; their common size."""
+    h, w = masks.shape[2:]
+    size, middle = 1, []
+    for seen in masks.amax(1) > 0.02:
+        rows, columns = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
+        if len(rows) == 0:
+            middle.append([h // 2, w // 2])
+            continue
+        top, bottom, left, right = int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])
+        size = max(size, bottom - top + 1, right - left + 1)
+        middle.append([(top + bottom + 1) // 2, (left + right + 1) // 2])
+    size = min(-(-(size + 2 * margin) // 8) * 8, h, w)
+    corner = torch.tensor(middle) - size // 2
+    return corner.clamp(min=0).minimum(torch.tensor([h - size, w - size])), size
+
+
+def cut(images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
+    """Windows (b, size, size, ...) out of pictures (b, h, w, ...)."""
+    pairs = zip(images, corner.tolist(), strict=True)
+    return torch.stack([image[y : y + size, x : x + size] for image, (y, x) in pairs])
+
+
+def resize(images: Float[Tensor, "*n h w 4"], width: int) -> Float[Tensor, "*n h2 w2 4"]:
+    """Area average of straight-alpha RGBA to a smaller width, colours weighted by alpha."""
+    lead, (h, w) = images.shape[:-3], images.shape[-3:-1]
+    flat = images.reshape(-1, h, w, 4).movedim(-1, 1)
+    flat = torch.cat([flat[:, :3] * flat[:, 3:], flat[:, 3:]], 1)
+    small = F.interpolate(flat, (round(h * width / w), width), mode="area")
+    small = torch.cat([small[:, :3] / small[:, 3:].clamp(min=1e-6), small[:, 3:]], 1)
+    return small.movedim(1, -1).reshape(*lead, *small.shape[2:], 4).clamp(0, 1)
+
+
+@torch.no_grad()
+def seen_in_video(gaussians: Gaussians4D, matrix: ImageMatrix, trusted: Trusted) -> Bool[Tensor, "v t h w"]:
+    """Which pixels of the matrix show a surface that the video's camera sees at that time, too.
+
+    Surfaces are those of the Gaussians, so this gets better while they are fitted.
+    """
+    found = []
+    for time in matrix.times:
+        own = rasterize_4d(gaussians, time[None], trusted.camera)
+        views = rasterize_4d(gaussians, time.expand(matrix.views), matrix.cameras)
+        found.append(seen_from(trusted.camera, own, matrix.cameras, views))
+    return torch.stack(found, 1)

@@ -1,0 +1,67 @@
+"""Confidence maps: how well each generated image agrees with its neighbours in time.
+
+Efficient4D (2401.08742), section 3.3.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.losses import Middle, ssim_map
+
+ErrorKind = Literal["ssim", "l1"]
+
+
+def error_map(
+    image: Float[Tensor, "n h w 3"], predicted: Float[Tensor, "n h w 3"], kind: ErrorKind = "ssim"
+) -> Float[Tensor, "n h w"]:
+    """Error per pixel: 1 - SSIM averaged over the channels, or the absolute difference summed over them.
+
+    SSIM in float64: over a plain background the variances cancel to the last digits of float32.
+    """
+    if kind == "ssim":
+        return 1 - ssim_map(image.double(), predicted.double()).mean(-1).to(image.dtype)
+    if kind == "l1":
+        return (image - predicted).abs().sum(-1)
+    raise ValueError(f"unknown error kind {kind!r}, expected 'ssim' or 'l1'")
+
+
+def confidence_from_error(error: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w"]:
+    """(max - error) / max(max - error), per image: 1 at the best pixel, 0 at the worst; all equal: 1."""
+    gap = error.amax((-2, -1), keepdim=True) - error
+    widest = gap.amax((-2, -1), keepdim=True)
+    return torch.where(widest > 0, gap / widest.clamp(min=torch.finfo(error.dtype).tiny), 1.0)
+
+
+@torch.no_grad()
+def confidence_maps(
+    images: Float[Tensor, "v t h w 3"],
+    middle: Middle,
+    *,
+    kind: ErrorKind = "ssim",
+    cyclic: bool = False,
+) -> Float[Tensor, "v t h w"]:
+    """Confidence of every pixel of an image matrix, in [0, 1].
+
+    Each image is predicted from its temporal neighbours at distance 1 and at distance 2 by `middle`, and
+    the two errors are averaged. Open clips: the first and the last frame get 1, the second and the
+    second-last use distance 1 only. Cyclic clips wrap around (distance 2 from 5 frames, 1 from 3 frames on).
+
+    images: colours over a uniform background. middle: called once per frame and distance with all views.
+    """
+    views, times, h, w = images.shape[:4]
+    confidence = torch.ones(views, times, h, w, device=images.device, dtype=images.dtype)
+    for i in range(times):
+        reach = (times - 1) // 2 if cyclic else min(i, times - 1 - i)
+        errors = [
+            error_map(images[:, i], middle(images[:, (i - d) % times], images[:, (i + d) % times]), kind)
+            for d in (1, 2)
+            if d <= reach
+        ]
+        if errors:
+            confidence[:, i] = confidence_from_error(torch.stack(errors).mean(0))
+    return confidence

@@ -1,0 +1,323 @@
+"""Image matrices as folders: ours, and the layouts of other tools.
+
+Our layout, which anyone may write by hand or from a script::
+
+    FOLDER/
+      cameras.json          what is described below
+      images/000.png ...    one strip per time: all views from left to right, 8-bit RGBA
+      confidence/000.png    the same strips, 16-bit grey: confidence * 65535 (optional)
+      input/000.png ...     the trusted frames of the input video, 8-bit RGBA (optional)
+
+`cameras.json`::
+
+    {"views":  [{"azimuth": 0, "elevation": 30, "distance": 1.5}, ...],
+     "images": "images/{time:03d}.png"}
+
+- A view is `azimuth` and `elevation` in degrees (`distance` 1.5 if not given), or `world_to_camera`, a 4x4
+  rigid matrix with OpenCV axes. `focal` in pixels or `fov` in degrees over the picture's width, per view or
+  for all; the rig's 49.1 degrees if neither is given. The principal point is the picture's centre.
+- `images` holds `{time}` alone (strips of all views), `{view}` and `{time}` (one file per image), or `{view}`
+  alone (one video per view). Numbers count from 0; a format such as `{time:03d}` pads them.
+- Optional: `times` in [0, 1] (evenly spaced if not given), `seconds`, `cyclic`, `confidence` (a pattern like
+  `images`), `input` with `images`, `times` and `camera` (a view with `width` and `height`).
+
+Images without alpha get one by keying: the plain background that is connected to the border becomes
+transparent (see `key_background`).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import shutil
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.cameras import FOCAL_PER_WIDTH, RIG_DISTANCE, Cameras
+from vid4d.errors import InputError
+from vid4d.matrix import layouts
+from vid4d.matrix.files import (
+    Picture,
+    as_rgba,
+    read_grey,
+    read_json,
+    read_picture,
+    read_video,
+    split_grid,
+    stack,
+    write_picture,
+)
+from vid4d.matrix.matrix import ImageMatrix
+
+OURS = "cameras-json"
+LAYOUTS = (OURS, *layouts.LAYOUTS)
+
+
+def detect_layout(folder: str | os.PathLike[str]) -> str:
+    """Which layout a folder has: one of `LAYOUTS`.
+
+    `cameras-json` (ours), `transforms` (transforms_train.json), `sv4d`, `sv4d2`, `sv4d2-8views` (videos
+    NNNNNN_vKKK.mp4), `efficient4d` (strips of 16 square views), `zero123plus-v1.2` (3 x 2 grids; those of
+    v1.1 look the same and must be asked for).
+    """
+    path = _existing(folder)
+    layout = OURS if (path / "cameras.json").is_file() else layouts.detect(path)
+    if layout is None:
+        raise InputError(
+            f"{path} holds no known image matrix (no cameras.json, transforms_train.json, *_v001.mp4, strips "
+            "of 16 views or 3 x 2 grids): write a cameras.json that says where its images and cameras are."
+        )
+    return layout
+
+
+def load_matrix(folder: str | os.PathLike[str], *, layout: str | None = None) -> ImageMatrix:
+    """Reads an image matrix from a folder of any known layout (`detect_layout` where none is given).
+
+    Raises InputError for missing or damaged files, pictures of different sizes, NaN, empty masks.
+    """
+    path = _existing(folder)
+    layout = layout or detect_layout(path)
+    if layout not in LAYOUTS:
+        raise InputError(f"There is no layout {layout!r}: choose one of {', '.join(LAYOUTS)}.")
+    matrix = _read_ours(path) if layout == OURS else layouts.read(path, layout)
+    check_matrix(matrix)
+    return matrix
+
+
+def check_matrix(matrix: ImageMatrix) -> None:
+    """Raises InputError where images, cameras, times or confidence are not finite, or nothing is visible."""
+    for name in ("images", "confidence", "input_images", "times", "input_times"):
+        values = getattr(matrix, name)
+        if values is not None and not torch.isfinite(values).all():
+            where = tuple(int(i) for i in (~torch.isfinite(values)).nonzero()[0][:2])
+            raise InputError(
+                f"The image matrix holds NaN or infinite values in its {name} (first at index {where}): "
+                "generate that image again or remove its frame."
+            )
+    if not torch.isfinite(matrix.cameras.world_to_camera).all() or not (matrix.cameras.focal > 0).all():
+        raise InputError(
+            "The image matrix has a camera that is not finite: correct its pose and focal length."
+        )
+    if not 0 < matrix.seconds < math.inf:
+        raise InputError(f"The image matrix lasts {matrix.seconds:g} seconds: give a positive number.")
+    if matrix.frames > 1 and not (matrix.times.diff() > 0).all():
+        raise InputError("The times of the image matrix do not increase: sort its frames by time.")
+    if not -1e-6 <= float(matrix.times.min()) <= float(matrix.times.max()) <= 1 + 1e-6:
+        raise InputError("The times of the image matrix leave 0 to 1: 0 is the clip's start and 1 its end.")
+    empty = matrix.images[..., 3].amax((0, 2, 3)) < 0.5
+    if empty.any():
+        raise InputError(
+            f"The masks of all views are empty at time index {int(empty.nonzero()[0])} of the image matrix: "
+            "give images with alpha or on a plain background."
+        )
+
+
+def save_matrix(matrix: ImageMatrix, folder: str | os.PathLike[str]) -> Path:
+    """Writes our layout: images in 8 bits, confidence in 16; loading gives that rounding of it back.
+
+    An image matrix that was saved in this folder before is replaced; any other content is refused.
+    """
+    check_matrix(matrix)
+    path = Path(folder)
+    if path.exists() and not (path / "cameras.json").is_file() and (not path.is_dir() or any(path.iterdir())):
+        raise InputError(f"{path} exists and holds something else: choose a new folder for the image matrix.")
+    part = path.with_name(f".{path.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    try:
+        _write(matrix, part)
+        if path.exists():
+            shutil.rmtree(path)
+        part.rename(path)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+    return path
+
+
+def _write(matrix: ImageMatrix, part: Path) -> None:
+    (part / "images").mkdir(parents=True)
+    meta: dict[str, Any] = {
+        "format": "vid4d image matrix 1",
+        "width": matrix.cameras.width,
+        "height": matrix.cameras.height,
+        "images": "images/{time:03d}.png",
+        "times": matrix.times.tolist(),
+        "seconds": matrix.seconds,
+        "cyclic": matrix.cyclic,
+        "views": [_view_to_json(matrix.cameras[i]) for i in range(matrix.views)],
+    }
+    for t in range(matrix.frames):
+        write_picture(part / "images" / f"{t:03d}.png", _strip(matrix.images[:, t]))
+    if matrix.confidence is not None:
+        meta["confidence"] = "confidence/{time:03d}.png"
+        (part / "confidence").mkdir()
+        for t in range(matrix.frames):
+            write_picture(part / "confidence" / f"{t:03d}.png", _strip(matrix.confidence[:, t, :, :, None]))
+    if matrix.input_images is not None and matrix.input_camera is not None and matrix.input_times is not None:
+        camera = matrix.input_camera
+        meta["input"] = {
+            "images": "input/{time:03d}.png",
+            "times": matrix.input_times.tolist(),
+            "camera": _view_to_json(camera) | {"width": camera.width, "height": camera.height},
+        }
+        (part / "input").mkdir()
+        for i, image in enumerate(matrix.input_images):
+            write_picture(part / "input" / f"{i:03d}.png", image.detach().cpu().clamp(0, 1).numpy())
+    (part / "cameras.json").write_text(json.dumps(meta, indent=1) + "\n")
+
+
+def _existing(folder: str | os.PathLike[str]) -> Path:
+    path = Path(folder)
+    if not path.is_dir():
+        raise InputError(f"There is no folder {path}: give the folder that holds the image matrix.")
+    return path
+
+
+def _strip(images: Float[Tensor, "v h w c"]) -> Picture:
+    return np.concatenate(list(images.detach().cpu().clamp(0, 1).numpy()), axis=1)
+
+
+def _view_to_json(camera: Cameras) -> dict[str, Any]:
+    """azimuth and elevation are for the reader's eye; the matrix counts."""
+    return {
+        "azimuth": round(float(camera.azimuth[0]), 4),
+        "elevation": round(float(camera.elevation[0]), 4),
+        "focal": float(camera.focal[0]),
+        "world_to_camera": camera.world_to_camera[0].tolist(),
+    }
+
+
+def _read_ours(path: Path) -> ImageMatrix:
+    file = path / "cameras.json"
+    meta = read_json(file)
+    views, pattern = meta.get("views"), meta.get("images")
+    if not isinstance(views, list) or not views:
+        raise InputError(f"{file} has no list 'views': name the camera of every view there.")
+    seconds: float | None = None
+    if isinstance(pattern, str) and "{view" in pattern and "{time" not in pattern:
+        clips = [read_video(path / _fill(pattern, file, view=v)) for v in range(len(views))]
+        seconds = clips[0][1]
+        if len({len(frames) for frames, _ in clips}) != 1:
+            raise InputError(
+                f"The videos in {path} have different numbers of frames: cut them to one length."
+            )
+        images = stack([stack([as_rgba(f) for f in frames], path) for frames, _ in clips], path)
+    else:
+        images = _read_pattern(path, pattern, len(views), grey=False)
+    times = _numbers(meta.get("times"), "times", file) or layouts.even_times(images.shape[1])
+    if len(times) != images.shape[1]:
+        raise InputError(f"{path} holds images for {images.shape[1]} times but {file} lists {len(times)}.")
+    matrix = ImageMatrix(
+        images=torch.from_numpy(images),
+        cameras=_cameras(views, meta, images.shape[3], images.shape[2], file),
+        times=torch.tensor(times, dtype=torch.float32),
+        seconds=_numbers([meta.get("seconds", seconds or 1.0)], "seconds", file)[0],
+        cyclic=bool(meta.get("cyclic", False)),
+    )
+    if "confidence" in meta:
+        confidence = _read_pattern(path, meta["confidence"], len(views), grey=True)[..., 0]
+        if confidence.shape != images.shape[:4]:
+            raise InputError(f"The confidence in {path} has another size than its images: compute it again.")
+        matrix = matrix.with_confidence(torch.from_numpy(np.ascontiguousarray(confidence)))
+    given = meta.get("input")
+    if given is None:
+        return matrix
+    if not isinstance(given, dict) or not all(given.get(k) for k in ("times", "images", "camera")):
+        raise InputError(f"'input' in {file} needs 'images', 'times' and 'camera'.")
+    input_times = _numbers(given["times"], "times", file)
+    frames = [
+        as_rgba(read_picture(path / _fill(given["images"], file, time=i))) for i in range(len(input_times))
+    ]
+    inputs = torch.from_numpy(stack(frames, path))
+    return replace(
+        matrix,
+        input_images=inputs,
+        input_camera=_cameras([given["camera"]], meta, inputs.shape[2], inputs.shape[1], file),
+        input_times=torch.tensor(input_times, dtype=torch.float32),
+    )
+
+
+def _numbers(values: Any, name: str, file: Path) -> list[float]:
+    try:
+        return [float(value) for value in values or []]
+    except (TypeError, ValueError) as e:
+        raise InputError(f"{name!r} in {file} is {values!r:.80}: give numbers there.") from e
+
+
+def _fill(pattern: str, file: Path, **numbers: int) -> str:
+    try:
+        return pattern.format(**numbers)
+    except (KeyError, ValueError, IndexError) as e:
+        raise InputError(f"{file} names files by {pattern!r}: use {{view}} and {{time}} only.") from e
+
+
+def _read_pattern(path: Path, pattern: Any, views: int, *, grey: bool) -> Float[np.ndarray, "v t h w c"]:
+    """Strips per time, or one picture per view and time; as many times as there are files."""
+    file = path / "cameras.json"
+    if not isinstance(pattern, str) or "{time" not in pattern:
+        raise InputError(
+            f"{file} needs 'images', a file name with {{time}} such as \"images/{{time:03d}}.png\", "
+            "and likewise for confidence."
+        )
+
+    def read(name: Path) -> Picture:
+        return read_grey(name) if grey else read_picture(name)
+
+    def finish(picture: Picture) -> Picture:
+        return picture if grey else as_rgba(picture)
+
+    frames: list[np.ndarray] = []
+    while True:
+        t = len(frames)
+        name = path / _fill(pattern, file, view=0, time=t)
+        if not name.exists():
+            break
+        if "{view" in pattern:
+            names = [path / _fill(pattern, file, view=v, time=t) for v in range(views)]
+            frames.append(stack([finish(read(n)) for n in names], path))
+        else:
+            frames.append(stack([finish(p) for p in split_grid(read(name), views, 1, name)], path))
+    if not frames:
+        raise InputError(
+            f"{path} holds no file {_fill(pattern, file, view=0, time=0)}: see 'images' in {file}."
+        )
+    return np.ascontiguousarray(stack(frames, path).swapaxes(0, 1))
+
+
+def _cameras(views: list[Any], meta: dict[str, Any], width: int, height: int, file: Path) -> Cameras:
+    poses, focals = [], []
+    for i, view in enumerate(views):
+        try:
+            if "world_to_camera" in view:
+                pose = torch.tensor(view["world_to_camera"], dtype=torch.float32)
+                rotation = pose[:3, :3].double()
+                rigid = pose.shape == (4, 4) and torch.allclose(
+                    rotation @ rotation.T, torch.eye(3, dtype=torch.float64), atol=1e-3
+                )
+                if not rigid or torch.linalg.det(rotation) < 0:
+                    raise ValueError("world_to_camera is not a rigid 4x4 matrix")
+            else:
+                distance = float(view.get("distance", meta.get("distance", RIG_DISTANCE)))
+                where = Cameras.orbit([float(view["azimuth"])], float(view["elevation"]), distance=distance)
+                pose = where.world_to_camera[0]
+            given = view if "focal" in view or "fov" in view else meta
+            focal = FOCAL_PER_WIDTH * width
+            if "focal" in given:
+                focal = float(given["focal"])
+            elif "fov" in given:
+                focal = width / 2 / math.tan(math.radians(float(given["fov"])) / 2)
+            if not (math.isfinite(focal) and focal > 0 and torch.isfinite(pose).all()):
+                raise ValueError("pose or focal length is not finite")
+        except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as e:
+            raise InputError(
+                f"View {i} in {file} is no camera ({e}): give azimuth and elevation, or world_to_camera."
+            ) from e
+        poses.append(pose)
+        focals.append(focal)
+    return Cameras(torch.stack(poses), torch.tensor(focals), width, height)

@@ -1,0 +1,305 @@
+"""A triangle mesh of one moment: the depths of splats, rendered from all around and fused.
+
+Every mesh comes out of a signed field on a voxel grid (`surface.mesh_from_field`); where that field comes
+from is a separate matter: here from depth maps around the splats (`fuse`), in `volume` from a density.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import grid_sample, max_pool2d, max_pool3d
+
+from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.errors import InputError
+from vid4d.gaussians.hull import sample
+from vid4d.gaussians.model import Gaussians3D, Gaussians4D
+from vid4d.gaussians.raster import rasterize
+from vid4d.meshing.marching_cubes import Field, MeshOptions, NoSurface, mesh_from_field, vertex_normals
+
+FAINT = 0.05
+"""Splats that are less opaque than this do not count for the bounds."""
+REACH = 2.0
+"""Standard deviations of a splat that count for the bounds."""
+CUBE = 0.75
+"""Half the edge of the cube that the bounds are cut to: splats that strayed further are not the object."""
+MARGIN = 3
+"""Empty voxels around the object."""
+NEAR = 1.0
+"""Voxels: where coarse distances exceed this all around, the surface is not."""
+SEEN = 0.3
+"""Opacity from which on a picture says something about the colour of a surface."""
+TRUST = 20.0
+"""How much more than others a trusted view counts for colours."""
+
+Paint = Callable[[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]], Float[np.ndarray, "p 3"]]
+"""Colours (sRGB in [0, 1]) of points on a surface, world units, with unit normals."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Triangles in world units and axes (z up), counter-clockwise seen from outside.
+
+    normals: unit, per vertex. colors: sRGB in [0, 1], per vertex.
+    """
+
+    vertices: Float[np.ndarray, "v 3"]
+    faces: Int[np.ndarray, "f 3"]
+    normals: Float[np.ndarray, "v 3"]
+    colors: Float[np.ndarray, "v 3"]
+
+    def moved(self, vertices: Float[np.ndarray, "v 3"]) -> Mesh:
+        """The same triangles and colours with vertices elsewhere."""
+        return replace(self, vertices=vertices, normals=vertex_normals(vertices, self.faces))
+
+
+@torch.no_grad()
+def mesh_at(
+    gaussians: Gaussians4D, time: float, options: MeshOptions | None = None, *, trusted: Cameras | None = None
+) -> Mesh:
+    """The mesh of 4D Gaussians at a clip time in [0, 1].
+
+    trusted: cameras from which the splats look best, the clip's own; what they see is coloured by them.
+    Raises InputError where nothing opaque enough to have a surface is there at that time.
+    """
+    options = options or MeshOptions()
+    splats, low, high = _there(gaussians, time)
+    cameras = around(low, high, options.views, options.size)
+    cameras = cameras.to(splats.means.device)
+    solid = replace(splats, opacities=1 - (1 - splats.opacities) ** options.solidity)
+    field = fuse(Views.of(solid, cameras), low, high, options)
+    try:
+        vertices, faces = mesh_from_field(field, options)
+    except NoSurface as error:
+        raise InputError(
+            f"the asset is too faint at time {time:.3g} to have a surface: export it as splats"
+        ) from error
+    normals = vertex_normals(vertices, faces)
+    paint = _paint(splats, low, high, options, trusted)
+    return Mesh(vertices, faces, normals, paint(vertices, normals))
+
+
+@torch.no_grad()
+def paint_of(
+    gaussians: Gaussians4D, time: float, options: MeshOptions, *, trusted: Cameras | None = None
+) -> Paint:
+    """What colours points of the surface at a clip time: see `mesh_at` and `colors_of`."""
+    return _paint(*_there(gaussians, time), options, trusted)
+
+
+def _there(
+    gaussians: Gaussians4D, time: float
+) -> tuple[Gaussians3D, Float[Tensor, " 3"], Float[Tensor, " 3"]]:
+    """The splats that are there at a clip time, and the `bounds` of what is visible of them."""
+    splats = gaussians.at(time)
+    splats = _some(splats, splats.opacities > 0)
+    return splats, *bounds(splats, time)
+
+
+def _paint(
+    splats: Gaussians3D,
+    low: Float[Tensor, " 3"],
+    high: Float[Tensor, " 3"],
+    options: MeshOptions,
+    trusted: Cameras | None,
+) -> Paint:
+    cameras = around(low, high, options.views, options.size).to(splats.means.device)
+    if trusted is not None:
+        cameras = Cameras.cat(
+            [cameras, replace(trusted.resized(options.size), height=options.size).to(cameras.focal.device)]
+        )
+    weights = torch.ones(len(cameras))
+    weights[options.views :] = TRUST
+    return partial(
+        colors_of,
+        Views.of(splats, cameras),
+        tolerance=1.5 * float((high - low).max()) / options.resolution,
+        sharpness=options.sharpness,
+        weights=weights,
+    )
+
+
+def _some(splats: Gaussians3D, keep: Tensor) -> Gaussians3D:
+    return Gaussians3D(splats.means[keep], splats.covariances[keep], splats.opacities[keep], splats.sh[keep])
+
+
+def bounds(splats: Gaussians3D, time: float) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
+    """Lowest and highest corner of what is visible of the splats, cut to the cube of CUBE."""
+    there = splats.opacities >= FAINT
+    if not bool(there.any()):
+        raise InputError(f"the asset is empty at time {time:.3g}: choose another time")
+    means = splats.means[there]
+    spread = REACH * splats.covariances[there].diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
+    low, high = (means - spread).amin(0).clamp(min=-CUBE), (means + spread).amax(0).clamp(max=CUBE)
+    if not bool((high > low).all()):
+        raise InputError(f"the asset lies outside of its cube at time {time:.3g}: it cannot be meshed")
+    return low, high
+
+
+def around(low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], views: int, size: int) -> Cameras:
+    """Cameras spread evenly over a sphere (a Fibonacci lattice) that have all of a box in view."""
+    corners = torch.cartesian_prod(*torch.stack([low, high], 1).cpu())
+    radius = float(corners.norm(dim=1).max())
+    distance = max(RIG_DISTANCE, 2 * radius)
+    i = torch.arange(views) + 0.5
+    elevation = torch.rad2deg(torch.asin(1 - 2 * i / views))
+    azimuth = torch.rad2deg(math.pi * (1 + 5**0.5) * i) % 360
+    focal = 0.97 * size / 2 * math.sqrt(distance**2 - radius**2) / radius
+    return Cameras.orbit(azimuth, elevation, distance=distance, size=size, focal=focal)
+
+
+@dataclass(frozen=True)
+class Views:
+    """What is seen of an object from all around. colors: straight; depth: along the optical axis."""
+
+    cameras: Cameras
+    colors: Float[Tensor, "n h w 3"]
+    alpha: Float[Tensor, "n h w"]
+    depth: Float[Tensor, "n h w"]
+
+    @classmethod
+    def of(cls, splats: Gaussians3D, cameras: Cameras) -> Views:
+        drawn = rasterize(splats, cameras, background=0.0)
+        colors = (drawn.color / drawn.alpha[..., None].clamp(min=1e-4)).clamp(0, 1)
+        return cls(cameras, colors, drawn.alpha, drawn.depth)
+
+    def at(
+        self, view: int, pixels: Float[Tensor, "p 2"], *, color: bool = False
+    ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"], Float[Tensor, "p 3"]]:
+        """Opacity, depth and (where asked for) colour of one view at pixels.
+
+        Depths and colours are weighted by their opacity.
+        """
+        alpha = self.alpha[view, ..., None]
+        layers = [alpha, self.depth[view, ..., None] * alpha]
+        if color:
+            layers.append(self.colors[view] * alpha)
+        found = sample(torch.cat(layers, -1)[None], pixels[None])[0]
+        straight = found[:, 1:] / found[:, :1].clamp(min=1e-6)
+        return found[:, 0], straight[:, 0], straight[:, 1:]
+
+
+def fuse(views: Views, low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], options: MeshOptions) -> Field:
+    """Depth maps into one truncated signed distance (Curless and Levoy 1996, with space carving).
+
+    A ray that passes by (less than `opaque`) says that its voxels are empty; a few such views suffice. What
+    no view sees is inside, so that the surface is closed. See `MeshOptions` for how it is made robust.
+    Every second voxel is asked for first, and the others only where the surface may be near.
+    """
+    voxel = float((high - low).max()) / options.resolution
+    origin = low - MARGIN * voxel
+    half = [int(n) // 2 + 1 for n in ((high - low) / voxel).ceil().long() + 2 * MARGIN + 1]
+    shape = [2 * n for n in half]
+    axes = [origin[k] + voxel * torch.arange(shape[k], device=low.device) for k in range(3)]
+
+    # What passes by a coarse voxel shall pass by the voxels around it, which are at most sqrt(3) away.
+    closest = float(views.cameras.position.norm(dim=1).min()) - CUBE
+    grown = math.ceil(3**0.5 * voxel * float(views.cameras.focal.max()) / closest)
+    blunt = replace(views, alpha=_grown(views.alpha, grown))
+    rough = fused(views, torch.cartesian_prod(*(axis[::2] for axis in axes)), voxel, options, passing=blunt)
+    rough = rough.view(1, 1, *half)
+    lowest, highest = (sign * max_pool3d(sign * rough, 3, stride=1, padding=1) for sign in (-1, 1))
+    near = (lowest < NEAR) & (highest > -NEAR)
+    values, near = (part[0, 0].repeat_interleave(2, 0) for part in (rough, near))
+    values, near = (part.repeat_interleave(2, 1).repeat_interleave(2, 2) for part in (values, near))
+    points = torch.stack([axis[k] for axis, k in zip(axes, near.nonzero(as_tuple=True), strict=True)], 1)
+    values[near] = fused(views, points, voxel, options)
+    # Beyond a voxel from the surface the sizes of the two sides differ, and a filter would move it.
+    return Field(values.clamp(-1, 1), origin, voxel)
+
+
+def fused(
+    views: Views,
+    points: Float[Tensor, "p 3"],
+    voxel: float,
+    options: MeshOptions,
+    *,
+    passing: Views | None = None,
+) -> Float[Tensor, " p"]:
+    """Signed distances in voxels, at most `truncation`. passing: of which views rays can pass by points."""
+    reach = options.truncation * voxel
+    hidden = options.hidden * voxel * options.resolution
+    cameras, most = views.cameras, options.empty * len(views.cameras)
+    values = torch.full((len(points),), options.truncation, device=points.device)
+    left = torch.arange(len(points), device=points.device)
+    total, weight, passed = (torch.zeros(len(points), device=points.device) for _ in range(3))
+    places = points.T.contiguous()  # products of few rows are many times as fast as of few columns
+    layers = [views.alpha, views.depth * views.alpha, *([] if passing is None else [passing.alpha])]
+    pictures = torch.stack(layers, 1)
+    for view in range(len(cameras)):
+        x, y, z = torch.addmm(cameras.translation[view][:, None], cameras.rotation[view], places)
+        scale = 2 * cameras.focal[view] / cameras.width / z
+        grid = torch.stack([x * scale, y * scale], 1)  # pixels as grid_sample counts them, from -1 to 1
+        opacity, depth, *other = grid_sample(
+            pictures[view, None], grid[None, None], padding_mode="zeros", align_corners=False
+        )[0, :, 0]
+        by = (other[0] if other else opacity) < options.opaque
+        distance = depth / opacity.clamp(min=1e-6) - z
+        says = torch.where(distance < -reach, options.behind, 1.0)
+        says *= ~(by | (distance < -hidden))
+        passed += by
+        total += distance.clamp_(-reach, reach).mul_(says)
+        weight += says
+        if view % 6 == 5:  # those that are known to be empty need not be asked for again
+            kept = (passed <= most).nonzero()[:, 0]
+            places, left = places[:, kept], left[kept]
+            total, weight, passed = total[kept], weight[kept], passed[kept]
+    found = torch.where(weight > 0, total / weight.clamp(min=1), -reach) / voxel
+    values[left] = torch.where(passed > most, options.truncation, found)
+    return values
+
+
+def _grown(alpha: Float[Tensor, "n h w"], pixels: int) -> Float[Tensor, "n h w"]:
+    """The largest value within a square."""
+    for size in ((2 * pixels + 1, 1), (1, 2 * pixels + 1)):
+        alpha = max_pool2d(alpha, size, stride=1, padding=(size[0] // 2, size[1] // 2))
+    return alpha
+
+
+@torch.no_grad()
+def colors_of(
+    views: Views,
+    vertices: Float[np.ndarray, "v 3"],
+    normals: Float[np.ndarray, "v 3"],
+    *,
+    tolerance: float,
+    sharpness: float = 4.0,
+    weights: Float[Tensor, " n"] | None = None,
+) -> Float[np.ndarray, "v 3"]:
+    """Colours of points on a surface (sRGB), from the views that see them.
+
+    A view counts where the point is not hidden (its depth is at most `tolerance` behind what is seen there),
+    by opacity, by the cosine between normal and view to the power of `sharpness`, and by `weights` (of views
+    with more than 1 the cosine itself counts). Points that no view sees get the colour of the nearest one
+    that is seen.
+    """
+    device = views.alpha.device
+    points = torch.as_tensor(vertices, dtype=torch.float32, device=device)
+    normal = torch.as_tensor(normals, dtype=torch.float32, device=device)
+    total, sums = torch.zeros(len(points), 3, device=device), torch.zeros(len(points), device=device)
+    trust = [1.0] * len(views.cameras) if weights is None else weights.tolist()
+    for view in range(len(views.cameras)):
+        pixels, z = views.cameras[view].project(points)
+        opacity, depth, color = views.at(view, pixels[0], color=True)
+        towards = torch.nn.functional.normalize(views.cameras.position[view] - points, dim=1)
+        facing = (normal * towards).sum(1).clamp(min=0)
+        visible = (z[0] - depth < tolerance) & (opacity > SEEN)
+        power = sharpness if trust[view] <= 1 else 1.0
+        weight = torch.where(visible, trust[view] * opacity * facing**power, 0)
+        total += weight[:, None] * color
+        sums += weight
+    colors = (total / sums[:, None].clamp(min=1e-12)).cpu().numpy()
+    found = (sums > 1e-4).cpu().numpy()
+    if found.any() and not found.all():
+        from scipy.spatial import cKDTree
+
+        nearest = cKDTree(vertices[found]).query(vertices[~found])[1]
+        colors[~found] = colors[found][nearest]
+    return colors.astype(np.float32)

@@ -1,0 +1,92 @@
+"""What Consistent4D refuses before hours are spent: too little memory, frames it could not tell apart."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from vid4d.errors import InputError
+
+if TYPE_CHECKING:
+    from vid4d.methods.consistent4d.config import Consistent4DConfig
+
+FRAMES_PER_MOMENT = 8
+"""Frames that may share a grid point along time of the finest level; with more, motion is averaged away."""
+
+FIRST = 0.7
+"""GiB that the program takes before anything is made."""
+
+JUDGES = {"small": 1.6, "full": 5.0}
+"""GiB of the small prior, and of one at the size of a Stable Diffusion with the gradient of its autoencoder.
+benchmarks/consistent4d_speed.py saw 3.5 GiB of the latter on top of a field's (an H200, 8 renders)."""
+
+
+def check_frames(config: Consistent4DConfig, preset: str, frames: int) -> None:
+    """Raises InputError for more key frames than the field's moments can hold apart."""
+    moments = max(level.time for level in config.levels.levels)
+    most = FRAMES_PER_MOMENT * moments
+    if frames > most:
+        raise InputError(
+            f"{frames} key frames are more than the preset {preset!r} can tell apart, whose field has "
+            f"{moments} moments: use --frames {most} or fewer, or cut the clip with --start and --end"
+        )
+
+
+def memory_needed(config: Consistent4DConfig, judge: str) -> float:
+    """GiB that training takes at its largest pictures, by a rough estimate. judge: of `JUDGES`."""
+    parameters, each = 0, 0.0
+    for level in config.levels.levels:
+        planes = 3 * level.channels * (level.space**2 + level.time * level.space)
+        parameters += planes + 2 * level.width * (level.channels + 2)
+        each += 2048 * level.channels / 16  # intermediate values of a sample
+    rays = max(stage.batch * stage.size**2 for stage in config.milestones)
+    samples = rays * config.samples
+    held = min(config.chunk, samples) * each + 3 * each * config.regularised + 40 * samples
+    return FIRST + JUDGES[judge] + (16 * parameters + held) / 2**30
+
+
+def memory_there(device: str) -> float | None:
+    """GiB that are free on the device, None where the system does not say."""
+    if device.startswith("cuda"):
+        import torch
+
+        return torch.cuda.mem_get_info(device)[0] / 2**30
+    found = []
+    meminfo = Path("/proc/meminfo")
+    if meminfo.is_file():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
+        if "MemAvailable" in lines:
+            found.append(int(lines["MemAvailable"].split()[0]) / 2**20)
+    elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+    limit = Path("/sys/fs/cgroup/memory.max")
+    if limit.is_file() and (told := limit.read_text().strip()).isdigit():
+        found.append(int(told) / 2**30)
+    return min(found) if found else None
+
+
+def check_memory(
+    presets: dict[str, Consistent4DConfig],
+    preset: str,
+    judge: str,
+    device: str,
+    most: float | None = None,
+) -> None:
+    """Raises InputError where a preset does not fit into the device's free memory, with one that does.
+
+    most: GiB, where no more than that may be used.
+    """
+    there = memory_there(device)
+    if most is not None:
+        there = most if there is None else min(there, most)
+    need = memory_needed(presets[preset], judge)
+    if there is None or need <= there:
+        return
+    fitting = [name for name, config in presets.items() if memory_needed(config, judge) <= there]
+    largest = max(fitting, key=lambda name: memory_needed(presets[name], judge), default=None)
+    way_out = f"use --preset {largest}" if largest else "use a machine with more, or --prior small"
+    raise InputError(
+        f"the preset {preset!r} needs about {need:.1f} GiB of memory and {there:.1f} GiB are free "
+        f"on {device}: {way_out}"
+    )

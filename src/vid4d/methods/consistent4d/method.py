@@ -1,0 +1,103 @@
+"""Consistent4D (2311.02848): a clip becomes a cascade DyNeRF, whose renders an image diffusion prior judges.
+
+clip  --reference steps-->  the input camera's renders look like the frames       (section 3.1)
+      --prior steps------>  renders from anywhere look right to the prior (SDS), and like what a frame
+                            interpolator expects between their neighbours (ICL)   (sections 3.1, 3.3)
+      --rendered--------->  image matrix, from which 4D Gaussians are fitted: the outputs of every method
+
+A clip of one frame gives a static object; a text instead of a clip has no reference steps.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from vid4d.dynerf import CascadeField, OccupancyGrid
+from vid4d.dynerf.files import load_field, save_field
+from vid4d.errors import InputError
+from vid4d.files import write_json
+from vid4d.gaussians.model import Gaussians4D
+from vid4d.matrix.io import load_matrix, save_matrix
+from vid4d.matrix.matrix import ImageMatrix
+from vid4d.methods import stages
+from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
+from vid4d.methods.consistent4d.limits import check_frames, check_memory
+from vid4d.methods.consistent4d.subject import Subject, judge_size, make_judge, read_subject
+from vid4d.methods.consistent4d.trainer import Trainer
+from vid4d.methods.consistent4d.views import render_matrix, write_validation
+from vid4d.priors.rife import between_of
+from vid4d.priors.rife_small import load_interpolator
+from vid4d.progress import Bar
+from vid4d.run import Run
+
+
+def make_matrix(run: Run) -> ImageMatrix:
+    """The DyNeRF, and the image matrix rendered from it. Stages `frames`, `dynerf`, `matrix`."""
+    preset, config = run.settings.preset, PRESETS[run.settings.preset]
+    if run.settings.source == "matrix":
+        raise InputError(
+            "consistent4d starts from a clip, not from an image matrix: use --method efficient4d"
+        )
+    check_frames(config, preset, run.settings.frames or 0)
+    check_memory(PRESETS, preset, judge_size(run.settings), run.device, run.settings.memory)
+    subject = read_subject(run, config.frames, config.clip_size)
+    check_frames(config, preset, len(subject.times))
+    write_json(run.path("config.json"), asdict(config))
+    path = run.path("dynerf.safetensors")
+
+    def make(bar: Bar) -> tuple[CascadeField, OccupancyGrid]:
+        return train(run, config, subject, bar)
+
+    dynerf, grid = run.stage(
+        "dynerf", make, save=lambda made: save_field(path, *made), load=lambda: load_field(path, run.device)
+    )
+    folder = run.path("matrix")
+    return run.stage(
+        "matrix",
+        lambda bar: render_matrix(dynerf, grid, subject, config.distill, config.samples, bar.update),
+        save=lambda matrix: save_matrix(matrix, folder),
+        load=lambda: load_matrix(folder),
+    )
+
+
+def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
+    """The DyNeRF distilled into 4D Gaussians, so that every export works. Stage `fit`."""
+    return stages.fit(run, matrix, PRESETS[run.settings.preset].fit)
+
+
+def train(
+    run: Run, config: Consistent4DConfig, subject: Subject, bar: Bar
+) -> tuple[CascadeField, OccupancyGrid]:
+    """All steps, from the run's checkpoint where there is one; with log lines and validation renders."""
+    judge = make_judge(run, subject, config.guidance)
+    trainer = Trainer(
+        config,
+        subject,
+        judge,
+        between_of(load_interpolator(run.device)),
+        seed=run.settings.seed,
+        device=run.device,
+    )
+    checkpoint = run.checkpoint("dynerf")
+    if checkpoint.exists():
+        trainer.load(checkpoint)
+        run.progress.say(f"dynerf: goes on from step {trainer.step}")
+    while trainer.step < config.steps:
+        trainer.advance()
+        step = trainer.step
+        if step % config.report_every == 0 or step == config.steps:
+            bar.update(step, config.steps, **trainer.numbers)
+        if step % config.checkpoint_every == 0 or step == config.steps:
+            trainer.save(checkpoint)
+            run.log(trainer.line())
+        if step % config.validate_every == 0 or step == config.steps:
+            folder = run.path("validation", f"step_{step:05d}")
+            write_validation(
+                folder,
+                trainer.field,
+                trainer.grid,
+                subject,
+                size=config.validate_size,
+                samples=config.samples,
+            )
+    return trainer.field, trainer.grid

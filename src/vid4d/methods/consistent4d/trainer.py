@@ -1,0 +1,221 @@
+"""Optimisation of a cascade DyNeRF: reference steps and prior steps (2311.02848, sections 3.1 and 3.3)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d import losses
+from vid4d.cameras import Cameras
+from vid4d.dynerf import CascadeField, OccupancyGrid, Rendering, render
+from vid4d.dynerf.files import load_checkpoint, save_checkpoint
+from vid4d.images import over_white, resized
+from vid4d.methods.consistent4d.batches import Batch, draw_batch, generator_of, milestone_at, reference_frame
+from vid4d.methods.consistent4d.config import Consistent4DConfig
+from vid4d.methods.consistent4d.subject import Subject
+from vid4d.metrics import psnr
+from vid4d.priors.score import Judge
+
+SMOOTH_RADIUS = 0.01
+"""How far apart normals are compared, in units of the box (2311.02848, code)."""
+
+
+class _Seen(NamedTuple):
+    """The input camera, and the clip's frames over white and their masks."""
+
+    camera: Cameras
+    color: Float[Tensor, "t h w 3"]
+    mask: Float[Tensor, "t h w"]
+
+
+class Trainer:
+    """The state between two steps. All randomness follows from the seed and the step."""
+
+    def __init__(
+        self,
+        config: Consistent4DConfig,
+        subject: Subject,
+        judge: Judge,
+        interpolate: losses.Interpolate,
+        *,
+        seed: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.config, self.subject, self.judge = config, subject, judge
+        self.interpolate, self.seed, self.device = interpolate, seed, torch.device(device)
+        self.times = subject.times.to(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            sizes = config.levels.for_clip(len(subject.times), cyclic=subject.cyclic)
+            self.field = CascadeField(sizes).on(device)
+        self.grid = OccupancyGrid(config.cells, samples=config.samples).to(device)
+        self.optimizer = torch.optim.Adam(
+            self.field.parameters(),
+            lr=config.rate,
+            betas=(0.9, 0.99),
+            eps=1e-8,
+            fused=self.device.type == "cuda",
+        )
+        self.step = 0
+        self._means: dict[str, Tensor] = {}
+        self._known: dict[int, _Seen] = {}
+
+    def advance(self) -> None:
+        """One step: a reference step, or every `prior_every`-th time a prior step."""
+        c = self.config
+        if self.step % c.cells_every == 0:
+            self.grid.update(self.field, self._generator(3))
+        is_prior = self.subject.frames is None or self.step % c.prior_every == c.prior_every - 1
+        loss = self.prior_step() if is_prior else self.reference_step()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.optimizer.step()
+        self.step += 1
+
+    # Section 3.1: the frames
+
+    def reference_step(self) -> Float[Tensor, ""]:
+        """The input camera at one frame, against that frame over white and its mask, level by level."""
+        c, size = self.config, milestone_at(self.config.milestones, self.step).size
+        index = self.step - self.step // c.prior_every
+        i = reference_frame(self.seed, index, len(self.times))
+        seen = self._seen(size)
+        drawn = self._render(seen.camera, self.times[i : i + 1])
+        given, there = seen.color[i : i + 1], seen.mask[i : i + 1]
+        color = torch.stack([F.mse_loss(level.colour, given) for level in drawn]).sum()
+        mask = torch.stack([losses.mask_loss(level.opacity, there) for level in drawn]).sum()
+        score = psnr(drawn[-1].colour.detach().clamp(0, 1), given)
+        self._note(color=color, mask=mask, psnr=score)
+        return c.color * color + c.mask * mask + self._regularisers(drawn)
+
+    # Section 3.1: the prior; section 3.3: the interpolation-driven consistency loss
+
+    def prior_step(self) -> Float[Tensor, ""]:
+        """Views from anywhere, judged by the prior; views in a row also by the interpolator."""
+        c, stage = self.config, milestone_at(self.config.milestones, self.step)
+        batch = draw_batch(
+            c.batch,
+            self.seed,
+            self.step,
+            batch=stage.batch,
+            frames=len(self.times),
+            cyclic=self.subject.cyclic,
+        )
+        cameras = batch.cameras(stage.size, self.device)
+        drawn = self._render(cameras, self.times[batch.frame.to(self.device)])
+        sds = self._distillation(drawn, cameras, batch)
+        loss = c.sds * sds + self._regularisers(drawn)
+        self._note(sds=sds)
+        if batch.is_run:
+            icl = losses.interpolation_consistency(
+                torch.stack([x.colour for x in drawn]), self.interpolate
+            ) * len(drawn)
+            self._note(icl=icl)
+            loss = loss + c.icl * icl
+        return loss
+
+    def _distillation(self, drawn: list[Rendering], cameras: Cameras, batch: Batch) -> Float[Tensor, ""]:
+        """Score distillation, summed over the levels, which all get the same noise."""
+        judge = self.judge
+        generator = generator_of(self.seed, self.step, purpose=4)
+        low, high = (round(s * (len(judge.schedule) - 1)) for s in self.config.noise.at(self.step))
+        t = torch.randint(low, high + 1, (len(batch),), generator=generator).to(self.device)
+        color, alpha = (torch.stack(x) for x in zip(*((x.colour, x.opacity) for x in drawn), strict=True))
+        return judge.distil(color, alpha, t, judge.view(cameras, batch.frame), generator)
+
+    # What both kinds of steps need
+
+    def _render(self, cameras: Cameras, times: Float[Tensor, " n"]) -> list[Rendering]:
+        return render(
+            self.field,
+            cameras,
+            times,
+            grid=self.grid,
+            generator=self._generator(5),
+            samples=self.config.samples,
+            chunk=self.config.chunk,
+        )
+
+    def _regularisers(self, drawn: list[Rendering]) -> Float[Tensor, ""] | float:
+        """Smooth normals that do not face away, at some of the samples that were drawn, level by level."""
+        c = self.config
+        samples = drawn[0].samples
+        assert samples is not None
+        count = len(samples.points)
+        if count == 0 or c.regularised == 0:
+            return 0.0
+        generator, device = self._generator(6), self.device
+        some = torch.randint(count, (min(count, c.regularised),), generator=generator, device=device)
+        points, time = samples.points[some], samples.time[some]
+        away = torch.randn(points.shape, generator=generator, device=device)
+        moved = points + SMOOTH_RADIUS * away
+        normals, around = self.field.normals(torch.cat([points, moved]), time.repeat(2)).chunk(2, 1)
+        smooth = losses.normal_smoothness_loss(normals, around) * len(drawn)
+        weights = torch.stack([level.samples.weight[some] for level in drawn if level.samples])
+        rays = samples.rays * len(some) / count
+        facing = losses.orientation_loss(normals, samples.direction[some], weights, rays)
+        return c.smooth * smooth + c.orientation.at(self.step) * facing
+
+    def _generator(self, purpose: int) -> torch.Generator:
+        """Of this step's random numbers, on the device: there are as many as samples."""
+        return generator_of(self.seed, self.step, purpose, self.device)
+
+    def _seen(self, size: int) -> _Seen:
+        """What the input camera sees at the size that is rendered."""
+        if size not in self._known:
+            assert self.subject.frames is not None
+            frames = resized(self.subject.frames, size).to(self.device)
+            camera = Cameras.orbit([0.0], self.subject.elevation, size=size, device=self.device)
+            self._known = {size: _Seen(camera, over_white(frames), frames[..., 3])}
+        return self._known[size]
+
+    def _note(self, **values: Tensor) -> None:
+        """Running means, kept as tensors: reading them would wait for the device."""
+        for name, value in values.items():
+            new, old = value.detach().float().mean(), self._means.get(name)
+            self._means[name] = new if old is None else torch.lerp(old, new, 0.05)
+
+    # For people, and for going on later
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Running means of the losses before their weights, and of the input view's PSNR in dB."""
+        return {name: float(value) for name, value in self._means.items()}
+
+    def line(self) -> str:
+        """Where training stands, as a line of the log."""
+        c, stage = self.config, milestone_at(self.config.milestones, max(self.step - 1, 0))
+        low, high = c.noise.at(self.step)
+        numbers = self.numbers
+        score = f", input PSNR {numbers.pop('psnr'):.2f} dB" if "psnr" in numbers else ""
+        told = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        return (
+            f"dynerf: step {self.step} of {c.steps}, {stage.size} px, noise {low:.2f}..{high:.2f}, "
+            f"{100 * float(self.grid.occupied.float().mean()):.1f} % occupied: {told}{score}"
+        )
+
+    def identity(self) -> str:
+        """Hash of everything the result depends on, besides the step."""
+        same = asdict(replace(self.config, validate_every=0, checkpoint_every=0, report_every=0))
+        same |= {"distill": None, "fit": None, "validate_size": 0}
+        told = json.dumps([same, self.seed, self.subject.digest()], sort_keys=True)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Writes a checkpoint, whole or not at all."""
+        state = {"step": self.step, "numbers": self.numbers, "identity": self.identity()}
+        save_checkpoint(path, self.field, self.grid, self.optimizer, state)
+
+    def load(self, path: Path) -> None:
+        """Goes on from a checkpoint. Raises InputError for one of another clip, configuration or seed."""
+        state = load_checkpoint(path, self.field, self.grid, self.optimizer, self.identity())
+        self.step = state["step"]
+        self._means = {name: torch.tensor(v, device=self.device) for name, v in state["numbers"].items()}

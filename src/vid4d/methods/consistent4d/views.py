@@ -1,0 +1,148 @@
+"""Pictures of a DyNeRF: the image matrix for Gaussians to be fitted to, and videos for people."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.dynerf import CascadeField, OccupancyGrid, paint_normals, render
+from vid4d.images import over_white
+from vid4d.matrix.cleanup import without_specks
+from vid4d.matrix.matrix import ImageMatrix
+from vid4d.methods.consistent4d.subject import Subject
+from vid4d.video import write_mp4
+
+
+@dataclass(frozen=True)
+class DistillConfig:
+    """The image matrix that is rendered from a DyNeRF.
+
+    views: around the object, at each of the elevations (degrees), whose rings are turned against each other.
+    size: pixels. batch: pictures at a time.
+    """
+
+    views: int = 16
+    elevations: tuple[float, ...] = (0.0, 30.0)
+    size: int = 256
+    batch: int = 4
+
+    def cameras(self) -> Cameras:
+        """All rings; the first view of the first lies at azimuth 0."""
+        turn = 360.0 / self.views
+        shift = [turn * i / len(self.elevations) for i in range(len(self.elevations))]
+        rings = [
+            Cameras.orbit([turn * i + s for i in range(self.views)], e, size=self.size)
+            for s, e in zip(shift, self.elevations, strict=True)
+        ]
+        return Cameras.cat(rings)
+
+
+@torch.no_grad()
+def draw(
+    field: CascadeField,
+    grid: OccupancyGrid,
+    cameras: Cameras,
+    times: Float[Tensor, " n"],
+    samples: int,
+    *,
+    batch: int = 4,
+    normals: bool = False,
+    report: Callable[[int], object] | None = None,
+) -> tuple[Float[Tensor, "n h w 4"], Float[Tensor, "n h w 3"] | None]:
+    """The last level, on the CPU: straight-alpha RGBA, and where asked for normals as colours over white."""
+    pictures, shapes = [], []
+    for i in range(0, len(cameras), batch):
+        some, when = cameras[i : i + batch], times[i : i + batch]
+        seen = render(
+            field,
+            some,
+            when.to(field.device),
+            levels="last",
+            grid=grid,
+            background=0.0,
+            normals=normals,
+            samples=samples,
+        )[0]
+        alpha = seen.opacity[..., None]
+        pictures.append(torch.cat([seen.colour / alpha.clamp(min=1e-6), alpha], -1).clamp(0, 1).cpu())
+        if normals:
+            shapes.append(paint_normals(seen).clamp(0, 1).cpu())
+        if report is not None:
+            report(min(i + batch, len(cameras)))
+    return torch.cat(pictures), torch.cat(shapes) if shapes else None
+
+
+def render_matrix(
+    field: CascadeField,
+    grid: OccupancyGrid,
+    subject: Subject,
+    config: DistillConfig,
+    samples: int,
+    report: Callable[[int, int], object] | None = None,
+) -> ImageMatrix:
+    """The image matrix at the subject's times, with the clip itself as the trusted view."""
+    cameras, count = config.cameras(), len(subject.times)
+    views = torch.arange(len(cameras)).repeat_interleave(count)
+    pictures, _ = draw(
+        field,
+        grid,
+        cameras[views],
+        subject.times.repeat(len(cameras)),
+        samples,
+        batch=config.batch,
+        report=None if report is None else lambda done: report(done, len(views)),
+    )
+    known = subject.frames is not None
+    return ImageMatrix(
+        images=without_specks(pictures.unflatten(0, (len(cameras), count))),
+        cameras=cameras,
+        times=subject.times,
+        input_images=subject.frames,
+        input_camera=subject.camera(subject.frames.shape[2]) if subject.frames is not None else None,
+        input_times=subject.times if known else None,
+        seconds=subject.seconds,
+        cyclic=subject.cyclic,
+    )
+
+
+def write_validation(
+    folder: Path,
+    field: CascadeField,
+    grid: OccupancyGrid,
+    subject: Subject,
+    *,
+    size: int,
+    samples: int,
+    views: int = 24,
+    fps: float = 12.0,
+) -> list[Path]:
+    """Videos, colours left and normals right: turntables at 3 times, and 3 poses over time.
+
+    A static object has one turntable and no videos over time. Returns the files.
+    """
+    elevation = subject.elevation
+    made = []
+
+    def film(name: str, cameras: Cameras, times: Tensor) -> None:
+        pictures, shapes = draw(field, grid, cameras, times, samples, normals=True)
+        assert shapes is not None
+        frames = torch.cat([over_white(pictures), shapes], 2).numpy()
+        made.append(write_mp4(folder / f"{name}.mp4", iter(frames), fps))
+
+    folder.mkdir(parents=True, exist_ok=True)
+    around = [360.0 * i / views for i in range(views)]
+    still = len(subject.times) == 1
+    for moment in (0,) if still else (0, len(subject.times) // 2, len(subject.times) - 1):
+        time = subject.times[moment]
+        cameras = Cameras.orbit(around, elevation, size=size)
+        film(f"turntable_time{float(time):.2f}", cameras, time.expand(views))
+    for azimuth in () if still else (0.0, 90.0, 180.0):
+        cameras = Cameras.orbit([azimuth] * len(subject.times), elevation, size=size)
+        film(f"azimuth{azimuth:.0f}", cameras, subject.times)
+    return made

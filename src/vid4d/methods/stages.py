@@ -1,0 +1,112 @@
+"""Stages of a run that every method shares: frames in, the fit, outputs out.
+
+A method (`vid4d.methods`) has two functions, each a few calls of `run.stage` and of what is here:
+
+    make_matrix(run: Run) -> ImageMatrix             reads `run.settings`, stages `frames` and `matrix`
+    make_asset(run: Run, matrix) -> Gaussians4D      stage `fit`
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+from vid4d.clip.clip import Clip, read_clip
+from vid4d.clip.files import load_frames, save_strip, write_frames
+from vid4d.gaussians.fit import FitConfig
+from vid4d.gaussians.fit import fit as fit_gaussians
+from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
+from vid4d.gaussians.raster import splat_device
+from vid4d.matrix.matrix import ImageMatrix
+from vid4d.progress import Bar
+from vid4d.run import Run
+from vid4d.settings import Settings
+
+CYCLIC = {"auto": "auto", "yes": True, "no": False}
+
+
+def read_as_set(settings: Settings, *, frames: int, size: int, dense: int = 0) -> Clip:
+    """The clip of the settings.
+
+    frames: key frames where the settings name no number. size: pixels. dense: as for `read_clip`.
+    """
+    return read_clip(
+        settings.clip,
+        frames=frames if settings.frames is None else settings.frames,
+        dense=dense,
+        start=settings.start,
+        end=settings.end,
+        every=settings.every,
+        size=size,
+        cyclic=CYCLIC[settings.cyclic],  # type: ignore[arg-type]
+        matting=settings.matting,
+        fps=settings.fps,
+    )
+
+
+def frames(run: Run, *, frames: int, size: int, dense: int = 0) -> Clip:
+    """Stage `frames`: reads the clip, writes frames/ and strip.png, says the clip's warnings.
+
+    frames: key frames where the settings name no number. size: pixels. dense: with the frames between them,
+    up to so many in all (`Clip.at_keys` leaves these out again); 0 for the key frames alone.
+    """
+    folder = run.path("frames")
+
+    def save(clip: Clip) -> None:
+        write_frames(clip, emptied(folder))
+        save_strip(clip.at_keys(), run.path("strip.png"))
+
+    clip = run.stage(
+        "frames",
+        lambda bar: read_as_set(run.settings, frames=frames, size=size, dense=dense),
+        save=save,
+        load=lambda: load_frames(folder),
+    )
+    for warning in clip.warnings:
+        run.progress.say(f"warning: {warning}")
+    return clip
+
+
+def emptied(folder: Path) -> Path:
+    """The folder's path, after removing what an interrupted stage left there."""
+    if folder.exists():
+        shutil.rmtree(folder)
+    return folder
+
+
+def fit(run: Run, matrix: ImageMatrix, config: FitConfig) -> Gaussians4D:
+    """Stage `fit`: fits 4D Gaussians to the matrix, from its own checkpoint where it was stopped before.
+
+    Writes asset.safetensors.
+    """
+
+    def make(bar: Bar) -> Gaussians4D:
+        def report(step: int, total: int, loss: float, psnr: float, splats: int) -> None:
+            bar.update(step, total, psnr=psnr, loss=loss, splats=splats)
+
+        gaussians, _ = fit_gaussians(
+            matrix,
+            config,
+            seed=run.settings.seed,
+            device=splat_device(run.device),
+            callback=report,
+            checkpoint_path=run.checkpoint("fit"),
+            resume=True,
+        )
+        return gaussians
+
+    return run.stage("fit", make, save=lambda g: keep_asset(run, g, matrix), load=lambda: kept_asset(run))
+
+
+def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
+    """Writes asset.safetensors with the metadata that players need."""
+    told = {
+        "seconds": repr(float(matrix.seconds)),
+        "fps": repr(float(max(1.0, (matrix.frames - 1) / max(matrix.seconds, 1e-3)))),
+    }
+    save_asset(run.path("asset.safetensors"), gaussians, told)
+
+
+def kept_asset(run: Run) -> Gaussians4D:
+    """What `keep_asset` wrote, where it is rendered fastest."""
+    return load_asset(run.path("asset.safetensors"), splat_device(run.device))[0]

@@ -1,0 +1,199 @@
+"""Layers of the latent-diffusion UNet: residual blocks, transformers over positions, changes of size."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, TypeVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vid4d.priors.layers.fused_ops import geglu, group_norm, is_channels_last, plus, usable, without_bias
+from vid4d.priors.layers.unet_config import UNetConfig
+
+M = TypeVar("M", bound=nn.Module)
+
+
+def timestep_embedding(
+    t: Float[Tensor, " b"], dim: int, max_period: float = 10000.0
+) -> Float[Tensor, "b {dim}"]:
+    """Sinusoids of a time step (2006.11239, section 4): first the cosines, then the sines, in float32."""
+    half = dim // 2
+    rates = torch.exp(-math.log(max_period) * torch.arange(half, device=t.device, dtype=torch.float32) / half)
+    angles = t.float()[:, None] * rates
+    return F.pad(torch.cat([angles.cos(), angles.sin()], -1), (0, dim % 2))
+
+
+def layers(sequence: nn.Sequential) -> list[Any]:
+    """Its modules, whose kinds the caller knows."""
+    return list(sequence)
+
+
+def zeroed(module: M) -> M:
+    """The module with all parameters set to zero, so that a new branch starts as the identity."""
+    for parameter in module.parameters():
+        nn.init.zeros_(parameter)
+    return module
+
+
+class ResBlock(nn.Module):
+    """Two convolutions with the time embedding added between them."""
+
+    def __init__(self, channels: int, out_channels: int, embed_dim: int, config: UNetConfig) -> None:
+        super().__init__()
+        self.in_layers = nn.Sequential(
+            nn.GroupNorm(config.norm_groups, channels),
+            nn.SiLU(),
+            nn.Conv2d(channels, out_channels, 3, padding=1),
+        )
+        self.emb_layers = nn.Sequential(nn.SiLU(), nn.Linear(embed_dim, out_channels))
+        self.out_layers = nn.Sequential(
+            nn.GroupNorm(config.norm_groups, out_channels),
+            nn.SiLU(),
+            nn.Dropout(config.dropout),
+            zeroed(nn.Conv2d(out_channels, out_channels, 3, padding=1)),
+        )
+        self.skip_connection: nn.Module
+        if channels == out_channels:
+            self.skip_connection = nn.Identity()
+        else:
+            self.skip_connection = nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, x: Float[Tensor, "b c h w"], embed: Float[Tensor, "b e"]) -> Float[Tensor, "b o h w"]:
+        if not (usable(x) and is_channels_last(x)):
+            h = self.in_layers(x) + self.emb_layers(embed)[:, :, None, None]
+            return self.skip_connection(x) + self.out_layers(h)
+        # the same with every bias added where a normalisation or the sum reads the values anyway
+        norm, _, conv = layers(self.in_layers)
+        h = without_bias(conv, group_norm(norm, x, "silu"))
+        norm, _, _, last = layers(self.out_layers)
+        h = without_bias(last, group_norm(norm, h, "silu", self.emb_layers(embed) + conv.bias))
+        skip: Any = self.skip_connection
+        if isinstance(skip, nn.Identity):
+            return plus(x, h, last.bias)
+        return plus(without_bias(skip, x), h, last.bias + skip.bias)
+
+
+class Downsample(nn.Module):
+    """Halves the size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.op(x)
+
+
+class Upsample(nn.Module):
+    """Doubles the size."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
+
+
+class Attention(nn.Module):
+    """Multi-head attention of tokens to a context, or to themselves."""
+
+    def __init__(self, dim: int, context_dim: int, heads: int, head_dim: int) -> None:
+        super().__init__()
+        inner = heads * head_dim
+        self.head_count = heads
+        self.to_q = nn.Linear(dim, inner, bias=False)
+        self.to_k = nn.Linear(context_dim, inner, bias=False)
+        self.to_v = nn.Linear(context_dim, inner, bias=False)
+        self.to_out = nn.Sequential(nn.Linear(inner, dim))
+
+    def forward(self, x: Float[Tensor, "b n c"], context: Float[Tensor, "b m k"]) -> Float[Tensor, "b n c"]:
+        if x is context and x.is_cuda and not torch.is_grad_enabled():
+            together = torch.cat([self.to_q.weight, self.to_k.weight, self.to_v.weight])
+            parts = F.linear(x, together).chunk(3, -1)  # reads x once
+        else:
+            parts = (self.to_q(x), self.to_k(context), self.to_v(context))
+        q, k, v = (y.unflatten(-1, (self.head_count, -1)).transpose(1, 2) for y in parts)
+        return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+    def to_single(self, context: Float[Tensor, "b 1 k"]) -> Float[Tensor, "b 1 c"]:
+        """What attention to a single token answers, whatever is asked: its value."""
+        return self.to_out(self.to_v(context))
+
+
+class GEGLU(nn.Module):
+    """Linear layer gated by the GELU of its other half."""
+
+    def __init__(self, dim: int, out_dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Linear(dim, 2 * out_dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return geglu(self.proj(x))
+
+
+class FeedForward(nn.Module):
+    def __init__(self, dim: int, mult: int = 4) -> None:
+        super().__init__()
+        self.net = nn.Sequential(GEGLU(dim, mult * dim), nn.Identity(), nn.Linear(mult * dim, dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x)
+
+
+class TransformerBlock(nn.Module):
+    """Self-attention, cross-attention (if there is a context), feed-forward; each with a residual."""
+
+    def __init__(self, dim: int, context_dim: int | None, heads: int, head_dim: int) -> None:
+        super().__init__()
+        self.attn1 = Attention(dim, dim, heads, head_dim)
+        self.ff = FeedForward(dim)
+        self.norm1 = nn.LayerNorm(dim)
+        self.norm3 = nn.LayerNorm(dim)
+        self.cross = context_dim is not None
+        if context_dim is not None:
+            self.attn2 = Attention(dim, context_dim, heads, head_dim)
+            self.norm2 = nn.LayerNorm(dim)
+
+    def forward(self, x: Float[Tensor, "b n c"], context: Tensor | None) -> Float[Tensor, "b n c"]:
+        y = self.norm1(x)
+        x = x + self.attn1(y, y)
+        if self.cross:
+            if context is None:
+                raise ValueError("the UNet has cross-attention (context_dim is set): pass a context")
+            if context.shape[1] == 1 and not torch.is_grad_enabled():
+                x = x + self.attn2.to_single(context)
+            else:
+                x = x + self.attn2(self.norm2(x), context)
+        return x + self.ff(self.norm3(x))
+
+
+class SpatialTransformer(nn.Module):
+    """A transformer over the positions of a feature map."""
+
+    def __init__(self, channels: int, config: UNetConfig) -> None:
+        super().__init__()
+        heads, head_dim = config.heads(channels)
+        self.norm = nn.GroupNorm(config.norm_groups, channels, eps=1e-6)
+        self.proj_in = nn.Conv2d(channels, channels, 1)
+        self.transformer_blocks = nn.ModuleList(
+            TransformerBlock(channels, config.context_dim, heads, head_dim)
+            for _ in range(config.transformer_depth)
+        )
+        self.proj_out = zeroed(nn.Conv2d(channels, channels, 1))
+
+    def forward(self, x: Float[Tensor, "b c h w"], context: Tensor | None) -> Float[Tensor, "b c h w"]:
+        if usable(x) and is_channels_last(x):
+            tokens = group_norm(self.norm, x).movedim(1, -1).flatten(1, 2)
+            tokens = F.linear(tokens, self.proj_in.weight[:, :, 0, 0], self.proj_in.bias)
+            for block in self.transformer_blocks:
+                tokens = block(tokens, context)
+            tokens = F.linear(tokens, self.proj_out.weight[:, :, 0, 0], self.proj_out.bias)
+            return x + tokens.unflatten(1, x.shape[2:]).movedim(-1, 1)
+        tokens = self.proj_in(self.norm(x)).flatten(2).transpose(1, 2)
+        for block in self.transformer_blocks:
+            tokens = block(tokens, context)
+        return x + self.proj_out(tokens.transpose(1, 2).unflatten(2, x.shape[2:]))

@@ -1,0 +1,201 @@
+"""Sampling the authors' full-size priors: from a clip's frames to pictures from every view of the rig.
+
+SyncDreamer draws all views of all frames together (time-synchronous, 2401.08742, section 3.2). Zero123 draws
+each picture by itself: only the noise is the same for all frames, so views agree less with each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from vid4d.cameras import Cameras
+from vid4d.clip.matting import cut_from_white
+from vid4d.errors import InputError
+from vid4d.images import over_white
+from vid4d.kernels import channels_last
+from vid4d.priors.guidance import ClassifierFree, Decomposed, Guidance
+from vid4d.priors.samplers import SAMPLERS, Progress, Sampling
+from vid4d.priors.small.sampling import best_dtype, check_size
+from vid4d.priors.syncdreamer import SyncDreamer
+from vid4d.priors.weights import registry
+from vid4d.priors.weights.convert import load_converted
+from vid4d.priors.zero123 import Zero123
+
+P = TypeVar("P", bound=nn.Module)
+
+CPU_BATCH = 16
+"""Pictures at a time where memory is not counted."""
+
+RESERVE_GB = 1.0
+"""Memory of a graphics card that is left alone: libraries' workspaces, fragments."""
+
+
+@dataclass(frozen=True)
+class FullConfig(Sampling):
+    """How the image matrix is drawn; the defaults are the papers'.
+
+    guidance: of SyncDreamer (2401.08742, section 3.2). scale: of Zero123's classifier-free guidance
+    (2303.11328, code). smooth: average the steps' volumes over time. memory_gb: what the prior may use, its
+    weights included; None takes what is free. batch: pictures at a time instead. compile: torch.compile fuses
+    the UNet, which costs minutes once.
+    """
+
+    guidance: Guidance = field(default_factory=Decomposed)
+    scale: float = 3.0
+    smooth: bool = True
+    memory_gb: float | None = None
+    batch: int | None = None
+    compile: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.memory_gb is not None and self.memory_gb <= 0:
+            raise InputError(f"{self.memory_gb:g} GB of memory hold nothing: give more, or leave it out")
+
+
+PRESETS = {
+    "draft": FullConfig(steps=12, sampler="unipc"),
+    "standard": FullConfig(),
+    "high": FullConfig(),
+}
+"""What a run's preset means for a full-size prior; frames and fit are the method's."""
+
+
+def configured(
+    preset: str, sampler: str = "auto", steps: int | None = None, memory_gb: float | None = None
+) -> FullConfig:
+    """The preset, changed as told. sampler: 'auto' is the preset's, another one takes its own steps."""
+    config = PRESETS[preset]
+    if sampler != "auto":
+        config = replace(config, sampler=sampler, steps=SAMPLERS[sampler].steps)
+    return replace(config, steps=steps or config.steps, memory_gb=memory_gb)
+
+
+def load_full_prior(
+    name: str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
+) -> SyncDreamer | Zero123:
+    """A prior whose weights are on this machine. Raises InputError, which says how to get them, otherwise."""
+    network = load_converted(registry.require(name), device, dtype or full_dtype(device))
+    if not isinstance(network, SyncDreamer | Zero123):
+        raise InputError(f"{registry.path_of(name)} holds no multi-view prior: {registry.how_to_get(name)}")
+    return prepared(network)
+
+
+def full_dtype(device: torch.device | str) -> torch.dtype:
+    """bfloat16 where the card has it, float16 on older ones; on the processor as for the small prior."""
+    if torch.device(device).type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.float16
+    return best_dtype(device)
+
+
+def prepared(network: P) -> P:
+    """Evaluation mode, and on a graphics card the layout that its convolutions are fastest in."""
+    network.eval().requires_grad_(False)
+    if next(network.parameters()).is_cuda:
+        channels_last(network)
+    return network
+
+
+def image_size(prior: SyncDreamer | Zero123) -> int:
+    """Width and height in pixels of the pictures that go in and come out."""
+    return prior.config.image_size
+
+
+def ring(prior: SyncDreamer | Zero123) -> Cameras:
+    """The views that `sample` draws."""
+    if isinstance(prior, SyncDreamer):
+        return prior.cameras
+    return Cameras.ring(size=image_size(prior))
+
+
+def batch_within(prior: SyncDreamer | Zero123, memory_gb: float | None, pairs: int) -> int:
+    """How many of so many (frame, view) pairs are drawn at a time.
+
+    memory_gb: what the prior may use, weights included; what is free on a graphics card where not given.
+    Whole sixteens where it can be, at least one. Raises InputError where not even one fits.
+    """
+    device = prior.device
+    if memory_gb is None and device.type != "cuda":
+        return min(CPU_BATCH, pairs)
+    if memory_gb is None:
+        free = torch.cuda.mem_get_info(device)[0]
+        cached = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        weights = sum(p.numel() * p.element_size() for p in prior.parameters())
+        memory_gb = (free + cached + weights) / 2**30
+    if device.type == "cuda":
+        memory_gb = max(memory_gb - RESERVE_GB, 1e-3)
+    fitting = min(prior.pairs_within(memory_gb), pairs)
+    return fitting - fitting % 16 if 16 <= fitting < pairs else fitting
+
+
+@contextmanager
+def _tuned(prior: nn.Module, compiled: bool) -> Iterator[None]:
+    """Convolutions are measured once for the sizes that come; the UNet is compiled where that is wanted."""
+    unet: nn.Module = prior.unet  # type: ignore[assignment]
+    if compiled and unet._compiled_call_impl is None:
+        unet.compile(dynamic=False)
+    with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
+        yield
+
+
+@torch.no_grad()
+def draw(
+    prior: SyncDreamer | Zero123,
+    frames: Float[Tensor, "t h w 4"],
+    elevation: float,
+    config: FullConfig | None = None,
+    *,
+    cyclic: bool = False,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+) -> Float[Tensor, "t v 3 h w"]:
+    """Colours over white from every view of the rig at every frame; arguments as in `sample`."""
+    config = config or FullConfig()
+    check_size(frames, image_size(prior))
+    images = over_white(frames).permute(0, 3, 1, 2)
+    batch = config.batch or batch_within(prior, config.memory_gb, len(frames) * len(ring(prior)))
+    common: dict[str, Any] = {"batch": batch, "generator": generator, "progress": progress}
+    if isinstance(prior, Zero123):
+        common |= {"guidance": ClassifierFree(config.scale)}
+    else:
+        common |= {"guidance": config.guidance, "cyclic": cyclic, "smooth": config.smooth}
+    with _tuned(prior, config.compile):
+        return prior.sample(images, elevation, config, **common)
+
+
+def sample(
+    prior: SyncDreamer | Zero123,
+    frames: Float[Tensor, "t h w 4"],
+    elevation: float,
+    config: FullConfig | None = None,
+    *,
+    cyclic: bool = False,
+    generator: torch.Generator | None = None,
+    progress: Progress | None = None,
+) -> Float[Tensor, "v t h w 4"]:
+    """Pictures of the object from every view of the rig at every frame, as `small.sampling.sample`.
+
+    frames: straight-alpha RGBA in [0, 1], of the prior's picture size. elevation: of the input camera,
+    degrees. The noise is the same for all frames. Alpha is found from the white that these priors draw.
+
+    Raises InputError for frames of another size, and where the memory does not suffice.
+    """
+    drawn = draw(prior, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress)
+    return with_alpha(drawn.permute(1, 0, 3, 4, 2).float().cpu())
+
+
+def with_alpha(pictures: Float[Tensor, "v t h w 3"]) -> Float[Tensor, "v t h w 4"]:
+    """Colours over white in [0, 1] as straight-alpha RGBA."""
+    flat = (pictures.clamp(0, 1) * 255).round().byte().flatten(0, 1).numpy()
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+        cut = np.stack(list(pool.map(cut_from_white, flat)))
+    return torch.from_numpy(cut).float().div(255).unflatten(0, pictures.shape[:2])

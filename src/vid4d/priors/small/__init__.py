@@ -1,0 +1,1 @@
+"""The prior that ships with the package: a lifted volume, and diffusion that sees it."""

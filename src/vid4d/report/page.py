@@ -1,0 +1,284 @@
+"""The HTML of report.html: `page_html` of a `Page`. Everything that comes from outside is escaped."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+from vid4d.report.advice import Advice
+from vid4d.report.line_chart import line_chart
+
+CURVE_TITLES = {"loss": "loss", "psnr": "likeness to the clip (PSNR, dB)", "splats": "splats"}
+COLOURS = ("#c2571a", "#2f6f9f", "#4c8a3a", "#8a4f9e")
+STAGES = {
+    "frames": "reading and cutting out the clip",
+    "matrix": "imagining the other sides",
+    "fit": "fitting splats",
+    "contact": "contact sheet",
+    "turntable": "turntable video",
+    "player": "player page",
+    "report": "this report",
+}
+PAUSE = "this.paused ? this.play() : this.pause()"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture or a video: what stands under it, and its address."""
+
+    words: str
+    address: str
+
+    def html(self) -> str:
+        if self.address.startswith("data:video"):
+            shown = f'<video src="{self.address}" autoplay loop muted playsinline onclick="{PAUSE}"></video>'
+        else:
+            shown = f'<img src="{self.address}" alt="{escape(self.words)}">'
+        caption = f"<figcaption>{escape(self.words)}</figcaption>" if self.words else ""
+        return f"<figure>{shown}{caption}</figure>"
+
+
+@dataclass(frozen=True)
+class Page:
+    """What the report shows, top to bottom.
+
+    links: files of the run folder and what they are. numbers: value, name, explanation.
+    curves: stage -> name -> (step, value). timings: of timings.json. settings, defaults: by name.
+    """
+
+    title: str
+    made: str
+    hero: list[Picture]
+    links: list[tuple[str, str]]
+    numbers: list[tuple[str, str, str]]
+    advice: list[Advice]
+    warnings: list[str]
+    strip: Picture | None
+    matrix: Picture
+    matrix_about: str
+    confidence: Picture | None
+    contact: Picture | None
+    curves: dict[str, dict[str, list[tuple[float, float]]]]
+    timings: dict[str, Any]
+    settings: dict[str, Any]
+    defaults: dict[str, Any]
+    machine: dict[str, Any]
+    versions: dict[str, Any]
+    log: str
+
+
+STYLE = """
+:root { color-scheme: light; --ink: #22272e; --pale: #6e7680; --line: #e4e7eb; --brand: #c2571a; }
+* { box-sizing: border-box; }
+body { margin: 0; background: #f4f5f7; color: var(--ink);
+  font: 15px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
+main { max-width: 1120px; margin: 0 auto; padding: 28px 20px 60px; }
+header { display: flex; flex-wrap: wrap; align-items: baseline; gap: 4px 16px; margin-bottom: 14px; }
+h1 { font-size: 26px; margin: 0; overflow-wrap: anywhere; }
+h2 { font-size: 17px; margin: 0 0 4px; }
+header span, .about, figcaption, .tile small, footer { color: var(--pale); }
+.about { margin: 0 0 12px; max-width: 72ch; }
+section { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 18px 20px;
+  margin-bottom: 16px; }
+figure { margin: 0; } figcaption { font-size: 13px; text-align: center; padding-top: 4px; }
+img, video { display: block; max-width: 100%; height: auto; }
+.wide { overflow-x: auto; } .wide img { width: 100%; min-width: 700px; }
+.hero { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 12px; }
+.hero img, .hero video { width: 100%; max-width: 440px; margin: 0 auto; aspect-ratio: 1;
+  object-fit: contain; }
+.links { display: flex; flex-wrap: wrap; gap: 8px; justify-content: center; margin-top: 12px; }
+.links a { border: 1px solid var(--line); border-radius: 99px; padding: 5px 14px; color: var(--ink);
+  text-decoration: none; }
+.links a:first-child { background: var(--brand); border-color: var(--brand); color: #fff; }
+.links a:hover { filter: brightness(0.94); }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(98px, 1fr)); gap: 6px;
+  padding: 14px; }
+.tile { padding: 4px 8px; } .tile b { display: block; font-size: 20px; font-variant-numeric: tabular-nums;
+  white-space: nowrap; } .tile small { font-size: 12.5px; line-height: 1.3; display: block; }
+.advice { list-style: none; margin: 0; padding: 0; }
+.advice li { border-left: 4px solid #c9ced6; padding: 2px 0 2px 12px; margin: 10px 0; }
+.advice li.serious { border-color: #d5452c; } .advice b { font-weight: 600; }
+.advice span { display: block; color: #454c55; }
+.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(290px, 1fr)); gap: 14px; }
+.chart { width: 100%; font: 11.5px system-ui, sans-serif; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+td, th { text-align: left; padding: 3px 14px 3px 0; vertical-align: top; font-weight: normal;
+  border-bottom: 1px solid #f0f2f4; overflow-wrap: anywhere; }
+th { color: var(--pale); white-space: nowrap; } td.number { text-align: right; white-space: nowrap; }
+.timings th { width: 18%; } .timings td.number { width: 12%; }
+td.bar { width: 58%; padding: 3px 0; }
+td.bar i { display: block; height: 12px; margin-top: 5px;
+  border-radius: 3px; background: var(--brand); min-width: 2px; }
+.columns { display: grid; grid-template-columns: repeat(auto-fit, minmax(280px, 1fr)); gap: 12px 36px; }
+.columns h2 { margin-bottom: 8px; }
+code, pre { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monospace; }
+pre { overflow-x: auto; margin: 8px 0 0; white-space: pre-wrap; } td.default { color: var(--pale); }
+code.again { display: block; background: #f4f5f7; border-radius: 6px; padding: 8px 12px; margin-top: 12px;
+  overflow-wrap: anywhere; }
+summary { cursor: pointer; } footer { font-size: 13px; text-align: center; }
+"""
+
+
+def page_html(page: Page) -> str:
+    """The whole document."""
+    parts = [
+        _hero(page),
+        _tiles(page),
+        _advice(page),
+        _sheet("The clip", "Its frames, as they were cut out (at most 24 of them).", page.strip),
+        _sheet(
+            "Image matrix",
+            f"{_matrix_source(page.settings)}: columns are sides (0° is the clip's), rows are moments; "
+            f"{page.matrix_about}. The splats were fitted to these and can only be as good.",
+            page.matrix,
+        ),
+        _sheet(
+            "Confidence",
+            "Red: neighbours in time contradict this picture, and the fit believes it less.",
+            page.confidence,
+        ),
+        _sheet("The asset", "Rows are sides, columns are moments, the clip on top.", page.contact),
+        _curves(page),
+        _timings(page),
+        _tables(page),
+        _log(page),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<link rel="icon" href="data:,"><title>{escape(page.title)} - vid4d report</title>'
+        f"<style>{STYLE}</style></head><body><main>"
+        f"<header><h1>{escape(page.title)}</h1><span>{escape(page.made)}</span></header>"
+        f"{''.join(parts)}<footer>vid4d {escape(str(page.versions.get('vid4d', '')))}</footer>"
+        "</main></body></html>\n"
+    )
+
+
+def _matrix_source(settings: dict[str, Any]) -> str:
+    if settings.get("source") == "matrix":
+        return "The pictures that were given"
+    if settings.get("method") == "consistent4d":
+        return "What the dynamic radiance field shows"
+    return "What the prior imagined"
+
+
+def _hero(page: Page) -> str:
+    figures = "".join(p.html() for p in page.hero)
+    links = "".join(f'<a href="{escape(name)}">{escape(what)}</a>' for name, what in page.links)
+    return f'<section><div class="hero">{figures}</div><nav class="links">{links}</nav></section>'
+
+
+def _tiles(page: Page) -> str:
+    tiles = "".join(
+        f'<div class="tile" title="{escape(about)}"><b>{escape(value)}</b><small>{escape(name)}</small></div>'
+        for value, name, about in page.numbers
+    )
+    return f'<section class="tiles">{tiles}</section>'
+
+
+def _advice(page: Page) -> str:
+    if not page.advice:
+        return "<section><h2>What to try next</h2><p class='about'>Nothing looks off.</p></section>"
+    items = "".join(
+        f'<li class="{"serious" if a.serious else "hint"}"><b>{escape(a.looks)}</b>'
+        f"<span>{_with_flags(a.try_next)}</span></li>"
+        for a in page.advice
+    )
+    warnings = "".join(f"<li>{escape(w)}</li>" for w in page.warnings)
+    told = (
+        f"<details><summary>Warnings of the clip</summary><ul>{warnings}</ul></details>" if warnings else ""
+    )
+    return f'<section><h2>What to try next</h2><ul class="advice">{items}</ul>{told}</section>'
+
+
+def _with_flags(text: str) -> str:
+    """Options of the command line set as code."""
+    return re.sub(r"(?<![\w-])(--[a-z]+)", r"<code>\1</code>", escape(text))
+
+
+def _sheet(title: str, about: str, picture: Picture | None) -> str:
+    if picture is None:
+        return ""
+    return (
+        f'<section><h2>{escape(title)}</h2><p class="about">{escape(about)}</p>'
+        f'<div class="wide">{picture.html()}</div></section>'
+    )
+
+
+def _curves(page: Page) -> str:
+    charts: list[str] = []
+    for stage, numbers in page.curves.items():
+        for name, points in numbers.items():
+            if len(points) > 1:
+                title = CURVE_TITLES.get(name, name)
+                title = title if len(page.curves) == 1 else f"{stage}: {title}"
+                charts.append(line_chart(points, title, colour=COLOURS[len(charts) % len(COLOURS)]))
+    if not charts:
+        return ""
+    return (
+        '<section><h2>How the fit went</h2><p class="about">Over its steps.</p>'
+        f'<div class="charts">{"".join(charts)}</div></section>'
+    )
+
+
+def _timings(page: Page) -> str:
+    stages = page.timings.get("stages", {})
+    if not stages:
+        return ""
+    longest = max(s["seconds"] for s in stages.values()) or 1.0
+    rows = []
+    for name, told in stages.items():
+        memory = ", ".join(
+            f"{mib:,.0f} MiB{' on the GPU' if kind == 'gpu' else ''}"
+            for kind, mib in told.get("peak_memory_mib", {}).items()
+        )
+        rows.append(
+            f'<tr><th title="{escape(STAGES.get(name, ""))}">{escape(name)}</th>'
+            f'<td class="number">{told["seconds"]:.1f} s</td><td class="number">{memory}</td>'
+            f'<td class="bar"><i style="width:{100 * told["seconds"] / longest:.1f}%"></i></td></tr>'
+        )
+    return (
+        '<section><h2>Time and memory</h2><p class="about">Memory is the most that the process held up to '
+        f'the end of the stage.</p><table class="timings">{"".join(rows)}</table></section>'
+    )
+
+
+def again(settings: dict[str, Any], defaults: dict[str, Any]) -> str:
+    """The command that makes the same asset once more."""
+    words = ["vid4d", "reconstruct" if settings.get("source") == "matrix" else "generate"]
+    words += [str(settings["clip"])] if settings.get("clip") else []
+    for name, value in settings.items():
+        if name in ("clip", "source") or value == defaults.get(name):
+            continue
+        words += [f"--{name.replace('_', '-')}", str(value)]
+    if "--seed" not in words:
+        words += ["--seed", str(settings.get("seed", 0))]
+    return shlex.join(words)
+
+
+def _tables(page: Page) -> str:
+    def table(values: dict[str, Any], defaults: dict[str, Any]) -> str:
+        rows = []
+        for name, value in values.items():
+            shown = "by the preset" if value is None and name == "frames" else value
+            shown = "-" if shown is None else shown
+            kind = ' class="default"' if name in defaults and value == defaults[name] else ""
+            rows.append(f"<tr><th>{escape(str(name))}</th><td{kind}>{escape(str(shown))}</td></tr>")
+        return f"<table>{''.join(rows)}</table>"
+
+    command = escape(again(page.settings, page.defaults))
+    return (
+        f'<section><div class="columns"><div><h2>Settings</h2>{table(page.settings, page.defaults)}</div>'
+        f"<div><h2>Machine</h2>{table(page.machine, {})}</div>"
+        f"<div><h2>Versions</h2>{table(page.versions, {})}</div></div>"
+        f'<code class="again">{command}</code></section>'
+    )
+
+
+def _log(page: Page) -> str:
+    if not page.log:
+        return ""
+    return f"<section><details><summary>Log</summary><pre>{escape(page.log)}</pre></details></section>"

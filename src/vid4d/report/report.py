@@ -1,0 +1,322 @@
+"""report.html: what a run made, how it went, and what to try next; one file, no network.
+
+Everything but the image matrix and the asset is read from the run folder (docs/run_folder.md), so that a
+report can be written again for any finished run. What a run has not got is left out.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from PIL import Image, features
+from torch import Tensor
+
+from vid4d.clip.files import key_times
+from vid4d.errors import InputError
+from vid4d.files import write_text
+from vid4d.gaussians.culling import splats_over_time
+from vid4d.gaussians.model import Gaussians4D
+from vid4d.images import over_white
+from vid4d.matrix.matrix import ImageMatrix
+from vid4d.render import render
+from vid4d.report.advice import Advice, Facts, advice
+from vid4d.report.contact import draw_sheet, pick
+from vid4d.report.page import Page, Picture, page_html
+from vid4d.run import read_curves, read_settings
+
+SHEET_WIDTH = 1400
+"""Pixels; sheets are shown at about half of that."""
+MOST_VIDEO_BYTES = 4 << 20
+"""A larger turntable is linked, not embedded."""
+DOUBT = (0.84, 0.13, 0.09)
+"""Red, laid over places of low confidence."""
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """The bytes as an address that holds them. kind: MIME type."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def picture_uri(image: Image.Image, quality: int = 82) -> str:
+    """The picture as WebP (JPEG where Pillow has no WebP) inside of an address."""
+    kind = "webp" if features.check("webp") else "jpeg"
+    file = io.BytesIO()
+    image.convert("RGB").save(file, kind, quality=quality)
+    return data_uri(file.getvalue(), f"image/{kind}")
+
+
+def animation_uri(frames: Sequence[Image.Image], seconds: float) -> str:
+    """Frames that repeat for ever, `seconds` each time, inside of an address."""
+    if len(frames) == 1 or not features.check("webp"):
+        return picture_uri(frames[0])
+    file = io.BytesIO()
+    each = max(20, round(1000 * seconds / len(frames)))
+    frames[0].save(file, "webp", save_all=True, append_images=frames[1:], duration=each, loop=0, quality=80)
+    return data_uri(file.getvalue(), "image/webp")
+
+
+def as_image(rgb: Float[np.ndarray, "h w 3"]) -> Image.Image:
+    return Image.fromarray(np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8), "RGB")
+
+
+def doubted(rgb: Float[Tensor, "*n h w 3"], confidence: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w 3"]:
+    """Pictures in pale grey, red where the confidence is low: grey at 1, all red at 0."""
+    grey = 0.35 + 0.65 * rgb.mean(-1, keepdim=True).expand_as(rgb)
+    doubt = 1 - confidence[..., None]
+    return grey * (1 - doubt) + torch.tensor(DOUBT) * doubt
+
+
+def matrix_sheets(
+    matrix: ImageMatrix, times: int = 8, keys: Sequence[float] | None = None
+) -> tuple[Image.Image, Image.Image | None]:
+    """The image matrix and its confidence: columns are views, rows at most `times` moments.
+
+    keys: times of the clip's key frames, where they are not all of the matrix's input frames.
+    All pictures are cut to one window, which holds the object in each of them.
+    """
+    shown = moments_shown(matrix, times, keys)
+    cell = int(np.clip(SHEET_WIDTH // matrix.views, 64, 200))
+    rows_, columns_ = window(matrix.images[:, shown, :, :, 3])
+    rgb = over_white(matrix.images[:, shown, rows_, columns_])
+    columns = [f"{round(a, 1) % 360:g}°" for a in matrix.cameras.azimuth.tolist()]
+
+    def sheet(pictures: Float[Tensor, "v t h w 3"]) -> Image.Image:
+        by_time = pictures.transpose(0, 1).cpu().numpy()
+        rows = [(f"t = {matrix.times[t]:.2f}", "", list(row)) for t, row in zip(shown, by_time, strict=True)]
+        return draw_sheet(rows, columns, cell)
+
+    if matrix.confidence is None:
+        return sheet(rgb), None
+    return sheet(rgb), sheet(doubted(rgb, matrix.confidence[:, shown, rows_, columns_]))
+
+
+def moments_shown(matrix: ImageMatrix, most: int, keys: Sequence[float] | None = None) -> list[int]:
+    """At most `most` of the matrix's times: those of the clip's key frames, where they are known.
+
+    keys: their times, where they are not all of the matrix's input frames.
+    """
+    if matrix.input_times is None:
+        return pick(matrix.frames, most)
+    known = matrix.input_times.cpu() if keys is None else torch.tensor(keys)
+    wanted = known[pick(len(known), most)]
+    nearest = (matrix.times.cpu()[None] - wanted[:, None]).abs().argmin(1)
+    return sorted(set(nearest.tolist()))
+
+
+def window(alpha: Float[Tensor, "*n h w"], margin: float = 0.06) -> tuple[slice, slice]:
+    """Rows and columns of the smallest square, with a margin, that holds what is seen in all pictures."""
+    h, w = alpha.shape[-2:]
+    seen = (alpha > 0.1).flatten(0, -3).any(0)
+    if not bool(seen.any()):
+        return slice(0, h), slice(0, w)
+    ys, xs = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
+    top, bottom, left, right = int(ys[0]), int(ys[-1]) + 1, int(xs[0]), int(xs[-1]) + 1
+    side = min(round(max(bottom - top, right - left) * (1 + 2 * margin)), h, w)
+    y = min(max((top + bottom - side) // 2, 0), h - side)
+    x = min(max((left + right - side) // 2, 0), w - side)
+    return slice(y, y + side), slice(x, x + side)
+
+
+def confidence_inside(matrix: ImageMatrix) -> float | None:
+    """Mean confidence, weighted by alpha: the background, which is always sure, does not count."""
+    if matrix.confidence is None:
+        return None
+    alpha = matrix.images[..., 3]
+    return float((matrix.confidence * alpha).sum() / alpha.sum().clamp(min=1e-6))
+
+
+def agreement(gaussians: Gaussians4D, matrix: ImageMatrix, times: int = 4, size: int = 64) -> float:
+    """Overlap (intersection over union) of the asset's silhouettes with the matrix's, over some moments."""
+    shown = pick(matrix.frames, times)
+    cameras = matrix.cameras.resized(min(size, matrix.cameras.width))
+    both = either = 0.0
+    for t in shown:
+        drawn = render(gaussians, cameras, float(matrix.times[t]))[..., 3].cpu() > 0.5
+        alpha = matrix.images[:, t, :, :, 3].cpu()[:, None]
+        there = F.interpolate(alpha, drawn.shape[1:], mode="area")[:, 0] > 0.5
+        both += float((drawn & there).sum())
+        either += float((drawn | there).sum())
+    return both / either if either else 0.0
+
+
+def still_falling(losses: Sequence[tuple[float, float]]) -> float | None:
+    """Share of the loss that the last fifth of the steps took away; None for less than 10 reports."""
+    if len(losses) < 10:
+        return None
+    before = losses[-max(1, len(losses) // 5) - 1][1]
+    return (before - losses[-1][1]) / before if before > 0 else None
+
+
+def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
+    """What `vid4d.report.advice` wants to know, from the run folder and what it made."""
+    settings = read_settings(root)
+    clip, timings = _json(root / "frames" / "clip.json"), _json(root / "timings.json")
+    losses = next((c["loss"] for c in read_curves(root).values() if "loss" in c), [])
+    keys = key_times(root / "frames")
+    if keys is None and matrix.input_times is not None:
+        keys = tuple(matrix.input_times.tolist())
+    return Facts(
+        warnings=tuple(clip.get("warnings", ())),
+        matting_confidence=clip.get("matting_confidence", 1.0),
+        elevation_guessed=settings.source == "clip" and settings.elevation == "auto",
+        preset=settings.preset,
+        seconds=matrix.seconds,
+        key_frames=None if keys is None else len(keys),
+        confidence=confidence_inside(matrix),
+        input_psnr=_json(root / "report.json").get("input_psnr_db"),
+        agreement=agreement(gaussians, matrix),
+        splats=len(gaussians),
+        visible=tuple(splats_over_time(gaussians, torch.linspace(0, 1, 9).tolist())),
+        still_falling=still_falling(losses),
+        minutes=timings.get("seconds", 0.0) / 60,
+        gpu=str(_json(root / "machine.json").get("device", "")).startswith("cuda"),
+    )
+
+
+def report_html(root: str | Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> str:
+    """The report of a run folder as text. Raises InputError where `root` is none."""
+    root = Path(root)
+    known = facts(root, gaussians, matrix)
+    return page_html(_page(root, known, advice(known), gaussians, matrix))
+
+
+def write_report(root: str | Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Path:
+    """Writes report.html into a run folder, whole or not at all. Raises InputError where it is none."""
+    path = Path(root) / "report.html"
+    write_text(path, report_html(root, gaussians, matrix))
+    return path
+
+
+def _page(root: Path, known: Facts, found: list[Advice], gaussians: Gaussians4D, matrix: ImageMatrix) -> Page:
+    settings, machine = read_settings(root), _json(root / "machine.json")
+    keys = key_times(root / "frames")
+    pictures, confidences = matrix_sheets(matrix, keys=keys)
+    hero, strip = [], None
+    if matrix.input_images is not None:
+        shown = matrix.input_images[pick(len(matrix.input_images), 24)]
+        frames = [as_image(f) for f in over_white(shown).cpu().numpy()]
+        played = [f.resize((384, round(384 * f.height / f.width)), Image.Resampling.LANCZOS) for f in frames]
+        hero.append(Picture("the clip, cut out", animation_uri(played, matrix.seconds)))
+        strip = Picture("", picture_uri(_strip(frames)))
+    turntable = root / "turntable.mp4"
+    if turntable.is_file() and turntable.stat().st_size <= MOST_VIDEO_BYTES:
+        video = data_uri(turntable.read_bytes(), "video/mp4")
+        hero.append(Picture("the asset, turned while time plays", video))
+    contact = root / "contact.png"
+    sheets = None
+    if contact.is_file():
+        with Image.open(contact) as image:
+            sheets = Picture("", picture_uri(image))
+    return Page(
+        title=root.resolve().name,
+        made=_first_time(root / "log.txt"),
+        hero=hero,
+        links=[(name, what) for name, what in LINKS if (root / name).exists()],
+        numbers=_numbers(root, known, matrix, gaussians),
+        advice=found,
+        warnings=list(known.warnings),
+        strip=strip,
+        matrix=Picture("", picture_uri(pictures)),
+        matrix_about=f"{matrix.views} sides at {matrix.frames} moments, of which {_some(matrix, keys)} shown",
+        confidence=None if confidences is None else Picture("", picture_uri(confidences)),
+        contact=sheets,
+        curves=read_curves(root),
+        timings=_json(root / "timings.json"),
+        settings=_json(root / "settings.json").get("settings", {}),
+        defaults=vars(type(settings)(clip="")),
+        machine={k: v for k, v in machine.items() if k != "versions"},
+        versions=machine.get("versions", {}),
+        log=(root / "log.txt").read_text(encoding="utf-8", errors="replace")
+        if (root / "log.txt").is_file()
+        else "",
+    )
+
+
+LINKS = (
+    ("player.html", "turn it yourself"),
+    ("turntable.mp4", "turntable"),
+    ("contact.png", "contact sheet"),
+    ("asset.safetensors", "the asset"),
+    ("matrix", "image matrix"),
+)
+
+
+def _some(matrix: ImageMatrix, keys: Sequence[float] | None) -> str:
+    shown = len(moments_shown(matrix, 8, keys))
+    return "all are" if shown == matrix.frames else f"{shown} are"
+
+
+def _numbers(
+    root: Path, known: Facts, matrix: ImageMatrix, gaussians: Gaussians4D
+) -> list[tuple[str, str, str]]:
+    """Value, what it is, an explanation to hover over."""
+    seen = known.visible
+    timings = _json(root / "timings.json")
+    told = [
+        (f"{len(gaussians):,}", "splats", f"{min(seen):,} to {max(seen):,} of them at one moment"),
+        (f"{matrix.seconds:.3g} s", "loop" if matrix.cyclic else "clip", "duration"),
+    ]
+    if known.input_psnr is not None:
+        about = "PSNR over white, from the clip's camera, mean over the clip's frames"
+        at_keys = _json(root / "report.json").get("key_frame_psnr_db")
+        if at_keys is not None:
+            about += f"; {at_keys:.1f} dB over the key frames alone"
+        told.append((f"{known.input_psnr:.1f} dB", "likeness to the clip", about))
+    if known.confidence is not None:
+        told.append((f"{known.confidence:.2f}", "confidence", "mean over the object, 1 is best"))
+    if known.agreement is not None:
+        told.append((f"{known.agreement:.2f}", "overlap", "of the asset's and the matrix's silhouettes"))
+    if "seconds" in timings:
+        told.append((_duration(timings["seconds"]), "time", "of all stages"))
+    for kind, mib in timings.get("peak_memory_mib", {}).items():
+        told.append((f"{mib / 1024:.1f} GiB", f"{'GPU ' if kind == 'gpu' else ''}memory", "at its peak"))
+    asset = root / "asset.safetensors"
+    if asset.is_file():
+        told.append((f"{asset.stat().st_size / (1 << 20):.1f} MiB", "asset file", "asset.safetensors"))
+    return told
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.1f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _strip(frames: list[Image.Image], columns: int = 8) -> Image.Image:
+    """Frames side by side, at most `columns` in a row."""
+    columns = min(columns, len(frames))
+    cell = min(SHEET_WIDTH // columns, 256)
+    rows = -(-len(frames) // columns)
+    sheet = Image.new("RGB", (columns * cell, rows * cell), "white")
+    for i, frame in enumerate(frames):
+        small = frame.resize((cell, cell), Image.Resampling.LANCZOS)
+        sheet.paste(small, (i % columns * cell, i // columns * cell))
+    return sheet
+
+
+def _first_time(log: Path) -> str:
+    """'2026-01-31 12:00:00', when the log begins."""
+    if not log.is_file():
+        return ""
+    with open(log, encoding="utf-8", errors="replace") as file:
+        return file.readline()[:19]
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """What a JSON file holds; nothing where there is none. Raises InputError where it is damaged."""
+    if not path.is_file():
+        return {}
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path} cannot be read ({error}): remove it to go on without it") from error
+    return told if isinstance(told, dict) else {}

@@ -1,0 +1,60 @@
+"""What a run makes, and from what. Nothing heavy is imported here: `vid4d --help` reads it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What is made, and from what. Written to the run folder; a resumed run must have the same."""
+
+    clip: str = ""
+    """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
+    frames: int | None = None
+    """Key frames, first and last of the clip included. The preset decides where not given."""
+    method: Literal["efficient4d", "consistent4d"] = "efficient4d"
+    """How the asset is made."""
+    preset: Literal["draft", "standard", "high", "low-vram", "four-level"] = "standard"
+    """How much time to spend. The last two are sizes of consistent4d's field; its 'high' is 'four-level'."""
+    prior: str = "small"
+    """The network that imagines the other sides: 'small' comes with vid4d; 'syncdreamer' and 'zero123-xl' are
+    larger, come with `vid4d weights` and want a graphics card. zero123-xl makes each view by itself (only the
+    noise is shared) with efficient4d, and is the judge of consistent4d."""
+    steps: int | None = None
+    """Steps in which the prior draws the image matrix. The preset or the sampler decides where not given."""
+    sampler: Literal["auto", "ddim", "dpm", "unipc"] = "auto"
+    """How it draws: DDIM, DPM-Solver++ or UniPC, which need fewer steps. The preset decides for 'auto'."""
+    memory: float | None = None
+    """GB of the graphics card that a large prior may use. Where not given: what is free."""
+    device: str = "auto"
+    """'auto', 'cpu', 'cuda' or 'cuda:1'."""
+    seed: int = 0
+    """The same seed gives the same bytes on the CPU."""
+    start: float | None = None
+    """Seconds where the part to use begins."""
+    end: float | None = None
+    """Seconds where it ends."""
+    every: int = 1
+    """Take every n-th frame of that part before the key frames are chosen."""
+    cyclic: Literal["auto", "yes", "no"] = "auto"
+    """Whether the clip is a loop. 'auto' compares its ends."""
+    elevation: Literal["auto"] | float = "auto"
+    """Degrees that the clip's camera looks down on the object."""
+    matting: str = "auto"
+    """How the background is removed: 'auto' (alpha, else a plain background), or an ONNX file."""
+    fps: float = 24.0
+    """Frames a second of a folder of pictures, which says nothing of time itself."""
+    text: str = ""
+    """A description instead of a clip, in English: makes a static object; the method is consistent4d."""
+    text_model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
+    """What judges an object made from a text: a folder or a name on the Hugging Face hub (diffusers)."""
+    source: Literal["clip", "matrix"] = "clip"
+    """What `clip` names: a clip, or the folder of an image matrix to reconstruct from."""
+
+    @property
+    def label(self) -> str:
+        """What the run is called after: the clip, or the text's words."""
+        return self.clip or re.sub(r"\W+", "_", self.text)[:48]

@@ -1,0 +1,251 @@
+"""Background removal against pictures whose true mask is known."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from vid4d.clip.matting import alpha_is_meaningful, fit_background, matte, remove_plain_background
+from vid4d.clip.matting_onnx import MODELS, find_model, free_colours, model_input, model_mask, model_spec
+from vid4d.errors import InputError
+
+SIDE = 120
+
+
+def disc(x: float, y: float, radius: float, side: int = SIDE) -> np.ndarray:
+    """Exact-looking coverage of a disc: 1 inside, 0 outside, a ramp of one pixel."""
+    v, u = np.mgrid[:side, :side]
+    return np.clip(radius - np.hypot(u + 0.5 - x, v + 0.5 - y) + 0.5, 0, 1)
+
+
+def over(alpha: np.ndarray, colour: np.ndarray, background: np.ndarray) -> np.ndarray:
+    picture = alpha[..., None] * colour + (1 - alpha[..., None]) * background
+    return np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
+
+
+def iou(a: np.ndarray, b: np.ndarray) -> float:
+    return float((a & b).sum() / (a | b).sum())
+
+
+def backgrounds() -> dict[str, np.ndarray]:
+    v, u = np.mgrid[:SIDE, :SIDE] / (SIDE - 1) * 2 - 1
+    vignette = 225 - 30 * (u**2 + v**2) ** 1.5
+    return {
+        "white": np.full((SIDE, SIDE, 3), 255.0),
+        "green": np.full((SIDE, SIDE, 3), (30.0, 190.0, 60.0)),
+        "gradient": np.dstack([150 + 40 * u, 160 + 50 * v, 190 - 30 * u * v]),
+        "vignette": np.dstack([vignette] * 3),
+    }
+
+
+@pytest.mark.parametrize("noise", [0.0, 4.0])
+@pytest.mark.parametrize("name", list(backgrounds()))
+def test_plain_masks_match_the_truth(name: str, noise: float) -> None:
+    random = np.random.default_rng(1)
+    truth = [disc(50 + 5 * i, 60, 24) for i in range(4)]
+    frames = [
+        over(
+            a,
+            np.array([170.0, 40.0, 90.0]),
+            backgrounds()[name] + noise * random.normal(size=(SIDE, SIDE, 3)),
+        )
+        for a in truth
+    ]
+    result = remove_plain_background(frames)
+    assert result.method == "plain"
+    assert result.confidence > 0.7
+    for frame, a in zip(result.frames, truth, strict=True):
+        alpha = frame[..., 3] / 255
+        assert iou(alpha > 0.5, a > 0.5) > 0.97
+        assert alpha[ndimage.binary_erosion(a > 0.99, iterations=2)].min() == 1
+        assert alpha[~ndimage.binary_dilation(a > 0, iterations=2)].max() == 0
+
+
+def test_edges_are_soft_and_free_of_the_background() -> None:
+    truth = disc(60, 60, 30)
+    colour = np.array([200.0, 30.0, 30.0])
+    (frame,) = remove_plain_background([over(truth, colour, backgrounds()["white"])]).frames
+    alpha = frame[..., 3] / 255
+    assert np.abs(alpha - truth).max() < 0.12
+    seen = alpha > 0.15
+    assert np.abs(frame[seen][:, :3] - colour).max() < 25  # white would be 225 away
+
+
+def test_bright_spots_inside_stay_but_gaps_open() -> None:
+    """A white highlight of 4 pixels belongs to the object, a gap of 20x30 bare pixels does not."""
+    truth = np.zeros((SIDE, SIDE))
+    truth[20:100, 20:100] = 1
+    picture = over(truth, np.array([60.0, 60.0, 120.0]), backgrounds()["white"])
+    picture[30:34, 30:34] = 255
+    picture[50:80, 50:70] = 255
+    (frame,) = remove_plain_background([picture]).frames
+    assert frame[31, 31, 3] == 255
+    assert frame[65, 60, 3] == 0
+    assert frame[60, 96, 3] == 255
+    near = picture.copy()
+    near[55:65, 93:98] = 255  # 2 pixels from the outline: a gap between two fingers
+    (frame,) = remove_plain_background([near]).frames
+    assert frame[60, 95, 3] == 0
+    shaded = picture.copy()
+    shaded[50:80, 50:70] = np.linspace(238, 252, 20)[None, :, None]  # nearly white, but shaded: object
+    (frame,) = remove_plain_background([shaded]).frames
+    assert frame[65, 55, 3] == 255
+
+
+def test_the_border_may_be_partly_covered() -> None:
+    """An object that leaves the picture at the bottom does not bend the fitted background."""
+    truth = np.zeros((SIDE, SIDE))
+    truth[40:, 30:90] = 1
+    background = backgrounds()["gradient"]
+    picture = over(truth, np.array([20.0, 20.0, 20.0]), background)
+    fit = fit_background([picture])
+    assert np.abs(fit.surface - background)[truth == 0].max() < 6
+    (frame,) = remove_plain_background([picture]).frames
+    assert iou(frame[..., 3] > 127, truth > 0.5) > 0.98
+
+
+def test_a_flickering_light_is_followed() -> None:
+    truth = disc(60, 60, 25)
+    frames = [
+        over(truth, np.array([40.0, 90.0, 40.0]), backgrounds()["gradient"] + step) for step in (0, 14, -14)
+    ]
+    for frame in remove_plain_background(frames).frames:
+        assert iou(frame[..., 3] > 127, truth > 0.5) > 0.97
+
+
+def test_a_busy_background_is_refused_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VID4D_MATTING", str(tmp_path))
+    random = np.random.default_rng(2)
+    texture = np.stack([ndimage.gaussian_filter(random.normal(size=(SIDE, SIDE)), 3) for _ in range(3)], -1)
+    texture = 128 + 60 * texture / texture.std()
+    picture = over(disc(60, 60, 30), np.array([200.0, 30.0, 30.0]), texture)
+    rgba = np.dstack([picture, np.full((SIDE, SIDE), 255, np.uint8)])
+    for method in ("auto", "plain"):
+        with pytest.raises(InputError, match=r"not plain.*--matting"):
+            matte([rgba], method)
+
+
+def test_alpha_is_used_only_where_it_says_something() -> None:
+    rgba = np.full((SIDE, SIDE, 4), 255, np.uint8)
+    rgba[40:80, 40:80, :3] = (200, 0, 0)
+    assert not alpha_is_meaningful([rgba])
+    assert matte([rgba]).method == "plain"
+    with pytest.raises(InputError, match="no transparency"):
+        matte([rgba], "alpha")
+    rgba[..., 3] = 0
+    rgba[40:80, 40:80, 3] = 200
+    result = matte([rgba])
+    assert (result.method, result.confidence) == ("alpha", 1.0)
+    assert np.array_equal(result.frames[0], rgba)
+
+
+def test_confidence_falls_with_contrast_and_noise() -> None:
+    def confidence(colour: float, noise: float) -> float:
+        random = np.random.default_rng(3)
+        background = 200 + noise * random.normal(size=(SIDE, SIDE, 3))
+        ring = disc(60, 60, 30) - disc(60, 60, 26)
+        picture = over(disc(60, 60, 30), np.full(3, colour), background)
+        picture = over(ring, np.full(3, 60.0), picture.astype(float))  # an outline, the inside is `colour`
+        return remove_plain_background([picture]).confidence
+
+    assert confidence(60, 0) > 0.9
+    assert confidence(207, 0) < 0.6
+    assert confidence(60, 9) < confidence(60, 0)
+
+
+def test_model_input_and_mask_are_what_networks_expect() -> None:
+    frame = np.zeros((40, 60, 3), np.uint8)
+    frame[..., 0] = 128
+    prepared = model_input(frame, MODELS["birefnet"], 32)
+    assert prepared.shape == (1, 3, 32, 32)
+    expected = [(128 / 255 - 0.485) / 0.229, -0.456 / 0.224, -0.406 / 0.225]
+    assert prepared[0, :, 5, 5] == pytest.approx(expected, abs=1e-5)
+    assert model_input(frame, MODELS["isnet"], 32)[0, :, 5, 5] == pytest.approx([0.5, -0.5, -0.5], abs=1e-5)
+
+    logits = np.full((1, 1, 32, 32), -8.0)
+    logits[..., 16:] = 8.0
+    mask = model_mask(logits, (40, 60))
+    assert mask.shape == (40, 60)
+    assert mask[:, :20].max() < 0.01
+    assert mask[:, 40:].min() > 0.99
+    assert model_mask(np.full((1, 1, 8, 8), 0.25), (4, 4)) == pytest.approx(np.full((4, 4), 0.25))
+    with pytest.raises(InputError, match="no mask"):
+        model_mask(np.full((1, 1, 4, 4), np.nan), (4, 4))
+
+
+def test_models_are_found_by_name_and_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VID4D_MATTING", str(tmp_path))
+    (tmp_path / "isnet-general-use.onnx").write_bytes(b"x")
+    assert find_model("isnet-general-use") == tmp_path / "isnet-general-use.onnx"
+    assert model_spec(find_model("isnet-general-use")) is MODELS["isnet"]
+    assert model_spec(Path("BiRefNet-lite.onnx")) is MODELS["birefnet"]
+    with pytest.raises(InputError, match="isnet-general-use"):
+        find_model("rembg")
+
+
+def test_colours_at_soft_edges_lose_the_background() -> None:
+    truth = ndimage.gaussian_filter(disc(60, 60, 30), 2)
+    colour = np.array([220.0, 40.0, 40.0])
+    picture = over(truth, colour, np.full((SIDE, SIDE, 3), (20.0, 200.0, 20.0)))
+    edge = (truth > 0.4) & (truth < 0.8)
+    freed = free_colours(picture, truth.astype(np.float32))
+    before = np.abs(picture[edge] - colour).mean()
+    assert np.abs(freed[edge] - colour).mean() < 0.25 * before
+
+
+def sigmoid_of_red_onnx(path: Path, side: int = 32) -> None:
+    """A network in ONNX's wire format, by hand: Slice the first channel of 1x3xSxS, Sigmoid, 1x1xSxS."""
+
+    def varint(n: int) -> bytes:
+        out = b""
+        while n > 127:
+            out, n = out + bytes([n & 127 | 128]), n >> 7
+        return out + bytes([n])
+
+    def field(number: int, value: bytes | int | str) -> bytes:
+        if isinstance(value, int):
+            return varint(number << 3) + varint(value)
+        data = value.encode() if isinstance(value, str) else value
+        return varint(number << 3 | 2) + varint(len(data)) + data
+
+    def port(name: str, channels: int) -> bytes:
+        shape = b"".join(field(1, field(1, d)) for d in (1, channels, side, side))
+        return field(1, name) + field(2, field(1, field(1, 1) + field(2, shape)))
+
+    def constant(name: str, value: int) -> bytes:
+        return field(1, 1) + field(2, 7) + field(8, name) + field(9, struct.pack("<q", value))
+
+    cut = b"".join(field(1, n) for n in ("x", "zero", "one", "one")) + field(2, "red") + field(4, "Slice")
+    sigmoid = field(1, "red") + field(2, "y") + field(4, "Sigmoid")
+    graph = field(1, cut) + field(1, sigmoid) + field(2, "g")
+    graph += field(5, constant("zero", 0)) + field(5, constant("one", 1))
+    graph += field(11, port("x", 3)) + field(12, port("y", 1))
+    path.write_bytes(field(1, 8) + field(7, graph) + field(8, field(1, "") + field(2, 13)))
+
+
+def test_an_onnx_model_gives_the_mask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Red above the mean of ImageNet becomes object: sigmoid((1 - 0.485) / 0.229) = 0.905."""
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setenv("VID4D_MATTING", str(tmp_path))
+    sigmoid_of_red_onnx(tmp_path / "red.onnx")
+    rgba = np.full((32, 32, 4), 255, np.uint8)
+    rgba[..., :3] = (0, 90, 0)
+    rgba[8:24, 8:24, :3] = (255, 0, 0)
+    result = matte([rgba, rgba], "red")
+    assert result.method == "red"
+    assert result.frames[1][16, 16, 3] == pytest.approx(0.9046 * 255, abs=1)
+    assert result.frames[1][2, 2, 3] == pytest.approx(0.1074 * 255, abs=1)
+    texture = rgba.copy()
+    texture[..., 1] = np.random.default_rng(0).integers(0, 255, (32, 32))
+    assert matte([texture]).method == "red"  # not plain, so the installed model is taken
+
+
+def test_a_damaged_model_is_an_input_error(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    (tmp_path / "bad.onnx").write_bytes(b"not a model")
+    with pytest.raises(InputError, match=r"bad\.onnx.*cannot be used"):
+        matte([np.full((16, 16, 4), 255, np.uint8)], str(tmp_path / "bad.onnx"))

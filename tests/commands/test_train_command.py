@@ -1,0 +1,71 @@
+"""`vid4d train` from a shard to a weights file, at the one stage that is small enough for any machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from mesh_shapes import write_shard
+from tiny_prior import CONFIG, LIFT
+
+from vid4d.priors.weights.files import load_into
+from vid4d.training.interpolation import interpolation_model
+from vid4d.training.train import TrainOptions, train
+
+
+def test_a_training_writes_weights_and_goes_on(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    write_shard(tmp_path / "models" / "made.npz")
+    options = TrainOptions(
+        "interpolation", tmp_path / "models", tmp_path / "out", batch=1, steps=1, compile=False
+    )
+    assert train(options)
+    model = interpolation_model()
+    assert load_into(model, tmp_path / "out" / "weights.safetensors")["stage"] == "interpolation"
+    first = {k: v.clone() for k, v in model.state_dict().items()}
+    assert train(replace(options, steps=2))
+    state = torch.load(tmp_path / "out" / "trainer.pt", weights_only=True)
+    assert state["step"] == 2
+    load_into(model, tmp_path / "out" / "weights.safetensors")
+    assert any(not torch.equal(v, first[k]) for k, v in model.state_dict().items())
+    again = replace(
+        options, out=tmp_path / "more", initial=tmp_path / "out" / "weights.safetensors", steps=50
+    )
+    lines: list[dict[str, float]] = []
+    assert not train(replace(again, until=-1.0), lines.append), "left off at once"
+    assert lines == []
+    started = interpolation_model()
+    load_into(started, tmp_path / "more" / "weights.safetensors")
+    for name, value in started.state_dict().items():
+        assert torch.equal(value, model.state_dict()[name]), name
+
+
+def test_a_stage_starts_from_its_own_weights_and_from_those_it_shares(tmp_path: Path) -> None:
+    from vid4d.priors.small.lifting import Lifter
+    from vid4d.priors.small.small import SmallPrior
+    from vid4d.priors.weights.files import config_from_json, config_to_json, save_weights
+    from vid4d.training.train import _model
+
+    prior, lifter = SmallPrior(CONFIG), Lifter(LIFT)
+    whole, part = tmp_path / "prior.safetensors", tmp_path / "lifter.safetensors"
+    save_weights(whole, prior.state_dict(), {"config": config_to_json(CONFIG)}, torch.float32)
+    save_weights(part, lifter.state_dict(), {"config": config_to_json(LIFT)}, torch.float32)
+    name = "volume.base"
+
+    def options(stage, initial: Path, **more: Path) -> TrainOptions:
+        return TrainOptions(stage, tmp_path, tmp_path, initial=initial, **more)
+
+    model, told = _model(options("lift", whole))
+    assert torch.equal(model.state_dict()[name], prior.state_dict()["lifter." + name])
+    assert config_from_json(type(LIFT), told) == LIFT
+    model, told = _model(options("diffusion", part))
+    assert torch.equal(model.state_dict()["lifter." + name], lifter.state_dict()[name])
+    assert config_from_json(type(CONFIG), told).lift == LIFT
+    model, told = _model(options("diffusion", whole))
+    assert all(torch.equal(v, prior.state_dict()[k]) for k, v in model.state_dict().items())
+    assert config_from_json(type(CONFIG), told) == CONFIG
+    model, told = _model(options("diffusion", whole, lifter=part))
+    state = model.state_dict()
+    assert torch.equal(state["lifter." + name], lifter.state_dict()[name])
+    assert torch.equal(state["unet.out.2.weight"], prior.state_dict()["unet.out.2.weight"])

@@ -1,0 +1,47 @@
+"""What the tests of exports share: assets."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from toys import jumping_ball
+
+from vid4d.asset import Asset
+from vid4d.gaussians.model import Gaussians3D, Gaussians4D, save_asset
+
+
+def tumbling(count: int = 40, degree: int = 1, fourier: int = 1) -> Gaussians4D:
+    """Splats turned at random in space and time, that move, come and go."""
+    rng = torch.Generator().manual_seed(3)
+    k = (degree + 1) ** 2
+    turn = torch.nn.functional.normalize(torch.randn(count, 4, generator=rng), dim=-1)
+    return Gaussians4D(
+        torch.cat([0.2 * torch.randn(count, 3, generator=rng), torch.rand(count, 1, generator=rng)], 1),
+        torch.tensor([0.05, 0.02, 0.01, 0.15]).log() + 0.2 * torch.randn(count, 4, generator=rng),
+        turn,
+        torch.nn.functional.normalize(turn + 0.1 * torch.randn(count, 4, generator=rng), dim=-1),
+        torch.randn(count, generator=rng) + 1,
+        0.5 * torch.randn(count, k, fourier, 3, generator=rng),
+    )
+
+
+def asset_of(folder: Path, gaussians: Gaussians4D, seconds: float = 1.0, cyclic: bool = False) -> Asset:
+    metadata = {"seconds": repr(seconds)}
+    gaussians = replace(gaussians, cyclic=cyclic)
+    save_asset(folder / "asset.safetensors", gaussians, metadata)
+    return Asset(gaussians, metadata, folder / "asset.safetensors")
+
+
+def ball_asset(folder: Path, seconds: float = 1.0, cyclic: bool = False) -> Asset:
+    return asset_of(folder, jumping_ball(60), seconds, cyclic)
+
+
+def visible(asset: Asset, time: float) -> Gaussians3D:
+    """The splats that leave a trace in 8 bits."""
+    splats = asset.gaussians.at(time)
+    there = splats.opacities >= 1 / 255
+    return Gaussians3D(
+        splats.means[there], splats.covariances[there], splats.opacities[there], splats.sh[there]
+    )

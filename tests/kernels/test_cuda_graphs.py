@@ -1,0 +1,57 @@
+"""CUDA graphs of a function: the same numbers, for every set of shapes; a plain call on a processor."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vid4d.kernels.cuda_graphs import Recorded
+
+needs_cuda = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+
+def slope(x, y):
+    """A function and its gradient, which is 3 x^2 y."""
+    with torch.enable_grad():
+        leaf = x.detach().requires_grad_()
+        value = (leaf**3 * y).sum()
+        return value.detach(), torch.autograd.grad(value, leaf)[0]
+
+
+def test_on_a_processor_it_is_a_call():
+    calls = []
+    recorded = Recorded(lambda *x: calls.append(x) or slope(*x))
+    for size in (3, 3, 5):
+        x, y = torch.rand(size), torch.rand(size)
+        torch.testing.assert_close(recorded(x, y)[1], 3 * x**2 * y)
+    assert len(calls) == 3
+
+
+@pytest.mark.parametrize("device", [pytest.param("cuda", marks=needs_cuda)])
+def test_it_plays_what_was_recorded(device):
+    """Called from Python only while it is recorded, and right for other numbers and shapes afterwards."""
+    calls = []
+    recorded = Recorded(lambda *x: calls.append(x) or slope(*x), keep=2)
+    kept = []
+    for size in (3, 3, 5, 3, 5, 5):
+        x, y = torch.rand(size, device=device), torch.rand(size, device=device)
+        kept.append((recorded(x, y), x, y))
+    assert len({len(x) for x, _ in calls}) == 2
+    assert len(calls) == 2 * 4
+    for (value, gradient), x, y in kept:  # earlier answers are not overwritten by later ones
+        torch.testing.assert_close(value, (x**3 * y).sum())
+        torch.testing.assert_close(gradient, 3 * x**2 * y)
+    recorded(torch.rand(7, device=device), torch.rand(7, device=device))
+    assert len(recorded._known) == 2
+    recorded(x, y)
+    assert len(calls) == 3 * 4  # the latest of the others had stayed
+
+
+@pytest.mark.parametrize("device", [pytest.param("cuda", marks=needs_cuda)])
+def test_what_waits_for_the_device_cannot_be_recorded(device):
+    recorded = Recorded(lambda x: (x * x.sum().item(),))
+    with pytest.raises(RuntimeError):
+        recorded(torch.ones(2, device=device))

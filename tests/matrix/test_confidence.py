@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+import torch
+
+from vid4d.matrix.confidence import confidence_from_error, confidence_maps, error_map
+
+
+def linear(a, b):
+    return (a + b) / 2
+
+
+@pytest.mark.parametrize("kind", ["ssim", "l1"])
+def test_equals_the_reference(shared_dir, kind):
+    data = np.load(shared_dir / "reference" / "efficient4d_misc.npz")
+    rgb, near, far = (
+        torch.from_numpy(data[f"conf_{k}"]).movedim(1, -1) for k in ("rgb", "interp_near", "interp_far")
+    )
+    images = torch.zeros(1, 5, 64, 64, 3)
+    images[:, 2] = rgb
+    images[:, 1] = 0.25  # marks which pair is interpolated
+
+    def middle(a, b):
+        return near if a.mean() == 0.25 else far
+
+    ours = confidence_maps(images, middle, kind=kind)
+    # the reference was computed in float32, whose rounding reaches 1e-4 here
+    assert np.abs(ours[0, 2].numpy() - data[f"conf_{kind}_near_far"]).max() < 2e-4
+    alone = confidence_maps(images[:, 1:4], middle, kind=kind)
+    assert np.abs(alone[0, 1].numpy() - data[f"conf_{kind}_near_only"]).max() < 2e-4
+
+
+def test_ends_of_an_open_clip_are_trusted():
+    torch.manual_seed(0)
+    images = torch.rand(2, 6, 16, 16, 3)
+    maps = confidence_maps(images, linear)
+    assert maps.shape == (2, 6, 16, 16)
+    assert (maps[:, [0, -1]] == 1).all()
+    assert maps.min() >= 0
+    assert maps.max() <= 1
+    assert (maps[:, 1:-1] < 0.9).any(-1).any(-1).all()
+
+
+def test_second_frame_uses_only_its_direct_neighbours():
+    torch.manual_seed(0)
+    images = torch.rand(1, 6, 16, 16, 3)
+    expected = confidence_from_error(error_map(images[:, 1], linear(images[:, 0], images[:, 2])))
+    assert torch.allclose(confidence_maps(images, linear)[:, 1], expected)
+
+
+def test_cyclic_clips_wrap_around():
+    torch.manual_seed(0)
+    images = torch.rand(1, 6, 16, 16, 3)
+    maps = confidence_maps(images, linear, cyclic=True)
+    rolled = confidence_maps(images.roll(2, 1), linear, cyclic=True)
+    assert torch.allclose(maps.roll(2, 1), rolled)
+    assert maps[:, 0].min() < 0.5
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_short_clips_are_all_trusted(times):
+    assert (confidence_maps(torch.rand(1, times, 16, 16, 3), linear) == 1).all()
+
+
+def test_a_perfect_prediction_gives_one():
+    assert (confidence_maps(torch.full((1, 3, 16, 16, 3), 0.5), linear) == 1).all()

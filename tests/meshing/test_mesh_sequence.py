@@ -1,0 +1,252 @@
+"""One topology over time: surfaces are followed, rigid motion is exact, and giving up is said aloud."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+from solids import ball_of_splats, ellipsoid, mesh_of, torus
+
+from vid4d.asset import Asset
+from vid4d.cameras import Cameras
+from vid4d.export.meshes import Filmed, clip_of, moments_of
+from vid4d.export.options import ExportOptions
+from vid4d.meshing.deformation import Adam, Graph, Product, TrackOptions, moved_by, rotations
+from vid4d.meshing.marching_cubes import MeshOptions
+from vid4d.meshing.mesh_sequence import colors_from, mesh_sequence, surface_distance
+from vid4d.meshing.tsdf import mesh_at
+
+FEW = TrackOptions(nodes=120, steps=80, renewals=16, points=800)
+TIMES = (0.0, 0.5, 1.0)
+
+
+def growing(time: float):  # type: ignore[no-untyped-def]
+    """An ellipsoid, dark below and bright above, that moves along y and stretches along z."""
+    centre, radii = torch.tensor([0.0, 0.3 * (time - 0.5), 0.0]), torch.tensor([0.2, 0.15, 0.15 + 0.1 * time])
+    shade = lambda p: (0.5 + p[:, 2:] / radii[2] * 0.4).expand(-1, 3)  # noqa: E731
+    return mesh_of(lambda p: ellipsoid(p, centre, radii), faces=1500, resolution=40, color=shade)
+
+
+@pytest.fixture(scope="module")
+def sequence():  # type: ignore[no-untyped-def]
+    reports: list[int] = []
+    made = mesh_sequence(growing, TIMES, FEW, report=reports.append)
+    assert reports == [1, 2, 3, 5, 6]
+    return made
+
+
+def test_a_moving_surface_is_followed(sequence):
+    assert sequence.tracked
+    assert max(sequence.distances) < 0.015
+    first, middle, last = sequence.meshes
+    assert np.array_equal(first.faces, middle.faces)
+    assert np.array_equal(first.faces, last.faces)
+    for mesh, time in zip(sequence.meshes, TIMES, strict=True):
+        assert np.allclose(mesh.vertices.mean(0)[1], 0.3 * (time - 0.5), atol=0.012)
+        assert np.ptp(mesh.vertices[:, 2]) == pytest.approx(2 * (0.15 + 0.1 * time), abs=0.02)
+
+
+def test_vertices_stay_at_their_place_of_the_object(sequence):
+    """Moved back and scaled, the last mesh is the first: nothing slid far along the surface."""
+    first, _, last = sequence.meshes
+    back = (last.vertices - [0, 0.3, 0]) * [1, 1, 0.15 / 0.25]
+    off = np.linalg.norm(back - first.vertices, axis=1)
+    assert np.median(off) < 0.02
+    assert np.quantile(off, 0.95) < 0.06
+
+
+def test_colours_and_normals_are_those_of_the_moment(sequence):
+    for mesh, time in zip(sequence.meshes, TIMES, strict=True):
+        true = 0.5 + mesh.vertices[:, 2] / (0.15 + 0.1 * time) * 0.4
+        assert np.abs(mesh.colors[:, 0] - true).mean() < 0.02
+        outward = (mesh.vertices - [0, 0.3 * (time - 0.5), 0]) / (0.2, 0.15, 0.15 + 0.1 * time)
+        assert ((mesh.normals * outward).sum(1) > 0).mean() > 0.99
+
+
+def test_what_changes_its_topology_keeps_a_mesh_per_moment_and_says_so(caplog):
+    def source(time: float):  # type: ignore[no-untyped-def]
+        far = torch.tensor([0.0, 0.0, 0.2])
+        if time == 1:
+            return mesh_of(lambda p: torus(p, 0.35, 0.08), faces=1500, resolution=40)
+        return mesh_of(lambda p: (p - far).norm(dim=1) - 0.1, faces=1500, resolution=40)
+
+    with caplog.at_level(logging.WARNING, "vid4d.export"):
+        made = mesh_sequence(source, (0.0, 1.0), replace(FEW, steps=20, renewals=4))
+    assert not made.tracked
+    assert max(made.distances) > FEW.threshold
+    assert "every moment has a mesh of its own" in caplog.text
+    assert np.ptp(made.meshes[1].vertices[:, 0]) == pytest.approx(0.86, abs=0.02)
+
+
+def test_one_moment_is_one_mesh():
+    made = mesh_sequence(growing, (0.5,), FEW)
+    assert len(made.meshes) == 1
+    assert made.distances == ()
+
+
+def test_rotations_are_those_of_the_exponential():
+    vectors = torch.tensor([[0.3, -1.2, 0.5], [0.0, 0.0, 1e-7], [2.0, 1.0, 0.0]])
+    for vector, got in zip(vectors, rotations(vectors), strict=True):
+        x, y, z = vector.tolist()
+        cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+        assert torch.allclose(got, torch.linalg.matrix_exp(cross), atol=1e-5)
+
+
+def test_a_graph_moves_rigidly_where_its_nodes_do():
+    mesh = growing(0.0)
+    graph = Graph.on(mesh, FEW)
+    assert np.allclose(graph.deform(graph.rest()), mesh.vertices, atol=1e-6)
+    assert torch.allclose(graph.weights.sum(1), torch.ones(len(mesh.vertices)), atol=1e-5)
+    turn = torch.tensor([0.2, 0.4, -0.3])
+    matrix, shift = rotations(turn[None])[0], torch.tensor([0.1, -0.2, 0.3])
+    pose = torch.cat([turn.expand(len(graph.nodes), 3), graph.nodes @ matrix.T + shift - graph.nodes], 1)
+    expected = mesh.vertices @ matrix.numpy().T + shift.numpy()
+    assert np.allclose(graph.deform(pose), expected, atol=1e-5)
+    assert float(graph.stiffness(pose, rotations(pose[:, :3]))) < 1e-10
+    pose = pose * torch.rand(len(pose), 1)
+    turns = rotations(pose[:, :3])
+    assert float(graph.stiffness(pose, turns)) > 1e-5
+    some = torch.arange(0, len(mesh.vertices), 7)
+    blended = Product.apply(graph.motions(pose, turns), graph.influence(some))
+    moved = moved_by(blended, torch.from_numpy(mesh.vertices)[some])
+    assert np.allclose(moved, graph.deform(pose)[some], atol=1e-5)
+
+
+def test_gradients_of_a_sparse_product():
+    matrix = np.array([[1.0, 0, 2], [0, 0, 3], [0, 4, 0], [5, 0, 0]])
+    full = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
+    assert torch.allclose(Product.apply(full, csr_array(matrix)), torch.from_numpy(matrix) @ full)
+    assert torch.autograd.gradcheck(lambda x: Product.apply(x, csr_array(matrix)), full)
+
+
+def test_our_adam_is_adam():
+    ours, theirs = torch.tensor([1.0, -2.0]), torch.tensor([1.0, -2.0], requires_grad=True)
+    adam, other = Adam(ours), torch.optim.Adam([theirs], lr=0.1)
+    for _ in range(20):
+        theirs.grad = torch.tensor([1.0, 30.0]) * theirs.detach()
+        adam.step(torch.tensor([1.0, 30.0]) * ours, 0.1)
+        other.step()
+    assert torch.allclose(ours, theirs, atol=1e-6)
+
+
+def test_nodes_of_parts_that_only_come_near_each_other_do_not_share_vertices():
+    """A broken ring: its two ends face each other over a gap."""
+
+    def broken(p):  # type: ignore[no-untyped-def]
+        gap = 0.03 - p[:, 1].abs()
+        return torch.maximum(torus(p, 0.3, 0.06), torch.where(p[:, 0] > 0, gap, gap - 1))
+
+    mesh = mesh_of(broken, faces=2500, resolution=64, blur=0.0, smoothing=0)
+    graph = Graph.on(mesh, FEW)
+    above = (mesh.vertices[:, 1] > 0.02) & (mesh.vertices[:, 0] > 0.2)
+    nodes = graph.nodes[graph.links[torch.from_numpy(above)]]
+    near_gap = nodes[..., 0] > 0.2
+    assert (nodes[..., 1][near_gap] > 0).all()
+
+
+def test_distance_of_two_balls():
+    """Concentric, radii 0.2 and 0.25: 0.05 apart everywhere; and from itself 0."""
+    a, b = (mesh_of(lambda p, r=r: p.norm(dim=1) - r, faces=2000, resolution=40) for r in (0.2, 0.25))
+    assert surface_distance(a, b) == pytest.approx(0.05, abs=0.006)
+    assert surface_distance(b, a) == surface_distance(a, b)
+    assert surface_distance(a, a) == 0
+    moved = a.moved(a.vertices + np.float32([0.03, 0, 0]))
+    assert 0.02 < surface_distance(a, moved) < 0.032
+
+
+def test_colours_come_from_the_side_that_faces_the_same_way():
+    """Of a thin wall, white in front and black behind, the back stays black."""
+    mesh = growing(0.5)
+    front = replace(mesh, colors=np.ones_like(mesh.colors))
+    behind = replace(
+        front,
+        vertices=mesh.vertices,
+        normals=-mesh.normals,
+        faces=mesh.faces[:, ::-1] + len(mesh.vertices),
+        colors=np.zeros_like(mesh.colors),
+    )
+    both = replace(
+        front,
+        **{
+            k: np.concatenate([getattr(front, k), getattr(behind, k)])
+            for k in ("vertices", "normals", "faces", "colors")
+        },
+    )
+    assert (colors_from(mesh, both) == 1).all()
+    assert (colors_from(replace(mesh, normals=-mesh.normals), both) == 0).all()
+
+
+@pytest.fixture
+def run(tmp_path):  # type: ignore[no-untyped-def]
+    """A run folder that says how its clip was filmed: from 20 degrees above, 4 key frames."""
+    camera = Cameras.orbit([0.0], 20.0, size=64)
+    given = {
+        "world_to_camera": camera.world_to_camera[0].tolist(),
+        "focal": float(camera.focal[0]),
+        "width": 64,
+        "height": 64,
+    }
+    (tmp_path / "matrix").mkdir()
+    text = json.dumps({"input": {"camera": given, "times": [0.0, 1 / 3, 2 / 3, 1.0]}})
+    (tmp_path / "matrix" / "cameras.json").write_text(text)
+    return Asset(ball_of_splats(count=300), {"seconds": "2.0"}, tmp_path / "asset.safetensors")
+
+
+def test_the_run_knows_how_its_clip_was_filmed(run, caplog):
+    filmed = clip_of(run)
+    assert filmed is not None
+    assert float(filmed.camera.elevation) == pytest.approx(20, abs=1e-3)
+    assert filmed.times == (0.0, 1 / 3, 2 / 3, 1.0)
+    assert clip_of(replace(run, path=run.root / "elsewhere" / "asset.safetensors")) is None
+    assert not caplog.records
+    (run.root / "frames").mkdir()
+    told = {"times": [0, 1 / 3, 2 / 3, 1.0], "keys": [0, 2, 3]}
+    (run.root / "frames" / "clip.json").write_text(json.dumps(told))
+    keyed = clip_of(run)
+    assert keyed is not None
+    assert keyed.times == (0.0, 2 / 3, 1.0)
+    (run.root / "matrix" / "cameras.json").write_text('{"input": {"camera": {}}}')
+    assert clip_of(run) is None
+    assert "coloured without the clip's camera" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "frames", "count"), [(2.0, None, 19), (0.1, None, 4), (60.0, None, 46), (2.0, 7, 7)]
+)
+def test_key_frames_are_among_the_moments(run, seconds, frames, count):
+    """3 spans between 4 key frames: 20 moments wanted are 18 spans, 2 are 3, 48 are 45."""
+    asset = replace(run, metadata={"seconds": str(seconds)})
+    plan = moments_of(asset, clip_of(asset), ExportOptions(frames=frames))
+    assert len(plan.times) == count
+    assert plan.seconds == pytest.approx(seconds)
+    if frames is None:
+        assert all(np.abs(np.array(plan.times) - key).min() < 1e-9 for key in (0, 1 / 3, 2 / 3, 1))
+
+
+def test_moments_of_loops_and_of_unknown_clips(run):
+    loop = replace(run, gaussians=replace(run.gaussians, cyclic=True))
+    filmed = Filmed(Cameras.orbit([0.0], 0.0), (0.0, 0.25, 0.5, 0.75))
+    assert moments_of(loop, filmed, ExportOptions()).times == tuple(i / 20 for i in range(20))
+    assert len(moments_of(run, None, ExportOptions()).times) == 20
+    assert moments_of(run, filmed, ExportOptions(time=0.3)).times == (0.3,)
+
+
+def test_the_clips_own_view_counts_most_for_colours():
+    """Splats that are black seen from -x, grey from the sides and white from +x: what a camera on -x sees
+    becomes darker when it is trusted, and what it does not see stays as it was."""
+    ball = ball_of_splats(count=1500)
+    sh = torch.zeros(len(ball), 4, 1, 3)
+    sh[:, 3] = 3.0
+    shaded = replace(ball, sh=sh)
+    options = MeshOptions(faces=800, resolution=32, views=24, size=64)
+    camera = Cameras.orbit([180.0], 0.0, size=64)
+    plain, trusted = (mesh_at(shaded, 0.5, options, trusted=c) for c in (None, camera))
+    seen = (plain.normals[:, 0] < -0.5) & (plain.normals[:, 0] > -0.8)
+    assert plain.colors[seen].mean() > 2 * trusted.colors[seen].mean()
+    unseen = plain.normals[:, 0] > 0.3
+    assert np.allclose(plain.colors[unseen], trusted.colors[unseen], atol=0.02)

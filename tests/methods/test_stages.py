@@ -1,0 +1,90 @@
+"""What the stages that all methods share compute and keep."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from toys import jumping_ball, toy_matrix
+
+from vid4d.gaussians.fit import FitConfig
+from vid4d.gaussians.model import load_asset
+from vid4d.methods import stages
+from vid4d.outputs import input_psnr
+from vid4d.run import Run
+from vid4d.settings import Settings
+
+
+@pytest.fixture
+def run(tmp_path) -> Run:
+    run = Run.create(tmp_path / "run", Settings(clip="toy", seed=1))
+    run.device = "cpu"
+    return run
+
+
+def test_input_psnr_by_hand():
+    """Frames that are the asset's own renders, darkened by 0.1 where the ball is opaque."""
+    matrix, ball = toy_matrix(), jumping_ball(80)
+    assert input_psnr(ball, matrix) > 60
+    assert matrix.input_images is not None
+    shifted = matrix.input_images.clone()
+    alpha = shifted[..., 3:]
+    error = torch.where(alpha > 0.5, 0.1 / alpha.clamp(min=0.5), 0.0)
+    shifted[..., :3] = (shifted[..., :3] + error).clamp(max=2)
+    share = (alpha > 0.5).float().mean(dim=(1, 2, 3))
+    expected = sum(-10 * math.log10(0.01 * s) for s in share.tolist()) / len(share)
+    score = input_psnr(ball, replace(matrix, input_images=shifted))
+    assert score == pytest.approx(expected, abs=0.1)
+    assert input_psnr(ball, replace(matrix, input_images=None)) is None
+    second = -10 * math.log10(0.01 * float(share[1]))
+    assert matrix.input_times is not None
+    times = [float(matrix.input_times[1])]
+    assert input_psnr(ball, replace(matrix, input_images=shifted), times) == pytest.approx(second, abs=0.1)
+    assert input_psnr(ball, matrix, [0.123]) is None
+
+
+def test_an_asset_is_kept_with_what_players_need(run):
+    ball, matrix = replace(jumping_ball(20), cyclic=True), replace(toy_matrix(), seconds=2.0)
+    stages.keep_asset(run, ball, matrix)
+    kept, metadata = load_asset(run.path("asset.safetensors"))
+    assert torch.equal(kept.means, ball.means)
+    assert (float(metadata["seconds"]), float(metadata["fps"]), metadata["cyclic"]) == (2.0, 1.0, "true")
+
+
+def test_the_same_asset_is_the_same_bytes(run):
+    data = set()
+    for _ in range(5):
+        stages.keep_asset(run, jumping_ball(20), toy_matrix())
+        data.add(run.path("asset.safetensors").read_bytes())
+    assert len(data) == 1
+    header_length = int.from_bytes(data.pop()[:8], "little")
+    assert header_length % 8 == 0
+
+
+def test_an_interrupted_fit_goes_on_from_its_checkpoint(run, monkeypatch):
+    """Stopped in its middle and resumed gives the bytes of a fit that was never stopped."""
+    config = FitConfig(iterations=8, checkpoint_every=2, report_every=2, size=32)
+    matrix = toy_matrix()
+    assert len(stages.fit(run, matrix, config)) > 100
+    whole = run.path("asset.safetensors").read_bytes()
+
+    second = Run.create(run.root.parent / "second", run.settings)
+    second.device = "cpu"
+
+    class Stopping:
+        def update(self, done, total, **numbers):
+            if done >= 4:
+                raise KeyboardInterrupt
+
+    def stage(name, make, save, load):
+        return make(Stopping())
+
+    with monkeypatch.context() as patch:
+        patch.setattr(second, "stage", stage)
+        with pytest.raises(KeyboardInterrupt):
+            stages.fit(second, matrix, config)
+    assert second.checkpoint("fit").is_file()
+    stages.fit(second, matrix, config)
+    assert second.path("asset.safetensors").read_bytes() == whole

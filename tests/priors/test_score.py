@@ -1,0 +1,251 @@
+"""Judges: what they are told, what they answer, and how their answer reaches a render."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tiny_prior import still_prior, tiny_prior
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from vid4d.cameras import Cameras
+from vid4d.conventions import view_change
+from vid4d.errors import InputError
+from vid4d.priors.guidance import ClassifierFree
+from vid4d.priors.multiview_sampling import prepared
+from vid4d.priors.samplers import q_sample, to_x0
+from vid4d.priors.score import Judge, SmallJudge, Zero123Judge, load_judge, resized_render
+from vid4d.priors.small.sampling import to_network
+from vid4d.priors.zero123 import CONFIGS, Zero123
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Two discs with soft alpha, 32 pixels."""
+    y, x = torch.meshgrid(torch.arange(32) + 0.5, torch.arange(32) + 0.5, indexing="ij")
+    alpha = torch.stack([((9 + 3 * i) ** 2 - (x - 16) ** 2 - (y - 16) ** 2).clamp(0, 1) for i in range(2)])
+    color = torch.rand(2, 32, 32, 3, generator=torch.Generator().manual_seed(1))
+    return torch.cat([color, alpha[..., None]], -1)
+
+
+CAMERAS = Cameras.orbit([30.0, 200.0], 20.0, size=16)
+BOTH = torch.tensor([0, 1])
+
+
+def noisy_of(judge, levels=1, t=(500, 500)):
+    g = torch.Generator().manual_seed(0)
+    data = torch.rand(levels, len(t), 64, 8, 8, generator=g) * 2 - 1
+    noise = torch.randn(data.shape, generator=g)
+    steps = torch.tensor(t)
+    return torch.stack([q_sample(judge.schedule, d, steps, n) for d, n in zip(data, noise, strict=True)])
+
+
+def test_a_prior_that_adds_nothing_points_at_the_lifted_rendering(frames):
+    """Its UNet silenced, the implied data is what the lifted volume of that frame shows that camera."""
+    prior = still_prior()
+    judge = SmallJudge(prior, guidance=1)
+    judge.condition(frames, 10.0)
+    noisy, t = noisy_of(judge), torch.tensor([300, 700])
+    eps = judge.predict(noisy, t, judge.view(CAMERAS, BOTH))[0]
+    data = prior.decode(to_x0(judge.schedule, noisy[0], t, eps, "eps"))
+    for i in range(2):
+        condition = prior.condition(to_network(frames[i : i + 1]), Cameras.orbit([0.0], 10.0, size=32))
+        lifted = prior.look(condition, CAMERAS[i].resized(32), 1).coarse[0]
+        torch.testing.assert_close(data[i], lifted, atol=1e-3, rtol=1e-3)
+        assert lifted.std() > 0.01
+
+
+def test_levels_are_judged_one_by_one(frames):
+    """Three levels at once answer what each of them alone is answered, and so do two views."""
+    judge = SmallJudge(tiny_prior(), guidance=3.0)
+    judge.condition(frames, 0.0)
+    t = torch.tensor([400, 800])
+    noisy = noisy_of(judge, levels=3)
+    together = judge.predict(noisy, t, judge.view(CAMERAS, BOTH))
+    assert together.shape == noisy.shape
+    for level in range(3):
+        for i in range(2):
+            view = judge.view(CAMERAS[i], BOTH[i : i + 1])
+            alone = judge.predict(noisy[level : level + 1, i : i + 1], t[i : i + 1], view)
+            torch.testing.assert_close(alone[0, 0], together[level, i], atol=1e-3, rtol=1e-3)
+
+
+def test_guidance_goes_away_from_the_blind_answer(frames):
+    """Linear in the scale: 5 lies on the line through 1 and 3, twice as far again."""
+    prior, answers = tiny_prior(), []
+    for scale in (1.0, 3.0, 5.0):
+        judge = SmallJudge(prior, guidance=scale)
+        judge.condition(frames, 0.0)
+        answers.append(judge.predict(noisy_of(judge), torch.tensor([600, 600]), judge.view(CAMERAS, BOTH)))
+    assert (answers[1] - answers[0]).abs().max() > 1e-3
+    torch.testing.assert_close(answers[2], 2 * answers[1] - answers[0], atol=1e-3, rtol=1e-3)
+
+
+def test_frame_and_camera_matter(frames):
+    judge = SmallJudge(tiny_prior(), guidance=1)
+    judge.condition(frames, 0.0)
+    t, noisy = torch.tensor([500]), noisy_of(judge, t=(500,))
+    here = judge.predict(noisy, t, judge.view(CAMERAS[0], BOTH[:1]))
+    assert (here - judge.predict(noisy, t, judge.view(CAMERAS[1], BOTH[:1]))).abs().max() > 1e-3
+    assert (here - judge.predict(noisy, t, judge.view(CAMERAS[0], BOTH[1:]))).abs().max() > 1e-3
+
+
+def test_frames_that_were_dropped_come_back_the_same(frames):
+    few, all_kept = SmallJudge(tiny_prior(), guidance=1, keep=1), SmallJudge(tiny_prior(), guidance=1)
+    for judge in (few, all_kept):
+        judge.condition(frames, 0.0)
+    noisy, t = noisy_of(few), torch.tensor([500, 500])
+    for order in (BOTH, BOTH.flip(0), BOTH):
+        a, b = (j.predict(noisy, t, j.view(CAMERAS, order)) for j in (few, all_kept))
+        torch.testing.assert_close(a, b)
+    assert len(few._known) == 1
+
+
+def test_a_judge_wants_a_picture_first():
+    with pytest.raises(RuntimeError, match="comes first"):
+        SmallJudge(tiny_prior()).view(CAMERAS, BOTH)
+
+
+def test_encoding_has_a_gradient_and_loses_nothing():
+    """At the prior's own size the latents are the pixels, mapped to [-1, 1]."""
+    judge = SmallJudge(tiny_prior())
+    color = torch.rand(2, 32, 32, 3, requires_grad=True)
+    alpha = torch.rand(2, 32, 32, requires_grad=True)
+    latents = judge.encode(color, alpha)
+    back = (judge.prior.decode(latents) + 1) / 2
+    torch.testing.assert_close(back[:, :3].permute(0, 2, 3, 1), color)
+    torch.testing.assert_close(back[:, 3], alpha)
+    latents.sum().backward()
+    torch.testing.assert_close(color.grad, torch.full_like(color, 2.0))
+    torch.testing.assert_close(alpha.grad, torch.full_like(alpha, 2.0))
+
+
+def test_renders_of_other_sizes_are_resized():
+    color, alpha = torch.full((1, 8, 8, 3), 0.25), torch.ones(1, 8, 8)
+    for size in (4, 8, 32):
+        out = resized_render(color, alpha, size)
+        assert out.shape == (1, 4, size, size)
+        torch.testing.assert_close(out[:, :3], torch.full((1, 3, size, size), 0.25))
+        torch.testing.assert_close(out[:, 3], torch.ones(1, size, size))
+
+
+# Zero123
+
+
+@pytest.fixture(scope="module")
+def zero123() -> Zero123:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        prior = Zero123(CONFIGS["tiny"]).eval().requires_grad_(False)
+        for parameter in prior.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.05)
+    return prior
+
+
+def test_zero123_is_told_picture_and_camera(zero123, frames):
+    """As the network itself answers: context and latent of the frame over white, guidance 3."""
+    judge = Zero123Judge(zero123, guidance=3.0)
+    judge.condition(frames, 10.0)
+    t = torch.tensor([400, 800])
+    noisy = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    found = judge.predict(noisy, t, judge.view(CAMERAS, BOTH.flip(0)))
+    white = frames[..., :3] * frames[..., 3:] + 1 - frames[..., 3:]
+    known = zero123.condition(F.interpolate(white.permute(0, 3, 1, 2), (64, 64), mode="bilinear"))
+    change = view_change(torch.tensor([20.0, 20.0]), torch.tensor([30.0, 200.0]), 10.0)
+    torch.testing.assert_close(change[0, 0], torch.tensor(-math.pi / 18))  # a camera that rises
+    context = zero123.context(known.embedding.flip(0), change)
+    for level in range(2):
+        expected = zero123.noise(noisy[level], t, context, known.latent.flip(0), ClassifierFree(3.0))
+        torch.testing.assert_close(found[level], expected, atol=1e-4, rtol=1e-3)
+
+
+def test_zero123_takes_the_gradient_to_the_render(zero123):
+    """Directional derivative of the latents against a small difference, in double precision."""
+    judge = Zero123Judge(copy.deepcopy(zero123).double())
+    color = torch.rand(1, 16, 16, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    torch.manual_seed(0)
+    alpha, way = torch.ones(1, 16, 16), torch.randn_like(color)
+    color.requires_grad_()
+    latents = judge.encode(color, alpha)
+    assert latents.shape == (1, 4, 8, 8)
+    weights = torch.randn_like(latents)
+    (gradient,) = torch.autograd.grad((latents * weights).sum(), color)
+    with torch.no_grad():
+        ends = [(judge.encode(color + h * way, alpha) * weights).sum() for h in (1e-3, -1e-3)]
+    torch.testing.assert_close(
+        (gradient * way).sum().item(), ((ends[0] - ends[1]) / 2e-3).item(), rtol=1e-2, atol=1e-2
+    )
+
+
+def distilled(judge, way, color, alpha):
+    """Loss and gradient, by `Judge.distil` or by the judge's own."""
+    view = judge.view(CAMERAS, BOTH)
+    generator = torch.Generator().manual_seed(2)
+    leaf = color.clone().requires_grad_()
+    loss = way(judge, leaf, alpha, torch.tensor([300, 800]), view, generator)
+    return loss.detach(), torch.autograd.grad(loss, leaf)[0]
+
+
+def test_zero123_distils_as_every_judge_does(zero123, frames):
+    """What can be recorded on a graphics card is the same composition of encode, view and predict."""
+    judge = Zero123Judge(zero123, guidance=3.0)
+    judge.condition(frames, 10.0)
+    g = torch.Generator().manual_seed(4)
+    color, alpha = torch.rand(3, 2, 16, 16, 3, generator=g), torch.rand(3, 2, 16, 16, generator=g)
+    own, plain = (distilled(judge, way, color, alpha) for way in (Zero123Judge.distil, Judge.distil))
+    assert plain[1].abs().max() > 1e-6
+    torch.testing.assert_close(own[0], plain[0], rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(own[1], plain[1], rtol=1e-3, atol=1e-5 * plain[1].abs().max().item())
+
+
+class OnTheDevice(TorchDispatchMode):
+    """Refuses what a recording refuses: numbers that come from the processor, or go there."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        places = {x.device.type for x in tree_leaves((args, kwargs or {})) if isinstance(x, torch.Tensor)}
+        out = func(*args, **(kwargs or {}))
+        places |= {x.device.type for x in tree_leaves(out) if isinstance(x, torch.Tensor)}
+        assert places <= {"meta"}, f"{func} moves numbers between devices: {places}"
+        return out
+
+
+def test_zero123_distils_without_waiting_for_the_device():
+    """With networks on a device that can hold no numbers."""
+    prior = prepared(Zero123(CONFIGS["tiny"]).to("meta"))
+    prior.schedule = prior.schedule.to("meta")
+    judge = Zero123Judge(prior)
+    given = [(4, 3, 64, 64), (2, 4, 8, 8), (2,), (2, 1, 12), (2, 4, 8, 8)]
+    inputs = [torch.empty(s, device="meta", dtype=torch.long if len(s) == 1 else None) for s in given]
+    with OnTheDevice():
+        loss, slope = judge._distil(*inputs)
+    assert loss.shape == ()
+    assert slope.shape == given[0]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_zero123_distils_the_same_when_recorded(zero123, frames):
+    judge = Zero123Judge(prepared(copy.deepcopy(zero123).cuda()), guidance=3.0)
+    judge.condition(frames, 10.0)
+    for size in (16, 16, 64):
+        color, alpha = torch.rand(2, 2, size, size, 3).cuda(), torch.rand(2, 2, size, size).cuda()
+        own, plain = (distilled(judge, way, color, alpha) for way in (Zero123Judge.distil, Judge.distil))
+        for a, b in zip(own, plain, strict=True):
+            assert (a - b).norm() / b.norm() < 1e-2
+    assert len(judge._recorded._known) == 1
+
+
+def test_judges_by_name(zero123, tmp_path, monkeypatch):
+    """Published weights that are missing, that are there, and that cannot judge."""
+    monkeypatch.setenv("VID4D_WEIGHTS", str(tmp_path))
+    with pytest.raises(InputError, match="zero123-xl"):
+        load_judge("zero123-xl")
+    monkeypatch.setattr("vid4d.priors.score.load_full_prior", lambda name, device: zero123)
+    assert isinstance(load_judge("zero123-xl", guidance=2.0), Zero123Judge)
+    monkeypatch.setattr("vid4d.priors.score.load_full_prior", lambda name, device: torch.nn.Linear(1, 1))
+    with pytest.raises(InputError, match="syncdreamer cannot judge"):
+        load_judge("syncdreamer")
