@@ -14,6 +14,7 @@ from collections.abc import Sequence
 
 import tyro
 
+from vid4d import __version__
 from vid4d.commands.export import Export
 from vid4d.commands.generate import Generate
 from vid4d.commands.info import Info
@@ -53,9 +54,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         arguments = ["--help"]
     try:
         if arguments[0] == "--version":
-            from importlib.metadata import version
-
-            print(f"vid4d {version('vid4d')}")
+            print(f"vid4d {__version__}")
         else:
             command = tyro.cli(Command, prog="vid4d", description=DESCRIPTION, args=arguments, config=_STYLE)  # type: ignore[call-overload]
             command.run()

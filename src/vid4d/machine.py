@@ -8,9 +8,10 @@ import sys
 from importlib import metadata, util
 from pathlib import Path
 
+from vid4d import __version__
 from vid4d.errors import InputError
 
-PACKAGES = ("vid4d", "torch", "numpy", "av", "pillow", "safetensors", "scipy", "viser")
+PACKAGES = ("torch", "numpy", "av", "pillow", "safetensors", "scipy", "viser")
 
 
 def resolve_device(name: str = "auto") -> str:
@@ -49,7 +50,7 @@ def peak_memory_mib(device: str = "cpu") -> dict[str, float]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide what a run computes."""
-    found = {"python": platform.python_version()}
+    found = {"python": platform.python_version(), "vid4d": __version__}
     for name in PACKAGES:
         try:
             found[name] = metadata.version(name)

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import struct
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Float
 from PIL import Image
 
+from vid4d import __version__
 from vid4d.export.meshes import sequence_of, textured_sequence
 from vid4d.export.options import ExportOptions
 from vid4d.meshing.mesh_sequence import MeshSequence
@@ -110,7 +110,7 @@ def glb_bytes(
     cyclic: the end of the clip is its beginning. unlit: viewers that know KHR_materials_unlit show the
     colours as they are, for they hold the light of the clip already; others light them.
     """
-    document = _Document({"asset": {"version": "2.0", "generator": f"vid4d {version('vid4d')}"}, "scene": 0})
+    document = _Document({"asset": {"version": "2.0", "generator": f"vid4d {__version__}"}, "scene": 0})
     if unlit:
         document.json["extensionsUsed"] = [UNLIT]
     for skin in skins or (None,):

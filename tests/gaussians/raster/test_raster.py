@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import os
+import re
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -208,6 +210,16 @@ def test_without_a_compiler_the_reason_is_given(monkeypatch: pytest.MonkeyPatch,
         with pytest.raises(build.BuildError, match="no such option"):
             build.build(tmp_path / "library.so")
     assert not (tmp_path / "library.so").exists()
+
+
+@pytest.mark.skipif(not shutil.which("x86_64-w64-mingw32-gcc"), reason="needs MinGW")
+def test_a_library_for_windows_needs_nothing_beside_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("CC", "x86_64-w64-mingw32-gcc")
+    monkeypatch.setattr(build, "PLATFORM", "win32")
+    build.build(tmp_path / "library.dll")
+    names = set(re.findall(rb"[\w.-]+\.dll", (tmp_path / "library.dll").read_bytes()))
+    assert b"KERNEL32.dll" in names
+    assert not [name for name in names if name.startswith(b"lib") and name != b"library.dll"]
 
 
 def test_splats_stay_where_a_fast_rasteriser_is(monkeypatch):

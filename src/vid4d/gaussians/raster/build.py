@@ -34,6 +34,15 @@ VARIANTS = {
 }
 
 
+PLATFORM = sys.platform
+# Windows aligns its stack to 16 bytes only, and GCC (MinGW) moves wider vectors there as if it were more
+# (GCC's bug 54412): its assembler can write moves that do not mind. Windows finds nothing but the library
+# itself when it is loaded, hence the runtime is linked into it.
+COMPILE = {"win32": ("-Wa,-muse-unaligned-vector-move",)}  # elsewhere -fPIC
+# Some compilers accept -fopenmp without having its library: that must fail here, not when it is loaded.
+LINK = {"win32": ("-static",), "linux": ("-Wl,--no-undefined",)}
+
+
 class BuildError(RuntimeError):
     """There is no compiler, or it failed; the message says which."""
 
@@ -52,7 +61,11 @@ def variants() -> list[str]:
 
 
 def compiler() -> str | None:
-    """$CC, else the first of cc, gcc, clang that exists. The code needs GCC or Clang (vector extensions)."""
+    """$CC, else the first of cc, gcc, clang that exists.
+
+    The code needs vector extensions: GCC or Clang, on Windows GCC (MinGW). Apple's Clang has no OpenMP, so
+    that its library draws with one thread.
+    """
     for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
         if name and shutil.which(name.split()[0]):
             return name
@@ -88,14 +101,13 @@ def build(target: Path) -> None:
 
 
 def _compile(command: list[str], folder: Path, openmp: list[str]) -> Path:
-    position = [] if sys.platform == "win32" else ["-fPIC"]
     jobs, objects = [], []
     for variant in variants():
         out = folder / f"{variant}.o"
         defines = [f"-DVARIANT={variant}", f'-DSOURCE="{source_hash()}"']
         defines += ["-DVARIANT_BASE"] if variant == "base" else []
         defines += ["-DWITH_X86_VARIANTS"] if len(variants()) > 1 else []
-        flags = [*FLAGS, *position, *VARIANTS[variant], *openmp, *defines]
+        flags = [*FLAGS, *COMPILE.get(PLATFORM, ("-fPIC",)), *VARIANTS[variant], *openmp, *defines]
         jobs.append([*command, *flags, "-c", str(SOURCE), "-o", str(out)])
         objects.append(str(out))
     running = [subprocess.Popen(job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) for job in jobs]
@@ -103,9 +115,7 @@ def _compile(command: list[str], folder: Path, openmp: list[str]) -> Path:
     for process, output in zip(running, outputs, strict=True):
         _check(process.returncode, output)
     library = folder / f"library{SUFFIX}"
-    # Some compilers accept -fopenmp without having its library: that must fail here, not when it is loaded.
-    strict = ["-Wl,--no-undefined"] if sys.platform == "linux" else []
-    link = [*command, "-shared", *strict, *openmp, *objects, "-o", str(library), "-lm"]
+    link = [*command, "-shared", *LINK.get(PLATFORM, ()), *openmp, *objects, "-o", str(library), "-lm"]
     done = subprocess.run(link, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
     _check(done.returncode, done.stdout)
     return library
