@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import vid4d
+from vid4d import errors
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -58,3 +59,18 @@ def test_a_wheel_serves_every_python_of_its_platform(setup):
     python, abi, platform = wheel.get_tag()
     assert (python, abi) == ("py3", "none")
     assert platform not in ("any", "")
+
+
+def test_hints_name_the_checkout_or_packages_never_our_name(monkeypatch, tmp_path):
+    assert errors.install_hint("text") == f'pip install "{ROOT}[text]"'
+    listed = ["torch", 'usd-core>=26.3; extra == "export"', 'xatlas>=0.0.11; extra == "export"']
+    monkeypatch.setattr(errors, "CHECKOUT", tmp_path)
+    monkeypatch.setattr(errors, "requires", lambda name: listed)
+    assert errors.install_hint("export") == 'pip install "usd-core>=26.3" "xatlas>=0.0.11"'
+
+
+def test_nobody_is_told_to_install_our_name_from_an_index():
+    pages = [p for d in ("src", "docs", "examples", "benchmarks") for p in (ROOT / d).rglob("*")]
+    for page in [*pages, *ROOT.glob("*.md")]:
+        if page.suffix in (".py", ".md", ".html"):
+            assert not re.search(r"pip install [^\n]*vid4d\[", page.read_text(encoding="utf-8")), page

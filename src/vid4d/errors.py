@@ -1,6 +1,13 @@
-"""The one exception that means: the input is at fault, not the program."""
+"""The one exception that means: the input is at fault, not the program. Hints for missing packages."""
 
 from __future__ import annotations
+
+import re
+from importlib.metadata import PackageNotFoundError, requires
+from pathlib import Path
+
+CHECKOUT = Path(__file__).parents[2]
+"""Where the source tree lies, if this is one."""
 
 
 class InputError(ValueError):
@@ -12,4 +19,21 @@ class InputError(ValueError):
 
 def missing_package(package: str, what: str) -> InputError:
     """The sentence for a package of the extra `export` that is not installed."""
-    return InputError(f"{what} needs {package}, which is not installed: pip install 'vid4d[export]'")
+    return InputError(f"{what} needs {package}, which is not installed: {install_hint('export')}")
+
+
+def install_hint(extra: str) -> str:
+    """Command that installs the packages of an extra ('export', 'matting', ...).
+
+    By the path of the source tree where vid4d runs from one, else by the packages' own names; never by ours,
+    which is on no package index.
+    """
+    if (CHECKOUT / "pyproject.toml").is_file():
+        return f'pip install "{CHECKOUT}[{extra}]"'
+    try:
+        listed = requires("vid4d") or []
+    except PackageNotFoundError:
+        listed = []
+    marker = re.compile(rf"extra == ['\"]{extra}['\"]")
+    packages = [line.partition(";")[0].strip() for line in listed if marker.search(line)]
+    return "pip install " + " ".join(f'"{package}"' for package in packages or [f".[{extra}]"])

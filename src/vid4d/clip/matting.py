@@ -18,14 +18,10 @@ from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 from vid4d.clip.matting_onnx import find_model, installed_model, model_frames
-from vid4d.errors import InputError
+from vid4d.errors import InputError, install_hint
 from vid4d.images import over_white_uint8
 from vid4d.keying import REGION, Background, border_labels, cut_out, smooth
 
-ADVICE = (
-    "give frames with transparency, film before a plain background, or use a matting model: "
-    'pip install "vid4d[matting]" and --matting FILE.onnx (BiRefNet, IS-Net or U2-Net)'
-)
 MIN_INLIERS = 0.6  # share of the border that the fitted surface must explain
 MAX_NOISE = 14.0  # 8-bit steps
 
@@ -54,7 +50,8 @@ def matte(frames: Sequence[UInt8[np.ndarray, "h w 4"]], method: str = "auto") ->
     if method == "alpha" or (method == "auto" and meaningful):
         if not meaningful:
             raise InputError(
-                f"the frames have no transparency to take the mask from; leave --matting at auto or {ADVICE}"
+                "the frames have no transparency to take the mask from; "
+                f"leave --matting at auto or {_advice()}"
             )
         return Matte([f.copy() for f in frames], "alpha", 1.0)
     seen = [over_white_uint8(f) for f in frames]
@@ -76,6 +73,14 @@ def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path) -> Mat
     return Matte(results, file.stem, confidence)
 
 
+def _advice() -> str:
+    """What to do where no background can be removed."""
+    return (
+        "give frames with transparency, film before a plain background, or use a matting model: "
+        f"{install_hint('matting')} and --matting FILE.onnx (BiRefNet, IS-Net or U2-Net)"
+    )
+
+
 def alpha_is_meaningful(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
     """True where at least 0.2 % of the pixels are transparent: an opaque alpha channel says nothing."""
     clear = sum(int((f[..., 3] < 128).sum()) for f in frames)
@@ -91,7 +96,7 @@ def remove_plain_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Mat
     if background.inliers < MIN_INLIERS or background.noise > MAX_NOISE:
         raise InputError(
             "the background is not plain (a smooth colour explains "
-            f"{background.inliers:.0%} of the border): {ADVICE}"
+            f"{background.inliers:.0%} of the border): {_advice()}"
         )
     background = _refine(frames, background)
     results, clear = [], []

@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy import ndimage
 
-from vid4d.errors import InputError
+from vid4d.errors import InputError, install_hint
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def model_frames(
     try:
         import onnxruntime
     except ImportError as e:
-        raise InputError(f'{file}: matting models need onnxruntime; pip install "vid4d[matting]"') from e
+        raise InputError(f"{file}: matting models need onnxruntime: {install_hint('matting')}") from e
     try:
         session: Any = onnxruntime.InferenceSession(
             str(file), providers=onnxruntime.get_available_providers()

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.errors import InputError
+from vid4d.errors import InputError, install_hint
 from vid4d.priors.samplers import NoiseSchedule, to_eps
 from vid4d.priors.score import LatentScorePrior, resized_render
 
@@ -109,7 +109,7 @@ def load_text_prior(
         from transformers import CLIPTextModel, CLIPTokenizer
     except ImportError as error:
         raise InputError(
-            f"objects from a text need diffusers and transformers ({error}): pip install 'vid4d[text]'"
+            f"objects from a text need diffusers and transformers ({error}): {install_hint('text')}"
         ) from None
     dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
     how = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
