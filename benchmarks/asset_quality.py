@@ -33,7 +33,7 @@ from vid4d.images import over_white
 from vid4d.matrix.cleanup import smooth_outlines, without_specks
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.methods.efficient4d import PRESETS, Efficient4DConfig, with_confidence, with_frames_between
+from vid4d.methods.efficient4d import PRESETS, Efficient4DConfig, interpolate_frames, with_confidence
 from vid4d.metrics import mask_iou, psnr, ssim
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.small.prior import OUTLINE_WIDTH
@@ -68,7 +68,7 @@ def matrix_of(
         times,
         cyclic=True,
     )
-    matrix = with_confidence(with_frames_between(matrix, interpolator, config.between), interpolator)
+    matrix = with_confidence(interpolate_frames(matrix, interpolator, config.n_interpolated), interpolator)
     if folder is not None:
         folder.parent.mkdir(parents=True, exist_ok=True)
         save_matrix(matrix, folder)
@@ -113,7 +113,7 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     config = PRESETS[options.preset]
     if options.seen_weight is not None:
-        config = replace(config, fit=replace(config.fit, seen_weight=options.seen_weight))
+        config = replace(config, fit=replace(config.fit, observed_color_weight=options.seen_weight))
     bank = MeshBank(read_folder(options.folder, limit=options.models))
     low = Cameras.ring(VIEWS, elevation=0.0, size=SIZE)
     results: dict[str, list[list[list[float]]]] = {"matrix": [], "asset": []}

@@ -36,7 +36,7 @@ from vid4d.cameras import Cameras
 from vid4d.dynerf import FieldConfig
 from vid4d.images import over_white
 from vid4d.losses import Middle
-from vid4d.methods.consistent4d.batches import Linear, NoiseRange
+from vid4d.methods.consistent4d.batches import LinearSchedule, TimestepRange
 from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Trainer
@@ -60,21 +60,21 @@ def variants(steps: int) -> dict[str, Consistent4DConfig]:
     share = steps / base.steps
     noise, orientation = base.noise, base.orientation
 
-    def scaled(line: Linear) -> Linear:
+    def scaled(line: LinearSchedule) -> LinearSchedule:
         return replace(line, steps=round(line.steps * share))
 
     base = replace(
         base,
         steps=steps,
-        noise=NoiseRange(scaled(noise.low), scaled(noise.high)),
-        orientation=scaled(orientation),
+        t_range=TimestepRange(scaled(noise.low), scaled(noise.high)),
+        lambda_orient=scaled(orientation),
     )
     one = replace(base, levels=FieldConfig(base.levels.levels[-1:]))
     return {
         "2 levels, ICL": base,
-        "2 levels, no ICL": replace(base, icl=0.0),
+        "2 levels, no ICL": replace(base, lambda_icl=0.0),
         "1 level, ICL": one,
-        "1 level, no ICL": replace(one, icl=0.0),
+        "1 level, no ICL": replace(one, lambda_icl=0.0),
     }
 
 
@@ -164,7 +164,7 @@ def main() -> None:
 
 def pictures(trainer: Trainer, subject: Subject, rig: Cameras, circle: Cameras) -> tuple[Tensor, Tensor]:
     """The rig's views at all times, and the circle at the first."""
-    count, samples = len(subject.times), trainer.config.samples
+    count, samples = len(subject.times), trainer.config.samples_per_ray
     views = torch.arange(len(rig)).repeat_interleave(count)
     seen, _ = draw(trainer.field, trainer.grid, rig[views], subject.times.repeat(len(rig)), samples)
     around, _ = draw(trainer.field, trainer.grid, circle, subject.times[:1].expand(len(circle)), samples)

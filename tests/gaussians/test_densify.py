@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vid4d.gaussians.adam import SplatAdam
-from vid4d.gaussians.densify import Density, DensityConfig
+from vid4d.gaussians.densify import DensifyConfig, Density
 from vid4d.gaussians.raster import Render
 
 
@@ -59,7 +59,7 @@ def test_invisible_splats_do_not_move_and_keep_their_momentum():
 
 
 def test_the_splat_with_the_largest_gradient_is_split_along_its_longest_axis():
-    optimizer, density = make(DensityConfig(growth=7 / 6, rounds=1))
+    optimizer, density = make(DensifyConfig(growth=7 / 6, n_densify=1))
     old = {k: v.detach().clone() for k, v in optimizer.parameters.items()}
     density.collect(fake_render([0.0, 1, 5, 2, 0, 0]))
     density.round(optimizer)
@@ -76,7 +76,7 @@ def test_the_splat_with_the_largest_gradient_is_split_along_its_longest_axis():
 
 
 def test_a_splat_that_lasts_over_many_frames_is_split_in_time():
-    optimizer, density = make(DensityConfig(growth=7 / 6, rounds=1), frame_spacing=0.02)
+    optimizer, density = make(DensifyConfig(growth=7 / 6, n_densify=1), frame_spacing=0.02)
     density.collect(fake_render([0.0, 0, 5, 0, 0, 0]))
     density.round(optimizer)
     pair = optimizer.parameters["means"].detach()[[2, 6]]
@@ -84,7 +84,7 @@ def test_a_splat_that_lasts_over_many_frames_is_split_in_time():
 
 
 def test_transparent_and_huge_splats_go_and_their_room_is_used():
-    optimizer, density = make(DensityConfig(growth=1.0, rounds=1))
+    optimizer, density = make(DensifyConfig(growth=1.0, n_densify=1))
     with torch.no_grad():
         optimizer.parameters["opacity_logits"][1] = -9
         optimizer.parameters["log_scales"][3, 0] = 0
@@ -96,7 +96,7 @@ def test_transparent_and_huge_splats_go_and_their_room_is_used():
 
 def test_opacities_and_extents_around_the_bounds_by_hand():
     """Of the defaults: an opacity of a fiftieth stays, a lesser one goes; sizes alike."""
-    optimizer, density = make(DensityConfig(growth=1.0, rounds=1))
+    optimizer, density = make(DensifyConfig(growth=1.0, n_densify=1))
     opacity = torch.tensor([0.019, 0.021, 0.09, 0.5, 0.5, 0.5])
     with torch.no_grad():
         optimizer.parameters["opacity_logits"].copy_(opacity.logit())
@@ -110,7 +110,7 @@ def test_opacities_and_extents_around_the_bounds_by_hand():
 
 
 def test_never_more_than_the_cap_and_never_none():
-    optimizer, density = make(DensityConfig(growth=2.0, most=8, rounds=6))
+    optimizer, density = make(DensifyConfig(growth=2.0, max_splats=8, n_densify=6))
     counts = []
     for _ in range(3):
         density.collect(fake_render([1.0] * len(optimizer)))
@@ -124,7 +124,7 @@ def test_never_more_than_the_cap_and_never_none():
 
 
 def test_rounds_are_spread_over_the_plan():
-    _, density = make(DensityConfig(rounds=3, begin=0.2, end=0.6))
+    _, density = make(DensifyConfig(n_densify=3, begin=0.2, end=0.6))
     due = []
     for i in range(100):
         if density.due(i / 100):

@@ -7,9 +7,9 @@ from ellipsoids import matrix, picture
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians import fit as fits
-from vid4d.gaussians.densify import DensityConfig
+from vid4d.gaussians.densify import DensifyConfig
 from vid4d.gaussians.fit import PRESETS, FitConfig, fit
-from vid4d.gaussians.fit_targets import crops, cut, trusted_frames
+from vid4d.gaussians.fit_targets import crops, cut, reference_frames
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import LONGEST_IN_LOOP, MARGINAL_CUT
 from vid4d.gaussians.raster import rasterize_4d
@@ -19,8 +19,8 @@ from vid4d.metrics import psnr
 
 SMALL = FitConfig(
     iterations=60,
-    hull=HullConfig(resolution=64, splats=200, least=0),
-    density=DensityConfig(most=800, growth=2.0, rounds=3),
+    hull=HullConfig(resolution=64, splats=200, min_splats=0),
+    density=DensifyConfig(max_splats=800, growth=2.0, n_densify=3),
     checkpoint_every=20,
 )
 
@@ -135,7 +135,7 @@ def test_pictures_without_confidence_are_not_followed(moving):
 
 
 def test_the_input_view_is_followed_where_it_differs(moving):
-    """The matrix has lost its colour; the trusted input view has it."""
+    """The matrix has lost its colour; the reference input view has it."""
     grey = moving.images.clone()
     grey[..., :3] = grey[..., :3].mean(-1, keepdim=True)
     camera = Cameras.orbit([0.0], 0.0, size=96)
@@ -166,8 +166,8 @@ def test_what_the_video_shows_keeps_its_colours_from_other_sides(moving):
         inside = render.color[render.alpha > 0.9]
         return float((inside.amax(-1) - inside.amin(-1)).mean())
 
-    as_published, _ = fit(matrix, replace(SMALL, iterations=200, seen_weight=1.0))
-    ours, _ = fit(matrix, replace(SMALL, iterations=200, seen_weight=0.05))
+    as_published, _ = fit(matrix, replace(SMALL, iterations=200, observed_color_weight=1.0))
+    ours, _ = fit(matrix, replace(SMALL, iterations=200, observed_color_weight=0.05))
     for azimuth in (30.0, 60.0):
         assert colourfulness(ours, azimuth) > 1.1 * colourfulness(as_published, azimuth)
     assert colourfulness(ours, 180.0) < 0.2 * colourfulness(ours, 30.0)
@@ -187,7 +187,7 @@ def test_a_stopped_fit_remembers_what_the_video_shows(moving, tmp_path):
 
 
 def test_frames_between_the_matrix_times_sharpen_the_clips_side(moving):
-    """The matrix and some trusted frames show 3 moments; more trusted frames show those between, too."""
+    """The matrix and some reference frames show 3 moments; more reference frames show those between, too."""
     camera = Cameras.orbit([0.0], 0.0, size=48)
 
     def trusting(times):
@@ -214,7 +214,7 @@ def test_each_trusted_frame_comes_once_an_epoch(moving):
     frames = moving.images[:1, [0, 1, 2, 0, 1]][0]
     times = torch.linspace(0, 1, 5)
     told = replace(moving, input_images=frames, input_camera=camera, input_times=times)
-    run = fits._Run(told, trusted_frames(told), replace(SMALL, iterations=0), seed=0)
+    run = fits.FitState(told, reference_frames(told), replace(SMALL, iterations=0), seed=0)
     seen = [run.input_frames[i] for i in range(20)]
     epochs = [seen[i : i + 5] for i in range(0, 20, 5)]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
@@ -267,18 +267,18 @@ def test_between_two_frames_the_object_stays_solid(moving):
 @pytest.mark.parametrize("weight", [0.2, 1.0])
 def test_what_frames_between_and_the_video_add_to_the_loss(moving, monkeypatch, weight):
     """Each joins the batch's loss with its own weight, at every so many steps: 0.2 and 2 unless told."""
-    between, terms = fits._Run._between, []
+    between, terms = fits.FitState._between, []
 
     def spy(*args):
         middle, visible = between(*args)
         terms.append(float(middle.detach()))
         return middle, visible
 
-    monkeypatch.setattr(fits._Run, "_between", spy)
+    monkeypatch.setattr(fits.FitState, "_between", spy)
     matrix = trusting_a_video(moving, moving.images)
 
     def losses(steps=1, **changes):
-        run = fits._Run(matrix, trusted_frames(matrix), replace(SMALL, **changes), seed=0)
+        run = fits.FitState(matrix, reference_frames(matrix), replace(SMALL, **changes), seed=0)
         values = []
         for _ in range(steps):
             run.advance(0.0)
@@ -308,7 +308,9 @@ def test_between_two_frames_the_loss_by_hand(moving):
     images[:, 1, 2:6, :, 3] = 1.0  # rows 2 to 5 of the second: rows 2 and 3, a quarter, show it in both
     images[:, 0, 7, :, 3], images[:, 1, 7, :, 3] = 1.0, 0.5  # an eighth
     matrix = ImageMatrix(images, Cameras.orbit([0.0], 0.0, size=8), torch.tensor([0.0, 1.0]))
-    run = fits._Run(moving, trusted_frames(moving), replace(SMALL, ssim_weight=0.2, mask_weight=0.5), seed=0)
+    run = fits.FitState(
+        moving, reference_frames(moving), replace(SMALL, ssim_weight=0.2, mask_weight=0.5), seed=0
+    )
     run.matrix, run.pairs = matrix, 1
     nothing = replace(run.gaussians(), opacity_logits=torch.full((len(run.optimizer),), -20.0))
     background = torch.tensor([0.0, 0.5, 0.75])

@@ -32,7 +32,7 @@ def occupied_points(grid, config):
 
 def test_the_hull_holds_the_object_and_little_more():
     m = matrix(16, 1, 64)
-    config = HullConfig(resolution=64, dissent=0.0)
+    config = HullConfig(resolution=64, max_outlier_views=0.0)
     points = occupied_points(carve(m.images[:, 0, ..., 3], m.cameras, config), config)
     truth = 4 / 3 * torch.pi * RADII.prod(-1).sum()
     volume = len(points) * (2 * 0.62 / 64) ** 3
@@ -48,12 +48,12 @@ def test_one_wrong_view_does_not_carve_everything_away():
     before = carve(masks, m.cameras, config).sum()
     masks[5] = 0
     assert carve(masks, m.cameras, config).sum() > 0.9 * before
-    assert carve(masks, m.cameras, replace(config, dissent=0.0)).sum() == 0
+    assert carve(masks, m.cameras, replace(config, max_outlier_views=0.0)).sum() == 0
 
 
 def test_splats_lie_on_the_surface_with_its_colours_and_normals():
     m = matrix(16, 3, 64)
-    g = gaussians_from_hull(m, HullConfig(splats=500, least=0))
+    g = gaussians_from_hull(m, HullConfig(splats=500, min_splats=0))
     assert 1400 <= len(g) <= 1500
     for k, time in enumerate(m.times.tolist()):
         own = g.select(g.means[:, 3] == m.times[k])
@@ -73,7 +73,7 @@ def test_nothing_hangs_below_an_object_that_is_only_seen_from_above(monkeypatch)
     """The hull of a flat disc seen from elevation 30 is a cone that reaches 0.18 below its centre."""
     monkeypatch.setattr("ellipsoids.RADII", torch.tensor([[0.3, 0.3, 0.05], [0.1, 0.1, 0.1]]))
     m = matrix(16, 1, 64)
-    config = HullConfig(resolution=64, least=0)
+    config = HullConfig(resolution=64, min_splats=0)
     points = occupied_points(carve(m.images[:, 0, ..., 3], m.cameras, config), config)
     assert points[:, 2].min() < -0.1 - 0.14
     kept = surface(m.images[:, 0], m.cameras, config, 100_000, torch.Generator()).points
@@ -84,7 +84,7 @@ def test_nothing_hangs_below_an_object_that_is_only_seen_from_above(monkeypatch)
 
 def test_splats_of_one_key_time_are_gone_at_the_next():
     m = matrix(12, 3, 48)
-    g = gaussians_from_hull(m, HullConfig(splats=200, least=0))
+    g = gaussians_from_hull(m, HullConfig(splats=200, min_splats=0))
     own = g.means[:, 3] == 0.5
     assert (g.at(0.5).opacities[own] > 0.6).all()
     assert (g.at(0.0).opacities[own] == 0).all()
@@ -93,7 +93,7 @@ def test_splats_of_one_key_time_are_gone_at_the_next():
 
 def test_the_first_splats_of_a_loop_are_there_before_its_end():
     m = replace(matrix(12, 3, 48), times=torch.arange(3) / 3, cyclic=True)
-    g = gaussians_from_hull(m, HullConfig(splats=200, least=0))
+    g = gaussians_from_hull(m, HullConfig(splats=200, min_splats=0))
     first = g.means[:, 3] == 0
     assert (g.at(5 / 6).opacities[first] > 0.2).all()
     assert (g.at(2 / 3).opacities[first] == 0).all()
@@ -102,13 +102,13 @@ def test_the_first_splats_of_a_loop_are_there_before_its_end():
 
 def test_key_times_lie_evenly_round_a_loop():
     m = replace(matrix(12, 4, 48), times=torch.arange(4) / 4, cyclic=True)
-    g = gaussians_from_hull(m, HullConfig(splats=100, least=0, key_times=2, overlap=0.3))
+    g = gaussians_from_hull(m, HullConfig(splats=100, min_splats=0, key_times=2, overlap=0.3))
     assert g.means[:, 3].unique().tolist() == [0, 0.5]
     assert torch.allclose(g.covariance4d()[:, 3, 3].sqrt(), torch.tensor(0.15))
 
 
 def test_a_single_time_lasts_for_ever():
-    g = gaussians_from_hull(matrix(12, 1, 48), HullConfig(splats=300, least=0))
+    g = gaussians_from_hull(matrix(12, 1, 48), HullConfig(splats=300, min_splats=0))
     assert (g.at(1.0).opacities > 0.69).all()
 
 
@@ -149,7 +149,7 @@ def test_masks_that_never_overlap_are_reported():
 
 def test_same_seed_same_splats():
     m = matrix(8, 2, 32)
-    a, b, c = (gaussians_from_hull(m, HullConfig(splats=50, least=0), seed=s) for s in (1, 1, 2))
+    a, b, c = (gaussians_from_hull(m, HullConfig(splats=50, min_splats=0), seed=s) for s in (1, 1, 2))
     assert torch.equal(a.means, b.means)
     assert not torch.equal(a.means, c.means)
     assert isinstance(m.cameras, Cameras)

@@ -245,8 +245,8 @@ def test_the_clips_own_view_counts_most_for_colours():
     shaded = replace(ball, sh=sh)
     options = MeshOptions(faces=800, resolution=32, views=24, size=64)
     camera = Cameras.orbit([180.0], 0.0, size=64)
-    plain, trusted = (mesh_at(shaded, 0.5, options, trusted=c) for c in (None, camera))
+    plain, reference = (mesh_at(shaded, 0.5, options, reference=c) for c in (None, camera))
     seen = (plain.normals[:, 0] < -0.5) & (plain.normals[:, 0] > -0.8)
-    assert plain.colors[seen].mean() > 2 * trusted.colors[seen].mean()
+    assert plain.colors[seen].mean() > 2 * reference.colors[seen].mean()
     unseen = plain.normals[:, 0] > 0.3
-    assert np.allclose(plain.colors[unseen], trusted.colors[unseen], atol=0.02)
+    assert np.allclose(plain.colors[unseen], reference.colors[unseen], atol=0.02)

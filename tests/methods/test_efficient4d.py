@@ -21,7 +21,7 @@ from vid4d.gaussians.model import load_asset
 from vid4d.images import resized
 from vid4d.matrix.io import load_matrix
 from vid4d.methods import efficient4d, stages
-from vid4d.methods.efficient4d import Efficient4DConfig, with_confidence, with_frames_between
+from vid4d.methods.efficient4d import Efficient4DConfig, interpolate_frames, with_confidence
 from vid4d.outputs import input_psnr
 from vid4d.priors.rife import IFNet, IFNetConfig
 from vid4d.priors.small import prior as small
@@ -42,7 +42,7 @@ def test_frames_between_of_an_open_clip(interpolator):
     """3 key frames and 1 between each two: 5, the key frames in places 0, 2, 4."""
     matrix = toy_matrix(views=2)
     times = torch.tensor([0.0, 0.4, 1.0])
-    more = with_frames_between(replace(matrix, times=times), interpolator, 1)
+    more = interpolate_frames(replace(matrix, times=times), interpolator, 1)
     torch.testing.assert_close(more.times, torch.tensor([0.0, 0.2, 0.4, 0.7, 1.0]))
     assert more.images.shape == (2, 5, 32, 32, 4)
     assert torch.equal(more.images[:, ::2], matrix.images)
@@ -53,7 +53,7 @@ def test_frames_between_of_an_open_clip(interpolator):
 def test_frames_between_of_a_loop(interpolator):
     """The last key frame is followed by the first at time 1, which itself is not repeated."""
     matrix = replace(toy_matrix(views=2), times=torch.tensor([0.0, 0.3, 0.7]), cyclic=True)
-    more = with_frames_between(matrix, interpolator, 2)
+    more = interpolate_frames(matrix, interpolator, 2)
     expected = torch.tensor([0.0, 0.1, 0.2, 0.3, 0.3 + 0.4 / 3, 0.3 + 0.8 / 3, 0.7, 0.8, 0.9])
     torch.testing.assert_close(more.times, expected)
     assert torch.equal(more.images[:, ::3], matrix.images)
@@ -62,9 +62,9 @@ def test_frames_between_of_a_loop(interpolator):
 
 def test_frames_between_are_not_always_wanted(interpolator):
     matrix = toy_matrix(views=2)
-    assert with_frames_between(matrix, interpolator, 0) is matrix
+    assert interpolate_frames(matrix, interpolator, 0) is matrix
     still = toy_matrix(views=2, frames=1)
-    assert with_frames_between(still, interpolator, 3) is still
+    assert interpolate_frames(still, interpolator, 3) is still
 
 
 def test_confidence_is_one_number_per_pixel(interpolator):
@@ -105,9 +105,9 @@ def test_presets_are_in_order_of_effort():
 
 TINY = Efficient4DConfig(
     frames=3,
-    between=1,
+    n_interpolated=1,
     clip_size=32,
-    fit=FitConfig(iterations=4, size=32, hull=HullConfig(resolution=32, splats=40, least=80)),
+    fit=FitConfig(iterations=4, size=32, hull=HullConfig(resolution=32, splats=40, min_splats=80)),
 )
 LAST = ("fit", "contact", "turntable", "player", "report")
 MADE = (
@@ -160,8 +160,8 @@ def longer(tmp_path) -> Path:
 
 @pytest.mark.parametrize(("most", "count"), [(64, 9), (5, 5), (0, 3)])
 def test_the_clips_frames_are_trusted_up_to_a_bound(tiny, longer, tmp_path, monkeypatch, most, count):
-    """The views are drawn at the 3 key times; these are among the trusted frames' times."""
-    monkeypatch.setitem(efficient4d.PRESETS, "draft", replace(TINY, trusted=most))
+    """The views are drawn at the 3 key times; these are among the reference frames' times."""
+    monkeypatch.setitem(efficient4d.PRESETS, "draft", replace(TINY, reference_frames=most))
     settings = Settings(clip=str(longer), preset="draft", device="cpu", cyclic="no")
     root = api.make_matrix(settings, out=tmp_path / "a", resume=False, progress=Progress(quiet=True))
     matrix = load_matrix(root / "matrix")

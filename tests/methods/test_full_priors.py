@@ -27,9 +27,9 @@ from vid4d.settings import Settings
 
 TINY = Efficient4DConfig(
     frames=3,
-    between=0,
+    n_interpolated=0,
     clip_size=64,
-    fit=FitConfig(iterations=3, size=32, hull=HullConfig(resolution=32, splats=40, least=80)),
+    fit=FitConfig(iterations=3, size=32, hull=HullConfig(resolution=32, splats=40, min_splats=80)),
 )
 
 

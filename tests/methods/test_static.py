@@ -21,7 +21,7 @@ def test_one_picture_becomes_a_static_object(tmp_path, monkeypatch):
     config = Efficient4DConfig(
         frames=3,
         clip_size=32,
-        fit=FitConfig(iterations=6, size=32, hull=HullConfig(resolution=32, splats=40, least=80)),
+        fit=FitConfig(iterations=6, size=32, hull=HullConfig(resolution=32, splats=40, min_splats=80)),
     )
     monkeypatch.setitem(efficient4d.PRESETS, "draft", config)
     ship(monkeypatch, still_prior(Copying), SampleConfig(steps=1))

@@ -33,7 +33,7 @@ from vid4d.priors.base import (
 )
 from vid4d.priors.samplers import NoiseSchedule
 
-FIT = FitConfig(iterations=4, size=32, hull=HullConfig(resolution=32, splats=40, least=80))
+FIT = FitConfig(iterations=4, size=32, hull=HullConfig(resolution=32, splats=40, min_splats=80))
 
 
 class Mirror:
@@ -86,9 +86,9 @@ def test_a_new_prior_scores_for_consistent4d(toy, tmp_path, monkeypatch):
         levels=FieldConfig((LevelConfig(12, 3, 4, 8),)),
         steps=4,
         milestones=(Milestone(0, 16, 2),),
-        regularised=64,
-        samples=32,
-        cells=8,
+        n_reg_samples=64,
+        samples_per_ray=32,
+        grid_resolution=8,
         distill=DistillConfig(views=4, elevations=(10.0,), size=24),
         fit=FIT,
         validate_size=16,

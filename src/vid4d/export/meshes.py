@@ -60,10 +60,10 @@ def source_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Ca
     chosen = MeshOptions(faces=options.faces)
     camera = None if filmed is None else filmed.camera
     if options.surface == "splats":
-        return lambda time: mesh_at(asset.gaussians, time, chosen, trusted=camera)
+        return lambda time: mesh_at(asset.gaussians, time, chosen, reference=camera)
 
     dynerf, grid = dynerf_of(asset)
-    return lambda time: mesh_of_dynerf(dynerf, time, chosen, grid=grid, trusted=camera)
+    return lambda time: mesh_of_dynerf(dynerf, time, chosen, grid=grid, reference=camera)
 
 
 def textured_sequence(
@@ -78,7 +78,7 @@ def textured_sequence(
     chosen = MeshOptions(faces=options.faces, size=TEXTURED_VIEWS, sharpness=TEXTURED_SHARPNESS)
 
     def made(i: int) -> tuple[np.ndarray, Mesh, Skin]:
-        paint = paint_of(asset.gaussians, sequence.times[i], chosen, trusted=camera)
+        paint = paint_of(asset.gaussians, sequence.times[i], chosen, reference=camera)
         return textured(sequence.meshes[i], paint, options.texture)
 
     if sequence.tracked:

@@ -22,21 +22,25 @@ from vid4d.gaussians.raster import Render
 
 
 @dataclass(frozen=True)
-class DensityConfig:
-    """growth: final number of splats over the first one. most: hard cap on it. rounds: how many times.
-    begin, end: share of the fit in which the rounds are spread. fewest: opacity below which a splat is
-    removed.
-    largest: longest extent (standard deviation, world units) before a splat is removed.
+class DensifyConfig:
+    """When splats are split and removed.
+
+    growth: final number of splats over the first one.
+    max_splats: hard cap on their number.
+    n_densify: rounds of densification.
+    begin, end: share of the fit in which the rounds are spread.
+    prune_opacity: opacity below which a splat is removed.
+    prune_scale: longest extent (standard deviation, world units) before a splat is removed.
     shrink: extent of a half along the split axis over that of the whole.
     """
 
     growth: float = 1.6
-    most: int = 60000
-    rounds: int = 6
+    max_splats: int = 60000
+    n_densify: int = 6
     begin: float = 0.1
     end: float = 0.6
-    fewest: float = 0.02
-    largest: float = 0.15
+    prune_opacity: float = 0.02
+    prune_scale: float = 0.15
     shrink: float = 0.6
 
 
@@ -44,7 +48,7 @@ class Density:
     """Collects screen-space gradients and changes the splats of an optimiser between steps."""
 
     def __init__(
-        self, config: DensityConfig, count: int, *, frame_spacing: float, device: torch.device
+        self, config: DensifyConfig, count: int, *, frame_spacing: float, device: torch.device
     ) -> None:
         self.config = config
         self.frame_spacing = frame_spacing
@@ -61,23 +65,23 @@ class Density:
     def due(self, progress: float) -> bool:
         """Whether the next round has come, at this share of the fit."""
         c = self.config
-        if self.done >= c.rounds or progress < c.begin:
+        if self.done >= c.n_densify or progress < c.begin:
             return False
-        return progress >= c.begin + (c.end - c.begin) * self.done / max(1, c.rounds - 1)
+        return progress >= c.begin + (c.end - c.begin) * self.done / max(1, c.n_densify - 1)
 
     def round(self, optimizer: SplatAdam) -> None:
         """Removes, then splits up to the planned number of splats."""
         c = self.config
         self.done += 1
         parameters = optimizer.parameters
-        keep = (parameters["opacity_logits"].detach().sigmoid() >= c.fewest) & (
-            parameters["log_scales"].detach()[:, :3].amax(-1).exp() <= c.largest
+        keep = (parameters["opacity_logits"].detach().sigmoid() >= c.prune_opacity) & (
+            parameters["log_scales"].detach()[:, :3].amax(-1).exp() <= c.prune_scale
         )
         if keep.any():
             optimizer.select(keep)
             self.gradient, self.seen = self.gradient[keep], self.seen[keep]
-        planned = int(self.first * (1 + (c.growth - 1) * self.done / c.rounds))
-        room = min(planned, c.most) - len(optimizer)
+        planned = int(self.first * (1 + (c.growth - 1) * self.done / c.n_densify))
+        room = min(planned, c.max_splats) - len(optimizer)
         score = self.gradient / self.seen.clamp(min=1)
         room = min(room, int((score > 0).sum()))
         if room > 0:

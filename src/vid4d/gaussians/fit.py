@@ -26,8 +26,15 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.checkpoints import identity_of, load_checkpoint, save_checkpoint, with_prefix
 from vid4d.gaussians.adam import SplatAdam
-from vid4d.gaussians.densify import Density, DensityConfig
-from vid4d.gaussians.fit_targets import Trusted, crops, cut, prepared, seen_in_video, trusted_frames
+from vid4d.gaussians.densify import DensifyConfig, Density
+from vid4d.gaussians.fit_targets import (
+    ReferenceFrames,
+    crops,
+    cut,
+    prepared,
+    reference_frames,
+    visible_in_input,
+)
 from vid4d.gaussians.hull import HullConfig, gaussians_from_hull
 from vid4d.gaussians.model import LONGEST_IN_LOOP, Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
@@ -44,21 +51,26 @@ Callback = Callable[[int, int, float, float, int], None]
 
 @dataclass(frozen=True)
 class FitConfig:
-    """How a fit goes.
+    """Settings of the optimization.
 
-    iterations: steps. seconds: wall-clock budget; the schedules follow whichever is nearer to its end, so a
-        run that has to be reproducible leaves it None.
-    batch: pictures a step. size: pictures wider than this are reduced to it.
-    sh_degree: 0 is colour equal from all sides.
-    *_rate: learning rates at the start (world units, clip time, logarithms), several times those of
-        2310.10642 for fifty times fewer steps; they fall exponentially to `decay` of that.
-    ssim_weight: share of 1 - SSIM in the photometric loss, the rest is L1. ssim_every: SSIM is the dear part,
-        so only every so many steps have it, with as many times the weight. mask_weight: of the mask loss.
+    iterations: steps.
+    seconds: wall-clock budget; the schedules follow whichever is nearer to its end, so a run that has to be
+        reproducible leaves it None.
+    batch: pictures a step.
+    size: pixels; wider pictures are reduced to it.
+    sh_degree: 0 is color equal from all sides.
+    *_lr: learning rates at the start (world units, clip time, logarithms), several times those of 2310.10642
+        for fifty times fewer steps.
+    final_lr_ratio: of the learning rates at the end, which fall exponentially, over those at the start.
+    ssim_weight: share of 1 - SSIM in the photometric loss, the rest is L1.
+    ssim_every: SSIM is the dear part, so only every so many steps have it, with as many times the weight.
+    mask_weight: of the mask loss.
     between_every, between_weight: every so many steps a time between two frames joins, with this weight
         against 1 for the batch.
     input_every, input_weight: the same for a frame of the input video.
-    seen_weight: of the matrix's colours where the input video shows the same surface; 1 is the paper's.
-    seen_at: shares of the schedule at which it is looked up which surfaces these are.
+    observed_color_weight: of the matrix's colors where the input video shows the same surface; 1 is the
+        paper's.
+    visibility_updates: shares of the schedule at which it is looked up which surfaces these are.
     checkpoint_every, report_every: steps.
     """
 
@@ -67,15 +79,15 @@ class FitConfig:
     batch: int = 4
     size: int = 256
     hull: HullConfig = field(default_factory=HullConfig)
-    density: DensityConfig = field(default_factory=DensityConfig)
+    density: DensifyConfig = field(default_factory=DensifyConfig)
     sh_degree: int = 0
-    position_rate: float = 2e-3
-    time_rate: float = 2e-3
-    scale_rate: float = 8e-2
-    rotation_rate: float = 6e-2
-    opacity_rate: float = 1e-1
-    color_rate: float = 2e-2
-    decay: float = 0.1
+    position_lr: float = 2e-3
+    time_lr: float = 2e-3
+    scale_lr: float = 8e-2
+    rotation_lr: float = 6e-2
+    opacity_lr: float = 1e-1
+    color_lr: float = 2e-2
+    final_lr_ratio: float = 0.1
     ssim_weight: float = 0.2
     ssim_every: int = 2
     mask_weight: float = 0.5
@@ -83,8 +95,8 @@ class FitConfig:
     between_weight: float = 0.2
     input_every: int = 1
     input_weight: float = 2.0
-    seen_weight: float = 0.15
-    seen_at: tuple[float, ...] = (0.0, 0.3, 0.6)
+    observed_color_weight: float = 0.15
+    visibility_updates: tuple[float, ...] = (0.0, 0.3, 0.6)
     checkpoint_every: int = 50
     report_every: int = 20
 
@@ -94,8 +106,8 @@ PRESETS: dict[str, FitConfig] = {
     "standard": FitConfig(iterations=1500),
     "high": FitConfig(
         iterations=2500,
-        hull=HullConfig(resolution=160, splats=3000, least=10000),
-        density=DensityConfig(growth=2.0, most=120000, rounds=12),
+        hull=HullConfig(resolution=160, splats=3000, min_splats=10000),
+        density=DensifyConfig(growth=2.0, max_splats=120000, n_densify=12),
         sh_degree=1,
     ),
 }
@@ -136,8 +148,8 @@ def fit(
     check_matrix(matrix)
     began = time.monotonic()
     matrix = prepared(matrix, config.size, device)
-    trusted = trusted_frames(matrix)
-    run = _Run(matrix, trusted, config, seed)
+    reference = reference_frames(matrix)
+    run = FitState(matrix, reference, config, seed)
     path = None if checkpoint_path is None else Path(checkpoint_path)
     if resume and path is not None and path.exists():
         run.load(path)
@@ -165,11 +177,11 @@ def fit(
     return run.gaussians().detach(), report
 
 
-class _Run:
+class FitState:
     """The state of a fit between two steps. All randomness follows from the seed and the step."""
 
-    def __init__(self, matrix: ImageMatrix, trusted: Trusted, config: FitConfig, seed: int) -> None:
-        self.matrix, self.trusted, self.config, self.seed = matrix, trusted, config, seed
+    def __init__(self, matrix: ImageMatrix, reference: ReferenceFrames, config: FitConfig, seed: int) -> None:
+        self.matrix, self.reference, self.config, self.seed = matrix, reference, config, seed
         start = gaussians_from_hull(matrix, config.hull, sh_degree=config.sh_degree, seed=seed)
         self.period = start.period
         self.optimizer = SplatAdam(start.tensors())
@@ -180,12 +192,12 @@ class _Run:
             matrix.views * matrix.frames, lambda epoch: epoch_generator(seed, epoch, FIT_PICTURES)
         )
         self.input_frames = Shuffled(
-            len(trusted.times), lambda epoch: epoch_generator(seed, epoch, FIT_INPUT_FRAMES)
+            len(reference.times), lambda epoch: epoch_generator(seed, epoch, FIT_INPUT_FRAMES)
         )
         self.corner, self.window = crops(matrix.images[..., 3])
         self.step, self.loss, self.seconds = 0, float("nan"), 0.0
         self.seen: Bool[Tensor, "v t h w"] | None = None
-        self.looks = 0
+        self.n_updates = 0
 
     def gaussians(self) -> Gaussians4D:
         """With a single time nothing may move: equal quaternions do not turn space into time."""
@@ -203,20 +215,24 @@ class _Run:
         background = torch.rand(3, generator=random).to(m.images.device)
         view, when = self._batch()
         gaussians = self.gaussians()
-        if self.trusted.given and c.seen_weight != 1 and sum(progress >= at for at in c.seen_at) > self.looks:
-            self.seen = seen_in_video(gaussians, m, self.trusted)
-            self.looks += 1
+        if (
+            self.reference.given
+            and c.observed_color_weight != 1
+            and sum(progress >= at for at in c.visibility_updates) > self.n_updates
+        ):
+            self.seen = visible_in_input(gaussians, m, self.reference)
+            self.n_updates += 1
         render = rasterize_4d(gaussians, m.times[when], m.cameras[view], background=background)
         target = m.images[view, when]
         confidence = self._confidence(view, when)
         loss = self._loss(render.color, render.alpha, target, background, confidence, self.corner[view])
         visible = render.visible.any(0)
-        if self.trusted.given and c.input_weight > 0 and self.step % c.input_every == 0:
+        if self.reference.given and c.input_weight > 0 and self.step % c.input_every == 0:
             i = self.input_frames[self.step // c.input_every]
             seen = rasterize_4d(
-                gaussians, self.trusted.times[i : i + 1], self.trusted.camera, background=background
+                gaussians, self.reference.times[i : i + 1], self.reference.camera, background=background
             )
-            frame = self.trusted.images[i : i + 1]
+            frame = self.reference.images[i : i + 1]
             loss = loss + c.input_weight * self._loss(seen.color, seen.alpha, frame, background, None, None)
             visible |= seen.visible.any(0)
         if m.frames > 1 and c.between_weight > 0 and self.step % c.between_every == 0:
@@ -225,18 +241,18 @@ class _Run:
             visible |= shown
         loss.backward()
         self.density.collect(render)
-        fall = c.decay**progress
+        fall = c.final_lr_ratio**progress
         moving = float(m.frames > 1)
-        shift = torch.tensor([c.position_rate] * 3 + [c.time_rate * moving], device=visible.device)
+        shift = torch.tensor([c.position_lr] * 3 + [c.time_lr * moving], device=visible.device)
         columns = torch.tensor([1.0, 1.0, 1.0, moving], device=visible.device)
         self.optimizer.step(
             {
                 "means": fall * shift,
-                "log_scales": fall * c.scale_rate * columns,
-                "quats_left": fall * c.rotation_rate,
-                "quats_right": fall * c.rotation_rate,
-                "opacity_logits": fall * c.opacity_rate,
-                "sh": fall * c.color_rate,
+                "log_scales": fall * c.scale_lr * columns,
+                "quats_left": fall * c.rotation_lr,
+                "quats_right": fall * c.rotation_lr,
+                "opacity_logits": fall * c.opacity_lr,
+                "sh": fall * c.color_lr,
             },
             visible,
         )
@@ -280,7 +296,7 @@ class _Run:
         confidence = None if given is None else given[view, when]
         if self.seen is None:
             return confidence
-        weight = torch.where(self.seen[view, when], self.config.seen_weight, 1.0)
+        weight = torch.where(self.seen[view, when], self.config.observed_color_weight, 1.0)
         return weight if confidence is None else confidence * weight
 
     def _batch(self) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
@@ -317,8 +333,8 @@ class _Run:
 
     @torch.no_grad()
     def input_psnr(self) -> float:
-        """Mean over at most 4 of the trusted frames, over white."""
-        t = self.trusted
+        """Mean over at most 4 of the reference frames, over white."""
+        t = self.reference
         some = torch.linspace(0, len(t.times) - 1, min(4, len(t.times))).round().long()
         cameras = Cameras.cat([t.camera] * len(some))
         render = rasterize_4d(self.gaussians().detach(), t.times[some], cameras)
@@ -336,7 +352,12 @@ class _Run:
         tensors |= {f"density.{k}": v for k, v in self.density.state().items()}
         if self.seen is not None:
             tensors["seen"] = torch.from_numpy(np.packbits(self.seen.cpu().numpy()))
-        state = {"step": self.step, "loss": self.loss, "seconds": self.seconds, "looks": self.looks}
+        state = {
+            "step": self.step,
+            "loss": self.loss,
+            "seconds": self.seconds,
+            "n_updates": self.n_updates,
+        }
         save_checkpoint(path, tensors, state, self._identity())
 
     def load(self, path: Path) -> None:
@@ -347,7 +368,7 @@ class _Run:
         self.optimizer.load(with_prefix(tensors, "adam."))
         self.density.load(with_prefix(tensors, "density."))
         self.step, self.loss, self.seconds = state["step"], state["loss"], state["seconds"]
-        self.looks = state["looks"]
+        self.n_updates = state["n_updates"]
         if "seen" in tensors:
             shape = self.matrix.images.shape[:4]
             bits = np.unpackbits(tensors["seen"].cpu().numpy(), count=shape.numel()).astype(bool)

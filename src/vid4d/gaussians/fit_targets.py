@@ -1,4 +1,4 @@
-"""The pictures that 4D Gaussians are fitted to: their size, the object's window, the trusted frames."""
+"""The pictures that 4D Gaussians are fitted to: their size, the object's window, the reference frames."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def prepared(matrix: ImageMatrix, size: int, device: torch.device | str) -> Imag
 
 
 @dataclass(frozen=True)
-class Trusted:
+class ReferenceFrames:
     """The input video's frames, or where there are none, the matrix's view nearest to azimuth 0."""
 
     images: Float[Tensor, "s h w 4"]
@@ -50,13 +50,13 @@ class Trusted:
     given: bool
 
 
-def trusted_frames(matrix: ImageMatrix) -> Trusted:
+def reference_frames(matrix: ImageMatrix) -> ReferenceFrames:
     """The frames of the matrix that the fit trusts."""
     if matrix.input_images is not None and matrix.input_camera is not None and matrix.input_times is not None:
-        return Trusted(matrix.input_images, matrix.input_camera, matrix.input_times, given=True)
+        return ReferenceFrames(matrix.input_images, matrix.input_camera, matrix.input_times, given=True)
     turn = (matrix.cameras.azimuth + 180) % 360 - 180
     view = int(turn.abs().argmin())
-    return Trusted(matrix.images[view], matrix.cameras[view], matrix.times, given=False)
+    return ReferenceFrames(matrix.images[view], matrix.cameras[view], matrix.times, given=False)
 
 
 def crops(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[Int[Tensor, "v 2"], int]:
@@ -83,14 +83,16 @@ def cut(images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
 
 
 @torch.no_grad()
-def seen_in_video(gaussians: Gaussians4D, matrix: ImageMatrix, trusted: Trusted) -> Bool[Tensor, "v t h w"]:
+def visible_in_input(
+    gaussians: Gaussians4D, matrix: ImageMatrix, reference: ReferenceFrames
+) -> Bool[Tensor, "v t h w"]:
     """Which pixels of the matrix show a surface that the video's camera sees at that time, too.
 
     Surfaces are those of the Gaussians, so this gets better while they are fitted.
     """
     found = []
     for time in matrix.times:
-        own = rasterize_4d(gaussians, time[None], trusted.camera)
+        own = rasterize_4d(gaussians, time[None], reference.camera)
         views = rasterize_4d(gaussians, time.expand(matrix.views), matrix.cameras)
-        found.append(seen_from(trusted.camera, own, matrix.cameras, views))
+        found.append(seen_from(reference.camera, own, matrix.cameras, views))
     return torch.stack(found, 1)

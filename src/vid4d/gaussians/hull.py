@@ -27,19 +27,23 @@ LEVELS = (4, 2, 1)
 
 @dataclass(frozen=True)
 class HullConfig:
-    """resolution: voxels along an edge of the carved cube. half_extent: half that edge, world units.
-    dissent: how many views may disagree with a voxel (taken as 0 where there are fewer than 4 views).
-    splats: per key time; a few key times get more, up to `least` in all. key_times: at most so many times
-    are carved, evenly chosen.
-    overlap: standard deviation in time over the spacing of key times; 0.4 keeps neighbours out of a key time.
-    flatness: extent along the surface's normal over that along the surface. opacity: of a new splat.
+    """Visual hull and the splats that a fit starts from.
+
+    resolution: voxels along an edge of the carved cube.
+    half_extent: half that edge, world units.
+    max_outlier_views: views that may disagree with a voxel (taken as 0 where there are fewer than 4 views).
+    splats: per key time; a few key times get more, up to `min_splats` in all.
+    key_times: times that are carved at most, evenly chosen.
+    overlap: standard deviation in time over the spacing of key times; 0.4 keeps neighbors out of a key time.
+    flatness: extent along the surface's normal over that along the surface.
+    opacity: of a new splat.
     """
 
     resolution: int = 112
     half_extent: float = 0.62
-    dissent: float = 1.0
+    max_outlier_views: float = 1.0
     splats: int = 1250
-    least: int = 4000
+    min_splats: int = 4000
     key_times: int = 16
     overlap: float = 0.4
     flatness: float = 0.4
@@ -71,11 +75,10 @@ def inside_hull(
     cameras: Cameras,
     points: Float[Tensor, "p 3"],
     *,
-    dissent: float = 0.0,
+    max_outlier_views: float = 0.0,
     threshold: float = 0.5,
 ) -> Bool[Tensor, " p"]:
-    """Which points at most `dissent` views speak against, with at least half of the views having them in
-    view.
+    """Points inside all masks but those of `max_outlier_views`, in view of at least half of the cameras.
 
     A view speaks against the points in its picture that lie outside of its mask.
     """
@@ -90,7 +93,7 @@ def inside_hull(
         value = sample(masks[i : i + 1, :, :, None], pixels)[0, :, 0]
         against[alive] += pictured & (value < threshold)
         seen[alive] += pictured
-        alive = alive[against[alive] <= dissent]
+        alive = alive[against[alive] <= max_outlier_views]
     inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
     inside[alive] = seen[alive] >= len(cameras) / 2
     return inside
@@ -101,7 +104,7 @@ def carve(masks: Float[Tensor, "v h w"], cameras: Cameras, config: HullConfig) -
 
     From coarse to fine in LEVELS: coarser voxels are carved with masks grown by their own footprint.
     """
-    dissent = config.dissent if len(cameras) >= 4 else 0.0
+    max_outlier_views = config.max_outlier_views if len(cameras) >= 4 else 0.0
     device = masks.device
     r = config.resolution // LEVELS[0]
     pixels_per_unit = float(cameras.focal.max()) / float(cameras.position.norm(dim=-1).min())
@@ -111,7 +114,9 @@ def carve(masks: Float[Tensor, "v h w"], cameras: Cameras, config: HullConfig) -
         size = 2 * config.half_extent / (config.resolution // LEVELS[0] * LEVELS[0]) * level
         grow = 2 * int(pixels_per_unit * size) + 1 if level > 1 else 1
         grown = F.max_pool2d(masks[:, None], grow, 1, grow // 2)[:, 0]
-        inside = inside_hull(grown, cameras, (index + 0.5) * size - config.half_extent, dissent=dissent)
+        inside = inside_hull(
+            grown, cameras, (index + 0.5) * size - config.half_extent, max_outlier_views=max_outlier_views
+        )
         index = index[inside]
         if level > 1:
             index = (2 * index[:, None] + corner).reshape(-1, 3)
@@ -282,7 +287,7 @@ def gaussians_from_hull(
     generator = torch.Generator().manual_seed(seed)
     keys = key_indices(matrix.frames, config.key_times, cyclic=matrix.cyclic)
     spacing = key_spacing(matrix.times, len(keys), cyclic=matrix.cyclic)
-    count = max(1, config.splats, config.least // len(keys))
+    count = max(1, config.splats, config.min_splats // len(keys))
     parts = []
     for key in keys:
         trust = None if matrix.confidence is None else matrix.confidence[:, key]

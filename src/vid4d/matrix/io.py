@@ -6,7 +6,7 @@ Our layout, which anyone may write by hand or from a script::
       cameras.json          what is described below
       images/000.png ...    one strip per time: all views from left to right, 8-bit RGBA
       confidence/000.png    the same strips, 16-bit grey: confidence * 65535 (optional)
-      input/000.png ...     the trusted frames of the input video, 8-bit RGBA (optional)
+      input/000.png ...     the reference frames of the input video, 8-bit RGBA (optional)
 
 `cameras.json`::
 

@@ -183,7 +183,7 @@ def read_transforms(path: Path) -> ImageMatrix:
 
 
 def read_sv4d(path: Path, version: str) -> ImageMatrix:
-    """Square videos on white, one per view. Where view 0 was saved it is the trusted input view, too."""
+    """Square videos on white, one per view. Where view 0 was saved it is the reference input view, too."""
     azimuths = SV4D_AZIMUTHS[version]
     videos = sv4d_videos(path)
     if not videos or max(videos) >= len(azimuths):

@@ -19,7 +19,7 @@ class ImageMatrix:
     cameras: one per view, static over time; their width and height are those of the images.
     times: in [0, 1] over the clip, increasing.
     confidence: per pixel in [0, 1], or None before it was computed (Efficient4D, section 3.3).
-    input_images, input_camera, input_times: the trusted frames of the input video and their camera, where
+    input_images, input_camera, input_times: the reference frames of the input video and their camera, where
         known. The input camera sits at azimuth 0; its picture size may differ from the matrix's.
     seconds: duration of the clip. cyclic: the clip is a loop.
     """

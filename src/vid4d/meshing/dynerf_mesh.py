@@ -43,12 +43,12 @@ def mesh_of_dynerf(
     *,
     grid: OccupancyGrid | None = None,
     level: float = LEVEL,
-    trusted: Cameras | None = None,
+    reference: Cameras | None = None,
 ) -> Mesh:
     """The mesh of a DyNeRF's finest level at a clip time in [0, 1].
 
     grid: where to look, everywhere if None. level: density of the surface, per world unit.
-    Colours are what rays see that meet the surface head-on; where `trusted`, a camera from which the DyNeRF
+    Colours are what rays see that meet the surface head-on; where `reference`, a camera from which the DyNeRF
     looks best, the clip's own, sees the surface, they are mostly what it sees.
     Raises InputError where nothing is as dense as that.
     """
@@ -75,7 +75,7 @@ def mesh_of_dynerf(
             f"the DyNeRF is too faint at time {time:.3g} to have a surface: choose --surface splats"
         ) from error
     normals = vertex_normals(vertices, faces)
-    colors = colors_of_dynerf(dynerf, grid, moment, vertices, normals, voxel=field.voxel, trusted=trusted)
+    colors = colors_of_dynerf(dynerf, grid, moment, vertices, normals, voxel=field.voxel, reference=reference)
     return Mesh(vertices, faces, normals, colors)
 
 
@@ -129,12 +129,12 @@ def colors_of_dynerf(
     normals: Float[np.ndarray, "v 3"],
     *,
     voxel: float,
-    trusted: Cameras | None = None,
+    reference: Cameras | None = None,
 ) -> Float[np.ndarray, "v 3"]:
     """Colours (sRGB) of points on a surface of a DyNeRF, see `mesh_of_dynerf`. moment: in the field's time.
 
     A density without a sharp edge has its colour behind its surface, so rays are followed until they are
-    opaque. What the trusted camera sees counts by the cosine between normal and view and by its opacity,
+    opaque. What the reference camera sees counts by the cosine between normal and view and by its opacity,
     unless it is seen more than one and a half voxels before the point.
     """
     points = torch.as_tensor(vertices, dtype=dynerf.dtype, device=dynerf.device)
@@ -143,8 +143,8 @@ def colors_of_dynerf(
     found = dynerf.sample(points / dynerf.config.radius, moment).colour[-1].sigmoid()
     few = (1 - opacity[:, None]).clamp(min=0)
     colors = seen + few * found
-    if trusted is not None:
-        eye = trusted.position[0].to(points)
+    if reference is not None:
+        eye = reference.position[0].to(points)
         facing = (normal * normalize(eye - points, dim=1)).sum(1).clamp(min=0)
         some = (facing > 0).nonzero()[:, 0]
         away = points[some] - eye

@@ -37,7 +37,7 @@ NEAR = 1.0
 SEEN = 0.3
 """Opacity from which on a picture says something about the colour of a surface."""
 TRUST = 20.0
-"""How much more than others a trusted view counts for colours."""
+"""How much more than others a reference view counts for colours."""
 
 Paint = Callable[[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]], Float[np.ndarray, "p 3"]]
 """Colours (sRGB in [0, 1]) of points on a surface, world units, with unit normals."""
@@ -62,11 +62,15 @@ class Mesh:
 
 @torch.no_grad()
 def mesh_at(
-    gaussians: Gaussians4D, time: float, options: MeshOptions | None = None, *, trusted: Cameras | None = None
+    gaussians: Gaussians4D,
+    time: float,
+    options: MeshOptions | None = None,
+    *,
+    reference: Cameras | None = None,
 ) -> Mesh:
     """The mesh of 4D Gaussians at a clip time in [0, 1].
 
-    trusted: cameras from which the splats look best, the clip's own; what they see is coloured by them.
+    reference: cameras from which the splats look best, the clip's own; what they see is colored by them.
     Raises InputError where nothing opaque enough to have a surface is there at that time.
     """
     options = options or MeshOptions()
@@ -82,16 +86,16 @@ def mesh_at(
             f"the asset is too faint at time {time:.3g} to have a surface: export it as splats"
         ) from error
     normals = vertex_normals(vertices, faces)
-    paint = _paint(splats, low, high, options, trusted)
+    paint = _paint(splats, low, high, options, reference)
     return Mesh(vertices, faces, normals, paint(vertices, normals))
 
 
 @torch.no_grad()
 def paint_of(
-    gaussians: Gaussians4D, time: float, options: MeshOptions, *, trusted: Cameras | None = None
+    gaussians: Gaussians4D, time: float, options: MeshOptions, *, reference: Cameras | None = None
 ) -> Paint:
     """What colours points of the surface at a clip time: see `mesh_at` and `colors_of`."""
-    return _paint(*_there(gaussians, time), options, trusted)
+    return _paint(*_there(gaussians, time), options, reference)
 
 
 def _there(
@@ -108,12 +112,12 @@ def _paint(
     low: Float[Tensor, " 3"],
     high: Float[Tensor, " 3"],
     options: MeshOptions,
-    trusted: Cameras | None,
+    reference: Cameras | None,
 ) -> Paint:
     cameras = around(low, high, options.views, options.size).to(splats.means.device)
-    if trusted is not None:
+    if reference is not None:
         cameras = Cameras.cat(
-            [cameras, replace(trusted.resized(options.size), height=options.size).to(cameras.focal.device)]
+            [cameras, replace(reference.resized(options.size), height=options.size).to(cameras.focal.device)]
         )
     weights = torch.ones(len(cameras))
     weights[options.views :] = TRUST

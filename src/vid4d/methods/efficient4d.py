@@ -33,22 +33,24 @@ from vid4d.run import Run
 
 @dataclass(frozen=True)
 class Efficient4DConfig:
-    """What a preset settles.
+    """Preset values. How the prior draws is the prior's own preset of that name.
 
-    frames: key frames. between: frames the interpolator adds between two of them. trusted: frames of the clip
-    that the fit trusts, key frames and others between them, at most. clip_size: pixels of these. fit: how the
-    Gaussians are fitted. How the prior draws is the prior's own preset of that name.
+    frames: key frames.
+    n_interpolated: frames that the interpolator adds between two key frames.
+    reference_frames: frames of the clip that the fit sees, key frames and others between them, at most.
+    clip_size: width of these in pixels.
+    fit: how the Gaussians are fitted.
     """
 
     frames: int = 8
-    between: int = 3
-    trusted: int = 64
+    n_interpolated: int = 3
+    reference_frames: int = 64
     clip_size: int = 256
     fit: fits.FitConfig = field(default_factory=lambda: fits.PRESETS["standard"])
 
 
 PRESETS = {
-    "draft": Efficient4DConfig(between=1, trusted=24, fit=fits.PRESETS["draft"]),
+    "draft": Efficient4DConfig(n_interpolated=1, reference_frames=24, fit=fits.PRESETS["draft"]),
     "standard": Efficient4DConfig(),
     "high": Efficient4DConfig(frames=16, fit=fits.PRESETS["high"]),
 }
@@ -68,7 +70,7 @@ def make_matrix(run: Run) -> ImageMatrix:
             return with_confidence(load_matrix(run.settings.clip), load_interpolator(run.device))
 
     else:
-        clip = stages.frames(run, frames=config.frames, size=config.clip_size, dense=config.trusted)
+        clip = stages.frames(run, frames=config.frames, size=config.clip_size, dense=config.reference_frames)
 
         def make(bar: Bar) -> ImageMatrix:
             return draw_matrix(run, clip, config, bar)
@@ -84,7 +86,7 @@ def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
 def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> ImageMatrix:
     """All views at the key times from the time-synchronous prior; then the frames between, and confidence.
 
-    The clip's own frames, those between the key frames too, are the trusted ones.
+    The clip's own frames, those between the key frames too, are the reference.
     """
     keys, frames = clip.at_keys(), torch.from_numpy(clip.frames)
     pictures = torch.from_numpy(keys.frames)
@@ -101,7 +103,7 @@ def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> Im
         cyclic=clip.cyclic,
     )
     interpolator = load_interpolator(run.device)
-    return with_confidence(with_frames_between(matrix, interpolator, config.between), interpolator)
+    return with_confidence(interpolate_frames(matrix, interpolator, config.n_interpolated), interpolator)
 
 
 def draw_views(
@@ -120,20 +122,20 @@ def draw_views(
     )
 
 
-def with_frames_between(matrix: ImageMatrix, interpolator: IFNet, between: int) -> ImageMatrix:
-    """Adds frames between each pair of key times, view by view; a loop also closes (section 3.2)."""
-    if between == 0 or matrix.frames < 2:
+def interpolate_frames(matrix: ImageMatrix, interpolator: IFNet, count: int) -> ImageMatrix:
+    """Matrix with `count` frames more between each pair of key times; a loop also closes (section 3.2)."""
+    if count == 0 or matrix.frames < 2:
         return matrix
     device = next(interpolator.parameters()).device
     rows = [
-        interpolate(interpolator, row.permute(0, 3, 1, 2).to(device), between, cyclic=matrix.cyclic)
+        interpolate(interpolator, row.permute(0, 3, 1, 2).to(device), count, cyclic=matrix.cyclic)
         for row in matrix.images
     ]
     images = torch.stack(rows).permute(0, 1, 3, 4, 2).cpu()
     keys = matrix.times
     ends = torch.cat([keys[1:], keys.new_ones(1)]) if matrix.cyclic else keys[1:]
     starts = keys if matrix.cyclic else keys[:-1]
-    share = torch.arange(between + 1) / (between + 1)
+    share = torch.arange(count + 1) / (count + 1)
     times = (starts[:, None] + share * (ends - starts)[:, None]).flatten()
     if not matrix.cyclic:
         times = torch.cat([times, keys[-1:]])

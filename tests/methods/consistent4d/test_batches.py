@@ -10,9 +10,9 @@ import torch
 
 from vid4d.methods.consistent4d.batches import (
     BatchConfig,
-    Linear,
+    LinearSchedule,
     Milestone,
-    NoiseRange,
+    TimestepRange,
     draw_batch,
     draw_elevations,
     milestone_at,
@@ -50,7 +50,7 @@ def test_probabilities_sum_to_one_and_a_picture_has_no_temporal_runs():
 def test_what_a_kind_shares():
     for b in drawn(400):
         assert len(b) == (1 if b.kind == "single" else 4)
-        assert b.is_run == (b.kind in ("spatial", "temporal"))
+        assert b.is_consecutive == (b.kind in ("spatial", "temporal"))
         if b.kind == "random":
             assert len(set(b.frame.tolist())) == 1
             assert len(set(b.azimuth.tolist())) == 4
@@ -95,7 +95,7 @@ def test_temporal_runs_of_a_loop_wrap_around():
 
 
 def test_batches_of_one_are_no_runs():
-    assert not any(b.is_run for b in drawn(200, batch=1))
+    assert not any(b.is_consecutive for b in drawn(200, batch=1))
 
 
 def test_elevations_are_bounded_and_drawn_in_two_ways():
@@ -141,9 +141,9 @@ def test_milestones():
 
 def test_annealing():
     """0.8..0.98 at the start, 0.5..0.615 half way, 0.2..0.25 from step 5000 on."""
-    noise = NoiseRange()
+    noise = TimestepRange()
     assert noise.at(0) == pytest.approx((0.8, 0.98))
     assert noise.at(2500) == pytest.approx((0.5, 0.615))
     assert noise.at(5000) == noise.at(10_000) == pytest.approx((0.2, 0.25))
-    assert Linear(1, 20, 5000).at(1250) == pytest.approx(5.75)
-    assert Linear(1, 3, 0).at(0) == 3
+    assert LinearSchedule(1, 20, 5000).at(1250) == pytest.approx(5.75)
+    assert LinearSchedule(1, 3, 0).at(0) == 3

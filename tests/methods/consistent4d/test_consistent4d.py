@@ -21,7 +21,7 @@ from vid4d.gaussians.hull import HullConfig
 from vid4d.matrix.io import load_matrix
 from vid4d.methods.consistent4d import limits, method
 from vid4d.methods.consistent4d import trainer as trainers
-from vid4d.methods.consistent4d.batches import BatchConfig, Linear, Milestone, NoiseRange
+from vid4d.methods.consistent4d.batches import BatchConfig, LinearSchedule, Milestone, TimestepRange
 from vid4d.methods.consistent4d.config import Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Trainer
@@ -42,14 +42,14 @@ TINY = Consistent4DConfig(
     levels=SMALL_FIELD,
     steps=6,
     milestones=(Milestone(0, 16, 3), Milestone(4, 24, 1)),
-    orientation=Linear(1.0, 20.0, 3),
-    regularised=64,
+    lambda_orient=LinearSchedule(1.0, 20.0, 3),
+    n_reg_samples=64,
     guidance=1.0,
-    noise=NoiseRange(Linear(0.8, 0.2, 4), Linear(0.98, 0.4, 4)),
-    samples=32,
-    cells=8,
+    t_range=TimestepRange(LinearSchedule(0.8, 0.2, 4), LinearSchedule(0.98, 0.4, 4)),
+    samples_per_ray=32,
+    grid_resolution=8,
     distill=DistillConfig(views=4, elevations=(10.0,), size=24),
-    fit=FitConfig(iterations=4, size=24, hull=HullConfig(resolution=32, splats=40, least=80)),
+    fit=FitConfig(iterations=4, size=24, hull=HullConfig(resolution=32, splats=40, min_splats=80)),
     validate_every=3,
     validate_size=16,
     checkpoint_every=2,
@@ -186,8 +186,8 @@ def test_steps_alternate_and_their_views_are_told_to_the_judge(subject):
 
 def test_a_reference_step_brings_the_render_to_the_frame(subject):
     """Thirty of them, without a prior."""
-    made = trainer(subject, prior_every=1000, milestones=(Milestone(0, 16, 3),), smooth=0.0)
-    made.config = replace(made.config, orientation=Linear(0, 0, 0))
+    made = trainer(subject, prior_every=1000, milestones=(Milestone(0, 16, 3),), lambda_normal_smooth=0.0)
+    made.config = replace(made.config, lambda_orient=LinearSchedule(0, 0, 0))
     before = made.reference_step()
     for _ in range(30):
         made.advance()
@@ -198,7 +198,7 @@ def test_a_reference_step_brings_the_render_to_the_frame(subject):
 @pytest.mark.parametrize("prior_every", [2, 3])
 def test_reference_steps_see_every_frame_as_often(subject, monkeypatch, prior_every):
     """However many prior steps lie between them: the frames follow the count of reference steps."""
-    made = trainer(subject, prior_every=prior_every, milestones=(Milestone(0, 8, 1),), regularised=0)
+    made = trainer(subject, prior_every=prior_every, milestones=(Milestone(0, 8, 1),), n_reg_samples=0)
     drawn, shown = trainers.render, []
 
     def spy(field, cameras, times, **options):
@@ -219,7 +219,7 @@ def test_reference_steps_see_every_frame_as_often(subject, monkeypatch, prior_ev
 def test_the_prior_step_is_score_distillation_of_every_level(subject):
     """By hand: for each level 0.1 (1 - a)(eps_hat - eps), whose gradient in the picture is known here."""
     judge = Wanting()
-    made = trainer(subject, judge, batch=BatchConfig(0, 0, 0, 1.0), smooth=0.0, regularised=0)
+    made = trainer(subject, judge, batch=BatchConfig(0, 0, 0, 1.0), lambda_normal_smooth=0.0, n_reg_samples=0)
     made.step = 1
     loss = made.prior_step()
     parameter = made.field.cascade[0].colour_out
@@ -240,7 +240,9 @@ def test_the_prior_step_is_score_distillation_of_every_level(subject):
 
 def test_icl_joins_where_views_are_in_a_row(subject):
     """With the fading interpolator: the spatial run's loss is that of losses.interpolation_consistency."""
-    made = trainer(subject, batch=BatchConfig(0, 1.0, 0, 0), sds=0.0, smooth=0.0, regularised=0)
+    made = trainer(
+        subject, batch=BatchConfig(0, 1.0, 0, 0), lambda_sds=0.0, lambda_normal_smooth=0.0, n_reg_samples=0
+    )
     made.step = 1
     loss = made.prior_step()
     drawn = []

@@ -18,12 +18,12 @@ from vid4d.cameras import Cameras
 from vid4d.randomness import Shuffled, step_generator
 
 Kind = Literal["random", "spatial", "temporal", "single"]
-RUN_KINDS = ("spatial", "temporal")
+CONSECUTIVE_KINDS = ("spatial", "temporal")
 """Kinds of batches that are a run of views, which the interpolation-driven consistency loss looks at."""
 
 
 @dataclass(frozen=True)
-class Linear:
+class LinearSchedule:
     """A number that goes from `start` to `end` in `steps` steps, in a straight line, and stays there."""
 
     start: float
@@ -36,11 +36,11 @@ class Linear:
 
 
 @dataclass(frozen=True)
-class NoiseRange:
+class TimestepRange:
     """The shares of the noise schedule between which a prior step draws its noise level, both annealed."""
 
-    low: Linear = Linear(0.8, 0.2, 5000)
-    high: Linear = Linear(0.98, 0.25, 5000)
+    low: LinearSchedule = LinearSchedule(0.8, 0.2, 5000)
+    high: LinearSchedule = LinearSchedule(0.98, 0.25, 5000)
 
     def at(self, step: int) -> tuple[float, float]:
         return self.low.at(step), self.high.at(step)
@@ -106,9 +106,9 @@ class Batch:
         return len(self.frame)
 
     @property
-    def is_run(self) -> bool:
+    def is_consecutive(self) -> bool:
         """Whether there are views between a first and a last one, for the interpolation loss."""
-        return self.kind in RUN_KINDS and len(self) >= 3
+        return self.kind in CONSECUTIVE_KINDS and len(self) >= 3
 
     def cameras(self, size: int, device: torch.device | str = "cpu") -> Cameras:
         return Cameras.orbit(self.azimuth, self.elevation, size=size, device=device)

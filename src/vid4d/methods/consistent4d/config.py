@@ -7,28 +7,38 @@ from dataclasses import dataclass, field, replace
 from vid4d.dynerf import PRESETS as FIELDS
 from vid4d.dynerf import FieldConfig, LevelConfig
 from vid4d.gaussians import fit as fits
-from vid4d.methods.consistent4d.batches import BatchConfig, Linear, Milestone, NoiseRange
+from vid4d.methods.consistent4d.batches import BatchConfig, LinearSchedule, Milestone, TimestepRange
 from vid4d.methods.consistent4d.views import DistillConfig
 
 
 @dataclass(frozen=True)
 class Consistent4DConfig:
-    """What a preset settles; the defaults are the paper's.
+    """Preset values; the defaults are the paper's. `lambda_*` are weights of losses, as in the authors' code.
 
-    frames: key frames of the clip. clip_size: their pixels. levels: sizes of the DyNeRF's cascade.
-    steps: of training. milestones: picture size and batch from a step on. prior_every: of so many steps one
-    is a prior step, the others are reference steps. rate: of Adam, with betas (0.9, 0.99).
-
-    color, mask: weights of the reference loss. sds: of score distillation. icl: of the interpolation-driven
-    consistency loss. smooth: of the normals' smoothness. orientation: of normals that face away from the
-    camera. regularised: samples a step that the last two look at, chosen at random.
-    guidance: scale of classifier-free guidance; the prior's own where None. noise: shares of its schedule.
+    frames: key frames of the clip.
+    clip_size: their width in pixels.
+    levels: grid sizes of the cascade.
+    steps: of training.
+    milestones: picture size and batch from a step on.
+    prior_every: of so many steps one is a prior step, the others are reference steps.
+    lr: learning rate of Adam, with betas (0.9, 0.99).
+    lambda_rgb, lambda_mask: of the reference loss (color, mask).
+    lambda_sds: of score distillation.
+    lambda_icl: of the interpolation-driven consistency loss.
+    lambda_normal_smooth: of the smoothness of 3D normals.
+    lambda_orient: of normals that face away from the camera.
+    n_reg_samples: random samples a step for the last two.
+    guidance: scale of classifier-free guidance; the prior's own where None.
+    t_range: noise levels of the distillation, as shares of the prior's schedule.
     batch: which views prior steps see.
-
-    samples: of a ray along the box's diagonal. chunk: samples whose intermediate values are held at once.
-    cells: of the occupancy grid along an edge, looked at again every `cells_every` steps.
-    distill: how the image matrix is rendered. fit: how the Gaussians are fitted.
-    validate_every, checkpoint_every, report_every: steps; validate_size: pixels.
+    samples_per_ray: along the diagonal of the box.
+    chunk: samples whose intermediate values are held at once.
+    grid_resolution: cells along an edge of the occupancy grid.
+    grid_update_every: steps between two updates of the grid.
+    distill: how the image matrix is rendered.
+    fit: how the Gaussians are fitted.
+    validate_every, checkpoint_every, report_every: steps.
+    validate_size: pixels.
     """
 
     frames: int = 32
@@ -37,23 +47,23 @@ class Consistent4DConfig:
     steps: int = 10_000
     milestones: tuple[Milestone, ...] = (Milestone(0, 64, 4), Milestone(5000, 256, 1))
     prior_every: int = 2
-    rate: float = 0.01
+    lr: float = 0.01
 
-    color: float = 500.0
-    mask: float = 50.0
-    sds: float = 0.1
-    icl: float = 2500.0
-    smooth: float = 2.0
-    orientation: Linear = field(default_factory=lambda: Linear(1.0, 20.0, 5000))
-    regularised: int = 1 << 14
+    lambda_rgb: float = 500.0
+    lambda_mask: float = 50.0
+    lambda_sds: float = 0.1
+    lambda_icl: float = 2500.0
+    lambda_normal_smooth: float = 2.0
+    lambda_orient: LinearSchedule = field(default_factory=lambda: LinearSchedule(1.0, 20.0, 5000))
+    n_reg_samples: int = 1 << 14
     guidance: float | None = None
-    noise: NoiseRange = field(default_factory=NoiseRange)
+    t_range: TimestepRange = field(default_factory=TimestepRange)
     batch: BatchConfig = field(default_factory=BatchConfig)
 
-    samples: int = 256
+    samples_per_ray: int = 256
     chunk: int = 1 << 20
-    cells: int = 32
-    cells_every: int = 16
+    grid_resolution: int = 32
+    grid_update_every: int = 16
     distill: DistillConfig = field(default_factory=DistillConfig)
     fit: fits.FitConfig = fits.PRESETS["standard"]
     validate_every: int = 2000
@@ -69,12 +79,12 @@ DRAFT = Consistent4DConfig(
     steps=500,
     milestones=(Milestone(0, 64, 4),),
     prior_every=3,
-    rate=0.02,
-    sds=0.05,
-    orientation=Linear(1.0, 20.0, 250),
-    regularised=2048,
-    noise=NoiseRange(Linear(0.8, 0.2, 375), Linear(0.98, 0.4, 375)),
-    samples=128,
+    lr=0.02,
+    lambda_sds=0.05,
+    lambda_orient=LinearSchedule(1.0, 20.0, 250),
+    n_reg_samples=2048,
+    t_range=TimestepRange(LinearSchedule(0.8, 0.2, 375), LinearSchedule(0.98, 0.4, 375)),
+    samples_per_ray=128,
     chunk=1 << 18,
     distill=DistillConfig(size=96),
     fit=fits.PRESETS["draft"],
@@ -86,7 +96,7 @@ DRAFT = Consistent4DConfig(
 
 PRESETS: dict[str, Consistent4DConfig] = {
     "draft": DRAFT,
-    "low-vram": replace(STANDARD, levels=FIELDS["low-vram"], chunk=1 << 17, regularised=1 << 13),
+    "low-vram": replace(STANDARD, levels=FIELDS["low-vram"], chunk=1 << 17, n_reg_samples=1 << 13),
     "standard": STANDARD,
     "four-level": replace(STANDARD, levels=FIELDS["four-level"], chunk=1 << 19),
     "high": replace(STANDARD, levels=FIELDS["four-level"], chunk=1 << 19, fit=fits.PRESETS["high"]),

@@ -37,8 +37,8 @@ def memory_needed(config: Consistent4DConfig, prior_gib: float) -> float:
         parameters += planes + 2 * level.width * (level.channels + 2)
         each += 2048 * level.channels / 16  # intermediate values of a sample
     rays = max(stage.batch * stage.size**2 for stage in config.milestones)
-    samples = rays * config.samples
-    held = min(config.chunk, samples) * each + 3 * each * config.regularised + 40 * samples
+    samples = rays * config.samples_per_ray
+    held = min(config.chunk, samples) * each + 3 * each * config.n_reg_samples + 40 * samples
     return FIRST + prior_gib + (16 * parameters + held) / 2**30
 
 

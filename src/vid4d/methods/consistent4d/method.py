@@ -58,7 +58,7 @@ def make_matrix(run: Run) -> ImageMatrix:
     folder = run.path("matrix")
     return run.stage(
         "matrix",
-        lambda bar: render_matrix(dynerf, grid, subject, config.distill, config.samples, bar.update),
+        lambda bar: render_matrix(dynerf, grid, subject, config.distill, config.samples_per_ray, bar.update),
         save=lambda matrix: save_matrix(matrix, folder),
         load=lambda: load_matrix(folder),
     )
@@ -102,6 +102,6 @@ def train(
                 trainer.grid,
                 subject,
                 size=config.validate_size,
-                samples=config.samples,
+                samples=config.samples_per_ray,
             )
     return trainer.field, trainer.grid

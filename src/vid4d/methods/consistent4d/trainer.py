@@ -55,10 +55,10 @@ class Trainer:
             torch.manual_seed(seed)
             sizes = config.levels.for_clip(len(subject.times), cyclic=subject.cyclic)
             self.field = CascadeField(sizes).on(device)
-        self.grid = OccupancyGrid(config.cells, samples=config.samples).to(device)
+        self.grid = OccupancyGrid(config.grid_resolution, samples=config.samples_per_ray).to(device)
         self.optimizer = torch.optim.Adam(
             self.field.parameters(),
-            lr=config.rate,
+            lr=config.lr,
             betas=(0.9, 0.99),
             eps=1e-8,
             fused=self.device.type == "cuda",
@@ -70,7 +70,7 @@ class Trainer:
     def advance(self) -> None:
         """One step: a reference step, or every `prior_every`-th time a prior step."""
         c = self.config
-        if self.step % c.cells_every == 0:
+        if self.step % c.grid_update_every == 0:
             self.grid.update(self.field, self._generator(3))
         is_prior = self.subject.frames is None or self.step % c.prior_every == c.prior_every - 1
         loss = self.prior_step() if is_prior else self.reference_step()
@@ -93,7 +93,7 @@ class Trainer:
         mask = torch.stack([losses.mask_loss(level.opacity, there) for level in drawn]).sum()
         score = psnr(drawn[-1].colour.detach().clamp(0, 1), given)
         self._note(color=color, mask=mask, psnr=score)
-        return c.color * color + c.mask * mask + self._regularisers(drawn)
+        return c.lambda_rgb * color + c.lambda_mask * mask + self._regularisers(drawn)
 
     # Section 3.1: the prior; section 3.3: the interpolation-driven consistency loss
 
@@ -111,21 +111,21 @@ class Trainer:
         cameras = batch.cameras(stage.size, self.device)
         drawn = self._render(cameras, self.times[batch.frame.to(self.device)])
         sds = self._distillation(drawn, cameras, batch)
-        loss = c.sds * sds + self._regularisers(drawn)
+        loss = c.lambda_sds * sds + self._regularisers(drawn)
         self._note(sds=sds)
-        if batch.is_run:
+        if batch.is_consecutive:
             icl = losses.interpolation_consistency(
                 torch.stack([x.colour for x in drawn]), self.interpolate
             ) * len(drawn)
             self._note(icl=icl)
-            loss = loss + c.icl * icl
+            loss = loss + c.lambda_icl * icl
         return loss
 
     def _distillation(self, drawn: list[Rendering], cameras: Cameras, batch: Batch) -> Float[Tensor, ""]:
         """Score distillation, summed over the levels, which all get the same noise."""
         prior = self.prior
         generator = step_generator(self.seed, self.step, purpose=4)
-        low, high = (round(s * (len(prior.schedule) - 1)) for s in self.config.noise.at(self.step))
+        low, high = (round(s * (len(prior.schedule) - 1)) for s in self.config.t_range.at(self.step))
         t = torch.randint(low, high + 1, (len(batch),), generator=generator).to(self.device)
         color, alpha = (torch.stack(x) for x in zip(*((x.colour, x.opacity) for x in drawn), strict=True))
         return prior.sds_loss(color, alpha, t, prior.view(cameras, batch.frame), generator)
@@ -139,7 +139,7 @@ class Trainer:
             times,
             grid=self.grid,
             generator=self._generator(5),
-            samples=self.config.samples,
+            samples=self.config.samples_per_ray,
             chunk=self.config.chunk,
         )
 
@@ -149,10 +149,10 @@ class Trainer:
         samples = drawn[0].samples
         assert samples is not None
         count = len(samples.points)
-        if count == 0 or c.regularised == 0:
+        if count == 0 or c.n_reg_samples == 0:
             return 0.0
         generator, device = self._generator(6), self.device
-        some = torch.randint(count, (min(count, c.regularised),), generator=generator, device=device)
+        some = torch.randint(count, (min(count, c.n_reg_samples),), generator=generator, device=device)
         points, time = samples.points[some], samples.time[some]
         away = torch.randn(points.shape, generator=generator, device=device)
         moved = points + SMOOTH_RADIUS * away
@@ -161,7 +161,7 @@ class Trainer:
         weights = torch.stack([level.samples.weight[some] for level in drawn if level.samples])
         rays = samples.rays * len(some) / count
         facing = losses.orientation_loss(normals, samples.direction[some], weights, rays)
-        return c.smooth * smooth + c.orientation.at(self.step) * facing
+        return c.lambda_normal_smooth * smooth + c.lambda_orient.at(self.step) * facing
 
     def _generator(self, purpose: int) -> torch.Generator:
         """Of this step's random numbers, on the device: there are as many as samples."""
@@ -192,7 +192,7 @@ class Trainer:
     def line(self) -> str:
         """Where training stands, as a line of the log."""
         c, stage = self.config, milestone_at(self.config.milestones, max(self.step - 1, 0))
-        low, high = c.noise.at(self.step)
+        low, high = c.t_range.at(self.step)
         numbers = self.numbers
         score = f", input PSNR {numbers.pop('psnr'):.2f} dB" if "psnr" in numbers else ""
         told = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())

@@ -86,7 +86,7 @@ def render_matrix(
     samples: int,
     report: Callable[[int, int], object] | None = None,
 ) -> ImageMatrix:
-    """The image matrix at the subject's times, with the clip itself as the trusted view."""
+    """The image matrix at the subject's times, with the clip itself as the reference view."""
     cameras, count = config.cameras(), len(subject.times)
     views = torch.arange(len(cameras)).repeat_interleave(count)
     pictures, _ = draw(
