@@ -47,7 +47,7 @@ demo: $(STAMP)
 	@echo "  $(DEMO)/contact.png     all sides at all moments, the input on top"
 
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .

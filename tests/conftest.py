@@ -11,6 +11,9 @@ import pytest
 from annotations import check_annotations
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # as vid4d.cli does, before torch is imported
+workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if workers > 1:  # which share the cores: more threads than those would wait for each other
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // workers)))
 if not Path("/dev/nvidiactl").exists():  # read when Triton is imported: its kernels then run without a GPU
     os.environ.setdefault("TRITON_INTERPRET", "1")
 check_annotations()  # before any test imports the package

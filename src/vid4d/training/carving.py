@@ -1,6 +1,6 @@
 """True occupancy of drawn objects by space carving: no closed meshes are needed.
 
-Depth maps from all around are rendered without colour. A point is empty where any of them sees it in front of
+Depth maps from all around are rendered without color. A point is empty where any of them sees it in front of
 the first surface; what no view can see into counts as solid. The smallest distance behind a first surface,
 measured along the views' axes, makes the occupancy soft at the boundary, so that it holds more than a bit.
 """
@@ -8,33 +8,35 @@ measured along the views' axes, makes the occupancy soft at the boundary, so tha
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.training.mesh_render import render_depth
 from vid4d.training.meshes import MeshBatch
-from vid4d.training.render import _nearest, _project
+
 
 def carving_cameras(size: int, device: torch.device | str | None = None) -> Cameras:
     """22 cameras around the object: the horizon, from above, some from below, and both poles."""
-    azimuth = [45.0 * i for i in range(8)] + [22.5 + 45.0 * i for i in range(8)] + [90.0 * i for i in range(4)]
+    azimuth = (
+        [45.0 * i for i in range(8)] + [22.5 + 45.0 * i for i in range(8)] + [90.0 * i for i in range(4)]
+    )
     elevation = [0.0] * 8 + [42.0] * 8 + [-42.0] * 4
     return Cameras.orbit([*azimuth, 0.0, 0.0], [*elevation, 88.0, -88.0], size=size, device=device)
 
 
 @torch.no_grad()
-def depth_maps(batch: MeshBatch, cameras: Cameras, chunk: int = 1 << 26) -> Float[Tensor, "n v s s"]:
+def depth_maps(batch: MeshBatch, cameras: Cameras) -> Float[Tensor, "n v s s"]:
     """Depths along the optical axes of every object from every camera, infinite where there is nothing.
 
-    Each entry is the nearest of four neighbouring pixels (s = width - 1), so that lookups do not wear edges off.
+    Each entry is the nearest of four neighboring pixels (s = width - 1): lookups then do not wear edges off.
     """
-    n, v, size = batch.objects, len(cameras), cameras.width
+    n, v = batch.objects, len(cameras)
     device = batch.vertices.device
     every = cameras[torch.arange(v, device=device).repeat(n)]
-    owner = torch.arange(n, device=device).repeat_interleave(v)
-    keys = _nearest(batch, _project(batch, every, owner, size), size, n * v, chunk)
-    depth = torch.where(keys >= 0, 1 / (keys >> 32).int().view(torch.float32), torch.inf).view(n, v, size, size)
-    return -torch.nn.functional.max_pool2d(-depth, 2, 1)
+    depth = render_depth(batch, every, torch.arange(n, device=device).repeat_interleave(v))
+    return -F.max_pool2d(-depth.unflatten(0, (n, v)), 2, 1)
 
 
 @torch.no_grad()

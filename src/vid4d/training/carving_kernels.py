@@ -12,7 +12,18 @@ from vid4d.cameras import Cameras
 
 
 @triton.jit
-def carve_kernel(depth, pose, points, place, out, focal, count, VIEWS: tl.constexpr, SIZE: tl.constexpr, BLOCK: tl.constexpr):
+def carve_kernel(
+    depth,
+    pose,
+    points,
+    place,
+    out,
+    focal,
+    count,
+    VIEWS: tl.constexpr,
+    SIZE: tl.constexpr,
+    BLOCK: tl.constexpr,
+):
     thing = tl.program_id(0)
     index = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = index < count
@@ -51,6 +62,15 @@ def depth_behind(
     out = torch.empty(n, count, device=points.device)
     pose = cameras.world_to_camera.contiguous()
     carve_kernel[(n, triton.cdiv(count, block))](
-        depth.contiguous(), pose, points.contiguous(), place.contiguous(), out, float(cameras.focal[0]), count, views, cameras.width, block
+        depth.contiguous(),
+        pose,
+        points.contiguous(),
+        place.contiguous(),
+        out,
+        float(cameras.focal[0]),
+        count,
+        views,
+        cameras.width,
+        block,
     )
     return out

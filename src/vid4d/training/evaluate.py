@@ -16,6 +16,20 @@ from vid4d.training.meshes import MeshBank
 
 GOLDEN_ANGLE = 137.508
 
+HELD_OUT = frozenset(
+    {
+        "081134827596",  # bulldog
+        "d75a8b52b034",  # rabbit
+        "f636c36c9642",  # Siamese cat
+        "e9158775ac65",  # Renault Scenic
+        "bc12832ae693",  # teapot
+        "030562f88e4f",  # fire hydrant
+        "a1af18047c2f",  # Mars rover
+        "202234f2161c",  # motorcycle
+    }
+)
+"""Realistic models among the training shards that no training sees: the second validation set."""
+
 
 @dataclass(frozen=True)
 class TrueClip:

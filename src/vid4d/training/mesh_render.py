@@ -234,6 +234,17 @@ def render_with_depth(
     return torch.cat([picture[..., :3] / alpha.clamp(min=1e-6), alpha], -1), depth.view(n, size, size)
 
 
+@torch.no_grad()
+def render_depth(
+    batch: MeshBatch, cameras: Cameras, view_object: Int[Tensor, " n"], *, chunk: int = 1 << 26
+) -> Float[Tensor, "n h w"]:
+    """Depths at the pixel centers along the optical axes, infinite where there is nothing."""
+    size = cameras.width
+    keys = _nearest(batch, _project(batch, cameras, view_object, size), size, len(cameras), chunk)
+    depth = torch.where(keys >= 0, 1 / (keys >> 32).int().view(torch.float32), torch.inf)
+    return depth.view(len(cameras), size, size)
+
+
 def fit_to_frame(
     batch: MeshBatch,
     camera: Cameras,

@@ -16,6 +16,11 @@ OUTER = (
     "elevation.3",
     "encoder.depth",
     "unet.out.2",
+    "to_tokens",
+    "guess.3",
+    "elevation.0",
+    "to_cells",
+    "leave",
 )
 """Ends of the names of the layers that see pictures or predict them: Muon leaves them to Adam."""
 
@@ -24,16 +29,16 @@ OUTER = (
 class TrainOptions:
     """Train a network of the small prior, on your own models or on ours."""
 
-    stage: Literal["lift", "diffusion", "interpolation"]
+    stage: Literal["lift", "diffusion", "interpolation", "frustum"]
     """lift: the deterministic half; diffusion: the whole prior, started from lift's weights; interpolation:
-    the small RIFE."""
+    the small RIFE; frustum: the second-generation prior, in the making."""
     models: Path
     """Folder of model shards (docs/training.md has their layout)."""
     out: Path
     """Folder for checkpoint, log and weights; a second call with the same folder resumes."""
     initial: Path | None = None
     """Weights to start from (safetensors): the network's own; for diffusion also those of lift, for lift also
-    those of the whole prior."""
+    those of the whole prior; for frustum a folder of 8-bit pieces."""
     batch: int = 32
     """Objects per step and GPU."""
     steps: int = 100_000
@@ -57,20 +62,27 @@ class TrainOptions:
 def _source(options: TrainOptions, device: Any, views: Any) -> Any:
     import torch
 
+    from vid4d.training.evaluate import HELD_OUT
     from vid4d.training.meshes import MeshBank, read_folder
     from vid4d.training.views import ViewSource
 
-    meshes = read_folder(options.models)
+    meshes = [mesh for mesh in read_folder(options.models) if mesh.name not in HELD_OUT]
     weight = torch.tensor([6.0 if len(m.poses) > 1 else 0.15 if m.modular else 1.0 for m in meshes])
     return ViewSource(MeshBank(meshes, device), views, weight)
 
 
 def _compile(model: Any) -> None:
     """Compiles the parts that run on fixed shapes; names of parameters stay as they are."""
+    import torch
+
+    from vid4d.priors.frustum.network import FrustumVolume
     from vid4d.priors.layers.unet import UNet
     from vid4d.priors.small.lifting import PictureEncoder, RenderHead, VolumeNet
     from vid4d.priors.small.model import FrustumNet, NoisyVolume
 
+    if isinstance(model, FrustumVolume):
+        for part in ("encode", "decode"):
+            setattr(model, part, torch.compile(getattr(model, part), dynamic=False))
     for module in model.modules():
         if isinstance(module, (PictureEncoder, RenderHead, VolumeNet, NoisyVolume, FrustumNet, UNet)):
             module.compile(dynamic=False)
@@ -81,8 +93,10 @@ def _model(options: TrainOptions) -> tuple[Any, str]:
 
     Initial weights are of the same network, of the one the stage builds on, or of the one it is part of.
     """
+    from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
     from vid4d.priors.small.lifting import LiftConfig, Lifter
     from vid4d.priors.small.model import SmallConfig, SmallPrior
+    from vid4d.priors.weights.eight_bit import read_pieces
     from vid4d.priors.weights.files import (
         config_from_json,
         config_to_json,
@@ -99,6 +113,12 @@ def _model(options: TrainOptions) -> tuple[Any, str]:
         if path is not None:
             load_into(interpolator, path)
         return interpolator, config_to_json(interpolator.config)
+    if options.stage == "frustum":
+        state, metadata = ({}, {}) if path is None else read_pieces(path)
+        volume = FrustumVolume(config_from_json(FrustumConfig, metadata.get("config")))
+        if path is not None:
+            fill(volume, state, path)
+        return volume, config_to_json(volume.config)
     state, metadata = ({}, {}) if path is None else read_weights(path)
     whole = any(name.startswith("lifter.") for name in state)
     told = metadata.get("config")
@@ -123,11 +143,14 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     """Runs or resumes a training and writes weights.safetensors; returns whether the budget is used up."""
     import torch
 
+    from vid4d.priors.frustum.network import FrustumVolume
     from vid4d.priors.rife import IFNet
     from vid4d.priors.small.lifting import Lifter
     from vid4d.priors.small.model import SmallPrior
+    from vid4d.priors.weights.eight_bit import save_pieces
     from vid4d.priors.weights.files import save_weights
     from vid4d.training import prior_losses
+    from vid4d.training.frustum import FrustumLossConfig, FrustumSource, frustum_loss
     from vid4d.training.interpolation import interpolation_loss
     from vid4d.training.trainer import SideStream, Trainer, TrainerConfig, start_distributed, world
     from vid4d.training.views import ViewsConfig
@@ -149,10 +172,17 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     torch.manual_seed(options.seed * 1000 + rank + 1)
     losses = prior_losses.LossConfig()
     reuse = 2 if options.stage == "diffusion" else 1
-    views = ViewsConfig(ring_views=2, free_views=1) if options.stage == "lift" else ViewsConfig()
+    views = {
+        "lift": ViewsConfig(ring_views=2, free_views=1),
+        "frustum": ViewsConfig(combine=0.03, augment=0.5),
+    }.get(options.stage, ViewsConfig())
     source = _source(options, device, views)
     batches = SideStream(lambda: source.draw(options.batch), device, reuse)
-    if isinstance(model, Lifter):
+    if isinstance(model, FrustumVolume):
+        terms = FrustumLossConfig()
+        volumes = FrustumSource(source, model.config, terms)
+        loss = frustum_loss(model, SideStream(lambda: volumes.draw(options.batch), device), terms, device)
+    elif isinstance(model, Lifter):
         loss = prior_losses.lift_loss(model, batches, losses, device)
     elif isinstance(model, SmallPrior):
         loss = prior_losses.diffusion_loss(model, batches, losses, device)
@@ -171,10 +201,9 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     if options.compile:
         _compile(model)
     done = trainer.run(until=options.until, report=report)
-    if rank == 0:
-        save_weights(
-            options.out / "weights.safetensors",
-            trainer.averaged_state(),
-            {"stage": options.stage, "config": config_text},
-        )
+    metadata = {"stage": options.stage, "config": config_text}
+    if rank == 0 and options.stage == "frustum":
+        save_pieces(options.out / "weights", trainer.averaged_state(), metadata)
+    elif rank == 0:
+        save_weights(options.out / "weights.safetensors", trainer.averaged_state(), metadata)
     return done

@@ -27,8 +27,8 @@ class ViewsConfig:
     size: pixels. elevation: range of the input camera, degrees. ring_views: how many views of the rig.
     free_views: extra views from anywhere (elevation free_elevation). combine: share of objects made of
     several models. fill: range of the picture's side that an object takes, as a share of a clip's crop.
-    depth_stride: pixels from one measured depth to the next. augment: how often objects are bent and recoloured,
-    1 as often as the first prior's training did.
+    depth_stride: pixels from one measured depth to the next. augment: how often objects are bent and
+    recolored, 1 as often as the first prior's training did.
     """
 
     size: int = 128
@@ -71,7 +71,8 @@ class Motion:
     time: Float[Tensor, " b"]
 
 
-def _uniform(n: int, low: float, high: float, device: torch.device) -> Tensor:
+def uniform(n: int, low: float, high: float, device: torch.device) -> Float[Tensor, " n"]:
+    """n values drawn evenly between low and high."""
     return low + (high - low) * torch.rand(n, device=device)
 
 
@@ -96,14 +97,14 @@ def random_lighting(n: int, device: torch.device, augment: float = 1.0) -> Light
     wide = torch.rand(n, device=device) < 0.25
     hue = torch.randn(n, device=device) * torch.where(wide, 2.0, 0.25)
     turn = _rotation(hue[:, None] * grey)
-    saturation = _uniform(n, 0.6, 1.3, device)[:, None, None]
+    saturation = uniform(n, 0.6, 1.3, device)[:, None, None]
     mean = torch.full((3, 3), 1 / 3, device=device)
-    matrix = (turn * saturation + mean * (1 - saturation)) * _uniform(n, 0.85, 1.2, device)[:, None, None]
-    offset = _uniform(n, -0.05, 0.12, device)[:, None, None].expand(-1, 3, 1)
+    matrix = (turn * saturation + mean * (1 - saturation)) * uniform(n, 0.85, 1.2, device)[:, None, None]
+    offset = uniform(n, -0.05, 0.12, device)[:, None, None].expand(-1, 3, 1)
     pattern = torch.cat(
         [
-            (torch.rand(n, 1, device=device) < 0.2) * _uniform(n, 0.05, 0.3, device)[:, None],
-            _uniform(n, 0, 2 * math.pi, device)[:, None],
+            (torch.rand(n, 1, device=device) < 0.2) * uniform(n, 0.05, 0.3, device)[:, None],
+            uniform(n, 0, 2 * math.pi, device)[:, None],
             torch.randn(n, 3, device=device) * 18,
         ],
         1,
@@ -112,9 +113,9 @@ def random_lighting(n: int, device: torch.device, augment: float = 1.0) -> Light
     pattern[:, 0] = torch.where(kept, 0.0, pattern[:, 0])
     colour = torch.where(kept[:, None, None], torch.eye(3, 4, device=device), torch.cat([matrix, offset], 2))
     return Lighting(
-        ambient=torch.where(unlit > 0, 1.0, _uniform(n, 0.5, 0.85, device)),
-        sky=_uniform(n, 0.0, 0.25, device) * (1 - unlit),
-        lamp=_uniform(n, 0.0, 0.5, device) * (1 - unlit),
+        ambient=torch.where(unlit > 0, 1.0, uniform(n, 0.5, 0.85, device)),
+        sky=uniform(n, 0.0, 0.25, device) * (1 - unlit),
+        lamp=uniform(n, 0.0, 0.5, device) * (1 - unlit),
         direction=direction,
         colour=colour,
         pattern=pattern,
@@ -171,12 +172,12 @@ class ViewSource:
         models = torch.multinomial(self.weight, total, replacement=True)
         first = torch.cat([owner.new_ones(1), owner[1:] != owner[:-1]]).bool()
         angle = torch.zeros(total, 3, device=device)
-        angle[:, 2] = _uniform(total, 0, 2 * math.pi, device)
+        angle[:, 2] = uniform(total, 0, 2 * math.pi, device)
         tilt = torch.randn(total, 3, device=device) * 0.12
         anyhow = torch.rand(total, device=device) < torch.where(first, 0.06, 0.3)
         tilt = torch.where(anyhow[:, None], torch.randn(total, 3, device=device) * 1.5, tilt)
         tilt[:, 2] = 0
-        scale = torch.where(first, 1.0, _uniform(total, 0.3, 0.9, device))
+        scale = torch.where(first, 1.0, uniform(total, 0.3, 0.9, device))
         mirror = torch.ones(total, 3, device=device)
         mirror[:, 1] = torch.where(torch.rand(total, device=device) < 0.5, -1.0, 1.0)
         shift = torch.randn(total, 3, device=device) * 0.3 * (~first)[:, None]
@@ -212,10 +213,10 @@ class ViewSource:
         step = torch.where(kind < 0.6, torch.randint(1, 4, (n,), device=device), 0)
         batch = join(self._objects(n, step, 3))
         low, high = c.free_elevation
-        elevation = _uniform(n, low, high, device)
+        elevation = uniform(n, low, high, device)
         sweep = torch.where(kind > 0.4, torch.randn(n, device=device) * 12, 0.0)
         rise = torch.where(kind > 0.4, torch.randn(n, device=device) * 3, 0.0)
-        time = torch.where(step > 0, 0.5, _uniform(n, 0.1, 0.9, device))
+        time = torch.where(step > 0, 0.5, uniform(n, 0.1, 0.9, device))
         at = torch.cat([torch.zeros_like(time), time, torch.ones_like(time)])
         azimuth = sweep.repeat(3) * at
         focal = FOCAL_PER_WIDTH * c.size
@@ -223,7 +224,7 @@ class ViewSource:
             azimuth, elevation.repeat(3) + rise.repeat(3) * at, size=c.size, focal=focal, device=device
         )
         group = torch.arange(n, device=device).repeat(3)
-        fill = _uniform(n, *c.fill, device) * (200 / 256)
+        fill = uniform(n, *c.fill, device) * (200 / 256)
         batch = fit_to_frame(batch, cameras[:n], fill=fill, group=group)
         light = random_lighting(n, device, c.augment).repeat(3)
         rgba = render(batch, cameras, torch.arange(3 * n, device=device), light, supersample=c.supersample)
@@ -233,13 +234,13 @@ class ViewSource:
     def framed(self, n: int) -> tuple[MeshBatch, Cameras]:
         """n objects and their input cameras, which see them framed as clips are, a little off the middle."""
         device, c = self.bank.device, self.config
-        elevation = _uniform(n, *c.elevation, device)
+        elevation = uniform(n, *c.elevation, device)
         focal = FOCAL_PER_WIDTH * c.size
         inputs = Cameras.orbit(
             torch.zeros(n, device=device), elevation, size=c.size, focal=focal, device=device
         )
         full = (torch.rand(n, device=device) < 0.4).float()
-        fill = torch.maximum(_uniform(n, *c.fill, device), full) * (200 / 256)
+        fill = torch.maximum(uniform(n, *c.fill, device), full) * (200 / 256)
         batch = fit_to_frame(self._objects(n)[0], inputs, fill=fill)
         off = (
             torch.randn(n, 3, device=device).clamp(-2, 2)
@@ -258,8 +259,8 @@ class ViewSource:
         if c.ring_views == RIG_VIEWS:
             ring_index = ring_index.sort(1).values
         ring_azimuth = ring_index * (360.0 / RIG_VIEWS)
-        free_azimuth = _uniform(n * c.free_views, 0, 360, device).view(n, -1)
-        free_elevation = _uniform(n * c.free_views, *c.free_elevation, device).view(n, -1)
+        free_azimuth = uniform(n * c.free_views, 0, 360, device).view(n, -1)
+        free_elevation = uniform(n * c.free_views, *c.free_elevation, device).view(n, -1)
         azimuth = torch.cat([ring_azimuth, free_azimuth], 1)
         heights = torch.cat([torch.full_like(ring_azimuth, RIG_ELEVATION), free_elevation], 1)
         targets = Cameras.orbit(azimuth.flatten(), heights.flatten(), size=c.size, focal=focal, device=device)

@@ -1,10 +1,12 @@
-"""From one picture to one solid thing: occupancy and colour in the view frustum of the input camera.
+"""From one picture to one solid thing: occupancy and color in the view frustum of the input camera.
 
-The volume is aligned with the picture: its columns are the picture's pixels, its third axis is depth along
-the optical axis. So what the picture shows needs no lifting (it is broadcast along its rays), the silhouette
-holds exactly, and a wrong guess of the elevation turns the thing but does not bend it. A transformer over
-picture and volume tokens decides what lies along each ray (in the spirit of 2311.04400, with a solid volume
-in place of a triplane); a small 3D convolutional network draws the boundary.
+A second-generation prior in the making (docs/experiments.md): trained by `vid4d train --stage frustum`, not
+yet among the priors that `generate` knows. The volume is aligned with the picture: its columns are the
+picture's pixels, its third axis is depth along the optical axis. So what the picture shows needs no lifting
+(it is broadcast along its rays), the silhouette holds exactly, and a wrong guess of the elevation turns the
+thing but does not bend it. A transformer over picture and volume tokens decides what lies along each ray (in
+the spirit of 2311.04400, with a solid volume in place of a triplane); a small 3D convolutional network draws
+the boundary.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vid4d.cameras import FOCAL_PER_WIDTH, RIG_DISTANCE, Cameras
+from vid4d.cameras import RIG_DISTANCE
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,10 @@ class ResBlock(nn.Module):
         super().__init__()
         conv = nn.Conv2d if dims == 2 else nn.Conv3d
         self.norm1, self.norm2 = nn.GroupNorm(8, channels), nn.GroupNorm(8, channels)
-        self.conv1, self.conv2 = conv(channels, channels, 3, padding=1), conv(channels, channels, 3, padding=1)
+        self.conv1, self.conv2 = (
+            conv(channels, channels, 3, padding=1),
+            conv(channels, channels, 3, padding=1),
+        )
         nn.init.zeros_(self.conv2.weight)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -165,19 +170,21 @@ class FrustumVolume(nn.Module):
         elevation: Float[Tensor, " b"],
         picture: Float[Tensor, "b 4 h w"],
     ) -> tuple[Tensor, Tensor]:
-        """Logits and colours (`Solid`). elevation: of the input camera, radians."""
+        """Logits and colors (`Solid`). elevation: of the input camera, radians."""
         c = self.config
         half, k = c.positions // 2, c.tokens
-        told = self.elevation(torch.stack([elevation.sin(), elevation.cos()], 1).to(tokens.dtype))[:, None]
+        angle = self.elevation(torch.stack([elevation.sin(), elevation.cos()], 1).to(tokens.dtype))[:, None]
         column = F.avg_pool2d(tokens.transpose(1, 2).unflatten(2, (half, half)), 2).flatten(2).transpose(1, 2)
         volume = self.volume_place + self.to_volume(column)[:, None]
-        x = torch.cat([tokens + told, volume.flatten(1, 2).to(tokens.dtype) + told], 1)
+        x = torch.cat([tokens + angle, volume.flatten(1, 2).to(tokens.dtype) + angle], 1)
         for block in self.joint_blocks:
             x = block(x)
         seen, inside = x[:, : half**2], x[:, half**2 :]
         flat = self.to_fine(self.picture_norm(seen)).transpose(1, 2).unflatten(2, (half, half))
         flat = self.fine_block(F.pixel_shuffle(flat, 2) + self.stem_to_fine(fine))
-        cells = self.to_cells(self.volume_norm(inside)).unflatten(2, (c.cells, 4, 4, 4)).unflatten(1, (k, k, k))
+        cells = (
+            self.to_cells(self.volume_norm(inside)).unflatten(2, (c.cells, 4, 4, 4)).unflatten(1, (k, k, k))
+        )
         cells = cells.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(len(x), c.cells, *[c.positions] * 3)
         scale, shift = self.fine_to_cells(flat)[:, :, None].chunk(2, 1)
         y = cells * (1 + scale) + shift + self.depth_place.to(cells.dtype)
@@ -191,83 +198,3 @@ class FrustumVolume(nn.Module):
         """elevation: of the input camera as far as it is known, radians."""
         fine, tokens, guess = self.encode(picture)
         return Solid(*self.decode(fine, tokens, elevation, picture), guess)
-
-
-def frustum_points(config: FrustumConfig, device: torch.device | str | None = None) -> Float[Tensor, "p 3"]:
-    """Voxel centres in the input camera's axes (x right, y down, z forward), depth slowest, column fastest."""
-    n = config.volume_size
-    z, v, u = torch.meshgrid(*[(torch.arange(n, device=device) + 0.5) / n] * 3, indexing="ij")
-    depth = config.near + z * (config.far - config.near)
-    slope = config.crop / (config.image_size * FOCAL_PER_WIDTH)
-    return torch.stack([(u - 0.5) * slope * depth, (v - 0.5) * slope * depth, depth], -1).reshape(-1, 3)
-
-
-def to_frustum(
-    points: Float[Tensor, "b ... 3"], inputs: Cameras, config: FrustumConfig
-) -> Float[Tensor, "b ... 3"]:
-    """World points in the frustum's coordinates, in [-1, 1]: column, row, depth (as `grid_sample` wants them).
-
-    inputs: the input camera of each of the b things.
-    """
-    shape = points.shape
-    x, y, z = points.flatten(1, -2).unbind(-1)
-    pose = inputs.world_to_camera[:, :3, :, None]
-    u, v, w = (m[:, 0] * x + m[:, 1] * y + m[:, 2] * z + m[:, 3] for m in pose.unbind(1))
-    scale = 2 * config.image_size * FOCAL_PER_WIDTH / config.crop / w.clamp(min=1e-3)
-    depth = (w - config.near) * (2 / (config.far - config.near)) - 1
-    return torch.stack([u * scale, v * scale, depth], -1).view(shape)
-
-
-def sampled(volume: Float[Tensor, "b c d h w"], at: Float[Tensor, "b p 3"]) -> Float[Tensor, "b p c"]:
-    """Trilinear samples at frustum coordinates; zero outside."""
-    found = F.grid_sample(volume, at[:, None, None], mode="bilinear", align_corners=False)
-    return found[:, :, 0, 0].transpose(1, 2)
-
-
-def march_points(cameras: Cameras, pixels: int, samples: int, reach: float = 0.65) -> Float[Tensor, "n s p 3"]:
-    """World points along the rays of all pixels (p = pixels^2), samples of depth around RIG_DISTANCE."""
-    origin, direction = cameras.resized(pixels).rays()
-    depth = RIG_DISTANCE + reach * (2 * (torch.arange(samples, device=origin.device) + 0.5) / samples - 1)
-    return origin[:, None, None] + depth[:, None, None] * direction.flatten(1, 2)[:, None]
-
-
-def opacity_along(
-    occupancy: Float[Tensor, "n s p"], step: float, thickness: float = 0.02
-) -> Float[Tensor, "n s p"]:
-    """Alpha of every sample of a ray: occupancy is the opacity of a layer of the given thickness."""
-    return 1 - (1 - occupancy.clamp(0, 0.999)) ** (step / thickness)
-
-
-@torch.no_grad()
-def render_solid(
-    solid: Solid,
-    inputs: Cameras,
-    cameras: Cameras,
-    config: FrustumConfig,
-    *,
-    size: int = 128,
-    samples: int = 112,
-    sharpness: float = 3.0,
-    reach: float = 0.65,
-) -> Float[Tensor, "b v h w 4"]:
-    """Straight-alpha RGBA of b things from the same v cameras. sharpness: factor of the logits."""
-    points = march_points(cameras, size, samples, reach)
-    rows = []
-    for i in range(len(solid.logits)):
-        occupancy = torch.sigmoid(solid.logits[i : i + 1].float() * sharpness)
-        volume = torch.cat([occupancy, solid.color[i : i + 1].float() * 0.5 + 0.5], 1)
-        views = []
-        for part in points:
-            at = to_frustum(part[None], inputs[i], config)
-            values = F.grid_sample(volume[:, :1], at[:, None], align_corners=False)[0, 0, 0]
-            alpha = opacity_along(values[None], 2 * reach / samples)[0]
-            through = torch.cumprod(1 - alpha, 0)
-            weight = alpha * torch.cat([torch.ones_like(alpha[:1]), through[:-1]])
-            color = F.grid_sample(
-                volume[:, 1:], at[:, None], align_corners=False, padding_mode="border"
-            )[0, :, 0]
-            total = weight.sum(0)
-            rgb = (color * weight).sum(1) / total.clamp(min=1e-4)
-            views.append(torch.cat([rgb.clamp(0, 1), total[None]]).T.reshape(size, size, 4))
-        rows.append(torch.stack(views))
-    return torch.stack(rows)

@@ -1,52 +1,57 @@
-"""Training of the frustum volume: drawn objects with their true occupancy, and the losses."""
+"""Training of the frustum volume: random objects with their true occupancy, and the losses."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, Cameras
-from vid4d.priors.frustum_volume import (
-    FrustumConfig,
-    FrustumVolume,
-    Solid,
+from vid4d.priors.frustum.geometry import (
+    REACH,
+    alpha_along,
     frustum_points,
     march_points,
-    opacity_along,
     sampled,
     to_frustum,
 )
-from vid4d.priors.small_sampling import to_network
+from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume, Solid
+from vid4d.priors.small.sampling import to_network
 from vid4d.training import carving
-from vid4d.training.render import render_with_depth
+from vid4d.training.mesh_render import render_with_depth
 from vid4d.training.trainer import SideStream
-from vid4d.training.views import ViewSource, _uniform, degrade, random_lighting
+from vid4d.training.views import ViewSource, degrade, random_lighting, uniform
+
+DepthBehind = Callable[[Tensor, Cameras, Tensor, Tensor], Tensor]
+"""`carving.depth_behind`, or the same by a kernel."""
+
+Loss = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
-class VolumeViews:
-    """One batch: input pictures (b, 4, h, w) in [-1, 1], their cameras, and the truth about the objects.
+class FrustumBatch:
+    """Input pictures and the truth about the objects in them.
 
-    occupancy (b, d, h, w) of the frustum's voxels. points (b, p, 3), frustum coordinates, with colours
-    (b, p, 3) in [-1, 1] and whether there is a surface (b, p). targets: cameras (b * v) with masks
-    (b, v, q, q) in [0, 1]; rays (b, v * s * q^2, 3) of these in frustum coordinates.
+    picture: over white, in [-1, 1]. inputs: their cameras. occupancy: of the frustum's voxels. points: pixels
+    of the target views unprojected, in frustum coordinates, with colors in [-1, 1]; hit: whether there is a
+    surface. mask: of the first target views, in [0, 1]; rays: these views' samples, in frustum coordinates.
     """
 
-    picture: Tensor
+    picture: Float[Tensor, "b 4 h w"]
     inputs: Cameras
-    occupancy: Tensor
-    points: Tensor
-    color: Tensor
-    hit: Tensor
-    mask: Tensor
-    rays: Tensor
+    occupancy: Float[Tensor, "b d d d"]
+    points: Float[Tensor, "b p 3"]
+    color: Float[Tensor, "b p 3"]
+    hit: Bool[Tensor, "b p"]
+    mask: Float[Tensor, "b v q q"]
+    rays: Float[Tensor, "b r 3"]
 
-    def mirrored(self) -> VolumeViews:
-        """The same objects, left and right swapped: as true as the first."""
+    def mirrored(self) -> FrustumBatch:
+        """The same objects with left and right swapped: as true as the first."""
         flip = torch.tensor([-1.0, 1.0, 1.0], device=self.picture.device)
         return replace(
             self,
@@ -58,20 +63,22 @@ class VolumeViews:
 
 
 @dataclass(frozen=True)
-class VolumeLossConfig:
+class FrustumLossConfig:
     """Weights of the losses, and how finely targets are looked at.
 
     overlap: of the volumes (1 - Dice); entropy: cross entropy of the voxels inside the silhouette cone;
-    silhouette: overlap of composited masks in target views; color: mean absolute error at surface points;
+    silhouette: overlap of composited masks in target views; own_silhouette: the same in the input picture,
+    where every ray that shows the object has to meet it; color: mean absolute error at surface points;
     elevation: squared error of the guess (radians). views: target views an object, of which the first
     mask_views have their masks compared at mask_size pixels with `samples` a ray. color_points: pixels per
-    target view. depth_size: pixels of the depth maps that truth is carved with. told_noise: degrees by which
-    the told elevation is off.
+    target view. depth_size: pixels of the depth maps that truth is carved with. elevation_noise: degrees by
+    which the given elevation is off.
     """
 
     overlap: float = 1.0
     entropy: float = 0.5
     silhouette: float = 1.0
+    own_silhouette: float = 0.5
     color: float = 0.7
     elevation: float = 1.0
     views: int = 4
@@ -80,13 +87,13 @@ class VolumeLossConfig:
     samples: int = 56
     color_points: int = 2048
     depth_size: int = 112
-    told_noise: float = 4.0
+    elevation_noise: float = 4.0
 
 
-class VolumeSource:
-    """Draws batches for the frustum volume. Every batch is handed out twice, the second time mirrored."""
+class FrustumSource:
+    """Draws batches for the frustum volume; each is handed out twice, the second time mirrored."""
 
-    def __init__(self, source: ViewSource, config: FrustumConfig, loss: VolumeLossConfig) -> None:
+    def __init__(self, source: ViewSource, config: FrustumConfig, loss: FrustumLossConfig) -> None:
         self.source, self.config, self.loss = source, config, loss
         device = source.bank.device
         self.carving = carving.carving_cameras(loss.depth_size, device)
@@ -94,24 +101,24 @@ class VolumeSource:
         if device.type == "cuda":
             from vid4d.training.carving_kernels import depth_behind
 
-            self.depth_behind = depth_behind
+            self.depth_behind: DepthBehind = depth_behind
         else:
             self.depth_behind = carving.depth_behind
-        self.last: VolumeViews | None = None
+        self.last: FrustumBatch | None = None
 
     @torch.no_grad()
-    def draw(self, n: int) -> VolumeViews:
+    def draw(self, n: int) -> FrustumBatch:
         """n objects; half of the calls give the last call's mirror images."""
         if self.last is not None:
-            views, self.last = self.last.mirrored(), None
-            return views
+            mirrored, self.last = self.last.mirrored(), None
+            return mirrored
         c, device, size = self.loss, self.source.bank.device, self.config.image_size
         batch, inputs = self.source.framed(n)
         objects = torch.arange(n, device=device)
         light = random_lighting(n, device, self.source.config.augment)
         picture = render_with_depth(batch, inputs, objects, light, supersample=2)[0]
-        azimuth = _uniform(n * c.views, 0, 360, device)
-        elevation = _uniform(n * c.views, *self.source.config.free_elevation, device)
+        azimuth = uniform(n * c.views, 0, 360, device)
+        elevation = uniform(n * c.views, *self.source.config.free_elevation, device)
         focal = FOCAL_PER_WIDTH * size
         targets = Cameras.orbit(azimuth, elevation, size=size, focal=focal, device=device)
         rgba, depth = render_with_depth(
@@ -132,7 +139,7 @@ class VolumeSource:
         few = torch.arange(n * c.views, device=device).view(n, -1)[:, : c.mask_views].flatten()
         rays = march_points(targets[few], c.mask_size, c.samples).view(n, -1, 3)
         mask = F.interpolate(rgba[few][None, ..., 3], (c.mask_size, c.mask_size), mode="area")[0]
-        self.last = VolumeViews(
+        self.last = FrustumBatch(
             to_network(picture),
             inputs,
             occupancy,
@@ -152,27 +159,27 @@ def overlap_loss(predicted: Float[Tensor, "b n"], truth: Float[Tensor, "b n"]) -
 
 
 def silhouettes(
-    occupancy: Float[Tensor, "b 1 d h w"], rays: Float[Tensor, "b p 3"], views: int, config: VolumeLossConfig
+    occupancy: Float[Tensor, "b 1 d h w"], rays: Float[Tensor, "b p 3"], views: int, config: FrustumLossConfig
 ) -> Float[Tensor, "b v q"]:
     """Composited alpha of the rays of all pixels of the target views."""
     values = sampled(occupancy, rays)[..., 0].view(len(rays), views, config.samples, -1).transpose(1, 2)
-    alpha = opacity_along(values, 1.3 / config.samples)
+    alpha = alpha_along(values, 2 * REACH / config.samples)
     return 1 - (1 - alpha).prod(1)
 
 
-def volume_loss(
-    model: FrustumVolume, source: SideStream, config: VolumeLossConfig, device: torch.device
-):
+def frustum_loss(
+    model: FrustumVolume, source: SideStream, config: FrustumLossConfig, device: torch.device
+) -> Loss:
     """The loss function of a `Trainer`."""
 
     def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        views: VolumeViews = source.next()
+        views: FrustumBatch = source.next()
         true_elevation = torch.deg2rad(views.inputs.elevation)
-        off = torch.deg2rad(torch.randn_like(true_elevation) * config.told_noise)
-        told = true_elevation + off * (torch.rand_like(off) < 0.7)
+        off = torch.deg2rad(torch.randn_like(true_elevation) * config.elevation_noise)
+        given = true_elevation + off * (torch.rand_like(off) < 0.7)
         picture = degrade(views.picture)
         with torch.autocast(device.type, torch.bfloat16):
-            solid: Solid = model(picture, told)
+            solid: Solid = model(picture, given)
         logits, truth = solid.logits.float(), views.occupancy.float()[:, None]
         occupancy = torch.sigmoid(logits)
         overlap = overlap_loss(occupancy.flatten(1), truth.flatten(1)).mean()
@@ -183,13 +190,17 @@ def volume_loss(
         alpha = silhouettes(occupancy, views.rays, config.mask_views, config)
         mask = views.mask.flatten(2)
         silhouette = overlap_loss(alpha.flatten(0, 1), mask.flatten(0, 1)).mean()
-        found = sampled(solid.color.float(), views.points)
-        color = ((found - views.color).abs().mean(-1) * views.hit).sum() / views.hit.sum().clamp(min=1)
+        voxel = (model.config.far - model.config.near) / model.config.volume_size
+        own = 1 - (1 - alpha_along(occupancy[:, 0].flatten(2), voxel)).prod(1)
+        own_silhouette = overlap_loss(own, shown.flatten(1)).mean()
+        predicted = sampled(solid.color.float(), views.points)
+        color = ((predicted - views.color).abs().mean(-1) * views.hit).sum() / views.hit.sum().clamp(min=1)
         elevation = (solid.elevation.float() - true_elevation).square().mean()
         total = (
             config.overlap * overlap
             + config.entropy * entropy
             + config.silhouette * silhouette
+            + config.own_silhouette * own_silhouette
             + config.color * color
             + config.elevation * elevation
         )
@@ -202,6 +213,7 @@ def volume_loss(
                 "overlap": overlap,
                 "entropy": entropy,
                 "silhouette": silhouette,
+                "own_silhouette": own_silhouette,
                 "color": color,
                 "iou3": volume_iou.mean(),
                 "iou2": mask_iou.mean(),

@@ -1,0 +1,113 @@
+"""How much of the true shape the frustum volume finds, on models it never saw.
+
+    python benchmarks/frustum_quality.py MODELS --weights FOLDER [--set realistic] [--bias 1] [--sheet FILE]
+
+MODELS: a folder of model shards (docs/training.md). FOLDER: the 8-bit pieces that `vid4d train --stage
+frustum` wrote. The first motion of every model is rendered as a clip, from the azimuth and elevation that
+`vid4d.training.evaluate` fixes in advance; the network gets the frames and the true elevation, and its solids
+are compared with rendered truth from 16 views at elevation 30 and 16 at elevation 0: IoU of the masks at
+alpha 0.5, PSNR over white, half-transparent pixels (alpha 0.1 to 0.9) as a share of the true mask's, error of
+the guessed elevation. `--set realistic` takes the held-out realistic models of the training shards.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.images import over_white
+from vid4d.metrics import mask_iou, psnr
+from vid4d.priors.frustum.geometry import render_solid, within_silhouette
+from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
+from vid4d.priors.small.sampling import to_network
+from vid4d.priors.weights.eight_bit import read_pieces
+from vid4d.priors.weights.files import config_from_json, fill
+from vid4d.training.evaluate import HELD_OUT, TrueClip, true_clips
+from vid4d.training.meshes import MeshBank, read_folder
+
+VIEWS, SIZE = 16, 128
+
+
+def load(folder: Path) -> FrustumVolume:
+    """The network of a folder of pieces."""
+    state, metadata = read_pieces(folder)
+    network = FrustumVolume(config_from_json(FrustumConfig, metadata.get("config"))).eval()
+    fill(network, state, folder)
+    return network
+
+
+@torch.no_grad()
+def views_of(network: FrustumVolume, clip: TrueClip, cameras: Cameras, bias: float) -> tuple[Tensor, float]:
+    """Pictures (v, t, h, w, 4) of a clip's solids, and the mean error of the guessed elevation, degrees."""
+    picture, frames = to_network(clip.frames), len(clip.frames)
+    solid = network(picture, torch.full((frames,), math.radians(clip.elevation)))
+    solid = within_silhouette(solid, network.columns(picture)[:, 3] / 2 + 0.5)
+    inputs = Cameras.orbit([0.0] * frames, clip.elevation, size=SIZE)
+    pictures = render_solid(solid, inputs, cameras, network.config, size=SIZE, bias=bias)
+    error = float((torch.rad2deg(solid.elevation) - clip.elevation).abs().mean())
+    return pictures.transpose(0, 1), error
+
+
+def line(name: str, values: Tensor, digits: int) -> str:
+    """A row of the table: by azimuth distance over both elevations, then the means of the two rings."""
+    both = values.view(2, VIEWS)
+    cells = [(both[:, i] + both[:, -i % VIEWS]).mean() / 2 for i in range(VIEWS // 2 + 1)]
+    return (
+        f"| {name} | "
+        + " | ".join(f"{float(c):.{digits}f}" for c in [*cells, both[0].mean(), both[1].mean()])
+        + " |"
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--set", choices=("val", "realistic"), default="val")
+    parser.add_argument("--frames", type=int, default=1)
+    parser.add_argument("--models", type=int, default=1000)
+    parser.add_argument("--bias", type=float, default=0.0, help="added to the logits of occupancy")
+    parser.add_argument(
+        "--sheet", type=Path, help="a picture: input, 8 azimuths, 2 from elevation 0; truth below"
+    )
+    options = parser.parse_args()
+    network = load(options.weights)
+    meshes = read_folder(options.folder)
+    if options.set == "realistic":
+        meshes = [mesh for mesh in meshes if mesh.name in HELD_OUT]
+    bank = MeshBank(meshes[: options.models])
+    low = Cameras.ring(VIEWS, elevation=0.0, size=SIZE)
+    cameras = Cameras.cat([Cameras.ring(VIEWS, size=SIZE), low])
+    overlap, quality, hazy, elevation, rows = [], [], [], [], []
+    for clip in true_clips(bank, frames=options.frames, size=SIZE, extra=low):
+        pictures, error = views_of(network, clip, cameras, options.bias)
+        alpha, true = pictures[..., 3], clip.matrix[..., 3]
+        overlap.append(mask_iou(alpha, true).mean(1))
+        quality.append(psnr(over_white(pictures), over_white(clip.matrix)).mean(1))
+        haze = ((alpha > 0.1) & (alpha < 0.9)).sum((1, 2, 3)) / (true > 0.5).sum((1, 2, 3)).clamp(min=1)
+        hazy.append(haze)
+        elevation.append(error)
+        print(f"{clip.name}: IoU {float(overlap[-1].mean()):.3f}", flush=True)
+        chosen = [*range(0, VIEWS, 2), VIEWS + 4, VIEWS + 12]
+        for matrix in (pictures, clip.matrix):
+            rows.append(over_white(torch.cat([clip.frames[:1], matrix[chosen, 0]])))
+    print(f"\n{len(bank)} models ({options.set}), {options.frames} frames, bias {options.bias:g}")
+    print("| | " + " | ".join(f"{22.5 * i:g}°" for i in range(VIEWS // 2 + 1)) + " | ring | elevation 0 |")
+    print("|---" * (VIEWS // 2 + 4) + "|")
+    print(line("IoU", torch.stack(overlap).mean(0), 3))
+    print(line("PSNR", torch.stack(quality).mean(0), 2))
+    print(line("half-transparent", torch.stack(hazy).mean(0), 3))
+    print(f"elevation guess: mean error {sum(elevation) / len(elevation):.1f} degrees")
+    if options.sheet:
+        page = torch.cat([torch.cat([*row], 1) for row in rows])
+        Image.fromarray((page.clamp(0, 1) * 255).round().byte().numpy()).save(options.sheet, quality=85)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,77 @@
+"""The network of the frustum volume: shapes, where its voxels lie, and what starts at nothing."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
+
+TINY = FrustumConfig(
+    image_size=64,
+    crop=48,
+    volume_size=24,
+    width=32,
+    heads=2,
+    picture_blocks=1,
+    joint_blocks=1,
+    stem=16,
+    cells=8,
+    cell_blocks=1,
+)
+
+
+@pytest.fixture(scope="module")
+def network() -> FrustumVolume:
+    torch.manual_seed(0)
+    return FrustumVolume(TINY).eval()
+
+
+def test_shapes(network: FrustumVolume) -> None:
+    picture = torch.rand(2, 4, 64, 64) * 2 - 1
+    solid = network(picture, torch.tensor([0.1, 0.4]))
+    assert solid.logits.shape == (2, 1, 24, 24, 24)
+    assert solid.color.shape == (2, 3, 24, 24, 24)
+    assert solid.elevation.shape == (2,)
+
+
+def test_colors_begin_as_the_picture_itself_along_every_ray(network: FrustumVolume) -> None:
+    picture = torch.rand(1, 4, 64, 64) * 2 - 1
+    fine, tokens, _ = network.encode(picture)
+    weight, bias = network.leave.weight.clone(), network.leave.bias.clone()
+    with torch.no_grad():
+        network.leave.weight.zero_()
+        network.leave.bias.zero_()
+        _, color = network.decode(fine, tokens, torch.zeros(1), picture)
+        network.leave.weight.copy_(weight)
+        network.leave.bias.copy_(bias)
+    shown = network.columns(picture)[:, :3]
+    torch.testing.assert_close(color, shown[:, :, None].expand_as(color))
+    # 48 pixels of the crop in 24 columns: the middle of each pair of pixels, by bilinear interpolation
+    pairs = picture[:, :3, 8:56, 8:56].unflatten(3, (24, 2)).unflatten(2, (24, 2)).mean((3, 5))
+    torch.testing.assert_close(shown, pairs, atol=1e-5, rtol=1e-4)
+
+
+def test_every_cell_spreads_over_its_own_voxels(network: FrustumVolume) -> None:
+    """The last layer's outputs are laid out as cell * 2 + (depth, row, column) within the cell."""
+    picture = torch.zeros(1, 4, 64, 64)
+    fine, tokens, _ = network.encode(picture)
+    bias = network.leave.bias.clone()
+    weight = network.leave.weight.clone()
+    with torch.no_grad():
+        network.leave.weight.zero_()
+        network.leave.bias.copy_(torch.arange(32.0))  # 4 outputs of 2 x 2 x 2 voxels
+        logits, _ = network.decode(fine, tokens, torch.zeros(1), picture)
+        network.leave.bias.copy_(bias)
+        network.leave.weight.copy_(weight)
+    inner = torch.arange(8.0).view(2, 2, 2)
+    torch.testing.assert_close(logits[0, 0], inner.repeat(12, 12, 12))
+
+
+def test_what_lies_outside_of_the_crop_is_not_seen(network: FrustumVolume) -> None:
+    picture = torch.rand(1, 4, 64, 64) * 2 - 1
+    other = picture.clone()
+    other[..., :8, :] = 1
+    other[..., 56:] = -1
+    first, second = network(picture, torch.zeros(1)), network(other, torch.zeros(1))
+    torch.testing.assert_close(first.logits, second.logits)
