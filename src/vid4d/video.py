@@ -248,9 +248,7 @@ def write_mp4(
     height, width = first.shape[:2]
     name = next((n for n in H264_ENCODERS if _has_encoder(n)), None)
     if name is None:
-        raise InputError(
-            "this PyAV has no H.264 encoder; take PyAV's own wheel (pip install av)"
-        )
+        raise InputError("this PyAV has no H.264 encoder; take PyAV's own wheel (pip install av)")
     try:
         with (
             written_whole(path) as partial,
