@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
 
 
 def anchor(heading: str) -> str:
@@ -61,3 +61,13 @@ def test_options_alone_are_of_some_command(page):
     known = options("generate") | options("render") | options("view") | options("export")
     for option in re.findall(r"`(--[a-z-]+)", page.read_text()):
         assert option in known, f"{page.name}: {option}"
+
+
+def test_experiments_tell_of_every_training_that_was_not_taken():
+    page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
+    logs = list((ROOT / "docs" / "training_logs").glob("*_not_taken.jsonl"))
+    assert logs
+    assert all(f"`{log.name}`" in page for log in logs)
+    scripts = re.findall(r"`(?:benchmarks/)?(\w+\.py)", page)
+    assert scripts
+    assert all((ROOT / "benchmarks" / script).is_file() for script in scripts)

@@ -131,5 +131,5 @@ def test_through_the_command(tmp_path, capsys):
 
 def test_without_xatlas(ball, monkeypatch):
     monkeypatch.setattr("vid4d.meshing.texture.find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"vid4d\[export\]"):
+    with pytest.raises(InputError, match=r"\[export\]"):
         textured(ball, by_place, 64)
