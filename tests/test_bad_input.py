@@ -392,7 +392,7 @@ def test_a_disk_that_is_full_at_once_leaves_nothing(word, clip, capsys, monkeypa
         assert "No space left" in refused(capsys, "prepare", clip, "--out", "out")
 
 
-@pytest.mark.parametrize("word", ["matrix.part/images/001.png", ".contact", ".report"])
+@pytest.mark.parametrize("word", ["matrix/images/001.png", ".contact", ".report"])
 def test_a_disk_that_is_full_later_is_gone_on_from(word, clip, capsys, monkeypatch):
     monkeypatch.setitem(api.METHODS, "efficient4d", "toys")
     with monkeypatch.context() as patch:

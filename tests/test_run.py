@@ -49,7 +49,7 @@ def test_an_interrupted_stage_is_made_again(tmp_path):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        run.stage("two", killed, save=lambda x: None, load=lambda: None)
+        run.stage("two", killed)
     again = Run.create(tmp_path, SETTINGS, resume=True)
     stage(again, "one", "1", made)
     stage(again, "two", "2", made)
@@ -212,3 +212,10 @@ def test_curves_go_on_where_a_stopped_stage_goes_on(tmp_path):
     run.stage("fit", goes_on, save=lambda x: None, load=lambda: None)
     run.stage("silent", lambda bar: bar.update(1, 2), save=lambda x: None, load=lambda: None)
     assert read_curves(tmp_path) == {"fit": {"loss": [(10, 1), (20, 20), (30, 30), (40, 40)]}}
+
+
+def test_a_stage_that_only_writes_files_needs_no_save_and_load(tmp_path):
+    run, made = Run.create(tmp_path, SETTINGS), []
+    run.stage("one", lambda bar: made.append(1))
+    run.stage("one", lambda bar: made.append(2))
+    assert made == [1]

@@ -1,11 +1,12 @@
-"""Files written whole or not at all."""
+"""Files and folders written whole or not at all, and in the order of people."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,33 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextmanager
+def folder_written_whole(path: str | Path) -> Iterator[Path]:
+    """A new temporary folder beside `path`; takes its place on success, vanishes on any error.
+
+    A folder that is there already is replaced only when the new one is complete.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
+        temporary = Path(scratch) / path.name
+        temporary.mkdir()
+        yield temporary
+        if path.exists():
+            path.rename(Path(scratch) / "before")
+        temporary.rename(path)
+
+
+def natural_order(paths: Iterable[Path]) -> list[Path]:
+    """Sorts as people count: 2.png before 10.png."""
+
+    def key(path: Path) -> list[tuple[int, int, str]]:
+        parts = re.split(r"(\d+)", str(path).lower())
+        return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
+
+    return sorted(paths, key=key)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -41,8 +41,20 @@ class Background:
 
 def cut_from_white(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
     """A picture that was drawn before white, as generative priors do; transparent where it shows nothing."""
-    white = np.full(picture.shape, 255, np.float32)
-    return cut_out(picture, white, Background(white, np.zeros((1, 3), np.float32), 1.5, 1.0))[0]
+    return _cut_from(picture, np.full(3, 255, np.float32))
+
+
+def cut_from_border(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
+    """A picture before one colour, which is the median of its border."""
+    border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
+    return _cut_from(picture, np.median(border, axis=0).astype(np.float32))
+
+
+def _cut_from(
+    picture: UInt8[np.ndarray, "h w 3"], color: Float[np.ndarray, " 3"]
+) -> UInt8[np.ndarray, "h w 4"]:
+    surface = np.broadcast_to(color, picture.shape)
+    return cut_out(picture, surface, Background(surface, np.zeros((1, 3), np.float32), 1.5, 1.0))[0]
 
 
 def cut_out(

@@ -44,9 +44,6 @@ def input_psnr(
 def write_outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
     """Stages `contact`, `turntable`, `player`, `report`: what a person looks at; and report.json."""
 
-    def nothing(_: object = None) -> None:
-        return None
-
     run.stage(
         "contact",
         lambda bar: write_contact(
@@ -56,16 +53,12 @@ def write_outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None
             input_times=matrix.input_times,
             input_camera=matrix.input_camera,
         ),
-        save=nothing,
-        load=nothing,
     )
     run.stage(
         "turntable",
         lambda bar: write_turntable(
             run.path("turntable.mp4"), gaussians, seconds=matrix.seconds, report=bar.update
         ),
-        save=nothing,
-        load=nothing,
     )
     run.stage(
         "player",
@@ -76,8 +69,6 @@ def write_outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None
             title=run.root.name,
             report=bar.update,
         ),
-        save=nothing,
-        load=nothing,
     )
     keys = key_times(run.path("frames"))
     score = input_psnr(gaussians, matrix)
@@ -95,4 +86,4 @@ def write_outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None
     if score is not None:
         told = "" if at_keys is None else f" ({at_keys:.2f} dB at key frames)"
         run.progress.say(f"input view: {score:.2f} dB PSNR{told}")
-    run.stage("report", lambda bar: write_report(run.root, gaussians, matrix), save=nothing, load=nothing)
+    run.stage("report", lambda bar: write_report(run.root, gaussians, matrix))

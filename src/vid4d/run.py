@@ -11,7 +11,7 @@ from dataclasses import asdict, fields
 from functools import partial
 from json import JSONDecodeError, dumps, loads
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from vid4d import machine
 from vid4d.errors import InputError
@@ -125,24 +125,33 @@ class Run:
         )
         return self.device
 
+    @overload
+    def stage(self, name: str, make: Callable[[Bar], object]) -> None: ...
+
+    @overload
+    def stage(
+        self, name: str, make: Callable[[Bar], T], *, save: Callable[[T], object], load: Callable[[], T]
+    ) -> T: ...
+
     def stage(
         self,
         name: str,
-        make: Callable[[Bar], T],
+        make: Callable[[Bar], Any],
         *,
-        save: Callable[[T], object],
-        load: Callable[[], T],
-    ) -> T:
+        save: Callable[[Any], object] = lambda result: None,
+        load: Callable[[], Any] | None = None,
+    ) -> Any:
         """Does a stage once: makes and saves its result and marks it done, or loads what was saved earlier.
 
-        name: one word, unique in the run. make: gets the bar to report to. A stage that is made (again)
+        name: one word, unique in the run. make: gets the bar to report to. save, load: of the result; without
+        `load` the stage is one that only writes files, and its result is None. A stage that is made (again)
         unmarks every stage that has not been passed yet, and removes its checkpoint: they were made from
         something else.
         """
         self._visited.append(name)
         marker = self.path(".done", name)
         if marker.is_file():
-            result = load()
+            result = None if load is None else load()
             self.progress.say(f"{name}: done before")
             return result
         for later in [*self.root.glob(".done/*"), *self.root.glob("checkpoints/*")]:
@@ -152,7 +161,9 @@ class Run:
         with self.progress.stage(name) as bar:
             bar.record = partial(self._note_curve, name)
             save(make(bar))
-            result = load()  # rounded as it was saved, so that a resumed run goes on from the same numbers
+            result = (
+                None if load is None else load()
+            )  # rounded as it was saved, so that a resumed run goes on from the same numbers
         self._note_timing(name, time.perf_counter() - began)
         write_text(marker, time.strftime("%Y-%m-%d %H:%M:%S\n"))
         return result

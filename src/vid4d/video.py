@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
-import os
 from collections.abc import Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -15,6 +13,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from vid4d.errors import InputError
+from vid4d.files import written_whole
+from vid4d.images import to_uint8
 
 ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
 """Decoders that keep the alpha of WebM files; FFmpeg's own vp8 and vp9 drop it without a word."""
@@ -246,13 +246,14 @@ def write_mp4(
     if not fps > 0:
         raise ValueError(f"{path}: {fps} frames a second is no rate")
     height, width = first.shape[:2]
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial.mp4")
     name = next((n for n in H264_ENCODERS if _has_encoder(n)), None)
     if name is None:
         raise InputError("this PyAV has no H.264 encoder; install PyAV from PyPI (pip install av)")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container:
+        with (
+            written_whole(path) as partial,
+            av.open(str(partial), "w", format="mp4", options={"movflags": "+faststart"}) as container,
+        ):
             stream: Any = container.add_stream(name, rate=Fraction(fps).limit_denominator(60000))
             stream.width, stream.height = width + width % 2, height + height % 2
             stream.pix_fmt = "yuv420p"
@@ -266,19 +267,15 @@ def write_mp4(
                         f"{path}: a frame of shape {picture.shape} among frames of {(height, width, 3)}"
                     )
                 if picture.dtype != np.uint8:
-                    picture = np.rint(np.clip(np.nan_to_num(picture), 0, 1) * 255).astype(np.uint8)
+                    picture = to_uint8(np.nan_to_num(picture))
                 picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
                 frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
                 container.mux(stream.encode(frame))
             container.mux(stream.encode())
-        os.replace(partial, path)
     except OSError as e:
         raise InputError(
             f"{path}: cannot be written ({e.strerror or e}); choose another place or free space"
         ) from e
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink(missing_ok=True)
     return path
 
 

@@ -14,8 +14,8 @@ from vid4d.clip.checks import loop_period, loop_probes, thumbnail
 from vid4d.clip.clip import Clip, ClipOptions, read_clip
 from vid4d.clip.crop import crop
 from vid4d.clip.files import key_times, load_frames, prepare, save_strip, write_frames
-from vid4d.clip.sources import natural_order
 from vid4d.errors import InputError
+from vid4d.files import natural_order
 from vid4d.video import write_mp4
 
 W, H = 96, 80

@@ -9,10 +9,11 @@ from vid4d.errors import InputError
 from vid4d.gaussians import fit as fits
 from vid4d.gaussians.densify import DensityConfig
 from vid4d.gaussians.fit import PRESETS, FitConfig, fit
-from vid4d.gaussians.fit_targets import crops, cut, resize, trusted_frames
+from vid4d.gaussians.fit_targets import crops, cut, trusted_frames
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import LONGEST_IN_LOOP, MARGINAL_CUT
 from vid4d.gaussians.raster import rasterize_4d
+from vid4d.images import resized
 from vid4d.metrics import psnr
 
 SMALL = FitConfig(
@@ -213,9 +214,7 @@ def test_each_trusted_frame_comes_once_an_epoch(moving):
     times = torch.linspace(0, 1, 5)
     told = replace(moving, input_images=frames, input_camera=camera, input_times=times)
     run = fits._Run(told, trusted_frames(told), replace(SMALL, iterations=0), seed=0)
-    seen = []
-    for run.step in range(20):
-        seen.append(run._trusted_frame())
+    seen = [run.input_frames[i] for i in range(20)]
     epochs = [seen[i : i + 5] for i in range(0, 20, 5)]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
@@ -239,7 +238,7 @@ def test_windows_hold_the_object(moving):
 
 def test_resizing_keeps_the_premultiplied_mean():
     image = torch.rand(2, 8, 8, 4, generator=torch.Generator().manual_seed(0))
-    small = resize(image, 4)
+    small = resized(image, 4)
     mean = (image[..., :3] * image[..., 3:]).view(2, 4, 2, 4, 2, 3).mean((2, 4))
     assert torch.allclose(small[..., :3] * small[..., 3:], mean, atol=1e-5)
 

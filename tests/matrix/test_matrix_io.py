@@ -9,7 +9,7 @@ from PIL import Image
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.matrix.files import key_background
+from vid4d.keying import cut_from_border
 from vid4d.matrix.io import detect_layout, load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
 
@@ -106,14 +106,14 @@ def test_hand_written_cameras_json_with_one_file_per_image(tmp_path):
 
 
 def test_keying_keeps_white_inside_the_object():
-    picture = disc(64).astype(np.float32) / 255
-    picture[30:34, 30:34] = 1  # a white spot inside
-    rgba = key_background(picture)
-    assert rgba[32, 32].tolist() == [1, 1, 1, 1]
+    picture = disc(64)
+    picture[30:34, 30:34] = 255  # a white spot inside
+    rgba = cut_from_border(picture)
+    assert rgba[32, 32].tolist() == [255, 255, 255, 255]
     assert rgba[0, 0, 3] == 0
-    assert rgba[20, 32, 3] == 1
+    assert rgba[20, 32, 3] == 255
     inside = (disc(64)[..., 1] < 128).mean()
-    assert abs((rgba[..., 3] > 0.5).mean() - inside) < 0.01
+    assert abs((rgba[..., 3] > 127).mean() - inside) < 0.01
 
 
 def test_efficient4d_strips_and_confidence(tmp_path):

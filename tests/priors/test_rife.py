@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vid4d.priors.rife import CONFIGS, IFNet, IFNet3, IFNetConfig, interpolate, premultiplied, straight, warp
+from vid4d.images import premultiplied
+from vid4d.priors.rife import CONFIGS, IFNet, IFNet3, IFNetConfig, interpolate, straight, warp
 
 TINY = IFNetConfig(widths=(8, 8), scales=(2, 1), depth=1, image_channels=3)
 
@@ -79,7 +80,7 @@ def test_alpha_moves_with_colour(tiny):
 def test_straight_inverts_premultiplied():
     rgba = torch.rand(2, 4, 5, 5)
     rgba[:, 3] = rgba[:, 3].clamp(min=0.1)
-    torch.testing.assert_close(straight(premultiplied(rgba)), rgba)
+    torch.testing.assert_close(straight(premultiplied(rgba, 1)), rgba)
     assert (straight(torch.zeros(1, 4, 2, 2)) == 0).all()
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -13,9 +11,10 @@ import numpy as np
 from PIL import Image
 
 from vid4d.clip.clip import Clip, ClipOptions, read_clip
-from vid4d.clip.sources import CLIP_FILE, natural_order, to_rgba
+from vid4d.clip.sources import CLIP_FILE, to_rgba
 from vid4d.errors import InputError
-from vid4d.files import written_whole
+from vid4d.files import folder_written_whole, natural_order, written_whole
+from vid4d.images import over, to_uint8
 
 
 def prepare(path: str | Path, out: str | Path, options: ClipOptions | None = None) -> Clip:
@@ -119,16 +118,14 @@ def _strip(clip: Clip) -> Image.Image:
     sheet = np.ones((-(-t // columns) * h, columns * w, 3), np.float32)
     for i, frame in enumerate(clip.frames):
         r, c = divmod(i, columns)
-        sheet[r * h : (r + 1) * h, c * w : (c + 1) * w] = frame[..., :3] * frame[..., 3:] + board * (
-            1 - frame[..., 3:]
-        )
-    return Image.fromarray(np.rint(np.clip(sheet, 0, 1) * 255).astype(np.uint8), "RGB")
+        sheet[r * h : (r + 1) * h, c * w : (c + 1) * w] = over(frame, board)
+    return Image.fromarray(to_uint8(sheet), "RGB")
 
 
 def _fill_frames(clip: Clip, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for i, frame in enumerate(clip.frames):
-        Image.fromarray(np.rint(frame * 255).astype(np.uint8), "RGBA").save(folder / f"{i:04d}.png")
+        Image.fromarray(to_uint8(frame), "RGBA").save(folder / f"{i:04d}.png")
     record: dict[str, object] = {
         "times": [float(t) for t in clip.times],
         "seconds": clip.seconds,
@@ -149,17 +146,11 @@ def _check_free(folder: Path) -> None:
 
 
 def _write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     try:
-        partial.mkdir(parents=True)
-        fill(partial)
-        if folder.exists():
-            folder.rmdir()
-        os.replace(partial, folder)
+        with folder_written_whole(folder) as temporary:
+            fill(temporary)
     except OSError as e:
         raise _unwritable(folder, e) from e
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _unwritable(path: Path, error: OSError) -> InputError:

@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from vid4d.clip.matting_onnx import find_model, installed_model, model_frames
 from vid4d.errors import InputError
+from vid4d.images import over_white_uint8
 from vid4d.keying import REGION, Background, border_labels, cut_out, smooth
 
 ADVICE = (
@@ -56,7 +57,7 @@ def matte(frames: Sequence[UInt8[np.ndarray, "h w 4"]], method: str = "auto") ->
                 f"the frames have no transparency to take the mask from; leave --matting at auto or {ADVICE}"
             )
         return Matte([f.copy() for f in frames], "alpha", 1.0)
-    seen = [opaque(f) for f in frames]
+    seen = [over_white_uint8(f) for f in frames]
     if method == "plain":
         return remove_plain_background(seen)
     if method != "auto":
@@ -79,12 +80,6 @@ def alpha_is_meaningful(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
     """True where at least 0.2 % of the pixels are transparent: an opaque alpha channel says nothing."""
     clear = sum(int((f[..., 3] < 128).sum()) for f in frames)
     return clear >= 0.002 * sum(f[..., 3].size for f in frames)
-
-
-def opaque(frame: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Colours over white."""
-    alpha = frame[..., 3:].astype(np.float32) / 255
-    return np.rint(frame[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
 def remove_plain_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Matte:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import glob
 import json
 import math
-import re
 import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -21,6 +20,7 @@ from jaxtyping import UInt8
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vid4d.errors import InputError
+from vid4d.files import natural_order
 from vid4d.video import Video, shrink
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".tga")
@@ -64,16 +64,6 @@ def open_source(path: str | Path, *, fps: float = DEFAULT_FPS) -> Source:
             raise InputError(f"{text}: no images in this folder; give one with PNG, JPEG or WebP frames")
         return _open_prepared(place, files, fps)
     return _open_file(place)
-
-
-def natural_order(paths: Iterator[Path] | Sequence[Path]) -> list[Path]:
-    """Sorts as people count: 2.png before 10.png."""
-
-    def key(path: Path) -> list[tuple[int, int, str]]:
-        parts = re.split(r"(\d+)", str(path).lower())
-        return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
-
-    return sorted(paths, key=key)
 
 
 def _open_file(path: Path) -> Source:

@@ -137,8 +137,9 @@ def _write_still(
 
     from vid4d.cameras import Cameras
     from vid4d.files import written_whole
+    from vid4d.images import to_uint8
 
     camera = Cameras.orbit([azimuth], elevation, size=size)
     picture = asset.render(camera, time, background=None if transparent else 1.0)[0]
     with written_whole(file) as temporary:
-        Image.fromarray((picture * 255).round().byte().cpu().numpy()).save(temporary)
+        Image.fromarray(to_uint8(picture)).save(temporary)

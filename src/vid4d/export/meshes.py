@@ -62,8 +62,6 @@ def source_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Ca
     if options.surface == "splats":
         return lambda time: mesh_at(asset.gaussians, time, chosen, trusted=camera)
 
-    from vid4d.export.meshes import dynerf_of
-
     dynerf, grid = dynerf_of(asset)
     return lambda time: mesh_of_dynerf(dynerf, time, chosen, grid=grid, trusted=camera)
 

@@ -18,6 +18,7 @@ from vid4d.errors import InputError
 from vid4d.export.camera_path import Shots, plan
 from vid4d.export.options import ExportOptions, background_colour, frame_name
 from vid4d.gaussians.model import Gaussians4D
+from vid4d.images import over, to_uint8
 from vid4d.render import BATCH, loops_to_play, orbit, render
 
 if TYPE_CHECKING:
@@ -80,9 +81,8 @@ def pictures(
             sides.append(render(asset.gaussians, batch, shots.times[i : i + BATCH]).cpu().numpy())
         for frame in np.concatenate(sides, axis=2):
             if background is not None:
-                alpha = frame[..., 3:]
-                frame = frame[..., :3] * alpha + np.array(background, np.float32) * (1 - alpha)
-            yield np.rint(frame * 255).astype(np.uint8)
+                frame = over(frame, np.array(background, np.float32))
+            yield to_uint8(frame)
             done += 1
             options.told(done, len(shots))
 

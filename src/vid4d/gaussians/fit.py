@@ -11,8 +11,6 @@ it, which a prior made up, count less.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
 import os
 import time
@@ -26,19 +24,19 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.errors import InputError
-from vid4d.files import written_whole
+from vid4d.checkpoints import identity_of, load_checkpoint, save_checkpoint, with_prefix
 from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.densify import Density, DensityConfig
 from vid4d.gaussians.fit_targets import Trusted, crops, cut, prepared, seen_in_video, trusted_frames
 from vid4d.gaussians.hull import HullConfig, gaussians_from_hull
 from vid4d.gaussians.model import LONGEST_IN_LOOP, Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
-from vid4d.images import over_white
+from vid4d.images import over, over_white
 from vid4d.losses import mask_loss, photometric_loss
 from vid4d.matrix.io import check_matrix
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.metrics import psnr
+from vid4d.randomness import FIT_INPUT_FRAMES, FIT_PICTURES, Shuffled, epoch_generator, step_generator
 
 Callback = Callable[[int, int, float, float, int], None]
 """step, total, loss (running mean), PSNR of the input view in dB, number of splats."""
@@ -178,6 +176,12 @@ class _Run:
         self.pairs = 0 if matrix.frames == 1 else matrix.frames - (not matrix.cyclic)
         spacing = 1 / self.pairs if self.pairs else float("inf")
         self.density = Density(config.density, len(start), frame_spacing=spacing, device=matrix.images.device)
+        self.pictures = Shuffled(
+            matrix.views * matrix.frames, lambda epoch: epoch_generator(seed, epoch, FIT_PICTURES)
+        )
+        self.input_frames = Shuffled(
+            len(trusted.times), lambda epoch: epoch_generator(seed, epoch, FIT_INPUT_FRAMES)
+        )
         self.corner, self.window = crops(matrix.images[..., 3])
         self.step, self.loss, self.seconds = 0, float("nan"), 0.0
         self.seen: Bool[Tensor, "v t h w"] | None = None
@@ -195,7 +199,7 @@ class _Run:
         c, m = self.config, self.matrix
         if self.density.due(progress):
             self.density.round(self.optimizer)
-        random = torch.Generator().manual_seed(self.seed * 1_000_003 + self.step)
+        random = step_generator(self.seed, self.step)
         background = torch.rand(3, generator=random).to(m.images.device)
         view, when = self._batch()
         gaussians = self.gaussians()
@@ -208,7 +212,7 @@ class _Run:
         loss = self._loss(render.color, render.alpha, target, background, confidence, self.corner[view])
         visible = render.visible.any(0)
         if self.trusted.given and c.input_weight > 0 and self.step % c.input_every == 0:
-            i = self._trusted_frame()
+            i = self.input_frames[self.step // c.input_every]
             seen = rasterize_4d(
                 gaussians, self.trusted.times[i : i + 1], self.trusted.camera, background=background
             )
@@ -281,25 +285,9 @@ class _Run:
 
     def _batch(self) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
         """Views and times of this step: every picture of the matrix comes once an epoch, in random order."""
-        total, size = self.matrix.views * self.matrix.frames, self.config.batch
-        chosen = []
-        for i in range(self.step * size, (self.step + 1) * size):
-            epoch, place = divmod(i, total)
-            chosen.append(int(self._order(epoch, total)[place]))
-        picture = torch.tensor(chosen)
+        size = self.config.batch
+        picture = torch.tensor([self.pictures[i] for i in range(self.step * size, (self.step + 1) * size)])
         return picture // self.matrix.frames, picture % self.matrix.frames
-
-    def _trusted_frame(self) -> int:
-        """The trusted frame of this step: each comes once an epoch, in random order."""
-        epoch, place = divmod(self.step // self.config.input_every, len(self.trusted.times))
-        generator = torch.Generator().manual_seed((self.seed + 1) * 4_256_249 + epoch)
-        return int(torch.randperm(len(self.trusted.times), generator=generator)[place])
-
-    def _order(self, epoch: int, total: int) -> Int[Tensor, " n"]:
-        if getattr(self, "_epoch", None) != epoch:
-            generator = torch.Generator().manual_seed((self.seed + 1) * 7_368_787 + epoch)
-            self._epoch, self._shuffled = epoch, torch.randperm(total, generator=generator)
-        return self._shuffled
 
     def _loss(
         self,
@@ -312,7 +300,7 @@ class _Run:
     ) -> Float[Tensor, ""]:
         """Photometric loss over a random background, and mask loss; SSIM only in the object's window."""
         c, mask = self.config, target[..., 3:]
-        rgb = target[..., :3] * mask + background * (1 - mask)
+        rgb = over(target, background)
         loss = (1 - c.ssim_weight) * photometric_loss(color, rgb, confidence, ssim_weight=0)
         loss = loss + c.mask_weight * mask_loss(alpha, mask[..., 0])
         if c.ssim_weight > 0 and self.step % c.ssim_every == 0:
@@ -339,46 +327,27 @@ class _Run:
     def _identity(self) -> str:
         """Hash of everything the result depends on, besides the step."""
         same = replace(self.config, seconds=None, checkpoint_every=0, report_every=0)
-        digest = hashlib.sha256(json.dumps([asdict(same), self.seed], sort_keys=True).encode())
-        if self.matrix.cyclic:
-            digest.update(b"cyclic")
-        digest.update(self.matrix.images[:, :, ::4, ::4].contiguous().cpu().numpy().tobytes())
-        return digest.hexdigest()
+        loop = b"cyclic" if self.matrix.cyclic else b""
+        return identity_of([asdict(same), self.seed], loop, self.matrix.images[:, :, ::4, ::4])
 
     def save(self, path: Path) -> None:
-        from safetensors.torch import save_file
-
+        """Writes a checkpoint, whole or not at all."""
         tensors = {f"adam.{k}": v for k, v in self.optimizer.state().items()}
         tensors |= {f"density.{k}": v for k, v in self.density.state().items()}
         if self.seen is not None:
             tensors["seen"] = torch.from_numpy(np.packbits(self.seen.cpu().numpy()))
-        told = {"step": self.step, "loss": self.loss, "seconds": self.seconds, "looks": self.looks}
-        meta = {**told, "identity": self._identity()}
-        tensors = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
-        with written_whole(path) as temporary:
-            save_file(tensors, temporary, {"vid4d-fit": json.dumps(meta)})
+        state = {"step": self.step, "loss": self.loss, "seconds": self.seconds, "looks": self.looks}
+        save_checkpoint(path, tensors, state, self._identity())
 
     def load(self, path: Path) -> None:
-        from safetensors import SafetensorError, safe_open
-
-        try:
-            with safe_open(path, framework="pt") as file:
-                meta = json.loads((file.metadata() or {}).get("vid4d-fit", "{}"))
-                names = list(file.keys())
-                tensors = {k: file.get_tensor(k).to(self.matrix.images.device) for k in names}
-        except (SafetensorError, OSError) as e:
-            raise InputError(
-                f"The checkpoint {path} cannot be read ({e}): delete it to start the fit anew."
-            ) from e
-        if meta.get("identity") != self._identity():
-            raise InputError(
-                f"The checkpoint {path} belongs to another image matrix, configuration or seed: "
-                "delete it to start the fit anew."
-            )
-        self.optimizer.load({k[5:]: v for k, v in tensors.items() if k.startswith("adam.")})
-        self.density.load({k[8:]: v for k, v in tensors.items() if k.startswith("density.")})
-        self.step, self.loss, self.seconds = meta["step"], meta["loss"], meta["seconds"]
-        self.looks = meta["looks"]
+        """Goes on from a checkpoint. Raises InputError for one of another matrix, configuration or seed."""
+        what = "image matrix, configuration or seed"
+        stored, state = load_checkpoint(path, self._identity(), what)
+        tensors = {k: v.to(self.matrix.images.device) for k, v in stored.items()}
+        self.optimizer.load(with_prefix(tensors, "adam."))
+        self.density.load(with_prefix(tensors, "density."))
+        self.step, self.loss, self.seconds = state["step"], state["loss"], state["seconds"]
+        self.looks = state["looks"]
         if "seen" in tensors:
             shape = self.matrix.images.shape[:4]
             bits = np.unpackbits(tensors["seen"].cpu().numpy(), count=shape.numel()).astype(bool)

@@ -13,6 +13,7 @@ from vid4d.cameras import Cameras
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.gaussians.visibility import seen_from
+from vid4d.images import resized
 from vid4d.matrix.matrix import ImageMatrix
 
 
@@ -20,13 +21,13 @@ def prepared(matrix: ImageMatrix, size: int, device: torch.device | str) -> Imag
     """On the device, at most `size` wide; input frames at most as wide as the matrix."""
     images, cameras, confidence = matrix.images, matrix.cameras, matrix.confidence
     if cameras.width > size:
-        images, cameras = resize(images, size), cameras.resized(size)
+        images, cameras = resized(images, size), cameras.resized(size)
         if confidence is not None:
             flat = confidence.flatten(0, 1)[:, None]
             confidence = F.interpolate(flat, images.shape[2:4], mode="area").reshape(images.shape[:4])
     inputs, camera, times = matrix.input_images, matrix.input_camera, matrix.input_times
     if inputs is not None and camera is not None and camera.width > cameras.width:
-        inputs, camera = resize(inputs, cameras.width), camera.resized(cameras.width)
+        inputs, camera = resized(inputs, cameras.width), camera.resized(cameras.width)
     return replace(
         matrix,
         images=images.float().to(device),
@@ -79,16 +80,6 @@ def cut(images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
     """Windows (b, size, size, ...) out of pictures (b, h, w, ...)."""
     pairs = zip(images, corner.tolist(), strict=True)
     return torch.stack([image[y : y + size, x : x + size] for image, (y, x) in pairs])
-
-
-def resize(images: Float[Tensor, "*n h w 4"], width: int) -> Float[Tensor, "*n h2 w2 4"]:
-    """Area average of straight-alpha RGBA to a smaller width, colours weighted by alpha."""
-    lead, (h, w) = images.shape[:-3], images.shape[-3:-1]
-    flat = images.reshape(-1, h, w, 4).movedim(-1, 1)
-    flat = torch.cat([flat[:, :3] * flat[:, 3:], flat[:, 3:]], 1)
-    small = F.interpolate(flat, (round(h * width / w), width), mode="area")
-    small = torch.cat([small[:, :3] / small[:, 3:].clamp(min=1e-6), small[:, 3:]], 1)
-    return small.movedim(1, -1).reshape(*lead, *small.shape[2:], 4).clamp(0, 1)
 
 
 @torch.no_grad()

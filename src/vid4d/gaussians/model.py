@@ -12,8 +12,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -23,6 +21,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vid4d.errors import InputError
+from vid4d.files import written_whole
 from vid4d.gaussians import sh as harmonics
 
 MARGINAL_CUT = 0.05
@@ -279,23 +278,15 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
     }
     tensors = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in gaussians.tensors().items()}
     data = _sorted_header(save(tensors, {str(k): str(v) for k, v in known.items()}))
+    if not path.parent.is_dir():
+        raise InputError(f"cannot write {path}: there is no folder {path.parent}; choose another folder")
     try:
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror}; choose another folder") from error
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        umask = os.umask(0)
-        os.umask(umask)
-        os.chmod(temporary, 0o666 & ~umask)
-        os.replace(temporary, path)
+        with written_whole(path) as temporary:
+            temporary.write_bytes(data)
     except OSError as error:
         raise InputError(
             f"cannot write {path}: {error.strerror}; free space or choose another folder"
         ) from error
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _sorted_header(data: bytes) -> bytes:

@@ -4,46 +4,26 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
 from PIL import Image
 
 from vid4d.errors import InputError
+from vid4d.files import natural_order
+from vid4d.images import to_uint8
+from vid4d.keying import cut_from_border
+from vid4d.video import Video
 
 Picture = np.ndarray
 """(h, w, c) float32 in [0, 1]: 1, 3 or 4 channels."""
 
 
-def key_background(image: Float[np.ndarray, "h w 3"]) -> Picture:
-    """Gives an opaque picture of an object over a plain background its alpha.
-
-    The background colour is the median of the border. Pixels within 0.06 of it (largest channel difference)
-    that are connected to the border become transparent, so white parts inside the object stay. On the
-    object's outline alpha grows with the difference, up to 1 at 0.25, and the background is taken out of the
-    colour.
-    """
-    from scipy import ndimage
-
-    border = np.concatenate([image[0], image[-1], image[:, 0], image[:, -1]])
-    colour = np.median(border, axis=0)
-    difference = np.abs(image - colour).max(-1)
-    label, _ = ndimage.label(np.pad(difference < 0.06, 1, constant_values=True))
-    background = (label == label[0, 0])[1:-1, 1:-1]
-    outline = ndimage.binary_dilation(background, iterations=1) & ~background
-    alpha = np.where(background, 0.0, np.where(outline, np.clip(difference / 0.25, 0, 1), 1.0))[..., None]
-    straight = (image - (1 - alpha) * colour) / np.maximum(alpha, 1e-3)
-    rgb = np.where(alpha > 0.05, np.clip(straight, 0, 1), image)
-    return np.concatenate([rgb, alpha], -1).astype(np.float32)
-
-
 def as_rgba(picture: Picture) -> Picture:
     """The picture with alpha: its own, or keyed from the background."""
-    return picture if picture.shape[-1] == 4 else key_background(picture)
+    return picture if picture.shape[-1] == 4 else cut_from_border(to_uint8(picture)).astype(np.float32) / 255
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -59,7 +39,7 @@ def read_json(file: Path) -> dict[str, Any]:
 def pictures_in(folder: Path) -> list[Path]:
     """The picture files of a folder in natural order (2 before 10)."""
     files = [p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")]
-    return sorted(files, key=lambda p: [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", p.name)])
+    return natural_order(files)
 
 
 def picture_size(file: Path) -> tuple[int, int]:
@@ -98,18 +78,12 @@ def read_grey(file: Path) -> Picture:
 
 def read_video(file: Path) -> tuple[list[Picture], float]:
     """All frames in RGB, and the duration in seconds."""
-    import av
-
     try:
-        with av.open(str(file)) as container:
-            stream = container.streams.video[0]
-            frames = [f.to_ndarray(format="rgb24").astype(np.float32) / 255 for f in container.decode(stream)]
-            rate = float(stream.average_rate or 10)
-    except (av.error.FFmpegError, IndexError, OSError) as e:
-        raise InputError(f"{file} cannot be read as a video: replace it.") from e
-    if not frames:
-        raise InputError(f"{file} holds no frames: replace it.")
-    return frames, len(frames) / rate
+        video = Video(file)
+        frames = [frame[..., :3].astype(np.float32) / 255 for frame in video.read(range(len(video)))]
+    except InputError as e:
+        raise InputError(f"{file} cannot be read as a video ({e}): replace it.") from e
+    return frames, video.duration
 
 
 def write_picture(file: Path, picture: Picture) -> None:
@@ -117,7 +91,7 @@ def write_picture(file: Path, picture: Picture) -> None:
     if picture.shape[-1] == 1:
         Image.fromarray(np.round(picture[..., 0] * 65535).astype(np.uint16)).save(file)
     else:
-        Image.fromarray(np.round(picture * 255).astype(np.uint8)).save(file, compress_level=4)
+        Image.fromarray(to_uint8(picture)).save(file, compress_level=4)
 
 
 def split_grid(picture: Picture, columns: int, rows: int, file: Path) -> list[Picture]:

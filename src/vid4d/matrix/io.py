@@ -22,7 +22,7 @@ Our layout, which anyone may write by hand or from a script::
   `images`), `input` with `images`, `times` and `camera` (a view with `width` and `height`).
 
 Images without alpha get one by keying: the plain background that is connected to the border becomes
-transparent (see `key_background`).
+transparent (see `vid4d.keying`).
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +41,7 @@ from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RIG_DISTANCE, Cameras
 from vid4d.errors import InputError
+from vid4d.files import folder_written_whole
 from vid4d.matrix import layouts
 from vid4d.matrix.files import (
     Picture,
@@ -128,15 +128,8 @@ def save_matrix(matrix: ImageMatrix, folder: str | os.PathLike[str]) -> Path:
     path = Path(folder)
     if path.exists() and not (path / "cameras.json").is_file() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} exists and holds something else: choose a new folder for the image matrix.")
-    part = path.with_name(f".{path.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    try:
+    with folder_written_whole(path) as part:
         _write(matrix, part)
-        if path.exists():
-            shutil.rmtree(path)
-        part.rename(path)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
     return path
 
 

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.images import over
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,7 @@ class ImageMatrix:
 
     def on_background(self, background: float = 1.0) -> Float[Tensor, "v t h w 3"]:
         """Colours over a uniform background (white unless told)."""
-        rgb, alpha = self.images[..., :3], self.images[..., 3:]
-        return rgb * alpha + background * (1 - alpha)
+        return over(self.images, background)
 
     def with_confidence(self, confidence: Tensor) -> ImageMatrix:
         return replace(self, confidence=confidence)

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from vid4d.errors import missing_package
+from vid4d.images import to_uint8
 from vid4d.meshing.tsdf import Mesh, Paint
 
 
@@ -75,7 +76,7 @@ def bake(
     picture[texel], empty[texel] = paint(points, normals.astype(np.float32)), False
     where = distance_transform_edt(empty.reshape(size, size), return_distances=False, return_indices=True)
     filled = picture.reshape(size, size, 3)[where[0], where[1]]
-    return np.rint(filled.clip(0, 1) * 255).astype(np.uint8)
+    return to_uint8(filled)
 
 
 def covered(

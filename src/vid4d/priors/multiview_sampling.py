@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vid4d.errors import InputError
-from vid4d.images import over_white
+from vid4d.images import over_white, to_uint8
 from vid4d.kernels import channels_last
 from vid4d.keying import cut_from_white
 from vid4d.priors.base import DrawnViews, DrawRequest
@@ -176,7 +176,7 @@ def sample(
 
 def with_alpha(pictures: Float[Tensor, "v t h w 3"]) -> Float[Tensor, "v t h w 4"]:
     """Colours over white in [0, 1] as straight-alpha RGBA."""
-    flat = (pictures.clamp(0, 1) * 255).round().byte().flatten(0, 1).numpy()
+    flat = to_uint8(pictures.flatten(0, 1))
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         cut = np.stack(list(pool.map(cut_from_white, flat)))
     return torch.from_numpy(cut).float().div(255).unflatten(0, pictures.shape[:2])

@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vid4d.errors import InputError
+from vid4d.images import premultiplied
 from vid4d.losses import Interpolate, Middle
 from vid4d.priors.weights.convert_layouts import Named
 from vid4d.priors.weights.network import Network
@@ -250,11 +251,6 @@ class IFNet3(nn.Module):
         return Interpolation(frames[-1], flows[-1], mask.sigmoid()[..., :h, :w], tuple(frames), tuple(flows))
 
 
-def premultiplied(rgba: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 4 h w"]:
-    """Colour times alpha."""
-    return torch.cat([rgba[:, :3] * rgba[:, 3:], rgba[:, 3:]], 1)
-
-
 def straight(rgba: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 4 h w"]:
     """Colour divided by alpha; black where there is next to no alpha."""
     alpha = rgba[:, 3:]
@@ -271,7 +267,7 @@ def frame_at(
 ) -> Float[Tensor, "b c h w"]:
     """The frames between pairs of images in [0, 1]: RGB, or RGBA with straight alpha."""
     if first.shape[1] == 4:
-        return straight(model(premultiplied(first), premultiplied(second), t).frame)
+        return straight(model(premultiplied(first, 1), premultiplied(second, 1), t).frame)
     return model(first, second, t).frame.clamp(0, 1)
 
 

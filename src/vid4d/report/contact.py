@@ -13,7 +13,7 @@ from torch import Tensor
 from vid4d.cameras import RIG_ELEVATION, Cameras
 from vid4d.files import written_whole
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.images import over_white
+from vid4d.images import over_white, to_uint8
 from vid4d.render import render
 
 LABEL = 92
@@ -47,8 +47,7 @@ def draw_sheet(
         for i, picture in enumerate(pictures):
             if picture is None:
                 continue
-            bytes8 = np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
-            image = Image.fromarray(bytes8, "RGB")
+            image = Image.fromarray(to_uint8(picture), "RGB")
             if image.size != (cell, cell):
                 image = image.resize((cell, cell), Image.Resampling.LANCZOS)
             sheet.paste(image, (LABEL + i * (cell + GAP), y))

@@ -25,7 +25,7 @@ from vid4d.errors import InputError
 from vid4d.files import write_text
 from vid4d.gaussians.culling import splats_over_time
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.images import over_white
+from vid4d.images import over_white, to_uint8
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.render import render
 from vid4d.report.advice import Advice, Facts, advice
@@ -65,7 +65,7 @@ def animation_uri(frames: Sequence[Image.Image], seconds: float) -> str:
 
 
 def as_image(rgb: Float[np.ndarray, "h w 3"]) -> Image.Image:
-    return Image.fromarray(np.rint(np.clip(rgb, 0, 1) * 255).astype(np.uint8), "RGB")
+    return Image.fromarray(to_uint8(rgb), "RGB")
 
 
 def doubted(rgb: Float[Tensor, "*n h w 3"], confidence: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w 3"]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt8
+from jaxtyping import UInt8
 
 from vid4d import api
 from vid4d.errors import InputError
 from vid4d.gaussians.culling import FAINTEST, splats_over_time
 from vid4d.gaussians.model import Gaussians3D, slice_at
-from vid4d.images import over_white
+from vid4d.images import over_white, to_uint8
 from vid4d.matrix.files import read_json
 from vid4d.matrix.io import load_matrix
 from vid4d.matrix.matrix import ImageMatrix
@@ -89,24 +89,20 @@ class Content:
         if m is None or m.input_images is None or m.input_times is None:
             return None
         index = nearest(tuple(m.input_times.tolist()), time, cyclic=m.cyclic)
-        return as_bytes(over_white(m.input_images[index]).cpu().numpy())
+        return to_uint8(over_white(m.input_images[index]))
 
     def matrix_pictures(self, time: float) -> list[UInt8[np.ndarray, "h w 4"]]:
         """The image matrix's pictures of the moment nearest to a time, one per view, with alpha."""
         if self.matrix is None:
             return []
         index = nearest(tuple(self.matrix.times.tolist()), time, cyclic=self.matrix.cyclic)
-        return [as_bytes(p) for p in self.matrix.images[:, index].cpu().numpy()]
+        return list(to_uint8(self.matrix.images[:, index]))
 
 
 def nearest(times: tuple[float, ...], time: float, *, cyclic: bool) -> int:
     """Index of the time nearest to another; around the corner where `cyclic`."""
     apart = np.abs(np.asarray(times) - time)
     return int(np.argmin(np.minimum(apart, 1 - apart) if cyclic else apart))
-
-
-def as_bytes(picture: Float[np.ndarray, "h w c"]) -> UInt8[np.ndarray, "h w c"]:
-    return np.rint(np.clip(picture, 0, 1) * 255).astype(np.uint8)
 
 
 def moments_shown(asset: api.Asset) -> tuple[float, ...]:

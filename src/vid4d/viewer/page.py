@@ -18,6 +18,7 @@ from jaxtyping import Float
 from vid4d.cameras import RIG_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.export.html import fixed_colours
+from vid4d.images import to_uint8
 from vid4d.viewer.camera_sync import Pose
 from vid4d.viewer.clock import Clock
 from vid4d.viewer.content import Content
@@ -184,12 +185,12 @@ class Page:
     def _add_mesh(self, name: str, mesh: Mesh, colours: Float[np.ndarray, "v 3"]) -> Any:
         import trimesh
 
-        rgba = np.concatenate([np.clip(colours, 0, 1), np.ones((len(colours), 1))], 1)
+        rgba = np.concatenate([colours, np.ones((len(colours), 1))], 1)
         shape = trimesh.Trimesh(
             mesh.vertices,
             mesh.faces,
             vertex_normals=mesh.normals,
-            vertex_colors=np.rint(rgba * 255).astype(np.uint8),
+            vertex_colors=to_uint8(rgba),
             process=False,
         )
         return self.server.scene.add_mesh_trimesh(name, shape, visible=False)

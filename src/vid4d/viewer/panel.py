@@ -13,9 +13,9 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vid4d.clip.matting import opaque
 from vid4d.errors import InputError
 from vid4d.export.formats import FORMATS
+from vid4d.images import over_white_uint8
 from vid4d.viewer import downloads
 from vid4d.viewer.clock import Clock
 from vid4d.viewer.content import Content
@@ -82,7 +82,7 @@ class Panel:
             self._frame = frame
             self._clip.content = picture_html(frame, "the clip")
         if self._view is not None:
-            seen = picture_html(opaque(content.matrix_pictures(time)[self._view]), self._view_words)
+            seen = picture_html(over_white_uint8(content.matrix_pictures(time)[self._view]), self._view_words)
             if seen != self._seen.content:
                 self._seen.content = seen
         self._write(index)

@@ -15,10 +15,10 @@ from vid4d.methods.consistent4d.batches import (
     NoiseRange,
     draw_batch,
     draw_elevations,
-    generator_of,
     milestone_at,
     reference_frame,
 )
+from vid4d.randomness import step_generator
 
 
 def drawn(steps=1500, *, batch=4, frames=16, cyclic=False, seed=3, **config):
@@ -124,8 +124,8 @@ def test_the_step_decides_alone():
         assert a.kind == b.kind
         assert torch.equal(a.azimuth, b.azimuth)
     assert any(a.kind != b.kind for a, b in zip(one, drawn(40, seed=2), strict=True))
-    first = torch.rand(4, generator=generator_of(0, 5, 1))
-    assert not torch.equal(first, torch.rand(4, generator=generator_of(0, 5, 2)))
+    first = torch.rand(4, generator=step_generator(0, 5, 1))
+    assert not torch.equal(first, torch.rand(4, generator=step_generator(0, 5, 2)))
 
 
 def test_reference_steps_see_every_frame_as_often():

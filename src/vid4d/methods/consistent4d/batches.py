@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.randomness import Shuffled, step_generator
 
 Kind = Literal["random", "spatial", "temporal", "single"]
 RUN_KINDS = ("spatial", "temporal")
@@ -113,18 +114,9 @@ class Batch:
         return Cameras.orbit(self.azimuth, self.elevation, size=size, device=device)
 
 
-def generator_of(
-    seed: int, step: int, purpose: int = 0, device: torch.device | str = "cpu"
-) -> torch.Generator:
-    """The random numbers of a step: the same on every device of a kind, others for every purpose (0 to 9)."""
-    return torch.Generator(device).manual_seed((seed * 1_000_003 + step) * 10 + purpose)
-
-
 def reference_frame(seed: int, index: int, frames: int) -> int:
     """The frame of reference step number `index`: each comes once in `frames` of them, in any order."""
-    epoch, place = divmod(index, frames)
-    order = torch.randperm(frames, generator=generator_of(seed, epoch, purpose=1))
-    return int(order[place])
+    return Shuffled(frames, lambda epoch: step_generator(seed, epoch, purpose=1))[index]
 
 
 def draw_batch(
@@ -136,7 +128,7 @@ def draw_batch(
     frames, so that a temporal run of a short clip takes longer steps than `time_step`, and is shorter where
     the clip ends before it does.
     """
-    generator = generator_of(seed, step, purpose=2)
+    generator = step_generator(seed, step, purpose=2)
     chances = config.probabilities(frames)
     kinds = list(chances)
     weights = torch.tensor([chances[k] for k in kinds], dtype=torch.float64)

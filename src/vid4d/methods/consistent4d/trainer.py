@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -15,14 +13,15 @@ from torch import Tensor
 
 from vid4d import losses
 from vid4d.cameras import Cameras
+from vid4d.checkpoints import identity_of, load_checkpoint, save_checkpoint, with_prefix
 from vid4d.dynerf import CascadeField, OccupancyGrid, Rendering, render
-from vid4d.dynerf.files import load_checkpoint, save_checkpoint
 from vid4d.images import over_white, resized
-from vid4d.methods.consistent4d.batches import Batch, draw_batch, generator_of, milestone_at, reference_frame
+from vid4d.methods.consistent4d.batches import Batch, draw_batch, milestone_at, reference_frame
 from vid4d.methods.consistent4d.config import Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.metrics import psnr
 from vid4d.priors.base import ScorePrior
+from vid4d.randomness import step_generator
 
 SMOOTH_RADIUS = 0.01
 """How far apart normals are compared, in units of the box (2311.02848, code)."""
@@ -125,7 +124,7 @@ class Trainer:
     def _distillation(self, drawn: list[Rendering], cameras: Cameras, batch: Batch) -> Float[Tensor, ""]:
         """Score distillation, summed over the levels, which all get the same noise."""
         prior = self.prior
-        generator = generator_of(self.seed, self.step, purpose=4)
+        generator = step_generator(self.seed, self.step, purpose=4)
         low, high = (round(s * (len(prior.schedule) - 1)) for s in self.config.noise.at(self.step))
         t = torch.randint(low, high + 1, (len(batch),), generator=generator).to(self.device)
         color, alpha = (torch.stack(x) for x in zip(*((x.colour, x.opacity) for x in drawn), strict=True))
@@ -166,7 +165,7 @@ class Trainer:
 
     def _generator(self, purpose: int) -> torch.Generator:
         """Of this step's random numbers, on the device: there are as many as samples."""
-        return generator_of(self.seed, self.step, purpose, self.device)
+        return step_generator(self.seed, self.step, purpose, self.device)
 
     def _seen(self, size: int) -> _Seen:
         """What the input camera sees at the size that is rendered."""
@@ -206,16 +205,32 @@ class Trainer:
         """Hash of everything the result depends on, besides the step."""
         same = asdict(replace(self.config, validate_every=0, checkpoint_every=0, report_every=0))
         same |= {"distill": None, "fit": None, "validate_size": 0}
-        told = json.dumps([same, self.seed, self.subject.digest()], sort_keys=True)
-        return hashlib.sha256(told.encode()).hexdigest()
+        return identity_of([same, self.seed, self.subject.digest()])
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint, whole or not at all."""
-        state = {"step": self.step, "numbers": self.numbers, "identity": self.identity()}
-        save_checkpoint(path, self.field, self.grid, self.optimizer, state)
+        tensors = {f"field.{k}": v for k, v in self.field.state_dict().items()}
+        tensors |= {f"grid.{k}": v for k, v in self.grid.state_dict().items()}
+        for i, moments in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{i}.{k}": torch.as_tensor(v) for k, v in moments.items()}
+        save_checkpoint(path, tensors, {"step": self.step, "numbers": self.numbers}, self.identity())
 
     def load(self, path: Path) -> None:
         """Goes on from a checkpoint. Raises InputError for one of another clip, configuration or seed."""
-        state = load_checkpoint(path, self.field, self.grid, self.optimizer, self.identity())
+        tensors, state = load_checkpoint(path, self.identity(), "clip, configuration or seed")
+        self.field.load_state_dict(with_prefix(tensors, "field."))
+        self.grid.load_state_dict(with_prefix(tensors, "grid."))
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in with_prefix(tensors, "adam.").items():
+            index, key = name.split(".")
+            moments.setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict(self.optimizer.state_dict() | {"state": moments})
+        for (
+            parameter,
+            moment,
+        ) in self.optimizer.state.items():  # in its memory layout, which files do not keep
+            for key, value in moment.items():
+                if value.shape == parameter.shape:
+                    moment[key] = torch.empty_like(parameter).copy_(value)
         self.step = state["step"]
         self._means = {name: torch.tensor(v, device=self.device) for name, v in state["numbers"].items()}

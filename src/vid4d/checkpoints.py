@@ -1,0 +1,76 @@
+"""Checkpoints of optimisations: tensors and numbers in one safetensors file, and what they belong to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from vid4d.errors import InputError
+from vid4d.files import written_whole
+
+KEY = "vid4d-checkpoint-1"
+"""Of the metadata: the only entry, since several would lie in the file in any order."""
+
+
+def identity_of(plain: Any, *parts: bytes | Tensor) -> str:
+    """Hash of everything a result depends on, besides the step.
+
+    plain: what JSON can hold (configurations as dicts, seeds, texts). parts: bytes and tensors.
+    """
+    digest = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for part in parts:
+        digest.update(part if isinstance(part, bytes) else part.contiguous().cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def save_checkpoint(
+    path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], identity: str
+) -> None:
+    """Writes all that is needed to go on, whole or not at all. state: plain numbers and texts."""
+    save_tensors(path, tensors, {KEY: json.dumps({**state, "identity": identity})})
+
+
+def load_checkpoint(path: Path, identity: str, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Tensors and state that `save_checkpoint` wrote.
+
+    what: the identity is made of, for people ('clip, configuration or seed').
+    Raises InputError for damaged files, for a checkpoint of another identity, and for one of another version.
+    """
+    tensors, metadata = load_tensors(path)
+    state = json.loads(metadata.get(KEY, "{}"))
+    if state.get("identity") != identity:
+        raise InputError(
+            f"The checkpoint {path} belongs to another {what}, or to another version of vid4d: "
+            "delete it to start anew."
+        )
+    return tensors, state
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Writes a safetensors file from tensors of any device, whole or not at all."""
+    from safetensors.torch import save_file
+
+    kept = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    with written_whole(path) as temporary:
+        save_file(kept, temporary, dict(metadata))
+
+
+def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Tensors and metadata of a safetensors file of a run. Raises InputError for one that is damaged."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+    except (SafetensorError, OSError) as e:
+        raise InputError(f"{path} cannot be read ({e}): delete it to have it made anew.") from e
+
+
+def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Those whose names begin so, without that beginning."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

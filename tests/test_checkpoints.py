@@ -1,0 +1,45 @@
+"""Checkpoints: what they hold comes back, and only to what they belong to."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from vid4d.checkpoints import identity_of, load_checkpoint, save_checkpoint, with_prefix
+from vid4d.errors import InputError
+
+
+def test_tensors_and_numbers_come_back(tmp_path):
+    path, tensors = tmp_path / "a.safetensors", {"a.x": torch.rand(3), "b": torch.rand(2, 3).T}
+    save_checkpoint(path, tensors, {"step": 7, "loss": float("nan")}, "me")
+    found, state = load_checkpoint(path, "me", "clip")
+    assert all(torch.equal(found[k], v) for k, v in tensors.items())
+    assert state["step"] == 7
+    assert list(with_prefix(found, "a.")) == ["x"]
+
+
+def test_everything_that_matters_is_in_the_identity():
+    images = torch.rand(2, 3)
+    first = identity_of([{"lr": 0.1}, 0], b"loop", images)
+    assert first == identity_of([{"lr": 0.1}, 0], b"loop", images.T.contiguous().T)
+    others = [
+        identity_of([{"lr": 0.2}, 0], b"loop", images),
+        identity_of([{"lr": 0.1}, 1], b"loop", images),
+        identity_of([{"lr": 0.1}, 0], b"", images),
+        identity_of([{"lr": 0.1}, 0], b"loop", images + 1),
+    ]
+    assert len({first, *others}) == 5
+
+
+def test_what_does_not_belong_here_is_refused_with_one_sentence(tmp_path):
+    path = tmp_path / "a.safetensors"
+    save_checkpoint(path, {"x": torch.zeros(1)}, {"step": 1}, "me")
+    with pytest.raises(InputError, match="belongs to another clip, or to another version"):
+        load_checkpoint(path, "you", "clip")
+    save_file({"x": torch.zeros(1)}, path, {"vid4d-fit": "{}"})  # as vid4d wrote them in the beginning
+    with pytest.raises(InputError, match="another version of vid4d: delete it"):
+        load_checkpoint(path, "me", "clip")
+    path.write_bytes(b"half")
+    with pytest.raises(InputError, match="cannot be read"):
+        load_checkpoint(path, "me", "clip")
