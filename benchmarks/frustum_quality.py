@@ -29,7 +29,7 @@ from vid4d.priors.small.sampling import to_network
 from vid4d.priors.weights.eight_bit import read_pieces
 from vid4d.priors.weights.files import config_from_json, fill
 from vid4d.training.evaluate import HELD_OUT, TrueClip, true_clips
-from vid4d.training.meshes import MeshBank, read_folder
+from vid4d.training.meshes import MeshBank, read_folder, read_models
 
 VIEWS, SIZE = 16, 128
 
@@ -78,10 +78,11 @@ def main() -> None:
     )
     options = parser.parse_args()
     network = load(options.weights)
-    meshes = read_folder(options.folder)
     if options.set == "realistic":
-        meshes = [mesh for mesh in meshes if mesh.name in HELD_OUT]
-    bank = MeshBank(meshes[: options.models])
+        meshes = read_models(options.folder, list(HELD_OUT)[: options.models])
+    else:
+        meshes = read_folder(options.folder, limit=options.models)
+    bank = MeshBank(meshes)
     low = Cameras.ring(VIEWS, elevation=0.0, size=SIZE)
     cameras = Cameras.cat([Cameras.ring(VIEWS, size=SIZE), low])
     overlap, quality, hazy, elevation, rows = [], [], [], [], []

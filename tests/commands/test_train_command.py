@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
 from mesh_shapes import write_shard
 from tiny_prior import CONFIG, LIFT
@@ -39,6 +40,20 @@ def test_a_training_writes_weights_and_goes_on(tmp_path: Path) -> None:
     load_into(started, tmp_path / "more" / "weights.safetensors")
     for name, value in started.state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
+
+
+def test_models_that_priors_are_judged_on_are_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vid4d.training import evaluate
+    from vid4d.training.train import _source
+    from vid4d.training.views import ViewsConfig
+
+    write_shard(tmp_path / "made.npz")
+    options = TrainOptions("lift", tmp_path, tmp_path)
+    assert _source(options, "cpu", ViewsConfig()).bank.names == ["static", "skinned"]
+    monkeypatch.setattr(evaluate, "HELD_OUT", {"static": "made"})
+    assert _source(options, "cpu", ViewsConfig()).bank.names == ["skinned"]
 
 
 def test_a_stage_starts_from_its_own_weights_and_from_those_it_shares(tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from mesh_shapes import CORNERS, CUBE_FACES, box, mesh, moving_box
 
 from vid4d.cameras import Cameras
-from vid4d.training.evaluate import clip_setting, true_clips
-from vid4d.training.meshes import MeshBank
+from vid4d.metrics import surface_points
+from vid4d.training.evaluate import HELD_OUT, clip_setting, true_clips
+from vid4d.training.meshes import MeshBank, read_models
 
 
 def test_settings_are_fixed_and_stay_in_range() -> None:
@@ -32,12 +35,30 @@ def test_clips_have_their_shapes_and_show_one_object() -> None:
     assert moving.frames.shape == (8, 32, 32, 4)
     assert moving.matrix.shape == (18, 8, 32, 32, 4)
     assert still.frames.shape == (1, 32, 32, 4)
+    assert moving.depth.shape == moving.matrix.shape[:-1]
+    torch.testing.assert_close(moving.depth.isfinite(), moving.matrix[..., 3] > 0)
     torch.testing.assert_close(moving.matrix[16], moving.frames)  # the input camera again
     torch.testing.assert_close(moving.matrix[17], moving.matrix[1])  # the rig's second view again
     alpha = moving.frames[..., 3]
     assert float((alpha[0] - alpha[-1]).abs().max()) == 1
     rows = (still.frames[0, ..., 3] > 0.3).nonzero()[:, 0]
     assert int(rows.max() - rows.min()) + 1 == pytest.approx(200 / 256 * 32, abs=1)
+
+
+def test_depth_is_that_of_the_surface() -> None:
+    """A flat plate, seen from the equator and from the rig: every point of it lies in one plane."""
+    plate = box((0, 0, 0), (0.3, 0.3, 0.002), name="plate")
+    clip = next(iter(true_clips(MeshBank([plate]), frames=1, size=32)))
+    points = surface_points(clip.depth[:, 0], clip.matrix[:, 0, ..., 3], Cameras.ring(size=32))
+    for side in points:
+        assert len(side) > 50
+        assert np.ptp(side[:, 2]) < 0.03, "half a pixel, 0.02, seen at 30 degrees"
+
+
+def test_held_out_models_are_among_those_for_training_and_not_trained_on(shared_dir: Path) -> None:
+    models = read_models(shared_dir / "assets" / "train", list(HELD_OUT))
+    assert [m.name for m in models] == list(HELD_OUT)
+    assert len(HELD_OUT) == 8
 
 
 def test_models_are_turned_by_the_settings_azimuth() -> None:

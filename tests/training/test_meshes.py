@@ -12,7 +12,15 @@ import torch
 from mesh_shapes import box, moving_box, wall, write_shard
 
 from vid4d.errors import InputError
-from vid4d.training.meshes import MeshBank, join, ragged_index, read_folder, read_shard, to_world_axes
+from vid4d.training.meshes import (
+    MeshBank,
+    join,
+    ragged_index,
+    read_folder,
+    read_models,
+    read_shard,
+    to_world_axes,
+)
 
 
 def test_axes_turn_without_mirroring() -> None:
@@ -104,3 +112,12 @@ def test_the_collection_reads_as_its_own_reader_reads_it(shared_dir: Path) -> No
         assert mesh.has_alpha == bool(listing[mesh.name]["alpha"])
         assert mesh.poses.shape[0] == listing[mesh.name]["poses"]
         assert np.linalg.norm(mesh.poses, axis=-1).max() == pytest.approx(0.5, abs=0.01)
+
+
+def test_models_are_left_out_or_chosen_by_name(tmp_path: Path) -> None:
+    write_shard(tmp_path / "made.npz")
+    assert [m.name for m in read_folder(tmp_path)] == ["static", "skinned"]
+    assert [m.name for m in read_folder(tmp_path, limit=1, leave_out={"static"})] == ["skinned"]
+    assert [m.name for m in read_models(tmp_path, ["skinned", "static"])] == ["skinned", "static"]
+    with pytest.raises(InputError, match="holds other"):
+        read_models(tmp_path, ["static", "other"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -109,20 +109,44 @@ def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[
         )
 
 
-def read_folder(folder: Path, *, limit: int | None = None) -> list[Mesh]:
-    """All models below a folder of shards, in the order of the file names."""
-    paths = sorted(Path(folder).glob("*.npz"))
-    if not paths:
-        raise InputError(f"no *.npz shards of models in {folder}; see docs/training.md for their layout")
+def read_folder(folder: Path, *, limit: int | None = None, leave_out: Collection[str] = ()) -> list[Mesh]:
+    """All models below a folder of shards, in the order of the file names, without those to be left out."""
+    paths = _shards(folder)
     listing = Path(folder).parent / "manifest.json"
     manifest = {m["id"]: m for m in json.loads(listing.read_text())} if listing.exists() else {}
     meshes: list[Mesh] = []
     for path in paths:
         for mesh in read_shard(path, manifest):
+            if mesh.name in leave_out:
+                continue
             meshes.append(mesh)
             if limit and len(meshes) >= limit:
                 return meshes
     return meshes
+
+
+def read_models(folder: Path, names: Sequence[str]) -> list[Mesh]:
+    """Some models of a folder of shards, in the order of their names; shards without any are not unpacked.
+
+    Raises InputError where one is missing.
+    """
+    found: dict[str, Mesh] = {}
+    for path in _shards(folder):
+        with np.load(path) as archive:
+            wanted = {raw.decode() for raw in archive["ids"]} & set(names)
+        if wanted:
+            found |= {mesh.name: mesh for mesh in read_shard(path) if mesh.name in wanted}
+    missing = [name for name in names if name not in found]
+    if missing:
+        raise InputError(f"no shard in {folder} holds {', '.join(missing)}")
+    return [found[name] for name in names]
+
+
+def _shards(folder: Path) -> list[Path]:
+    paths = sorted(Path(folder).glob("*.npz"))
+    if not paths:
+        raise InputError(f"no *.npz shards of models in {folder}; see docs/training.md for their layout")
+    return paths
 
 
 def ragged_index(start: Int[Tensor, " n"], count: Int[Tensor, " n"]) -> tuple[Tensor, Tensor]:

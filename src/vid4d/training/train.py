@@ -33,7 +33,8 @@ class TrainOptions:
     """lift: the deterministic half; diffusion: the whole prior, started from lift's weights; interpolation:
     the small RIFE; frustum: the second-generation prior, in the making."""
     models: Path
-    """Folder of model shards (docs/training.md has their layout)."""
+    """Folder of model shards (docs/training.md has their layout); the models that priors are judged on are
+    left out."""
     out: Path
     """Folder for checkpoint, log and weights; a second call with the same folder resumes."""
     initial: Path | None = None
@@ -66,7 +67,7 @@ def _source(options: TrainOptions, device: Any, views: Any) -> Any:
     from vid4d.training.meshes import MeshBank, read_folder
     from vid4d.training.views import ViewSource
 
-    meshes = [mesh for mesh in read_folder(options.models) if mesh.name not in HELD_OUT]
+    meshes = read_folder(options.models, leave_out=HELD_OUT)
     weight = torch.tensor([6.0 if len(m.poses) > 1 else 0.15 if m.modular else 1.0 for m in meshes])
     return ViewSource(MeshBank(meshes, device), views, weight)
 

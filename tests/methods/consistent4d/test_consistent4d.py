@@ -325,13 +325,8 @@ def test_presets_are_those_of_the_paper():
     assert sizes["standard"] == sizes["low-vram"] == [50, 100]
     assert sizes["four-level"] == sizes["high"] == [50, 100, 200, 200]
     standard = method.PRESETS["standard"]
-    assert (standard.steps, standard.color, standard.mask, standard.sds, standard.icl) == (
-        10_000,
-        500,
-        50,
-        0.1,
-        2500,
-    )
+    weights = standard.lambda_rgb, standard.lambda_mask, standard.lambda_sds, standard.lambda_icl
+    assert (standard.steps, *weights) == (10_000, 500, 50, 0.1, 2500)
     assert method.PRESETS["low-vram"].levels.levels[1].channels == 8
 
 

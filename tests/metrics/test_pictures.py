@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
+from vid4d.metrics import color_psnr, half_transparent, mask_iou, psnr, ssim, temporal_consistency
 
 
 def test_psnr_of_a_constant_error():
@@ -33,6 +33,29 @@ def test_mask_iou_by_hand():
     a[0, :2] = 1
     b[0, 1:3] = 1
     assert mask_iou(a, b).tolist() == pytest.approx([1 / 3, 1.0])
+
+
+def test_fog_is_half_transparent_and_solid_things_are_not():
+    """8 of 16 pixels are there; of these 2 are halfway, one of which just so."""
+    alpha = torch.zeros(4, 4)
+    alpha[:2] = 1
+    assert half_transparent(alpha).item() == 0
+    alpha[0, 0], alpha[1, 3], alpha[3, 3] = 0.5, 0.89, 0.05  # the last is too faint to be there at all
+    assert half_transparent(alpha).item() == pytest.approx(2 / 8)
+    assert half_transparent(torch.stack([0.4 * torch.ones(4, 4), torch.zeros(4, 4)])).tolist() == [1, 0]
+
+
+def test_colours_are_compared_where_both_are_solid():
+    a = torch.zeros(3, 4, 4, 4)
+    a[..., 3] = 1
+    b = a.clone()
+    b[0, :, :2, :3] = 0.1  # wrong where it is solid: half of what they share
+    b[1, :, :2] = torch.tensor([1.0, 1.0, 1.0, 0.4])  # wrong where it is not
+    b[2, ..., 3] = 0
+    found = color_psnr(a, b)
+    assert found[0].item() == pytest.approx(20 + 3.0103, abs=1e-3)
+    assert found[1].item() == pytest.approx(100)
+    assert found[2].isnan()
 
 
 def test_temporal_consistency_is_high_for_linear_change_and_low_for_flicker():

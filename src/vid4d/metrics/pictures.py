@@ -1,4 +1,4 @@
-"""Image metrics over (..., h, w, c) tensors in [0, 1]; leading dimensions are kept in the result."""
+"""Measures of pictures: (..., h, w, c) tensors in [0, 1]; leading dimensions are kept in the result."""
 
 from __future__ import annotations
 
@@ -33,6 +33,30 @@ def mask_iou(
     first, second = a > threshold, b > threshold
     union = (first | second).sum((-2, -1))
     return torch.where(union == 0, 1.0, (first & second).sum((-2, -1)) / union.clamp(min=1))
+
+
+def half_transparent(alpha: Float[Tensor, "... h w"], *, faint: float = 0.1) -> Float[Tensor, " ..."]:
+    """Share of an object's pixels (alpha above `faint`) that are not solid (alpha below 1 - faint).
+
+    The outline of a solid thing has some, so compare with the truth's. Nothing at all gives 0.
+    """
+    there = alpha > faint
+    between = (there & (alpha < 1 - faint)).sum((-2, -1))
+    return between / there.sum((-2, -1)).clamp(min=1)
+
+
+def color_psnr(
+    a: Float[Tensor, "... h w 4"], b: Float[Tensor, "... h w 4"], *, threshold: float = 0.5
+) -> Float[Tensor, " ..."]:
+    """PSNR of straight colours in dB where both pictures are solid (alpha above the threshold).
+
+    NaN where they have no such pixel in common.
+    """
+    both = (a[..., 3] > threshold) & (b[..., 3] > threshold)
+    error = (a[..., :3] - b[..., :3]).square().mean(-1) * both
+    count = both.sum((-2, -1))
+    mean = error.sum((-2, -1)) / count.clamp(min=1)
+    return torch.where(count > 0, -10 * torch.log10(mean.clamp(min=1e-10)), float("nan"))
 
 
 def temporal_consistency(

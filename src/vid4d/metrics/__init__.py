@@ -1,0 +1,26 @@
+"""How good pictures and assets are: of pictures, of surfaces seen in depth maps, of assets against truth."""
+
+from vid4d.metrics.pictures import (
+    color_psnr,
+    half_transparent,
+    mask_iou,
+    psnr,
+    ssim,
+    temporal_consistency,
+)
+from vid4d.metrics.sides import Sides, compare
+from vid4d.metrics.surfaces import f_scores, loose_pieces, surface_points
+
+__all__ = [
+    "Sides",
+    "color_psnr",
+    "compare",
+    "f_scores",
+    "half_transparent",
+    "loose_pieces",
+    "mask_iou",
+    "psnr",
+    "ssim",
+    "surface_points",
+    "temporal_consistency",
+]

@@ -1,0 +1,78 @@
+"""An asset against its truth: what both look like from the same cameras at the same moments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.images import over_white
+from vid4d.metrics.pictures import color_psnr, half_transparent, mask_iou, psnr, ssim
+from vid4d.metrics.surfaces import f_scores, loose_pieces, surface_points
+
+MEASURES = {
+    "iou": "IoU",
+    "f_score": "F-score",
+    "half_transparent": "half transparent",
+    "pieces": "loose pieces",
+    "color": "colour (dB)",
+    "psnr": "PSNR (dB)",
+    "ssim": "SSIM",
+}
+"""Measures of `compare` and how tables name them."""
+
+
+@dataclass(frozen=True)
+class Sides:
+    """What is seen of an object from V sides at T moments.
+
+    rgba: straight alpha, in [0, 1]. depth: of the surface along the optical axis, world units, infinite or 0
+    where there is none; None for pictures that nobody knows the depth of.
+    """
+
+    cameras: Cameras
+    rgba: Float[Tensor, "v t h w 4"]
+    depth: Float[Tensor, "v t h w"] | None = None
+
+    def __post_init__(self) -> None:
+        if len(self.cameras) != len(self.rgba):
+            raise ValueError(f"{len(self.cameras)} cameras cannot have seen {len(self.rgba)} sides")
+        if self.depth is not None and self.depth.shape != self.rgba.shape[:-1]:
+            raise ValueError(
+                f"depth of shape {tuple(self.depth.shape)} is not that of pictures {tuple(self.rgba.shape)}"
+            )
+
+
+def compare(found: Sides, truth: Sides) -> dict[str, Float[Tensor, "v t"]]:
+    """All measures, for each side and moment. The cameras of both are the same.
+
+    iou: of the masks at alpha 0.5. f_score: of the surfaces, see `f_scores`; left out where one has no depth.
+    half_transparent: share of such pixels beyond the truth's share, so 0 is as crisp as the truth. pieces:
+    loose pieces of the silhouette beyond the truth's. color: PSNR where both are solid, NaN where they never
+    are. psnr, ssim: over white.
+    """
+    if found.rgba.shape != truth.rgba.shape:
+        raise ValueError(
+            f"pictures of shapes {tuple(found.rgba.shape)} and {tuple(truth.rgba.shape)} cannot be compared"
+        )
+    a, b = found.rgba, truth.rgba
+    alpha, true_alpha = a[..., 3], b[..., 3]
+    white, true_white = over_white(a), over_white(b)
+    scores = {"iou": mask_iou(alpha, true_alpha)}
+    if found.depth is not None and truth.depth is not None:
+        columns = []
+        for t in range(a.shape[1]):
+            points = surface_points(found.depth[:, t], alpha[:, t], found.cameras)
+            true_points = surface_points(truth.depth[:, t], true_alpha[:, t], truth.cameras)
+            columns.append(f_scores(points, true_points))
+        scores["f_score"] = torch.from_numpy(np.stack(columns, 1)).float()
+    scores["half_transparent"] = half_transparent(alpha) - half_transparent(true_alpha)
+    scores["pieces"] = (loose_pieces(alpha) - loose_pieces(true_alpha)).float()
+    scores["color"] = color_psnr(a, b)
+    scores["psnr"] = psnr(white, true_white)
+    scores["ssim"] = ssim(white, true_white)
+    return scores
