@@ -30,7 +30,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.gaussians.fit import fit
 from vid4d.images import over_white
-from vid4d.matrix.cleanup import smooth_outlines, without_specks
+from vid4d.matrix.cleanup import remove_small_components, smooth_alpha
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.methods.efficient4d import PRESETS, Efficient4DConfig, interpolate_frames, with_confidence
@@ -59,7 +59,7 @@ def matrix_of(
     times = torch.arange(len(clip.frames)) / len(clip.frames)
     camera = Cameras.orbit([0.0], clip.elevation, size=SIZE)
     matrix = ImageMatrix(
-        without_specks(smooth_outlines(views, outline)),
+        remove_small_components(smooth_alpha(views, outline)),
         prior.ring("cpu"),
         times,
         None,

@@ -39,12 +39,12 @@ class Background:
         return max(CORE, 10.0 * self.noise)
 
 
-def cut_from_white(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
+def remove_white_background(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
     """A picture that was drawn before white, as generative priors do; transparent where it shows nothing."""
     return _cut_from(picture, np.full(3, 255, np.float32))
 
 
-def cut_from_border(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
+def remove_border_background(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
     """A picture before one colour, which is the median of its border."""
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     return _cut_from(picture, np.median(border, axis=0).astype(np.float32))

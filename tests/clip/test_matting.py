@@ -10,7 +10,7 @@ import pytest
 from scipy import ndimage
 
 from vid4d.clip.matting import alpha_is_meaningful, fit_background, matte, remove_plain_background
-from vid4d.clip.matting_onnx import MODELS, find_model, free_colours, model_input, model_mask, model_spec
+from vid4d.clip.matting_onnx import MODELS, find_model, free_colors, model_input, model_mask, model_spec
 from vid4d.errors import InputError
 
 SIDE = 120
@@ -192,7 +192,7 @@ def test_colours_at_soft_edges_lose_the_background() -> None:
     colour = np.array([220.0, 40.0, 40.0])
     picture = over(truth, colour, np.full((SIDE, SIDE, 3), (20.0, 200.0, 20.0)))
     edge = (truth > 0.4) & (truth < 0.8)
-    freed = free_colours(picture, truth.astype(np.float32))
+    freed = free_colors(picture, truth.astype(np.float32))
     before = np.abs(picture[edge] - colour).mean()
     assert np.abs(freed[edge] - colour).mean() < 0.25 * before
 

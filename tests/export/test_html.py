@@ -17,7 +17,7 @@ from toys import jumping_ball
 
 from vid4d.cameras import Cameras
 from vid4d.export.formats import export
-from vid4d.export.html import fixed_colours, packed, player_html, write_player
+from vid4d.export.html import fixed_colors, packed, player_html, write_player
 from vid4d.export.options import ExportOptions
 from vid4d.gaussians import sh as harmonics
 from vid4d.gaussians.model import Gaussians3D
@@ -32,7 +32,7 @@ def splats_with(sh: torch.Tensor, means: torch.Tensor) -> Gaussians3D:
 def test_colours_without_harmonics_are_the_colours():
     rgb = torch.tensor([[0.2, 0.5, 0.9], [1.0, 0.0, 0.3]])
     splats = splats_with(harmonics.from_rgb(rgb)[:, None], torch.rand(2, 3))
-    assert torch.allclose(fixed_colours(splats), rgb, atol=1e-6)
+    assert torch.allclose(fixed_colors(splats), rgb, atol=1e-6)
 
 
 def test_colours_are_those_seen_from_the_splats_own_side():
@@ -40,7 +40,7 @@ def test_colours_are_those_seen_from_the_splats_own_side():
     sh = torch.zeros(2, 4, 3)
     sh[:, 3] = 0.6  # times -C1 x of the direction from the camera: from +x that is +C1
     means = torch.tensor([[0.3, 0.0, 0.05], [-0.3, 0.0, 0.05]])
-    front, behind = fixed_colours(splats_with(sh, means))
+    front, behind = fixed_colors(splats_with(sh, means))
     seen = harmonics.evaluate(sh[:1], means[:1], torch.tensor([1.5, 0.0, 0.0]))[0]
     assert front.min() > 0.65
     assert seen.min() > front.min()  # looked at straight on it is brighter than from the sides

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vid4d.matrix.cleanup import smooth_outlines, without_specks
+from vid4d.matrix.cleanup import remove_small_components, smooth_alpha
 
 
 def test_small_islands_vanish_and_large_ones_stay() -> None:
@@ -14,7 +14,7 @@ def test_small_islands_vanish_and_large_ones_stay() -> None:
     images[0, 0, 30, 30] = 1.0  # 1 pixel: 0.4 %
     images[0, 0, 4:20, 25:27, 3] = 0.05  # too faint to be an island
     images[0, 1, 0, 0] = 1.0  # alone, so all that there is
-    cleaned = without_specks(images)
+    cleaned = remove_small_components(images)
     expected = images.clone()
     expected[0, 0, 30, 30, 3] = 0
     expected[0, 0, 4:20, 25:27, 3] = 0
@@ -34,7 +34,7 @@ def test_fray_goes_and_the_area_stays() -> None:
     noise = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) > 0.5
     frayed = torch.where(rim > 0, noise.float(), true)
     image = torch.cat([torch.full((64, 64, 3), 0.3), frayed[..., None]], -1)[None, None]
-    straight = smooth_outlines(image, 2.0)[0, 0, ..., 3]
+    straight = smooth_alpha(image, 2.0)[0, 0, ..., 3]
 
     def wrong(alpha: torch.Tensor) -> float:
         return float((alpha - true).abs().sum() / true.sum())
@@ -49,7 +49,7 @@ def test_whole_objects_stay_and_new_parts_take_the_colours_beside_them() -> None
     image[0, 0, :, :, 3] = disc(20.0)
     image[0, 0, 31:33, 31:33, 3] = 0.0  # a hole that closes
     image[0, 0, 31:33, 31:33, :3] = 0.0
-    straight = smooth_outlines(image, 2.0)[0, 0]
+    straight = smooth_alpha(image, 2.0)[0, 0]
     assert straight[31:33, 31:33, 3].min() == 1
     assert (straight[31:33, 31:33, :3] - torch.tensor([0.9, 0.1, 0.2])).abs().max() < 1e-5
     assert straight[32, 20, 3] == 1, "inside"

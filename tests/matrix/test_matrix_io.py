@@ -9,7 +9,7 @@ from PIL import Image
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.keying import cut_from_border
+from vid4d.keying import remove_border_background
 from vid4d.matrix.io import detect_layout, load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
 
@@ -108,7 +108,7 @@ def test_hand_written_cameras_json_with_one_file_per_image(tmp_path):
 def test_keying_keeps_white_inside_the_object():
     picture = disc(64)
     picture[30:34, 30:34] = 255  # a white spot inside
-    rgba = cut_from_border(picture)
+    rgba = remove_border_background(picture)
     assert rgba[32, 32].tolist() == [255, 255, 255, 255]
     assert rgba[0, 0, 3] == 0
     assert rgba[20, 32, 3] == 255

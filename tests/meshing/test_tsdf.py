@@ -14,7 +14,7 @@ from solids import ball_of_splats, box, colour_of_place, ellipsoid, mesh_of, tor
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.meshing.marching_cubes import Field, MeshOptions, mesh_from_field, vertex_normals
-from vid4d.meshing.tsdf import Views, around, bounds, colors_of, fuse, fused, mesh_at
+from vid4d.meshing.tsdf import Views, around, bounds, colors_of, fused, mesh_at, tsdf_fuse
 
 SMALL = MeshOptions(faces=4000, resolution=56, views=32, size=128)
 
@@ -140,10 +140,11 @@ def test_space_that_views_look_through_is_empty_and_what_nobody_sees_is_solid():
     options = MeshOptions(resolution=12)
     cameras = around(low, high, 6, 32)
     nothing = Views(cameras, torch.zeros(6, 32, 32, 3), torch.zeros(6, 32, 32), torch.zeros(6, 32, 32))
-    assert (fuse(nothing, low, high, options).values > 0).all()
+    assert (tsdf_fuse(nothing, low, high, options).values > 0).all()
     near = torch.full((6, 32, 32), 0.01)
     wall = Views(cameras, torch.zeros(6, 32, 32, 3), torch.ones(6, 32, 32), near)
-    inner = fuse(wall, low, high, options).values[4:-4, 4:-4, 4:-4]  # without the margin, which few views see
+    values = tsdf_fuse(wall, low, high, options).values
+    inner = values[4:-4, 4:-4, 4:-4]  # without the margin, which few views see
     assert (inner < 0).all()
 
 
@@ -153,7 +154,7 @@ def test_voxels_that_are_not_asked_for_are_what_they_would_be():
     options = MeshOptions(resolution=24, views=24, size=64)
     low, high = bounds(splats, 0.5)
     views = Views.of(splats, around(low, high, options.views, options.size))
-    field = fuse(views, low, high, options)
+    field = tsdf_fuse(views, low, high, options)
     axes = [
         start + field.voxel * torch.arange(n)
         for start, n in zip(field.origin, field.values.shape, strict=True)

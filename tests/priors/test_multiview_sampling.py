@@ -13,7 +13,7 @@ from published import NAMES, write_weights
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.keying import cut_from_white
+from vid4d.keying import remove_white_background
 from vid4d.priors import multiview_sampling
 from vid4d.priors.guidance import ClassifierFree, Decomposed
 from vid4d.priors.multiview_sampling import (
@@ -154,7 +154,7 @@ def test_alpha_is_what_is_not_white():
     assert (rgba[22:42, 18:38, 3] > 0.99).all()
     assert (rgba[:18, ..., 3] == 0).all()
     assert (rgba[46:, ..., 3] == 0).all()
-    assert cut_from_white((picture[0, 0, :8, :8] * 255).byte().numpy())[..., 3].max() == 0
+    assert remove_white_background((picture[0, 0, :8, :8] * 255).byte().numpy())[..., 3].max() == 0
 
 
 def test_bad_input_is_refused(frames, monkeypatch, tmp_path):

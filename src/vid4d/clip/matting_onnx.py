@@ -94,7 +94,7 @@ def model_frames(
         for frame in frames:
             prepared = model_input(frame, spec, side).astype(kind)
             mask = model_mask(session.run(None, {port.name: prepared})[0], frame.shape[:2])
-            results.append(np.dstack([free_colours(frame, mask), np.rint(mask * 255).astype(np.uint8)]))
+            results.append(np.dstack([free_colors(frame, mask), np.rint(mask * 255).astype(np.uint8)]))
     except InputError:
         raise
     except Exception as e:  # onnxruntime raises its own kinds for damaged and for unfitting files
@@ -131,7 +131,7 @@ def model_mask(output: np.ndarray, shape: tuple[int, int]) -> Float[np.ndarray, 
     return np.clip(np.asarray(resized, np.float32), 0, 1)
 
 
-def free_colours(
+def free_colors(
     frame: UInt8[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"], sigmas: Sequence[float] = (24.0, 2.0)
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Object colours at soft edges, without the background's share.

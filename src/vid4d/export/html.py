@@ -38,7 +38,7 @@ LARGEST_HALF = 65504.0
 TEMPLATE = "player.html"
 
 
-def fixed_colours(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
+def fixed_colors(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
     """One colour per splat in [0, 1], for viewers without harmonics: as it looks from outside.
 
     Directions around the object's ring and above are weighted by how much they face the splat's own side.

@@ -70,7 +70,7 @@ class ExportOptions:
             raise InputError(f"an elevation of {self.elevation:g} degrees does not exist: choose -90 to 90")
         if self.seconds is not None and not 0.05 <= self.seconds <= 600:
             raise InputError(f"a video of {self.seconds:g} seconds cannot be made: choose 0.05 to 600")
-        background_colour(self.background, default=None)
+        background_color(self.background, default=None)
 
     def told(self, done: int, total: int) -> None:
         if self.report is not None:
@@ -104,7 +104,7 @@ def moments(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Momen
     return Moments(tuple(i / last for i in range(count)), rate)
 
 
-def background_colour(text: str, *, default: str | None) -> tuple[float, float, float] | None:
+def background_color(text: str, *, default: str | None) -> tuple[float, float, float] | None:
     """RGB in [0, 1]; None is transparent. default: what "auto" stands for."""
     named = {"white": "#ffffff", "black": "#000000"}
     text = (default or "transparent") if text == "auto" else text

@@ -84,7 +84,7 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
     field.CreateRadianceSphericalHarmonicsDegreeAttr(gaussians.sh_degree)
     field.CreateRadianceSphericalHarmonicsCoefficientsAttr().SetColorSpace(Gf.ColorSpaceNames.SRGBRec709)
     if constant_colours := gaussians.fourier_terms == 1:
-        field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colours(first))
+        field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colors(first))
     for i, time in enumerate(plan.times):
         splats = gaussians.at(time)
         when = Usd.TimeCode.Default() if still else Usd.TimeCode(i)
@@ -96,7 +96,7 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
         field.CreateOpacitiesAttr().Set(Vt.FloatArray.FromNumpy(opacities), when)
         field.CreateExtentAttr().Set(Vt.Vec3fArray.FromNumpy(box), when)
         if not constant_colours:
-            field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colours(splats), when)
+            field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colors(splats), when)
         options.told(i + 1, len(plan.times))
     stage.GetRootLayer().Save()
 
@@ -111,7 +111,7 @@ def _visible(gaussians: Gaussians4D, plan: Moments) -> Gaussians4D:
     return gaussians.select(seen)
 
 
-def _colours(splats: Gaussians3D) -> Any:
+def _colors(splats: Gaussians3D) -> Any:
     """All coefficients of the first splat, then of the second."""
     from pxr import Vt
 

@@ -16,7 +16,7 @@ from vid4d import video
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.export.camera_path import Shots, plan
-from vid4d.export.options import ExportOptions, background_colour, frame_name
+from vid4d.export.options import ExportOptions, background_color, frame_name
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import over, to_uint8
 from vid4d.render import BATCH, loops_to_play, orbit, render
@@ -89,7 +89,7 @@ def pictures(
 
 def write_mp4(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """H.264 on white, or the background asked for."""
-    background = background_colour(options.background, default="white")
+    background = background_color(options.background, default="white")
     if background is None:
         raise InputError("mp4 has no transparency: export to webm, png or gif, or choose a --background")
     shots = plan(asset, options)
@@ -104,7 +104,7 @@ def write_mp4(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
 
 def write_png(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """Numbered PNG, transparent where nothing else is asked for; straight alpha."""
-    background = background_colour(options.background, default="transparent")
+    background = background_color(options.background, default="transparent")
     shots = plan(asset, options)
     files = []
     for i, picture in enumerate(pictures(asset, shots, options, background)):
@@ -117,7 +117,7 @@ def write_webm(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """VP9 with straight alpha (yuva420p) where no background is asked for."""
     import av
 
-    background = background_colour(options.background, default="transparent")
+    background = background_color(options.background, default="transparent")
     shots = plan(asset, options)
     pixels = "yuva420p" if background is None else "yuv420p"
     try:
@@ -163,7 +163,7 @@ def write_gif(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     Its clock counts hundredths of a second: frames last 8 or 9 of them at 12 frames a second, and the sum is
     right. Pixels with less than half of the opacity are transparent.
     """
-    background = background_colour(options.background, default="transparent")
+    background = background_color(options.background, default="transparent")
     shots = plan(asset, options, fps=12.0)
     frames = list(pictures(asset, shots, options, background))
     palette = _palette(frames)

@@ -9,7 +9,9 @@ from torch import Tensor
 from vid4d.images import premultiplied
 
 
-def without_specks(images: Float[Tensor, "v t h w 4"], share: float = 0.02) -> Float[Tensor, "v t h w 4"]:
+def remove_small_components(
+    images: Float[Tensor, "v t h w 4"], share: float = 0.02
+) -> Float[Tensor, "v t h w 4"]:
     """Makes islands transparent that are smaller than `share` of what a picture shows.
 
     The prior leaves crumbs beside objects; the fit would hang splats in mid-air for each.
@@ -27,7 +29,7 @@ def without_specks(images: Float[Tensor, "v t h w 4"], share: float = 0.02) -> F
     return cleaned
 
 
-def smooth_outlines(images: Float[Tensor, "v t h w 4"], width: float) -> Float[Tensor, "v t h w 4"]:
+def smooth_alpha(images: Float[Tensor, "v t h w 4"], width: float) -> Float[Tensor, "v t h w 4"]:
     """Straightens frayed outlines: the opacity is blurred (Gaussian, `width` pixels) and made crisp again.
 
     Notches and threads narrower than about twice the width go. Where the object grows, it takes the colours

@@ -14,7 +14,7 @@ from PIL import Image
 from vid4d.errors import InputError
 from vid4d.files import natural_order
 from vid4d.images import to_uint8
-from vid4d.keying import cut_from_border
+from vid4d.keying import remove_border_background
 from vid4d.video import Video
 
 Picture = np.ndarray
@@ -23,7 +23,9 @@ Picture = np.ndarray
 
 def as_rgba(picture: Picture) -> Picture:
     """The picture with alpha: its own, or keyed from the background."""
-    return picture if picture.shape[-1] == 4 else cut_from_border(to_uint8(picture)).astype(np.float32) / 255
+    if picture.shape[-1] == 4:
+        return picture
+    return remove_border_background(to_uint8(picture)).astype(np.float32) / 255
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """A triangle mesh of one moment: the depths of splats, rendered from all around and fused.
 
 Every mesh comes out of a signed field on a voxel grid (`surface.mesh_from_field`); where that field comes
-from is a separate matter: here from depth maps around the splats (`fuse`), in `volume` from a density.
+from is a separate matter: here from depth maps around the splats (`tsdf_fuse`), in `volume` from a density.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def mesh_at(
     cameras = around(low, high, options.views, options.size)
     cameras = cameras.to(splats.means.device)
     solid = replace(splats, opacities=1 - (1 - splats.opacities) ** options.solidity)
-    field = fuse(Views.of(solid, cameras), low, high, options)
+    field = tsdf_fuse(Views.of(solid, cameras), low, high, options)
     try:
         vertices, faces = mesh_from_field(field, options)
     except NoSurface as error:
@@ -190,7 +190,9 @@ class Views:
         return found[:, 0], straight[:, 0], straight[:, 1:]
 
 
-def fuse(views: Views, low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], options: MeshOptions) -> Field:
+def tsdf_fuse(
+    views: Views, low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], options: MeshOptions
+) -> Field:
     """Depth maps into one truncated signed distance (Curless and Levoy 1996, with space carving).
 
     A ray that passes by (less than `opaque`) says that its voxels are empty; a few such views suffice. What

@@ -18,7 +18,7 @@ from vid4d.clip.clip import Clip
 from vid4d.gaussians import fit as fits
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import resized
-from vid4d.matrix.cleanup import without_specks
+from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.confidence import confidence_maps
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
@@ -93,7 +93,7 @@ def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> Im
     elevation = input_elevation(run, pictures)
     views = draw_views(run, pictures, elevation, cyclic=clip.cyclic, bar=bar)
     matrix = ImageMatrix(
-        images=without_specks(views.images),
+        images=remove_small_components(views.images),
         cameras=views.cameras,
         times=torch.from_numpy(keys.times).float(),
         input_images=frames,

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from vid4d.errors import InputError
 from vid4d.images import over_white, to_uint8
 from vid4d.kernels import channels_last
-from vid4d.keying import cut_from_white
+from vid4d.keying import remove_white_background
 from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.guidance import Decomposed, Guidance
 from vid4d.priors.latent_diffusion import LatentPrior
@@ -178,7 +178,7 @@ def with_alpha(pictures: Float[Tensor, "v t h w 3"]) -> Float[Tensor, "v t h w 4
     """Colours over white in [0, 1] as straight-alpha RGBA."""
     flat = to_uint8(pictures.flatten(0, 1))
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
-        cut = np.stack(list(pool.map(cut_from_white, flat)))
+        cut = np.stack(list(pool.map(remove_white_background, flat)))
     return torch.from_numpy(cut).float().div(255).unflatten(0, pictures.shape[:2])
 
 

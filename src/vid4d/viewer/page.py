@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from vid4d.cameras import RIG_DISTANCE, Cameras
 from vid4d.errors import InputError
-from vid4d.export.html import fixed_colours
+from vid4d.export.html import fixed_colors
 from vid4d.images import to_uint8
 from vid4d.viewer.camera_sync import Pose
 from vid4d.viewer.clock import Clock
@@ -154,7 +154,7 @@ class Page:
         arrays = {
             "centers": splats.means.numpy(),
             "covariances": splats.covariances.numpy(),
-            "rgbs": fixed_colours(splats).numpy(),
+            "rgbs": fixed_colors(splats).numpy(),
             "opacities": splats.opacities[:, None].numpy(),
         }
         clear = {k: np.zeros((count - len(splats), *v.shape[1:]), v.dtype) for k, v in arrays.items()}

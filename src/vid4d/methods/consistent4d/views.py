@@ -13,7 +13,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.dynerf import CascadeField, OccupancyGrid, paint_normals, render
 from vid4d.images import over_white
-from vid4d.matrix.cleanup import without_specks
+from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.video import write_mp4
@@ -100,7 +100,7 @@ def render_matrix(
     )
     known = subject.frames is not None
     return ImageMatrix(
-        images=without_specks(pictures.unflatten(0, (len(cameras), count))),
+        images=remove_small_components(pictures.unflatten(0, (len(cameras), count))),
         cameras=cameras,
         times=subject.times,
         input_images=subject.frames,

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.images import resized
-from vid4d.matrix.cleanup import smooth_outlines
+from vid4d.matrix.cleanup import smooth_alpha
 from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.guidance import Decomposed
 from vid4d.priors.samplers import to_eps
@@ -55,7 +55,7 @@ class SmallMatrixPrior:
         views = sample(
             self.network, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress
         )
-        return DrawnViews(smooth_outlines(views.cpu(), OUTLINE_WIDTH), self.network.ring("cpu"))
+        return DrawnViews(smooth_alpha(views.cpu(), OUTLINE_WIDTH), self.network.ring("cpu"))
 
 
 def sample_config(request: DrawRequest) -> SampleConfig:
