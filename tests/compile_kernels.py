@@ -16,6 +16,7 @@ from vid4d.dynerf import field_kernels, march_kernels
 from vid4d.dynerf.field_fused import BLOCK
 from vid4d.dynerf.march_fused import SAMPLES
 from vid4d.priors.layers import fused_kernels, fused_norm_kernels
+from vid4d.training import carving_kernels
 
 HALVES = {"x", "y", "out", "add", "gradient", "weight", "bias", "query", "rays"}
 FLOATS = {"moments", "sums"}
@@ -46,7 +47,10 @@ def compile_for_h100(kernel: Any, constants: dict[str, Any], kinds: dict[str, st
     print(kernel.__name__)
 
 
+CARVING = dict.fromkeys(("depth", "pose", "points", "place", "out"), "*fp32") | {"focal": "fp32"}
+
 if __name__ == "__main__":
+    compile_for_h100(carving_kernels.carve_kernel, {"VIEWS": 22, "SIZE": 112, "BLOCK": 512}, CARVING)
     norm = fused_norm_kernels
     for (i, activation), add in product(enumerate(norm._ACTIVATIONS.values()), (False, True)):
         shared = {"chunk": (256, 1024)[(i + add) % 2], "HAS_ADD": add, "TILE": norm.TILE}

@@ -8,7 +8,7 @@ import torch
 from vid4d.methods import stages
 from vid4d.priors.small import prior as small
 from vid4d.priors.small.lifting import LiftConfig
-from vid4d.priors.small.model import Look, SmallConfig, SmallPrior
+from vid4d.priors.small.model import SmallConfig, SmallPrior, ViewFeatures
 from vid4d.priors.small.sampling import SampleConfig
 
 LIFT = LiftConfig(
@@ -48,8 +48,8 @@ def tiny_prior(kind: type[SmallPrior] = SmallPrior, strength: float = 0.05) -> S
 class Copying(SmallPrior):
     """Renders the input picture from every side of its lifted volume, so that there is a visual hull."""
 
-    def look(self, condition, cameras, views) -> Look:
-        look = super().look(condition, cameras, views)
+    def render_features(self, condition, cameras, views) -> ViewFeatures:
+        look = super().render_features(condition, cameras, views)
         look.coarse = self.decode(condition.latent.float()).repeat_interleave(views, 0)
         return look
 

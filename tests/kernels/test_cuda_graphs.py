@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vid4d.kernels.cuda_graphs import Recorded
+from vid4d.kernels.cuda_graphs import CudaGraphed
 
 needs_cuda = [
     pytest.mark.gpu,
@@ -23,7 +23,7 @@ def slope(x, y):
 
 def test_on_a_processor_it_is_a_call():
     calls = []
-    recorded = Recorded(lambda *x: calls.append(x) or slope(*x))
+    recorded = CudaGraphed(lambda *x: calls.append(x) or slope(*x))
     for size in (3, 3, 5):
         x, y = torch.rand(size), torch.rand(size)
         torch.testing.assert_close(recorded(x, y)[1], 3 * x**2 * y)
@@ -34,7 +34,7 @@ def test_on_a_processor_it_is_a_call():
 def test_it_plays_what_was_recorded(device):
     """Called from Python only while it is recorded, and right for other numbers and shapes afterwards."""
     calls = []
-    recorded = Recorded(lambda *x: calls.append(x) or slope(*x), keep=2)
+    recorded = CudaGraphed(lambda *x: calls.append(x) or slope(*x), keep=2)
     kept = []
     for size in (3, 3, 5, 3, 5, 5):
         x, y = torch.rand(size, device=device), torch.rand(size, device=device)
@@ -52,6 +52,6 @@ def test_it_plays_what_was_recorded(device):
 
 @pytest.mark.parametrize("device", [pytest.param("cuda", marks=needs_cuda)])
 def test_what_waits_for_the_device_cannot_be_recorded(device):
-    recorded = Recorded(lambda x: (x * x.sum().item(),))
+    recorded = CudaGraphed(lambda x: (x * x.sum().item(),))
     with pytest.raises(RuntimeError):
         recorded(torch.ones(2, device=device))

@@ -39,7 +39,7 @@ def test_the_smallest_kernel_runs():
 
 
 def test_they_serve_no_tensor_of_the_processor():
-    assert not kernels.serve(torch.zeros(1))
+    assert not kernels.available(torch.zeros(1))
 
 
 def test_channels_last_moves_numbers_only():

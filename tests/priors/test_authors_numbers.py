@@ -22,7 +22,7 @@ from vid4d.priors.guidance import PLAIN, ClassifierFree, Decomposed
 from vid4d.priors.latent_diffusion import LATENT_SCALE
 from vid4d.priors.rife import CONFIGS, IFNet
 from vid4d.priors.smoothing import smoothing_matrix
-from vid4d.priors.syncdreamer import Condition, SyncDreamer
+from vid4d.priors.syncdreamer import SyncDreamer, SyncDreamerCondition
 from vid4d.priors.weights.convert import convert, load_converted
 from vid4d.priors.zero123 import Zero123
 
@@ -169,7 +169,7 @@ def test_syncdreamer(shared_dir, big_folder):
         frame = torch.arange(3).repeat_interleave(2)
         view = comparison["target_index"].flatten()
         latent = comparison["input_latent_mode"] / LATENT_SCALE
-        condition = Condition(comparison["clip_embed"][:, 0], latent, found.view)
+        condition = SyncDreamerCondition(comparison["clip_embed"][:, 0], latent, found.view)
         context = model.context(condition.clip[frame], condition.view[frame, view])
         check("clip_cross", context)
         pyramid = model.spatial_volume.frustum(

@@ -57,7 +57,7 @@ def test_a_prior_that_adds_nothing_points_at_the_lifted_rendering(frames):
     data = prior.decode(to_x0(judge.schedule, noisy[0], t, eps, "eps"))
     for i in range(2):
         condition = prior.condition(to_network(frames[i : i + 1]), Cameras.orbit([0.0], 10.0, size=32))
-        lifted = prior.look(condition, CAMERAS[i].resized(32), 1).coarse[0]
+        lifted = prior.render_features(condition, CAMERAS[i].resized(32), 1).coarse[0]
         torch.testing.assert_close(data[i], lifted, atol=1e-3, rtol=1e-3)
         assert lifted.std() > 0.01
 

@@ -221,7 +221,7 @@ class CascadeField(nn.Module):
     @property
     def is_fused(self) -> bool:
         """Whether kernels of our own serve, which keep nothing of a sample but the answer."""
-        return self.dtype == torch.float32 and kernels.serve(self.cascade[0].space)  # type: ignore[arg-type]
+        return self.dtype == torch.float32 and kernels.available(self.cascade[0].space)  # type: ignore[arg-type]
 
     def _raw(
         self, points: Tensor, time: Tensor | float, *, neighbours: bool = False, colours: bool = False

@@ -20,7 +20,7 @@ M = TypeVar("M", bound=nn.Module)
 enabled = True
 
 
-def serve(x: Tensor) -> bool:
+def available(x: Tensor) -> bool:
     """Whether kernels can work on this tensor's device now; torch.compile traces plain torch better."""
     return enabled and x.is_cuda and not torch.compiler.is_compiling() and buildable(x.device)
 

@@ -25,7 +25,7 @@ class _Recording(NamedTuple):
     outputs: tuple[Tensor, ...]
 
 
-class Recorded:
+class CudaGraphed:
     """A function of tensors whose work on a graphics card is recorded once for each set of shapes.
 
     function: must do the same work whatever the numbers in its inputs, without asking the device for any;

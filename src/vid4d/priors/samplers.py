@@ -349,5 +349,5 @@ def _unipc_move(
 
 SAMPLERS: dict[str, type[Solver]] = {"ddim": DDIM, "dpm": DPMSolver, "unipc": UniPC}
 
-AUTHORS_SAMPLING = Sampling()
+OFFICIAL_SAMPLING = Sampling()
 """How the authors of Zero123 and SyncDreamer sample: 50 steps of DDIM with eta 1."""

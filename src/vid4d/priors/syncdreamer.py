@@ -28,7 +28,7 @@ from vid4d.priors.layers.syncdreamer_volumes import SpatialVolumes, VolumeConfig
 from vid4d.priors.layers.unet import UNet
 from vid4d.priors.layers.unet_config import DepthAttentionConfig, UNetConfig
 from vid4d.priors.multiview_sampling import FullConfig
-from vid4d.priors.samplers import AUTHORS_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
+from vid4d.priors.samplers import OFFICIAL_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights.convert_layouts import SCHEDULE, TEXT_TOWER
 from vid4d.priors.weights.network import Network
@@ -77,7 +77,7 @@ CONFIGS = {
 
 
 @dataclass(frozen=True)
-class Condition:
+class SyncDreamerCondition:
     """What the network knows of each frame.
 
     clip: embeddings. latent: of the input picture, unscaled. view: how each view lies to the input view.
@@ -120,7 +120,7 @@ class SyncDreamer(LatentPrior):
     @torch.no_grad()
     def condition(
         self, images: Float[Tensor, "t 3 h w"], elevation_deg: Float[Tensor, " t"] | float, batch: int = 4
-    ) -> Condition:
+    ) -> SyncDreamerCondition:
         """Encodes the frames. elevation_deg: of the input camera, one for all frames or one each."""
         frames, channels, height, width = images.shape
         size = self.config.image_size
@@ -133,7 +133,7 @@ class SyncDreamer(LatentPrior):
         azimuth = torch.arange(self.config.volumes.views) * (360 / self.config.volumes.views)
         view = view_change(torch.tensor(RIG_ELEVATION), azimuth, elevation.cpu()[:, None])
         signed = (images * 2 - 1).to(self.device, self.dtype).split(batch)
-        return Condition(
+        return SyncDreamerCondition(
             clip=torch.cat([self.clip(x) for x in signed]),
             latent=torch.cat([self.autoencoder.encode(x) for x in signed]),
             view=view.to(self.device, self.dtype),
@@ -185,7 +185,7 @@ class SyncDreamer(LatentPrior):
         self,
         x: Float[Tensor, "t v c h w"],
         t: Int[Tensor, ""],
-        condition: Condition,
+        condition: SyncDreamerCondition,
         *,
         guidance: ClassifierFree | Decomposed = PLAIN,
         smoothing: Float[Tensor, "t t"] | None = None,
@@ -232,7 +232,7 @@ class SyncDreamer(LatentPrior):
         self,
         images: Float[Tensor, "t 3 h w"],
         elevation_deg: Float[Tensor, " t"] | float,
-        sampling: Sampling = AUTHORS_SAMPLING,
+        sampling: Sampling = OFFICIAL_SAMPLING,
         *,
         guidance: ClassifierFree | Decomposed = DECOMPOSED,
         cyclic: bool = False,

@@ -24,7 +24,7 @@ from vid4d.priors.layers.clip_vision import CLIPVision, CLIPVisionConfig
 from vid4d.priors.layers.unet import UNet
 from vid4d.priors.layers.unet_config import UNetConfig
 from vid4d.priors.multiview_sampling import FullConfig
-from vid4d.priors.samplers import AUTHORS_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
+from vid4d.priors.samplers import OFFICIAL_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
 from vid4d.priors.weights.convert_diffusers import diffusers_folder
 from vid4d.priors.weights.convert_layouts import SCHEDULE, TEXT_TOWER
 from vid4d.priors.weights.network import Network
@@ -67,7 +67,7 @@ GUIDED = ClassifierFree(3.0)
 
 
 @dataclass(frozen=True)
-class Condition:
+class Zero123Condition:
     """What the network knows of each picture. latent: unscaled."""
 
     embedding: Float[Tensor, "b e"]
@@ -108,7 +108,7 @@ class Zero123(LatentPrior):
         return LATENT_SCALE * self.latent(images)
 
     @torch.no_grad()
-    def condition(self, images: Float[Tensor, "b 3 h w"], batch: int = 4) -> Condition:
+    def condition(self, images: Float[Tensor, "b 3 h w"], batch: int = 4) -> Zero123Condition:
         """What the network knows of input pictures in [0, 1], over white."""
         size = self.config.image_size
         if images.ndim != 4 or images.shape[1:] != (3, size, size):
@@ -117,7 +117,7 @@ class Zero123(LatentPrior):
                 f"{size} x {size} pixels, (n, 3, {size}, {size}): resize them."
             )
         parts = images.split(batch)
-        return Condition(
+        return Zero123Condition(
             torch.cat(list(map(self.embedding, parts))), torch.cat(list(map(self.latent, parts)))
         )
 
@@ -157,7 +157,7 @@ class Zero123(LatentPrior):
         self,
         images: Float[Tensor, "t 3 h w"],
         elevation_deg: Float[Tensor, " t"] | float,
-        sampling: Sampling = AUTHORS_SAMPLING,
+        sampling: Sampling = OFFICIAL_SAMPLING,
         *,
         azimuths_deg: Sequence[float] = tuple(i * 360 / RIG_VIEWS for i in range(RIG_VIEWS)),
         elevations_deg: Sequence[float] | float = RIG_ELEVATION,

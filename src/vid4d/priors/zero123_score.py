@@ -10,12 +10,12 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.conventions import view_change
 from vid4d.images import over_white
-from vid4d.kernels.cuda_graphs import Recorded
+from vid4d.kernels.cuda_graphs import CudaGraphed
 from vid4d.priors.guidance import ClassifierFree
 from vid4d.priors.multiview_sampling import load_full_prior
 from vid4d.priors.score import LatentScorePrior, resized_render
 from vid4d.priors.sds import score_distillation
-from vid4d.priors.zero123 import Condition, Zero123
+from vid4d.priors.zero123 import Zero123, Zero123Condition
 
 GUIDANCE = 5.0
 """Scale of classifier-free guidance (2311.02848, code)."""
@@ -33,8 +33,8 @@ class Zero123ScorePrior(LatentScorePrior):
     def __init__(self, prior: Zero123, *, guidance: float = GUIDANCE) -> None:
         self.prior, self.guidance = prior, ClassifierFree(guidance)
         self.schedule = prior.schedule.to(prior.device)
-        self._known: Condition | None = None
-        self._recorded = Recorded(self._sds)
+        self._known: Zero123Condition | None = None
+        self._recorded = CudaGraphed(self._sds)
 
     def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
         color = over_white(frames).permute(0, 3, 1, 2)

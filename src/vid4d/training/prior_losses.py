@@ -145,7 +145,7 @@ def diffusion_loss(model: SmallPrior, source: SideStream, config: LossConfig, de
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
                 condition = model.condition(degrade(views.picture), inputs)
-                look = model.look(condition, cameras, chosen.shape[1])
+                look = model.render_features(condition, cameras, chosen.shape[1])
             volume = model.synchronous_volume(noisy[:, :RIG_VIEWS], t)
             volume = volume * kept(config.drop_noisy)[:, None, None, None, None]
             predicted = model.denoise(

@@ -24,7 +24,7 @@ def scene(prior):
     pictures = torch.rand(2, 4, 32, 32, generator=random) * 2 - 1
     condition = prior.condition(pictures, Cameras.orbit([0.0, 0.0], 10.0, size=32))
     ring = prior.ring("cpu")
-    look = prior.look(condition, Cameras.cat([ring, ring]), len(ring))
+    look = prior.render_features(condition, Cameras.cat([ring, ring]), len(ring))
     noisy = torch.randn(2, 4, 64, 8, 8, generator=random)
     return condition, look, prior.synchronous_volume(noisy, torch.tensor([500, 500])), noisy
 
@@ -85,7 +85,7 @@ def test_frames_and_views_one_by_one_are_all_at_once(prior, scene):
     for frame in range(2):
         alone = prior.condition(pictures[frame : frame + 1], condition.cameras[frame])
         for view in range(4):
-            seen = prior.look(alone, prior.ring("cpu")[view], 1)
+            seen = prior.render_features(alone, prior.ring("cpu")[view], 1)
             one = prior.denoise(
                 alone, seen, volume[frame : frame + 1], noisy[frame : frame + 1, view : view + 1], T[:1]
             )
@@ -144,7 +144,7 @@ def test_without_image_and_volume_the_input_picture_is_unknown(prior, scene):
 @pytest.mark.parametrize("volumes", ["both", "lifted"])
 def test_a_look_that_was_settled_ahead_is_the_same_look(prior, scene, volumes):
     condition, look, volume, noisy = scene
-    settled = prior.settle(look)
+    settled = prior.precompute(look)
     assert settled.frustum is None
     inner = volume if volumes == "both" else None
     for shown in (torch.ones(2), torch.tensor([0.0, 1.0])):

@@ -33,7 +33,7 @@ def usable(x: Tensor) -> bool:
 
 
 def _servable(x: Tensor) -> bool:
-    return x.dtype in _FLOATS and kernels.serve(x)
+    return x.dtype in _FLOATS and kernels.available(x)
 
 
 def normalisable(x: Tensor, norm: nn.GroupNorm, add: Tensor | None = None) -> bool:

@@ -122,7 +122,7 @@ class TransformerBlock(nn.Module):
         return x + self.mlp(self.norm3(x))
 
 
-class Seen(NamedTuple):
+class EncoderOutput(NamedTuple):
     """What the encoder makes of a picture: features at full (p) and half resolution, tokens, guesses.
 
     elevation (b,): of the camera, radians. depth (b, d + 1, p, p): logits of where the ray of each feature
@@ -156,7 +156,7 @@ class PictureEncoder(nn.Module):
         self.tokens = nn.Linear(b, c)
         self.depth = _conv(2, a, config.depths + 1, 1)
 
-    def forward(self, picture: Float[Tensor, "b 4 h w"]) -> Seen:
+    def forward(self, picture: Float[Tensor, "b 4 h w"]) -> EncoderOutput:
         """Of a picture in RGBA over white, [-1, 1]."""
         x0 = self.stem(F.pixel_unshuffle(picture, self.patch))
         for layer in self.down0:
@@ -179,7 +179,7 @@ class PictureEncoder(nn.Module):
         for layer in self.up0:
             y0 = layer(y0)
         tokens = torch.cat([coarse, self.tokens(y1.flatten(2).transpose(1, 2))], 1)
-        return Seen(y0, y1, tokens, self.elevation(coarse.mean(1))[:, 0], self.depth(y0))
+        return EncoderOutput(y0, y1, tokens, self.elevation(coarse.mean(1))[:, 0], self.depth(y0))
 
 
 def voxel_centres(size: int, extent: float, device: torch.device | str | None = None) -> Float[Tensor, "p 3"]:
@@ -265,7 +265,7 @@ class VolumeNet(nn.Module):
             2, (size, size, size)
         )
 
-    def forward(self, seen: Seen, cameras: Cameras) -> Float[Tensor, "b c s s s"]:
+    def forward(self, seen: EncoderOutput, cameras: Cameras) -> Float[Tensor, "b c s s s"]:
         """Raw density (channel 0) and features. cameras: the input cameras."""
         size, extent = self.config.volume_size, self.config.extent
         fine, half, tokens = seen.fine, seen.half, seen.tokens
@@ -358,7 +358,7 @@ class Lifted(NamedTuple):
 
     pictures: Tensor
     weight: Tensor
-    seen: Seen
+    seen: EncoderOutput
 
 
 class Lifter(nn.Module):

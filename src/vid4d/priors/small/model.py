@@ -73,7 +73,7 @@ class SmallConfig:
 
 
 @dataclass
-class Condition:
+class SmallCondition:
     """What the networks know of the input pictures: lifted volume, tokens, latents, and the input cameras."""
 
     volume: Tensor
@@ -83,11 +83,11 @@ class Condition:
 
 
 @dataclass
-class Look:
+class ViewFeatures:
     """The lifted volume seen from target cameras: frustum (b, c, n, d, p, p), compositing weights, composited
 
     features (b * n, c, p, p), pictures rendered from them (b * n, 4, h, w), and the cameras themselves.
-    entered: the frustum's part of the frustum network's first layer, where it was computed ahead (`settle`).
+    entered: the frustum's part of the frustum network's first layer, where `precompute` made it ahead.
     """
 
     frustum: Tensor | None
@@ -190,21 +190,21 @@ class SmallPrior(nn.Module):
         size, views = self.config.lift.image_size, self.config.noisy_views
         return Cameras.ring(views, elevation=RIG_ELEVATION, size=size, device=device)
 
-    def condition(self, pictures: Float[Tensor, "b 4 h w"], cameras: Cameras) -> Condition:
+    def condition(self, pictures: Float[Tensor, "b 4 h w"], cameras: Cameras) -> SmallCondition:
         """Everything that depends on the input pictures and their cameras alone."""
         seen = self.lifter.encoder(pictures)
         volume = self.lifter.volume(seen, cameras)
-        return Condition(volume, seen.tokens, self.encode(pictures).to(seen.fine.dtype), cameras)
+        return SmallCondition(volume, seen.tokens, self.encode(pictures).to(seen.fine.dtype), cameras)
 
-    def look(self, condition: Condition, cameras: Cameras, views: int) -> Look:
+    def render_features(self, condition: SmallCondition, cameras: Cameras, views: int) -> ViewFeatures:
         """The lifted volume seen by `views` cameras per frame (frames outermost): what no step changes."""
         dtype = condition.latent.dtype
         frustum = self.lifter.solid(condition.volume, cameras, views)
         weight = ray_weights(frustum[:, 0], self.lifter.step)
         rays = composite(frustum, weight).flatten(0, 1).to(dtype)
-        return Look(frustum.to(dtype), weight, rays, self.lifter.head(rays), cameras)
+        return ViewFeatures(frustum.to(dtype), weight, rays, self.lifter.head(rays), cameras)
 
-    def settle(self, look: Look) -> Look:
+    def precompute(self, look: ViewFeatures) -> ViewFeatures:
         """The same look for many steps with fixed weights: smaller, and its share of each step done ahead."""
         assert look.frustum is not None
         return replace(look, frustum=None, entered=self.frustum_net.enter_part(look.frustum, 0))
@@ -220,8 +220,8 @@ class SmallPrior(nn.Module):
 
     def denoise(
         self,
-        condition: Condition,
-        look: Look,
+        condition: SmallCondition,
+        look: ViewFeatures,
         volume: Float[Tensor, "b a s s s"] | None,
         noisy: Float[Tensor, "b n c p p"],
         t: Real[Tensor, " b"],

@@ -16,7 +16,7 @@ from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.guidance import Decomposed
 from vid4d.priors.samplers import to_eps
 from vid4d.priors.score import LatentScorePrior, resized_render
-from vid4d.priors.small.model import Condition, Look, SmallPrior
+from vid4d.priors.small.model import SmallCondition, SmallPrior, ViewFeatures
 from vid4d.priors.small.sampling import SampleConfig, load_small_prior, sample, to_network
 
 PRESETS = {
@@ -78,7 +78,7 @@ class SmallScorePrior(LatentScorePrior):
         self.size = prior.config.lift.image_size
         self.schedule = prior.schedule.to(next(prior.parameters()).device)
         self._pictures: Tensor | None = None
-        self._known: dict[int, Condition] = {}
+        self._known: dict[int, SmallCondition] = {}
 
     def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
         parameter = next(self.prior.parameters())
@@ -90,13 +90,16 @@ class SmallScorePrior(LatentScorePrior):
         return self.prior.encode(resized_render(color, alpha, self.size) * 2 - 1)
 
     @torch.no_grad()
-    def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> tuple[Condition, Look]:
+    def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> tuple[SmallCondition, ViewFeatures]:
         known = self._condition_of(frame.tolist())
-        return known, self.prior.look(known, cameras.resized(self.size), 1)
+        return known, self.prior.render_features(known, cameras.resized(self.size), 1)
 
     @torch.no_grad()
     def predict(
-        self, noisy: Float[Tensor, "l b c p p"], t: Int[Tensor, " b"], view: tuple[Condition, Look]
+        self,
+        noisy: Float[Tensor, "l b c p p"],
+        t: Int[Tensor, " b"],
+        view: tuple[SmallCondition, ViewFeatures],
     ) -> Float[Tensor, "l b c p p"]:
         condition, look = view
         levels = len(noisy)
@@ -108,7 +111,7 @@ class SmallScorePrior(LatentScorePrior):
             data = blind + self.guidance * (data - blind)
         return to_eps(self.schedule, x.float(), t, data, "x0").transpose(0, 1)
 
-    def _condition_of(self, frames: Sequence[int]) -> Condition:
+    def _condition_of(self, frames: Sequence[int]) -> SmallCondition:
         if self._pictures is None:
             raise RuntimeError("condition(...) comes first: the prior has seen no picture yet")
         for i in frames:
@@ -119,7 +122,7 @@ class SmallScorePrior(LatentScorePrior):
         parts = [self._known[i] for i in frames]
         while len(self._known) > self.keep:
             del self._known[next(iter(self._known))]
-        return Condition(
+        return SmallCondition(
             torch.cat([p.volume for p in parts]),
             torch.cat([p.tokens for p in parts]),
             torch.cat([p.latent for p in parts]),
@@ -127,7 +130,7 @@ class SmallScorePrior(LatentScorePrior):
         )
 
 
-def _repeated(look: Look, levels: int) -> Look:
+def _repeated(look: ViewFeatures, levels: int) -> ViewFeatures:
     """One view per frame -> the same view once per level, frames outermost."""
     if levels == 1:
         return look

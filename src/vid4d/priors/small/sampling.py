@@ -15,7 +15,7 @@ from vid4d.errors import InputError
 from vid4d.images import over_white
 from vid4d.priors.guidance import PLAIN, Guidance
 from vid4d.priors.samplers import Progress, Sampling, draw_samples, q_sample
-from vid4d.priors.small.model import Condition, Look, SmallConfig, SmallPrior
+from vid4d.priors.small.model import SmallCondition, SmallConfig, SmallPrior, ViewFeatures
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights.files import config_from_json, load_into, read_metadata
 
@@ -104,8 +104,8 @@ class _Part:
     """Some frames of a clip: which, what is known of them, and how the rig sees their lifted volumes."""
 
     frames: slice
-    condition: Condition
-    look: Look
+    condition: SmallCondition
+    look: ViewFeatures
 
 
 class _Denoiser:
@@ -186,7 +186,7 @@ def sample(
         pictures = to_network(frames[part].to(device)).to(parameter.dtype)
         n = len(pictures)
         condition = prior.condition(pictures, Cameras.orbit([0.0] * n, elevation, size=size, device=device))
-        look = prior.settle(prior.look(condition, Cameras.cat([ring] * n), views))
+        look = prior.precompute(prior.render_features(condition, Cameras.cat([ring] * n), views))
         parts.append(_Part(part, condition, look))
     coarse = torch.cat([prior.encode(p.look.coarse.float()) for p in parts]).unflatten(0, (count, views))
     drawn = partial(torch.randn, generator=generator, device=generator.device if generator else device)
@@ -221,6 +221,6 @@ def lifted_views(
         for frame in frames:
             picture = to_network(frame[None].to(parameter.device)).to(parameter.dtype)
             inputs = Cameras.orbit([0.0], elevation, size=size, device=parameter.device)
-            look = prior.look(prior.condition(picture, inputs), cameras, len(cameras))
+            look = prior.render_features(prior.condition(picture, inputs), cameras, len(cameras))
             rows.append(from_network(look.coarse))
     return torch.stack(rows, 1)
