@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -141,7 +140,7 @@ def test_a_killed_run_resumes(clip, tmp_path):
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "fitting\n"
-    process.send_signal(signal.SIGKILL)
+    process.kill()
     process.wait()
     process.stdout.close()
     made = (tmp_path / "out" / "matrix" / "cameras.json").stat().st_mtime_ns
@@ -247,7 +246,8 @@ def test_an_output_that_exists_or_cannot_be_written(clip, tmp_path, capsys):
     assert "not empty" in refused(capsys, "generate", clip, "--out", "mine")
     assert "not a folder" in refused(capsys, "generate", clip, "--out", "mine/letter.txt")
     refused(capsys, "generate", clip, "--out", "mine/letter.txt/below")
-    refused(capsys, "generate", clip, "--out", "/proc/nothing-can-be-made-here")
+    if sys.platform == "linux":
+        refused(capsys, "generate", clip, "--out", "/proc/nothing-can-be-made-here")
     assert (tmp_path / "mine" / "letter.txt").read_text() == "dear"
 
 

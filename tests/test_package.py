@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -62,11 +63,15 @@ def test_a_wheel_serves_every_python_of_its_platform(setup):
 
 
 def test_hints_name_the_checkout_or_packages_never_our_name(monkeypatch, tmp_path):
-    assert errors.install_hint("text") == f'pip install "{ROOT}[text]"'
+    here = Path(sys.executable).parent
+    monkeypatch.setattr(shutil, "which", lambda name: str(here / name))
+    assert errors.install_hint("text") == f'pip install -e "{ROOT}[text]"'
+    monkeypatch.setattr(shutil, "which", lambda name: "/somewhere/else/pip")
+    assert errors.install_hint("text") == f'{sys.executable} -m pip install -e "{ROOT}[text]"'
     listed = ["torch", 'usd-core>=26.3; extra == "export"', 'xatlas>=0.0.11; extra == "export"']
     monkeypatch.setattr(errors, "CHECKOUT", tmp_path)
     monkeypatch.setattr(errors, "requires", lambda name: listed)
-    assert errors.install_hint("export") == 'pip install "usd-core>=26.3" "xatlas>=0.0.11"'
+    assert errors.install_hint("export").endswith('pip install "usd-core>=26.3" "xatlas>=0.0.11"')
 
 
 def test_nobody_is_told_to_install_our_name_from_an_index():

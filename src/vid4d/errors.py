@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import sys
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -23,17 +25,25 @@ def missing_package(package: str, what: str) -> InputError:
 
 
 def install_hint(extra: str) -> str:
-    """Command that installs the packages of an extra ('export', 'matting', ...).
+    """Command that installs the packages of an extra ('export', 'matting', ...) into this Python.
 
     By the path of the source tree where vid4d runs from one, else by the packages' own names; never by ours,
     which is on no package index.
     """
     if (CHECKOUT / "pyproject.toml").is_file():
-        return f'pip install "{CHECKOUT}[{extra}]"'
+        return f'{_pip()} install -e "{CHECKOUT}[{extra}]"'
     try:
         listed = requires("vid4d") or []
     except PackageNotFoundError:
         listed = []
     marker = re.compile(rf"extra == ['\"]{extra}['\"]")
     packages = [line.partition(";")[0].strip() for line in listed if marker.search(line)]
-    return "pip install " + " ".join(f'"{package}"' for package in packages or [f".[{extra}]"])
+    return f"{_pip()} install " + " ".join(f'"{package}"' for package in packages or [f".[{extra}]"])
+
+
+def _pip() -> str:
+    """`pip` where the shell's is this Python's, else this Python with its module."""
+    found, python = shutil.which("pip"), Path(sys.executable)
+    if found and Path(found).parent == python.parent:
+        return "pip"
+    return f"{python} -m pip"

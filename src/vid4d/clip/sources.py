@@ -92,7 +92,7 @@ def _open_prepared(folder: Path, files: list[Path], fps: float) -> Source:
     if not record.is_file():
         return source
     try:
-        data = json.loads(record.read_text())
+        data = json.loads(record.read_text(encoding="utf-8"))
         times = np.asarray(data["times"], np.float64) * float(data["seconds"])
         cyclic = bool(data["cyclic"])
         seconds = float(data["seconds"])

@@ -30,7 +30,7 @@ def as_rgba(picture: Picture) -> Picture:
 
 def read_json(file: Path) -> dict[str, Any]:
     try:
-        meta = json.loads(file.read_text())
+        meta = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e:
         raise InputError(f"{file} cannot be read as JSON ({e}): write it again.") from e
     if not isinstance(meta, dict):

@@ -113,7 +113,8 @@ def read_folder(folder: Path, *, limit: int | None = None, leave_out: Collection
     """All models below a folder of shards, in the order of the file names, without those to be left out."""
     paths = _shards(folder)
     listing = Path(folder).parent / "manifest.json"
-    manifest = {m["id"]: m for m in json.loads(listing.read_text())} if listing.exists() else {}
+    listed = json.loads(listing.read_text(encoding="utf-8")) if listing.exists() else []
+    manifest = {m["id"]: m for m in listed}
     meshes: list[Mesh] = []
     for path in paths:
         for mesh in read_shard(path, manifest):

@@ -201,6 +201,6 @@ def _check_settings(folder: Path) -> None:
         ("scheduler/scheduler_config.json", "beta_schedule", ("scaled_linear",)),
     ):
         path = folder / file
-        value = json.loads(path.read_text()).get(name) if path.is_file() else None
+        value = json.loads(path.read_text(encoding="utf-8")).get(name) if path.is_file() else None
         if value is not None and value not in allowed:
             raise InputError(f"{path} says {name} = {value}, which is no Zero123: give a folder of Zero123")
