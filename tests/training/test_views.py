@@ -102,7 +102,7 @@ def test_motion_has_its_ends_at_time_0_and_1(bank: MeshBank, monkeypatch: pytest
     original = module.render
     plain = torch.tensor([1.0, 1, 1, 0, 0, 0])
     monkeypatch.setattr(module, "render", spy)
-    monkeypatch.setattr(module, "_random_deformation", lambda n, device: plain.expand(n, 6))
+    monkeypatch.setattr(module, "_random_deformation", lambda n, device, augment: plain.expand(n, 6))
     torch.manual_seed(3)
     source = ViewSource(bank, ViewsConfig(size=32, combine=0.0, supersample=1), torch.tensor([0.0, 1.0]))
     n = 24

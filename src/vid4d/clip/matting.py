@@ -1,4 +1,4 @@
-"""Background removal: a weight-free method for plain backgrounds; models for the rest (matting_models.py).
+"""Background removal: a weight-free method for plain backgrounds; models for the rest (matting_onnx.py).
 
 The plain method needs no network: the background is a smooth surface of colour fitted to the border of the
 pictures over the whole clip and refined with every pixel that turns out to be background; what differs from
