@@ -1,149 +1,188 @@
 """How good the assets are that `vid4d generate` makes, on models that the small prior never saw.
 
-    python benchmarks/asset_quality.py MODELS [--models 13] [--preset standard] [--cache DIR] [--sheets DIR]
+    python benchmarks/asset_quality.py --set val --models 4 --cache DIR --sheet sheet.jpg
+    python benchmarks/asset_quality.py --set realistic --rows prior truth --cache DIR
 
-MODELS: a folder of model shards (docs/training.md). Every model's first motion is rendered as a clip from the
-azimuth and elevation that `vid4d.training.evaluate` fixes in advance; the small prior draws the image matrix
-(the true elevation is told), Gaussians are fitted to it and to the clip, and what they show is compared with
-rendered truth at the key times: 16 views at elevation 30 and 16 at elevation 0, by azimuth distance from the
-input view. PSNR and SSIM over white, IoU of the masks. Beside it: the matrix itself (elevation 30 only).
-`--cache` keeps the matrices, so that only the fit is done again. `--outline 0 --seen-weight 1` is the paper's
-way, without what we do beyond it (docs/methods.md).
+Every model's first motion is rendered as a clip from the azimuth and elevation that `vid4d.training.evaluate`
+fixes in advance. Each row (asset_rows.py) makes an image matrix of it (the true elevation is told), Gaussians
+are fitted to that and to the clip, and what they show is compared with the truth at the clip's frames: 16
+views at elevation 30 and 16 at elevation 0, by azimuth distance from the input view. `pictures` is no asset:
+the input picture as it is, held against the truth of every side.
+
+Measures (vid4d.metrics): IoU of masks at alpha 0.5; F-score of surfaces within 0.03; share of half
+transparent pixels beyond the truth's; loose pieces of the silhouette beyond the truth's; PSNR of colours
+where both are solid; PSNR and SSIM over white. `--steps` and `--iterations` shorten sampling and fit;
+`--cache` keeps matrices and assets. `--sheet` is a picture to look at, which has to agree with the numbers.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
-import time
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
-from fit_quality import renders
-from jaxtyping import Float
+from asset_rows import (
+    CAMERAS,
+    DEFAULT_ASSETS,
+    FRAMES,
+    ROWS,
+    SIZE,
+    VIEWS,
+    asset_of,
+    matrix_of,
+    models,
+    sides_of,
+)
 from PIL import Image
-from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.gaussians.fit import fit
 from vid4d.images import over_white
-from vid4d.matrix.cleanup import smooth_outlines, without_specks
-from vid4d.matrix.io import load_matrix, save_matrix
-from vid4d.matrix.matrix import ImageMatrix
-from vid4d.methods.efficient4d import PRESETS, Efficient4DConfig, with_confidence, with_frames_between
-from vid4d.metrics import mask_iou, psnr, ssim
-from vid4d.priors.rife_small import load_interpolator
-from vid4d.priors.small.prior import OUTLINE_WIDTH
-from vid4d.priors.small.prior import PRESETS as SAMPLING
-from vid4d.priors.small.sampling import load_small_prior, sample
-from vid4d.training.evaluate import TrueClip, true_clips
-from vid4d.training.meshes import MeshBank, read_folder
+from vid4d.methods.efficient4d import PRESETS
+from vid4d.metrics import Sides, compare
+from vid4d.metrics.sides import MEASURES
+from vid4d.report.contact import draw_sheet
+from vid4d.training.evaluate import HELD_OUT, TrueClip, true_clips
+from vid4d.training.meshes import MeshBank
 
-VIEWS, SIZE, FRAMES = 16, 128, 8
-BANDS = {"0-22": (0, 30), "45-68": (30, 75), "90-135": (75, 140), "158-180": (140, 181)}
-"""Azimuth distances (degrees) that are averaged."""
+PICTURES = "pictures"
+BANDS = (0.0, 22.5, 45.0, 90.0, 135.0, 180.0)
+"""Azimuth distances (degrees) that tables show; `ring` is the mean over all."""
 
-
-def matrix_of(
-    clip: TrueClip, config: Efficient4DConfig, preset: str, outline: float, folder: Path | None
-) -> ImageMatrix:
-    """What `generate` would draw for the clip, as a loop; kept in the folder."""
-    if folder is not None and folder.is_dir():
-        return load_matrix(folder)
-    prior, interpolator = load_small_prior(), load_interpolator()
-    generator = torch.Generator().manual_seed(0)
-    views = sample(prior, clip.frames, clip.elevation, SAMPLING[preset], cyclic=True, generator=generator)
-    times = torch.arange(len(clip.frames)) / len(clip.frames)
-    camera = Cameras.orbit([0.0], clip.elevation, size=SIZE)
-    matrix = ImageMatrix(
-        without_specks(smooth_outlines(views, outline)),
-        prior.ring("cpu"),
-        times,
-        None,
-        clip.frames,
-        camera,
-        times,
-        cyclic=True,
-    )
-    matrix = with_confidence(with_frames_between(matrix, interpolator, config.between), interpolator)
-    if folder is not None:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        save_matrix(matrix, folder)
-    return matrix
+DIGITS = {"color": 2, "psnr": 2, "pieces": 2}
+Scores = dict[str, list[float]]
+"""Per measure, the mean over the moments of each view: those of the ring, then those of the equator."""
 
 
-def scores(
-    color: Float[Tensor, "v t h w 3"], alpha: Float[Tensor, "v t h w"], truth: Float[Tensor, "v t h w 4"]
-) -> list[list[float]]:
-    """PSNR, SSIM and IoU of each view, means over the times; views of one ring after the other."""
-    target = over_white(truth)
-    found = psnr(color, target), ssim(color, target), mask_iou(alpha, truth[..., 3])
-    return [x.mean(1).tolist() for x in found]
+def means(found: Sides, truth: Sides) -> Scores:
+    return {name: values.nanmean(1).tolist() for name, values in compare(found, truth).items()}
 
 
-def table(results: dict[str, list[list[list[float]]]]) -> str:
-    lines = ["| | measure | " + " | ".join(f"{band}°" for band in BANDS) + " | all |"]
-    lines.append("|---" * (len(BANDS) + 3) + "|")
-    for name, every in results.items():
-        mean = torch.tensor(every, dtype=torch.float64).mean(0)
-        distance = torch.tensor(
-            [min(i % VIEWS, VIEWS - i % VIEWS) * 360 / VIEWS for i in range(mean.shape[1])]
-        )
-        for measure, values, digits in zip(("PSNR", "SSIM", "IoU"), mean, (2, 3, 3), strict=True):
-            cells = [values[(distance >= low) & (distance < high)].mean() for low, high in BANDS.values()]
-            row = " | ".join(f"{float(c):.{digits}f}" for c in [*cells, values.mean()])
-            lines.append(f"| {name} | {measure} | {row} |")
+def held_up(clip: TrueClip) -> Sides:
+    """The input picture for every camera."""
+    return Sides(CAMERAS, clip.frames[None].expand(len(CAMERAS), -1, -1, -1, -1))
+
+
+def by_azimuth(values: list[float]) -> list[float]:
+    """A ring's values at the distances of BANDS, left and right averaged, and the mean of the whole ring."""
+    found = torch.tensor(values, dtype=torch.float64)
+    distance = torch.tensor([min(i, len(values) - i) * 360 / len(values) for i in range(len(values))])
+    return [float(found[distance == band].nanmean()) for band in BANDS] + [float(found.nanmean())]
+
+
+def mean_of(every: Iterable[Scores], measure: str, ring: int) -> list[float]:
+    """By azimuth, the mean over models of the views at elevation 30 (ring 0) or 0 (ring 1)."""
+    rows = [by_azimuth(s[measure][ring * VIEWS : (ring + 1) * VIEWS]) for s in every]
+    return torch.tensor(rows, dtype=torch.float64).nanmean(0).tolist()
+
+
+def tables(results: dict[str, dict[str, Scores]]) -> str:
+    """Row by row all measures over both rings; then IoU and F-score by azimuth."""
+    lines = ["| | " + " | ".join(MEASURES.values()) + " |", "|---" * (len(MEASURES) + 1) + "|"]
+    for row, every in results.items():
+        cells = []
+        for measure in MEASURES:
+            if any(measure not in s for s in every.values()):
+                cells.append("")
+                continue
+            both = [mean_of(every.values(), measure, ring)[-1] for ring in (0, 1)]
+            cells.append(" / ".join(f"{v:.{DIGITS.get(measure, 3)}f}" for v in both))
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+    head = " | ".join(f"{b:g}°" for b in BANDS)
+    lines += ["", f"| | measure | elevation | {head} | ring |", "|---" * (len(BANDS) + 4) + "|"]
+    for measure in ("iou", "f_score", "half_transparent", "pieces"):
+        for row, every in results.items():
+            if any(measure not in s for s in every.values()):
+                continue
+            for ring, elevation in enumerate((30, 0)):
+                cells = [f"{v:.{DIGITS.get(measure, 3)}f}" for v in mean_of(every.values(), measure, ring)]
+                lines.append(f"| {row} | {MEASURES[measure]} | {elevation} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
+
+
+def strip(title: str, second: str, first: torch.Tensor | None, sides: Sides) -> tuple:
+    """A line of the sheet: the input, eight azimuths of the ring, four of the equator, all at the start."""
+    chosen = [*range(0, VIEWS, 2), *range(VIEWS, 2 * VIEWS, 4)]
+    shown = over_white(sides.rgba[chosen, 0])
+    return title, second, [None if first is None else over_white(first).numpy(), *shown.numpy()]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
-    parser.add_argument("--models", type=int, default=1000)
+    parser.add_argument("--assets", type=Path, default=DEFAULT_ASSETS, help="folder of val and train")
+    parser.add_argument("--set", choices=["val", "realistic"], default="val")
+    parser.add_argument("--models", type=int, default=1000, help="only the first so many")
+    parser.add_argument("--rows", nargs="+", choices=[*ROWS, PICTURES], default=[*ROWS, PICTURES])
     parser.add_argument("--preset", choices=list(PRESETS), default="standard")
-    parser.add_argument("--outline", type=float, default=OUTLINE_WIDTH, help="pixels")
-    parser.add_argument("--seen-weight", type=float, help="of the fit, instead of the preset's")
+    parser.add_argument("--steps", type=int, help="of the prior's sampler, instead of the preset's")
+    parser.add_argument("--iterations", type=int, help="of the fit, instead of the preset's")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cache", type=Path, help="a folder where the matrices stay")
-    parser.add_argument("--sheets", type=Path, help="a folder for pictures: matrix, asset, truth")
+    parser.add_argument("--cache", type=Path, help="folder where matrices and assets stay")
+    parser.add_argument("--out", type=Path, help="JSON of all values")
+    parser.add_argument("--sheet", type=Path, help="picture: input, rows and truth of every model")
+    parser.add_argument("--cell", type=int, default=96, help="pixels of the sheet's pictures")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     config = PRESETS[options.preset]
-    if options.seen_weight is not None:
-        config = replace(config, fit=replace(config.fit, seen_weight=options.seen_weight))
-    bank = MeshBank(read_folder(options.folder, limit=options.models))
-    low = Cameras.ring(VIEWS, elevation=0.0, size=SIZE)
-    results: dict[str, list[list[list[float]]]] = {"matrix": [], "asset": []}
-    seconds = []
-    for clip in true_clips(bank, frames=FRAMES, size=SIZE, extra=low):
-        kept = options.cache and options.cache / f"{clip.name}_{options.preset}_{options.outline:g}"
-        matrix = matrix_of(clip, config, options.preset, options.outline, kept)
-        began = time.monotonic()
-        gaussians, report = fit(matrix, config.fit)
-        seconds.append(time.monotonic() - began)
-        assert matrix.input_times is not None
-        step = matrix.frames // len(matrix.input_times)
-        keys = matrix.images[:, ::step]
-        cameras = Cameras.cat([Cameras.ring(VIEWS, size=SIZE), low])
-        color, alpha = renders(gaussians, matrix.input_times, cameras)
-        results["matrix"].append(scores(over_white(keys), keys[..., 3], clip.matrix[:VIEWS]))
-        results["asset"].append(scores(color, alpha, clip.matrix))
-        mean = float(torch.tensor(results["asset"][-1][0]).mean())
-        told = f"{clip.name}: {mean:.2f} dB, input view {report.input_psnr:.2f} dB, {seconds[-1]:.0f} s"
-        print(told, flush=True)
-        if options.sheets:
-            options.sheets.mkdir(parents=True, exist_ok=True)
-            rows = [over_white(keys)[::2, 0], color[:VIEWS:2, 0], over_white(clip.matrix)[:VIEWS:2, 0]]
-            first = over_white(clip.frames[:1])
-            lines = [torch.cat([*first, *row], 1) for row in rows]
-            picture = (torch.cat(lines) * 255).round().byte().numpy()
-            Image.fromarray(picture).save(options.sheets / f"{clip.name}.png")
-    print(f"\n{len(bank)} models, preset {options.preset}, outline {options.outline:g}, ", end="")
-    print(f"seen weight {config.fit.seen_weight:g}, fit {sum(seconds) / len(seconds):.1f} s (mean)")
-    print(table(results))
+    fit = replace(config.fit, iterations=options.iterations or config.fit.iterations)
+    bank = MeshBank(models(options.assets, options.set, options.models))
+    extra = Cameras.ring(VIEWS, elevation=0.0, size=SIZE)
+    results: dict[str, dict[str, Scores]] = {row: {} for row in options.rows}
+    seconds: list[float] = []
+    lines = []
+    for clip in true_clips(bank, frames=FRAMES, size=SIZE, extra=extra):
+        truth = Sides(CAMERAS, clip.matrix, clip.depth)
+        times = torch.arange(len(clip.frames)) / len(clip.frames)
+        name = HELD_OUT.get(clip.name, clip.name)
+        told = []
+        for row in options.rows:
+            if row == PICTURES:
+                found = held_up(clip)
+            else:
+                key = f"{options.preset}{options.steps or ''}_{len(clip.frames)}_{fit.iterations}"
+                kept = options.cache and options.cache / f"{clip.name}_{row}_{key}.safetensors"
+                matrix = matrix_of(row, clip, options.preset, options.steps, config.between, options.cache)
+                gaussians, spent = asset_of(matrix, fit, kept)
+                seconds.append(spent)
+                found = sides_of(gaussians, times)
+                lines.append(
+                    strip(row, f"{clip.elevation:g}°", None if lines and told else clip.frames[0], found)
+                )
+            scores = results[row][clip.name] = means(found, truth)
+            told.append(f"{row} {torch.tensor(scores['iou']).mean():.3f}")
+        lines.append(strip(name, "truth", None, truth))
+        print(f"{name}: IoU " + ", ".join(told), flush=True)
+    fits = f"fit {sum(seconds) / len(seconds):.0f} s (mean)" if seconds else "nothing fitted"
+    print(f"\n{options.set}, {len(bank)} models, preset {options.preset}, {fit.iterations} steps, {fits}")
+    print("all measures: mean of the ring at elevation 30 / of 16 views at elevation 0\n")
+    print(tables(results))
+    if options.out:
+        kept_all = {"set": options.set, "preset": options.preset, "steps": options.steps, "views": VIEWS}
+        kept_all |= {"iterations": fit.iterations, "frames": FRAMES, "rows": rounded(results)}
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        options.out.write_text(json.dumps(kept_all) + "\n")
+    if options.sheet:
+        columns = ["input", *(f"{i * 45}°" for i in range(8)), *(f"{i * 90}°, el 0" for i in range(4))]
+        save_sheet(options.sheet, draw_sheet(lines, columns, options.cell))
+
+
+def rounded(results: dict[str, dict[str, Scores]]) -> dict[str, dict[str, Scores]]:
+    """Four decimals; what is not a number, as None, which JSON knows."""
+
+    def short(values: list[float]) -> list:
+        return [round(v, 4) if v == v else None for v in values]
+
+    return {r: {m: {k: short(v) for k, v in s.items()} for m, s in e.items()} for r, e in results.items()}
+
+
+def save_sheet(path: Path, sheet: Image.Image) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sheet.save(path, **({} if path.suffix == ".png" else {"quality": 80}))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,131 @@
+"""The rows of `asset_quality.py`: ways to an image matrix, what is fitted to it, and how both are looked at.
+
+A row is a function from a clip with known truth to views of the rig at the clip's frames. To judge another
+prior, write one and put it into ROWS. Matrices and assets are kept in a folder, so that a run that was
+stopped goes on, and another measure costs no other fit.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.gaussians.fit import FitConfig, fit
+from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
+from vid4d.gaussians.raster import rasterize_4d
+from vid4d.matrix.cleanup import without_specks
+from vid4d.matrix.io import load_matrix, save_matrix
+from vid4d.matrix.matrix import ImageMatrix
+from vid4d.methods.efficient4d import with_confidence, with_frames_between
+from vid4d.metrics import Sides
+from vid4d.priors.base import DrawRequest
+from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.small.prior import SmallMatrixPrior
+from vid4d.priors.small.sampling import lifted_views, load_small_prior
+from vid4d.training.evaluate import HELD_OUT, TrueClip
+from vid4d.training.meshes import Mesh, read_folder, read_models
+
+VIEWS, SIZE, FRAMES = 16, 128, 8
+CAMERAS = Cameras.cat([Cameras.ring(VIEWS, size=SIZE), Cameras.ring(VIEWS, elevation=0.0, size=SIZE)])
+"""What everything is judged from: the ring, and as many views of the equator."""
+
+DEFAULT_ASSETS = Path(__file__).resolve().parents[2] / "shared" / "assets"
+
+
+def models(assets: Path, which: str, limit: int) -> list[Mesh]:
+    """The first models of a set: `val` is a folder of its own, `realistic` is held out of training."""
+    if which == "realistic":
+        return read_models(assets / "train", list(HELD_OUT)[:limit])
+    return read_folder(assets / "val", limit=limit)
+
+
+_network = functools.cache(load_small_prior)
+
+
+def drawn(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
+    """What `vid4d generate` draws with the prior that ships; the true elevation is told."""
+    request = DrawRequest(preset, "auto", steps)
+    generator = torch.Generator().manual_seed(0)
+    prior = SmallMatrixPrior(_network())
+    views = prior.draw(clip.frames, clip.elevation, request, cyclic=True, generator=generator)
+    return without_specks(views.images)
+
+
+def lifted(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
+    """What its lifted volume alone renders, without diffusion."""
+    network = _network()
+    return lifted_views(network, clip.frames, clip.elevation, network.ring("cpu")).float()
+
+
+def copied(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
+    """The input at all azimuths."""
+    return clip.frames[None].expand(VIEWS, -1, -1, -1, -1).contiguous()
+
+
+def true(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
+    """Rendered truth: what the fit makes of it is the ceiling of all rows."""
+    return clip.matrix[:VIEWS]
+
+
+ROWS: dict[str, Callable[[TrueClip, str, int | None], Float[Tensor, "v t h w 4"]]] = {
+    "prior": drawn,
+    "lifter": lifted,
+    "copied": copied,
+    "truth": true,
+}
+
+
+def matrix_of(
+    row: str, clip: TrueClip, preset: str, steps: int | None, between: int, cache: Path | None
+) -> ImageMatrix:
+    """A row's views as the matrix that is fitted: a loop, with frames between and confidence."""
+    folder = cache and cache / f"{clip.name}_{row}_{preset}{steps or ''}_{clip.frames.shape[0]}"
+    if folder and folder.is_dir():
+        return load_matrix(folder)
+    times = torch.arange(len(clip.frames)) / len(clip.frames)
+    matrix = ImageMatrix(
+        ROWS[row](clip, preset, steps),
+        Cameras.ring(VIEWS, size=SIZE),
+        times,
+        None,
+        clip.frames,
+        Cameras.orbit([0.0], clip.elevation, size=SIZE),
+        times,
+        cyclic=True,
+    )
+    interpolator = load_interpolator()
+    matrix = with_confidence(with_frames_between(matrix, interpolator, between), interpolator)
+    if folder:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        save_matrix(matrix, folder)
+    return matrix
+
+
+def asset_of(matrix: ImageMatrix, config: FitConfig, kept: Path | None) -> tuple[Gaussians4D, float]:
+    """What is fitted to a matrix, and the seconds it took."""
+    if kept and kept.is_file():
+        gaussians, told = load_asset(kept)
+        return gaussians, float(told["fit_seconds"])
+    began = time.monotonic()
+    gaussians, _ = fit(matrix, config)
+    seconds = time.monotonic() - began
+    if kept:
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        save_asset(kept, gaussians, {"fit_seconds": f"{seconds:.1f}"})
+    return gaussians, seconds
+
+
+@torch.no_grad()
+def sides_of(gaussians: Gaussians4D, times: Float[Tensor, " t"], cameras: Cameras = CAMERAS) -> Sides:
+    """What is seen of an asset. Depth is what the rasteriser gives: the mean along a ray."""
+    drawn = [rasterize_4d(gaussians, t.expand(len(cameras)), cameras, background=0.0) for t in times]
+    alpha = torch.stack([d.alpha for d in drawn], 1)[..., None]
+    color = torch.stack([d.color for d in drawn], 1) / alpha.clamp(min=1e-4)
+    return Sides(cameras, torch.cat([color.clamp(0, 1), alpha], -1), torch.stack([d.depth for d in drawn], 1))
