@@ -56,7 +56,9 @@ def baselines(clip: TrueClip) -> dict[str, Tensor]:
 
 
 def consistency(matrix: Tensor) -> float:
-    """PSNR between frames and the interpolation of their neighbours; the motion is a loop."""
+    """PSNR between frames and the interpolation of their neighbours; the motion is a loop. NaN for stills."""
+    if matrix.shape[1] < 3:
+        return float("nan")
     middle = middle_of(load_interpolator())
     return float(temporal_consistency(over_white(matrix), middle, cyclic=True).mean())
 
