@@ -122,7 +122,7 @@ def main() -> None:
     dtype = next(prior.parameters()).dtype
     print(f"\n{len(bank)} models, {options.frames} frames, {options.steps} steps, {dtype}")
     print(table(results))
-    means = {name: float(np.mean(values)) for name, values in steady.items()}
+    means = {name: float(np.nanmean(values)) for name, values in steady.items()}
     print(f"temporal consistency: generated {means['generated']:.2f} dB, true {means['true']:.2f} dB")
     print(f"elevation guess: mean error {np.abs(guesses).mean():.1f} degrees")
     if options.out:
