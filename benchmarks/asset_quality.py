@@ -9,10 +9,10 @@ are fitted to that and to the clip, and what they show is compared with the trut
 views at elevation 30 and 16 at elevation 0, by azimuth distance from the input view. `pictures` is no asset:
 the input picture as it is, held against the truth of every side.
 
-Measures (vid4d.metrics): IoU of masks at alpha 0.5; F-score of surfaces within 0.03; half-transparent pixels
-beyond the truth's; loose pieces of the silhouette beyond the truth's; PSNR of colors where both are solid;
-PSNR and SSIM over white. `--steps` and `--iterations` shorten sampling and fit; `--cache` keeps matrices and
-assets. `--sheet` is a picture to look at, which has to agree with the numbers.
+Measures (vid4d.metrics): IoU of masks at alpha 0.5; F-score of surfaces within 0.03; share of half
+transparent pixels beyond the truth's; loose pieces of the silhouette beyond the truth's; PSNR of colours
+where both are solid; PSNR and SSIM over white. `--steps` and `--iterations` shorten sampling and fit;
+`--cache` keeps matrices and assets. `--sheet` is a picture to look at, which has to agree with the numbers.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ PICTURES = "pictures"
 BANDS = (0.0, 22.5, 45.0, 90.0, 135.0, 180.0)
 """Azimuth distances (degrees) that tables show; `ring` is the mean over all."""
 
+LABELS = {"truth": "truth, fitted"}
 DIGITS = {"color": 2, "psnr": 2, "pieces": 2}
 Scores = dict[str, list[float]]
 """Per measure, the mean over the moments of each view: those of the ring, then those of the equator."""
@@ -92,7 +93,7 @@ def tables(results: dict[str, dict[str, Scores]]) -> str:
                 continue
             both = [mean_of(every.values(), measure, ring)[-1] for ring in (0, 1)]
             cells.append(" / ".join(f"{v:.{DIGITS.get(measure, 3)}f}" for v in both))
-        lines.append(f"| {row} | " + " | ".join(cells) + " |")
+        lines.append(f"| {LABELS.get(row, row)} | " + " | ".join(cells) + " |")
     head = " | ".join(f"{b:g}°" for b in BANDS)
     lines += ["", f"| | measure | elevation | {head} | ring |", "|---" * (len(BANDS) + 4) + "|"]
     for measure in ("iou", "f_score", "half_transparent", "pieces"):
@@ -101,7 +102,11 @@ def tables(results: dict[str, dict[str, Scores]]) -> str:
                 continue
             for ring, elevation in enumerate((30, 0)):
                 cells = [f"{v:.{DIGITS.get(measure, 3)}f}" for v in mean_of(every.values(), measure, ring)]
-                lines.append(f"| {row} | {MEASURES[measure]} | {elevation} | " + " | ".join(cells) + " |")
+                lines.append(
+                    f"| {LABELS.get(row, row)} | {MEASURES[measure]} | {elevation} | "
+                    + " | ".join(cells)
+                    + " |"
+                )
     return "\n".join(lines)
 
 
@@ -153,7 +158,12 @@ def main() -> None:
                 seconds.append(spent)
                 found = sides_of(gaussians, times)
                 lines.append(
-                    strip(row, f"{clip.elevation:g}°", None if lines and told else clip.frames[0], found)
+                    strip(
+                        LABELS.get(row, row),
+                        f"{clip.elevation:g}°",
+                        None if lines and told else clip.frames[0],
+                        found,
+                    )
                 )
             scores = results[row][clip.name] = means(found, truth)
             told.append(f"{row} {torch.tensor(scores['iou']).mean():.3f}")

@@ -1,13 +1,15 @@
 """How good the small prior's image matrix is on models it never saw.
 
-    python benchmarks/prior_quality.py MODELS [--frames 4] [--models 13] [--out FILE.json] [--sheets FOLDER]
+    python benchmarks/prior_quality.py [--set val] [--frames 4] [--models 13] [--out FILE.json]
+        [--sheets FOLDER]
 
-MODELS: a folder of model shards (docs/training.md). Every model's first motion is rendered as a clip from the
-azimuth and elevation that `vid4d.training.evaluate` fixes in advance; the prior gets the frames and the true
-elevation, and its 16 views are compared with rendered ones: PSNR and SSIM over white, IoU of the masks, by
-azimuth distance from the input view. Beside it: what its lifted volume alone renders, and two baselines (the
-input view copied to all azimuths; the same, mirrored behind). Temporal consistency: PSNR between a frame
-and the interpolation of its two neighbours, per view, of the generated matrix and of the true one.
+Every model's first motion is rendered as a clip from the azimuth and elevation that
+`vid4d.training.evaluate` fixes in advance; the prior gets the frames and the true elevation, and its 16 views
+are compared with rendered ones, by azimuth distance from the input view, with the measures of vid4d.metrics
+that need no depth. They are pictures: what people get is judged by asset_quality.py. Beside it: what its
+lifted volume alone renders, and two baselines (the input view copied to all azimuths; the same, mirrored
+behind). Temporal consistency: PSNR between a frame and the interpolation of its two neighbours, per view, of
+the generated matrix and of the true one.
 """
 
 from __future__ import annotations
@@ -22,28 +24,27 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import numpy as np
 import torch
+from asset_rows import DEFAULT_ASSETS, models
 from PIL import Image
 from torch import Tensor
 
+from vid4d.cameras import Cameras
 from vid4d.images import over_white
-from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
+from vid4d.metrics import Sides, compare, temporal_consistency
 from vid4d.priors.rife import middle_of
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.small.sampling import SampleConfig, guess_elevation, lifted_views, load_small_prior, sample
 from vid4d.training.evaluate import TrueClip, true_clips
-from vid4d.training.meshes import MeshBank, read_folder
+from vid4d.training.meshes import MeshBank
 
 VIEWS = 16
 
 
 def scores(matrix: Tensor, truth: Tensor) -> dict[str, list[float]]:
-    """Per view, the mean over the frames of each measure."""
-    a, b = over_white(matrix), over_white(truth)
-    return {
-        "psnr": psnr(a, b).mean(1).tolist(),
-        "ssim": ssim(a, b).mean(1).tolist(),
-        "iou": mask_iou(matrix[..., 3], truth[..., 3]).mean(1).tolist(),
-    }
+    """Per view, the mean over the frames of each measure that pictures without depth have."""
+    ring = Cameras.ring(VIEWS, size=matrix.shape[2])
+    found = compare(Sides(ring, matrix.float()), Sides(ring, truth))
+    return {name: values.nanmean(1).tolist() for name, values in found.items()}
 
 
 def baselines(clip: TrueClip) -> dict[str, Tensor]:
@@ -55,7 +56,9 @@ def baselines(clip: TrueClip) -> dict[str, Tensor]:
 
 
 def consistency(matrix: Tensor) -> float:
-    """PSNR between frames and the interpolation of their neighbours; the motion is a loop."""
+    """PSNR between frames and the interpolation of their neighbours; the motion is a loop. NaN for stills."""
+    if matrix.shape[1] < 3:
+        return float("nan")
     middle = middle_of(load_interpolator())
     return float(temporal_consistency(over_white(matrix), middle, cyclic=True).mean())
 
@@ -76,17 +79,18 @@ def table(results: dict[str, dict[str, list[list[float]]]]) -> str:
     lines.append("|---" * (len(steps) + 3) + "|")
     for name, measures in results.items():
         for measure, values in measures.items():
-            mean = np.mean(values, 0)
-            cells = [np.mean([m for m, d in zip(mean, distance, strict=True) if d == s]) for s in steps]
-            digits = 1 if measure == "psnr" else 2
+            mean = np.nanmean(values, 0)
+            cells = [np.nanmean([m for m, d in zip(mean, distance, strict=True) if d == s]) for s in steps]
+            digits = 1 if measure in ("psnr", "color", "pieces") else 2
             row = " | ".join(f"{c:.{digits}f}" for c in cells)
-            lines.append(f"| {name} | {measure} | {row} | **{mean.mean():.{digits + 1}f}** |")
+            lines.append(f"| {name} | {measure} | {row} | **{np.nanmean(mean):.{digits + 1}f}** |")
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path)
+    parser.add_argument("--assets", type=Path, default=DEFAULT_ASSETS, help="folder of val and train")
+    parser.add_argument("--set", choices=["val", "realistic"], default="val")
     parser.add_argument("--frames", type=int, default=4)
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--steps", type=int, default=SampleConfig.steps)
@@ -94,7 +98,7 @@ def main() -> None:
     parser.add_argument("--sheets", type=Path)
     options = parser.parse_args()
     prior = load_small_prior()
-    bank = MeshBank(read_folder(options.folder, limit=options.models))
+    bank = MeshBank(models(options.assets, options.set, options.models))
     results: dict[str, dict[str, list[list[float]]]] = {}
     steady: dict[str, list[float]] = {"generated": [], "true": []}
     guesses, sheets, began = [], [], time.monotonic()
@@ -118,7 +122,7 @@ def main() -> None:
     dtype = next(prior.parameters()).dtype
     print(f"\n{len(bank)} models, {options.frames} frames, {options.steps} steps, {dtype}")
     print(table(results))
-    means = {name: float(np.mean(values)) for name, values in steady.items()}
+    means = {name: float(np.nanmean(values)) for name, values in steady.items()}
     print(f"temporal consistency: generated {means['generated']:.2f} dB, true {means['true']:.2f} dB")
     print(f"elevation guess: mean error {np.abs(guesses).mean():.1f} degrees")
     if options.out:

@@ -52,8 +52,8 @@ def compare(found: Sides, truth: Sides) -> dict[str, Float[Tensor, "v t"]]:
 
     iou: of the masks at alpha 0.5. f_score: of the surfaces, see `f_scores`; left out where one has no depth.
     half_transparent: share of such pixels beyond the truth's share, so 0 is as crisp as the truth. pieces:
-    loose pieces of the silhouette beyond the truth's. color: PSNR where both are solid, NaN where they never
-    are. psnr, ssim: over white.
+    loose pieces of the silhouette beyond the truth's; where the truth has more, 0, since what it has loose
+    may just be missing. color: PSNR where both are solid, NaN where they never are. psnr, ssim: over white.
     """
     if found.rgba.shape != truth.rgba.shape:
         raise ValueError(
@@ -71,7 +71,7 @@ def compare(found: Sides, truth: Sides) -> dict[str, Float[Tensor, "v t"]]:
             columns.append(f_scores(points, true_points))
         scores["f_score"] = torch.from_numpy(np.stack(columns, 1)).float()
     scores["half_transparent"] = half_transparent(alpha) - half_transparent(true_alpha)
-    scores["pieces"] = (loose_pieces(alpha) - loose_pieces(true_alpha)).float()
+    scores["pieces"] = (loose_pieces(alpha) - loose_pieces(true_alpha)).clamp(min=0).float()
     scores["color"] = color_psnr(a, b)
     scores["psnr"] = psnr(white, true_white)
     scores["ssim"] = ssim(white, true_white)

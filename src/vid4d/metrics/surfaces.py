@@ -14,8 +14,8 @@ from vid4d.cameras import Cameras
 NEAR_ENOUGH = 0.03
 """World units within which two surfaces count as the same; objects are about 1 wide."""
 
-SPECK = 1 / 4096
-"""Share of a picture below which a piece is too small to be one (4 pixels of 128 x 128)."""
+SPECK = 1 / 8192
+"""Share of a picture below which a piece is too small to be one (2 pixels of 128 x 128)."""
 
 
 def surface_points(
