@@ -48,7 +48,7 @@ class Cameras:
     @classmethod
     def orbit(
         cls,
-        azimuth: Sequence[float] | Tensor,
+        azimuth: Sequence[float] | Tensor | float,
         elevation: Sequence[float] | Tensor | float,
         *,
         distance: Sequence[float] | Tensor | float = RIG_DISTANCE,

@@ -36,7 +36,7 @@ def interpreted(monkeypatch):
     pytest.importorskip("triton", reason="Triton is not installed (there is none for this system)")
     if os.environ.get("TRITON_INTERPRET") != "1":
         pytest.skip("TRITON_INTERPRET is not 1: kernels are compiled, and tested on the GPU")
-    monkeypatch.setattr(kernels, "serve", lambda x: kernels.enabled)
+    monkeypatch.setattr(kernels, "available", lambda x: kernels.enabled)
 
 
 def both_ways(monkeypatch, field: CascadeField, function):

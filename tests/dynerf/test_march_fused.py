@@ -24,7 +24,7 @@ def switch(monkeypatch):
     """Turns kernels on and off; on a processor they are run by Triton's interpreter."""
     pytest.importorskip("triton", reason="Triton is not installed (there is none for this system)")
     if os.environ.get("TRITON_INTERPRET") == "1":
-        monkeypatch.setattr(kernels, "serve", lambda x: kernels.enabled)
+        monkeypatch.setattr(kernels, "available", lambda x: kernels.enabled)
         monkeypatch.setattr("vid4d.dynerf.field_fused.BLOCK", 512)  # each program takes it long
         monkeypatch.setattr("vid4d.dynerf.march_fused.SAMPLES", 16)
     elif not torch.cuda.is_available():
