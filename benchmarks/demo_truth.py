@@ -5,7 +5,7 @@
 `examples/make_hopper.py` made the clip. Its animal is framed here as clips are, so that it stands where the
 asset should, and both are looked at from the clip's elevation, at three moments: all measures of
 vid4d.metrics by azimuth distance from the clip's camera. `IoU, framed` is that of masks cut to their own
-bounds and scaled alike, so that place and size do not count. Takes seconds; `--least` fails below a mean IoU
+bounds and scaled alike, so that place and size do not count. `--least` fails below a mean IoU
 (framed, all directions but the clip's own), for continuous integration.
 """
 

@@ -6,8 +6,8 @@ MODELS: a folder of model shards (docs/training.md). FOLDER: the 8-bit pieces th
 frustum` wrote. The first motion of every model is rendered as a clip, from the azimuth and elevation that
 `vid4d.training.evaluate` fixes in advance; the network gets the frames and the true elevation, and its solids
 are compared with rendered truth from 16 views at elevation 30 and 16 at elevation 0: IoU of the masks at
-alpha 0.5, PSNR over white, half-transparent pixels (alpha 0.1 to 0.9) as a share of the true mask's, error of
-the guessed elevation. `--set realistic` takes the held-out realistic models of the training shards.
+alpha 0.5, PSNR over white, half-transparent pixels beyond the truth's (`vid4d.metrics`), error of the guessed
+elevation. `--set realistic` takes the held-out realistic models of the training shards.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.images import over_white
-from vid4d.metrics import mask_iou, psnr
+from vid4d.metrics import half_transparent, mask_iou, psnr
 from vid4d.priors.frustum.geometry import render_solid, within_silhouette
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
 from vid4d.priors.small.sampling import to_network
@@ -91,8 +91,7 @@ def main() -> None:
         alpha, true = pictures[..., 3], clip.matrix[..., 3]
         overlap.append(mask_iou(alpha, true).mean(1))
         quality.append(psnr(over_white(pictures), over_white(clip.matrix)).mean(1))
-        haze = ((alpha > 0.1) & (alpha < 0.9)).sum((1, 2, 3)) / (true > 0.5).sum((1, 2, 3)).clamp(min=1)
-        hazy.append(haze)
+        hazy.append((half_transparent(alpha) - half_transparent(true)).mean(1))
         elevation.append(error)
         print(f"{clip.name}: IoU {float(overlap[-1].mean()):.3f}", flush=True)
         chosen = [*range(0, VIEWS, 2), VIEWS + 4, VIEWS + 12]

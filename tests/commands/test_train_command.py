@@ -1,4 +1,4 @@
-"""`vid4d train` from a shard to a weights file, at the one stage that is small enough for any machine."""
+"""`vid4d train` from a shard to weights, at the stages that are small enough for any machine."""
 
 from __future__ import annotations
 
@@ -8,11 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 from mesh_shapes import write_shard
+from tiny_frustum import TINY
 from tiny_prior import CONFIG, LIFT
 
-from vid4d.priors.weights.files import load_into
+from vid4d.priors.frustum.network import FrustumVolume
+from vid4d.priors.small.model import SmallPrior
+from vid4d.priors.weights.eight_bit import read_pieces, save_pieces
+from vid4d.priors.weights.files import config_to_json, fill, load_into
+from vid4d.training import frustum
 from vid4d.training.interpolation import interpolation_model
-from vid4d.training.train import TrainOptions, train
+from vid4d.training.muon import split_for_muon
+from vid4d.training.train import OUTER, TrainOptions, train
 
 
 def test_a_training_writes_weights_and_goes_on(tmp_path: Path) -> None:
@@ -42,6 +48,42 @@ def test_a_training_writes_weights_and_goes_on(tmp_path: Path) -> None:
         assert torch.equal(value, model.state_dict()[name]), name
 
 
+def test_a_frustum_volume_goes_on_from_its_pieces(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    write_shard(tmp_path / "models" / "made.npz")
+    config = replace(TINY, image_size=128, crop=112, volume_size=56)
+    network = FrustumVolume(config)
+    save_pieces(tmp_path / "first", network.state_dict(), {"config": config_to_json(config)})
+    options = TrainOptions(
+        "frustum",
+        tmp_path / "models",
+        tmp_path / "out",
+        initial=tmp_path / "first",
+        batch=1,
+        steps=2,
+        compile=False,
+    )
+    assert train(options)
+    state, metadata = read_pieces(tmp_path / "out" / "weights")
+    assert metadata["stage"] == "frustum"
+    assert metadata["config"] == config_to_json(config)
+    fill(network, state, tmp_path / "out")
+    before = read_pieces(tmp_path / "first")[0]
+    assert any(not torch.equal(value, before[name]) for name, value in state.items())
+
+
+def test_each_stage_has_its_own_layers_for_adam() -> None:
+    """What one network calls its outer layers is an inner one of another: `leave`, say."""
+    prior = SmallPrior(CONFIG)
+    inner = {id(p) for p in split_for_muon(prior, OUTER)[0]}
+    assert id(prior.noisy_volume.leave.weight) in inner
+    assert id(prior.lifter.head.leave.weight) not in inner
+    volume = FrustumVolume(TINY)
+    inner = {id(p) for p in split_for_muon(volume, frustum.OUTER)[0]}
+    assert id(volume.leave.weight) not in inner
+    assert id(volume.joint_blocks[0].qkv.weight) in inner
+
+
 def test_models_that_priors_are_judged_on_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,8 +100,7 @@ def test_models_that_priors_are_judged_on_are_left_out(
 
 def test_a_stage_starts_from_its_own_weights_and_from_those_it_shares(tmp_path: Path) -> None:
     from vid4d.priors.small.lifting import Lifter
-    from vid4d.priors.small.model import SmallPrior
-    from vid4d.priors.weights.files import config_from_json, config_to_json, save_weights
+    from vid4d.priors.weights.files import config_from_json, save_weights
     from vid4d.training.train import _model
 
     prior, lifter = SmallPrior(CONFIG), Lifter(LIFT)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from mesh_shapes import box, moving_box
+from tiny_frustum import TINY
 
-from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
+from vid4d.priors.frustum.network import FrustumVolume
 from vid4d.training.frustum import (
     FrustumBatch,
     FrustumLossConfig,
@@ -21,18 +23,7 @@ from vid4d.training.meshes import MeshBank
 from vid4d.training.trainer import SideStream, Trainer, TrainerConfig
 from vid4d.training.views import ViewsConfig, ViewSource
 
-CONFIG = FrustumConfig(
-    image_size=64,
-    crop=48,
-    volume_size=36,
-    width=32,
-    heads=2,
-    picture_blocks=1,
-    joint_blocks=1,
-    stem=16,
-    cells=8,
-    cell_blocks=1,
-)
+CONFIG = replace(TINY, volume_size=36)
 TERMS = FrustumLossConfig(mask_size=24, samples=48, color_points=256, depth_size=64)
 
 

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, Cameras
+from vid4d.metrics import mask_iou
 from vid4d.priors.frustum.geometry import (
     REACH,
     alpha_along,
@@ -28,6 +29,9 @@ from vid4d.training.views import ViewSource, degrade, random_lighting, uniform
 
 DepthBehind = Callable[[Tensor, Cameras, Tensor, Tensor], Tensor]
 """`carving.depth_behind`, or the same by a kernel."""
+
+OUTER = ("stem", "to_tokens", "guess.3", "elevation.0", "leave", "to_cells")
+"""Ends of the names of the network's layers that Muon leaves to Adam."""
 
 Loss = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
@@ -126,9 +130,8 @@ class FrustumSource:
         )
         place = torch.cat([inputs.rotation.mT, inputs.position[..., None]], 2)
         behind = self.depth_behind(carving.depth_maps(batch, self.carving), self.carving, self.voxels, place)
-        voxel = (self.config.far - self.config.near) / self.config.volume_size
         shape = (n, *[self.config.volume_size] * 3)
-        occupancy = carving.soft_occupancy(behind, voxel).view(shape).to(torch.float16)
+        occupancy = carving.soft_occupancy(behind, self.config.voxel).view(shape).to(torch.float16)
         pixel = torch.randint(0, size * size, (n * c.views, c.color_points), device=device)
         origin, direction = targets.rays()
         reach = depth.flatten(1).gather(1, pixel)
@@ -190,8 +193,7 @@ def frustum_loss(
         alpha = silhouettes(occupancy, views.rays, config.mask_views, config)
         mask = views.mask.flatten(2)
         silhouette = overlap_loss(alpha.flatten(0, 1), mask.flatten(0, 1)).mean()
-        voxel = (model.config.far - model.config.near) / model.config.volume_size
-        own = 1 - (1 - alpha_along(occupancy[:, 0].flatten(2), voxel)).prod(1)
+        own = 1 - (1 - alpha_along(occupancy[:, 0].flatten(2), model.config.voxel)).prod(1)
         own_silhouette = overlap_loss(own, shown.flatten(1)).mean()
         predicted = sampled(solid.color.float(), views.points)
         color = ((predicted - views.color).abs().mean(-1) * views.hit).sum() / views.hit.sum().clamp(min=1)
@@ -205,18 +207,14 @@ def frustum_loss(
             + config.elevation * elevation
         )
         with torch.no_grad():
-            a, b = occupancy > 0.5, truth > 0.5
-            volume_iou = (a & b).flatten(1).sum(1) / (a | b).flatten(1).sum(1).clamp(min=1)
-            c, d = alpha > 0.5, mask > 0.5
-            mask_iou = (c & d).sum(2) / (c | d).sum(2).clamp(min=1)
             numbers = {
                 "overlap": overlap,
                 "entropy": entropy,
                 "silhouette": silhouette,
                 "own_silhouette": own_silhouette,
                 "color": color,
-                "iou3": volume_iou.mean(),
-                "iou2": mask_iou.mean(),
+                "iou3": mask_iou(occupancy.flatten(2), truth.flatten(2)).mean(),
+                "iou2": mask_iou(alpha, mask).mean(),
                 "elevation_error": torch.rad2deg((solid.elevation.float() - true_elevation).abs().mean()),
             }
         return total, {k: v.detach() for k, v in numbers.items()}

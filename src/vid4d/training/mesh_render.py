@@ -160,6 +160,11 @@ def _nearest(batch: MeshBatch, instances: _Instances, size: int, views: int, chu
     return keys
 
 
+def _depth_of(keys: Tensor) -> Tensor:
+    """Depth along the optical axis from keys of `_nearest`, infinite where they are empty."""
+    return torch.where(keys >= 0, 1 / (keys >> 32).int().view(torch.float32), torch.inf)
+
+
 def _shade(
     batch: MeshBatch, lighting: Lighting, face: Tensor, weights: Tensor, normals: Tensor, camera: Tensor
 ) -> Float[Tensor, "n 3"]:
@@ -229,9 +234,8 @@ def render_with_depth(
     flat[covered] = torch.cat([rgb, torch.ones_like(rgb[:, :1])], 1)
     picture = flat.view(n, size // supersample, supersample, size // supersample, supersample, 4).mean((2, 4))
     alpha = picture[..., 3:]
-    depth = torch.full((n * size * size,), float("inf"), device=device)
-    depth[covered] = 1 / (keys[covered] >> 32).int().view(torch.float32)
-    return torch.cat([picture[..., :3] / alpha.clamp(min=1e-6), alpha], -1), depth.view(n, size, size)
+    depth = _depth_of(keys).view(n, size, size)
+    return torch.cat([picture[..., :3] / alpha.clamp(min=1e-6), alpha], -1), depth
 
 
 @torch.no_grad()
@@ -241,8 +245,7 @@ def render_depth(
     """Depths at the pixel centers along the optical axes, infinite where there is nothing."""
     size = cameras.width
     keys = _nearest(batch, _project(batch, cameras, view_object, size), size, len(cameras), chunk)
-    depth = torch.where(keys >= 0, 1 / (keys >> 32).int().view(torch.float32), torch.inf)
-    return depth.view(len(cameras), size, size)
+    return _depth_of(keys).view(len(cameras), size, size)
 
 
 def fit_to_frame(

@@ -16,13 +16,9 @@ OUTER = (
     "elevation.3",
     "encoder.depth",
     "unet.out.2",
-    "to_tokens",
-    "guess.3",
-    "elevation.0",
-    "to_cells",
-    "leave",
 )
-"""Ends of the names of the layers that see pictures or predict them: Muon leaves them to Adam."""
+"""Ends of the names of the layers that see pictures or predict them: Muon leaves them to Adam. Of the first
+prior and the interpolator; `frustum.OUTER` of the second."""
 
 
 @dataclass(frozen=True)
@@ -141,7 +137,7 @@ def _model(options: TrainOptions) -> tuple[Any, str]:
 
 
 def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None = None) -> bool:
-    """Runs or resumes a training and writes weights.safetensors; returns whether the budget is used up."""
+    """Runs or resumes a training and writes its weights; returns whether the budget is used up."""
     import torch
 
     from vid4d.priors.frustum.network import FrustumVolume
@@ -150,8 +146,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     from vid4d.priors.small.model import SmallPrior
     from vid4d.priors.weights.eight_bit import save_pieces
     from vid4d.priors.weights.files import save_weights
-    from vid4d.training import prior_losses
-    from vid4d.training.frustum import FrustumLossConfig, FrustumSource, frustum_loss
+    from vid4d.training import frustum, prior_losses
     from vid4d.training.interpolation import interpolation_loss
     from vid4d.training.trainer import SideStream, Trainer, TrainerConfig, start_distributed, world
     from vid4d.training.views import ViewsConfig
@@ -178,11 +173,13 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
         "frustum": ViewsConfig(combine=0.03, augment=0.5),
     }.get(options.stage, ViewsConfig())
     source = _source(options, device, views)
-    batches = SideStream(lambda: source.draw(options.batch), device, reuse)
+    terms = frustum.FrustumLossConfig()
+    batch_source = (
+        frustum.FrustumSource(source, model.config, terms) if isinstance(model, FrustumVolume) else source
+    )
+    batches = SideStream(lambda: batch_source.draw(options.batch), device, reuse)
     if isinstance(model, FrustumVolume):
-        terms = FrustumLossConfig()
-        volumes = FrustumSource(source, model.config, terms)
-        loss = frustum_loss(model, SideStream(lambda: volumes.draw(options.batch), device), terms, device)
+        loss = frustum.frustum_loss(model, batches, terms, device)
     elif isinstance(model, Lifter):
         loss = prior_losses.lift_loss(model, batches, losses, device)
     elif isinstance(model, SmallPrior):
@@ -196,7 +193,8 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
         learning_rate=options.learning_rate,
         optimizer=options.optimizer,
     )
-    trainer = Trainer(model, loss, config, options.out, OUTER)
+    outer = frustum.OUTER if isinstance(model, FrustumVolume) else OUTER
+    trainer = Trainer(model, loss, config, options.out, outer)
     if trainer.resume():  # other batches than those that the first part began with
         torch.manual_seed(options.seed * 1000 + rank + 1 + 1_000_003 * trainer.step)
     if options.compile:

@@ -4,21 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tiny_frustum import TINY
 
-from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
-
-TINY = FrustumConfig(
-    image_size=64,
-    crop=48,
-    volume_size=24,
-    width=32,
-    heads=2,
-    picture_blocks=1,
-    joint_blocks=1,
-    stem=16,
-    cells=8,
-    cell_blocks=1,
-)
+from vid4d.priors.frustum.network import FrustumVolume
 
 
 @pytest.fixture(scope="module")

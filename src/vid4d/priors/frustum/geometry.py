@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.cameras import FOCAL_PER_WIDTH, RIG_DISTANCE, Cameras
+from vid4d.cameras import RIG_DISTANCE, Cameras
 from vid4d.priors.frustum.network import FrustumConfig, Solid
 
 REACH = 0.65
@@ -22,8 +22,8 @@ def frustum_points(config: FrustumConfig, device: torch.device | str | None = No
     n = config.volume_size
     z, v, u = torch.meshgrid(*[(torch.arange(n, device=device) + 0.5) / n] * 3, indexing="ij")
     depth = config.near + z * (config.far - config.near)
-    slope = config.crop / (config.image_size * FOCAL_PER_WIDTH)
-    return torch.stack([(u - 0.5) * slope * depth, (v - 0.5) * slope * depth, depth], -1).reshape(-1, 3)
+    width = config.slope * depth
+    return torch.stack([(u - 0.5) * width, (v - 0.5) * width, depth], -1).reshape(-1, 3)
 
 
 def to_frustum(
@@ -37,7 +37,7 @@ def to_frustum(
     x, y, z = points.flatten(1, -2).unbind(-1)
     pose = inputs.world_to_camera[:, :3, :, None]
     u, v, w = (m[:, 0] * x + m[:, 1] * y + m[:, 2] * z + m[:, 3] for m in pose.unbind(1))
-    scale = 2 * config.image_size * FOCAL_PER_WIDTH / config.crop / w.clamp(min=1e-3)
+    scale = 2 / config.slope / w.clamp(min=1e-3)
     depth = (w - config.near) * (2 / (config.far - config.near)) - 1
     return torch.stack([u * scale, v * scale, depth], -1).view(shape)
 

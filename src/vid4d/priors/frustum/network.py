@@ -19,7 +19,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vid4d.cameras import RIG_DISTANCE
+from vid4d.cameras import FOCAL_PER_WIDTH, RIG_DISTANCE
+from vid4d.priors.layers.residual import ResBlock
 
 
 @dataclass(frozen=True)
@@ -53,6 +54,16 @@ class FrustumConfig:
         return self.crop // self.patch
 
     @property
+    def slope(self) -> float:
+        """Width of the crop over its depth, in the world."""
+        return self.crop / (self.image_size * FOCAL_PER_WIDTH)
+
+    @property
+    def voxel(self) -> float:
+        """Depth of a voxel, world units."""
+        return (self.far - self.near) / self.volume_size
+
+    @property
     def voxels(self) -> int:
         """Voxels along an edge of a cell."""
         return self.volume_size // self.positions
@@ -84,23 +95,6 @@ class Block(nn.Module):
         return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
-class ResBlock(nn.Module):
-    """GroupNorm, SiLU, 3-wide convolution, twice; the second convolution starts at zero."""
-
-    def __init__(self, dims: int, channels: int) -> None:
-        super().__init__()
-        conv = nn.Conv2d if dims == 2 else nn.Conv3d
-        self.norm1, self.norm2 = nn.GroupNorm(8, channels), nn.GroupNorm(8, channels)
-        self.conv1, self.conv2 = (
-            conv(channels, channels, 3, padding=1),
-            conv(channels, channels, 3, padding=1),
-        )
-        nn.init.zeros_(self.conv2.weight)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv2(F.silu(self.norm2(self.conv1(F.silu(self.norm1(x))))))
-
-
 class Solid(NamedTuple):
     """A thing in the view frustum of its picture.
 
@@ -121,7 +115,7 @@ class FrustumVolume(nn.Module):
         self.config = c = config or FrustumConfig()
         half, k = c.positions // 2, c.tokens
         self.stem = nn.Conv2d(4 * c.patch**2, c.stem, 3, padding=1)
-        self.stem_block = ResBlock(2, c.stem)
+        self.stem_block = ResBlock(2, c.stem, c.stem)
         self.to_tokens = nn.Conv2d(c.stem, c.width, 2, 2)
         self.place = nn.Parameter(torch.randn(1, half**2, c.width) * 0.02)
         self.picture_blocks = nn.ModuleList([Block(c.width, c.heads) for _ in range(c.picture_blocks)])
@@ -135,11 +129,11 @@ class FrustumVolume(nn.Module):
         self.picture_norm, self.volume_norm = nn.LayerNorm(c.width), nn.LayerNorm(c.width)
         self.to_fine = nn.Linear(c.width, 4 * c.cells)
         self.stem_to_fine = nn.Conv2d(c.stem, c.cells, 1)
-        self.fine_block = ResBlock(2, c.cells)
+        self.fine_block = ResBlock(2, c.cells, c.cells)
         self.to_cells = nn.Linear(c.width, c.cells * 64)
         self.depth_place = nn.Parameter(torch.randn(1, c.cells, c.positions, 1, 1) * 0.02)
         self.fine_to_cells = nn.Conv2d(c.cells, 2 * c.cells, 1)
-        self.cell_blocks = nn.ModuleList([ResBlock(3, c.cells) for _ in range(c.cell_blocks)])
+        self.cell_blocks = nn.ModuleList([ResBlock(3, c.cells, c.cells) for _ in range(c.cell_blocks)])
         self.leave_norm = nn.GroupNorm(8, c.cells)
         self.leave = nn.Conv3d(c.cells, 4 * c.voxels**3, 1)
 

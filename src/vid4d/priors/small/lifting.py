@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.priors.layers.residual import ResBlock, conv
 
 
 @dataclass(frozen=True)
@@ -55,32 +56,6 @@ class LiftConfig:
     def latent_channels(self) -> int:
         """Channels of a pixel-unshuffled RGBA picture."""
         return 4 * self.patch**2
-
-
-def _conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
-    return (nn.Conv2d if dims == 2 else nn.Conv3d)(c_in, c_out, kernel, stride, kernel // 2)
-
-
-class ResBlock(nn.Module):
-    """GroupNorm, SiLU, convolution, twice; scaled and shifted by an embedding where there is one."""
-
-    def __init__(self, dims: int, c_in: int, c_out: int, embedding: int = 0) -> None:
-        super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(8, c_in), nn.GroupNorm(8, c_out)
-        self.conv1, self.conv2 = _conv(dims, c_in, c_out), _conv(dims, c_out, c_out)
-        self.skip = _conv(dims, c_in, c_out, 1) if c_in != c_out else nn.Identity()
-        self.film = nn.Linear(embedding, 2 * c_out) if embedding else None
-        for parameter in self.conv2.parameters():
-            nn.init.zeros_(parameter)
-
-    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
-        h = self.norm2(self.conv1(F.silu(self.norm1(x))))
-        if self.film is not None:
-            assert embedding is not None
-            film = self.film(F.silu(embedding))
-            scale, shift = film.reshape(*film.shape, *[1] * (x.ndim - 2)).chunk(2, 1)
-            h = h * (1 + scale) + shift
-        return self.skip(x) + self.conv2(F.silu(h))
 
 
 class Attention(nn.Module):
@@ -143,10 +118,10 @@ class PictureEncoder(nn.Module):
         super().__init__()
         a, b, c = config.channels
         self.patch = config.patch
-        self.stem = _conv(2, config.latent_channels, a)
+        self.stem = conv(2, config.latent_channels, a)
         self.down0 = nn.ModuleList([ResBlock(2, a, a), ResBlock(2, a, a)])
-        self.down1 = nn.ModuleList([_conv(2, a, b, 3, 2), ResBlock(2, b, b), ResBlock(2, b, b)])
-        self.down2 = nn.ModuleList([_conv(2, b, c, 3, 2), ResBlock(2, c, c), ResBlock(2, c, c)])
+        self.down1 = nn.ModuleList([conv(2, a, b, 3, 2), ResBlock(2, b, b), ResBlock(2, b, b)])
+        self.down2 = nn.ModuleList([conv(2, b, c, 3, 2), ResBlock(2, c, c), ResBlock(2, c, c)])
         side = config.positions // 4
         self.position = nn.Parameter(torch.randn(1, side * side, c) * 0.02)
         self.middle = nn.ModuleList([TransformerBlock(c, config.heads) for _ in range(2)])
@@ -154,7 +129,7 @@ class PictureEncoder(nn.Module):
         self.up0 = nn.ModuleList([ResBlock(2, b + a, a), ResBlock(2, a, a)])
         self.elevation = nn.Sequential(nn.LayerNorm(c), nn.Linear(c, c), nn.GELU(), nn.Linear(c, 1))
         self.tokens = nn.Linear(b, c)
-        self.depth = _conv(2, a, config.depths + 1, 1)
+        self.depth = conv(2, a, config.depths + 1, 1)
 
     def forward(self, picture: Float[Tensor, "b 4 h w"]) -> EncoderOutput:
         """Of a picture in RGBA over white, [-1, 1]."""
@@ -233,9 +208,9 @@ class VolumeNet(nn.Module):
         self.base = nn.Parameter(torch.randn(e) * 0.5)
         self.height = nn.Linear(2, e, bias=False)
         nn.init.zeros_(self.height.weight)
-        self.lift0, self.lift1 = _conv(2, a, v0, 1), _conv(2, b, v1, 1)
-        self.enter = _conv(3, 2 * v0 + 6, v0, 1)
-        self.enter1 = _conv(3, v1 + 4, v1, 1)
+        self.lift0, self.lift1 = conv(2, a, v0, 1), conv(2, b, v1, 1)
+        self.enter = conv(3, 2 * v0 + 6, v0, 1)
+        self.enter1 = conv(3, v1 + 4, v1, 1)
         self.down0 = ResBlock(3, v0, v0, e)
         self.to1 = nn.Conv3d(v0, v1, 2, 2)
         self.down1 = nn.ModuleList([ResBlock(3, v1, v1, e), ResBlock(3, v1, v1, e)])
@@ -338,7 +313,7 @@ class RenderHead(nn.Module):
     def __init__(self, config: LiftConfig) -> None:
         super().__init__()
         c = config.head_channels
-        self.enter = _conv(2, config.features + 2, c)
+        self.enter = conv(2, config.features + 2, c)
         self.blocks = nn.ModuleList([ResBlock(2, c, c) for _ in range(4)])
         self.widen = nn.Conv2d(c, 4 * (c // 2), 1)
         self.fine = ResBlock(2, c // 2, c // 2)

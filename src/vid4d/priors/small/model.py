@@ -19,10 +19,11 @@ from torch import Tensor, nn
 
 from vid4d.cameras import RIG_DISTANCE, RIG_ELEVATION, RIG_VIEWS, Cameras
 from vid4d.priors.layers.blocks import timestep_embedding
+from vid4d.priors.layers.residual import ResBlock
 from vid4d.priors.layers.unet import UNet
 from vid4d.priors.layers.unet_config import DepthAttentionConfig, UNetConfig
 from vid4d.priors.samplers import NoiseSchedule
-from vid4d.priors.small.lifting import LiftConfig, Lifter, ResBlock, composite, lift, ray_weights
+from vid4d.priors.small.lifting import LiftConfig, Lifter, composite, lift, ray_weights
 
 
 def shifted_cosine(steps: int = 1000, shift: float = -2.0) -> NoiseSchedule:

@@ -1,0 +1,16 @@
+"""The smallest frustum volume that has all its parts."""
+
+from vid4d.priors.frustum.network import FrustumConfig
+
+TINY = FrustumConfig(
+    image_size=64,
+    crop=48,
+    volume_size=24,
+    width=32,
+    heads=2,
+    picture_blocks=1,
+    joint_blocks=1,
+    stem=16,
+    cells=8,
+    cell_blocks=1,
+)
