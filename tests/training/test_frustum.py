@@ -18,6 +18,7 @@ from vid4d.training.frustum import (
     frustum_loss,
     overlap_loss,
     silhouettes,
+    thinness_weight,
 )
 from vid4d.training.meshes import MeshBank
 from vid4d.training.trainer import SideStream, Trainer, TrainerConfig
@@ -81,6 +82,18 @@ def test_overlap_by_hand() -> None:
     assert float(overlap_loss(half, truth)) == pytest.approx(1 - (2 + 1) / (1 + 2 + 1))
     soft = torch.full((1, 4), 0.5)
     assert float(overlap_loss(soft, soft)) == pytest.approx(0, abs=1e-6), "soft truth is met exactly"
+    weight = torch.tensor([[3.0, 1.0, 1.0, 1.0]])
+    assert float(overlap_loss(half, truth, weight)) == pytest.approx(1 - (6 + 1) / (3 + 4 + 1))
+
+
+def test_thin_parts_weigh_more_than_the_inside_of_thick_ones() -> None:
+    truth = torch.zeros(1, 1, 27, 27, 27)
+    truth[..., :12] = 1
+    truth[..., 13, 13, 22] = 1
+    weight = thinness_weight(truth, 2.0)
+    assert float(weight[..., 13, 13, 4]) == pytest.approx(1), "deep inside"
+    assert float(weight[..., 13, 13, 22]) == pytest.approx(1 + 2 * (1 - 1 / 729)), "a voxel alone among 9^3"
+    assert float(weight[..., 13, 13, 25]) == pytest.approx(1), "empty"
 
 
 def test_a_few_steps_of_training_find_more_of_the_shape(source: FrustumSource, tmp_path: Path) -> None:

@@ -70,23 +70,24 @@ class FrustumBatch:
 class FrustumLossConfig:
     """Weights of the losses, and how finely targets are looked at.
 
-    overlap: of the volumes (1 - Dice); entropy: cross entropy of the voxels inside the silhouette cone;
-    silhouette: overlap of composited masks in target views; own_silhouette: the same in the input picture,
-    where every ray that shows the object has to meet it; color: mean absolute error at surface points;
-    elevation: squared error of the guess (radians). views: target views an object, of which the first
-    mask_views have their masks compared at mask_size pixels with `samples` a ray. color_points: pixels per
-    target view. depth_size: pixels of the depth maps that truth is carved with. elevation_noise: degrees by
-    which the given elevation is off.
+    overlap: of the volumes (1 - Dice), where matter in thin parts counts up to 1 + thin times; entropy: cross
+    entropy of the voxels inside the silhouette cone; silhouette: overlap of composited masks in target views;
+    own_silhouette: the same in the input picture, where every ray that shows the object has to meet it;
+    color: mean absolute error at surface points; elevation: absolute error of the guess (radians). views:
+    target views an object, of which the first mask_views have their masks compared at mask_size pixels with
+    `samples` a ray. color_points: pixels per target view. depth_size: pixels of the depth maps that truth is
+    carved with. elevation_noise: degrees by which the given elevation is off.
     """
 
     overlap: float = 1.0
-    entropy: float = 0.5
+    thin: float = 1.0
+    entropy: float = 0.15
     silhouette: float = 1.0
     own_silhouette: float = 0.5
     color: float = 0.7
-    elevation: float = 1.0
+    elevation: float = 2.0
     views: int = 4
-    mask_views: int = 2
+    mask_views: int = 3
     mask_size: int = 48
     samples: int = 56
     color_points: int = 2048
@@ -155,10 +156,23 @@ class FrustumSource:
         return self.last
 
 
-def overlap_loss(predicted: Float[Tensor, "b n"], truth: Float[Tensor, "b n"]) -> Float[Tensor, " b"]:
-    """1 - Dice, with squares below (1606.04797, section 3), so that soft truth is met exactly at 0."""
-    both = (predicted * truth).sum(1)
-    return 1 - (2 * both + 1) / (predicted.square().sum(1) + truth.square().sum(1) + 1)
+def overlap_loss(
+    predicted: Float[Tensor, "b n"], truth: Float[Tensor, "b n"], weight: Float[Tensor, "b n"] | None = None
+) -> Float[Tensor, " b"]:
+    """1 - Dice, with squares below (1606.04797, section 3), so that soft truth is met exactly at 0.
+
+    weight: how much each place counts; 1 everywhere by default.
+    """
+    w = torch.ones_like(truth) if weight is None else weight
+    both = (w * predicted * truth).sum(1)
+    return 1 - (2 * both + 1) / ((w * (predicted.square() + truth.square())).sum(1) + 1)
+
+
+def thinness_weight(truth: Float[Tensor, "b 1 d h w"], strength: float) -> Float[Tensor, "b 1 d h w"]:
+    """1 + strength where matter is alone within nine voxels, 1 deep inside and outside of it."""
+    share = F.avg_pool3d(F.avg_pool3d(truth, 3), 3, 1, 1)
+    share = F.interpolate(share, truth.shape[2:], mode="nearest")
+    return 1 + strength * truth * (1 - share)
 
 
 def silhouettes(
@@ -185,7 +199,8 @@ def frustum_loss(
             solid: Solid = model(picture, given)
         logits, truth = solid.logits.float(), views.occupancy.float()[:, None]
         occupancy = torch.sigmoid(logits)
-        overlap = overlap_loss(occupancy.flatten(1), truth.flatten(1)).mean()
+        weight = thinness_weight(truth, config.thin)
+        overlap = overlap_loss(occupancy.flatten(1), truth.flatten(1), weight.flatten(1)).mean()
         shown = model.columns(views.picture)[:, 3:] / 2 + 0.5
         cone = (F.max_pool2d(shown, 3, 1, 1) > 0.02)[:, :, None].float()
         entropy = F.binary_cross_entropy_with_logits(logits, truth, reduction="none") * cone
@@ -197,7 +212,7 @@ def frustum_loss(
         own_silhouette = overlap_loss(own, shown.flatten(1)).mean()
         predicted = sampled(solid.color.float(), views.points)
         color = ((predicted - views.color).abs().mean(-1) * views.hit).sum() / views.hit.sum().clamp(min=1)
-        elevation = (solid.elevation.float() - true_elevation).square().mean()
+        elevation = (solid.elevation.float() - true_elevation).abs().mean()
         total = (
             config.overlap * overlap
             + config.entropy * entropy
@@ -215,7 +230,7 @@ def frustum_loss(
                 "color": color,
                 "iou3": mask_iou(occupancy.flatten(2), truth.flatten(2)).mean(),
                 "iou2": mask_iou(alpha, mask).mean(),
-                "elevation_error": torch.rad2deg((solid.elevation.float() - true_elevation).abs().mean()),
+                "elevation_error": torch.rad2deg(elevation),
             }
         return total, {k: v.detach() for k, v in numbers.items()}
 
