@@ -4,7 +4,7 @@
 
 Splats on a sphere of radius 0.35, about as wide as the gaps between them, harmonics of degree 3, all of them
 there at the rendered time; one or eight views in a call. Forward without gradients, and forward plus backward
-of colour and alpha down to the parameters of Gaussians4D. The median of the runs; what takes longer than two
+of color and alpha down to the parameters of Gaussians4D. The median of the runs; what takes longer than two
 seconds (the reference: every splat at every pixel) runs once.
 
 OMP_WAIT_POLICY=passive is set unless it is set already: where other programs use the same cores, threads that

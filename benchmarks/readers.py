@@ -181,7 +181,7 @@ class Glb:
         return max(float(keys[-1]) for _, keys, _, _ in self.samplers)
 
     def at(self, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Vertices, faces and colours (linear RGB) as a player shows them."""
+        """Vertices, faces and colors (linear RGB) as a player shows them."""
         shown, weights = [0], np.zeros(0)
         for target, keys, values, how in self.samplers:
             if target["path"] == "weights":

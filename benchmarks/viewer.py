@@ -30,7 +30,7 @@ COUNT_FRAMES = "window.frames_ = 0; (function f() { window.frames_++; requestAni
 
 
 def drawn(browser: Browser) -> bool:
-    """Whether something colourful is to be seen left of the panel."""
+    """Whether something colorful is to be seen left of the panel."""
     scene = browser.screenshot()[160:, :550].astype(int)
     return bool(((scene.max(-1) - scene.min(-1)) > 60).sum() > 500)
 

@@ -1,4 +1,4 @@
-"""Pictures of an asset: any side, any moment, with transparency or over a colour.
+"""Pictures of an asset: any side, any moment, with transparency or over a color.
 
 python examples/02_pictures_from_all_sides.py runs/demo --out pictures
 """

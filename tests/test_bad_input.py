@@ -179,8 +179,8 @@ def test_deep_and_grey_pictures_work(kind):
         if kind == "grey 8":
             Image.fromarray((grey[..., 0] // 257).astype(np.uint8)).save(file)
         else:
-            colour = [grey] * (1 if "grey" in kind else 3)
-            png16(file, np.concatenate([*colour, alpha] if "a" in kind.removeprefix("grey") else colour, -1))
+            color = [grey] * (1 if "grey" in kind else 3)
+            png16(file, np.concatenate([*color, alpha] if "a" in kind.removeprefix("grey") else color, -1))
     assert run("prepare", "deep", "--out", "out", "--size", "64") == 0
     for i in range(2):
         rgba = np.asarray(Image.open(f"out/frames/{i:04d}.png"))

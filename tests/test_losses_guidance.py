@@ -44,7 +44,7 @@ def test_only_inner_pictures_get_a_gradient():
     torch.testing.assert_close(run.grad[:, 1:3], expected)
 
 
-def test_colours_with_alpha_are_compared_over_white():
+def test_colors_with_alpha_are_compared_over_white():
     run = torch.rand(5, 6, 6, 4)
     run[..., :3] *= run[..., 3:]
     over_white = run[..., :3] + 1 - run[..., 3:]

@@ -60,8 +60,8 @@ def render(
         drawn = rasterize_4d(gaussians, times[i : i + chunk], some, background=background or 0.0)
         if background is None:
             alpha = drawn.alpha[..., None]
-            colour = torch.where(alpha > 0, drawn.color / alpha.clamp(min=1e-6), 0)
-            parts.append(torch.cat([colour, alpha], -1).clamp(0, 1))
+            color = torch.where(alpha > 0, drawn.color / alpha.clamp(min=1e-6), 0)
+            parts.append(torch.cat([color, alpha], -1).clamp(0, 1))
         else:
             parts.append(drawn.color.clamp(0, 1))
     return torch.cat(parts)

@@ -23,7 +23,7 @@ H264_ENCODERS = ("libx264", "libopenh264", "h264_nvenc", "h264_videotoolbox", "h
 
 
 def shrink(rgba: UInt8[np.ndarray, "h w 4"], max_side: int | None) -> UInt8[np.ndarray, "h2 w2 4"]:
-    """Makes the longer side at most `max_side` pixels (area-like filter, colours weighted by alpha)."""
+    """Makes the longer side at most `max_side` pixels (area-like filter, colors weighted by alpha)."""
     h, w = rgba.shape[:2]
     if max_side is None or max(h, w) <= max_side:
         return rgba

@@ -21,11 +21,11 @@ from vid4d.video import write_mp4
 W, H = 96, 80
 
 
-def box(x: int, y: int = 30, w: int = 20, h: int = 20, colour: Sequence[int] = (200, 40, 40)) -> np.ndarray:
+def box(x: int, y: int = 30, w: int = 20, h: int = 20, color: Sequence[int] = (200, 40, 40)) -> np.ndarray:
     """A transparent picture with one opaque box that carries a little texture."""
     picture = np.zeros((H, W, 4), np.uint8)
     v, u = np.mgrid[:h, :w]
-    picture[y : y + h, x : x + w, :3] = np.array(colour) + 12 * ((u + v) % 2)[..., None]
+    picture[y : y + h, x : x + w, :3] = np.array(color) + 12 * ((u + v) % 2)[..., None]
     picture[y : y + h, x : x + w, 3] = 255
     return picture
 
@@ -101,7 +101,7 @@ def test_a_video_on_white(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["grey16", "L", "LA", "P", "1", "RGB", "palette alpha"])
 def test_png_kinds(tmp_path: Path, mode: str) -> None:
     """A dark box on white, or on nothing, in every kind of PNG gives the same mask."""
-    rgba = box(30, colour=(60, 60, 60))
+    rgba = box(30, color=(60, 60, 60))
     grey = np.where(rgba[..., 3] > 0, 60, 255).astype(np.uint8)
     images = {
         "grey16": lambda: Image.fromarray(grey.astype(np.uint16) * 257),

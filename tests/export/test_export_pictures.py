@@ -28,7 +28,7 @@ def truth(asset, i: int, background: float | None = None) -> np.ndarray:
     return asset.render(Cameras.orbit([36.0 * i], 10.0, size=SIDE), i / 10, background=background)[0].numpy()
 
 
-def test_mp4_shows_the_asset_on_white_or_a_colour(asset):
+def test_mp4_shows_the_asset_on_white_or_a_color(asset):
     (path,) = export(asset, "mp4", options=ExportOptions(**OPTIONS))
     frames, rate = decoded(path)
     assert (len(frames), rate) == (10, 10)
@@ -82,7 +82,7 @@ def gif_tables(data: bytes) -> tuple[bool, int]:
 
 
 @pytest.mark.parametrize("background", ["auto", "black"])
-def test_gif_has_one_palette_the_right_colours_and_duration(asset, background):
+def test_gif_has_one_palette_the_right_colors_and_duration(asset, background):
     options = ExportOptions(**{**OPTIONS, "fps": None, "background": background})
     (path,) = export(asset, "gif", options=options)
     assert gif_tables(path.read_bytes()) == (True, 0)

@@ -29,13 +29,13 @@ def splats_with(sh: torch.Tensor, means: torch.Tensor) -> Gaussians3D:
     return Gaussians3D(means, torch.eye(3).expand(n, 3, 3) * 1e-3, torch.ones(n), sh)
 
 
-def test_colours_without_harmonics_are_the_colours():
+def test_colors_without_harmonics_are_the_colors():
     rgb = torch.tensor([[0.2, 0.5, 0.9], [1.0, 0.0, 0.3]])
     splats = splats_with(harmonics.from_rgb(rgb)[:, None], torch.rand(2, 3))
     assert torch.allclose(fixed_colors(splats), rgb, atol=1e-6)
 
 
-def test_colours_are_those_seen_from_the_splats_own_side():
+def test_colors_are_those_seen_from_the_splats_own_side():
     """A splat in front that looks bright from +x and dark from -x is bright; behind, it would be dark."""
     sh = torch.zeros(2, 4, 3)
     sh[:, 3] = 0.6  # times -C1 x of the direction from the camera: from +x that is +C1
@@ -118,7 +118,7 @@ def unharmed(browser: Browser, page: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["ball", "harmonics", "loop"])
 def test_a_browser_draws_what_the_renderer_draws(browser, tmp_path, kind):
-    """At two times from two sides; sharp splats with harmonics and colours that change, and a plain ball.
+    """At two times from two sides; sharp splats with harmonics and colors that change, and a plain ball.
 
     A loop close to its end, where half of the splats are those of its beginning.
     """
@@ -167,8 +167,8 @@ def test_it_plays_and_can_be_turned_by_hand(browser, tmp_path):
     assert np.abs(turned - from_front).mean() > 0.005
     browser.send("Input.dispatchMouseEvent", type="mouseWheel", x=200, y=120, deltaX=0, deltaY=900)
     further = drawn(browser, size)
-    colourful = [(p.max(-1) - p.min(-1) > 0.2).sum() for p in (turned, further)]
-    assert colourful[1] < 0.5 * colourful[0]
+    colorful = [(p.max(-1) - p.min(-1) > 0.2).sum() for p in (turned, further)]
+    assert colorful[1] < 0.5 * colorful[0]
     unharmed(browser, page)
 
 

@@ -71,7 +71,7 @@ def test_one_moment_has_no_samples(tmp_path):
     assert len(field.GetPositionsAttr().Get()) == len(visible(asset, 0.5))
 
 
-def test_colours_that_change_have_samples(tmp_path):
+def test_colors_that_change_have_samples(tmp_path):
     asset = asset_of(tmp_path, tumbling(degree=0, fourier=3))
     (path,) = export(asset, "usd", options=ExportOptions(frames=3))
     _, field = opened(path)

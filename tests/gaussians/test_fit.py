@@ -135,7 +135,7 @@ def test_pictures_without_confidence_are_not_followed(moving):
 
 
 def test_the_input_view_is_followed_where_it_differs(moving):
-    """The matrix has lost its colour; the reference input view has it."""
+    """The matrix has lost its color; the reference input view has it."""
     grey = moving.images.clone()
     grey[..., :3] = grey[..., :3].mean(-1, keepdim=True)
     camera = Cameras.orbit([0.0], 0.0, size=96)
@@ -154,13 +154,13 @@ def trusting_a_video(moving, images):
     return replace(moving, images=images, input_images=frames, input_camera=camera, input_times=moving.times)
 
 
-def test_what_the_video_shows_keeps_its_colours_from_other_sides(moving):
-    """The matrix has lost its colour. From a side that shows much of what the video shows, it is there."""
+def test_what_the_video_shows_keeps_its_colors_from_other_sides(moving):
+    """The matrix has lost its color. From a side that shows much of what the video shows, it is there."""
     grey = moving.images.clone()
     grey[..., :3] = grey[..., :3].mean(-1, keepdim=True)
     matrix = trusting_a_video(moving, grey)
 
-    def colourfulness(gaussians, azimuth):
+    def colorfulness(gaussians, azimuth):
         with torch.no_grad():
             render = rasterize_4d(gaussians, torch.tensor([0.5]), Cameras.orbit([azimuth], 15.0, size=48))
         inside = render.color[render.alpha > 0.9]
@@ -169,8 +169,8 @@ def test_what_the_video_shows_keeps_its_colours_from_other_sides(moving):
     as_published, _ = fit(matrix, replace(SMALL, iterations=200, observed_color_weight=1.0))
     ours, _ = fit(matrix, replace(SMALL, iterations=200, observed_color_weight=0.05))
     for azimuth in (30.0, 60.0):
-        assert colourfulness(ours, azimuth) > 1.1 * colourfulness(as_published, azimuth)
-    assert colourfulness(ours, 180.0) < 0.2 * colourfulness(ours, 30.0)
+        assert colorfulness(ours, azimuth) > 1.1 * colorfulness(as_published, azimuth)
+    assert colorfulness(ours, 180.0) < 0.2 * colorfulness(ours, 30.0)
 
 
 def test_a_stopped_fit_remembers_what_the_video_shows(moving, tmp_path):
@@ -300,8 +300,8 @@ def test_what_frames_between_and_the_video_add_to_the_loss(moving, monkeypatch, 
 
 
 def test_between_two_frames_the_loss_by_hand(moving):
-    """Nothing is drawn. Where both frames show the object, its colour and opacity are missing; where only one
-    does, nothing is; where they differ by half, half of the colour's difference counts."""
+    """Nothing is drawn. Where both frames show the object, its color and opacity are missing; where only one
+    does, nothing is; where they differ by half, half of the color's difference counts."""
     images = torch.zeros(1, 2, 8, 8, 4)
     images[..., :3] = torch.tensor([1.0, 0.5, 0.0])
     images[:, 0, :4, :, 3] = 1.0  # rows 0 to 3 of the first frame

@@ -60,7 +60,7 @@ def test_vertices_stay_at_their_place_of_the_object(sequence):
     assert np.quantile(off, 0.95) < 0.06
 
 
-def test_colours_and_normals_are_those_of_the_moment(sequence):
+def test_colors_and_normals_are_those_of_the_moment(sequence):
     for mesh, time in zip(sequence.meshes, TIMES, strict=True):
         true = 0.5 + mesh.vertices[:, 2] / (0.15 + 0.1 * time) * 0.4
         assert np.abs(mesh.colors[:, 0] - true).mean() < 0.02
@@ -159,7 +159,7 @@ def test_distance_of_two_balls():
     assert 0.02 < surface_distance(a, moved) < 0.032
 
 
-def test_colours_come_from_the_side_that_faces_the_same_way():
+def test_colors_come_from_the_side_that_faces_the_same_way():
     """Of a thin wall, white in front and black behind, the back stays black."""
     mesh = growing(0.5)
     front = replace(mesh, colors=np.ones_like(mesh.colors))
@@ -212,7 +212,7 @@ def test_the_run_knows_how_its_clip_was_filmed(run, caplog):
     assert keyed.times == (0.0, 2 / 3, 1.0)
     (run.root / "matrix" / "cameras.json").write_text('{"input": {"camera": {}}}')
     assert clip_of(run) is None
-    assert "coloured without the clip's camera" in caplog.text
+    assert "colored without the clip's camera" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_moments_of_loops_and_of_unknown_clips(run):
     assert moments_of(run, filmed, ExportOptions(time=0.3)).times == (0.3,)
 
 
-def test_the_clips_own_view_counts_most_for_colours():
+def test_the_clips_own_view_counts_most_for_colors():
     """Splats that are black seen from -x, grey from the sides and white from +x: what a camera on -x sees
     becomes darker when it is trusted, and what it does not see stays as it was."""
     ball = ball_of_splats(count=1500)

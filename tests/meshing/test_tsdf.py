@@ -1,4 +1,4 @@
-"""Meshes of one moment: closed, of the right size, place and colour; and what cannot be meshed."""
+"""Meshes of one moment: closed, of the right size, place and color; and what cannot be meshed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from solids import ball_of_splats, box, colour_of_place, ellipsoid, mesh_of, torus
+from solids import ball_of_splats, box, color_of_place, ellipsoid, mesh_of, torus
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
@@ -33,7 +33,7 @@ def test_a_box_has_its_volume_and_area():
     assert seen.volume == pytest.approx(0.048, rel=0.06)
     assert seen.area == pytest.approx(0.88, rel=0.08)  # its edges come out a little round
     assert np.abs(seen.bounds - np.array([[-0.3, -0.2, -0.1], [0.3, 0.2, 0.1]])).max() < 0.012
-    assert np.abs(mesh.colors - colour_of_place(torch.from_numpy(mesh.vertices)).numpy()).max() < 1e-6
+    assert np.abs(mesh.colors - color_of_place(torch.from_numpy(mesh.vertices)).numpy()).max() < 1e-6
 
 
 def test_a_torus_keeps_its_hole():
@@ -116,7 +116,7 @@ def test_all_cameras_see_all_of_the_box():
     assert (cameras.position.mean(0).norm() / cameras.position[0].norm()) < 0.05  # from all around
 
 
-def test_hidden_vertices_do_not_take_the_colour_of_what_hides_them():
+def test_hidden_vertices_do_not_take_the_color_of_what_hides_them():
     """A red ball before a blue one: points on the far side of the red one's shadow are blue or unseen."""
     cameras = around(torch.full((3,), -0.4), torch.full((3,), 0.4), 1, 64)
     towards = torch.nn.functional.normalize(cameras.position[0], dim=0)

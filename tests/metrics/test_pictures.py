@@ -45,7 +45,7 @@ def test_fog_is_half_transparent_and_solid_things_are_not():
     assert half_transparent(torch.stack([0.4 * torch.ones(4, 4), torch.zeros(4, 4)])).tolist() == [1, 0]
 
 
-def test_colours_are_compared_where_both_are_solid():
+def test_colors_are_compared_where_both_are_solid():
     a = torch.zeros(3, 4, 4, 4)
     a[..., 3] = 1
     b = a.clone()

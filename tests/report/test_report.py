@@ -206,8 +206,8 @@ def test_a_browser_shows_it_without_errors_or_requests(folder):
         top = browser.screenshot()
         browser.evaluate("scrollTo(0, document.body.scrollHeight)")
         bottom = browser.screenshot()
-        colourful = (top.max(-1).astype(int) - top.min(-1)) > 60
-        assert colourful.sum() > 3000  # the ball, twice
+        colorful = (top.max(-1).astype(int) - top.min(-1)) > 60
+        assert colorful.sum() > 3000  # the ball, twice
         assert np.abs(top.astype(int) - bottom).mean() > 2
         asked = [line for line in browser.log if line.startswith("request ")]
         assert all(re.match("request (file:|data:)", line) for line in asked)

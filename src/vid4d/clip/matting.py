@@ -1,10 +1,10 @@
 """Background removal: a weight-free method for plain backgrounds; models for the rest (matting_onnx.py).
 
-The plain method needs no network: the background is a smooth surface of colour fitted to the border of the
+The plain method needs no network: the background is a smooth surface of color fitted to the border of the
 pictures over the whole clip and refined with every pixel that turns out to be background; what differs from
-it is the object. Edges get a soft alpha from how far a pixel lies between the two colours.
+it is the object. Edges get a soft alpha from how far a pixel lies between the two colors.
 
-Pictures are 8-bit RGB or RGBA here, to hold many; distances of colour are Euclidean, in 8-bit steps.
+Pictures are 8-bit RGB or RGBA here, to hold many; distances of color are Euclidean, in 8-bit steps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_NOISE = 14.0  # 8-bit steps
 class Matte:
     """Frames with their backgrounds removed.
 
-    frames: RGBA, straight alpha, colours at soft edges freed from the background's.
+    frames: RGBA, straight alpha, colors at soft edges freed from the background's.
     method: 'alpha', 'plain' or the model's name. confidence: 0 (a guess) to 1 (certain).
     """
 
@@ -88,14 +88,14 @@ def alpha_is_meaningful(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
 
 
 def remove_plain_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Matte:
-    """Removes a background of one colour or of a smooth gradient.
+    """Removes a background of one color or of a smooth gradient.
 
     Raises InputError where the border of the pictures is not plain.
     """
     background = fit_background(frames)
     if background.inliers < MIN_INLIERS or background.noise > MAX_NOISE:
         raise InputError(
-            "the background is not plain (a smooth colour explains "
+            "the background is not plain (a smooth color explains "
             f"{background.inliers:.0%} of the border): {_advice()}"
         )
     background = _refine(frames, background)
@@ -138,10 +138,10 @@ def fit_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Background:
     border[width : h - width, width : w - width] = False
     y, x = np.nonzero(border)
     stride = max(1, len(y) * len(frames) // 40_000)
-    colours = np.stack([f[y, x] for f in frames]).astype(np.float64)
-    offsets = np.median(colours, 1) - np.median(colours, (0, 1))
+    colors = np.stack([f[y, x] for f in frames]).astype(np.float64)
+    offsets = np.median(colors, 1) - np.median(colors, (0, 1))
     design = np.tile(_basis(y, x, (h, w), 2), (len(frames), 1))[::stride]
-    target = (colours - offsets[:, None]).reshape(-1, 3)[::stride]
+    target = (colors - offsets[:, None]).reshape(-1, 3)[::stride]
     start = np.zeros((6, 3))
     start[0] = np.median(target, 0)
     coefficients = start

@@ -134,9 +134,9 @@ def model_mask(output: np.ndarray, shape: tuple[int, int]) -> Float[np.ndarray, 
 def free_colors(
     frame: UInt8[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"], sigmas: Sequence[float] = (24.0, 2.0)
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Object colours at soft edges, without the background's share.
+    """Object colors at soft edges, without the background's share.
 
-    Blur fusion (Forte, "Approximate fast foreground colour estimation", ICIP 2021): local means of object and
+    Blur fusion (Forte, "Approximate fast foreground color estimation", ICIP 2021): local means of object and
     background, wide ones first, corrected so that the mixture gives back the picture.
     """
     picture = frame.astype(np.float32)

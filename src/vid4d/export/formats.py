@@ -42,9 +42,9 @@ FORMATS = {
     "usd": Format("vid4d.export.usd", "write", ".usd", "OpenUSD Gaussian splats with time samples"),
     "usdz": Format("vid4d.export.usd", "write", ".usdz", "the same, packed into one file"),
     "glb": Format(
-        "vid4d.export.glb", "write", ".glb", "animated mesh with vertex colours or a texture (glTF 2.0)"
+        "vid4d.export.glb", "write", ".glb", "animated mesh with vertex colors or a texture (glTF 2.0)"
     ),
-    "obj": Format("vid4d.export.obj", "write", ".obj", "mesh with vertex colours per moment", sequence=True),
+    "obj": Format("vid4d.export.obj", "write", ".obj", "mesh with vertex colors per moment", sequence=True),
     "html": Format("vid4d.export.html", "write", ".html", "a page that plays and turns, in any browser"),
     "mp4": Format("vid4d.export.video", "write_mp4", ".mp4", "video (H.264)"),
     "webm": Format("vid4d.export.video", "write_webm", ".webm", "video with transparency (VP9)"),

@@ -1,7 +1,7 @@
 """player.html: one file that plays and turns, opened from the disk without a server or a network.
 
 The page holds the 4D Gaussians themselves, in 16 bits, and draws them with WebGL 2: it slices them at any
-time, with their colours from every side, as `vid4d.gaussians.raster` does. A recorded sequence of 3D splats
+time, with their colors from every side, as `vid4d.gaussians.raster` does. A recorded sequence of 3D splats
 would be many times as large, and slow where all moments' splats are sorted together.
 """
 
@@ -39,7 +39,7 @@ TEMPLATE = "player.html"
 
 
 def fixed_colors(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
-    """One colour per splat in [0, 1], for viewers without harmonics: as it looks from outside.
+    """One color per splat in [0, 1], for viewers without harmonics: as it looks from outside.
 
     Directions around the object's ring and above are weighted by how much they face the splat's own side.
     """

@@ -71,7 +71,7 @@ def textured_sequence(
 ) -> tuple[MeshSequence, tuple[Skin, ...]]:
     """The meshes of a sequence with textures of `options.texture` pixels: one for all where it is tracked.
 
-    That one shows the `key_moment`. The colours are the splats'.
+    That one shows the `key_moment`. The colors are the splats'.
     """
     filmed = clip_of(asset)
     camera = None if filmed is None else filmed.camera
@@ -112,7 +112,7 @@ def clip_of(asset: Asset) -> Filmed | None:
         keys = key_times(asset.root / "frames")
         return Filmed(camera, keys or tuple(float(time) for time in clip["times"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s cannot be read (%s): meshes are coloured without the clip's camera", file, error)
+        log.warning("%s cannot be read (%s): meshes are colored without the clip's camera", file, error)
         return None
 
 

@@ -33,10 +33,10 @@ class ExportOptions:
     surface: Literal["splats", "dynerf"] = "splats"
     """What a mesh is made of: the splats, or the volume that a run of consistent4d was optimised as."""
     texture: int = 0
-    """Width of a mesh's texture in pixels, for glb: sharper colours, all of one moment. 0: colours of
+    """Width of a mesh's texture in pixels, for glb: sharper colors, all of one moment. 0: colors of
     vertices, which change over time."""
     background: str = "auto"
-    """Of pictures: transparent, white, black or a colour like '#3080ff'. 'auto': transparent, mp4 white."""
+    """Of pictures: transparent, white, black or a color like '#3080ff'. 'auto': transparent, mp4 white."""
     view: Literal["turntable", "fixed", "both"] = "turntable"
     """Once around the object, from a camera that stands still, or both side by side."""
     azimuth: float = 0.0
@@ -113,7 +113,7 @@ def background_color(text: str, *, default: str | None) -> tuple[float, float, f
         return None
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
         raise InputError(
-            f"{text!r} is no background: choose transparent, white, black or a colour like #3080ff"
+            f"{text!r} is no background: choose transparent, white, black or a color like #3080ff"
         )
     r, g, b = (int(text[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return r, g, b

@@ -4,7 +4,7 @@ Schema: ParticleField3DGaussianSplat of UsdVol, OpenUSD 26: linear scales, opaci
 spherical harmonics particle by particle. All samples hold the same splats in the same order, so that readers
 may interpolate between them: those that can be seen at one of the moments at least, with opacity 0 while they
 cannot. A 4D Gaussian keeps its shape over time, so scales and orientations have one value; positions and
-opacities (and colours with Fourier terms) have one per moment. Time codes are numbers of frames.
+opacities (and colors with Fourier terms) have one per moment. Time codes are numbers of frames.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
         stage.SetFramesPerSecond(plan.fps)
         stage.SetStartTimeCode(0)
         stage.SetEndTimeCode(len(plan.times) - 1)
-    stage.GetRootLayer().comment = "4D Gaussian splats by vid4d. Colours are sRGB, as trained."
+    stage.GetRootLayer().comment = "4D Gaussian splats by vid4d. Colors are sRGB, as trained."
     stage.GetRootLayer().customLayerData = {
         "vid4d:seconds": float(plan.seconds),
         "vid4d:cyclic": bool(asset.cyclic),
@@ -83,7 +83,7 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
     field.CreateOrientationsAttr(_quaternions(rotation))
     field.CreateRadianceSphericalHarmonicsDegreeAttr(gaussians.sh_degree)
     field.CreateRadianceSphericalHarmonicsCoefficientsAttr().SetColorSpace(Gf.ColorSpaceNames.SRGBRec709)
-    if constant_colours := gaussians.fourier_terms == 1:
+    if constant_colors := gaussians.fourier_terms == 1:
         field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colors(first))
     for i, time in enumerate(plan.times):
         splats = gaussians.at(time)
@@ -95,7 +95,7 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
         field.CreatePositionsAttr().Set(Vt.Vec3fArray.FromNumpy(means), when)
         field.CreateOpacitiesAttr().Set(Vt.FloatArray.FromNumpy(opacities), when)
         field.CreateExtentAttr().Set(Vt.Vec3fArray.FromNumpy(box), when)
-        if not constant_colours:
+        if not constant_colors:
             field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colors(splats), when)
         options.told(i + 1, len(plan.times))
     stage.GetRootLayer().Save()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from vid4d.asset import Asset
 
 PALETTE = 255
-"""Colours of a GIF; one more means transparent."""
+"""Colors of a GIF; one more means transparent."""
 PALETTE_FRAMES, PALETTE_SIDE = 24, 128
 """The palette is chosen from so many frames, made so small."""
 OPAQUE = 128
@@ -145,7 +145,7 @@ def write_webm(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
 
 
 def _spread(rgba: UInt8[np.ndarray, "h w 4"], reach: int = 4) -> UInt8[np.ndarray, "h w 4"]:
-    """Colours grown into what is transparent, so that coarse colour resolution darkens no outline."""
+    """Colors grown into what is transparent, so that coarse color resolution darkens no outline."""
     from scipy.ndimage import uniform_filter
 
     alpha = rgba[..., 3:].astype(np.float32)
@@ -153,8 +153,8 @@ def _spread(rgba: UInt8[np.ndarray, "h w 4"], reach: int = 4) -> UInt8[np.ndarra
     near = uniform_filter(weighted, (2 * reach + 1, 2 * reach + 1, 1), mode="constant")
     grown = np.clip(near[..., :3] / np.maximum(near[..., 3:], 1e-3), 0, 255)
     mix = alpha / 255
-    colour = np.rint(rgba[..., :3] * mix + grown * (1 - mix)).astype(np.uint8)
-    return np.concatenate([colour, rgba[..., 3:]], -1)
+    color = np.rint(rgba[..., :3] * mix + grown * (1 - mix)).astype(np.uint8)
+    return np.concatenate([color, rgba[..., 3:]], -1)
 
 
 def write_gif(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
@@ -193,17 +193,17 @@ def _palette(frames: list[UInt8[np.ndarray, "h w c"]]) -> Image.Image:
     if len(seen) == 0:
         seen = np.zeros((1, 3), np.uint8)
     found = Image.fromarray(seen[None]).quantize(PALETTE, method=Image.Quantize.MEDIANCUT).getpalette() or []
-    colours = dict.fromkeys(tuple(found[i : i + 3]) for i in range(0, min(len(found), 3 * PALETTE), 3))
+    colors = dict.fromkeys(tuple(found[i : i + 3]) for i in range(0, min(len(found), 3 * PALETTE), 3))
     unused = ((0, i // 256, i % 256) for i in range(2 * 256))
-    while len(colours) <= PALETTE:  # all different: Pillow finds entries by their colour
-        colours.setdefault(next(unused))
+    while len(colors) <= PALETTE:  # all different: Pillow finds entries by their color
+        colors.setdefault(next(unused))
     palette = Image.new("P", (1, 1))
-    palette.putpalette([value for colour in colours for value in colour])
+    palette.putpalette([value for color in colors for value in color])
     return palette
 
 
 def _indexed(frame: UInt8[np.ndarray, "h w c"], palette: Image.Image) -> Image.Image:
-    """Nearest colours of the palette; its last entry is kept for what is transparent."""
+    """Nearest colors of the palette; its last entry is kept for what is transparent."""
     rgb = Image.fromarray(np.ascontiguousarray(frame[..., :3]))
     choice = palette.copy()
     entries = palette.getpalette() or []

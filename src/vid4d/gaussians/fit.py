@@ -5,7 +5,7 @@ time, some hundred steps of Adam over batches of (view, time). Splats learn to m
 rotation in 4D is a velocity); where pictures differ between times they stay short, and in a loop all stay
 shorter than half of it.
 
-Beyond the paper: a surface that the video itself shows takes its colours from there; the matrix's pictures of
+Beyond the paper: a surface that the video itself shows takes its colors from there; the matrix's pictures of
 it, which a prior made up, count less.
 """
 
@@ -268,7 +268,7 @@ class FitState:
         """Loss of a picture at a time between two frames, and what it shows.
 
         No frame tells how splats should fade into each other there. Where both neighbours in time show the
-        object, it is there, in about their colours; where neither does, it is not; elsewhere anything goes.
+        object, it is there, in about their colors; where neither does, it is not; elsewhere anything goes.
         """
         m = self.matrix
         view = torch.randint(m.views, (1,), generator=random)

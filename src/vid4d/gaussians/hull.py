@@ -52,7 +52,7 @@ class HullConfig:
 
 @dataclass(frozen=True)
 class Surface:
-    """Points on the surface of one hull: positions and outward normals (n, 3), colours in [0, 1], spacing."""
+    """Points on the surface of one hull: positions and outward normals (n, 3), colors in [0, 1], spacing."""
 
     points: Float[Tensor, "n 3"]
     normals: Float[Tensor, "n 3"]
@@ -134,7 +134,7 @@ def surface(
     generator: torch.Generator,
     confidence: Float[Tensor, "v h w"] | None = None,
 ) -> Surface:
-    """At most count points on the surface of the visual hull, coloured by the views that see them."""
+    """At most count points on the surface of the visual hull, colored by the views that see them."""
     occupied = carve(images[..., 3], cameras, config)
     size = 2 * config.half_extent / occupied.shape[0]
     index, normals = shell(occupied)
@@ -213,7 +213,7 @@ def _colors(
     size: float,
     confidence: Float[Tensor, "v h w"] | None,
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
-    """Mean colour over the views that see a point, the more frontal the more; how frontal the best one is.
+    """Mean color over the views that see a point, the more frontal the more; how frontal the best one is.
 
     Seen: inside the mask, not behind other points of a coarse depth buffer. Seen by none: all count a little.
     """

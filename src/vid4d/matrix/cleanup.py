@@ -32,8 +32,8 @@ def remove_small_components(
 def smooth_alpha(images: Float[Tensor, "v t h w 4"], width: float) -> Float[Tensor, "v t h w 4"]:
     """Straightens frayed outlines: the opacity is blurred (Gaussian, `width` pixels) and made crisp again.
 
-    Notches and threads narrower than about twice the width go. Where the object grows, it takes the colours
-    of its neighbourhood; elsewhere colours stay. A width of 0 leaves everything as it is.
+    Notches and threads narrower than about twice the width go. Where the object grows, it takes the colors
+    of its neighbourhood; elsewhere colors stay. A width of 0 leaves everything as it is.
     """
     if width <= 0:
         return images

@@ -2,7 +2,7 @@
 
 Nodes on the surface have a rotation and a translation each, are kept as rigid as possible among neighbours
 (Sumner et al. 2007; Sorkine and Alexa 2007), and are fitted to closest points that agree in place, normal and
-colour.
+color.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class TrackOptions:
     """nodes: of the deformation graph. links: of a vertex to nodes.
     steps: of Adam per moment. renewals: how often closest points are searched anew in them. rate: of
     learning, in world units. rigidity: weight of the graph's term at the start and at the end.
-    normals, colors: weight of a difference in unit normals and in colour against one in place (world units).
+    normals, colors: weight of a difference in unit normals and in color against one in place (world units).
     far: distance from which on points hardly count, at the start and at the end, world units.
     points: of each surface that are compared in a step.
     threshold: the largest distance that passes, as a share of the object's diagonal, see `track`.

@@ -128,7 +128,7 @@ def _spread(mesh: Mesh, count: int = 40_000) -> Float[np.ndarray, "p 3"]:
 
 
 def colors_from(mesh: Mesh, true: Mesh, spread: float = 0.02) -> Float[np.ndarray, "v 3"]:
-    """Colours of a mesh's vertices from the closest ones of another that face the same way.
+    """Colors of a mesh's vertices from the closest ones of another that face the same way.
 
     spread: what a difference in unit normals counts, in world units.
     """

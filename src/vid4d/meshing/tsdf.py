@@ -35,12 +35,12 @@ MARGIN = 3
 NEAR = 1.0
 """Voxels: where coarse distances exceed this all around, the surface is not."""
 SEEN = 0.3
-"""Opacity from which on a picture says something about the colour of a surface."""
+"""Opacity from which on a picture says something about the color of a surface."""
 TRUST = 20.0
-"""How much more than others a reference view counts for colours."""
+"""How much more than others a reference view counts for colors."""
 
 Paint = Callable[[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]], Float[np.ndarray, "p 3"]]
-"""Colours (sRGB in [0, 1]) of points on a surface, world units, with unit normals."""
+"""Colors (sRGB in [0, 1]) of points on a surface, world units, with unit normals."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Mesh:
     colors: Float[np.ndarray, "v 3"]
 
     def moved(self, vertices: Float[np.ndarray, "v 3"]) -> Mesh:
-        """The same triangles and colours with vertices elsewhere."""
+        """The same triangles and colors with vertices elsewhere."""
         return replace(self, vertices=vertices, normals=vertex_normals(vertices, self.faces))
 
 
@@ -94,7 +94,7 @@ def mesh_at(
 def paint_of(
     gaussians: Gaussians4D, time: float, options: MeshOptions, *, reference: Cameras | None = None
 ) -> Paint:
-    """What colours points of the surface at a clip time: see `mesh_at` and `colors_of`."""
+    """What colors points of the surface at a clip time: see `mesh_at` and `colors_of`."""
     return _paint(*_there(gaussians, time), options, reference)
 
 
@@ -177,9 +177,9 @@ class Views:
     def at(
         self, view: int, pixels: Float[Tensor, "p 2"], *, color: bool = False
     ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"], Float[Tensor, "p c"]]:
-        """Opacity, depth and (where asked for) colour of one view at pixels.
+        """Opacity, depth and (where asked for) color of one view at pixels.
 
-        Depths and colours are weighted by their opacity.
+        Depths and colors are weighted by their opacity.
         """
         alpha = self.alpha[view, ..., None]
         layers = [alpha, self.depth[view, ..., None] * alpha]
@@ -279,11 +279,11 @@ def colors_of(
     sharpness: float = 4.0,
     weights: Float[Tensor, " n"] | None = None,
 ) -> Float[np.ndarray, "v 3"]:
-    """Colours of points on a surface (sRGB), from the views that see them.
+    """Colors of points on a surface (sRGB), from the views that see them.
 
     A view counts where the point is not hidden (its depth is at most `tolerance` behind what is seen there),
     by opacity, by the cosine between normal and view to the power of `sharpness`, and by `weights` (of views
-    with more than 1 the cosine itself counts). Points that no view sees get the colour of the nearest one
+    with more than 1 the cosine itself counts). Points that no view sees get the color of the nearest one
     that is seen.
     """
     device = views.alpha.device

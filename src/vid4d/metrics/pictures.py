@@ -48,7 +48,7 @@ def half_transparent(alpha: Float[Tensor, "... h w"], *, faint: float = 0.1) -> 
 def color_psnr(
     a: Float[Tensor, "... h w 4"], b: Float[Tensor, "... h w 4"], *, threshold: float = 0.5
 ) -> Float[Tensor, " ..."]:
-    """PSNR of straight colours in dB where both pictures are solid (alpha above the threshold).
+    """PSNR of straight colors in dB where both pictures are solid (alpha above the threshold).
 
     NaN where they have no such pixel in common.
     """

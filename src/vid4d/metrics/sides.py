@@ -19,7 +19,7 @@ MEASURES = {
     "f_score": "F-score",
     "half_transparent": "half transparent",
     "pieces": "loose pieces",
-    "color": "colour (dB)",
+    "color": "color (dB)",
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
 }

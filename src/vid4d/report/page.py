@@ -12,7 +12,7 @@ from vid4d.report.advice import Advice
 from vid4d.report.line_chart import line_chart
 
 CURVE_TITLES = {"loss": "loss", "psnr": "likeness to the clip (PSNR, dB)", "splats": "splats"}
-COLOURS = ("#c2571a", "#2f6f9f", "#4c8a3a", "#8a4f9e")
+COLORS = ("#c2571a", "#2f6f9f", "#4c8a3a", "#8a4f9e")
 STAGES = {
     "frames": "reading and cutting out the clip",
     "matrix": "imagining the other sides",
@@ -215,7 +215,7 @@ def _curves(page: Page) -> str:
             if len(points) > 1:
                 title = CURVE_TITLES.get(name, name)
                 title = title if len(page.curves) == 1 else f"{stage}: {title}"
-                charts.append(line_chart(points, title, colour=COLOURS[len(charts) % len(COLOURS)]))
+                charts.append(line_chart(points, title, color=COLORS[len(charts) % len(COLORS)]))
     if not charts:
         return ""
     return (

@@ -178,14 +178,14 @@ class Page:
             kind, index = key
             mesh = self._meshes[index]
             assert mesh is not None
-            colours = mesh.colors if kind == "mesh" else mesh.normals * 0.5 + 0.5
-            self._nodes[key] = self._add_mesh(f"/{kind}/{index:03}", mesh, colours)
+            colors = mesh.colors if kind == "mesh" else mesh.normals * 0.5 + 0.5
+            self._nodes[key] = self._add_mesh(f"/{kind}/{index:03}", mesh, colors)
         return self._nodes[key]
 
-    def _add_mesh(self, name: str, mesh: Mesh, colours: Float[np.ndarray, "v 3"]) -> Any:
+    def _add_mesh(self, name: str, mesh: Mesh, colors: Float[np.ndarray, "v 3"]) -> Any:
         import trimesh
 
-        rgba = np.concatenate([colours, np.ones((len(colours), 1))], 1)
+        rgba = np.concatenate([colors, np.ones((len(colors), 1))], 1)
         shape = trimesh.Trimesh(
             mesh.vertices,
             mesh.faces,
@@ -208,8 +208,8 @@ class Page:
         self._frusta: list[Any] = []
 
     def _paint_background(self) -> None:
-        colour = np.array(BACKGROUNDS[self.look.background], np.uint8)
-        self.server.scene.set_background_image(np.tile(colour, (4, 4, 1)), format="png")
+        color = np.array(BACKGROUNDS[self.look.background], np.uint8)
+        self.server.scene.set_background_image(np.tile(color, (4, 4, 1)), format="png")
 
     def _show_cameras(self) -> None:
         matrix = self.content.matrix

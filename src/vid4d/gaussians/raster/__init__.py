@@ -112,7 +112,7 @@ def rasterize(
 ) -> Render:
     """Renders splats from V cameras; differentiable in means, covariances, opacities and sh.
 
-    background: a grey level, a colour (3,), or a colour per camera (V, 3); not differentiated.
+    background: a grey level, a color (3,), or a color per camera (V, 3); not differentiated.
     Raises InputError for an unknown or unavailable backend.
     """
     return _render(splats, None, cameras, background, backend, antialias)

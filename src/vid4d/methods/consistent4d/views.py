@@ -55,7 +55,7 @@ def draw(
     normals: bool = False,
     report: Callable[[int], object] | None = None,
 ) -> tuple[Float[Tensor, "n h w 4"], Float[Tensor, "n h w 3"] | None]:
-    """The last level, on the CPU: straight-alpha RGBA, and where asked for normals as colours over white."""
+    """The last level, on the CPU: straight-alpha RGBA, and where asked for normals as colors over white."""
     pictures, shapes = [], []
     for i in range(0, len(cameras), batch):
         some, when = cameras[i : i + batch], times[i : i + batch]
@@ -122,7 +122,7 @@ def write_validation(
     views: int = 24,
     fps: float = 12.0,
 ) -> list[Path]:
-    """Videos, colours left and normals right: turntables at 3 times, and 3 poses over time.
+    """Videos, colors left and normals right: turntables at 3 times, and 3 poses over time.
 
     A static object has one turntable and no videos over time. Returns the files.
     """
