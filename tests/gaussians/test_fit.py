@@ -256,7 +256,9 @@ def test_between_two_frames_the_object_stays_solid(moving):
     rest = torch.minimum(moving.images[[0, 6], 0, ..., 3], moving.images[[0, 6], 1, ..., 3]) > 0.99
     holes = []
     for weight in (0.0, 1.0):
-        gaussians, _ = fit(moving, replace(SMALL, iterations=150, between_every=1, between_weight=weight))
+        gaussians, _ = fit(
+            moving, replace(SMALL, iterations=150, interpolation_every=1, interpolation_weight=weight)
+        )
         with torch.no_grad():
             alpha = rasterize_4d(gaussians, torch.full((2,), 0.25), cameras).alpha
         holes.append(float(1 - alpha[rest].mean()))
@@ -267,14 +269,14 @@ def test_between_two_frames_the_object_stays_solid(moving):
 @pytest.mark.parametrize("weight", [0.2, 1.0])
 def test_what_frames_between_and_the_video_add_to_the_loss(moving, monkeypatch, weight):
     """Each joins the batch's loss with its own weight, at every so many steps: 0.2 and 2 unless told."""
-    between, terms = fits.FitState._between, []
+    between, terms = fits.FitState._interpolation_loss, []
 
     def spy(*args):
         middle, visible = between(*args)
         terms.append(float(middle.detach()))
         return middle, visible
 
-    monkeypatch.setattr(fits.FitState, "_between", spy)
+    monkeypatch.setattr(fits.FitState, "_interpolation_loss", spy)
     matrix = trusting_a_video(moving, moving.images)
 
     def losses(steps=1, **changes):
@@ -285,22 +287,22 @@ def test_what_frames_between_and_the_video_add_to_the_loss(moving, monkeypatch, 
             values.append(run.loss)
         return values
 
-    alone = losses(between_weight=0.0, input_weight=0.0)
+    alone = losses(interpolation_weight=0.0, input_weight=0.0)
     assert terms == []
-    middle = losses(between_weight=weight, input_weight=0.0)
+    middle = losses(interpolation_weight=weight, input_weight=0.0)
     assert terms[0] > 0
     assert middle[0] - alone[0] == pytest.approx(weight * terms[0], rel=1e-3)
-    unit = losses(between_weight=0.0, input_weight=1.0)[0] - alone[0]
+    unit = losses(interpolation_weight=0.0, input_weight=1.0)[0] - alone[0]
     assert unit > 0
     usual = losses()[0] - alone[0]
     assert usual == pytest.approx(0.2 * terms[0] + 2 * unit, rel=1e-3)
     del terms[:]
-    losses(4, between_every=3, between_weight=weight)
+    losses(4, interpolation_every=3, interpolation_weight=weight)
     assert len(terms) == 2, "at steps 0 and 3"
 
 
 def test_between_two_frames_the_loss_by_hand(moving):
-    """Nothing is drawn. Where both frames show the object, its color and opacity are missing; where only one
+    """Nothing is drawn. Where both frames show the object, its color and alpha are missing; where only one
     does, nothing is; where they differ by half, half of the color's difference counts."""
     images = torch.zeros(1, 2, 8, 8, 4)
     images[..., :3] = torch.tensor([1.0, 0.5, 0.0])
@@ -314,11 +316,11 @@ def test_between_two_frames_the_loss_by_hand(moving):
     run.matrix, run.pairs = matrix, 1
     nothing = replace(run.gaussians(), opacity_logits=torch.full((len(run.optimizer),), -20.0))
     background = torch.tensor([0.0, 0.5, 0.75])
-    loss, _ = run._between(nothing, torch.Generator().manual_seed(0), background)
+    loss, _ = run._interpolation_loss(nothing, torch.Generator().manual_seed(0), background)
     missing = (1.0 + 0.0 + 0.75) / 3
     color = 0.25 * missing + 0.125 * 0.5 * (0.5 * missing)
-    opacity = 0.25 * 1.0**2 + 0.125 * 0.5**2
-    assert loss.item() == pytest.approx(0.8 * color + 0.5 * opacity, rel=1e-4)
+    alpha = 0.25 * 1.0**2 + 0.125 * 0.5**2
+    assert loss.item() == pytest.approx(0.8 * color + 0.5 * alpha, rel=1e-4)
 
 
 def loop_of(matrix, frames):
@@ -335,7 +337,7 @@ def test_between_the_last_frame_of_a_loop_and_its_first_the_object_stays_solid(m
     """
     cameras, loop = moving.cameras[[0, 6]], loop_of(moving, [0, 1, 2, 1])
     rest = torch.minimum(moving.images[[0, 6], 0, ..., 3], moving.images[[0, 6], 1, ..., 3]) > 0.99
-    config = replace(SMALL, between_every=1)
+    config = replace(SMALL, interpolation_every=1)
 
     def holes(gaussians, *times):
         """The share of the object that is missing, at worst, at some times."""
@@ -366,7 +368,7 @@ def test_times_between_frames_are_drawn_from_the_whole_clip(moving, monkeypatch,
         return rasterize_4d(gaussians, times, *rest, **options)
 
     monkeypatch.setattr(fits, "rasterize_4d", spy)
-    config = replace(SMALL, iterations=40, between_every=1, input_weight=0.0)
+    config = replace(SMALL, iterations=40, interpolation_every=1, input_weight=0.0)
     fit(replace(loop_of(moving, [0, 1, 2, 1]), cyclic=cyclic), config)
     assert len(asked) == 40
     assert {int(4 * time) for time in asked} == ({0, 1, 2, 3} if cyclic else {0, 1, 2})

@@ -60,7 +60,9 @@ class Surface:
     spacing: float
 
 
-def sample(images: Float[Tensor, "v h w c"], pixels: Float[Tensor, "v p 2"]) -> Float[Tensor, "v p c"]:
+def sample_bilinear(
+    images: Float[Tensor, "v h w c"], pixels: Float[Tensor, "v p 2"]
+) -> Float[Tensor, "v p c"]:
     """Bilinear values at pixel coordinates (centres at half-integers), 0 outside."""
     h, w = images.shape[1:3]
     grid = pixels / torch.tensor([w / 2, h / 2], device=pixels.device) - 1
@@ -90,7 +92,7 @@ def inside_hull(
         pixels, depth = cameras[i].project(some)
         x, y = pixels[0].unbind(-1)
         pictured = (depth[0] > 0) & (x > 0) & (x < cameras.width) & (y > 0) & (y < cameras.height)
-        value = sample(masks[i : i + 1, :, :, None], pixels)[0, :, 0]
+        value = sample_bilinear(masks[i : i + 1, :, :, None], pixels)[0, :, 0]
         against[alive] += pictured & (value < threshold)
         seen[alive] += pictured
         alive = alive[against[alive] <= max_outlier_views]
@@ -223,7 +225,7 @@ def _colors(
     for i in range(len(cameras)):
         pixels, depth = cameras[i].project(points)
         depth = depth[0]
-        rgba = sample(images[i : i + 1], pixels)[0]
+        rgba = sample_bilinear(images[i : i + 1], pixels)[0]
         columns = cameras.width // 2 + 1
         cell = (pixels[0] / 2).long()
         cell = cell[:, 0].clamp(0, columns - 1) + columns * cell[:, 1].clamp(0, cameras.height // 2)
@@ -233,7 +235,7 @@ def _colors(
         facing = (normals * F.normalize(position[i] - points, dim=-1)).sum(-1).clamp(min=0.02)
         weight = rgba[:, 3] * torch.where(seen, facing**3, 1e-6)
         if confidence is not None:
-            weight = weight * sample(confidence[i : i + 1, :, :, None], pixels)[0, :, 0]
+            weight = weight * sample_bilinear(confidence[i : i + 1, :, :, None], pixels)[0, :, 0]
         total[:, :3] += weight[:, None] * rgba[:, :3]
         total[:, 3] += weight
         best = torch.maximum(best, torch.where(seen & (rgba[:, 3] > 0.5), facing, 0))

@@ -19,7 +19,7 @@ from torch.nn.functional import grid_sample, max_pool2d, max_pool3d
 
 from vid4d.cameras import RIG_DISTANCE, Cameras
 from vid4d.errors import InputError
-from vid4d.gaussians.hull import sample
+from vid4d.gaussians.hull import sample_bilinear
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.gaussians.raster import rasterize
 from vid4d.meshing.marching_cubes import Field, MeshOptions, NoSurface, mesh_from_field, vertex_normals
@@ -185,7 +185,7 @@ class Views:
         layers = [alpha, self.depth[view, ..., None] * alpha]
         if color:
             layers.append(self.colors[view] * alpha)
-        found = sample(torch.cat(layers, -1)[None], pixels[None])[0]
+        found = sample_bilinear(torch.cat(layers, -1)[None], pixels[None])[0]
         straight = found[:, 1:] / found[:, :1].clamp(min=1e-6)
         return found[:, 0], straight[:, 0], straight[:, 1:]
 
