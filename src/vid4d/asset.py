@@ -72,12 +72,12 @@ def load(path: str | Path, device: str = "auto") -> Asset:
     if file.is_dir():
         if not (file / ASSET).is_file():
             unfinished = (file / "settings.json").is_file()
-            told = (
+            reason = (
                 "its run is not finished: continue it with --resume"
                 if unfinished
                 else "it is not a run folder"
             )
-            raise InputError(f"{file} holds no {ASSET}: {told}")
+            raise InputError(f"{file} holds no {ASSET}: {reason}")
         file = file / ASSET
     place = resolve_device(device)
     gaussians, metadata = load_asset(file, splat_device(place) if device == "auto" else place)

@@ -50,13 +50,13 @@ def peak_memory_mib(device: str = "cpu") -> dict[str, float]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide what a run computes."""
-    found = {"python": platform.python_version(), "vid4d": __version__}
+    versions_by_name = {"python": platform.python_version(), "vid4d": __version__}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions_by_name[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions_by_name[name] = "not installed"
+    return versions_by_name
 
 
 def cpu_name() -> str:
@@ -80,7 +80,7 @@ def describe(device: str = "auto") -> dict[str, str]:
     import torch
 
     chosen = resolve_device(device)
-    told = {
+    facts = {
         "device": chosen,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": cpu_name(),
@@ -89,5 +89,5 @@ def describe(device: str = "auto") -> dict[str, str]:
     }
     if chosen.startswith("cuda"):
         properties = torch.cuda.get_device_properties(chosen)
-        told["gpu"] = f"{properties.name}, {properties.total_memory / (1 << 30):.0f} GiB"
-    return told
+        facts["gpu"] = f"{properties.name}, {properties.total_memory / (1 << 30):.0f} GiB"
+    return facts

@@ -57,13 +57,13 @@ def render(
     parts = []
     for i in range(0, len(cameras), chunk):
         some = cameras[i : i + chunk].to(device)
-        drawn = rasterize_4d(gaussians, times[i : i + chunk], some, background=background or 0.0)
+        rendered = rasterize_4d(gaussians, times[i : i + chunk], some, background=background or 0.0)
         if background is None:
-            alpha = drawn.alpha[..., None]
-            color = torch.where(alpha > 0, drawn.color / alpha.clamp(min=1e-6), 0)
+            alpha = rendered.alpha[..., None]
+            color = torch.where(alpha > 0, rendered.color / alpha.clamp(min=1e-6), 0)
             parts.append(torch.cat([color, alpha], -1).clamp(0, 1))
         else:
-            parts.append(drawn.color.clamp(0, 1))
+            parts.append(rendered.color.clamp(0, 1))
     return torch.cat(parts)
 
 

@@ -88,11 +88,11 @@ class Video:
         """RGBA frames for increasing `indices`, one at a time; nothing else is held in memory."""
         if self._pts is None:
             wanted = set(indices)
-            found: Iterator[Any] = (f for i, f in enumerate(self._decode_all()) if i in wanted)
+            decoded: Iterator[Any] = (f for i, f in enumerate(self._decode_all()) if i in wanted)
         else:
-            found = self._decode_at([int(self._pts[i]) for i in indices])
+            decoded = self._decode_at([int(self._pts[i]) for i in indices])
         count = 0
-        for count, frame in enumerate(found, start=1):
+        for count, frame in enumerate(decoded, start=1):
             yield shrink(_to_rgba(frame), max_side)
             if count == len(indices):
                 return

@@ -120,8 +120,8 @@ def read_clip(
     originals = _read_frames(source, chosen, size, working)
 
     cut = matte(originals, matting)
-    seen, kept = check_masks(cut.frames, [i in key for i in chosen], source.times[chosen], name)
-    window = crop_window(seen, object_size)
+    visible, kept = check_masks(cut.frames, [i in key for i in chosen], source.times[chosen], name)
+    window = crop_window(visible, object_size)
     masked, originals = [cut.frames[i] for i in kept], [originals[i] for i in kept]
     lost = len(chosen) - len(kept)
     chosen = [chosen[i] for i in kept]

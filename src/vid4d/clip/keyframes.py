@@ -31,20 +31,20 @@ def in_range(source: Source, name: str, start: float | None, end: float | None, 
 
 def period(source: Source, candidates: Sequence[int], cyclic: bool | str) -> int | None:
     """Number of candidates in one period, None for an open clip."""
-    known = getattr(source, "cyclic", None)
+    declared_cyclic = getattr(source, "cyclic", None)
     count = len(candidates)
     if cyclic is False or count < 2:
         return None
-    if cyclic == "auto" and known is not None:
-        return count if known and count == len(source.times) else None
+    if cyclic == "auto" and declared_cyclic is not None:
+        return count if declared_cyclic and count == len(source.times) else None
     if count < 6:
         return count if cyclic is True else None
     probes = loop_probes(count)
     small = [thumbnail(f) for f in source.read([candidates[i] for i in probes], 512)]
     if len({t.shape for t in small}) > 1:
         return None  # the sizes themselves are judged where the frames are read
-    found = loop_period(small, probes, count)
-    return count if cyclic is True and found is None else found
+    loop_length = loop_period(small, probes, count)
+    return count if cyclic is True and loop_length is None else loop_length
 
 
 def sample(

@@ -54,18 +54,18 @@ def matte(frames: Sequence[UInt8[np.ndarray, "h w 4"]], method: str = "auto") ->
                 f"leave --matting at auto or {_advice()}"
             )
         return Matte([f.copy() for f in frames], "alpha", 1.0)
-    seen = [over_white_uint8(f) for f in frames]
+    pictures = [over_white_uint8(f) for f in frames]
     if method == "plain":
-        return remove_plain_background(seen)
+        return remove_plain_background(pictures)
     if method != "auto":
-        return _with_model(seen, find_model(method))
+        return _with_model(pictures, find_model(method))
     try:
-        return remove_plain_background(seen)
+        return remove_plain_background(pictures)
     except InputError:
         installed = installed_model()
         if installed is None:
             raise
-        return _with_model(seen, installed)
+        return _with_model(pictures, installed)
 
 
 def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path) -> Matte:
@@ -177,10 +177,12 @@ def _refine(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background
         total, count = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
         for frame in small:
             residual = frame - surface
-            seen = np.linalg.norm(smooth(residual), axis=-1) < background.region
-            seen = _reached_from_border(ndimage.binary_erosion(seen, iterations=2, border_value=1))
-            total += residual * seen[..., None]
-            count += seen
+            is_background = np.linalg.norm(smooth(residual), axis=-1) < background.region
+            is_background = _reached_from_border(
+                ndimage.binary_erosion(is_background, iterations=2, border_value=1)
+            )
+            total += residual * is_background[..., None]
+            count += is_background
         return total, count
 
     for degree in (2, 3, 4, 4, 4):

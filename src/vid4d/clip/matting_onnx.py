@@ -51,10 +51,10 @@ def find_model(name_or_file: str) -> Path:
     named = model_folder() / f"{given.name.removesuffix('.onnx')}.onnx"
     if given.name == name_or_file and named.is_file():
         return named
-    known = sorted(p.stem for p in model_folder().glob("*.onnx"))
+    installed = sorted(p.stem for p in model_folder().glob("*.onnx"))
     raise InputError(
         f"--matting {name_or_file}: neither a method (auto, alpha, plain), nor a file, nor a model in "
-        f"{model_folder()} ({', '.join(known) or 'none there'}); give the path of an .onnx file"
+        f"{model_folder()} ({', '.join(installed) or 'none there'}); give the path of an .onnx file"
     )
 
 

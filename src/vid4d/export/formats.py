@@ -74,7 +74,7 @@ def export(
     place = _place(asset, to, chosen, None if out is None else Path(out), folder)
     _refuse_existing(place, chosen, folder, options.force)
     writer = getattr(import_module(chosen.module), chosen.function)
-    made = _make_parents(place.parent)
+    new_folders = _make_parents(place.parent)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
             target = Path(scratch) / place.name
@@ -83,7 +83,7 @@ def export(
             writer(asset, target, options)
             return _into_place(Path(scratch), target if folder else None, place, chosen, options.force)
     except BaseException as error:
-        for parent in made:
+        for parent in new_folders:
             if not any(parent.iterdir()):
                 parent.rmdir()
         if isinstance(error, OSError) and error.errno:  # people know the place, not the temporary name

@@ -50,10 +50,10 @@ def fixed_colors(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
     places = Cameras.cat([Cameras.orbit(azimuth, e, distance=1.0) for e in (0.0, 30.0)]).position
     outward = places.to(splats.means)  # unit vectors from the object to the viewer
     basis = harmonics.basis(-outward, degree)  # the harmonics' direction runs from the viewer to the splat
-    seen = (torch.einsum("dk,nkc->ndc", basis, splats.sh) + 0.5).clamp(0, 1)
+    colors = (torch.einsum("dk,nkc->ndc", basis, splats.sh) + 0.5).clamp(0, 1)
     facing = torch.nn.functional.normalize(splats.means, dim=-1) @ outward.T
     weight = facing.clamp(min=0) + 1e-3
-    return torch.einsum("nd,ndc->nc", weight / weight.sum(1, keepdim=True), seen)
+    return torch.einsum("nd,ndc->nc", weight / weight.sum(1, keepdim=True), colors)
 
 
 @torch.no_grad()

@@ -53,7 +53,7 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         put(out / frame_name(i, ".obj"), mesh, time)
         for i, (mesh, time) in enumerate(zip(sequence.meshes, sequence.times, strict=True))
     ]
-    told = {
+    metadata = {
         "fps": plan.fps,
         "seconds": plan.seconds,
         "cyclic": asset.cyclic,
@@ -61,5 +61,5 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         "same_faces": sequence.tracked,
         "frames": [{"file": f.name, "time": t} for f, t in zip(files, sequence.times, strict=True)],
     }
-    write_json(out / TIMES, told)
+    write_json(out / TIMES, metadata)
     return [*files, out / TIMES]

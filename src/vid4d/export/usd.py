@@ -88,10 +88,10 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
     for i, time in enumerate(plan.times):
         splats = gaussians.at(time)
         when = Usd.TimeCode.Default() if still else Usd.TimeCode(i)
-        there = splats.opacities >= FAINTEST
+        visible = splats.opacities >= FAINTEST
         means = np.ascontiguousarray(splats.means.numpy())
-        opacities = torch.where(there, splats.opacities, 0).clamp(max=1).numpy()
-        box = bounds(means[there.numpy()], scales[there.numpy()])
+        opacities = torch.where(visible, splats.opacities, 0).clamp(max=1).numpy()
+        box = bounds(means[visible.numpy()], scales[visible.numpy()])
         field.CreatePositionsAttr().Set(Vt.Vec3fArray.FromNumpy(means), when)
         field.CreateOpacitiesAttr().Set(Vt.FloatArray.FromNumpy(opacities), when)
         field.CreateExtentAttr().Set(Vt.Vec3fArray.FromNumpy(box), when)
@@ -105,10 +105,10 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
 def _visible(gaussians: Gaussians4D, plan: Moments) -> Gaussians4D:
     """Those that can be seen at one of the moments, on the CPU."""
     gaussians = gaussians.detach().to("cpu", torch.float32)
-    seen = torch.zeros(len(gaussians), dtype=torch.bool)
+    visible = torch.zeros(len(gaussians), dtype=torch.bool)
     for time in plan.times:
-        seen |= gaussians.at(time).opacities >= FAINTEST
-    return gaussians.select(seen)
+        visible |= gaussians.at(time).opacities >= FAINTEST
+    return gaussians.select(visible)
 
 
 def _colors(splats: Gaussians3D) -> Any:

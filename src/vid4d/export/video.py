@@ -187,13 +187,15 @@ def _palette(frames: list[UInt8[np.ndarray, "h w c"]]) -> Image.Image:
     """A picture whose palette suits all frames: what can be seen of them, side by side."""
     chosen = [frames[i] for i in sorted({round(j) for j in np.linspace(0, len(frames) - 1, PALETTE_FRAMES)})]
     step = max(1, round(max(chosen[0].shape[:2]) / PALETTE_SIDE))
-    seen = np.concatenate([frame[::step, ::step].reshape(-1, frame.shape[-1]) for frame in chosen])
-    if seen.shape[1] == 4:
-        seen = seen[seen[:, 3] >= OPAQUE][:, :3]
-    if len(seen) == 0:
-        seen = np.zeros((1, 3), np.uint8)
-    found = Image.fromarray(seen[None]).quantize(PALETTE, method=Image.Quantize.MEDIANCUT).getpalette() or []
-    colors = dict.fromkeys(tuple(found[i : i + 3]) for i in range(0, min(len(found), 3 * PALETTE), 3))
+    pixels = np.concatenate([frame[::step, ::step].reshape(-1, frame.shape[-1]) for frame in chosen])
+    if pixels.shape[1] == 4:
+        pixels = pixels[pixels[:, 3] >= OPAQUE][:, :3]
+    if len(pixels) == 0:
+        pixels = np.zeros((1, 3), np.uint8)
+    entries = (
+        Image.fromarray(pixels[None]).quantize(PALETTE, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    )
+    colors = dict.fromkeys(tuple(entries[i : i + 3]) for i in range(0, min(len(entries), 3 * PALETTE), 3))
     unused = ((0, i // 256, i % 256) for i in range(2 * 256))
     while len(colors) <= PALETTE:  # all different: Pillow finds entries by their color
         colors.setdefault(next(unused))

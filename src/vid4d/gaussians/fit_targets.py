@@ -63,8 +63,8 @@ def crops(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[Int[Tensor,
     """Per view the upper left corner of a square window around the object at all times; their common size."""
     h, w = masks.shape[2:]
     size, middle = 1, []
-    for seen in masks.amax(1) > 0.02:
-        rows, columns = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
+    for mask in masks.amax(1) > 0.02:
+        rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
         if len(rows) == 0:
             middle.append([h // 2, w // 2])
             continue
@@ -90,9 +90,9 @@ def visible_in_input(
 
     Surfaces are those of the Gaussians, so this gets better while they are fitted.
     """
-    found = []
+    masks = []
     for time in matrix.times:
         own = rasterize_4d(gaussians, time[None], reference.camera)
         views = rasterize_4d(gaussians, time.expand(matrix.views), matrix.cameras)
-        found.append(seen_from(reference.camera, own, matrix.cameras, views))
-    return torch.stack(found, 1)
+        masks.append(seen_from(reference.camera, own, matrix.cameras, views))
+    return torch.stack(masks, 1)

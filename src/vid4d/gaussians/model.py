@@ -263,11 +263,11 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
     from safetensors.torch import save
 
     path = Path(path)
-    known = {**DEFAULT_METADATA, **(metadata or {})}
+    values = {**DEFAULT_METADATA, **(metadata or {})}
     for key in ("seconds", "fps"):
-        if key in known and not _is_number(known[key]):
-            raise InputError(f"metadata {key!r} is {known[key]!r}, expected a positive number as a string")
-    known |= {
+        if key in values and not _is_number(values[key]):
+            raise InputError(f"metadata {key!r} is {values[key]!r}, expected a positive number as a string")
+    values |= {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "period": repr(float(gaussians.period)),
@@ -277,7 +277,7 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
         "fourier_terms": str(gaussians.fourier_terms),
     }
     tensors = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in gaussians.tensors().items()}
-    data = _sorted_header(save(tensors, {str(k): str(v) for k, v in known.items()}))
+    data = _sorted_header(save(tensors, {str(k): str(v) for k, v in values.items()}))
     if not path.parent.is_dir():
         raise InputError(f"cannot write {path}: there is no folder {path.parent}; choose another folder")
     try:
@@ -318,8 +318,10 @@ def load_asset(
     if metadata.get("format") != FORMAT or set(TENSORS) - set(tensors):
         raise InputError(f"{path} holds no 4D Gaussians of this program: give an asset.safetensors file")
     if metadata.get("format_version") != FORMAT_VERSION:
-        found = json.dumps(metadata.get("format_version"))
-        raise InputError(f"{path} has format version {found}, this program reads {FORMAT_VERSION}: update it")
+        version = json.dumps(metadata.get("format_version"))
+        raise InputError(
+            f"{path} has format version {version}, this program reads {FORMAT_VERSION}: update it"
+        )
     try:
         values = {name: tensors[name].to(device) for name in TENSORS}
         period, cyclic = float(metadata["period"]), metadata.get("cyclic") == "true"

@@ -113,9 +113,9 @@ class Graph:
     def stiffness(self, pose: Float[Tensor, "n 6"], turns: Float[Tensor, "n 3 3"]) -> Float[Tensor, ""]:
         """Mean squared distance between where neighbours are and where a node's rigid motion takes them."""
         edge = self.nodes[self.neighbours] - self.nodes[:, None]
-        there = edge @ turns.transpose(1, 2)
+        rotated = edge @ turns.transpose(1, 2)
         moved = self.nodes + pose[:, 3:]
-        return (moved[:, None] + there - moved[self.neighbours]).square().sum(-1).mean()
+        return (moved[:, None] + rotated - moved[self.neighbours]).square().sum(-1).mean()
 
     def fit(self, start: Float[Tensor, "n 6"], target: Mesh, options: TrackOptions) -> Float[Tensor, "n 6"]:
         """The pose, from `start` on, that brings the mesh to another's surface."""

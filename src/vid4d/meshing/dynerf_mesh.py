@@ -60,10 +60,12 @@ def mesh_of_dynerf(
         low, high = grid.bounds.to(device) * radius
 
     def density(points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
-        there = torch.ones_like(points[:, 0], dtype=torch.bool) if grid is None else grid.at(points / radius)
-        found = torch.zeros_like(points[:, 0])
-        found[there] = (dynerf.density(points[there] / radius, moment)[-1] / radius).to(found)
-        return found
+        occupied = (
+            torch.ones_like(points[:, 0], dtype=torch.bool) if grid is None else grid.at(points / radius)
+        )
+        values = torch.zeros_like(points[:, 0])
+        values[occupied] = (dynerf.density(points[occupied] / radius, moment)[-1] / radius).to(values)
+        return values
 
     try:
         rough = field_of_density(density, low, high, level=level, resolution=options.resolution // 2)

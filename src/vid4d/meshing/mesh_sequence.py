@@ -111,9 +111,9 @@ def surface_distance(a: Mesh, b: Mesh) -> float:
     from scipy.spatial import cKDTree
 
     one, other = _spread(a), _spread(b)
-    there = cKDTree(other).query(one[::10])[0]
-    back = cKDTree(one).query(other[::10])[0]
-    return float(max(np.quantile(there, 0.95), np.quantile(back, 0.95)))
+    forward = cKDTree(other).query(one[::10])[0]
+    backward = cKDTree(one).query(other[::10])[0]
+    return float(max(np.quantile(forward, 0.95), np.quantile(backward, 0.95)))
 
 
 def _spread(mesh: Mesh, count: int = 40_000) -> Float[np.ndarray, "p 3"]:

@@ -136,11 +136,11 @@ def _some(splats: Gaussians3D, keep: Tensor) -> Gaussians3D:
 
 def bounds(splats: Gaussians3D, time: float) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
     """Lowest and highest corner of what is visible of the splats, cut to the cube of CUBE."""
-    there = splats.opacities >= FAINT
-    if not bool(there.any()):
+    visible = splats.opacities >= FAINT
+    if not bool(visible.any()):
         raise InputError(f"the asset is empty at time {time:.3g}: choose another time")
-    means = splats.means[there]
-    spread = REACH * splats.covariances[there].diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
+    means = splats.means[visible]
+    spread = REACH * splats.covariances[visible].diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
     low, high = (means - spread).amin(0).clamp(min=-CUBE), (means + spread).amax(0).clamp(max=CUBE)
     if not bool((high > low).all()):
         raise InputError(f"the asset lies outside of its cube at time {time:.3g}: it cannot be meshed")
@@ -170,9 +170,9 @@ class Views:
 
     @classmethod
     def of(cls, splats: Gaussians3D, cameras: Cameras) -> Views:
-        drawn = rasterize(splats, cameras, background=0.0)
-        colors = (drawn.color / drawn.alpha[..., None].clamp(min=1e-4)).clamp(0, 1)
-        return cls(cameras, colors, drawn.alpha, drawn.depth)
+        rendered = rasterize(splats, cameras, background=0.0)
+        colors = (rendered.color / rendered.alpha[..., None].clamp(min=1e-4)).clamp(0, 1)
+        return cls(cameras, colors, rendered.alpha, rendered.depth)
 
     def at(
         self, view: int, pixels: Float[Tensor, "p 2"], *, color: bool = False
@@ -185,9 +185,9 @@ class Views:
         layers = [alpha, self.depth[view, ..., None] * alpha]
         if color:
             layers.append(self.colors[view] * alpha)
-        found = sample_bilinear(torch.cat(layers, -1)[None], pixels[None])[0]
-        straight = found[:, 1:] / found[:, :1].clamp(min=1e-6)
-        return found[:, 0], straight[:, 0], straight[:, 1:]
+        values = sample_bilinear(torch.cat(layers, -1)[None], pixels[None])[0]
+        straight = values[:, 1:] / values[:, :1].clamp(min=1e-6)
+        return values[:, 0], straight[:, 0], straight[:, 1:]
 
 
 def tsdf_fuse(
@@ -243,11 +243,11 @@ def fused(
         x, y, z = torch.addmm(cameras.translation[view][:, None], cameras.rotation[view], places)
         scale = 2 * cameras.focal[view] / cameras.width / z
         grid = torch.stack([x * scale, y * scale], 1)  # pixels as grid_sample counts them, from -1 to 1
-        opacity, depth, *other = grid_sample(
+        alpha, depth, *other = grid_sample(
             pictures[view, None], grid[None, None], padding_mode="zeros", align_corners=False
         )[0, :, 0]
-        by = (other[0] if other else opacity) < options.opaque
-        distance = depth / opacity.clamp(min=1e-6) - z
+        by = (other[0] if other else alpha) < options.opaque
+        distance = depth / alpha.clamp(min=1e-6) - z
         says = torch.where(distance < -reach, options.behind, 1.0)
         says *= ~(by | (distance < -hidden))
         passed += by
@@ -257,8 +257,8 @@ def fused(
             kept = (passed <= most).nonzero()[:, 0]
             places, left = places[:, kept], left[kept]
             total, weight, passed = total[kept], weight[kept], passed[kept]
-    found = torch.where(weight > 0, total / weight.clamp(min=1), -reach) / voxel
-    values[left] = torch.where(passed > most, options.truncation, found)
+    distances = torch.where(weight > 0, total / weight.clamp(min=1), -reach) / voxel
+    values[left] = torch.where(passed > most, options.truncation, distances)
     return values
 
 
@@ -293,19 +293,19 @@ def colors_of(
     trust = [1.0] * len(views.cameras) if weights is None else weights.tolist()
     for view in range(len(views.cameras)):
         pixels, z = views.cameras[view].project(points)
-        opacity, depth, color = views.at(view, pixels[0], color=True)
+        alpha, depth, color = views.at(view, pixels[0], color=True)
         towards = torch.nn.functional.normalize(views.cameras.position[view] - points, dim=1)
         facing = (normal * towards).sum(1).clamp(min=0)
-        visible = (z[0] - depth < tolerance) & (opacity > SEEN)
+        visible = (z[0] - depth < tolerance) & (alpha > SEEN)
         power = sharpness if trust[view] <= 1 else 1.0
-        weight = torch.where(visible, trust[view] * opacity * facing**power, 0)
+        weight = torch.where(visible, trust[view] * alpha * facing**power, 0)
         total += weight[:, None] * color
         sums += weight
     colors = (total / sums[:, None].clamp(min=1e-12)).cpu().numpy()
-    found = (sums > 1e-4).cpu().numpy()
-    if found.any() and not found.all():
+    covered = (sums > 1e-4).cpu().numpy()
+    if covered.any() and not covered.all():
         from scipy.spatial import cKDTree
 
-        nearest = cKDTree(vertices[found]).query(vertices[~found])[1]
-        colors[~found] = colors[found][nearest]
+        nearest = cKDTree(vertices[covered]).query(vertices[~covered])[1]
+        colors[~covered] = colors[covered][nearest]
     return colors.astype(np.float32)

@@ -32,7 +32,7 @@ def surface_points(
 
 
 def f_scores(
-    found: Sequence[Float[np.ndarray, "_ 3"]],
+    predicted: Sequence[Float[np.ndarray, "_ 3"]],
     truth: Sequence[Float[np.ndarray, "_ 3"]],
     *,
     distance: float = NEAR_ENOUGH,
@@ -43,7 +43,7 @@ def f_scores(
     together see it; the F-score is the harmonic mean of the two shares. Where a view sees neither it is 1,
     where it sees one of them only that one's share, which has no partner, makes it 0.
     """
-    near, far = _near(found, truth, distance), _near(truth, found, distance)
+    near, far = _near(predicted, truth, distance), _near(truth, predicted, distance)
     scores = []
     for precise, whole in zip(near, far, strict=True):
         if len(precise) == 0 or len(whole) == 0:

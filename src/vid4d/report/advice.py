@@ -199,9 +199,9 @@ class Advice:
 def advice(facts: Facts) -> list[Advice]:
     """The rules that apply, serious ones first, in the table's order."""
     values = asdict(facts)
-    found = [
+    applicable = [
         Advice(rule.name, rule.looks.format(**values), rule.try_next, rule.serious)
         for rule in RULES
         if rule.applies(facts)
     ]
-    return sorted(found, key=lambda a: not a.serious)
+    return sorted(applicable, key=lambda a: not a.serious)

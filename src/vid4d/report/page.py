@@ -188,10 +188,10 @@ def _advice(page: Page) -> str:
         for a in page.advice
     )
     warnings = "".join(f"<li>{escape(w)}</li>" for w in page.warnings)
-    told = (
+    details = (
         f"<details><summary>Warnings of the clip</summary><ul>{warnings}</ul></details>" if warnings else ""
     )
-    return f'<section><h2>What to try next</h2><ul class="advice">{items}</ul>{told}</section>'
+    return f'<section><h2>What to try next</h2><ul class="advice">{items}</ul>{details}</section>'
 
 
 def _with_flags(text: str) -> str:
@@ -230,15 +230,15 @@ def _timings(page: Page) -> str:
         return ""
     longest = max(s["seconds"] for s in stages.values()) or 1.0
     rows = []
-    for name, told in stages.items():
+    for name, timing in stages.items():
         memory = ", ".join(
             f"{mib:,.0f} MiB{' on the GPU' if kind == 'gpu' else ''}"
-            for kind, mib in told.get("peak_memory_mib", {}).items()
+            for kind, mib in timing.get("peak_memory_mib", {}).items()
         )
         rows.append(
             f'<tr><th title="{escape(STAGES.get(name, ""))}">{escape(name)}</th>'
-            f'<td class="number">{told["seconds"]:.1f} s</td><td class="number">{memory}</td>'
-            f'<td class="bar"><i style="width:{100 * told["seconds"] / longest:.1f}%"></i></td></tr>'
+            f'<td class="number">{timing["seconds"]:.1f} s</td><td class="number">{memory}</td>'
+            f'<td class="bar"><i style="width:{100 * timing["seconds"] / longest:.1f}%"></i></td></tr>'
         )
     return (
         '<section><h2>Time and memory</h2><p class="about">Memory is the most that the process held up to '

@@ -66,10 +66,12 @@ class Content:
     def splats(self, index: int) -> Gaussians3D:
         """The visible splats of a moment, on the CPU."""
         g = self.asset.gaussians
-        there = slice_at(g.means, self._covariances, g.opacities, g.sh, self.times[index], g.period, g.cyclic)
-        seen = there.opacities >= FAINTEST
+        splats = slice_at(
+            g.means, self._covariances, g.opacities, g.sh, self.times[index], g.period, g.cyclic
+        )
+        visible = splats.opacities >= FAINTEST
         return Gaussians3D(
-            there.means[seen], there.covariances[seen], there.opacities[seen], there.sh[seen]
+            splats.means[visible], splats.covariances[visible], splats.opacities[visible], splats.sh[visible]
         ).to("cpu", torch.float32)
 
     @functools.cached_property
@@ -115,10 +117,10 @@ def moments_shown(asset: api.Asset) -> tuple[float, ...]:
 def refuse_outside(folder: Path) -> None:
     """Raises InputError where an image matrix's cameras.json names files outside of its folder."""
     file = folder / "cameras.json"
-    told = read_json(file)
-    patterns = [told.get("images"), told.get("confidence")]
-    if isinstance(told.get("input"), dict):
-        patterns.append(told["input"].get("images"))
+    metadata = read_json(file)
+    patterns = [metadata.get("images"), metadata.get("confidence")]
+    if isinstance(metadata.get("input"), dict):
+        patterns.append(metadata["input"].get("images"))
     for pattern in patterns:
         if not isinstance(pattern, str):
             continue

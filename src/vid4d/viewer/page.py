@@ -167,11 +167,11 @@ class Page:
         """The node to show: for meshes, of the nearest moment that has one already."""
         if self.look.kind == "splats":
             return "splats", index
-        made = [i for i, mesh in self._meshes.items() if mesh is not None]
-        if not made:
+        meshed = [i for i, mesh in self._meshes.items() if mesh is not None]
+        if not meshed:
             return "splats", index
         times = self.content.times
-        return self.look.kind, min(made, key=lambda i: abs(times[i] - times[index]))
+        return self.look.kind, min(meshed, key=lambda i: abs(times[i] - times[index]))
 
     def _node(self, key: tuple[str, int]) -> Any:
         if key not in self._nodes:

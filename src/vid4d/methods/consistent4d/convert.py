@@ -35,8 +35,8 @@ def read_field(state: Mapping[str, Any], source: Path) -> Layout:
     used = sum(value.numel() for value in tensors.values())
     if used != sum(math.prod(part.shape) for (part,) in named.parts.values()):
         raise InputError(f"{source} holds more of a field than is known here: give a Consistent4D checkpoint")
-    found = {name: tuple(t.shape) for name, t in tensors.items()}
-    compare_shapes(expected_shapes(NETWORK, config), found, source)
+    shapes = {name: tuple(t.shape) for name, t in tensors.items()}
+    compare_shapes(expected_shapes(NETWORK, config), shapes, source)
     entries = [Entry(name, t.dtype, tuple(t.shape), t.clone) for name, t in tensors.items()]
     return config, entries, named.left_out
 

@@ -41,11 +41,11 @@ class Subject:
 
     def digest(self) -> str:
         """A hash of all of it."""
-        found = hashlib.sha256(repr((self.elevation, self.cyclic, self.text)).encode())
+        digest = hashlib.sha256(repr((self.elevation, self.cyclic, self.text)).encode())
         for part in (self.frames, self.times):
             if part is not None:
-                found.update(part.contiguous().cpu().numpy().tobytes())
-        return found.hexdigest()
+                digest.update(part.contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
 
 def read_subject(run: Run, frames: int, size: int) -> Subject:

@@ -195,10 +195,10 @@ class Trainer:
         low, high = c.t_range.at(self.step)
         numbers = self.numbers
         score = f", input PSNR {numbers.pop('psnr'):.2f} dB" if "psnr" in numbers else ""
-        told = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        losses_text = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         return (
             f"dynerf: step {self.step} of {c.steps}, {stage.size} px, noise {low:.2f}..{high:.2f}, "
-            f"{100 * float(self.grid.occupied.float().mean()):.1f} % occupied: {told}{score}"
+            f"{100 * float(self.grid.occupied.float().mean()):.1f} % occupied: {losses_text}{score}"
         )
 
     def identity(self) -> str:

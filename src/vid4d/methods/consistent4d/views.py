@@ -98,14 +98,14 @@ def render_matrix(
         batch=config.batch,
         report=None if report is None else lambda done: report(done, len(views)),
     )
-    known = subject.frames is not None
+    has_frames = subject.frames is not None
     return ImageMatrix(
         images=remove_small_components(pictures.unflatten(0, (len(cameras), count))),
         cameras=cameras,
         times=subject.times,
         input_images=subject.frames,
         input_camera=subject.camera(subject.frames.shape[2]) if subject.frames is not None else None,
-        input_times=subject.times if known else None,
+        input_times=subject.times if has_frames else None,
         seconds=subject.seconds,
         cyclic=subject.cyclic,
     )
@@ -127,13 +127,13 @@ def write_validation(
     A static object has one turntable and no videos over time. Returns the files.
     """
     elevation = subject.elevation
-    made = []
+    files = []
 
     def film(name: str, cameras: Cameras, times: Tensor) -> None:
         pictures, shapes = draw(field, grid, cameras, times, samples, normals=True)
         assert shapes is not None
         frames = torch.cat([over_white(pictures), shapes], 2).numpy()
-        made.append(write_mp4(folder / f"{name}.mp4", iter(frames), fps))
+        files.append(write_mp4(folder / f"{name}.mp4", iter(frames), fps))
 
     folder.mkdir(parents=True, exist_ok=True)
     around = [360.0 * i / views for i in range(views)]
@@ -145,4 +145,4 @@ def write_validation(
     for azimuth in () if still else (0.0, 90.0, 180.0):
         cameras = Cameras.orbit([azimuth] * len(subject.times), elevation, size=size)
         film(f"azimuth{azimuth:.0f}", cameras, subject.times)
-    return made
+    return files
