@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Method(Protocol):
-    """What the module of a method holds; `vid4d.methods.stages` has what they share.
+    """The interface of a method's module; `vid4d.methods.stages` has what they share.
 
     PRESETS: name -> configuration. NEEDS: what it asks of a prior.
     """

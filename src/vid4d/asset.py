@@ -39,7 +39,7 @@ class Asset:
 
     @property
     def cyclic(self) -> bool:
-        """Whether the clip is a loop."""
+        """True for a loop."""
         return self.gaussians.cyclic
 
     def render(

@@ -124,7 +124,7 @@ def mask_loss(alpha: Float[Tensor, "... h w"], mask: Float[Tensor, "... h w"]) -
 def interpolation_consistency(
     run: Float[Tensor, "... n h w c"], interpolate: Interpolate
 ) -> Float[Tensor, ""]:
-    """How far the inner pictures of a run are from what an interpolator finds between its first and its last.
+    """Interpolation consistency loss: inner pictures of a run against an interpolator's between its ends.
 
     run: n pictures in even steps of time, or of a camera's way around the object; of whatever renderer.
     Colors (c = 3), or RGBA with premultiplied color (c = 4), which interpolators that were made for objects

@@ -1,4 +1,4 @@
-"""What the machine has: device, threads, instruction set, memory, versions."""
+"""Facts about the machine: device, threads, instruction set, memory, versions."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def usable_cores() -> int:
 
 
 def describe(device: str = "auto") -> dict[str, str]:
-    """What a run on this machine would use, as name -> text."""
+    """Device, cores and instruction set that a run would use, as name -> text."""
     import torch
 
     chosen = resolve_device(device)

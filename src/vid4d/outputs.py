@@ -1,4 +1,4 @@
-"""What a run leaves behind for people: contact sheet, turntable, player, report."""
+"""Outputs of a run for people: contact sheet, turntable, player, report."""
 
 from __future__ import annotations
 

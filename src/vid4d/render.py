@@ -68,7 +68,7 @@ def render(
 
 
 def loops_to_play(seconds: float, shortest: float = 4.0) -> int:
-    """How often a clip is repeated so that a video of it lasts `shortest` seconds at least."""
+    """Repetitions of a clip for a video of it that lasts `shortest` seconds at least."""
     return max(1, math.ceil(shortest / max(seconds, 1e-3) - 1e-6))
 
 

@@ -25,7 +25,7 @@ FORMAT = 1
 
 RUNS = Path("runs")
 CURVES = "curves.jsonl"
-"""What stages reported (losses, scores) as they went on, one report a line."""
+"""Numbers that stages reported (losses, scores) as they went on, one report a line."""
 FREE_TO_CHANGE = frozenset({"device", "memory"})
 """Settings that may differ when a run is resumed: they say where it runs, not what it makes."""
 

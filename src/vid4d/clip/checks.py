@@ -1,4 +1,4 @@
-"""What a person should know about a clip before hours are spent on it: warnings in words, loop detection."""
+"""Warnings about a clip, in words, before hours are spent on it; loop detection."""
 
 from __future__ import annotations
 

@@ -67,7 +67,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipOptions:
-    """How a clip is read.
+    """Options of reading a clip.
 
     frames: number of key frames, first and last included (0: all). start, end: seconds of the source.
     every: use every n-th frame of the source. size: pixels of the square frames.

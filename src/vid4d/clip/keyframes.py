@@ -1,4 +1,4 @@
-"""Which frames of a source become key frames: range, loop or open clip, even steps in time."""
+"""Key frames of a source: range, loop or open clip, even steps in time."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path) -> Mat
 
 
 def _advice() -> str:
-    """What to do where no background can be removed."""
+    """Advice where no background can be removed."""
     return (
         "give frames with transparency, film before a plain background, or use a matting model: "
         f"{install_hint('matting')} and --matting FILE.onnx (BiRefNet, IS-Net or U2-Net)"

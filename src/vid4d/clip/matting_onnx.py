@@ -17,7 +17,7 @@ from vid4d.errors import InputError, install_hint
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a family of matting networks expects. size: side of the input where the file leaves it open."""
+    """Input of a family of matting networks. size: side of the input where the file leaves it open."""
 
     size: int
     mean: tuple[float, float, float]

@@ -21,7 +21,7 @@ class Info:
 
 
 def info(device: str = "auto") -> dict[str, str]:
-    """What this machine has and what a run would use, as name -> text."""
+    """Facts about this machine and what a run would use, as name -> text."""
     from vid4d.clip.matting import installed_model
     from vid4d.gaussians.raster import available_backends
     from vid4d.machine import describe, versions

@@ -56,7 +56,7 @@ class Shots:
 
 
 def plan(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Shots:
-    """What a video of an asset shows, frame by frame. fps: the format's default.
+    """Cameras and times of a video of an asset, frame by frame. fps: the format's default.
 
     The clip plays at its own speed, again and again; with `options.time` it stands still. The turntable turns
     once. `options.frames` alone changes the rate, so that the duration stays.

@@ -53,7 +53,7 @@ FORMATS = {
         "vid4d.export.video", "write_png", ".png", "numbered pictures", sequence=True, one_moment=False
     ),
 }
-"""What `vid4d export --to` takes."""
+"""Formats by the name that `vid4d export --to` takes."""
 
 
 def export(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FLOAT, USHORT, UINT = 5126, 5123, 5125
 """Component types."""
 VERTICES, INDICES = 34962, 34963
-"""What a buffer view is for."""
+"""Targets of buffer views."""
 CLAMP = 33071
 """Textures end at their borders."""
 UNLIT = "KHR_materials_unlit"

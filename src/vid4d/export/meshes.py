@@ -53,7 +53,7 @@ def sequence_of(
 
 
 def source_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Callable[[float], Mesh]:
-    """What makes the mesh of a clip time: out of the splats, or of the DyNeRF (`options.surface`).
+    """A function from clip time to mesh: out of the splats, or of the DyNeRF (`options.surface`).
 
     Raises InputError where there is no DyNeRF to make it of.
     """
@@ -97,7 +97,7 @@ class Filmed(NamedTuple):
 
 
 def clip_of(asset: Asset) -> Filmed | None:
-    """How the clip of an asset was filmed, where it lies in its run folder and that is known."""
+    """Camera and times of an asset's clip, where it lies in its run folder and that is known."""
     file = asset.root / "matrix" / "cameras.json"
     if not file.is_file():
         return None

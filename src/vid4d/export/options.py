@@ -1,4 +1,4 @@
-"""What to export: the options, and the moments of the clip that an animated file holds."""
+"""Options of exports, and the moments of the clip that an animated file holds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export. Each format uses the options that mean something to it."""
+    """Options of an export. Each format uses the options that mean something to it."""
 
     force: bool = False
     """Replace files that exist."""

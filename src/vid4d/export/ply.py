@@ -78,7 +78,7 @@ def _comments(time: float) -> tuple[str, ...]:
 
 
 def _times(asset: Asset, plan: Moments, files: list[Path]) -> dict[str, object]:
-    """What a player of the sequence has to know."""
+    """Metadata for players of the sequence."""
     return {
         "fps": plan.fps,
         "seconds": plan.seconds,

@@ -119,11 +119,11 @@ class Densifier:
         optimizer.append(new)
 
     def state(self) -> dict[str, Float[Tensor, "..."]]:
-        """All tensors, for a checkpoint."""
+        """Statistics and counters, for a checkpoint."""
         done = torch.tensor([self.done, self.first])
         return {"gradient": self.gradient, "n_visible": self.n_visible, "done": done}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state`."""
+        """Restores what `state` gave."""
         self.gradient, self.n_visible = state["gradient"].clone(), state["n_visible"].clone()
         self.done, self.first = (int(x) for x in state["done"])

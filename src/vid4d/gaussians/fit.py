@@ -349,7 +349,7 @@ class FitState:
         return identity_of([asdict(same), self.seed], loop, self.matrix.images[:, :, ::4, ::4])
 
     def save(self, path: Path) -> None:
-        """Writes a checkpoint, whole or not at all."""
+        """Writes a checkpoint of the fit, whole or not at all."""
         tensors = {f"adam.{k}": v for k, v in self.optimizer.state().items()}
         tensors |= {f"density.{k}": v for k, v in self.densifier.state().items()}
         if self.visible_in_input is not None:
@@ -363,7 +363,7 @@ class FitState:
         save_checkpoint(path, tensors, state, self._identity())
 
     def load(self, path: Path) -> None:
-        """Goes on from a checkpoint. Raises InputError for one of another matrix, configuration or seed."""
+        """Restores a fit. Raises InputError for a checkpoint of another matrix, configuration or seed."""
         what = "image matrix, configuration or seed"
         stored, state = load_checkpoint(path, self._identity(), what)
         tensors = {k: v.to(self.matrix.images.device) for k, v in stored.items()}

@@ -86,7 +86,7 @@ def cut(images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
 def visible_in_input(
     gaussians: Gaussians4D, matrix: ImageMatrix, reference: ReferenceFrames
 ) -> Bool[Tensor, "v t h w"]:
-    """Which pixels of the matrix show a surface that the video's camera sees at that time, too.
+    """Mask of the matrix's pixels whose surface the video's camera sees at that time, too.
 
     Surfaces are those of the Gaussians, so this gets better while they are fitted.
     """

@@ -1,4 +1,4 @@
-"""Which surfaces a camera sees, told by rendered depths."""
+"""Visibility of surfaces from a camera, by rendered depths."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vid4d.gaussians.raster import Render
 def seen_from(
     camera: Cameras, shown: Render, cameras: Cameras, renders: Render, *, tolerance: float = 0.04
 ) -> Bool[Tensor, "v h w"]:
-    """Whether the surface in each pixel of `renders` is one that `camera` sees.
+    """Mask of the pixels of `renders` whose surface `camera` sees.
 
     shown: what `camera`, a single one, shows. A pixel has a surface where its alpha is above one half. Two
     surfaces are the same whose depths for `camera` are at most `tolerance` (world units) apart.

@@ -61,7 +61,7 @@ LAYOUTS = (OURS, *layouts.LAYOUTS)
 
 
 def detect_layout(folder: str | os.PathLike[str]) -> str:
-    """Which layout a folder has: one of `LAYOUTS`.
+    """Layout of a folder, one of `LAYOUTS`.
 
     `cameras-json` (ours), `transforms` (transforms_train.json), `sv4d`, `sv4d2`, `sv4d2-8views` (videos
     NNNNNN_vKKK.mp4), `efficient4d` (strips of 16 square views), `zero123plus-v1.2` (3 x 2 grids; those of

@@ -96,7 +96,7 @@ class Graph:
         return torch.cat([turns.flatten(1), shifts], 1)
 
     def influence(self, vertices: Int[Tensor, " p"]):  # type: ignore[no-untyped-def]
-        """How much each node moves some vertices: a sparse matrix (p, n)."""
+        """Weights of the nodes at some vertices, as a sparse matrix (p, n)."""
         from scipy.sparse import csr_array
 
         links, weights = self.links[vertices].numpy(), self.weights[vertices].numpy()

@@ -165,7 +165,7 @@ def _seen(
     origins: Float[Tensor, "r 3"],
     directions: Float[Tensor, "r 3"],
 ) -> tuple[Float[Tensor, "r 3"], Float[Tensor, " r"], Float[Tensor, " r"]]:
-    """What rays of the world see at the finest level: color times opacity, opacity, distance."""
+    """Rendered rays (world) at the finest level: premultiplied color, alpha, distance."""
     radius, config = dynerf.config.radius, MarchConfig(chunk=CHUNK, early_stop=0.01)
     times, shifts = (torch.full_like(origins[:, 0], value) for value in (moment, 0.5))
     rays = Rays(origins / radius, directions, times, shifts)

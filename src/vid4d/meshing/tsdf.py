@@ -35,9 +35,9 @@ MARGIN = 3
 NEAR = 1.0
 """Voxels: where coarse distances exceed this all around, the surface is not."""
 SEEN = 0.3
-"""Opacity from which on a picture says something about the color of a surface."""
+"""Alpha from which on a picture says something about the color of a surface."""
 TRUST = 20.0
-"""How much more than others a reference view counts for colors."""
+"""Weight of a reference view in colors, against 1 for others."""
 
 Paint = Callable[[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]], Float[np.ndarray, "p 3"]]
 """Colors (sRGB in [0, 1]) of points on a surface, world units, with unit normals."""
@@ -94,7 +94,7 @@ def mesh_at(
 def paint_of(
     gaussians: Gaussians4D, time: float, options: MeshOptions, *, reference: Cameras | None = None
 ) -> Paint:
-    """What colors points of the surface at a clip time: see `mesh_at` and `colors_of`."""
+    """A function that colors points of the surface at a clip time: see `mesh_at` and `colors_of`."""
     return _paint(*_there(gaussians, time), options, reference)
 
 
@@ -161,7 +161,7 @@ def around(low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], views: int, size
 
 @dataclass(frozen=True)
 class Views:
-    """What is seen of an object from all around. colors: straight; depth: along the optical axis."""
+    """Renders of an object from all around. colors: straight; depth: along the optical axis."""
 
     cameras: Cameras
     colors: Float[Tensor, "n h w 3"]
@@ -177,9 +177,9 @@ class Views:
     def at(
         self, view: int, pixels: Float[Tensor, "p 2"], *, color: bool = False
     ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"], Float[Tensor, "p c"]]:
-        """Opacity, depth and (where asked for) color of one view at pixels.
+        """Alpha, depth and (where asked for) color of one view at pixels.
 
-        Depths and colors are weighted by their opacity.
+        Depths and colors are weighted by alpha.
         """
         alpha = self.alpha[view, ..., None]
         layers = [alpha, self.depth[view, ..., None] * alpha]
@@ -282,7 +282,7 @@ def colors_of(
     """Colors of points on a surface (sRGB), from the views that see them.
 
     A view counts where the point is not hidden (its depth is at most `tolerance` behind what is seen there),
-    by opacity, by the cosine between normal and view to the power of `sharpness`, and by `weights` (of views
+    by alpha, by the cosine between normal and view to the power of `sharpness`, and by `weights` (of views
     with more than 1 the cosine itself counts). Points that no view sees get the color of the nearest one
     that is seen.
     """

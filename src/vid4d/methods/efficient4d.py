@@ -56,7 +56,7 @@ PRESETS = {
 }
 
 NEEDS: Offer = "matrix"
-"""What it asks of a prior."""
+"""Protocol of the prior: all views at all frames."""
 
 
 def make_matrix(run: Run) -> ImageMatrix:

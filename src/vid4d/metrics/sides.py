@@ -28,7 +28,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Sides:
-    """What is seen of an object from V sides at T moments.
+    """Renders of an object from V sides at T moments.
 
     rgba: straight alpha, in [0, 1]. depth: of the surface along the optical axis, world units, infinite or 0
     where there is none; None for pictures that nobody knows the depth of.

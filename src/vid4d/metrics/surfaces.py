@@ -21,7 +21,7 @@ SPECK = 1 / 8192
 def surface_points(
     depth: Float[Tensor, "v h w"], alpha: Float[Tensor, "v h w"], cameras: Cameras, *, threshold: float = 0.5
 ) -> list[Float[np.ndarray, "_ 3"]]:
-    """What each of V cameras sees of the surface, world units: its solid pixels, unprojected.
+    """Surface points that each of V cameras sees, world units: its solid pixels, unprojected.
 
     depth: along the optical axis; pixels where it is infinite or 0 see nothing.
     """

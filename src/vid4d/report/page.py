@@ -43,7 +43,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Page:
-    """What the report shows, top to bottom.
+    """Content of the report, top to bottom.
 
     links: files of the run folder and what they are. numbers: value, name, explanation.
     curves: stage -> name -> (step, value). timings: of timings.json. settings, defaults: by name.

@@ -157,7 +157,7 @@ def still_falling(losses: Sequence[tuple[float, float]]) -> float | None:
 
 
 def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
-    """What `vid4d.report.advice` wants to know, from the run folder and what it made."""
+    """Collects the facts for `vid4d.report.advice` from the run folder, asset and matrix."""
     settings = read_settings(root)
     clip, timings = _json(root / "frames" / "clip.json"), _json(root / "timings.json")
     losses = next((c["loss"] for c in read_curves(root).values() if "loss" in c), [])
@@ -316,7 +316,7 @@ def _first_time(log: Path) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where there is none. Raises InputError where it is damaged."""
+    """The object in a JSON file; empty where there is none. Raises InputError where it is damaged."""
     if not path.is_file():
         return {}
     try:

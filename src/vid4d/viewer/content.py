@@ -1,4 +1,4 @@
-"""What a run has to show: its asset moment by moment, the clip, the image matrix."""
+"""Content of a run: its asset moment by moment, the clip, the image matrix."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Content:
 
     @functools.cached_property
     def most_splats(self) -> int:
-        """How many splats are visible at most at one moment."""
+        """Largest number of visible splats at one moment."""
         return max(splats_over_time(self.asset.gaussians, self.times))
 
     def mesh(self, index: int) -> Mesh:

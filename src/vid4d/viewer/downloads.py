@@ -1,4 +1,4 @@
-"""What visitors of a page take along: screenshots, turntables, exports; made in a temporary folder."""
+"""Downloads of a page: screenshots, turntables, exports; made in a temporary folder."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ BYTES_A_SECOND = 30e6
 MOST_KEPT = 4_000_000
 """Splats of moments that were shown and are kept, so that they need not be computed again."""
 FAR = 2.1
-"""How many times further away the camera goes to see the matrix's cameras."""
+"""Factor by which the camera moves away to see the matrix's cameras."""
 
 
 class Page:
@@ -114,7 +114,7 @@ class Page:
             set_pose(client, pose)
 
     def splats_at(self, index: int) -> int:
-        """How many splats are visible at a moment."""
+        """Number of visible splats at a moment."""
         return int((self._moment(index)["opacities"] > 0).sum())
 
     def _show(self, time: float) -> None:
@@ -137,7 +137,7 @@ class Page:
         self.panel.show(time, index)
 
     def _may_send(self) -> bool:
-        """Whether the splats of another moment may go to the browsers: not more than `BYTES_A_SECOND`."""
+        """True where the splats of another moment may go to the browsers: not more than `BYTES_A_SECOND`."""
         now = time.monotonic()
         if now - self._sent < 32 * self.content.most_splats / BYTES_A_SECOND:
             return False
@@ -250,7 +250,7 @@ class Page:
         client.camera.on_update(moved)
 
     def _flying_to(self, view: int) -> Callable[[Any], None]:
-        """What a click on a matrix's camera does: look through it, and keep its picture beside."""
+        """Handler of a click on a matrix's camera: looks through it and keeps its picture beside."""
 
         def fly(event: Any) -> None:
             matrix = self.content.matrix

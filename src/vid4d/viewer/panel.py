@@ -29,7 +29,7 @@ PICTURE = 256
 
 @runtime_checkable
 class PanelHost(Protocol):
-    """What a panel needs of the page that it belongs to."""
+    """Interface of the page that a panel belongs to."""
 
     server: Any
     content: Content

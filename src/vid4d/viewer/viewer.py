@@ -135,7 +135,7 @@ def _check_address(host: str, port: int) -> None:
 
 
 def is_local(host: str) -> bool:
-    """Whether only this machine can reach a host's address."""
+    """True where only this machine can reach a host's address."""
     try:
         return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
     except (OSError, ValueError):

@@ -21,7 +21,7 @@ def render(
     background: Tensor,
     antialias: bool,
 ) -> raster.Render:
-    """See `vid4d.gaussians.raster.Backend`."""
+    """Renders with gsplat; see `vid4d.gaussians.raster.Backend`."""
     from gsplat.rendering import rasterization
 
     views, like = len(cameras), splats.means

@@ -40,7 +40,7 @@ def render(
     background: Float[Tensor, "v 3"],
     antialias: bool,
 ) -> raster.Render:
-    """See `vid4d.gaussians.raster.Backend`."""
+    """Renders in plain torch; see `vid4d.gaussians.raster.Backend`."""
     like = splats.means
     v, n, h, w = len(cameras), len(splats), cameras.height, cameras.width
     tracked = torch.is_grad_enabled() and any(

@@ -17,7 +17,7 @@ from vid4d.priors.weights.convert_layouts import check_constants, in_our_names, 
 from vid4d.priors.weights.network import Layout, Network
 
 PARTS = r"geometry\.(grids\.\d+\.[0-5]|(density|feature)_network\.\d+\.layers\.[02]\.weight)"
-"""What a field is made of."""
+"""Names of a field's parameters in their checkpoints."""
 
 LEFT_OUT = {
     r"geometry\.bbox": "the box of the field, which is known",
@@ -49,4 +49,4 @@ NETWORK = Network(
     marks=("geometry.grids.",),
     read=read_field,
 )
-"""How a Consistent4D run's last.ckpt is read."""
+"""Layout of a Consistent4D run's last.ckpt."""

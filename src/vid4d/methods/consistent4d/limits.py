@@ -1,4 +1,4 @@
-"""What Consistent4D refuses before hours are spent: too little memory, frames it could not tell apart."""
+"""Limits of Consistent4D, checked early: too little memory, frames it could not tell apart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Consistent4D makes an object of, a clip or a text, and the prior that goes with it."""
+"""The subject of Consistent4D, a clip or a text, and its prior."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def read_subject(run: Run, frames: int, size: int) -> Subject:
 
 
 def spec_of(settings: Settings) -> PriorSpec:
-    """What is known of the prior that the settings ask for."""
+    """The table row of the prior that the settings ask for."""
     return TEXT_PRIOR if settings.text else prior_spec(settings.prior)
 
 
