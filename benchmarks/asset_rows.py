@@ -1,6 +1,6 @@
 """The rows of `asset_quality.py`: ways to an image matrix, what is fitted to it, and how both are looked at.
 
-A row is a function from a clip with known truth to views of the rig at the clip's frames. To judge another
+A row is a function from a clip with known truth to views of the ring at the clip's frames. To judge another
 prior, write one and put it into ROWS. Matrices and assets are kept in a folder, so that a run that was
 stopped goes on, and another measure costs no other fit.
 """

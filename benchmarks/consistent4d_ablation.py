@@ -6,7 +6,7 @@ MODELS: a folder of model shards (docs/training.md). Every model's first motion 
 azimuth and elevation that `vid4d.training.evaluate` fixes in advance. The draft preset is trained on it with
 and without the loss, with one level and with two; then the DyNeRF is rendered and compared:
 
-- novel views: the rig's 16 views at elevation 30, at all times: PSNR and SSIM over white, IoU of the masks
+- novel views: the ring's 16 views at elevation 30, at all times: PSNR and SSIM over white, IoU of the masks
 - over time: PSNR between a picture and the interpolation of the two before and after it, mean of the views
 - around: the same between views that lie 10 degrees apart, on the circle at elevation 15, at the first time
 
@@ -40,7 +40,7 @@ from vid4d.methods.consistent4d.batches import LinearSchedule, TimestepRange
 from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Trainer
-from vid4d.methods.consistent4d.views import draw
+from vid4d.methods.consistent4d.views import render_views
 from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
 from vid4d.priors.rife import between_of, middle_of
 from vid4d.priors.rife_small import load_interpolator
@@ -103,7 +103,7 @@ def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, lis
     device = options.device
     prior, interpolator = load_small_prior(device), load_interpolator(device)
     bank = MeshBank(read_folder(options.folder, limit=index + 1))
-    rig = Cameras.ring(VIEWS, size=options.size)
+    ring = Cameras.ring(VIEWS, size=options.size)
     circle = Cameras.orbit([360.0 * i / AROUND for i in range(AROUND)], 15.0, size=options.size)
     clips = true_clips(bank, frames=options.frames, size=options.size, extra=circle, only=index)
     (clip,) = clips
@@ -120,7 +120,7 @@ def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, lis
         while trainer.step < config.steps:
             trainer.advance()
         seconds = time.monotonic() - began
-        matrix, around = pictures(trainer, subject, rig, circle)
+        matrix, around = pictures(trainer, subject, ring, circle)
         results[name] = [*measures(matrix, truth, around, middle), seconds]
         rows.append(matrix)
         print(f"{clip.name}: {row(name, results[name])}", flush=True)
@@ -162,13 +162,17 @@ def main() -> None:
         options.out.write_text(json.dumps(told))
 
 
-def pictures(trainer: Trainer, subject: Subject, rig: Cameras, circle: Cameras) -> tuple[Tensor, Tensor]:
-    """The rig's views at all times, and the circle at the first."""
+def pictures(trainer: Trainer, subject: Subject, ring: Cameras, circle: Cameras) -> tuple[Tensor, Tensor]:
+    """The ring's views at all times, and the circle at the first."""
     count, samples = len(subject.times), trainer.config.samples_per_ray
-    views = torch.arange(len(rig)).repeat_interleave(count)
-    seen, _ = draw(trainer.field, trainer.grid, rig[views], subject.times.repeat(len(rig)), samples)
-    around, _ = draw(trainer.field, trainer.grid, circle, subject.times[:1].expand(len(circle)), samples)
-    return seen.unflatten(0, (len(rig), count)), around
+    views = torch.arange(len(ring)).repeat_interleave(count)
+    matrix, _ = render_views(
+        trainer.field, trainer.grid, ring[views], subject.times.repeat(len(ring)), samples
+    )
+    around, _ = render_views(
+        trainer.field, trainer.grid, circle, subject.times[:1].expand(len(circle)), samples
+    )
+    return matrix.unflatten(0, (len(ring), count)), around
 
 
 def save_sheet(path: Path, matrices: list[Tensor]) -> None:

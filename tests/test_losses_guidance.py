@@ -14,7 +14,7 @@ from vid4d.priors.rife import between_of
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.samplers import NoiseSchedule
 from vid4d.priors.sds import score_distillation, sds_loss
-from vid4d.render import render
+from vid4d.render import render_asset
 
 
 def blend(first: torch.Tensor, last: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
@@ -94,7 +94,7 @@ def test_a_jittered_orbit_is_told_from_a_smooth_one():
     ball = jumping_ball()
 
     def loss(azimuth: torch.Tensor, elevation: torch.Tensor | float, times: torch.Tensor | float) -> float:
-        rgba = render(ball, Cameras.orbit(azimuth, elevation, size=64), times)
+        rgba = render_asset(ball, Cameras.orbit(azimuth, elevation, size=64), times)
         run = torch.cat([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], -1)
         return interpolation_consistency(run, between).item()
 

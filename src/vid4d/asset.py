@@ -55,9 +55,9 @@ class Asset:
         background: a grey level, 1 is white; None gives RGBA with straight alpha (c = 4), else c = 3.
         Raises InputError for times outside of [0, 1] or another number of times than of cameras.
         """
-        from vid4d.render import render
+        from vid4d.render import render_asset
 
-        return render(self.gaussians, cameras, time, background=background)
+        return render_asset(self.gaussians, cameras, time, background=background)
 
 
 def load(path: str | Path, device: str = "auto") -> Asset:

@@ -15,7 +15,7 @@ from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import over_white
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.metrics import psnr
-from vid4d.render import render
+from vid4d.render import render_asset
 from vid4d.report.contact import write_contact
 from vid4d.report.report import write_report
 from vid4d.run import Run
@@ -36,7 +36,7 @@ def input_psnr(
     for image, time in zip(truth, matrix.input_times.tolist(), strict=True):
         if times is not None and not any(abs(time - wanted) < 1e-5 for wanted in times):
             continue
-        rendered = render(gaussians, matrix.input_camera, min(max(time, 0.0), 1.0), background=1.0)[0]
+        rendered = render_asset(gaussians, matrix.input_camera, min(max(time, 0.0), 1.0), background=1.0)[0]
         scores.append(float(psnr(rendered, over_white(image.to(rendered.device)))))
     return float(np.mean(scores)) if scores else None
 

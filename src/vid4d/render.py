@@ -1,4 +1,4 @@
-"""From an asset to pictures: stills, orbits, in chunks, without gradients."""
+"""From an asset to pictures: stills, turntables, in chunks, without gradients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vid4d.gaussians.raster import rasterize_4d
 CHUNK_PIXELS = 8 << 20
 """Pixels rendered in one call."""
 BATCH = 8
-"""Frames of an orbit rendered in one call."""
+"""Frames of a turntable rendered in one call."""
 
 
 def times_for(time: float | Sequence[float] | Tensor, cameras: Cameras) -> Float[Tensor, " n"]:
@@ -39,7 +39,7 @@ def times_for(time: float | Sequence[float] | Tensor, cameras: Cameras) -> Float
 
 
 @torch.no_grad()
-def render(
+def render_asset(
     gaussians: Gaussians4D,
     cameras: Cameras,
     time: float | Sequence[float] | Tensor = 0.0,
@@ -72,7 +72,7 @@ def loops_to_play(seconds: float, shortest: float = 4.0) -> int:
     return max(1, math.ceil(shortest / max(seconds, 1e-3) - 1e-6))
 
 
-def orbit(
+def turntable_frames(
     gaussians: Gaussians4D,
     *,
     seconds: float,
@@ -94,4 +94,4 @@ def orbit(
         frames = torch.arange(i, min(i + BATCH, count))
         cameras = Cameras.orbit(azimuth + 360.0 * frames / count, elevation, distance=distance, size=size)
         played = frames / fps / max(seconds, 1e-3)
-        yield from render(gaussians, cameras, played % 1.0, background=1.0).cpu().numpy()
+        yield from render_asset(gaussians, cameras, played % 1.0, background=1.0).cpu().numpy()

@@ -21,7 +21,7 @@ from vid4d.export.html import fixed_colors, packed, player_html, write_player
 from vid4d.export.options import ExportOptions
 from vid4d.gaussians import sh as harmonics
 from vid4d.gaussians.model import Gaussians3D
-from vid4d.render import render
+from vid4d.render import render_asset
 
 
 def splats_with(sh: torch.Tensor, means: torch.Tensor) -> Gaussians3D:
@@ -135,7 +135,7 @@ def test_a_browser_draws_what_the_renderer_draws(browser, tmp_path, kind):
         picture = drawn(browser, (width, height))[square]
         camera = Cameras.orbit([azimuth], elevation, size=min(width, height))
         camera = replace(camera, width=width, height=height)
-        expected = render(gaussians, camera, moment, background=1.0)[0].numpy()[square]
+        expected = render_asset(gaussians, camera, moment, background=1.0)[0].numpy()[square]
         assert (expected.min(-1) < 0.9).sum() > 1000
         assert -10 * np.log10(((picture - expected) ** 2).mean()) > 38
         assert browser.evaluate("player.shown") == pytest.approx(

@@ -14,7 +14,7 @@ from solids import ball_of_splats, ellipsoid, mesh_of, torus
 
 from vid4d.asset import Asset
 from vid4d.cameras import Cameras
-from vid4d.export.meshes import Filmed, clip_of, moments_of
+from vid4d.export.meshes import Filmed, clip_of, mesh_times
 from vid4d.export.options import ExportOptions
 from vid4d.meshing.deformation import Adam, Graph, Product, TrackOptions, moved_by, rotations
 from vid4d.meshing.marching_cubes import MeshOptions
@@ -221,7 +221,7 @@ def test_the_run_knows_how_its_clip_was_filmed(run, caplog):
 def test_key_frames_are_among_the_moments(run, seconds, frames, count):
     """3 spans between 4 key frames: 20 moments wanted are 18 spans, 2 are 3, 48 are 45."""
     asset = replace(run, metadata={"seconds": str(seconds)})
-    plan = moments_of(asset, clip_of(asset), ExportOptions(frames=frames))
+    plan = mesh_times(asset, clip_of(asset), ExportOptions(frames=frames))
     assert len(plan.times) == count
     assert plan.seconds == pytest.approx(seconds)
     if frames is None:
@@ -231,9 +231,9 @@ def test_key_frames_are_among_the_moments(run, seconds, frames, count):
 def test_moments_of_loops_and_of_unknown_clips(run):
     loop = replace(run, gaussians=replace(run.gaussians, cyclic=True))
     filmed = Filmed(Cameras.orbit([0.0], 0.0), (0.0, 0.25, 0.5, 0.75))
-    assert moments_of(loop, filmed, ExportOptions()).times == tuple(i / 20 for i in range(20))
-    assert len(moments_of(run, None, ExportOptions()).times) == 20
-    assert moments_of(run, filmed, ExportOptions(time=0.3)).times == (0.3,)
+    assert mesh_times(loop, filmed, ExportOptions()).times == tuple(i / 20 for i in range(20))
+    assert len(mesh_times(run, None, ExportOptions()).times) == 20
+    assert mesh_times(run, filmed, ExportOptions(time=0.3)).times == (0.3,)
 
 
 def test_the_clips_own_view_counts_most_for_colors():

@@ -264,10 +264,10 @@ def test_meshes_are_made_while_one_looks(folders):
 def test_a_moment_has_as_many_splats_as_the_fullest_and_the_rest_are_clear(folders):
     with Viewer(folders[:1], port=0, playing=False) as viewer:
         page = viewer.pages[0]
-        moments = [page._moment(i) for i in range(len(page.content.times))]
-        assert {len(m["centers"]) for m in moments} == {page.content.most_splats}
+        kept = [page._moment(i) for i in range(len(page.content.times))]
+        assert {len(m["centers"]) for m in kept} == {page.content.most_splats}
         for i in (0, 7):
-            assert (moments[i]["opacities"] > 0).sum() == len(page.content.splats(i)) == page.splats_at(i)
+            assert (kept[i]["opacities"] > 0).sum() == len(page.content.splats(i)) == page.splats_at(i)
 
 
 def test_time_goes_on_by_itself_while_it_plays(folders):

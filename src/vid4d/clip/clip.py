@@ -114,7 +114,7 @@ def read_clip(
     name = str(path_or_glob)
     candidates = keyframes.in_range(source, name, start, end, every)
     period = keyframes.period(source, candidates, cyclic)
-    key = keyframes.sample(source.times, candidates, frames, period)
+    key = keyframes.choose_frames(source.times, candidates, frames, period)
     chosen = keyframes.around(candidates, key, dense, period)
     working = max(1024, 4 * size)
     originals = _read_frames(source, chosen, size, working)

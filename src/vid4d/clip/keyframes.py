@@ -47,7 +47,7 @@ def period(source: Source, candidates: Sequence[int], cyclic: bool | str) -> int
     return count if cyclic is True and loop_length is None else loop_length
 
 
-def sample(
+def choose_frames(
     times: Float[np.ndarray, " n"], candidates: Sequence[int], frames: int | None, period: int | None
 ) -> list[int]:
     """N candidates, as even in time as they allow: from first to last, or over one period of a loop."""

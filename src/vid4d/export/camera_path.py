@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vid4d.export.options import ExportOptions
 
 FOV = math.degrees(2 * math.atan(0.5 / FOCAL_PER_WIDTH))
-"""Of the rig's cameras, degrees."""
+"""Of the ring's cameras, degrees."""
 FURTHEST = 100.0
 KEYS = {"at", "azimuth", "elevation", "distance", "position", "target", "fov", "time"}
 TOP = {"seconds", "interpolation", "keys"}

@@ -16,7 +16,7 @@ from vid4d.clip.files import key_times
 from vid4d.dynerf import CascadeField, OccupancyGrid
 from vid4d.dynerf.files import load_field
 from vid4d.errors import InputError
-from vid4d.export.options import ExportOptions, Moments, moments
+from vid4d.export.options import ExportOptions, FrameTimes, frame_times
 from vid4d.meshing.deformation import TrackOptions
 from vid4d.meshing.dynerf_mesh import mesh_of_dynerf
 from vid4d.meshing.marching_cubes import MeshOptions
@@ -41,10 +41,10 @@ MOST = 48
 
 def sequence_of(
     asset: Asset, options: ExportOptions, track: TrackOptions | None = None
-) -> tuple[MeshSequence, Moments]:
+) -> tuple[MeshSequence, FrameTimes]:
     """The meshes that an export of an asset holds, and the moments they stand for."""
     filmed = clip_of(asset)
-    plan = moments_of(asset, filmed, options)
+    plan = mesh_times(asset, filmed, options)
     total = 2 * len(plan.times) if len(plan.times) > 1 else 1
     sequence = mesh_sequence(
         source_of(asset, filmed, options), plan.times, track, report=lambda done: options.told(done, total)
@@ -116,20 +116,20 @@ def clip_of(asset: Asset) -> Filmed | None:
         return None
 
 
-def moments_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Moments:
+def mesh_times(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> FrameTimes:
     """The moments that have a mesh.
 
     Where the options leave it open: about FPS a second, MOST at most, and the clip's key frames among them,
     for an asset is sharpest there.
     """
-    plan = moments(asset, options, fps=FPS)
+    plan = frame_times(asset, options, fps=FPS)
     if options.time is not None or options.frames is not None or options.fps is not None:
         return plan
     count, end = min(len(plan.times), MOST), 0 if asset.cyclic else 1
     spans = 0 if filmed is None else len(filmed.times) - end
     if 0 < spans <= MOST - end:
         count = spans * max(1, (count - end) // spans) + end
-    return moments(asset, replace(options, frames=count), fps=FPS)
+    return frame_times(asset, replace(options, frames=count), fps=FPS)
 
 
 def dynerf_of(asset: Asset) -> tuple[CascadeField, OccupancyGrid]:

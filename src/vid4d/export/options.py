@@ -78,7 +78,7 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
-class Moments:
+class FrameTimes:
     """Times of the clip that an animated file holds. times: in [0, 1]. fps: at which they play."""
 
     times: tuple[float, ...]
@@ -90,18 +90,18 @@ class Moments:
         return len(self.times) / self.fps
 
 
-def moments(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Moments:
+def frame_times(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> FrameTimes:
     """The moments to write: `options.time` alone, or evenly over the clip, its end included but for loops.
 
     fps: the format's default. Together they last as long as the clip, unless `frames` and `fps` are given.
     """
     seconds = max(asset.seconds, 1e-3)
     if options.time is not None:
-        return Moments((options.time,), options.fps or fps)
+        return FrameTimes((options.time,), options.fps or fps)
     count = options.frames or max(2, round(seconds * (options.fps or fps)))
     rate = options.fps if options.frames and options.fps else count / seconds
     last = count if asset.cyclic else max(count - 1, 1)
-    return Moments(tuple(i / last for i in range(count)), rate)
+    return FrameTimes(tuple(i / last for i in range(count)), rate)
 
 
 def background_color(text: str, *, default: str | None) -> tuple[float, float, float] | None:

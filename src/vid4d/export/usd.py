@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 
 from vid4d.errors import InputError, missing_package
-from vid4d.export.options import ExportOptions, Moments, moments
+from vid4d.export.options import ExportOptions, FrameTimes, frame_times
 from vid4d.export.splats import bounds, ellipsoids
 from vid4d.gaussians.culling import FAINTEST
 
@@ -56,7 +56,7 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
 def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
     from pxr import Gf, Usd, UsdGeom, UsdVol, Vt
 
-    plan = moments(asset, options)
+    plan = frame_times(asset, options)
     still = len(plan.times) == 1
     gaussians = _visible(asset.gaussians, plan)
     stage = Usd.Stage.CreateNew(str(path))
@@ -102,7 +102,7 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
 
 
 @torch.no_grad()
-def _visible(gaussians: Gaussians4D, plan: Moments) -> Gaussians4D:
+def _visible(gaussians: Gaussians4D, plan: FrameTimes) -> Gaussians4D:
     """Those that can be seen at one of the moments, on the CPU."""
     gaussians = gaussians.detach().to("cpu", torch.float32)
     visible = torch.zeros(len(gaussians), dtype=torch.bool)

@@ -19,7 +19,7 @@ from vid4d.export.camera_path import Shots, plan
 from vid4d.export.options import ExportOptions, background_color, frame_name
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import over, to_uint8
-from vid4d.render import BATCH, loops_to_play, orbit, render
+from vid4d.render import BATCH, loops_to_play, render_asset, turntable_frames
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
@@ -44,13 +44,13 @@ def write_turntable(
     size: int = 384,
     report: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Writes the turntable as H.264. Arguments as in `vid4d.render.orbit`; report: frames done, of how many.
+    """Writes the turntable as H.264. report: frames done, of how many; the rest as in `turntable_frames`.
 
     Raises InputError where the file cannot be written.
     """
     duration = duration if duration is not None else loops_to_play(seconds) * seconds
     total = max(2, round(duration * fps))
-    frames = orbit(
+    frames = turntable_frames(
         gaussians,
         seconds=seconds,
         duration=duration,
@@ -78,7 +78,7 @@ def pictures(
         sides = []
         for cameras in shots.views:
             batch = Cameras.cat([cameras[i : i + BATCH]])
-            sides.append(render(asset.gaussians, batch, shots.times[i : i + BATCH]).cpu().numpy())
+            sides.append(render_asset(asset.gaussians, batch, shots.times[i : i + BATCH]).cpu().numpy())
         for frame in np.concatenate(sides, axis=2):
             if background is not None:
                 frame = over(frame, np.array(background, np.float32))

@@ -27,7 +27,7 @@ from vid4d.gaussians.culling import splats_over_time
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import over_white, to_uint8
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.render import render
+from vid4d.render import render_asset
 from vid4d.report.advice import Advice, Facts, advice
 from vid4d.report.contact import draw_sheet, pick
 from vid4d.report.page import Page, Picture, page_html
@@ -83,7 +83,7 @@ def matrix_sheets(
     keys: times of the clip's key frames, where they are not all of the matrix's input frames.
     All pictures are cut to one window, which holds the object in each of them.
     """
-    shown = moments_shown(matrix, times, keys)
+    shown = frames_shown(matrix, times, keys)
     cell = int(np.clip(SHEET_WIDTH // matrix.views, 64, 200))
     rows_, columns_ = window(matrix.images[:, shown, :, :, 3])
     rgb = over_white(matrix.images[:, shown, rows_, columns_])
@@ -99,7 +99,7 @@ def matrix_sheets(
     return sheet(rgb), sheet(doubted(rgb, matrix.confidence[:, shown, rows_, columns_]))
 
 
-def moments_shown(matrix: ImageMatrix, most: int, keys: Sequence[float] | None = None) -> list[int]:
+def frames_shown(matrix: ImageMatrix, most: int, keys: Sequence[float] | None = None) -> list[int]:
     """At most `most` of the matrix's times: those of the clip's key frames, where they are known.
 
     keys: their times, where they are not all of the matrix's input frames.
@@ -140,7 +140,7 @@ def agreement(gaussians: Gaussians4D, matrix: ImageMatrix, times: int = 4, size:
     cameras = matrix.cameras.resized(min(size, matrix.cameras.width))
     both = either = 0.0
     for t in shown:
-        asset_mask = render(gaussians, cameras, float(matrix.times[t]))[..., 3].cpu() > 0.5
+        asset_mask = render_asset(gaussians, cameras, float(matrix.times[t]))[..., 3].cpu() > 0.5
         alpha = matrix.images[:, t, :, :, 3].cpu()[:, None]
         matrix_mask = F.interpolate(alpha, asset_mask.shape[1:], mode="area")[:, 0] > 0.5
         both += float((asset_mask & matrix_mask).sum())
@@ -253,7 +253,7 @@ LINKS = (
 
 
 def _some(matrix: ImageMatrix, keys: Sequence[float] | None) -> str:
-    shown = len(moments_shown(matrix, 8, keys))
+    shown = len(frames_shown(matrix, 8, keys))
     return "all are" if shown == matrix.frames else f"{shown} are"
 
 

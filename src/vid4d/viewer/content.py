@@ -50,7 +50,7 @@ class Content:
         player = asset.root / "player.html"
         if player.is_file():
             sizes["player"] = player.stat().st_size
-        times = moments_shown(asset)
+        times = shown_times(asset)
         name = asset.root.resolve().name if Path(path).is_dir() else asset.path.name
         return cls(name, asset, matrix, times, sizes)
 
@@ -107,7 +107,7 @@ def nearest(times: tuple[float, ...], time: float, *, cyclic: bool) -> int:
     return int(np.argmin(np.minimum(apart, 1 - apart) if cyclic else apart))
 
 
-def moments_shown(asset: api.Asset) -> tuple[float, ...]:
+def shown_times(asset: api.Asset) -> tuple[float, ...]:
     """24 a second, evenly over the clip, its end included but for loops."""
     count = max(2, min(round(max(asset.seconds, 0.5) * MOMENTS_A_SECOND), MOST_MOMENTS))
     last = count if asset.cyclic else count - 1

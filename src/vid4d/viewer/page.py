@@ -63,7 +63,7 @@ class Page:
         self._shown: dict[str, Any] = {}
         self._meshes: dict[int, Mesh | None] = {}
         self._nodes: dict[tuple[str, int], Any] = {}
-        self._moments: dict[int, dict[str, Any]] = {}
+        self._kept: dict[int, dict[str, Any]] = {}
         self._sent = -math.inf
         self._stopped = threading.Event()
         self._wanted = threading.Event()
@@ -147,8 +147,8 @@ class Page:
     def _moment(self, index: int) -> dict[str, Any]:
         """The splats of a moment as viser wants them; those that are missing to the largest number are clear,
         so that the browser keeps its textures."""
-        if index in self._moments:
-            return self._moments[index]
+        if index in self._kept:
+            return self._kept[index]
         splats = self.content.splats(index)
         count = self.content.most_splats
         arrays = {
@@ -159,8 +159,8 @@ class Page:
         }
         clear = {k: np.zeros((count - len(splats), *v.shape[1:]), v.dtype) for k, v in arrays.items()}
         padded = {k: np.concatenate([v, clear[k]]) for k, v in arrays.items()}
-        if len(self._moments) * count < MOST_KEPT:
-            self._moments[index] = padded
+        if len(self._kept) * count < MOST_KEPT:
+            self._kept[index] = padded
         return padded
 
     def _key(self, index: int) -> tuple[str, int]:

@@ -44,7 +44,7 @@ class DistillConfig:
 
 
 @torch.no_grad()
-def draw(
+def render_views(
     field: CascadeField,
     grid: OccupancyGrid,
     cameras: Cameras,
@@ -89,7 +89,7 @@ def render_matrix(
     """The image matrix at the subject's times, with the clip itself as the reference view."""
     cameras, count = config.cameras(), len(subject.times)
     views = torch.arange(len(cameras)).repeat_interleave(count)
-    pictures, _ = draw(
+    pictures, _ = render_views(
         field,
         grid,
         cameras[views],
@@ -130,7 +130,7 @@ def write_validation(
     files = []
 
     def film(name: str, cameras: Cameras, times: Tensor) -> None:
-        pictures, shapes = draw(field, grid, cameras, times, samples, normals=True)
+        pictures, shapes = render_views(field, grid, cameras, times, samples, normals=True)
         assert shapes is not None
         frames = torch.cat([over_white(pictures), shapes], 2).numpy()
         files.append(write_mp4(folder / f"{name}.mp4", iter(frames), fps))
