@@ -71,9 +71,9 @@ def held_up(clip: TrueClip) -> Sides:
 
 def by_azimuth(values: list[float]) -> list[float]:
     """A ring's values at the distances of BANDS, left and right averaged, and the mean of the whole ring."""
-    found = torch.tensor(values, dtype=torch.float64)
+    table = torch.tensor(values, dtype=torch.float64)
     distance = torch.tensor([min(i, len(values) - i) * 360 / len(values) for i in range(len(values))])
-    return [float(found[distance == band].nanmean()) for band in BANDS] + [float(found.nanmean())]
+    return [float(table[distance == band].nanmean()) for band in BANDS] + [float(table.nanmean())]
 
 
 def mean_of(every: Iterable[Scores], measure: str, ring: int) -> list[float]:

@@ -134,7 +134,9 @@ def asset_of(matrix: ImageMatrix, config: FitConfig, kept: Path | None) -> tuple
 @torch.no_grad()
 def sides_of(gaussians: Gaussians4D, times: Float[Tensor, " t"], cameras: Cameras = CAMERAS) -> Sides:
     """What is seen of an asset. Depth is what the rasteriser gives: the mean along a ray."""
-    drawn = [rasterize_4d(gaussians, t.expand(len(cameras)), cameras, background=0.0) for t in times]
-    alpha = torch.stack([d.alpha for d in drawn], 1)[..., None]
-    color = torch.stack([d.color for d in drawn], 1) / alpha.clamp(min=1e-4)
-    return Sides(cameras, torch.cat([color.clamp(0, 1), alpha], -1), torch.stack([d.depth for d in drawn], 1))
+    renders = [rasterize_4d(gaussians, t.expand(len(cameras)), cameras, background=0.0) for t in times]
+    alpha = torch.stack([r.alpha for r in renders], 1)[..., None]
+    color = torch.stack([r.color for r in renders], 1) / alpha.clamp(min=1e-4)
+    return Sides(
+        cameras, torch.cat([color.clamp(0, 1), alpha], -1), torch.stack([d.depth for d in renders], 1)
+    )

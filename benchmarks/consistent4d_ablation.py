@@ -86,10 +86,10 @@ def measures(
 ) -> list[float]:
     """The first five columns. circle: views of the first time around the object."""
     a, b = over_white(matrix), over_white(truth)
-    found = [psnr(a, b), ssim(a, b), mask_iou(matrix[..., 3], truth[..., 3])]
-    found.append(temporal_consistency(a, middle, cyclic=True))
-    found.append(temporal_consistency(over_white(circle), middle, cyclic=True))
-    return [float(x.mean()) for x in found]
+    scores = [psnr(a, b), ssim(a, b), mask_iou(matrix[..., 3], truth[..., 3])]
+    scores.append(temporal_consistency(a, middle, cyclic=True))
+    scores.append(temporal_consistency(over_white(circle), middle, cyclic=True))
+    return [float(x.mean()) for x in scores]
 
 
 def row(name: str, values: list[float]) -> str:
@@ -113,10 +113,10 @@ def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, lis
     results, rows = {}, []
     for name, config in variants(options.steps).items():
         began = time.monotonic()
-        told = SmallScorePrior(prior)
-        told.condition(subject.frames, subject.elevation)
+        score_prior = SmallScorePrior(prior)
+        score_prior.condition(subject.frames, subject.elevation)
         between = between_of(interpolator)
-        trainer = Trainer(config, subject, told, between, seed=options.seed, device=device)
+        trainer = Trainer(config, subject, score_prior, between, seed=options.seed, device=device)
         while trainer.step < config.steps:
             trainer.advance()
         seconds = time.monotonic() - began
@@ -146,20 +146,20 @@ def main() -> None:
     options = parser.parse_args()
     models = len(read_folder(options.folder, limit=options.models))
     if options.workers == 1:
-        found = [compare(options, i) for i in range(models)]
+        comparisons = [compare(options, i) for i in range(models)]
     else:
         with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-            found = list(pool.map(partial(compare, options), range(models)))
-    results = {name: [each[name] for _, each in found] for name in found[0][1]}
+            comparisons = list(pool.map(partial(compare, options), range(models)))
+    results = {name: [each[name] for _, each in comparisons] for name in comparisons[0][1]}
     print(f"\n{models} models, {options.frames} frames, {options.steps} steps of the draft preset")
     print("| | " + " | ".join(COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     for name, every in results.items():
         print(row(name, torch.tensor(every, dtype=torch.float64).mean(0).tolist()))
     if options.out:
-        told = {"columns": COLUMNS, "models": [name for name, _ in found], "values": results}
+        report = {"columns": COLUMNS, "models": [name for name, _ in comparisons], "values": results}
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(told))
+        options.out.write_text(json.dumps(report))
 
 
 def pictures(trainer: Trainer, subject: Subject, ring: Cameras, circle: Cameras) -> tuple[Tensor, Tensor]:

@@ -97,13 +97,13 @@ def main() -> None:
     print(f"{args.splats} splats x {args.frames} frames\n")
     print("| format | seconds | of the processor | MB | files |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        made = Asset(
+        asset = Asset(
             drifting_shell(args.splats), {"seconds": repr(seconds)}, Path(folder) / "asset.safetensors"
         )
         for name in args.only:
             began, worked = time.perf_counter(), time.process_time()
             try:
-                files = export(made, name, options=ExportOptions(frames=args.frames, seconds=seconds))
+                files = export(asset, name, options=ExportOptions(frames=args.frames, seconds=seconds))
             except InputError as error:
                 print(f"| {name} | {error} | | | |", flush=True)
                 continue

@@ -101,10 +101,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the kernel alone")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    found = available_backends()
-    if "cpu" not in found:
+    backends = available_backends()
+    if "cpu" not in backends:
         raise SystemExit("the C rasteriser is not available here; see the log of vid4d.raster")
-    kernel = ", ".join(found["cpu"].split(", ")[:3])
+    kernel = ", ".join(backends["cpu"].split(", ")[:3])
     print(f"{processor()}, {platform.system()}, {args.threads} threads, torch {torch.__version__}")
     print(f"cpu kernel: {kernel}; milliseconds a view, median of {args.runs} runs")
     print(f"{'splats':>7} {'pixels':>7} {'views':>6} {'radius':>7} | {'cpu fwd':>8} {'+bwd':>8} |", end="")

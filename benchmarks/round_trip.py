@@ -78,9 +78,9 @@ def span(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
 
 
 def seen(splats: Gaussians3D) -> Gaussians3D:
-    there = splats.opacities >= FAINTEST * (1 - 1e-6)
+    visible = splats.opacities >= FAINTEST * (1 - 1e-6)
     parts = (splats.means, splats.covariances, splats.opacities, splats.sh)
-    return Gaussians3D(*(part[there].double() for part in parts))
+    return Gaussians3D(*(part[visible].double() for part in parts))
 
 
 def summary(splats: Gaussians3D) -> tuple[int, np.ndarray, np.ndarray]:
@@ -99,21 +99,21 @@ def compare_splats(
     are not changed by more than the tolerance either.
     """
     true = [summary(seen(asset.gaussians.at(t))) for t in times]
-    found = [summary(seen(back(i))) for i in range(len(times))]
-    counts = [np.array([entry[0] for entry in some]) for some in (true, found)]
+    exported = [summary(seen(back(i))) for i in range(len(times))]
+    counts = [np.array([entry[0] for entry in some]) for some in (true, exported)]
     slack = 0 if tolerance < 1e-4 else 0.002
     agrees = bool((np.abs(counts[1] - counts[0]) <= slack * counts[0]).all())
     moments = f"at each of {len(times)} moments" if len(times) > 1 else ""
-    told = [f"{c.min():,} to {c.max():,}, sum {c.sum():,}" for c in counts]
-    say(f"splats {moments}" + (f" (± {slack:.1%})" if slack else ""), *told, agrees)
+    values = [f"{c.min():,} to {c.max():,}, sum {c.sum():,}" for c in counts]
+    say(f"splats {moments}" + (f" (± {slack:.1%})" if slack else ""), *values, agrees)
     middle = len(times) // 2
     for k, name in ((1, "bounds of their centres"), (2, "mean color")):
-        worst = max(float(np.abs(a[k] - b[k]).max()) for a, b in zip(true, found, strict=True))
-        told = [
+        worst = max(float(np.abs(a[k] - b[k]).max()) for a, b in zip(true, exported, strict=True))
+        values = [
             f"{span(some[middle][k][:3])} to {span(some[middle][k][3:])}" if k == 1 else span(some[middle][k])
-            for some in (true, found)
+            for some in (true, exported)
         ]
-        say(f"{name} (± {tolerance:g}; most {worst:.1g}; shown: the middle)", *told, worst <= tolerance)
+        say(f"{name} (± {tolerance:g}; most {worst:.1g}; shown: the middle)", *values, worst <= tolerance)
 
 
 def plan(asset: Asset, fps: float) -> list[float]:
@@ -127,13 +127,13 @@ def duration(asset: Asset, found: float, say: Say) -> None:
 
 
 def check_ply(asset: Asset, files: list[Path], say: Say) -> None:
-    told = json.loads(files[-1].read_text())
+    metadata = json.loads(files[-1].read_text())
     times = plan(asset, 24.0)
     say("moments", str(len(times)), str(len(files) - 1), len(files) - 1 == len(times))
-    stand = [frame["time"] for frame in told["frames"]]
+    stand = [frame["time"] for frame in metadata["frames"]]
     right = len(stand) == len(times) and np.allclose(stand, times, atol=1e-6)
     say("clip times of the moments", f"0 to {times[-1]:.3f}", f"0 to {stand[-1]:.3f}", right)
-    duration(asset, told["seconds"], say)
+    duration(asset, metadata["seconds"], say)
     compare_splats(asset, times, lambda i: read_ply(files[i]), say, tolerance=2e-5)
 
 
@@ -177,8 +177,8 @@ def check_html(asset: Asset, files: list[Path], say: Say, *, browser: bool = Tru
             shown.append((len(seen(asset.gaussians.at(moment)).means), opened.evaluate("player.shown")))
         said = [line for line in opened.log if line.startswith("error ")]
     agrees = all(abs(a - b) <= max(1, 0.002 * a) for a, b in shown)
-    told = [f"{min(s):,} to {max(s):,}" for s in zip(*shown, strict=True)]
-    say("splats that Chromium draws at 6 moments (± 0.2%)", *told, agrees)
+    ranges = [f"{min(s):,} to {max(s):,}" for s in zip(*shown, strict=True)]
+    say("splats that Chromium draws at 6 moments (± 0.2%)", *ranges, agrees)
     what = f"Chromium's pictures, 6 sides and moments (≥ {PAGE_SHARPNESS:g} dB)"
     say(what, "renders", f"{worst:.1f} dB at worst", worst >= PAGE_SHARPNESS)
     say("errors on the console", "0", str(len(said)), not said)
@@ -253,10 +253,10 @@ def compare_surfaces(asset: Asset, times: Sequence[float], surfaces: list[Surfac
     worst = f"{np.mean(overlaps):.3f}, at worst {min(overlaps):.3f}"
     what = f"overlap of silhouettes, {shots} (mean ≥ {OVERLAP:g})"
     say(what, "1", worst, float(np.mean(overlaps)) >= OVERLAP)
-    told = ["{:.3f} x {:.3f}".format(*mean_size(boxes)) for boxes in zip(*bounds, strict=True)]
+    sizes = ["{:.3f} x {:.3f}".format(*mean_size(boxes)) for boxes in zip(*bounds, strict=True)]
     apart = f"mean {np.mean(offs):.3f}, most {np.max(offs):.3f}"
     what = f"width and height of silhouettes (bounds: mean ± {SILHOUETTE_BOUNDS:g}; {apart})"
-    say(what, *told, float(np.mean(offs)) <= SILHOUETTE_BOUNDS)
+    say(what, *sizes, float(np.mean(offs)) <= SILHOUETTE_BOUNDS)
     means = np.array(colors).mean(0)
     off = float(np.abs(np.array(colors)[:, 0] - np.array(colors)[:, 1]).mean())
     what = f"mean color of silhouettes (mean ± {SURFACE_COLOR:g}; {off:.3f})"
@@ -302,9 +302,9 @@ def check_glb(asset: Asset, files: list[Path], say: Say) -> None:
 def check_obj(asset: Asset, files: list[Path], say: Say) -> None:
     import trimesh
 
-    told = json.loads(files[-1].read_text())
-    duration(asset, told["seconds"], say)
-    times = [frame["time"] for frame in told["frames"]]
+    metadata = json.loads(files[-1].read_text())
+    duration(asset, metadata["seconds"], say)
+    times = [frame["time"] for frame in metadata["frames"]]
     count = len(files) - 1
     expected = [i / (count if asset.cyclic else count - 1) for i in range(count)]
     right = len(times) == count and np.allclose(times, expected, atol=1e-6)
@@ -313,7 +313,7 @@ def check_obj(asset: Asset, files: list[Path], say: Say) -> None:
     closed = all(mesh.is_watertight for mesh in meshes)
     say("closed (trimesh)", "yes", "yes" if closed else "no", closed)
     same = all(np.array_equal(mesh.faces, meshes[0].faces) for mesh in meshes)
-    say("`same_faces` says the truth", str(same), str(told["same_faces"]), same == told["same_faces"])
+    say("`same_faces` says the truth", str(same), str(metadata["same_faces"]), same == metadata["same_faces"])
     shown = sorted({0, count // 2, count - 1})
     surfaces = [
         Surface(to_world(meshes[i].vertices), meshes[i].faces, meshes[i].visual.vertex_colors[:, :3] / 255)
