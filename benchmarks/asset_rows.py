@@ -138,5 +138,5 @@ def sides_of(gaussians: Gaussians4D, times: Float[Tensor, " t"], cameras: Camera
     alpha = torch.stack([r.alpha for r in renders], 1)[..., None]
     color = torch.stack([r.color for r in renders], 1) / alpha.clamp(min=1e-4)
     return Sides(
-        cameras, torch.cat([color.clamp(0, 1), alpha], -1), torch.stack([d.depth for d in renders], 1)
+        cameras, torch.cat([color.clamp(0, 1), alpha], -1), torch.stack([r.depth for r in renders], 1)
     )
