@@ -71,8 +71,8 @@ def test_edges_are_soft_and_free_of_the_background() -> None:
     (frame,) = remove_plain_background([over(truth, color, backgrounds()["white"])]).frames
     alpha = frame[..., 3] / 255
     assert np.abs(alpha - truth).max() < 0.12
-    seen = alpha > 0.15
-    assert np.abs(frame[seen][:, :3] - color).max() < 25  # white would be 225 away
+    visible = alpha > 0.15
+    assert np.abs(frame[visible][:, :3] - color).max() < 25  # white would be 225 away
 
 
 def test_bright_spots_inside_stay_but_gaps_open() -> None:

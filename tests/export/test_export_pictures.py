@@ -94,11 +94,11 @@ def test_gif_has_one_palette_the_right_colors_and_duration(asset, background):
         expected = asset.render(camera, i / 12)[0].numpy()
         solid = expected[..., 3] > 0.95
         assert np.abs(picture[solid][:, :3] - expected[solid][:, :3]).mean() < 0.05
-        there = picture[..., 3] > 0
+        visible = picture[..., 3] > 0
         if background == "auto":
-            assert (there == (expected[..., 3] >= 0.5)).mean() > 0.99
+            assert (visible == (expected[..., 3] >= 0.5)).mean() > 0.99
         else:
-            assert there.all()
+            assert visible.all()
             assert picture[0, 0, :3].max() < 0.02
     assert lasting == 1
 

@@ -41,9 +41,9 @@ def test_colors_are_those_seen_from_the_splats_own_side():
     sh[:, 3] = 0.6  # times -C1 x of the direction from the camera: from +x that is +C1
     means = torch.tensor([[0.3, 0.0, 0.05], [-0.3, 0.0, 0.05]])
     front, behind = fixed_colors(splats_with(sh, means))
-    seen = harmonics.evaluate(sh[:1], means[:1], torch.tensor([1.5, 0.0, 0.0]))[0]
+    color = harmonics.evaluate(sh[:1], means[:1], torch.tensor([1.5, 0.0, 0.0]))[0]
     assert front.min() > 0.65
-    assert seen.min() > front.min()  # looked at straight on it is brighter than from the sides
+    assert color.min() > front.min()  # looked at straight on it is brighter than from the sides
     assert behind.max() < 0.35
 
 

@@ -192,8 +192,8 @@ def test_frames_between_the_matrix_times_sharpen_the_clips_side(moving):
 
     def trusting(times):
         frames = torch.stack([picture(camera, t)[0] for t in times])
-        told = replace(moving, input_images=frames, input_camera=camera, input_times=torch.tensor(times))
-        return fit(told, replace(SMALL, iterations=120))[0]
+        matrix = replace(moving, input_images=frames, input_camera=camera, input_times=torch.tensor(times))
+        return fit(matrix, replace(SMALL, iterations=120))[0]
 
     def likeness(gaussians, time):
         with torch.no_grad():
@@ -213,8 +213,8 @@ def test_each_trusted_frame_comes_once_an_epoch(moving):
     camera = Cameras.orbit([0.0], 0.0, size=48)
     frames = moving.images[:1, [0, 1, 2, 0, 1]][0]
     times = torch.linspace(0, 1, 5)
-    told = replace(moving, input_images=frames, input_camera=camera, input_times=times)
-    run = fits.FitState(told, reference_frames(told), replace(SMALL, iterations=0), seed=0)
+    matrix = replace(moving, input_images=frames, input_camera=camera, input_times=times)
+    run = fits.FitState(matrix, reference_frames(matrix), replace(SMALL, iterations=0), seed=0)
     seen = [run.input_frames[i] for i in range(20)]
     epochs = [seen[i : i + 5] for i in range(0, 20, 5)]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)

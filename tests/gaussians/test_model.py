@@ -177,8 +177,8 @@ def test_color_survives_the_harmonics() -> None:
     rgb = torch.tensor([[0.0, 0.25, 1.0]])
     dc = harmonics.from_rgb(rgb)
     torch.testing.assert_close(harmonics.to_rgb(dc), rgb)
-    seen = harmonics.evaluate(dc[:, None], torch.zeros(1, 3), torch.tensor([1.0, 2, 3]))
-    torch.testing.assert_close(seen, rgb)
+    color = harmonics.evaluate(dc[:, None], torch.zeros(1, 3), torch.tensor([1.0, 2, 3]))
+    torch.testing.assert_close(color, rgb)
 
 
 def test_select_and_cat_undo_each_other() -> None:

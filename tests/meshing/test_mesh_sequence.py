@@ -35,9 +35,9 @@ def growing(time: float):  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="module")
 def sequence():  # type: ignore[no-untyped-def]
     reports: list[int] = []
-    made = mesh_sequence(growing, TIMES, FEW, report=reports.append)
+    sequence = mesh_sequence(growing, TIMES, FEW, report=reports.append)
     assert reports == [1, 2, 3, 5, 6]
-    return made
+    return sequence
 
 
 def test_a_moving_surface_is_followed(sequence):
@@ -76,17 +76,17 @@ def test_what_changes_its_topology_keeps_a_mesh_per_moment_and_says_so(caplog):
         return mesh_of(lambda p: (p - far).norm(dim=1) - 0.1, faces=1500, resolution=40)
 
     with caplog.at_level(logging.WARNING, "vid4d.export"):
-        made = mesh_sequence(source, (0.0, 1.0), replace(FEW, steps=20, renewals=4))
-    assert not made.tracked
-    assert max(made.distances) > FEW.threshold
+        sequence = mesh_sequence(source, (0.0, 1.0), replace(FEW, steps=20, renewals=4))
+    assert not sequence.tracked
+    assert max(sequence.distances) > FEW.threshold
     assert "every moment has a mesh of its own" in caplog.text
-    assert np.ptp(made.meshes[1].vertices[:, 0]) == pytest.approx(0.86, abs=0.02)
+    assert np.ptp(sequence.meshes[1].vertices[:, 0]) == pytest.approx(0.86, abs=0.02)
 
 
 def test_one_moment_is_one_mesh():
-    made = mesh_sequence(growing, (0.5,), FEW)
-    assert len(made.meshes) == 1
-    assert made.distances == ()
+    sequence = mesh_sequence(growing, (0.5,), FEW)
+    assert len(sequence.meshes) == 1
+    assert sequence.distances == ()
 
 
 def test_rotations_are_those_of_the_exponential():
@@ -246,7 +246,7 @@ def test_the_clips_own_view_counts_most_for_colors():
     options = MeshOptions(faces=800, resolution=32, views=24, size=64)
     camera = Cameras.orbit([180.0], 0.0, size=64)
     plain, reference = (mesh_at(shaded, 0.5, options, reference=c) for c in (None, camera))
-    seen = (plain.normals[:, 0] < -0.5) & (plain.normals[:, 0] > -0.8)
-    assert plain.colors[seen].mean() > 2 * reference.colors[seen].mean()
+    visible = (plain.normals[:, 0] < -0.5) & (plain.normals[:, 0] > -0.8)
+    assert plain.colors[visible].mean() > 2 * reference.colors[visible].mean()
     unseen = plain.normals[:, 0] > 0.3
     assert np.allclose(plain.colors[unseen], reference.colors[unseen], atol=0.02)

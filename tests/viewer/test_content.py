@@ -47,10 +47,10 @@ def test_splats_are_the_visible_ones_of_the_moment(content):
     index = content.nearest(0.5)
     splats = content.splats(index)
     truth = content.asset.gaussians.at(content.times[index])
-    seen = truth.opacities >= 1 / 255
-    assert 0 < len(splats) == int(seen.sum()) < len(content.asset.gaussians)
-    assert torch.allclose(splats.means, truth.means[seen], atol=1e-6)
-    assert torch.allclose(splats.covariances, truth.covariances[seen], atol=1e-7)
+    visible = truth.opacities >= 1 / 255
+    assert 0 < len(splats) == int(visible.sum()) < len(content.asset.gaussians)
+    assert torch.allclose(splats.means, truth.means[visible], atol=1e-6)
+    assert torch.allclose(splats.covariances, truth.covariances[visible], atol=1e-7)
 
 
 def test_the_clip_and_the_matrix_at_a_time(content):
