@@ -10,7 +10,7 @@ views at elevation 30 and 16 at elevation 0, by azimuth distance from the input 
 the input picture as it is, held against the truth of every side.
 
 Measures (vid4d.metrics): IoU of masks at alpha 0.5; F-score of surfaces within 0.03; share of half
-transparent pixels beyond the truth's; loose pieces of the silhouette beyond the truth's; PSNR of colours
+transparent pixels beyond the truth's; loose pieces of the silhouette beyond the truth's; PSNR of colors
 where both are solid; PSNR and SSIM over white. `--steps` and `--iterations` shorten sampling and fit;
 `--cache` keeps matrices and assets. `--sheet` is a picture to look at, which has to agree with the numbers.
 """
@@ -71,9 +71,9 @@ def held_up(clip: TrueClip) -> Sides:
 
 def by_azimuth(values: list[float]) -> list[float]:
     """A ring's values at the distances of BANDS, left and right averaged, and the mean of the whole ring."""
-    found = torch.tensor(values, dtype=torch.float64)
+    table = torch.tensor(values, dtype=torch.float64)
     distance = torch.tensor([min(i, len(values) - i) * 360 / len(values) for i in range(len(values))])
-    return [float(found[distance == band].nanmean()) for band in BANDS] + [float(found.nanmean())]
+    return [float(table[distance == band].nanmean()) for band in BANDS] + [float(table.nanmean())]
 
 
 def mean_of(every: Iterable[Scores], measure: str, ring: int) -> list[float]:

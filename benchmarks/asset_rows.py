@@ -1,6 +1,6 @@
 """The rows of `asset_quality.py`: ways to an image matrix, what is fitted to it, and how both are looked at.
 
-A row is a function from a clip with known truth to views of the rig at the clip's frames. To judge another
+A row is a function from a clip with known truth to views of the ring at the clip's frames. To judge another
 prior, write one and put it into ROWS. Matrices and assets are kept in a folder, so that a run that was
 stopped goes on, and another measure costs no other fit.
 """
@@ -134,7 +134,9 @@ def asset_of(matrix: ImageMatrix, config: FitConfig, kept: Path | None) -> tuple
 @torch.no_grad()
 def sides_of(gaussians: Gaussians4D, times: Float[Tensor, " t"], cameras: Cameras = CAMERAS) -> Sides:
     """What is seen of an asset. Depth is what the rasteriser gives: the mean along a ray."""
-    drawn = [rasterize_4d(gaussians, t.expand(len(cameras)), cameras, background=0.0) for t in times]
-    alpha = torch.stack([d.alpha for d in drawn], 1)[..., None]
-    color = torch.stack([d.color for d in drawn], 1) / alpha.clamp(min=1e-4)
-    return Sides(cameras, torch.cat([color.clamp(0, 1), alpha], -1), torch.stack([d.depth for d in drawn], 1))
+    renders = [rasterize_4d(gaussians, t.expand(len(cameras)), cameras, background=0.0) for t in times]
+    alpha = torch.stack([r.alpha for r in renders], 1)[..., None]
+    color = torch.stack([r.color for r in renders], 1) / alpha.clamp(min=1e-4)
+    return Sides(
+        cameras, torch.cat([color.clamp(0, 1), alpha], -1), torch.stack([r.depth for r in renders], 1)
+    )

@@ -72,13 +72,13 @@ class Browser:
         self._count += 1
         self._socket.send(json.dumps({"id": self._count, "method": method, "params": parameters}))
         while True:
-            told = json.loads(self._socket.recv())
-            if told.get("id") == self._count:
-                return told.get("result", told)
-            if told.get("method") == "Network.requestWillBeSent":
-                self.log.append("request " + told["params"]["request"]["url"][:200])
-            if told.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
-                self.log.append("error " + json.dumps(told["params"])[:400])
+            message = json.loads(self._socket.recv())
+            if message.get("id") == self._count:
+                return message.get("result", message)
+            if message.get("method") == "Network.requestWillBeSent":
+                self.log.append("request " + message["params"]["request"]["url"][:200])
+            if message.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
+                self.log.append("error " + json.dumps(message["params"])[:400])
 
     def evaluate(self, expression: str) -> Any:
         return self.send("Runtime.evaluate", expression=expression)["result"].get("value")
@@ -106,9 +106,9 @@ class Browser:
     def screenshot(self) -> np.ndarray:
         """RGB, 8 bits. A busy machine sometimes refuses for a moment."""
         deadline = time.monotonic() + 30
-        while "data" not in (told := self.send("Page.captureScreenshot", format="png")):
+        while "data" not in (reply := self.send("Page.captureScreenshot", format="png")):
             if time.monotonic() > deadline:
-                raise RuntimeError(f"no screenshot: {told}")
+                raise RuntimeError(f"no screenshot: {reply}")
             time.sleep(0.5)
-        data = told["data"]
+        data = reply["data"]
         return np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))

@@ -6,7 +6,7 @@ MODELS: a folder of model shards (docs/training.md). Every model's first motion 
 azimuth and elevation that `vid4d.training.evaluate` fixes in advance. The draft preset is trained on it with
 and without the loss, with one level and with two; then the DyNeRF is rendered and compared:
 
-- novel views: the rig's 16 views at elevation 30, at all times: PSNR and SSIM over white, IoU of the masks
+- novel views: the ring's 16 views at elevation 30, at all times: PSNR and SSIM over white, IoU of the masks
 - over time: PSNR between a picture and the interpolation of the two before and after it, mean of the views
 - around: the same between views that lie 10 degrees apart, on the circle at elevation 15, at the first time
 
@@ -40,7 +40,7 @@ from vid4d.methods.consistent4d.batches import LinearSchedule, TimestepRange
 from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Trainer
-from vid4d.methods.consistent4d.views import draw
+from vid4d.methods.consistent4d.views import render_views
 from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
 from vid4d.priors.rife import between_of, middle_of
 from vid4d.priors.rife_small import load_interpolator
@@ -86,10 +86,10 @@ def measures(
 ) -> list[float]:
     """The first five columns. circle: views of the first time around the object."""
     a, b = over_white(matrix), over_white(truth)
-    found = [psnr(a, b), ssim(a, b), mask_iou(matrix[..., 3], truth[..., 3])]
-    found.append(temporal_consistency(a, middle, cyclic=True))
-    found.append(temporal_consistency(over_white(circle), middle, cyclic=True))
-    return [float(x.mean()) for x in found]
+    scores = [psnr(a, b), ssim(a, b), mask_iou(matrix[..., 3], truth[..., 3])]
+    scores.append(temporal_consistency(a, middle, cyclic=True))
+    scores.append(temporal_consistency(over_white(circle), middle, cyclic=True))
+    return [float(x.mean()) for x in scores]
 
 
 def row(name: str, values: list[float]) -> str:
@@ -103,7 +103,7 @@ def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, lis
     device = options.device
     prior, interpolator = load_small_prior(device), load_interpolator(device)
     bank = MeshBank(read_folder(options.folder, limit=index + 1))
-    rig = Cameras.ring(VIEWS, size=options.size)
+    ring = Cameras.ring(VIEWS, size=options.size)
     circle = Cameras.orbit([360.0 * i / AROUND for i in range(AROUND)], 15.0, size=options.size)
     clips = true_clips(bank, frames=options.frames, size=options.size, extra=circle, only=index)
     (clip,) = clips
@@ -113,14 +113,14 @@ def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, lis
     results, rows = {}, []
     for name, config in variants(options.steps).items():
         began = time.monotonic()
-        told = SmallScorePrior(prior)
-        told.condition(subject.frames, subject.elevation)
+        score_prior = SmallScorePrior(prior)
+        score_prior.condition(subject.frames, subject.elevation)
         between = between_of(interpolator)
-        trainer = Trainer(config, subject, told, between, seed=options.seed, device=device)
+        trainer = Trainer(config, subject, score_prior, between, seed=options.seed, device=device)
         while trainer.step < config.steps:
             trainer.advance()
         seconds = time.monotonic() - began
-        matrix, around = pictures(trainer, subject, rig, circle)
+        matrix, around = pictures(trainer, subject, ring, circle)
         results[name] = [*measures(matrix, truth, around, middle), seconds]
         rows.append(matrix)
         print(f"{clip.name}: {row(name, results[name])}", flush=True)
@@ -146,29 +146,33 @@ def main() -> None:
     options = parser.parse_args()
     models = len(read_folder(options.folder, limit=options.models))
     if options.workers == 1:
-        found = [compare(options, i) for i in range(models)]
+        comparisons = [compare(options, i) for i in range(models)]
     else:
         with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
-            found = list(pool.map(partial(compare, options), range(models)))
-    results = {name: [each[name] for _, each in found] for name in found[0][1]}
+            comparisons = list(pool.map(partial(compare, options), range(models)))
+    results = {name: [each[name] for _, each in comparisons] for name in comparisons[0][1]}
     print(f"\n{models} models, {options.frames} frames, {options.steps} steps of the draft preset")
     print("| | " + " | ".join(COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     for name, every in results.items():
         print(row(name, torch.tensor(every, dtype=torch.float64).mean(0).tolist()))
     if options.out:
-        told = {"columns": COLUMNS, "models": [name for name, _ in found], "values": results}
+        report = {"columns": COLUMNS, "models": [name for name, _ in comparisons], "values": results}
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(told))
+        options.out.write_text(json.dumps(report))
 
 
-def pictures(trainer: Trainer, subject: Subject, rig: Cameras, circle: Cameras) -> tuple[Tensor, Tensor]:
-    """The rig's views at all times, and the circle at the first."""
+def pictures(trainer: Trainer, subject: Subject, ring: Cameras, circle: Cameras) -> tuple[Tensor, Tensor]:
+    """The ring's views at all times, and the circle at the first."""
     count, samples = len(subject.times), trainer.config.samples_per_ray
-    views = torch.arange(len(rig)).repeat_interleave(count)
-    seen, _ = draw(trainer.field, trainer.grid, rig[views], subject.times.repeat(len(rig)), samples)
-    around, _ = draw(trainer.field, trainer.grid, circle, subject.times[:1].expand(len(circle)), samples)
-    return seen.unflatten(0, (len(rig), count)), around
+    views = torch.arange(len(ring)).repeat_interleave(count)
+    matrix, _ = render_views(
+        trainer.field, trainer.grid, ring[views], subject.times.repeat(len(ring)), samples
+    )
+    around, _ = render_views(
+        trainer.field, trainer.grid, circle, subject.times[:1].expand(len(circle)), samples
+    )
+    return matrix.unflatten(0, (len(ring), count)), around
 
 
 def save_sheet(path: Path, matrices: list[Tensor]) -> None:

@@ -95,11 +95,11 @@ def main() -> None:
     cameras = Cameras.orbit(TURNS, make_hopper.ELEVATION, size=SIZE)
     count = make_hopper.FRAMES
     moments = [0, count // 2, 3 * count // 4]
-    found = sides_of(load(options.run, "cpu").gaussians, torch.tensor(moments) / count, cameras)
+    asset = sides_of(load(options.run, "cpu").gaussians, torch.tensor(moments) / count, cameras)
     truth = truth_of(moments, cameras)
-    pairs = zip(found.rgba[..., 3].flatten(0, 1), truth.rgba[..., 3].flatten(0, 1), strict=True)
+    pairs = zip(asset.rgba[..., 3].flatten(0, 1), truth.rgba[..., 3].flatten(0, 1), strict=True)
     ours, true = (torch.stack(x) for x in zip(*((framed(a), framed(b)) for a, b in pairs), strict=True))
-    scores = {FRAMED: mask_iou(ours, true).view(len(TURNS), -1), **compare(found, truth)}
+    scores = {FRAMED: mask_iou(ours, true).view(len(TURNS), -1), **compare(asset, truth)}
     views = {name: values.nanmean(1) for name, values in scores.items()}
     print(table(views))
     if options.out:
@@ -109,7 +109,7 @@ def main() -> None:
     if options.picture:
         lines = []
         for j, moment in enumerate(moments):
-            for title, sides in (("asset", found), ("truth", truth)):
+            for title, sides in (("asset", asset), ("truth", truth)):
                 lines.append((title, f"frame {moment}", list(over_white(sides.rgba[:, j]).numpy())))
         options.picture.parent.mkdir(parents=True, exist_ok=True)
         draw_sheet(lines, [f"{t:g}°" for t in TURNS], 128).save(options.picture)

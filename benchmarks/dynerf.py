@@ -2,7 +2,7 @@
 
     python benchmarks/dynerf.py [--device cuda] [--runs 20] [--preset standard]
 
-A field of 16 frames, rendered through its occupancy grid at all levels: forward and backward of colour and
+A field of 16 frames, rendered through its occupancy grid at all levels: forward and backward of color and
 opacity, the median of the runs. "fog": a field at its start, with a blob that lets light through. "solid":
 the same with a dense blob, as a field looks later in training. "normals": with normals of every sample.
 """

@@ -3,7 +3,7 @@
     python benchmarks/export.py [--splats 20000] [--frames 32] [--only ply usd] [--no-browser]
 
 The asset is made up: splats on a sphere, all of them there at all times, each drifting on a straight line
-of its own; colours without harmonics. That is the most that a sequence of moments can be asked to hold; in
+of its own; colors without harmonics. That is the most that a sequence of moments can be asked to hold; in
 fitted assets only a part of the splats is there at a time. Pictures and videos: 512 pixels, as many frames.
 
 Seconds of the processor are summed over the cores; other programs hardly change them.
@@ -40,7 +40,7 @@ FRAMES_A_SECOND = 12.0
 
 
 def drifting_shell(count: int) -> Gaussians4D:
-    """The splats of benchmarks/raster.py, there all the time, in motion, of one colour each."""
+    """The splats of benchmarks/raster.py, there all the time, in motion, of one color each."""
     generator = torch.Generator().manual_seed(1)
     parts = {name: value.clone() for name, value in shell(count).tensors().items()}
     parts["log_scales"][:, 3] = math.log(ALWAYS)
@@ -97,13 +97,13 @@ def main() -> None:
     print(f"{args.splats} splats x {args.frames} frames\n")
     print("| format | seconds | of the processor | MB | files |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
-        made = Asset(
+        asset = Asset(
             drifting_shell(args.splats), {"seconds": repr(seconds)}, Path(folder) / "asset.safetensors"
         )
         for name in args.only:
             began, worked = time.perf_counter(), time.process_time()
             try:
-                files = export(made, name, options=ExportOptions(frames=args.frames, seconds=seconds))
+                files = export(asset, name, options=ExportOptions(frames=args.frames, seconds=seconds))
             except InputError as error:
                 print(f"| {name} | {error} | | | |", flush=True)
                 continue

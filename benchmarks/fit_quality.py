@@ -69,7 +69,7 @@ def truths(bank: MeshBank, *, size: int = 128, test_views: int = 8) -> Iterator[
 
 @torch.no_grad()
 def renders(gaussians: Gaussians4D, times: Tensor, cameras: Cameras) -> tuple[Tensor, Tensor]:
-    """Colours over white (a, t, h, w, 3) and opacities of all cameras at all times."""
+    """Colors over white (a, t, h, w, 3) and opacities of all cameras at all times."""
     parts = [rasterize_4d(gaussians, time.expand(len(cameras)), cameras) for time in times]
     return torch.stack([p.color.clamp(0, 1) for p in parts], 1), torch.stack([p.alpha for p in parts], 1)
 

@@ -3,9 +3,9 @@
     python benchmarks/interpolation_quality.py MODELS
 
 MODELS: a folder of model shards (docs/training.md). Every first motion (16 poses of a loop) is rendered
-at 128 px from four views of the rig; each pose is predicted from the poses one and two steps before and after
-it. PSNR over white of the prediction, of the mean of the two neighbours, and of the earlier neighbour alone;
-averaged over all frames that move (those whose neighbour is not the same picture).
+at 128 px from four views of the ring; each pose is predicted from the poses one and two steps before and
+after it. PSNR over white of the prediction, of the mean of the two neighbours, and of the earlier neighbour
+alone; averaged over all frames that move (those whose neighbour is not the same picture).
 """
 
 from __future__ import annotations

@@ -43,8 +43,8 @@ VIEWS = 16
 def scores(matrix: Tensor, truth: Tensor) -> dict[str, list[float]]:
     """Per view, the mean over the frames of each measure that pictures without depth have."""
     ring = Cameras.ring(VIEWS, size=matrix.shape[2])
-    found = compare(Sides(ring, matrix.float()), Sides(ring, truth))
-    return {name: values.nanmean(1).tolist() for name, values in found.items()}
+    measures = compare(Sides(ring, matrix.float()), Sides(ring, truth))
+    return {name: values.nanmean(1).tolist() for name, values in measures.items()}
 
 
 def baselines(clip: TrueClip) -> dict[str, Tensor]:
@@ -105,20 +105,20 @@ def main() -> None:
     for clip in true_clips(bank, frames=options.frames):
         generator = torch.Generator().manual_seed(0)
         config = SampleConfig(steps=options.steps)
-        drawn = sample(prior, clip.frames, clip.elevation, config, cyclic=True, generator=generator)
+        generated = sample(prior, clip.frames, clip.elevation, config, cyclic=True, generator=generator)
         lifted = lifted_views(prior, clip.frames, clip.elevation, prior.ring("cpu"))
-        matrices = {"generated": drawn, "lifted alone": lifted, **baselines(clip)}
+        matrices = {"generated": generated, "lifted alone": lifted, **baselines(clip)}
         for name, matrix in matrices.items():
             for measure, values in scores(matrix, clip.matrix).items():
                 results.setdefault(name, {}).setdefault(measure, []).append(values)
-        steady["generated"].append(consistency(drawn))
+        steady["generated"].append(consistency(generated))
         steady["true"].append(consistency(clip.matrix))
         guesses.append(guess_elevation(prior, clip.frames) - clip.elevation)
-        sheets.append(sheet(clip, {"generated": drawn, "true": clip.matrix}))
+        sheets.append(sheet(clip, {"generated": generated, "true": clip.matrix}))
         ring = {name: np.mean(results[name]["psnr"][-1]) for name in matrices}
         overlap = np.mean(results["generated"]["iou"][-1])
-        told = "  ".join(f"{name} {value:.2f} dB" for name, value in ring.items())
-        print(f"{clip.name}: {told}, IoU {overlap:.3f} ({time.monotonic() - began:.0f} s)", flush=True)
+        summary = "  ".join(f"{name} {value:.2f} dB" for name, value in ring.items())
+        print(f"{clip.name}: {summary}, IoU {overlap:.3f} ({time.monotonic() - began:.0f} s)", flush=True)
     dtype = next(prior.parameters()).dtype
     print(f"\n{len(bank)} models, {options.frames} frames, {options.steps} steps, {dtype}")
     print(table(results))

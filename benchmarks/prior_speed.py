@@ -240,9 +240,9 @@ def main() -> None:
             limited = replace(config, memory_gb=budget * 0.96 if budget else None)
             with capped(budget * 0.96, device):
                 r = measure(prior, frames, limited, device)
-            told = f"{budget:g}" if budget else "all"
+            label = f"{budget:g}" if budget else "all"
             print(
-                f"{told:>9}  {r.batch:5}  {r.first:11.1f}  {r.step:8.3f}  {r.seconds:9.1f}  {r.alpha:9.1f}  "
+                f"{label:>9}  {r.batch:5}  {r.first:11.1f}  {r.step:8.3f}  {r.seconds:9.1f}  {r.alpha:9.1f}  "
                 f"{r.gib[0]:9.1f}  {r.gib[1]:8.1f}{'' if r.finite else '  NOT FINITE'}",
                 flush=True,
             )

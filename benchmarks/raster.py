@@ -4,7 +4,7 @@
 
 Splats on a sphere of radius 0.35, about as wide as the gaps between them, harmonics of degree 3, all of them
 there at the rendered time; one or eight views in a call. Forward without gradients, and forward plus backward
-of colour and alpha down to the parameters of Gaussians4D. The median of the runs; what takes longer than two
+of color and alpha down to the parameters of Gaussians4D. The median of the runs; what takes longer than two
 seconds (the reference: every splat at every pixel) runs once.
 
 OMP_WAIT_POLICY=passive is set unless it is set already: where other programs use the same cores, threads that
@@ -101,10 +101,10 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="the kernel alone")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    found = available_backends()
-    if "cpu" not in found:
+    backends = available_backends()
+    if "cpu" not in backends:
         raise SystemExit("the C rasteriser is not available here; see the log of vid4d.raster")
-    kernel = ", ".join(found["cpu"].split(", ")[:3])
+    kernel = ", ".join(backends["cpu"].split(", ")[:3])
     print(f"{processor()}, {platform.system()}, {args.threads} threads, torch {torch.__version__}")
     print(f"cpu kernel: {kernel}; milliseconds a view, median of {args.runs} runs")
     print(f"{'splats':>7} {'pixels':>7} {'views':>6} {'radius':>7} | {'cpu fwd':>8} {'+bwd':>8} |", end="")

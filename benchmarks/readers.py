@@ -118,12 +118,12 @@ def unpacked(words: np.ndarray, about: dict[str, Any], time: float) -> Gaussians
     means = np.stack([x, y, z], 1) + (halves[:3] * dt).T
     xx, xy, xz, yy, yz, zz = halves[3:9] / float(about["scale"])
     shape = np.moveaxis(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]), -1, 0)
-    there = np.exp(-0.5 * (dt / halves[10]) ** 2)
-    there = np.where(there >= 0.05, there, 0) * halves[9]
+    presence = np.exp(-0.5 * (dt / halves[10]) ** 2)
+    presence = np.where(presence >= 0.05, presence, 0) * halves[9]
     order = np.arange(about["fourier"])[:, None]
     series = np.cos(2 * np.pi / float(about["period"]) * order * dt)
     sh = (halves[11:].reshape(about["harmonics"], len(order), 3, -1) * series[None, :, None]).sum(1)
-    parts = (means, shape, there, np.moveaxis(sh, -1, 0))
+    parts = (means, shape, presence, np.moveaxis(sh, -1, 0))
     return Gaussians3D(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
 
 
@@ -158,11 +158,11 @@ class Glb:
     def morphed(self, weights: np.ndarray, mesh: int = 0) -> dict[str, np.ndarray]:
         """The attributes of a mesh with its morph targets applied."""
         primitive = self.json["meshes"][mesh]["primitives"][0]
-        found = {name: self.array(i).astype(float) for name, i in primitive["attributes"].items()}
+        attributes = {name: self.array(i).astype(float) for name, i in primitive["attributes"].items()}
         for weight, target in zip(weights, primitive.get("targets", []), strict=True):
             for name, i in target.items():
-                found[name] = found[name] + weight * self.array(i)
-        return found
+                attributes[name] = attributes[name] + weight * self.array(i)
+        return attributes
 
     @property
     def samplers(self) -> list[tuple[dict[str, Any], np.ndarray, np.ndarray, str]]:
@@ -181,7 +181,7 @@ class Glb:
         return max(float(keys[-1]) for _, keys, _, _ in self.samplers)
 
     def at(self, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Vertices, faces and colours (linear RGB) as a player shows them."""
+        """Vertices, faces and colors (linear RGB) as a player shows them."""
         shown, weights = [0], np.zeros(0)
         for target, keys, values, how in self.samplers:
             if target["path"] == "weights":

@@ -5,9 +5,9 @@
 RUN is a run folder. Prints a Markdown table per run; exit code 1 where something disagrees by more than the
 tolerance that stands with it.
 
-Splats: those that can be seen (opacity of 1/255 or more) at every moment of the file. Colours are their mean,
+Splats: those that can be seen (opacity of 1/255 or more) at every moment of the file. Colors are their mean,
 weighted by opacity, without the harmonics of higher degrees. Meshes are surfaces, not splats, so they are
-compared by what is seen: silhouettes (overlap), their bounds (the middle 98% across and down) and colours
+compared by what is seen: silhouettes (overlap), their bounds (the middle 98% across and down) and colors
 against renders of the asset from six sides at three moments. Videos and pictures are compared with renders
 frame by frame.
 """
@@ -45,10 +45,10 @@ FAINTEST = 1 / 255
 SIDES = ((0.0, 0.0), (90.0, 0.0), (180.0, 20.0), (270.0, 20.0), (45.0, 60.0), (0.0, -60.0))
 """Azimuth and elevation from which meshes are looked at."""
 SHARPNESS = {"mp4": 30.0, "webm": 30.0, "gif": 30.0, "png": 50.0}
-"""dB that pictures must reach; a GIF has 255 colours, and is compared with alpha that is on or off."""
+"""dB that pictures must reach; a GIF has 255 colors, and is compared with alpha that is on or off."""
 PAGE_SHARPNESS = 38.0
-OVERLAP, SILHOUETTE_BOUNDS, SURFACE_COLOUR = 0.8, 0.03, 0.06
-"""Of meshes: least mean overlap of silhouettes, most mean distance of bounds (world units) and of colours."""
+OVERLAP, SILHOUETTE_BOUNDS, SURFACE_COLOR = 0.8, 0.03, 0.06
+"""Of meshes: least mean overlap of silhouettes, most mean distance of bounds (world units) and of colors."""
 
 
 @dataclass(frozen=True)
@@ -78,13 +78,13 @@ def span(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
 
 
 def seen(splats: Gaussians3D) -> Gaussians3D:
-    there = splats.opacities >= FAINTEST * (1 - 1e-6)
+    visible = splats.opacities >= FAINTEST * (1 - 1e-6)
     parts = (splats.means, splats.covariances, splats.opacities, splats.sh)
-    return Gaussians3D(*(part[there].double() for part in parts))
+    return Gaussians3D(*(part[visible].double() for part in parts))
 
 
 def summary(splats: Gaussians3D) -> tuple[int, np.ndarray, np.ndarray]:
-    """How many, bounds of their centres (6 numbers), mean colour."""
+    """How many, bounds of their centres (6 numbers), mean color."""
     box = torch.cat([splats.means.amin(0), splats.means.amax(0)]).numpy()
     weight = splats.opacities[:, None] / splats.opacities.sum()
     return len(splats), box, ((0.5 + C0 * splats.sh[:, 0]) * weight).sum(0).numpy()
@@ -93,27 +93,27 @@ def summary(splats: Gaussians3D) -> tuple[int, np.ndarray, np.ndarray]:
 def compare_splats(
     asset: Asset, times: Sequence[float], back: Callable[[int], Gaussians3D], say: Say, *, tolerance: float
 ) -> None:
-    """Number, bounds and colours at every moment; tolerance: of bounds (world units) and colours.
+    """Number, bounds and colors at every moment; tolerance: of bounds (world units) and colors.
 
-    A splat whose opacity lies within rounding of the faintest may be seen or not; bounds and colours then
+    A splat whose opacity lies within rounding of the faintest may be seen or not; bounds and colors then
     are not changed by more than the tolerance either.
     """
     true = [summary(seen(asset.gaussians.at(t))) for t in times]
-    found = [summary(seen(back(i))) for i in range(len(times))]
-    counts = [np.array([entry[0] for entry in some]) for some in (true, found)]
+    exported = [summary(seen(back(i))) for i in range(len(times))]
+    counts = [np.array([entry[0] for entry in some]) for some in (true, exported)]
     slack = 0 if tolerance < 1e-4 else 0.002
     agrees = bool((np.abs(counts[1] - counts[0]) <= slack * counts[0]).all())
     moments = f"at each of {len(times)} moments" if len(times) > 1 else ""
-    told = [f"{c.min():,} to {c.max():,}, sum {c.sum():,}" for c in counts]
-    say(f"splats {moments}" + (f" (± {slack:.1%})" if slack else ""), *told, agrees)
+    values = [f"{c.min():,} to {c.max():,}, sum {c.sum():,}" for c in counts]
+    say(f"splats {moments}" + (f" (± {slack:.1%})" if slack else ""), *values, agrees)
     middle = len(times) // 2
-    for k, name in ((1, "bounds of their centres"), (2, "mean colour")):
-        worst = max(float(np.abs(a[k] - b[k]).max()) for a, b in zip(true, found, strict=True))
-        told = [
+    for k, name in ((1, "bounds of their centres"), (2, "mean color")):
+        worst = max(float(np.abs(a[k] - b[k]).max()) for a, b in zip(true, exported, strict=True))
+        values = [
             f"{span(some[middle][k][:3])} to {span(some[middle][k][3:])}" if k == 1 else span(some[middle][k])
-            for some in (true, found)
+            for some in (true, exported)
         ]
-        say(f"{name} (± {tolerance:g}; most {worst:.1g}; shown: the middle)", *told, worst <= tolerance)
+        say(f"{name} (± {tolerance:g}; most {worst:.1g}; shown: the middle)", *values, worst <= tolerance)
 
 
 def plan(asset: Asset, fps: float) -> list[float]:
@@ -127,13 +127,13 @@ def duration(asset: Asset, found: float, say: Say) -> None:
 
 
 def check_ply(asset: Asset, files: list[Path], say: Say) -> None:
-    told = json.loads(files[-1].read_text())
+    metadata = json.loads(files[-1].read_text())
     times = plan(asset, 24.0)
     say("moments", str(len(times)), str(len(files) - 1), len(files) - 1 == len(times))
-    stand = [frame["time"] for frame in told["frames"]]
+    stand = [frame["time"] for frame in metadata["frames"]]
     right = len(stand) == len(times) and np.allclose(stand, times, atol=1e-6)
     say("clip times of the moments", f"0 to {times[-1]:.3f}", f"0 to {stand[-1]:.3f}", right)
-    duration(asset, told["seconds"], say)
+    duration(asset, metadata["seconds"], say)
     compare_splats(asset, times, lambda i: read_ply(files[i]), say, tolerance=2e-5)
 
 
@@ -177,8 +177,8 @@ def check_html(asset: Asset, files: list[Path], say: Say, *, browser: bool = Tru
             shown.append((len(seen(asset.gaussians.at(moment)).means), opened.evaluate("player.shown")))
         said = [line for line in opened.log if line.startswith("error ")]
     agrees = all(abs(a - b) <= max(1, 0.002 * a) for a, b in shown)
-    told = [f"{min(s):,} to {max(s):,}" for s in zip(*shown, strict=True)]
-    say("splats that Chromium draws at 6 moments (± 0.2%)", *told, agrees)
+    ranges = [f"{min(s):,} to {max(s):,}" for s in zip(*shown, strict=True)]
+    say("splats that Chromium draws at 6 moments (± 0.2%)", *ranges, agrees)
     what = f"Chromium's pictures, 6 sides and moments (≥ {PAGE_SHARPNESS:g} dB)"
     say(what, "renders", f"{worst:.1f} dB at worst", worst >= PAGE_SHARPNESS)
     say("errors on the console", "0", str(len(said)), not said)
@@ -234,11 +234,11 @@ def extent(mask: np.ndarray) -> np.ndarray:
 
 
 def compare_surfaces(asset: Asset, times: Sequence[float], surfaces: list[Surface], say: Say) -> None:
-    """Silhouettes, bounds and colours against renders, from SIDES."""
+    """Silhouettes, bounds and colors against renders, from SIDES."""
     size = 160
     cameras = Cameras.orbit([a for a, _ in SIDES], [e for _, e in SIDES], size=size)
     pixel = 1.5 / float(cameras.focal[0])
-    overlaps, offs, bounds, colours = [], [], [], []
+    overlaps, offs, bounds, colors = [], [], [], []
     for moment, surface in zip(times, surfaces, strict=True):
         true, found = asset.render(cameras, moment).numpy(), surface.drawn(cameras)
         masks = [torch.from_numpy(some[..., 3]) for some in (true, found)]
@@ -248,19 +248,19 @@ def compare_surfaces(asset: Asset, times: Sequence[float], surfaces: list[Surfac
             boxes = [pixel * extent(some[..., 3] > 0.5) for some in (a, b)]
             bounds.append(boxes)
             offs.append(np.abs(boxes[0] - boxes[1]))
-            colours.append([some[both][:, :3].mean(0) for some in (a, b)])
+            colors.append([some[both][:, :3].mean(0) for some in (a, b)])
     shots = f"{len(SIDES)} sides at {len(times)} moments"
     worst = f"{np.mean(overlaps):.3f}, at worst {min(overlaps):.3f}"
     what = f"overlap of silhouettes, {shots} (mean ≥ {OVERLAP:g})"
     say(what, "1", worst, float(np.mean(overlaps)) >= OVERLAP)
-    told = ["{:.3f} x {:.3f}".format(*mean_size(boxes)) for boxes in zip(*bounds, strict=True)]
+    sizes = ["{:.3f} x {:.3f}".format(*mean_size(boxes)) for boxes in zip(*bounds, strict=True)]
     apart = f"mean {np.mean(offs):.3f}, most {np.max(offs):.3f}"
     what = f"width and height of silhouettes (bounds: mean ± {SILHOUETTE_BOUNDS:g}; {apart})"
-    say(what, *told, float(np.mean(offs)) <= SILHOUETTE_BOUNDS)
-    means = np.array(colours).mean(0)
-    off = float(np.abs(np.array(colours)[:, 0] - np.array(colours)[:, 1]).mean())
-    what = f"mean colour of silhouettes (mean ± {SURFACE_COLOUR:g}; {off:.3f})"
-    say(what, span(means[0]), span(means[1]), off <= SURFACE_COLOUR)
+    say(what, *sizes, float(np.mean(offs)) <= SILHOUETTE_BOUNDS)
+    means = np.array(colors).mean(0)
+    off = float(np.abs(np.array(colors)[:, 0] - np.array(colors)[:, 1]).mean())
+    what = f"mean color of silhouettes (mean ± {SURFACE_COLOR:g}; {off:.3f})"
+    say(what, span(means[0]), span(means[1]), off <= SURFACE_COLOR)
 
 
 def mean_size(boxes: Sequence[np.ndarray]) -> np.ndarray:
@@ -302,9 +302,9 @@ def check_glb(asset: Asset, files: list[Path], say: Say) -> None:
 def check_obj(asset: Asset, files: list[Path], say: Say) -> None:
     import trimesh
 
-    told = json.loads(files[-1].read_text())
-    duration(asset, told["seconds"], say)
-    times = [frame["time"] for frame in told["frames"]]
+    metadata = json.loads(files[-1].read_text())
+    duration(asset, metadata["seconds"], say)
+    times = [frame["time"] for frame in metadata["frames"]]
     count = len(files) - 1
     expected = [i / (count if asset.cyclic else count - 1) for i in range(count)]
     right = len(times) == count and np.allclose(times, expected, atol=1e-6)
@@ -313,7 +313,7 @@ def check_obj(asset: Asset, files: list[Path], say: Say) -> None:
     closed = all(mesh.is_watertight for mesh in meshes)
     say("closed (trimesh)", "yes", "yes" if closed else "no", closed)
     same = all(np.array_equal(mesh.faces, meshes[0].faces) for mesh in meshes)
-    say("`same_faces` says the truth", str(same), str(told["same_faces"]), same == told["same_faces"])
+    say("`same_faces` says the truth", str(same), str(metadata["same_faces"]), same == metadata["same_faces"])
     shown = sorted({0, count // 2, count - 1})
     surfaces = [
         Surface(to_world(meshes[i].vertices), meshes[i].faces, meshes[i].visual.vertex_colors[:, :3] / 255)
@@ -351,7 +351,7 @@ def check_pictures(asset: Asset, to: str, files: list[Path], say: Say, *, size: 
     if lasting is not None:
         right = abs(lasting - whole) < 0.6 / rate
         say("duration, whole repetitions of the clip", f"{whole:.3f} s", f"{lasting:.3f} s", right)
-    worst, colours, overlaps = 100.0, [], []
+    worst, colors, overlaps = 100.0, [], []
     for i in sorted({round(j) for j in np.linspace(0, min(len(frames), count) - 1, 8)}):
         camera = Cameras.orbit([360.0 * i / count], 15.0, size=size)
         true = asset.render(camera, (i / rate / asset.seconds) % 1.0)[0].numpy()
@@ -360,12 +360,12 @@ def check_pictures(asset: Asset, to: str, files: list[Path], say: Say, *, size: 
         worst = min(worst, decibels(over_white(frames[i]), over_white(true)))
         solid = true[..., 3] > 0.9
         if solid.any():
-            colours.append([true[solid][:, :3].mean(0), frames[i][solid][:, :3].mean(0)])
+            colors.append([true[solid][:, :3].mean(0), frames[i][solid][:, :3].mean(0)])
         if frames[i].shape[-1] == 4:
             overlaps.append(float(mask_iou(*(torch.from_numpy(p[..., 3].copy()) for p in (true, frames[i])))))
     say(f"8 frames (≥ {SHARPNESS[to]:g} dB)", "renders", f"{worst:.1f} dB at worst", worst >= SHARPNESS[to])
-    means, off = np.array(colours).mean(0), float(np.abs(np.diff(colours, axis=1)).max())
-    say(f"mean colour (± 0.03; most {off:.3f})", span(means[0]), span(means[1]), off <= 0.03)
+    means, off = np.array(colors).mean(0), float(np.abs(np.diff(colors, axis=1)).max())
+    say(f"mean color (± 0.03; most {off:.3f})", span(means[0]), span(means[1]), off <= 0.03)
     if overlaps:
         say("overlap of alpha (≥ 0.97)", "1", f"{min(overlaps):.3f} at worst", min(overlaps) >= 0.97)
 

@@ -30,7 +30,7 @@ COUNT_FRAMES = "window.frames_ = 0; (function f() { window.frames_++; requestAni
 
 
 def drawn(browser: Browser) -> bool:
-    """Whether something colourful is to be seen left of the panel."""
+    """Whether something colorful is to be seen left of the panel."""
     scene = browser.screenshot()[160:, :550].astype(int)
     return bool(((scene.max(-1) - scene.min(-1)) > 60).sum() > 500)
 
@@ -39,17 +39,17 @@ def measure(run: Path, program: str, scrub: float = 10.0) -> dict[str, float]:
     """Seconds until the server is there and until the first picture, moments, and rates while scrubbing."""
     began = time.perf_counter()
     with Viewer([run], port=0, playing=False) as viewer, Browser(program, 900, 560) as browser:
-        told = {"seconds until the address is said": time.perf_counter() - began}
+        timings = {"seconds until the address is said": time.perf_counter() - began}
         began = time.perf_counter()
         browser.send("Page.navigate", url=viewer.url)
         while not drawn(browser):
             if time.perf_counter() - began > 300:
                 raise SystemExit("the viewer drew nothing within five minutes")
             time.sleep(0.1)
-        told["seconds until the first picture"] = time.perf_counter() - began
+        timings["seconds until the first picture"] = time.perf_counter() - began
         page = viewer.pages[0]
-        told["moments"] = len(page.content.times)
-        told["splats at a moment, at most"] = float(page.content.most_splats)
+        timings["moments"] = len(page.content.times)
+        timings["splats at a moment, at most"] = float(page.content.most_splats)
         time.sleep(5)
         browser.evaluate(COUNT_FRAMES)
         began, steps = time.perf_counter(), 0
@@ -60,9 +60,9 @@ def measure(run: Path, program: str, scrub: float = 10.0) -> dict[str, float]:
             browser.evaluate("1")
             time.sleep(0.02)
         elapsed = time.perf_counter() - began
-        told["pictures a second while scrubbing"] = browser.evaluate("window.frames_") / elapsed
-        told["times a second asked for"] = steps / elapsed
-        return told
+        timings["pictures a second while scrubbing"] = browser.evaluate("window.frames_") / elapsed
+        timings["times a second asked for"] = steps / elapsed
+        return timings
 
 
 def main() -> None:

@@ -21,34 +21,34 @@ def point(p) -> tuple[float, float]:  # type: ignore[no-untyped-def]
     return round(pixel[0].item() + SHIFT[0], 1), round(pixel[1].item() + SHIFT[1], 1)
 
 
-def line(a, b, colour: str, width: float = 1.5, extra: str = "") -> str:  # type: ignore[no-untyped-def]
+def line(a, b, color: str, width: float = 1.5, extra: str = "") -> str:  # type: ignore[no-untyped-def]
     (x1, y1), (x2, y2) = point(a), point(b)
-    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{colour}" stroke-width="{width}" {extra}/>'
+    return f'<line x1="{x1}" y1="{y1}" x2="{x2}" y2="{y2}" stroke="{color}" stroke-width="{width}" {extra}/>'
 
 
-def path(points, colour: str, width: float = 1.5, extra: str = "") -> str:  # type: ignore[no-untyped-def]
+def path(points, color: str, width: float = 1.5, extra: str = "") -> str:  # type: ignore[no-untyped-def]
     coordinates = " ".join(f"{x},{y}" for x, y in map(point, points))
-    return f'<polyline points="{coordinates}" fill="none" stroke="{colour}" stroke-width="{width}" {extra}/>'
+    return f'<polyline points="{coordinates}" fill="none" stroke="{color}" stroke-width="{width}" {extra}/>'
 
 
-def text(p, words: str, colour: str = INK, dx: float = 0, dy: float = 0, size: int = 15) -> str:  # type: ignore[no-untyped-def]
+def text(p, words: str, color: str = INK, dx: float = 0, dy: float = 0, size: int = 15) -> str:  # type: ignore[no-untyped-def]
     x, y = point(p)
-    return f'<text x="{x + dx:.1f}" y="{y + dy:.1f}" fill="{colour}" font-size="{size}">{words}</text>'
+    return f'<text x="{x + dx:.1f}" y="{y + dy:.1f}" fill="{color}" font-size="{size}">{words}</text>'
 
 
-def arrow(a, b, colour: str, width: float = 2.5) -> str:  # type: ignore[no-untyped-def]
-    return line(a, b, colour, width, f'marker-end="url(#tip-{colour[1:]})"')
+def arrow(a, b, color: str, width: float = 2.5) -> str:  # type: ignore[no-untyped-def]
+    return line(a, b, color, width, f'marker-end="url(#tip-{color[1:]})"')
 
 
-def frustum(camera: Cameras, colour: str, width: float, depth: float = 0.22) -> list[str]:
+def frustum(camera: Cameras, color: str, width: float, depth: float = 0.22) -> list[str]:
     """The pyramid of a camera: its centre and the four corners of its picture."""
     w, h, f = camera.width, camera.height, camera.focal.item()
     corners = []
     for x, y in ((0, 0), (w, 0), (w, h), (0, h)):
         ray = torch.tensor([(x - w / 2) / f, (y - h / 2) / f, 1.0]) * depth
         corners.append(camera.position[0] + camera.rotation[0].T @ ray)
-    edges = [line(camera.position[0], c, colour, width) for c in corners]
-    return [*edges, path([*corners, corners[0]], colour, width)]
+    edges = [line(camera.position[0], c, color, width) for c in corners]
+    return [*edges, path([*corners, corners[0]], color, width)]
 
 
 def picture() -> str:
@@ -59,10 +59,10 @@ def picture() -> str:
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
         "<defs>",
     ]
-    for colour in (RED, GREEN, BLUE, INK):
+    for color in (RED, GREEN, BLUE, INK):
         parts.append(
-            f'<marker id="tip-{colour[1:]}" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="5" '
-            f'markerHeight="5" orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="{colour}"/></marker>'
+            f'<marker id="tip-{color[1:]}" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="5" '
+            f'markerHeight="5" orient="auto"><path d="M0,0 L8,4 L0,8 z" fill="{color}"/></marker>'
         )
     parts.append("</defs>")
 
@@ -72,12 +72,12 @@ def picture() -> str:
         if a < b and sum(i != j for i, j in zip(a, b, strict=True)) == 1:
             parts.append(line(a, b, GREY, 1.2))
     parts.append(text((0.5, 0.5, -0.5), "the cube [-0.5, 0.5]³", GREY, 14, 20, 13))
-    for axis, colour, name, dx, dy in (
+    for axis, color, name, dx, dy in (
         ((0.85, 0, 0), RED, "x", -16, 12),
         ((0, 0.85, 0), GREEN, "y", 6, 14),
         ((0, 0, 0.8), BLUE, "z (up)", 8, 0),
     ):
-        parts += [arrow((0, 0, 0), axis, colour, 3), text(axis, name, colour, dx, dy, 17)]
+        parts += [arrow((0, 0, 0), axis, color, 3), text(axis, name, color, dx, dy, 17)]
 
     ring = Cameras.ring(16, size=256)
     for i in range(16):

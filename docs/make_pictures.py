@@ -44,8 +44,8 @@ def hero(run: str) -> Path:
         share = i / HERO_FRAMES
         t = share * loops % 1.0
         cameras = vid4d.Cameras.orbit([*AZIMUTHS, 360 * share], elevation, size=CELL)
-        drawn = asset.render(cameras, t, background=1.0).cpu().numpy()
-        pictures = [Image.fromarray(np.rint(p * 255).astype(np.uint8)) for p in drawn]
+        rendered = asset.render(cameras, t, background=1.0).cpu().numpy()
+        pictures = [Image.fromarray(np.rint(p * 255).astype(np.uint8)) for p in rendered]
         clip = content.clip_frame(t)
         if clip is not None:
             pictures.insert(0, Image.fromarray(clip).resize((CELL, CELL), Image.Resampling.LANCZOS))
@@ -116,13 +116,13 @@ def _size(browser: Browser, width: int, height: int) -> None:
 def main(run: Positional[str] = "runs/demo") -> None:
     """run: the folder of a finished run of examples/hopper.mp4."""
     torch.set_grad_enabled(False)
-    made = [contact(run), hero(run)]
+    files = [contact(run), hero(run)]
     program = find_browser()
     if program is None:
         print("no Chromium on this machine: report.jpg and viewer.jpg stay as they are")
     else:
-        made += [report(run, program), viewer(run, program)]
-    for path in made:
+        files += [report(run, program), viewer(run, program)]
+    for path in files:
         print(f"{path}  {path.stat().st_size / 1024:.0f} KiB")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of an asset: any side, any moment, with transparency or over a colour.
+"""Pictures of an asset: any side, any moment, with transparency or over a color.
 
 python examples/02_pictures_from_all_sides.py runs/demo --out pictures
 """
@@ -31,7 +31,7 @@ def main(run: Positional[str], out: Path = Path("pictures"), size: int = 256) ->
     moments = asset.render(still, time=times, background=1.0)  # (4, size, size, 3)
     files += [save(out / f"time_{t:.2f}.png", p) for t, p in zip(times, moments, strict=True)]
 
-    # A camera of your own: 35 degrees of view instead of the rig's 49, from further away.
+    # A camera of your own: 35 degrees of view instead of the ring's 49, from further away.
     focal = size / 2 / torch.tan(torch.deg2rad(torch.tensor(35.0)) / 2)
     lens = vid4d.Cameras.orbit([45.0], elevation=30, distance=2.2, size=size, focal=float(focal))
     files.append(save(out / "long_lens.png", asset.render(lens, time=0.0)[0]))

@@ -34,8 +34,8 @@ def ball(cameras: vid4d.Cameras, time: float) -> torch.Tensor:
     )
     spot = (normal @ torch.tensor([0.8, 0.6, 0.0]) > 0.9)[..., None]
     light = 0.65 + 0.35 * normal[..., 2:]
-    colour = torch.where(spot, torch.tensor([0.15, 0.3, 0.9]), torch.tensor([0.85, 0.25, 0.2])) * light
-    return torch.cat([colour, hit[..., None].float()], -1).clamp(0, 1)
+    color = torch.where(spot, torch.tensor([0.15, 0.3, 0.9]), torch.tensor([0.85, 0.25, 0.2])) * light
+    return torch.cat([color, hit[..., None].float()], -1).clamp(0, 1)
 
 
 def main(

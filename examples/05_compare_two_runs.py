@@ -19,9 +19,9 @@ from vid4d.viewer import Viewer
 def main(runs: Positional[tuple[Path, ...]], port: int = 8080, wait: bool = True) -> str:
     """runs: run folders. port: of the page; 0 takes any free one. wait: until Ctrl-C. Returns the address."""
     for run in runs:
-        told = json.loads((run / "report.json").read_text())
-        likeness = "unknown" if told["input_psnr_db"] is None else f"{told['input_psnr_db']:.1f} dB"
-        print(f"{run}: {told['splats']} splats, likeness to the clip {likeness}")
+        report = json.loads((run / "report.json").read_text())
+        likeness = "unknown" if report["input_psnr_db"] is None else f"{report['input_psnr_db']:.1f} dB"
+        print(f"{run}: {report['splats']} splats, likeness to the clip {likeness}")
     with Viewer(runs, port=port) as viewer:
         print(f"look at {viewer.url} (Ctrl-C ends it)")
         if wait:

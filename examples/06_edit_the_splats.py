@@ -1,4 +1,4 @@
-"""Splats are tensors: cut an asset, recolour it, slow it down, put two of them into one scene.
+"""Splats are tensors: cut an asset, recolor it, slow it down, put two of them into one scene.
 
 python examples/06_edit_the_splats.py runs/demo --out edited.safetensors
 """

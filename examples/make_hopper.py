@@ -29,7 +29,7 @@ FILL = 0.82
 
 BACKGROUND = (0.70, 0.79, 0.88)
 
-COLOURS = {
+COLORS = {
     "fur": (226, 122, 48),
     "back": (150, 66, 30),
     "cream": (255, 222, 160),
@@ -106,9 +106,9 @@ def sphere(rings: int = 20, segments: int = 32) -> tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Part:
-    """A deformed sphere of one colour; group: how it moves (body, head, ear, tail, thigh, fore or hind)."""
+    """A deformed sphere of one color; group: how it moves (body, head, ear, tail, thigh, fore or hind)."""
 
-    colour: str
+    color: str
     group: str
     points: np.ndarray
 
@@ -117,7 +117,7 @@ UNIT, UNIT_FACES = sphere()
 
 
 def blob(
-    colour: str,
+    color: str,
     group: str,
     centre: tuple[float, float, float],
     radii: tuple[float, float, float],
@@ -127,11 +127,11 @@ def blob(
     """An ellipsoid, thinner towards its +z end by `taper`, turned about its own centre, then placed."""
     points = UNIT * radii
     points[:, :2] *= 1 - taper * UNIT[:, 2:]
-    return Part(colour, group, points @ (np.eye(3) if rotation is None else rotation).T + centre)
+    return Part(color, group, points @ (np.eye(3) if rotation is None else rotation).T + centre)
 
 
 def pair(
-    colour: str,
+    color: str,
     group: str,
     centre: tuple[float, float, float],
     radii: tuple[float, float, float],
@@ -139,8 +139,8 @@ def pair(
     taper: float = 0.0,
 ) -> list[Part]:
     """The left part as given (y > 0) and its mirror image on the right."""
-    left = blob(colour, group, centre, radii, rotation, taper)
-    return [left, Part(colour, group, left.points * (1, -1, 1))]
+    left = blob(color, group, centre, radii, rotation, taper)
+    return [left, Part(color, group, left.points * (1, -1, 1))]
 
 
 EAR = (0.24, 0.1, 1.08)
@@ -211,9 +211,9 @@ def hopper(frames: int = FRAMES) -> Mesh:
     poses = np.stack([np.concatenate([posed(part, phase) for part in model]) for phase in phases])
     poses[..., 2] += np.maximum(0, -poses[..., 2].min(1, keepdims=True))  # toes push off, they do not sink in
     faces = np.concatenate([UNIT_FACES + i * len(UNIT) for i in range(len(model))])
-    names = list(COLOURS)
-    swatch = np.repeat([names.index(part.colour) for part in model], len(UNIT_FACES))
-    texture = np.array([[(*COLOURS[name], 255) for name in names]], np.uint8)
+    names = list(COLORS)
+    swatch = np.repeat([names.index(part.color) for part in model], len(UNIT_FACES))
+    texture = np.array([[(*COLORS[name], 255) for name in names]], np.uint8)
     uv = np.stack([(np.arange(len(names)) + 0.5) / len(names), np.full(len(names), 0.5)], 1)
     return Mesh(
         name="hopper",

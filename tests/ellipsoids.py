@@ -1,4 +1,4 @@
-"""An analytic moving object: two coloured ellipsoids, ray-traced, one at rest and one that moves along y."""
+"""An analytic moving object: two colored ellipsoids, ray-traced, one at rest and one that moves along y."""
 
 from __future__ import annotations
 

@@ -41,7 +41,5 @@ def ball_asset(folder: Path, seconds: float = 1.0, cyclic: bool = False) -> Asse
 def visible(asset: Asset, time: float) -> Gaussians3D:
     """The splats that leave a trace in 8 bits."""
     splats = asset.gaussians.at(time)
-    there = splats.opacities >= 1 / 255
-    return Gaussians3D(
-        splats.means[there], splats.covariances[there], splats.opacities[there], splats.sh[there]
-    )
+    mask = splats.opacities >= 1 / 255
+    return Gaussians3D(splats.means[mask], splats.covariances[mask], splats.opacities[mask], splats.sh[mask])

@@ -23,9 +23,9 @@ CUBE_FACES = np.array(
 
 
 def mesh(
-    poses: np.ndarray, faces: np.ndarray, colour: Sequence[int] = (255, 0, 0), name: str = "made"
+    poses: np.ndarray, faces: np.ndarray, color: Sequence[int] = (255, 0, 0), name: str = "made"
 ) -> Mesh:
-    """A flat-shaded mesh of one colour. poses: (v, 3) or (k, v, 3)."""
+    """A flat-shaded mesh of one color. poses: (v, 3) or (k, v, 3)."""
     return Mesh(
         name=name,
         poses=np.asarray(poses, np.float32).reshape(-1, *np.shape(poses)[-2:]),
@@ -33,18 +33,18 @@ def mesh(
         uv=np.full((1, 2), 0.5, np.float32),
         uv_faces=np.zeros_like(faces),
         smooth=np.zeros(len(faces), bool),
-        texture=np.array([[[*colour, 255]]], np.uint8),
+        texture=np.array([[[*color, 255]]], np.uint8),
     )
 
 
 def box(
     centre: Sequence[float],
     half: Sequence[float] | float,
-    colour: Sequence[int] = (255, 0, 0),
+    color: Sequence[int] = (255, 0, 0),
     name: str = "box",
 ) -> Mesh:
-    """A box of one colour."""
-    return mesh(CORNERS * half + np.asarray(centre, np.float32), CUBE_FACES, colour, name)
+    """A box of one color."""
+    return mesh(CORNERS * half + np.asarray(centre, np.float32), CUBE_FACES, color, name)
 
 
 def moving_box(poses: int = 16, step: float = 0.05) -> Mesh:
@@ -57,12 +57,12 @@ def wall(
     x: float,
     y: tuple[float, float],
     z: tuple[float, float],
-    colour: Sequence[int] = (255, 0, 0),
+    color: Sequence[int] = (255, 0, 0),
     name: str = "wall",
 ) -> Mesh:
     """A rectangle at constant x, which faces the input camera; u grows with y, v with -z."""
     corners = np.array([(x, y[0], z[1]), (x, y[1], z[1]), (x, y[1], z[0]), (x, y[0], z[0])], np.float32)
-    made = mesh(corners, np.array([(0, 1, 2), (0, 2, 3)]), colour, name)
+    made = mesh(corners, np.array([(0, 1, 2), (0, 2, 3)]), color, name)
     made.uv = np.array([(0, 0), (1, 0), (1, 1), (0, 1)], np.float32)
     made.uv_faces = made.faces.copy()
     return made
@@ -79,7 +79,7 @@ def scene(*meshes: Mesh) -> MeshBatch:
 
 
 def unlit(n: int = 1) -> Lighting:
-    """Light under which a surface has exactly its texture's colour."""
+    """Light under which a surface has exactly its texture's color."""
     light = Lighting.studio(n, "cpu")
     light.ambient, light.sky, light.lamp = torch.ones(n), torch.zeros(n), torch.zeros(n)
     return light
@@ -93,7 +93,7 @@ def png(pixels: np.ndarray) -> bytes:
 
 
 def write_shard(path: Path) -> None:
-    """Two triangles: one static with vertex colours and an alpha texture, one skinned with two poses.
+    """Two triangles: one static with vertex colors and an alpha texture, one skinned with two poses.
 
     The skinned one's vertices 0 and 1 follow joint 0, which stays; vertex 2 follows joint 1, which stays in
     pose 0 and moves by 0.25 along glTF's y in pose 1; its weight is split in halves between two such joints.

@@ -1,4 +1,4 @@
-"""Solids whose volumes, areas and colours are known, as densities and as splats."""
+"""Solids whose volumes, areas and colors are known, as densities and as splats."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def torus(points: Tensor, ring: float, tube: float) -> Tensor:
     return torch.hypot(points[:, :2].norm(dim=1) - ring, points[:, 2]) - tube
 
 
-def colour_of_place(points: Tensor) -> Tensor:
+def color_of_place(points: Tensor) -> Tensor:
     return (points + 0.5).clamp(0, 1)
 
 
-def mesh_of(distance, *, faces: int = 3000, resolution: int = 56, color=colour_of_place, **options) -> Mesh:  # type: ignore[no-untyped-def]
+def mesh_of(distance, *, faces: int = 3000, resolution: int = 56, color=color_of_place, **options) -> Mesh:  # type: ignore[no-untyped-def]
     """The mesh of a signed distance function."""
     chosen = MeshOptions(faces=faces, resolution=resolution, **options)
     low, high = torch.full((3,), -0.55), torch.full((3,), 0.55)

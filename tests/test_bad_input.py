@@ -179,8 +179,8 @@ def test_deep_and_grey_pictures_work(kind):
         if kind == "grey 8":
             Image.fromarray((grey[..., 0] // 257).astype(np.uint8)).save(file)
         else:
-            colour = [grey] * (1 if "grey" in kind else 3)
-            png16(file, np.concatenate([*colour, alpha] if "a" in kind.removeprefix("grey") else colour, -1))
+            color = [grey] * (1 if "grey" in kind else 3)
+            png16(file, np.concatenate([*color, alpha] if "a" in kind.removeprefix("grey") else color, -1))
     assert run("prepare", "deep", "--out", "out", "--size", "64") == 0
     for i in range(2):
         rgba = np.asarray(Image.open(f"out/frames/{i:04d}.png"))
@@ -229,8 +229,8 @@ def test_options_of_prepare_that_cannot_be(options, clip, capsys):
 
 @pytest.mark.parametrize("options", ["--steps -5", "--batch 0", "--seconds nan", "--learning-rate -1"])
 def test_options_of_train_that_cannot_be(options, clip, capsys):
-    told = refused(capsys, "train", "--stage", "lift", "--models", clip, "--out", "out", *options.split())
-    assert options in told
+    message = refused(capsys, "train", "--stage", "lift", "--models", clip, "--out", "out", *options.split())
+    assert options in message
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,8 @@ def test_models_to_train_on_that_are_none(clip, capsys):
 
 def test_weights_that_nobody_publishes(capsys):
     for command in ("fetch", "verify"):
-        told = refused(capsys, "weights", command, "nosuch")
-        assert told.startswith("there are no weights 'nosuch': choose one of syncdreamer,")
+        message = refused(capsys, "weights", command, "nosuch")
+        assert message.startswith("there are no weights 'nosuch': choose one of syncdreamer,")
 
 
 # ---- assets ----------------------------------------------------------------------------------------------
@@ -266,8 +266,10 @@ def test_what_is_no_asset(command, clip, capsys):
 
 def test_what_is_no_format(capsys):
     save_asset(Path("asset.safetensors"), toys.jumping_ball(20), {})
-    told = refused(capsys, "export", "asset.safetensors", "--to", "nosuch")
-    assert told.startswith("there is no format 'nosuch': choose one of ply, usd, usdz, glb, obj, html, mp4")
+    message = refused(capsys, "export", "asset.safetensors", "--to", "nosuch")
+    assert message.startswith(
+        "there is no format 'nosuch': choose one of ply, usd, usdz, glb, obj, html, mp4"
+    )
 
 
 # ---- image matrices --------------------------------------------------------------------------------------
@@ -291,13 +293,13 @@ NAN = float("nan")
     ],
 )
 def test_values_of_a_matrix_that_are_no_numbers(place, value, matrix, capsys):
-    told = json.loads((matrix / "cameras.json").read_text())
+    metadata = json.loads((matrix / "cameras.json").read_text())
     *outer, last = place
-    holder = told
+    holder = metadata
     for step in outer:
         holder = holder[step]
     holder[last] = value
-    (matrix / "cameras.json").write_text(json.dumps(told))
+    (matrix / "cameras.json").write_text(json.dumps(metadata))
     refused(capsys, "reconstruct", matrix, "--out", "out")
 
 
@@ -414,6 +416,6 @@ def test_a_still_on_a_full_disk(capsys, monkeypatch):
     """Rendering has nothing to resume, so it does not say so."""
     save_asset(Path("asset.safetensors"), toys.jumping_ball(20), {})
     fill_disk(monkeypatch, "still")
-    told = refused(capsys, "render", "asset.safetensors", "--out", "still.png", "--size", "32")
-    assert told.startswith("the disk is full")
-    assert "--resume" not in told
+    message = refused(capsys, "render", "asset.safetensors", "--out", "still.png", "--size", "32")
+    assert message.startswith("the disk is full")
+    assert "--resume" not in message

@@ -48,10 +48,10 @@ def test_help_is_quick_and_imports_nothing_heavy():
         "except SystemExit: pass\n"
         "print([m for m in ('torch', 'numpy', 'PIL', 'av', 'viser', 'scipy') if m in sys.modules])"
     )
-    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert told.strip().endswith("[]")
+    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert output.strip().endswith("[]")
     for command in ("generate", "prepare", "matrix", "reconstruct", "render", "train", "info"):
-        assert command in told
+        assert command in output
 
     def seconds() -> float:
         """Of work; what other programs take of the machine meanwhile is not counted."""
@@ -214,9 +214,9 @@ def test_a_truncated_video_is_one_sentence(tmp_path, capsys):
 def test_a_matrix_with_nan_is_one_sentence(clip, tmp_path, capsys):
     assert run("matrix", clip, "--out", "out") == 0
     file = tmp_path / "out" / "matrix" / "cameras.json"
-    told = json.loads(file.read_text())
-    told["times"][1] = float("nan")
-    file.write_text(json.dumps(told))
+    metadata = json.loads(file.read_text())
+    metadata["times"][1] = float("nan")
+    file.write_text(json.dumps(metadata))
     refused(capsys, "reconstruct", "out/matrix", "--out", "again")
     assert not (tmp_path / "again").exists()
 
@@ -293,9 +293,9 @@ def test_prepare_writes_frames_and_a_strip(clip, tmp_path, capsys):
 
 def test_info_names_the_machine(capsys):
     assert run("info") == 0
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for word in ("device", "cpu", "cores", "instructions", "raster reference", "version torch"):
-        assert re.search(f"^{word} ", told, re.M), word
+        assert re.search(f"^{word} ", output, re.M), word
 
 
 @pytest.fixture

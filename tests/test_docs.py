@@ -38,8 +38,8 @@ def test_links_lead_somewhere(page):
 
 @cache
 def options(command: str) -> frozenset[str]:
-    told = subprocess.check_output([sys.executable, "-m", "vid4d.cli", command, "--help"], text=True)
-    return frozenset(re.findall(r"--[a-z0-9-]+", told))
+    output = subprocess.check_output([sys.executable, "-m", "vid4d.cli", command, "--help"], text=True)
+    return frozenset(re.findall(r"--[a-z0-9-]+", output))
 
 
 NAMES = ("first_steps.md", "your_own_video.md", "viewer.md", "methods.md", "faq.md")

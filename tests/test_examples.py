@@ -70,8 +70,8 @@ def test_02_renders_pictures(folder, tmp_path):
     assert len(files) == 9
     red_front, behind = (np.asarray(Image.open(files[i])).astype(int) for i in (0, 2))
     assert red_front.shape == (48, 48, 4)
-    seen = red_front[..., 3] > 200
-    assert red_front[seen][:, 0].mean() > behind[behind[..., 3] > 200][:, 0].mean() + 40
+    visible = red_front[..., 3] > 200
+    assert red_front[visible][:, 0].mean() > behind[behind[..., 3] > 200][:, 0].mean() + 40
     assert np.asarray(Image.open(files[4])).shape == (48, 48, 3)
 
 

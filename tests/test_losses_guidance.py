@@ -14,7 +14,7 @@ from vid4d.priors.rife import between_of
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.samplers import NoiseSchedule
 from vid4d.priors.sds import score_distillation, sds_loss
-from vid4d.render import render
+from vid4d.render import render_asset
 
 
 def blend(first: torch.Tensor, last: torch.Tensor, share: torch.Tensor) -> torch.Tensor:
@@ -44,7 +44,7 @@ def test_only_inner_pictures_get_a_gradient():
     torch.testing.assert_close(run.grad[:, 1:3], expected)
 
 
-def test_colours_with_alpha_are_compared_over_white():
+def test_colors_with_alpha_are_compared_over_white():
     run = torch.rand(5, 6, 6, 4)
     run[..., :3] *= run[..., 3:]
     over_white = run[..., :3] + 1 - run[..., 3:]
@@ -94,7 +94,7 @@ def test_a_jittered_orbit_is_told_from_a_smooth_one():
     ball = jumping_ball()
 
     def loss(azimuth: torch.Tensor, elevation: torch.Tensor | float, times: torch.Tensor | float) -> float:
-        rgba = render(ball, Cameras.orbit(azimuth, elevation, size=64), times)
+        rgba = render_asset(ball, Cameras.orbit(azimuth, elevation, size=64), times)
         run = torch.cat([rgba[..., :3] * rgba[..., 3:], rgba[..., 3:]], -1)
         return interpolation_consistency(run, between).item()
 

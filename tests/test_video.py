@@ -16,7 +16,7 @@ def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:
     return np.full((height, width, 3), level, np.uint8)
 
 
-def test_write_then_read_keeps_times_and_colours(tmp_path: Path) -> None:
+def test_write_then_read_keeps_times_and_colors(tmp_path: Path) -> None:
     picture = np.zeros((48, 64, 3), np.float32)
     picture[:, :32], picture[:, 32:] = (0.8, 0.2, 0.1), (0.1, 0.3, 0.9)
     path = write_mp4(tmp_path / "a.mp4", [picture] * 5, 12.5)
@@ -26,8 +26,8 @@ def test_write_then_read_keeps_times_and_colours(tmp_path: Path) -> None:
     (frame,) = video.read([4])
     assert frame.shape == (48, 64, 4)
     assert not video.has_alpha
-    for x, colour in ((10, (204, 51, 26)), (54, (26, 77, 230))):
-        assert np.abs(frame[20, x, :3].astype(int) - colour).max() <= 4
+    for x, color in ((10, (204, 51, 26)), (54, (26, 77, 230))):
+        assert np.abs(frame[20, x, :3].astype(int) - color).max() <= 4
     assert [p.name for p in tmp_path.iterdir()] == ["a.mp4"]
 
 

@@ -15,14 +15,14 @@ Formula = Callable[[Tensor, Tensor], Tensor]
 
 
 class ToyField(CascadeField):
-    """One level. density, colour: of points (n, 3) and times (n,) of the box; colour in (0, 1)."""
+    """One level. density, color: of points (n, 3) and times (n,) of the box; color in (0, 1)."""
 
-    def __init__(self, density: Formula, colour: Formula | None = None, *, radius: float = 0.75) -> None:
+    def __init__(self, density: Formula, color: Formula | None = None, *, radius: float = 0.75) -> None:
         nn.Module.__init__(self)  # without the networks of a cascade
         self.config = FieldConfig(radius=radius)
         self.gain = nn.Parameter(torch.ones((), dtype=torch.float64))
         self._density = density
-        self._colour = colour or (lambda p, t: torch.full_like(p, 0.25))
+        self._color = color or (lambda p, t: torch.full_like(p, 0.25))
         self.asked = 0
 
     def __len__(self) -> int:
@@ -51,8 +51,8 @@ class ToyField(CascadeField):
             step = 1e-4 * torch.eye(3, dtype=points.dtype)
             grown = [self._density(points + d, time) - self._density(points - d, time) for d in step]
             normal = -F.normalize(torch.stack(grown, -1), dim=-1)[None]
-        colour = torch.logit(self._colour(points, time))[None]
-        return FieldSample(self.density(points, time), colour, normal)
+        color = torch.logit(self._color(points, time))[None]
+        return FieldSample(self.density(points, time), color, normal)
 
 
 def ball(centre: Callable[[Tensor], Tensor] | list[float], radius: float, density: float) -> Formula:

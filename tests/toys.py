@@ -14,7 +14,7 @@ from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.methods import stages
 from vid4d.progress import Bar
-from vid4d.render import render
+from vid4d.render import render_asset
 from vid4d.run import Run
 
 
@@ -56,9 +56,9 @@ def toy_matrix(views: int = 4, frames: int = 3, size: int = 32) -> ImageMatrix:
     ball = jumping_ball(80)
     times = torch.linspace(0, 1, frames)
     ring = Cameras.ring(views, size=size)
-    images = torch.stack([render(ball, ring, float(t)) for t in times], 1)
+    images = torch.stack([render_asset(ball, ring, float(t)) for t in times], 1)
     camera = Cameras.orbit([0.0], 10.0, size=size)
-    seen = torch.cat([render(ball, camera, float(t)) for t in times])
+    seen = torch.cat([render_asset(ball, camera, float(t)) for t in times])
     return ImageMatrix(
         images, ring, times, input_images=seen, input_camera=camera, input_times=times, seconds=1.0
     )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Method(Protocol):
-    """What the module of a method holds; `vid4d.methods.stages` has what they share.
+    """The interface of a method's module; `vid4d.methods.stages` has what they share.
 
     PRESETS: name -> configuration. NEEDS: what it asks of a prior.
     """
@@ -60,9 +60,9 @@ def generate(
     settings: those of `vid4d.Settings`, e.g. `frames=8, preset="draft", seed=1`.
     Raises InputError for bad input.
     """
-    known = Settings(clip=str(clip), **settings)
+    chosen = Settings(clip=str(clip), **settings)
     with Progress(quiet=quiet) as progress:
-        return make(known, out=out, resume=resume, progress=progress)
+        return make(chosen, out=out, resume=resume, progress=progress)
 
 
 def make(settings: Settings, *, out: str | Path | None, resume: bool, progress: Progress) -> Asset:
@@ -107,8 +107,8 @@ def _check(settings: Settings) -> None:
     if settings.method not in METHODS:
         raise InputError(f"there is no method {settings.method!r}: choose one of {', '.join(METHODS)}")
     if settings.preset not in COMMON_PRESETS and settings.preset not in _method(settings).PRESETS:
-        told = ", ".join(_method(settings).PRESETS)
-        raise InputError(f"{settings.method} has no preset {settings.preset!r}: choose one of {told}")
+        presets = ", ".join(_method(settings).PRESETS)
+        raise InputError(f"{settings.method} has no preset {settings.preset!r}: choose one of {presets}")
     if not settings.clip and not settings.text.strip():
         raise InputError(
             "no clip was named; give a video, a picture, a folder of pictures, or a description with --text"

@@ -39,7 +39,7 @@ class Asset:
 
     @property
     def cyclic(self) -> bool:
-        """Whether the clip is a loop."""
+        """True for a loop."""
         return self.gaussians.cyclic
 
     def render(
@@ -55,9 +55,9 @@ class Asset:
         background: a grey level, 1 is white; None gives RGBA with straight alpha (c = 4), else c = 3.
         Raises InputError for times outside of [0, 1] or another number of times than of cameras.
         """
-        from vid4d.render import render
+        from vid4d.render import render_asset
 
-        return render(self.gaussians, cameras, time, background=background)
+        return render_asset(self.gaussians, cameras, time, background=background)
 
 
 def load(path: str | Path, device: str = "auto") -> Asset:
@@ -72,12 +72,12 @@ def load(path: str | Path, device: str = "auto") -> Asset:
     if file.is_dir():
         if not (file / ASSET).is_file():
             unfinished = (file / "settings.json").is_file()
-            told = (
+            reason = (
                 "its run is not finished: continue it with --resume"
                 if unfinished
                 else "it is not a run folder"
             )
-            raise InputError(f"{file} holds no {ASSET}: {told}")
+            raise InputError(f"{file} holds no {ASSET}: {reason}")
         file = file / ASSET
     place = resolve_device(device)
     gaussians, metadata = load_asset(file, splat_device(place) if device == "auto" else place)

@@ -59,7 +59,7 @@ class Cameras:
         """Cameras on a sphere that look at the origin.
 
         azimuth, elevation: degrees, broadcast against each other. distance: world units.
-        focal: in pixels; the rig's 280 / 256 of the picture's width where not given.
+        focal: in pixels; the ring's 280 / 256 of the picture's width where not given.
         """
         az, el, dist = torch.broadcast_tensors(
             torch.atleast_1d(torch.as_tensor(azimuth, dtype=torch.float64)),

@@ -83,15 +83,15 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str | None:
     """One sentence for errors that are not the program's fault; None for the others."""
     if isinstance(error, InputError):
         return str(error)
-    told = str(error)
-    full = "no space left on device" in told.lower() or "os error 28" in told
+    message = str(error)
+    full = "no space left on device" in message.lower() or "os error 28" in message
     if full or (isinstance(error, OSError) and error.errno in FULL):
         again = "run the same command" + (" with --resume" if _resumes(arguments) else " again")
         return f"the disk is full{_where(error)}: make room and {again}"
     if isinstance(error, PermissionError):
         return f"no permission to read or write{_where(error)}: choose another place with --out"
     if isinstance(error, OSError):
-        return f"{error.strerror or told or type(error).__name__}{_where(error)}"
+        return f"{error.strerror or message or type(error).__name__}{_where(error)}"
     return None
 
 

@@ -43,7 +43,7 @@ def install_hint(extra: str) -> str:
 
 def _pip() -> str:
     """`pip` where the shell's is this Python's, else this Python with its module."""
-    found, python = shutil.which("pip"), Path(sys.executable)
-    if found and Path(found).parent == python.parent:
+    pip, python = shutil.which("pip"), Path(sys.executable)
+    if pip and Path(pip).parent == python.parent:
         return "pip"
     return f"{python} -m pip"

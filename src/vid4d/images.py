@@ -14,23 +14,23 @@ Picture = TypeVar("Picture", Tensor, np.ndarray)
 
 
 def over_white(rgba: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 3"]:
-    """Colours of straight-alpha pictures over white, channels last."""
+    """Colors of straight-alpha pictures over white, channels last."""
     return rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
 
 
 def over(rgba: Picture, background: Picture | float) -> Picture:
-    """Colours (..., 3) of straight-alpha pictures (..., 4) over any background: a grey level, or colours."""
+    """Colors (..., 3) of straight-alpha pictures (..., 4) over any background: a grey level, or colors."""
     return rgba[..., :3] * rgba[..., 3:] + background * (1 - rgba[..., 3:])
 
 
 def over_white_uint8(rgba: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Colours of an 8-bit picture over white."""
+    """Colors of an 8-bit picture over white."""
     alpha = rgba[..., 3:].astype(np.float32) / 255
     return np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
 def premultiplied(rgba: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
-    """Straight-alpha RGBA with its colours times alpha, as it has to be before pixels are averaged.
+    """Straight-alpha RGBA with its colors times alpha, as it has to be before pixels are averaged.
 
     dim: of the four channels.
     """
@@ -41,7 +41,7 @@ def premultiplied(rgba: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, ".
 def resized(images: Float[Tensor, "*n h w 4"], width: int) -> Float[Tensor, "*n h2 w2 4"]:
     """Straight-alpha pictures at another width, of the same proportions: area averages.
 
-    Colours are weighted by alpha, so that edges keep theirs.
+    Colors are weighted by alpha, so that edges keep theirs.
     """
     lead, (h, w) = images.shape[:-3], images.shape[-3:-1]
     flat = premultiplied(images).reshape(-1, h, w, 4).movedim(-1, 1)

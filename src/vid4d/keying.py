@@ -1,7 +1,7 @@
 """Keying: one picture of an object before a known, smooth background gets its alpha.
 
 The object is what differs from the background. Edges get a soft alpha from how far a pixel lies between the
-two colours, and are freed from the background's colour. Pictures are 8-bit; distances of colour are
+two colors, and are freed from the background's color. Pictures are 8-bit; distances of color are
 Euclidean, in 8-bit steps.
 """
 
@@ -20,7 +20,7 @@ BAND = 2.6  # width of the soft edge, pixels
 
 @dataclass(frozen=True)
 class Background:
-    """A smooth background. surface: its colour at every pixel. offsets: brightness changes, per frame.
+    """A smooth background. surface: its color at every pixel. offsets: brightness changes, per frame.
 
     noise: spread of its pixels, 8-bit steps. inliers: share of the border that it explains.
     """
@@ -45,7 +45,7 @@ def remove_white_background(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.nda
 
 
 def remove_border_background(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
-    """A picture before one colour, which is the median of its border."""
+    """A picture before one color, which is the median of its border."""
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     return _cut_from(picture, np.median(border, axis=0).astype(np.float32))
 
@@ -67,15 +67,15 @@ def cut_out(
     inside = _object_mask(distance, background)
     if not inside.any():
         return np.dstack([frame, np.zeros(frame.shape[:2], np.uint8)]), 0.0
-    alpha, colour = _soft_edge(picture, surface, residual, inside, distance)
+    alpha, color = _soft_edge(picture, surface, residual, inside, distance)
     alpha = _drop_specks(alpha)
     distinct = float((distance[alpha > 0.5] > background.region).mean()) if (alpha > 0.5).any() else 0.0
-    rgba = np.dstack([np.clip(colour, 0, 255), alpha * 255])
+    rgba = np.dstack([np.clip(color, 0, 255), alpha * 255])
     return np.rint(rgba).astype(np.uint8), distinct
 
 
 def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> Bool[np.ndarray, "h w"]:
-    """Hysteresis, then holes: enclosed spots of background colour belong to the object unless they are
+    """Hysteresis, then holes: enclosed spots of background color belong to the object unless they are
     as flat as the background itself and lie near the outline (between fingers) or are of some size (between
     an arm and the body); a small flat spot deep inside is a highlight."""
     eight = np.ones((3, 3), bool)
@@ -117,27 +117,27 @@ def _soft_edge(
     inside: Bool[np.ndarray, "h w"],
     distance: Float[np.ndarray, "h w"],
 ) -> tuple[Float[np.ndarray, "h w"], Float[np.ndarray, "h w 3"]]:
-    """Alpha and object colours in a band along the edge; opaque inside it.
+    """Alpha and object colors in a band along the edge; opaque inside it.
 
-    The object's colour at an edge pixel is that of the nearest pixel well inside; in parts too thin to have
+    The object's color at an edge pixel is that of the nearest pixel well inside; in parts too thin to have
     an inside, the nearby pixel that differs most from the background. Alpha is the pixel's place between
-    background and object colour.
+    background and object color.
     """
     depth = ndimage.distance_transform_edt(np.pad(inside, 1, mode="edge"))[1:-1, 1:-1]
     solid = depth > BAND
     alpha = inside.astype(np.float32)
-    colour = picture.copy()
+    color = picture.copy()
     band = ndimage.binary_dilation(inside, iterations=1) & ~solid
     y, x = np.nonzero(band)
     if len(y) == 0:
-        return alpha, colour
+        return alpha, color
     source_y, source_x = _strongest(distance * inside, y, x)
     if solid.any():
         away, nearest = ndimage.distance_transform_edt(~solid, return_indices=True)
         near = away[y, x] <= 2 * BAND
         source_y = np.where(near, nearest[0][y, x], source_y)
         source_x = np.where(near, nearest[1][y, x], source_x)
-    contrast = residual[source_y, source_x]  # object colour minus background, at its source
+    contrast = residual[source_y, source_x]  # object color minus background, at its source
     length = (contrast**2).sum(-1)
     place = (residual[y, x] * contrast).sum(-1) / np.maximum(length, 1)
     soft = np.clip((place - 0.08) / 0.84, 0, 1)
@@ -153,8 +153,8 @@ def _soft_edge(
     freed = (picture[y, x] - (1 - a[:, None]) * surface[y, x]) / np.maximum(a[:, None], 0.05)
     plausible = surface[y, x] + contrast
     mix = np.clip((a[:, None] - 0.3) / 0.6, 0, 1)
-    colour[y, x] = np.clip(mix * np.clip(freed, 0, 255) + (1 - mix) * plausible, 0, 255)
-    return alpha, colour
+    color[y, x] = np.clip(mix * np.clip(freed, 0, 255) + (1 - mix) * plausible, 0, 255)
+    return alpha, color
 
 
 def _strongest(

@@ -19,7 +19,7 @@ Interpolate = Callable[
 ]
 """A frame interpolator: the pictures between two batches of pictures, at shares in (0, 1) of the way.
 
-Pictures are colours (c = 3), or RGBA with premultiplied colour (c = 4).
+Pictures are colors (c = 3), or RGBA with premultiplied color (c = 4).
 """
 
 Middle = Callable[[Float[Tensor, "n h w c"], Float[Tensor, "n h w c"]], Float[Tensor, "n h w c"]]
@@ -124,11 +124,11 @@ def mask_loss(alpha: Float[Tensor, "... h w"], mask: Float[Tensor, "... h w"]) -
 def interpolation_consistency(
     run: Float[Tensor, "... n h w c"], interpolate: Interpolate
 ) -> Float[Tensor, ""]:
-    """How far the inner pictures of a run are from what an interpolator finds between its first and its last.
+    """Interpolation consistency loss: inner pictures of a run against an interpolator's between its ends.
 
     run: n pictures in even steps of time, or of a camera's way around the object; of whatever renderer.
-    Colours (c = 3), or RGBA with premultiplied colour (c = 4), which interpolators that were made for objects
-    without background, like the shipped one, need to do well. Mean squared error of the colours (over white)
+    Colors (c = 3), or RGBA with premultiplied color (c = 4), which interpolators that were made for objects
+    without background, like the shipped one, need to do well. Mean squared error of the colors (over white)
     of the n - 2 inner pictures, which alone get a gradient: the ends and the interpolator get none.
     Raises ValueError for runs without inner pictures.
 

@@ -1,4 +1,4 @@
-"""What the machine has: device, threads, instruction set, memory, versions."""
+"""Facts about the machine: device, threads, instruction set, memory, versions."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def peak_memory_mib(device: str = "cpu") -> dict[str, float]:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that decide what a run computes."""
-    found = {"python": platform.python_version(), "vid4d": __version__}
+    versions_by_name = {"python": platform.python_version(), "vid4d": __version__}
     for name in PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions_by_name[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            versions_by_name[name] = "not installed"
+    return versions_by_name
 
 
 def cpu_name() -> str:
@@ -76,11 +76,11 @@ def usable_cores() -> int:
 
 
 def describe(device: str = "auto") -> dict[str, str]:
-    """What a run on this machine would use, as name -> text."""
+    """Device, cores and instruction set that a run would use, as name -> text."""
     import torch
 
     chosen = resolve_device(device)
-    told = {
+    facts = {
         "device": chosen,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": cpu_name(),
@@ -89,5 +89,5 @@ def describe(device: str = "auto") -> dict[str, str]:
     }
     if chosen.startswith("cuda"):
         properties = torch.cuda.get_device_properties(chosen)
-        told["gpu"] = f"{properties.name}, {properties.total_memory / (1 << 30):.0f} GiB"
-    return told
+        facts["gpu"] = f"{properties.name}, {properties.total_memory / (1 << 30):.0f} GiB"
+    return facts

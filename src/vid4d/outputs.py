@@ -1,4 +1,4 @@
-"""What a run leaves behind for people: contact sheet, turntable, player, report."""
+"""Outputs of a run for people: contact sheet, turntable, player, report."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import over_white
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.metrics import psnr
-from vid4d.render import render
+from vid4d.render import render_asset
 from vid4d.report.contact import write_contact
 from vid4d.report.report import write_report
 from vid4d.run import Run
@@ -36,8 +36,8 @@ def input_psnr(
     for image, time in zip(truth, matrix.input_times.tolist(), strict=True):
         if times is not None and not any(abs(time - wanted) < 1e-5 for wanted in times):
             continue
-        drawn = render(gaussians, matrix.input_camera, min(max(time, 0.0), 1.0), background=1.0)[0]
-        scores.append(float(psnr(drawn, over_white(image.to(drawn.device)))))
+        rendered = render_asset(gaussians, matrix.input_camera, min(max(time, 0.0), 1.0), background=1.0)[0]
+        scores.append(float(psnr(rendered, over_white(image.to(rendered.device)))))
     return float(np.mean(scores)) if scores else None
 
 
@@ -84,6 +84,6 @@ def write_outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None
     }
     write_json(run.path("report.json"), report)
     if score is not None:
-        told = "" if at_keys is None else f" ({at_keys:.2f} dB at key frames)"
-        run.progress.say(f"input view: {score:.2f} dB PSNR{told}")
+        at_key_frames = "" if at_keys is None else f" ({at_keys:.2f} dB at key frames)"
+        run.progress.say(f"input view: {score:.2f} dB PSNR{at_key_frames}")
     run.stage("report", lambda bar: write_report(run.root, gaussians, matrix))

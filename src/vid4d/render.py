@@ -1,4 +1,4 @@
-"""From an asset to pictures: stills, orbits, in chunks, without gradients."""
+"""From an asset to pictures: stills, turntables, in chunks, without gradients."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from vid4d.gaussians.raster import rasterize_4d
 CHUNK_PIXELS = 8 << 20
 """Pixels rendered in one call."""
 BATCH = 8
-"""Frames of an orbit rendered in one call."""
+"""Frames of a turntable rendered in one call."""
 
 
 def times_for(time: float | Sequence[float] | Tensor, cameras: Cameras) -> Float[Tensor, " n"]:
@@ -39,7 +39,7 @@ def times_for(time: float | Sequence[float] | Tensor, cameras: Cameras) -> Float
 
 
 @torch.no_grad()
-def render(
+def render_asset(
     gaussians: Gaussians4D,
     cameras: Cameras,
     time: float | Sequence[float] | Tensor = 0.0,
@@ -57,22 +57,22 @@ def render(
     parts = []
     for i in range(0, len(cameras), chunk):
         some = cameras[i : i + chunk].to(device)
-        drawn = rasterize_4d(gaussians, times[i : i + chunk], some, background=background or 0.0)
+        rendered = rasterize_4d(gaussians, times[i : i + chunk], some, background=background or 0.0)
         if background is None:
-            alpha = drawn.alpha[..., None]
-            colour = torch.where(alpha > 0, drawn.color / alpha.clamp(min=1e-6), 0)
-            parts.append(torch.cat([colour, alpha], -1).clamp(0, 1))
+            alpha = rendered.alpha[..., None]
+            color = torch.where(alpha > 0, rendered.color / alpha.clamp(min=1e-6), 0)
+            parts.append(torch.cat([color, alpha], -1).clamp(0, 1))
         else:
-            parts.append(drawn.color.clamp(0, 1))
+            parts.append(rendered.color.clamp(0, 1))
     return torch.cat(parts)
 
 
 def loops_to_play(seconds: float, shortest: float = 4.0) -> int:
-    """How often a clip is repeated so that a video of it lasts `shortest` seconds at least."""
+    """Repetitions of a clip for a video of it that lasts `shortest` seconds at least."""
     return max(1, math.ceil(shortest / max(seconds, 1e-3) - 1e-6))
 
 
-def orbit(
+def turntable_frames(
     gaussians: Gaussians4D,
     *,
     seconds: float,
@@ -94,4 +94,4 @@ def orbit(
         frames = torch.arange(i, min(i + BATCH, count))
         cameras = Cameras.orbit(azimuth + 360.0 * frames / count, elevation, distance=distance, size=size)
         played = frames / fps / max(seconds, 1e-3)
-        yield from render(gaussians, cameras, played % 1.0, background=1.0).cpu().numpy()
+        yield from render_asset(gaussians, cameras, played % 1.0, background=1.0).cpu().numpy()

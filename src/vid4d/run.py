@@ -25,7 +25,7 @@ FORMAT = 1
 
 RUNS = Path("runs")
 CURVES = "curves.jsonl"
-"""What stages reported (losses, scores) as they went on, one report a line."""
+"""Numbers that stages reported (losses, scores) as they went on, one report a line."""
 FREE_TO_CHANGE = frozenset({"device", "memory"})
 """Settings that may differ when a run is resumed: they say where it runs, not what it makes."""
 
@@ -68,7 +68,7 @@ class Run:
             root = _newest_like(settings) if resume else free_default(settings.label)
         if root.exists() and not root.is_dir():
             raise InputError(f"{root} exists and is not a folder: choose another --out")
-        made = [folder for folder in (root, *root.parents) if not folder.exists()]
+        new_folders = [folder for folder in (root, *root.parents) if not folder.exists()]
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -82,10 +82,10 @@ class Run:
             try:
                 write_json(root / "settings.json", _described(settings))
             except OSError:
-                _remove_empty(made)
+                _remove_empty(new_folders)
                 raise
         run = cls(root, settings, progress)
-        run._made = made
+        run._made = new_folders
         run.log(f"vid4d {machine.versions()['vid4d']}, {'resumed' if run.finished else 'started'}")
         return run
 
@@ -201,9 +201,9 @@ def read_curves(root: str | Path) -> dict[str, dict[str, list[tuple[float, float
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
-            told = loads(line)
-            stage, step = told.pop("stage"), float(told.pop("step"))
-            values = {name: float(value) for name, value in told.items()}
+            entry = loads(line)
+            stage, step = entry.pop("stage"), float(entry.pop("step"))
+            values = {name: float(value) for name, value in entry.items()}
         except (AttributeError, JSONDecodeError, KeyError, TypeError, ValueError):
             continue
         kept = curves.setdefault(stage, {})
@@ -218,12 +218,12 @@ def read_settings(root: str | Path) -> Settings:
     """The settings of a run folder. Raises InputError where it is none or was written by another layout."""
     path = Path(root) / "settings.json"
     try:
-        told = loads(path.read_text(encoding="utf-8"))
-        if told["format"] != FORMAT:
+        stored = loads(path.read_text(encoding="utf-8"))
+        if stored["format"] != FORMAT:
             raise InputError(
-                f"{path} has layout {told['format']}, this vid4d reads {FORMAT}: start a new run"
+                f"{path} has layout {stored['format']}, this vid4d reads {FORMAT}: start a new run"
             )
-        return Settings(**told["settings"])
+        return Settings(**stored["settings"])
     except FileNotFoundError:
         raise InputError(f"{root} is not a run folder: it has no settings.json") from None
     except (JSONDecodeError, KeyError, TypeError) as error:
@@ -288,9 +288,9 @@ def free_default(clip: str, suffix: str = "") -> Path:
 
 def _newest_like(settings: Settings) -> Path:
     """The highest-numbered default folder with the same settings; a new one where there is none."""
-    name, number, found = _default_name(settings.label), 1, None
+    name, number, newest = _default_name(settings.label), 1, None
     while (folder := _numbered(name, number)).exists():
         if (folder / "settings.json").is_file() and not _difference(read_settings(folder), settings):
-            found = folder
+            newest = folder
         number += 1
-    return found or free_default(settings.label)
+    return newest or free_default(settings.label)

@@ -1,4 +1,4 @@
-"""What a run makes, and from what. Nothing heavy is imported here: `vid4d --help` reads it."""
+"""Settings of a run. Nothing heavy is imported here: `vid4d --help` reads it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Settings:
-    """What is made, and from what. Written to the run folder; a resumed run must have the same."""
+    """Choices of a user. Written to the run folder; a resumed run must have the same."""
 
     clip: str = ""
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
@@ -56,5 +56,5 @@ class Settings:
 
     @property
     def label(self) -> str:
-        """What the run is called after: the clip, or the text's words."""
+        """Name of the run: the clip, or the text's words."""
         return self.clip or re.sub(r"\W+", "_", self.text)[:48]

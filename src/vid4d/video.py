@@ -23,7 +23,7 @@ H264_ENCODERS = ("libx264", "libopenh264", "h264_nvenc", "h264_videotoolbox", "h
 
 
 def shrink(rgba: UInt8[np.ndarray, "h w 4"], max_side: int | None) -> UInt8[np.ndarray, "h2 w2 4"]:
-    """Makes the longer side at most `max_side` pixels (area-like filter, colours weighted by alpha)."""
+    """Makes the longer side at most `max_side` pixels (area-like filter, colors weighted by alpha)."""
     h, w = rgba.shape[:2]
     if max_side is None or max(h, w) <= max_side:
         return rgba
@@ -88,11 +88,11 @@ class Video:
         """RGBA frames for increasing `indices`, one at a time; nothing else is held in memory."""
         if self._pts is None:
             wanted = set(indices)
-            found: Iterator[Any] = (f for i, f in enumerate(self._decode_all()) if i in wanted)
+            decoded: Iterator[Any] = (f for i, f in enumerate(self._decode_all()) if i in wanted)
         else:
-            found = self._decode_at([int(self._pts[i]) for i in indices])
+            decoded = self._decode_at([int(self._pts[i]) for i in indices])
         count = 0
-        for count, frame in enumerate(found, start=1):
+        for count, frame in enumerate(decoded, start=1):
             yield shrink(_to_rgba(frame), max_side)
             if count == len(indices):
                 return

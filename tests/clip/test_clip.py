@@ -21,11 +21,11 @@ from vid4d.video import write_mp4
 W, H = 96, 80
 
 
-def box(x: int, y: int = 30, w: int = 20, h: int = 20, colour: Sequence[int] = (200, 40, 40)) -> np.ndarray:
+def box(x: int, y: int = 30, w: int = 20, h: int = 20, color: Sequence[int] = (200, 40, 40)) -> np.ndarray:
     """A transparent picture with one opaque box that carries a little texture."""
     picture = np.zeros((H, W, 4), np.uint8)
     v, u = np.mgrid[:h, :w]
-    picture[y : y + h, x : x + w, :3] = np.array(colour) + 12 * ((u + v) % 2)[..., None]
+    picture[y : y + h, x : x + w, :3] = np.array(color) + 12 * ((u + v) % 2)[..., None]
     picture[y : y + h, x : x + w, 3] = 255
     return picture
 
@@ -101,7 +101,7 @@ def test_a_video_on_white(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["grey16", "L", "LA", "P", "1", "RGB", "palette alpha"])
 def test_png_kinds(tmp_path: Path, mode: str) -> None:
     """A dark box on white, or on nothing, in every kind of PNG gives the same mask."""
-    rgba = box(30, colour=(60, 60, 60))
+    rgba = box(30, color=(60, 60, 60))
     grey = np.where(rgba[..., 3] > 0, 60, 255).astype(np.uint8)
     images = {
         "grey16": lambda: Image.fromarray(grey.astype(np.uint16) * 257),
@@ -157,11 +157,11 @@ def test_resampling_makes_no_fringe(side: float) -> None:
     picture[..., :3] = (0, 255, 0)  # what lies under full transparency must not show
     picture[31:68, 33:70] = (255, 0, 128, 255)
     out = crop(picture, (50 - side / 2, 50.3 - side / 2, side), 96)
-    seen = out[..., 3] > 0.01
-    assert np.abs(out[seen][:, :3] - np.array([1, 0, 128 / 255])).max() < 1e-3
+    visible = out[..., 3] > 0.01
+    assert np.abs(out[visible][:, :3] - np.array([1, 0, 128 / 255])).max() < 1e-3
     scale = 96 / side
     assert out[..., 3].sum() == pytest.approx(min(37 * scale, 96) ** 2, rel=0.02)
-    assert (out[~seen][:, 3]).max(initial=0) < 0.01
+    assert (out[~visible][:, 3]).max(initial=0) < 0.01
 
 
 # ---- time ----
@@ -376,8 +376,8 @@ def test_written_frames_come_back(tmp_path: Path) -> None:
     clip = read_clip(folder_of(tmp_path / "f", circling(24, False)), size=64)
     folder = write_frames(clip, tmp_path / "out")
     back = load_frames(folder)
-    seen = clip.frames[..., 3] > 0
-    assert np.abs(back.frames - clip.frames)[seen].max() <= 0.5 / 255 + 1e-6
+    visible = clip.frames[..., 3] > 0
+    assert np.abs(back.frames - clip.frames)[visible].max() <= 0.5 / 255 + 1e-6
     assert np.array_equal(back.times, clip.times)
     for name in ("seconds", "cyclic", "warnings", "source", "matting", "matting_confidence"):
         assert getattr(back, name) == getattr(clip, name)
@@ -395,13 +395,13 @@ def test_written_frames_remember_their_key_frames(tmp_path: Path) -> None:
     assert load_frames(folder).keys == clip.keys
     assert key_times(folder) == tuple(clip.at_keys().times)
     file = folder / "clip.json"
-    told = json.loads(file.read_text())
-    keys = told.pop("keys")
-    file.write_text(json.dumps(told))  # as it was written before there were frames between
+    metadata = json.loads(file.read_text())
+    keys = metadata.pop("keys")
+    file.write_text(json.dumps(metadata))  # as it was written before there were frames between
     assert load_frames(folder).keys is None
     assert key_times(folder) == tuple(clip.times)
     for wrong in ([], [0, 9], "x", 3):
-        file.write_text(json.dumps(told | {"keys": wrong}))
+        file.write_text(json.dumps(metadata | {"keys": wrong}))
         with pytest.raises(InputError, match="damaged clip description"):
             load_frames(folder)
     assert keys == list(clip.keys or ())

@@ -22,8 +22,8 @@ def disc(x: float, y: float, radius: float, side: int = SIDE) -> np.ndarray:
     return np.clip(radius - np.hypot(u + 0.5 - x, v + 0.5 - y) + 0.5, 0, 1)
 
 
-def over(alpha: np.ndarray, colour: np.ndarray, background: np.ndarray) -> np.ndarray:
-    picture = alpha[..., None] * colour + (1 - alpha[..., None]) * background
+def over(alpha: np.ndarray, color: np.ndarray, background: np.ndarray) -> np.ndarray:
+    picture = alpha[..., None] * color + (1 - alpha[..., None]) * background
     return np.rint(np.clip(picture, 0, 255)).astype(np.uint8)
 
 
@@ -67,12 +67,12 @@ def test_plain_masks_match_the_truth(name: str, noise: float) -> None:
 
 def test_edges_are_soft_and_free_of_the_background() -> None:
     truth = disc(60, 60, 30)
-    colour = np.array([200.0, 30.0, 30.0])
-    (frame,) = remove_plain_background([over(truth, colour, backgrounds()["white"])]).frames
+    color = np.array([200.0, 30.0, 30.0])
+    (frame,) = remove_plain_background([over(truth, color, backgrounds()["white"])]).frames
     alpha = frame[..., 3] / 255
     assert np.abs(alpha - truth).max() < 0.12
-    seen = alpha > 0.15
-    assert np.abs(frame[seen][:, :3] - colour).max() < 25  # white would be 225 away
+    visible = alpha > 0.15
+    assert np.abs(frame[visible][:, :3] - color).max() < 25  # white would be 225 away
 
 
 def test_bright_spots_inside_stay_but_gaps_open() -> None:
@@ -144,12 +144,12 @@ def test_alpha_is_used_only_where_it_says_something() -> None:
 
 
 def test_confidence_falls_with_contrast_and_noise() -> None:
-    def confidence(colour: float, noise: float) -> float:
+    def confidence(color: float, noise: float) -> float:
         random = np.random.default_rng(3)
         background = 200 + noise * random.normal(size=(SIDE, SIDE, 3))
         ring = disc(60, 60, 30) - disc(60, 60, 26)
-        picture = over(disc(60, 60, 30), np.full(3, colour), background)
-        picture = over(ring, np.full(3, 60.0), picture.astype(float))  # an outline, the inside is `colour`
+        picture = over(disc(60, 60, 30), np.full(3, color), background)
+        picture = over(ring, np.full(3, 60.0), picture.astype(float))  # an outline, the inside is `color`
         return remove_plain_background([picture]).confidence
 
     assert confidence(60, 0) > 0.9
@@ -187,14 +187,14 @@ def test_models_are_found_by_name_and_kind(tmp_path: Path, monkeypatch: pytest.M
         find_model("rembg")
 
 
-def test_colours_at_soft_edges_lose_the_background() -> None:
+def test_colors_at_soft_edges_lose_the_background() -> None:
     truth = ndimage.gaussian_filter(disc(60, 60, 30), 2)
-    colour = np.array([220.0, 40.0, 40.0])
-    picture = over(truth, colour, np.full((SIDE, SIDE, 3), (20.0, 200.0, 20.0)))
+    color = np.array([220.0, 40.0, 40.0])
+    picture = over(truth, color, np.full((SIDE, SIDE, 3), (20.0, 200.0, 20.0)))
     edge = (truth > 0.4) & (truth < 0.8)
     freed = free_colors(picture, truth.astype(np.float32))
-    before = np.abs(picture[edge] - colour).mean()
-    assert np.abs(freed[edge] - colour).mean() < 0.25 * before
+    before = np.abs(picture[edge] - color).mean()
+    assert np.abs(freed[edge] - color).mean() < 0.25 * before
 
 
 def sigmoid_of_red_onnx(path: Path, side: int = 32) -> None:

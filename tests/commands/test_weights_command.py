@@ -117,9 +117,9 @@ def test_convert_finds_the_name_and_verify_finds_a_change(weights, checkpoint, c
     write_published(weights / "105000.ckpt", "zero123")
     run("convert", str(weights / "105000.ckpt"))
     run("verify", code=2)
-    told = capsys.readouterr()
-    assert "zero123: as it was converted" in told.out
-    assert "1 of 2 weights are not as they should be: syncdreamer" in told.err
+    captured = capsys.readouterr()
+    assert "zero123: as it was converted" in captured.out
+    assert "1 of 2 weights are not as they should be: syncdreamer" in captured.err
 
 
 def test_verify_records_what_it_does_not_know(weights, checkpoint, capsys):
@@ -164,12 +164,12 @@ def test_the_averaged_copy_is_taken_where_the_authors_use_it(weights, tmp_path):
 def test_list_says_what_is_here_and_how_to_get_the_rest(weights, checkpoint, capsys):
     run("convert", str(checkpoint))
     run("list")
-    told = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name, entry in registry.WEIGHTS.items():
-        assert f"\n{name}: {entry.what}" in told
-    assert "on this machine" in told
-    assert "vid4d weights fetch zero123-xl (a download of 15.5 GB)" in told
-    assert "vid4d weights convert flownet.pkl --name rife-4" in told
+        assert f"\n{name}: {entry.what}" in output
+    assert "on this machine" in output
+    assert "vid4d weights fetch zero123-xl (a download of 15.5 GB)" in output
+    assert "vid4d weights convert flownet.pkl --name rife-4" in output
 
 
 @pytest.mark.parametrize(

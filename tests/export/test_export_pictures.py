@@ -28,7 +28,7 @@ def truth(asset, i: int, background: float | None = None) -> np.ndarray:
     return asset.render(Cameras.orbit([36.0 * i], 10.0, size=SIDE), i / 10, background=background)[0].numpy()
 
 
-def test_mp4_shows_the_asset_on_white_or_a_colour(asset):
+def test_mp4_shows_the_asset_on_white_or_a_color(asset):
     (path,) = export(asset, "mp4", options=ExportOptions(**OPTIONS))
     frames, rate = decoded(path)
     assert (len(frames), rate) == (10, 10)
@@ -82,7 +82,7 @@ def gif_tables(data: bytes) -> tuple[bool, int]:
 
 
 @pytest.mark.parametrize("background", ["auto", "black"])
-def test_gif_has_one_palette_the_right_colours_and_duration(asset, background):
+def test_gif_has_one_palette_the_right_colors_and_duration(asset, background):
     options = ExportOptions(**{**OPTIONS, "fps": None, "background": background})
     (path,) = export(asset, "gif", options=options)
     assert gif_tables(path.read_bytes()) == (True, 0)
@@ -94,11 +94,11 @@ def test_gif_has_one_palette_the_right_colours_and_duration(asset, background):
         expected = asset.render(camera, i / 12)[0].numpy()
         solid = expected[..., 3] > 0.95
         assert np.abs(picture[solid][:, :3] - expected[solid][:, :3]).mean() < 0.05
-        there = picture[..., 3] > 0
+        visible = picture[..., 3] > 0
         if background == "auto":
-            assert (there == (expected[..., 3] >= 0.5)).mean() > 0.99
+            assert (visible == (expected[..., 3] >= 0.5)).mean() > 0.99
         else:
-            assert there.all()
+            assert visible.all()
             assert picture[0, 0, :3].max() < 0.02
     assert lasting == 1
 

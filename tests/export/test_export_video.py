@@ -10,7 +10,7 @@ from toys import jumping_ball
 
 from vid4d.cameras import Cameras
 from vid4d.export.video import write_turntable
-from vid4d.render import loops_to_play, orbit, render
+from vid4d.render import loops_to_play, render_asset, turntable_frames
 
 
 @pytest.mark.parametrize(("seconds", "loops"), [(2.0, 2), (4.0, 1), (1.0, 4), (10.0, 1), (1.9, 3)])
@@ -20,19 +20,19 @@ def test_short_clips_are_repeated_to_four_seconds(seconds, loops):
 
 def test_frames_of_an_orbit_are_renders_at_their_azimuth_and_time():
     ball = jumping_ball(60)
-    frames = list(orbit(ball, seconds=1.0, duration=1.0, fps=12, elevation=10, size=24))
+    frames = list(turntable_frames(ball, seconds=1.0, duration=1.0, fps=12, elevation=10, size=24))
     assert len(frames) == 12
     for i in (0, 5, 11):
         camera = Cameras.orbit([360.0 * i / 12], 10, size=24)
-        expected = render(ball, camera, i / 12, background=1.0)[0].numpy()
+        expected = render_asset(ball, camera, i / 12, background=1.0)[0].numpy()
         np.testing.assert_allclose(frames[i], expected, atol=1e-5)
 
 
 def test_the_clip_starts_again_after_its_end():
     ball = jumping_ball(60)
-    frames = list(orbit(ball, seconds=0.5, duration=1.0, fps=8, size=24))
+    frames = list(turntable_frames(ball, seconds=0.5, duration=1.0, fps=8, size=24))
     camera = Cameras.orbit([180.0], 15, size=24)
-    expected = render(ball, camera, 0.0, background=1.0)[0].numpy()
+    expected = render_asset(ball, camera, 0.0, background=1.0)[0].numpy()
     np.testing.assert_allclose(frames[4], expected, atol=1e-5)
 
 
@@ -63,7 +63,7 @@ def test_the_file_plays(tmp_path):
 
 def test_straight_alpha_over_white_is_the_render_on_white():
     ball, camera = jumping_ball(60), Cameras.orbit([0, 120], 20, size=32)
-    rgba = render(ball, camera, torch.tensor([0.25, 0.8]))
-    white = render(ball, camera, torch.tensor([0.25, 0.8]), background=1.0)
+    rgba = render_asset(ball, camera, torch.tensor([0.25, 0.8]))
+    white = render_asset(ball, camera, torch.tensor([0.25, 0.8]), background=1.0)
     over = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
     assert (over - white).abs().max() < 2e-3

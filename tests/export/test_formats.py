@@ -15,7 +15,7 @@ from vid4d import cli
 from vid4d.errors import InputError
 from vid4d.export import formats, ply
 from vid4d.export.formats import FORMATS, export
-from vid4d.export.options import ExportOptions, moments
+from vid4d.export.options import ExportOptions, frame_times
 from vid4d.export.splats import splats_at
 from vid4d.files import write_json
 
@@ -171,13 +171,13 @@ def test_an_unknown_format_names_the_known(run_folder):
 
 
 def test_moments_last_as_long_as_the_clip(tmp_path):
-    plan = moments(ball_asset(tmp_path, seconds=2.0), ExportOptions(), fps=12)
+    plan = frame_times(ball_asset(tmp_path, seconds=2.0), ExportOptions(), fps=12)
     assert (len(plan.times), plan.times[0], plan.times[-1], plan.fps, plan.seconds) == (24, 0, 1, 12, 2.0)
-    loop = moments(ball_asset(tmp_path, seconds=2.0, cyclic=True), ExportOptions(frames=4))
+    loop = frame_times(ball_asset(tmp_path, seconds=2.0, cyclic=True), ExportOptions(frames=4))
     assert loop.times == (0, 0.25, 0.5, 0.75)
     assert loop.seconds == 2.0
-    assert moments(ball_asset(tmp_path), ExportOptions(time=0.3)).times == (0.3,)
-    slow = moments(ball_asset(tmp_path), ExportOptions(frames=10, fps=5))
+    assert frame_times(ball_asset(tmp_path), ExportOptions(time=0.3)).times == (0.3,)
+    slow = frame_times(ball_asset(tmp_path), ExportOptions(frames=10, fps=5))
     assert (len(slow.times), slow.seconds) == (10, 2.0)
 
 

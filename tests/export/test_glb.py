@@ -97,7 +97,7 @@ def test_meshes_of_their_own_are_shown_one_at_a_time(sequence):
         assert shown == [min(2, int(time))]
 
 
-def test_axes_turn_and_colours_become_linear():
+def test_axes_turn_and_colors_become_linear():
     """The front (+x) is +z there, up (+z) is +y, and right stays right-handed."""
     x, y, z = to_y_up(np.eye(3))
     assert (x.tolist(), z.tolist()) == ([0, 0, 1], [0, 1, 0])
@@ -122,7 +122,7 @@ def test_the_validator_has_nothing_to_say(sequence, kind, tmp_path):
 
 
 def test_an_asset_is_read_back_by_trimesh(tmp_path):
-    """A ball that moves along y: volume, place and colours at the beginning, motion in the morph targets."""
+    """A ball that moves along y: volume, place and colors at the beginning, motion in the morph targets."""
     ball = ball_of_splats(radius=0.2, count=1200, sigma=0.012, velocity=0.3)
     asset = Asset(ball, {"seconds": "2.0"}, tmp_path / "asset.safetensors")
     done = []

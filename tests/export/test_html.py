@@ -21,7 +21,7 @@ from vid4d.export.html import fixed_colors, packed, player_html, write_player
 from vid4d.export.options import ExportOptions
 from vid4d.gaussians import sh as harmonics
 from vid4d.gaussians.model import Gaussians3D
-from vid4d.render import render
+from vid4d.render import render_asset
 
 
 def splats_with(sh: torch.Tensor, means: torch.Tensor) -> Gaussians3D:
@@ -29,21 +29,21 @@ def splats_with(sh: torch.Tensor, means: torch.Tensor) -> Gaussians3D:
     return Gaussians3D(means, torch.eye(3).expand(n, 3, 3) * 1e-3, torch.ones(n), sh)
 
 
-def test_colours_without_harmonics_are_the_colours():
+def test_colors_without_harmonics_are_the_colors():
     rgb = torch.tensor([[0.2, 0.5, 0.9], [1.0, 0.0, 0.3]])
     splats = splats_with(harmonics.from_rgb(rgb)[:, None], torch.rand(2, 3))
     assert torch.allclose(fixed_colors(splats), rgb, atol=1e-6)
 
 
-def test_colours_are_those_seen_from_the_splats_own_side():
+def test_colors_are_those_seen_from_the_splats_own_side():
     """A splat in front that looks bright from +x and dark from -x is bright; behind, it would be dark."""
     sh = torch.zeros(2, 4, 3)
     sh[:, 3] = 0.6  # times -C1 x of the direction from the camera: from +x that is +C1
     means = torch.tensor([[0.3, 0.0, 0.05], [-0.3, 0.0, 0.05]])
     front, behind = fixed_colors(splats_with(sh, means))
-    seen = harmonics.evaluate(sh[:1], means[:1], torch.tensor([1.5, 0.0, 0.0]))[0]
+    color = harmonics.evaluate(sh[:1], means[:1], torch.tensor([1.5, 0.0, 0.0]))[0]
     assert front.min() > 0.65
-    assert seen.min() > front.min()  # looked at straight on it is brighter than from the sides
+    assert color.min() > front.min()  # looked at straight on it is brighter than from the sides
     assert behind.max() < 0.35
 
 
@@ -118,7 +118,7 @@ def unharmed(browser: Browser, page: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["ball", "harmonics", "loop"])
 def test_a_browser_draws_what_the_renderer_draws(browser, tmp_path, kind):
-    """At two times from two sides; sharp splats with harmonics and colours that change, and a plain ball.
+    """At two times from two sides; sharp splats with harmonics and colors that change, and a plain ball.
 
     A loop close to its end, where half of the splats are those of its beginning.
     """
@@ -135,7 +135,7 @@ def test_a_browser_draws_what_the_renderer_draws(browser, tmp_path, kind):
         picture = drawn(browser, (width, height))[square]
         camera = Cameras.orbit([azimuth], elevation, size=min(width, height))
         camera = replace(camera, width=width, height=height)
-        expected = render(gaussians, camera, moment, background=1.0)[0].numpy()[square]
+        expected = render_asset(gaussians, camera, moment, background=1.0)[0].numpy()[square]
         assert (expected.min(-1) < 0.9).sum() > 1000
         assert -10 * np.log10(((picture - expected) ** 2).mean()) > 38
         assert browser.evaluate("player.shown") == pytest.approx(
@@ -167,8 +167,8 @@ def test_it_plays_and_can_be_turned_by_hand(browser, tmp_path):
     assert np.abs(turned - from_front).mean() > 0.005
     browser.send("Input.dispatchMouseEvent", type="mouseWheel", x=200, y=120, deltaX=0, deltaY=900)
     further = drawn(browser, size)
-    colourful = [(p.max(-1) - p.min(-1) > 0.2).sum() for p in (turned, further)]
-    assert colourful[1] < 0.5 * colourful[0]
+    colorful = [(p.max(-1) - p.min(-1) > 0.2).sum() for p in (turned, further)]
+    assert colorful[1] < 0.5 * colorful[0]
     unharmed(browser, page)
 
 

@@ -39,10 +39,10 @@ def asset(tmp_path):
 def test_a_sequence_of_files_with_the_same_faces(asset, tmp_path):
     files = export(asset, "obj", tmp_path / "balls", ExportOptions(frames=2, faces=1000))
     assert [f.name for f in files] == [*(f"frame_{i:04}.obj" for i in range(2)), "times.json"]
-    told = json.loads(files[-1].read_text())
-    assert told["fps"] == 1
-    assert told["same_faces"] is True
-    assert [f["time"] for f in told["frames"]] == [0, 1]
+    metadata = json.loads(files[-1].read_text())
+    assert metadata["fps"] == 1
+    assert metadata["same_faces"] is True
+    assert [f["time"] for f in metadata["frames"]] == [0, 1]
     balls = [trimesh.load(f, process=False, maintain_order=True) for f in files[:-1]]
     for ball, x in zip(balls, (-0.15, 0.15), strict=True):
         assert ball.is_watertight

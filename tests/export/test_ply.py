@@ -55,25 +55,25 @@ def test_harmonics_mean_the_same_from_every_side(tmp_path):
     vertex = PlyData.read(str(path))["vertex"]
     expected = visible(asset, 0.5)
     eye = torch.tensor([1.5, -0.4, 0.7])
-    seen = harmonics.evaluate(expected.sh, expected.means, eye)
+    color = harmonics.evaluate(expected.sh, expected.means, eye)
     x, y, z = torch.nn.functional.normalize(expected.means - eye, dim=1).T.numpy()
     for channel in range(3):
         first, second, third = (vertex[f"f_rest_{15 * channel + i}"] for i in range(3))
         dc = vertex[f"f_dc_{channel}"]
         by_hand = 0.5 + 0.2820948 * dc + 0.4886025 * (-y * first + z * second - x * third)
-        np.testing.assert_allclose(seen[:, channel], by_hand.clip(0), atol=1e-5)
+        np.testing.assert_allclose(color[:, channel], by_hand.clip(0), atol=1e-5)
 
 
 def test_a_sequence_holds_the_clip(tmp_path):
     asset = ball_asset(tmp_path, seconds=0.5)
     files = export(asset, "ply", tmp_path / "frames", ExportOptions(fps=12))
     assert [f.name for f in files] == [f"frame_{i:04}.ply" for i in range(6)] + ["times.json"]
-    told = json.loads(files[-1].read_text())
-    assert told["seconds"] == pytest.approx(0.5)
-    assert told["fps"] == pytest.approx(12)
-    assert [f["time"] for f in told["frames"]] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    metadata = json.loads(files[-1].read_text())
+    assert metadata["seconds"] == pytest.approx(0.5)
+    assert metadata["fps"] == pytest.approx(12)
+    assert [f["time"] for f in metadata["frames"]] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
     height = []
-    for entry in told["frames"]:
+    for entry in metadata["frames"]:
         back, expected = read(tmp_path / "frames" / entry["file"]), visible(asset, entry["time"])
         assert len(back) == len(expected)
         for side in ("amin", "amax"):

@@ -43,5 +43,5 @@ def test_another_asset_disagrees(ball, tmp_path, monkeypatch, to):
     monkeypatch.setattr(round_trip, "export", lambda _, *rest: real(other, *rest))
     checks = round_trip.round_trip(asset, tmp_path / "files", [to], size=64, browser=False)
     wrong = " ".join(check.what for check in checks if not check.agrees)
-    assert "colour" in wrong
+    assert "color" in wrong
     assert to == "png" or ("bounds" in wrong and "duration" in wrong)

@@ -35,17 +35,17 @@ def test_splats_and_times_come_back(tmp_path, ending, cyclic):
     for i in range(6):
         expected = visible(asset, i / (6 if cyclic else 5))
         opacity = np.array(field.GetOpacitiesAttr().Get(i))
-        there = opacity > 0
-        assert 5 < there.sum() == len(expected) < len(there)
-        np.testing.assert_allclose(opacity[there], expected.opacities, atol=1e-6)
+        mask = opacity > 0
+        assert 5 < mask.sum() == len(expected) < len(mask)
+        np.testing.assert_allclose(opacity[mask], expected.opacities, atol=1e-6)
         means = np.array(field.GetPositionsAttr().Get(i))
-        np.testing.assert_allclose(means[there], expected.means, atol=1e-6)
+        np.testing.assert_allclose(means[mask], expected.means, atol=1e-6)
         back = usd_splats(field, i)
-        np.testing.assert_allclose(back.covariances[there], expected.covariances, rtol=1e-3, atol=1e-7)
-        np.testing.assert_allclose(back.sh[there], expected.sh, atol=1e-6)
+        np.testing.assert_allclose(back.covariances[mask], expected.covariances, rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(back.sh[mask], expected.sh, atol=1e-6)
         low, high = np.array(field.GetExtentAttr().Get(i))
-        assert (low < means[there].min(0)).all()
-        assert (high > means[there].max(0)).all()
+        assert (low < means[mask].min(0)).all()
+        assert (high > means[mask].max(0)).all()
         assert (high - low).max() < 3
 
 
@@ -55,10 +55,10 @@ def test_between_the_samples_splats_keep_moving(tmp_path):
     (path,) = export(asset, "usd", options=ExportOptions(frames=5))
     _, field = opened(path)
     means = np.array(field.GetPositionsAttr().Get(1.5))
-    there = np.array(field.GetOpacitiesAttr().Get(1.5)) > 0.05
+    mask = np.array(field.GetOpacitiesAttr().Get(1.5)) > 0.05
     truth = asset.gaussians.at(1.5 / 4).means.numpy()
-    distance = np.linalg.norm(means[there][:, None] - truth[None], axis=-1).min(1)
-    assert there.sum() > 5
+    distance = np.linalg.norm(means[mask][:, None] - truth[None], axis=-1).min(1)
+    assert mask.sum() > 5
     assert distance.max() < 1e-5
 
 
@@ -71,13 +71,13 @@ def test_one_moment_has_no_samples(tmp_path):
     assert len(field.GetPositionsAttr().Get()) == len(visible(asset, 0.5))
 
 
-def test_colours_that_change_have_samples(tmp_path):
+def test_colors_that_change_have_samples(tmp_path):
     asset = asset_of(tmp_path, tumbling(degree=0, fourier=3))
     (path,) = export(asset, "usd", options=ExportOptions(frames=3))
     _, field = opened(path)
     attribute = field.GetRadianceSphericalHarmonicsCoefficientsAttr()
-    there = np.array(field.GetOpacitiesAttr().Get(2)) > 0
-    np.testing.assert_allclose(np.array(attribute.Get(2))[there], visible(asset, 1.0).sh[:, 0], atol=1e-5)
+    mask = np.array(field.GetOpacitiesAttr().Get(2)) > 0
+    np.testing.assert_allclose(np.array(attribute.Get(2))[mask], visible(asset, 1.0).sh[:, 0], atol=1e-5)
     assert attribute.GetTimeSamples() == [0, 1, 2]
     assert attribute.GetColorSpace() == Gf.ColorSpaceNames.SRGBRec709
 

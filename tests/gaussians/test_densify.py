@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from vid4d.gaussians.adam import SplatAdam
-from vid4d.gaussians.densify import DensifyConfig, Density
+from vid4d.gaussians.densify import Densifier, DensifyConfig
 from vid4d.gaussians.raster import Render
 
 
@@ -20,7 +20,7 @@ def parameters(n=6):
 
 def make(config, n=6, frame_spacing=1.0):
     optimizer = SplatAdam(parameters(n))
-    return optimizer, Density(config, n, frame_spacing=frame_spacing, device=torch.device("cpu"))
+    return optimizer, Densifier(config, n, frame_spacing=frame_spacing, device=torch.device("cpu"))
 
 
 def fake_render(gradients):
@@ -59,10 +59,10 @@ def test_invisible_splats_do_not_move_and_keep_their_momentum():
 
 
 def test_the_splat_with_the_largest_gradient_is_split_along_its_longest_axis():
-    optimizer, density = make(DensifyConfig(growth=7 / 6, n_densify=1))
+    optimizer, densifier = make(DensifyConfig(growth=7 / 6, n_densify=1))
     old = {k: v.detach().clone() for k, v in optimizer.parameters.items()}
-    density.collect(fake_render([0.0, 1, 5, 2, 0, 0]))
-    density.round(optimizer)
+    densifier.collect(fake_render([0.0, 1, 5, 2, 0, 0]))
+    densifier.densify(optimizer)
     assert len(optimizer) == 7
     means = optimizer.parameters["means"].detach()
     pair = means[[2, 6]]
@@ -76,58 +76,58 @@ def test_the_splat_with_the_largest_gradient_is_split_along_its_longest_axis():
 
 
 def test_a_splat_that_lasts_over_many_frames_is_split_in_time():
-    optimizer, density = make(DensifyConfig(growth=7 / 6, n_densify=1), frame_spacing=0.02)
-    density.collect(fake_render([0.0, 0, 5, 0, 0, 0]))
-    density.round(optimizer)
+    optimizer, densifier = make(DensifyConfig(growth=7 / 6, n_densify=1), frame_spacing=0.02)
+    densifier.collect(fake_render([0.0, 0, 5, 0, 0, 0]))
+    densifier.densify(optimizer)
     pair = optimizer.parameters["means"].detach()[[2, 6]]
     assert (pair[1] - pair[0]).abs().tolist() == pytest.approx([0, 0, 0, 0.14], abs=1e-6)
 
 
 def test_transparent_and_huge_splats_go_and_their_room_is_used():
-    optimizer, density = make(DensifyConfig(growth=1.0, n_densify=1))
+    optimizer, densifier = make(DensifyConfig(growth=1.0, n_densify=1))
     with torch.no_grad():
         optimizer.parameters["opacity_logits"][1] = -9
         optimizer.parameters["log_scales"][3, 0] = 0
     sh = optimizer.parameters["sh"].detach().clone()
-    density.collect(fake_render([1.0, 9, 2, 9, 0, 0]))
-    density.round(optimizer)
+    densifier.collect(fake_render([1.0, 9, 2, 9, 0, 0]))
+    densifier.densify(optimizer)
     assert torch.equal(optimizer.parameters["sh"].detach(), sh[[0, 2, 4, 5, 0, 2]])
 
 
 def test_opacities_and_extents_around_the_bounds_by_hand():
     """Of the defaults: an opacity of a fiftieth stays, a lesser one goes; sizes alike."""
-    optimizer, density = make(DensifyConfig(growth=1.0, n_densify=1))
+    optimizer, densifier = make(DensifyConfig(growth=1.0, n_densify=1))
     opacity = torch.tensor([0.019, 0.021, 0.09, 0.5, 0.5, 0.5])
     with torch.no_grad():
         optimizer.parameters["opacity_logits"].copy_(opacity.logit())
         optimizer.parameters["log_scales"][3:5, 1] = torch.tensor([0.149, 0.151]).log()
         optimizer.parameters["log_scales"][5, 3] = 0.0  # lasts long, which is no size
-    density.collect(fake_render([0.0] * 6))
-    density.round(optimizer)
+    densifier.collect(fake_render([0.0] * 6))
+    densifier.densify(optimizer)
     kept = optimizer.parameters["opacity_logits"].detach().sigmoid()
     assert kept.tolist() == pytest.approx([0.021, 0.09, 0.5, 0.5])
     assert optimizer.parameters["log_scales"].detach()[2, 1].exp().item() == pytest.approx(0.149)
 
 
 def test_never_more_than_the_cap_and_never_none():
-    optimizer, density = make(DensifyConfig(growth=2.0, max_splats=8, n_densify=6))
+    optimizer, densifier = make(DensifyConfig(growth=2.0, max_splats=8, n_densify=6))
     counts = []
     for _ in range(3):
-        density.collect(fake_render([1.0] * len(optimizer)))
-        density.round(optimizer)
+        densifier.collect(fake_render([1.0] * len(optimizer)))
+        densifier.densify(optimizer)
         counts.append(len(optimizer))
     assert counts == [7, 8, 8]
     with torch.no_grad():
         optimizer.parameters["opacity_logits"][:] = -9
-    density.round(optimizer)
+    densifier.densify(optimizer)
     assert len(optimizer) == 8
 
 
 def test_rounds_are_spread_over_the_plan():
-    _, density = make(DensifyConfig(n_densify=3, begin=0.2, end=0.6))
+    _, densifier = make(DensifyConfig(n_densify=3, begin=0.2, end=0.6))
     due = []
     for i in range(100):
-        if density.due(i / 100):
+        if densifier.due(i / 100):
             due.append(i)
-            density.done += 1
+            densifier.done += 1
     assert due == [20, 40, 60]

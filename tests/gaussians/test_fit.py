@@ -135,7 +135,7 @@ def test_pictures_without_confidence_are_not_followed(moving):
 
 
 def test_the_input_view_is_followed_where_it_differs(moving):
-    """The matrix has lost its colour; the reference input view has it."""
+    """The matrix has lost its color; the reference input view has it."""
     grey = moving.images.clone()
     grey[..., :3] = grey[..., :3].mean(-1, keepdim=True)
     camera = Cameras.orbit([0.0], 0.0, size=96)
@@ -154,13 +154,13 @@ def trusting_a_video(moving, images):
     return replace(moving, images=images, input_images=frames, input_camera=camera, input_times=moving.times)
 
 
-def test_what_the_video_shows_keeps_its_colours_from_other_sides(moving):
-    """The matrix has lost its colour. From a side that shows much of what the video shows, it is there."""
+def test_what_the_video_shows_keeps_its_colors_from_other_sides(moving):
+    """The matrix has lost its color. From a side that shows much of what the video shows, it is there."""
     grey = moving.images.clone()
     grey[..., :3] = grey[..., :3].mean(-1, keepdim=True)
     matrix = trusting_a_video(moving, grey)
 
-    def colourfulness(gaussians, azimuth):
+    def colorfulness(gaussians, azimuth):
         with torch.no_grad():
             render = rasterize_4d(gaussians, torch.tensor([0.5]), Cameras.orbit([azimuth], 15.0, size=48))
         inside = render.color[render.alpha > 0.9]
@@ -169,8 +169,8 @@ def test_what_the_video_shows_keeps_its_colours_from_other_sides(moving):
     as_published, _ = fit(matrix, replace(SMALL, iterations=200, observed_color_weight=1.0))
     ours, _ = fit(matrix, replace(SMALL, iterations=200, observed_color_weight=0.05))
     for azimuth in (30.0, 60.0):
-        assert colourfulness(ours, azimuth) > 1.1 * colourfulness(as_published, azimuth)
-    assert colourfulness(ours, 180.0) < 0.2 * colourfulness(ours, 30.0)
+        assert colorfulness(ours, azimuth) > 1.1 * colorfulness(as_published, azimuth)
+    assert colorfulness(ours, 180.0) < 0.2 * colorfulness(ours, 30.0)
 
 
 def test_a_stopped_fit_remembers_what_the_video_shows(moving, tmp_path):
@@ -192,8 +192,8 @@ def test_frames_between_the_matrix_times_sharpen_the_clips_side(moving):
 
     def trusting(times):
         frames = torch.stack([picture(camera, t)[0] for t in times])
-        told = replace(moving, input_images=frames, input_camera=camera, input_times=torch.tensor(times))
-        return fit(told, replace(SMALL, iterations=120))[0]
+        matrix = replace(moving, input_images=frames, input_camera=camera, input_times=torch.tensor(times))
+        return fit(matrix, replace(SMALL, iterations=120))[0]
 
     def likeness(gaussians, time):
         with torch.no_grad():
@@ -213,8 +213,8 @@ def test_each_trusted_frame_comes_once_an_epoch(moving):
     camera = Cameras.orbit([0.0], 0.0, size=48)
     frames = moving.images[:1, [0, 1, 2, 0, 1]][0]
     times = torch.linspace(0, 1, 5)
-    told = replace(moving, input_images=frames, input_camera=camera, input_times=times)
-    run = fits.FitState(told, reference_frames(told), replace(SMALL, iterations=0), seed=0)
+    matrix = replace(moving, input_images=frames, input_camera=camera, input_times=times)
+    run = fits.FitState(matrix, reference_frames(matrix), replace(SMALL, iterations=0), seed=0)
     seen = [run.input_frames[i] for i in range(20)]
     epochs = [seen[i : i + 5] for i in range(0, 20, 5)]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
@@ -256,7 +256,9 @@ def test_between_two_frames_the_object_stays_solid(moving):
     rest = torch.minimum(moving.images[[0, 6], 0, ..., 3], moving.images[[0, 6], 1, ..., 3]) > 0.99
     holes = []
     for weight in (0.0, 1.0):
-        gaussians, _ = fit(moving, replace(SMALL, iterations=150, between_every=1, between_weight=weight))
+        gaussians, _ = fit(
+            moving, replace(SMALL, iterations=150, interpolation_every=1, interpolation_weight=weight)
+        )
         with torch.no_grad():
             alpha = rasterize_4d(gaussians, torch.full((2,), 0.25), cameras).alpha
         holes.append(float(1 - alpha[rest].mean()))
@@ -267,14 +269,14 @@ def test_between_two_frames_the_object_stays_solid(moving):
 @pytest.mark.parametrize("weight", [0.2, 1.0])
 def test_what_frames_between_and_the_video_add_to_the_loss(moving, monkeypatch, weight):
     """Each joins the batch's loss with its own weight, at every so many steps: 0.2 and 2 unless told."""
-    between, terms = fits.FitState._between, []
+    between, terms = fits.FitState._interpolation_loss, []
 
     def spy(*args):
         middle, visible = between(*args)
         terms.append(float(middle.detach()))
         return middle, visible
 
-    monkeypatch.setattr(fits.FitState, "_between", spy)
+    monkeypatch.setattr(fits.FitState, "_interpolation_loss", spy)
     matrix = trusting_a_video(moving, moving.images)
 
     def losses(steps=1, **changes):
@@ -285,23 +287,23 @@ def test_what_frames_between_and_the_video_add_to_the_loss(moving, monkeypatch, 
             values.append(run.loss)
         return values
 
-    alone = losses(between_weight=0.0, input_weight=0.0)
+    alone = losses(interpolation_weight=0.0, input_weight=0.0)
     assert terms == []
-    middle = losses(between_weight=weight, input_weight=0.0)
+    middle = losses(interpolation_weight=weight, input_weight=0.0)
     assert terms[0] > 0
     assert middle[0] - alone[0] == pytest.approx(weight * terms[0], rel=1e-3)
-    unit = losses(between_weight=0.0, input_weight=1.0)[0] - alone[0]
+    unit = losses(interpolation_weight=0.0, input_weight=1.0)[0] - alone[0]
     assert unit > 0
     usual = losses()[0] - alone[0]
     assert usual == pytest.approx(0.2 * terms[0] + 2 * unit, rel=1e-3)
     del terms[:]
-    losses(4, between_every=3, between_weight=weight)
+    losses(4, interpolation_every=3, interpolation_weight=weight)
     assert len(terms) == 2, "at steps 0 and 3"
 
 
 def test_between_two_frames_the_loss_by_hand(moving):
-    """Nothing is drawn. Where both frames show the object, its colour and opacity are missing; where only one
-    does, nothing is; where they differ by half, half of the colour's difference counts."""
+    """Nothing is drawn. Where both frames show the object, its color and alpha are missing; where only one
+    does, nothing is; where they differ by half, half of the color's difference counts."""
     images = torch.zeros(1, 2, 8, 8, 4)
     images[..., :3] = torch.tensor([1.0, 0.5, 0.0])
     images[:, 0, :4, :, 3] = 1.0  # rows 0 to 3 of the first frame
@@ -314,11 +316,11 @@ def test_between_two_frames_the_loss_by_hand(moving):
     run.matrix, run.pairs = matrix, 1
     nothing = replace(run.gaussians(), opacity_logits=torch.full((len(run.optimizer),), -20.0))
     background = torch.tensor([0.0, 0.5, 0.75])
-    loss, _ = run._between(nothing, torch.Generator().manual_seed(0), background)
+    loss, _ = run._interpolation_loss(nothing, torch.Generator().manual_seed(0), background)
     missing = (1.0 + 0.0 + 0.75) / 3
     color = 0.25 * missing + 0.125 * 0.5 * (0.5 * missing)
-    opacity = 0.25 * 1.0**2 + 0.125 * 0.5**2
-    assert loss.item() == pytest.approx(0.8 * color + 0.5 * opacity, rel=1e-4)
+    alpha = 0.25 * 1.0**2 + 0.125 * 0.5**2
+    assert loss.item() == pytest.approx(0.8 * color + 0.5 * alpha, rel=1e-4)
 
 
 def loop_of(matrix, frames):
@@ -335,7 +337,7 @@ def test_between_the_last_frame_of_a_loop_and_its_first_the_object_stays_solid(m
     """
     cameras, loop = moving.cameras[[0, 6]], loop_of(moving, [0, 1, 2, 1])
     rest = torch.minimum(moving.images[[0, 6], 0, ..., 3], moving.images[[0, 6], 1, ..., 3]) > 0.99
-    config = replace(SMALL, between_every=1)
+    config = replace(SMALL, interpolation_every=1)
 
     def holes(gaussians, *times):
         """The share of the object that is missing, at worst, at some times."""
@@ -366,7 +368,7 @@ def test_times_between_frames_are_drawn_from_the_whole_clip(moving, monkeypatch,
         return rasterize_4d(gaussians, times, *rest, **options)
 
     monkeypatch.setattr(fits, "rasterize_4d", spy)
-    config = replace(SMALL, iterations=40, between_every=1, input_weight=0.0)
+    config = replace(SMALL, iterations=40, interpolation_every=1, input_weight=0.0)
     fit(replace(loop_of(moving, [0, 1, 2, 1]), cyclic=cyclic), config)
     assert len(asked) == 40
     assert {int(4 * time) for time in asked} == ({0, 1, 2, 3} if cyclic else {0, 1, 2})

@@ -51,7 +51,7 @@ def test_one_wrong_view_does_not_carve_everything_away():
     assert carve(masks, m.cameras, replace(config, max_outlier_views=0.0)).sum() == 0
 
 
-def test_splats_lie_on_the_surface_with_its_colours_and_normals():
+def test_splats_lie_on_the_surface_with_its_colors_and_normals():
     m = matrix(16, 3, 64)
     g = gaussians_from_hull(m, HullConfig(splats=500, min_splats=0))
     assert 1400 <= len(g) <= 1500

@@ -173,12 +173,12 @@ def test_known_harmonics() -> None:
     assert z[4:].tolist() == pytest.approx([0, 0, 2 * 0.3153916, 0, 0])
 
 
-def test_colour_survives_the_harmonics() -> None:
+def test_color_survives_the_harmonics() -> None:
     rgb = torch.tensor([[0.0, 0.25, 1.0]])
     dc = harmonics.from_rgb(rgb)
     torch.testing.assert_close(harmonics.to_rgb(dc), rgb)
-    seen = harmonics.evaluate(dc[:, None], torch.zeros(1, 3), torch.tensor([1.0, 2, 3]))
-    torch.testing.assert_close(seen, rgb)
+    color = harmonics.evaluate(dc[:, None], torch.zeros(1, 3), torch.tensor([1.0, 2, 3]))
+    torch.testing.assert_close(color, rgb)
 
 
 def test_select_and_cat_undo_each_other() -> None:
@@ -204,7 +204,7 @@ def test_asset_round_trip(tmp_path: Path, count: int, cyclic: bool) -> None:
     assert (loaded.period, loaded.cyclic) == (0.5, cyclic)
     for name, value in splats.tensors().items():
         assert torch.equal(loaded.tensors()[name], value)
-    for key in ("format_version", "units", "up_axis", "colour_space", "seconds", "fps", "name"):
+    for key in ("format_version", "units", "up_axis", "color_space", "seconds", "fps", "name"):
         assert metadata[key]
     assert (metadata["sh_degree"], metadata["fourier_terms"], metadata["count"]) == ("2", "2", str(count))
     assert [p.name for p in tmp_path.iterdir()] == [path.name]

@@ -33,15 +33,15 @@ def test_the_near_side_of_a_sphere_is_seen_and_the_far_side_is_not():
     camera, cameras = Cameras.orbit([0.0], 10.0, size=128), Cameras.ring(8, size=64)
     ball = torch.zeros(1, 3)
     views = shown(cameras, ball)
-    found = seen_from(camera, shown(camera, ball), cameras, views)
+    visible = seen_from(camera, shown(camera, ball), cameras, views)
     origin, direction = cameras.rays()
     points = origin[:, None, None] + views.depth[..., None] * direction
     facing = ((camera.position - points) * points).sum(-1) / RADIUS  # towards the camera, along the normal
-    there = views.alpha > 0
-    assert found[there & (facing > 0.3)].float().mean() > 0.97
-    assert not found[there & (facing < -0.3)].any()
-    assert not found[~there].any()
-    share = found.flatten(1).sum(1) / there.flatten(1).sum(1)
+    mask = views.alpha > 0
+    assert visible[mask & (facing > 0.3)].float().mean() > 0.97
+    assert not visible[mask & (facing < -0.3)].any()
+    assert not visible[~mask].any()
+    share = visible.flatten(1).sum(1) / mask.flatten(1).sum(1)
     assert share[0] > 0.9
     assert share[4] < 0.25
     assert share[0] > share[1] > share[2] > share[3] > share[4]
@@ -62,8 +62,8 @@ def test_what_the_camera_shows_as_a_veil_is_not_seen():
 def test_what_stands_in_front_hides():
     camera, side = Cameras.orbit([0.0], 0.0, size=96), Cameras.orbit([90.0], 0.0, size=96)
     apart = torch.tensor([[0.4, 0.0, 0.0], [-0.4, 0.0, 0.0]])  # the first stands before the second
-    found = seen_from(camera, shown(camera, apart), side, shown(side, apart))[0]
-    near, far = (found[:, :48], found[:, 48:])
+    visible = seen_from(camera, shown(camera, apart), side, shown(side, apart))[0]
+    near, far = (visible[:, :48], visible[:, 48:])
     assert side.project(apart)[0][0, 0, 0] < 48, "the near one is on the left"
     assert near.sum() > 50
     assert far.sum() == 0

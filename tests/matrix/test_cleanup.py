@@ -43,7 +43,7 @@ def test_fray_goes_and_the_area_stays() -> None:
     assert abs(float(straight.sum() / true.sum()) - 1) < 0.05
 
 
-def test_whole_objects_stay_and_new_parts_take_the_colours_beside_them() -> None:
+def test_whole_objects_stay_and_new_parts_take_the_colors_beside_them() -> None:
     image = torch.zeros(1, 1, 64, 64, 4)
     image[..., :3] = torch.tensor([0.9, 0.1, 0.2])
     image[0, 0, :, :, 3] = disc(20.0)

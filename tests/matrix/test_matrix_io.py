@@ -32,11 +32,11 @@ def make_matrix(views=4, times=3, size=24, seed=0):
     )
 
 
-def disc(size=32, shift=0, colour=(1.0, 0.2, 0.1), background=1.0):
+def disc(size=32, shift=0, color=(1.0, 0.2, 0.1), background=1.0):
     """An opaque picture of a disc, 8 bits."""
     y, x = np.mgrid[:size, :size] + 0.5
     inside = (x - size / 2 - shift) ** 2 + (y - size / 2) ** 2 < (size / 4) ** 2
-    return (np.where(inside[..., None], colour, background) * 255).astype(np.uint8)
+    return (np.where(inside[..., None], color, background) * 255).astype(np.uint8)
 
 
 def write(path, pixels):

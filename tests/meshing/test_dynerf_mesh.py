@@ -1,4 +1,4 @@
-"""Meshes of a DyNeRF: size, place, colours, motion; only occupied cells are asked; the command."""
+"""Meshes of a DyNeRF: size, place, colors, motion; only occupied cells are asked; the command."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_faint_dynerf_has_no_surface():
         mesh_of_dynerf(ToyField(ball([0.0, 0.0, 0.0], 0.3, 1.0)), 0.25, SMALL)
 
 
-def test_colours_are_what_is_seen_not_what_lies_at_the_surface():
+def test_colors_are_what_is_seen_not_what_lies_at_the_surface():
     """A red ball of soft density in a grey skin that lets most of the light through."""
 
     def red_inside(p: torch.Tensor, t: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from solids import ball_of_splats, ellipsoid, mesh_of, torus
 
 from vid4d.asset import Asset
 from vid4d.cameras import Cameras
-from vid4d.export.meshes import Filmed, clip_of, moments_of
+from vid4d.export.meshes import Filmed, clip_of, mesh_times
 from vid4d.export.options import ExportOptions
 from vid4d.meshing.deformation import Adam, Graph, Product, TrackOptions, moved_by, rotations
 from vid4d.meshing.marching_cubes import MeshOptions
@@ -35,9 +35,9 @@ def growing(time: float):  # type: ignore[no-untyped-def]
 @pytest.fixture(scope="module")
 def sequence():  # type: ignore[no-untyped-def]
     reports: list[int] = []
-    made = mesh_sequence(growing, TIMES, FEW, report=reports.append)
+    sequence = mesh_sequence(growing, TIMES, FEW, report=reports.append)
     assert reports == [1, 2, 3, 5, 6]
-    return made
+    return sequence
 
 
 def test_a_moving_surface_is_followed(sequence):
@@ -60,7 +60,7 @@ def test_vertices_stay_at_their_place_of_the_object(sequence):
     assert np.quantile(off, 0.95) < 0.06
 
 
-def test_colours_and_normals_are_those_of_the_moment(sequence):
+def test_colors_and_normals_are_those_of_the_moment(sequence):
     for mesh, time in zip(sequence.meshes, TIMES, strict=True):
         true = 0.5 + mesh.vertices[:, 2] / (0.15 + 0.1 * time) * 0.4
         assert np.abs(mesh.colors[:, 0] - true).mean() < 0.02
@@ -76,17 +76,17 @@ def test_what_changes_its_topology_keeps_a_mesh_per_moment_and_says_so(caplog):
         return mesh_of(lambda p: (p - far).norm(dim=1) - 0.1, faces=1500, resolution=40)
 
     with caplog.at_level(logging.WARNING, "vid4d.export"):
-        made = mesh_sequence(source, (0.0, 1.0), replace(FEW, steps=20, renewals=4))
-    assert not made.tracked
-    assert max(made.distances) > FEW.threshold
+        sequence = mesh_sequence(source, (0.0, 1.0), replace(FEW, steps=20, renewals=4))
+    assert not sequence.tracked
+    assert max(sequence.distances) > FEW.threshold
     assert "every moment has a mesh of its own" in caplog.text
-    assert np.ptp(made.meshes[1].vertices[:, 0]) == pytest.approx(0.86, abs=0.02)
+    assert np.ptp(sequence.meshes[1].vertices[:, 0]) == pytest.approx(0.86, abs=0.02)
 
 
 def test_one_moment_is_one_mesh():
-    made = mesh_sequence(growing, (0.5,), FEW)
-    assert len(made.meshes) == 1
-    assert made.distances == ()
+    sequence = mesh_sequence(growing, (0.5,), FEW)
+    assert len(sequence.meshes) == 1
+    assert sequence.distances == ()
 
 
 def test_rotations_are_those_of_the_exponential():
@@ -159,7 +159,7 @@ def test_distance_of_two_balls():
     assert 0.02 < surface_distance(a, moved) < 0.032
 
 
-def test_colours_come_from_the_side_that_faces_the_same_way():
+def test_colors_come_from_the_side_that_faces_the_same_way():
     """Of a thin wall, white in front and black behind, the back stays black."""
     mesh = growing(0.5)
     front = replace(mesh, colors=np.ones_like(mesh.colors))
@@ -212,7 +212,7 @@ def test_the_run_knows_how_its_clip_was_filmed(run, caplog):
     assert keyed.times == (0.0, 2 / 3, 1.0)
     (run.root / "matrix" / "cameras.json").write_text('{"input": {"camera": {}}}')
     assert clip_of(run) is None
-    assert "coloured without the clip's camera" in caplog.text
+    assert "colored without the clip's camera" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_the_run_knows_how_its_clip_was_filmed(run, caplog):
 def test_key_frames_are_among_the_moments(run, seconds, frames, count):
     """3 spans between 4 key frames: 20 moments wanted are 18 spans, 2 are 3, 48 are 45."""
     asset = replace(run, metadata={"seconds": str(seconds)})
-    plan = moments_of(asset, clip_of(asset), ExportOptions(frames=frames))
+    plan = mesh_times(asset, clip_of(asset), ExportOptions(frames=frames))
     assert len(plan.times) == count
     assert plan.seconds == pytest.approx(seconds)
     if frames is None:
@@ -231,12 +231,12 @@ def test_key_frames_are_among_the_moments(run, seconds, frames, count):
 def test_moments_of_loops_and_of_unknown_clips(run):
     loop = replace(run, gaussians=replace(run.gaussians, cyclic=True))
     filmed = Filmed(Cameras.orbit([0.0], 0.0), (0.0, 0.25, 0.5, 0.75))
-    assert moments_of(loop, filmed, ExportOptions()).times == tuple(i / 20 for i in range(20))
-    assert len(moments_of(run, None, ExportOptions()).times) == 20
-    assert moments_of(run, filmed, ExportOptions(time=0.3)).times == (0.3,)
+    assert mesh_times(loop, filmed, ExportOptions()).times == tuple(i / 20 for i in range(20))
+    assert len(mesh_times(run, None, ExportOptions()).times) == 20
+    assert mesh_times(run, filmed, ExportOptions(time=0.3)).times == (0.3,)
 
 
-def test_the_clips_own_view_counts_most_for_colours():
+def test_the_clips_own_view_counts_most_for_colors():
     """Splats that are black seen from -x, grey from the sides and white from +x: what a camera on -x sees
     becomes darker when it is trusted, and what it does not see stays as it was."""
     ball = ball_of_splats(count=1500)
@@ -246,7 +246,7 @@ def test_the_clips_own_view_counts_most_for_colours():
     options = MeshOptions(faces=800, resolution=32, views=24, size=64)
     camera = Cameras.orbit([180.0], 0.0, size=64)
     plain, reference = (mesh_at(shaded, 0.5, options, reference=c) for c in (None, camera))
-    seen = (plain.normals[:, 0] < -0.5) & (plain.normals[:, 0] > -0.8)
-    assert plain.colors[seen].mean() > 2 * reference.colors[seen].mean()
+    visible = (plain.normals[:, 0] < -0.5) & (plain.normals[:, 0] > -0.8)
+    assert plain.colors[visible].mean() > 2 * reference.colors[visible].mean()
     unseen = plain.normals[:, 0] > 0.3
     assert np.allclose(plain.colors[unseen], reference.colors[unseen], atol=0.02)

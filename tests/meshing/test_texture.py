@@ -11,7 +11,7 @@ from command_line import refused, run
 from exported import ball_asset
 from PIL import Image
 from readers import Glb
-from solids import colour_of_place, ellipsoid, mesh_of
+from solids import color_of_place, ellipsoid, mesh_of
 
 from vid4d.errors import InputError
 from vid4d.export.glb import glb_bytes
@@ -21,10 +21,10 @@ from vid4d.meshing.tsdf import Mesh
 
 
 def by_place(points: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    """Colours that say where a point is."""
+    """Colors that say where a point is."""
     import torch
 
-    return colour_of_place(torch.as_tensor(points)).numpy()
+    return color_of_place(torch.as_tensor(points)).numpy()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def test_texels_of_a_triangle_by_hand():
 
 
 def test_a_square_is_painted_as_it_lies():
-    """u runs along x and v down along -y; around it stands the colour of its border."""
+    """u runs along x and v down along -y; around it stands the color of its border."""
     vertices = np.array([[0, 1, 0], [1, 1, 0], [1, 0, 0], [0, 0, 0]], np.float32)
     faces = np.array([[0, 2, 1], [0, 3, 2]])
     mesh = Mesh(vertices, faces, np.tile(np.float32([0, 0, 1]), (4, 1)), np.zeros((4, 3), np.float32))
@@ -81,7 +81,7 @@ def test_charts_keep_the_surface(ball):
     assert 0.3 < area < 1  # charts fill the picture and do not all lie upon each other
 
 
-def test_a_point_finds_its_colour_in_the_picture(ball):
+def test_a_point_finds_its_color_in_the_picture(ball):
     origin, cut, skin = textured(ball, by_place, 256)
     assert (cut.vertices == ball.vertices[origin]).all()
     middle, uv = cut.vertices[cut.faces].mean(1), skin.uv[cut.faces].mean(1)
@@ -91,7 +91,7 @@ def test_a_point_finds_its_colour_in_the_picture(ball):
 
 
 def test_glb_with_a_texture(ball):
-    """One picture for all moments of a mesh that moves, no colours of vertices; read by hand and trimesh."""
+    """One picture for all moments of a mesh that moves, no colors of vertices; read by hand and trimesh."""
     _, cut, skin = textured(ball, by_place, 64)
     moved = cut.moved(cut.vertices + np.float32([0.1, 0, 0]))
     data = glb_bytes(MeshSequence((0.0, 1.0), (cut, moved), tracked=True), seconds=1.0, skins=(skin,))

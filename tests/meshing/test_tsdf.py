@@ -1,4 +1,4 @@
-"""Meshes of one moment: closed, of the right size, place and colour; and what cannot be meshed."""
+"""Meshes of one moment: closed, of the right size, place and color; and what cannot be meshed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import trimesh
-from solids import ball_of_splats, box, colour_of_place, ellipsoid, mesh_of, torus
+from solids import ball_of_splats, box, color_of_place, ellipsoid, mesh_of, torus
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
@@ -26,27 +26,27 @@ def read(mesh) -> trimesh.Trimesh:
 def test_a_box_has_its_volume_and_area():
     half = torch.tensor([0.3, 0.2, 0.1])
     mesh = mesh_of(lambda p: box(p, half), resolution=72)
-    seen = read(mesh)
-    assert seen.is_watertight
-    assert seen.is_winding_consistent
+    solid = read(mesh)
+    assert solid.is_watertight
+    assert solid.is_winding_consistent
     assert len(mesh.faces) <= 3000
-    assert seen.volume == pytest.approx(0.048, rel=0.06)
-    assert seen.area == pytest.approx(0.88, rel=0.08)  # its edges come out a little round
-    assert np.abs(seen.bounds - np.array([[-0.3, -0.2, -0.1], [0.3, 0.2, 0.1]])).max() < 0.012
-    assert np.abs(mesh.colors - colour_of_place(torch.from_numpy(mesh.vertices)).numpy()).max() < 1e-6
+    assert solid.volume == pytest.approx(0.048, rel=0.06)
+    assert solid.area == pytest.approx(0.88, rel=0.08)  # its edges come out a little round
+    assert np.abs(solid.bounds - np.array([[-0.3, -0.2, -0.1], [0.3, 0.2, 0.1]])).max() < 0.012
+    assert np.abs(mesh.colors - color_of_place(torch.from_numpy(mesh.vertices)).numpy()).max() < 1e-6
 
 
 def test_a_torus_keeps_its_hole():
-    seen = read(mesh_of(lambda p: torus(p, 0.3, 0.1)))
-    assert seen.euler_number == 0
-    assert seen.volume == pytest.approx(2 * math.pi**2 * 0.3 * 0.1**2, rel=0.06)
+    solid = read(mesh_of(lambda p: torus(p, 0.3, 0.1)))
+    assert solid.euler_number == 0
+    assert solid.volume == pytest.approx(2 * math.pi**2 * 0.3 * 0.1**2, rel=0.06)
 
 
 def test_hollows_that_nobody_sees_are_filled():
     """A shell of a ball is the ball."""
-    seen = read(mesh_of(lambda p: (p.norm(dim=1) - 0.3).abs() - 0.06))
-    assert seen.body_count == 1
-    assert seen.volume == pytest.approx(4 / 3 * math.pi * 0.36**3, rel=0.05)
+    solid = read(mesh_of(lambda p: (p.norm(dim=1) - 0.3).abs() - 0.06))
+    assert solid.body_count == 1
+    assert solid.volume == pytest.approx(4 / 3 * math.pi * 0.36**3, rel=0.05)
 
 
 @pytest.mark.parametrize(("radius", "told"), [(0.15, True), (0.05, False)])
@@ -56,9 +56,9 @@ def test_only_the_largest_part_is_kept_and_it_is_said_where_much_is_lost(caplog,
         return torch.minimum((p + torch.tensor([0.0, 0.2, 0.0])).norm(dim=1) - 0.2, second)
 
     with caplog.at_level(logging.WARNING, "vid4d.export"):
-        seen = read(mesh_of(two))
-    assert seen.body_count == 1
-    assert seen.bounds[1, 1] < 0.03
+        solid = read(mesh_of(two))
+    assert solid.body_count == 1
+    assert solid.bounds[1, 1] < 0.03
     assert ("largest of 2 parts" in caplog.text) == told
 
 
@@ -81,10 +81,10 @@ def test_normals_by_hand():
 def test_a_ball_of_splats():
     """Its surface lies where the splats fade, between their centres and two standard deviations out."""
     mesh = mesh_at(ball_of_splats(), 0.5, SMALL)
-    seen = read(mesh)
+    solid = read(mesh)
     radius = np.linalg.norm(mesh.vertices, axis=1)
-    assert seen.is_watertight
-    assert seen.euler_number == 2
+    assert solid.is_watertight
+    assert solid.euler_number == 2
     assert 0.295 < radius.mean() < 0.32
     assert radius.std() < 0.004
     true = mesh.vertices / radius[:, None] * 0.45 + 0.5
@@ -116,7 +116,7 @@ def test_all_cameras_see_all_of_the_box():
     assert (cameras.position.mean(0).norm() / cameras.position[0].norm()) < 0.05  # from all around
 
 
-def test_hidden_vertices_do_not_take_the_colour_of_what_hides_them():
+def test_hidden_vertices_do_not_take_the_color_of_what_hides_them():
     """A red ball before a blue one: points on the far side of the red one's shadow are blue or unseen."""
     cameras = around(torch.full((3,), -0.4), torch.full((3,), 0.4), 1, 64)
     towards = torch.nn.functional.normalize(cameras.position[0], dim=0)

@@ -70,14 +70,14 @@ def test_frames_between_are_not_always_wanted(interpolator):
 def test_confidence_is_one_number_per_pixel(interpolator):
     matrix = toy_matrix(views=2)
     assert matrix.confidence is None
-    told = with_confidence(matrix, interpolator)
-    assert told.confidence is not None
-    assert told.confidence.shape == matrix.images.shape[:-1]
-    assert told.confidence.min() == 0
-    assert told.confidence.max() == 1
-    assert (told.confidence[:, [0, 2]] == 1).all()
-    assert torch.equal(told.images, matrix.images)
-    assert with_confidence(told, interpolator) is told
+    weighted = with_confidence(matrix, interpolator)
+    assert weighted.confidence is not None
+    assert weighted.confidence.shape == matrix.images.shape[:-1]
+    assert weighted.confidence.min() == 0
+    assert weighted.confidence.max() == 1
+    assert (weighted.confidence[:, [0, 2]] == 1).all()
+    assert torch.equal(weighted.images, matrix.images)
+    assert with_confidence(weighted, interpolator) is weighted
 
 
 def test_resizing_keeps_the_mean_of_what_is_visible():
@@ -177,16 +177,16 @@ def test_the_clips_frames_are_trusted_up_to_a_bound(tiny, longer, tmp_path, monk
 
 def test_the_report_tells_all_frames_from_key_frames(tiny, longer, tmp_path):
     root = generate(longer, tmp_path / "a", cyclic="no").root
-    told = json.loads((root / "report.json").read_text())
+    metadata = json.loads((root / "report.json").read_text())
     matrix, asset = load_matrix(root / "matrix"), load_asset(root / "asset.safetensors")[0]
-    assert told["input_psnr_db"] == pytest.approx(input_psnr(asset, matrix), abs=1e-2)
+    assert metadata["input_psnr_db"] == pytest.approx(input_psnr(asset, matrix), abs=1e-2)
     keys = input_psnr(asset, matrix, [0.0, 0.5, 1.0])
-    assert told["key_frame_psnr_db"] == pytest.approx(keys, abs=1e-2)
-    assert told["key_frame_psnr_db"] != told["input_psnr_db"]
+    assert metadata["key_frame_psnr_db"] == pytest.approx(keys, abs=1e-2)
+    assert metadata["key_frame_psnr_db"] != metadata["input_psnr_db"]
     again = generate(root / "matrix", tmp_path / "b", source="matrix")
-    told = json.loads((again.root / "report.json").read_text())
-    assert told["input_psnr_db"] is not None
-    assert told["key_frame_psnr_db"] is None, "a matrix alone does not say which frames are key frames"
+    metadata = json.loads((again.root / "report.json").read_text())
+    assert metadata["input_psnr_db"] is not None
+    assert metadata["key_frame_psnr_db"] is None, "a matrix alone does not say which frames are key frames"
 
 
 def test_a_run_from_before_there_were_frames_between_goes_on(tiny, longer, tmp_path):

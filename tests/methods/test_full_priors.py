@@ -52,8 +52,8 @@ def clip(tmp_path) -> Path:
 
 
 def matrix_of(clip, out, **settings):
-    told = Settings(clip=str(clip), preset="draft", device="cpu", elevation=10.0, **settings)
-    root = api.make_matrix(told, out=out, resume=False, progress=Progress(quiet=True))
+    chosen = Settings(clip=str(clip), preset="draft", device="cpu", elevation=10.0, **settings)
+    root = api.make_matrix(chosen, out=out, resume=False, progress=Progress(quiet=True))
     return load_matrix(root / "matrix")
 
 

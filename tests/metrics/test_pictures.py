@@ -45,17 +45,17 @@ def test_fog_is_half_transparent_and_solid_things_are_not():
     assert half_transparent(torch.stack([0.4 * torch.ones(4, 4), torch.zeros(4, 4)])).tolist() == [1, 0]
 
 
-def test_colours_are_compared_where_both_are_solid():
+def test_colors_are_compared_where_both_are_solid():
     a = torch.zeros(3, 4, 4, 4)
     a[..., 3] = 1
     b = a.clone()
     b[0, :, :2, :3] = 0.1  # wrong where it is solid: half of what they share
     b[1, :, :2] = torch.tensor([1.0, 1.0, 1.0, 0.4])  # wrong where it is not
     b[2, ..., 3] = 0
-    found = color_psnr(a, b)
-    assert found[0].item() == pytest.approx(20 + 3.0103, abs=1e-3)
-    assert found[1].item() == pytest.approx(100)
-    assert found[2].isnan()
+    measured = color_psnr(a, b)
+    assert measured[0].item() == pytest.approx(20 + 3.0103, abs=1e-3)
+    assert measured[1].item() == pytest.approx(100)
+    assert measured[2].isnan()
 
 
 def test_temporal_consistency_is_high_for_linear_change_and_low_for_flicker():

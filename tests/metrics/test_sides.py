@@ -45,11 +45,11 @@ def test_an_asset_that_is_its_truth() -> None:
 
 def test_a_smaller_ball_by_hand() -> None:
     """Silhouettes of balls of radius r at distance d cover tan(asin(r / d))^2."""
-    found = scores(ball(0.25), ball(0.3))
+    measured = scores(ball(0.25), ball(0.3))
     areas = [math.tan(math.asin(r / 1.5)) ** 2 for r in (0.25, 0.3)]
-    assert found["iou"] == pytest.approx(areas[0] / areas[1], abs=0.02)
-    assert found["f_score"] == 0, "0.05 apart everywhere"
-    assert found["color"] == 100
+    assert measured["iou"] == pytest.approx(areas[0] / areas[1], abs=0.02)
+    assert measured["f_score"] == 0, "0.05 apart everywhere"
+    assert measured["color"] == 100
     assert scores(ball(0.28), ball(0.3))["f_score"] == 1, "0.02 apart everywhere"
 
 
@@ -67,10 +67,10 @@ def test_fog_is_told_though_it_costs_no_overlap() -> None:
     rgba = truth.rgba.clone()
     shell = (wide.rgba[..., 3] > 0) & (truth.rgba[..., 3] == 0)
     rgba[..., 3][shell] = 0.4
-    found = scores(replace(truth, rgba=rgba), truth)
-    assert found["iou"] == found["f_score"] == 1
+    measured = scores(replace(truth, rgba=rgba), truth)
+    assert measured["iou"] == measured["f_score"] == 1
     areas = [math.tan(math.asin(r / 1.5)) ** 2 for r in (0.3, 0.36)]
-    assert found["half_transparent"] == pytest.approx(1 - areas[0] / areas[1], abs=0.02)
+    assert measured["half_transparent"] == pytest.approx(1 - areas[0] / areas[1], abs=0.02)
     crisp = replace(truth, rgba=torch.where(rgba == 0.4, 1.0, rgba))
     assert scores(truth, crisp)["half_transparent"] == 0
 
@@ -79,9 +79,9 @@ def test_crumbs_are_counted_where_they_are_seen() -> None:
     truth = ball()
     rgba = truth.rgba.clone()
     rgba[3, 0, 2:5, 2:5, 3] = 1
-    found = compare(replace(truth, rgba=rgba), truth)["pieces"]
-    assert found[3, 0] == 1
-    assert found.sum() == 1
+    measured = compare(replace(truth, rgba=rgba), truth)["pieces"]
+    assert measured[3, 0] == 1
+    assert measured.sum() == 1
     assert compare(truth, replace(truth, rgba=rgba))["pieces"].sum() == 0, "what is missing is not loose"
 
 

@@ -43,9 +43,9 @@ def test_every_rule_has_a_case():
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_rule_applies_alone_and_says_something(name):
-    found = advice(replace(FINE, **CASES[name]))
-    assert [a.name for a in found] == [name]
-    for sentence in (found[0].looks, found[0].try_next):
+    hints = advice(replace(FINE, **CASES[name]))
+    assert [a.name for a in hints] == [name]
+    for sentence in (hints[0].looks, hints[0].try_next):
         assert sentence[-1] == "."
         assert "{" not in sentence
 
@@ -56,8 +56,8 @@ def test_numbers_are_filled_in():
 
 
 def test_serious_advice_comes_first():
-    found = advice(replace(FINE, preset="draft", input_psnr=15.0, elevation_guessed=True))
-    assert [a.name for a in found] == ["poor likeness", "draft", "guessed elevation"]
+    hints = advice(replace(FINE, preset="draft", input_psnr=15.0, elevation_guessed=True))
+    assert [a.name for a in hints] == ["poor likeness", "draft", "guessed elevation"]
 
 
 def test_a_gpu_run_is_not_called_slow():
@@ -87,22 +87,22 @@ MIDDLE = (32, 32, 14)
 )
 def test_rules_recognise_the_warnings_that_clips_really_give(name, frames):
     """The rules look for words of the sentences in vid4d.clip.checks."""
-    told = warn(
+    warnings = warn(
         frames, frames, np.arange(len(frames)) / 10, confidence=1.0, has_background=False, enlarged=1.0
     )
-    assert [a.name for a in advice(replace(FINE, warnings=tuple(told)))] == [name]
+    assert [a.name for a in advice(replace(FINE, warnings=tuple(warnings)))] == [name]
 
 
 def test_rules_recognise_soft_small_and_moving_clips():
     sharp, soft = discs((32, 32, 24)), discs((32, 32, 24), detail=0.0)
-    told = warn(
+    warnings = warn(
         [sharp] * 4 + [soft], [sharp] * 5, np.arange(5) / 10, confidence=1, has_background=False, enlarged=2
     )
-    names = {a.name for a in advice(replace(FINE, warnings=tuple(told)))}
+    names = {a.name for a in advice(replace(FINE, warnings=tuple(warnings)))}
     assert names == {"soft frames", "low resolution"}
     shifted = [np.roll(discs(MIDDLE, size=96), 3 * i, axis=1) for i in range(4)]
     opaque = [np.dstack([f[..., :3], np.full(f.shape[:2], 255, np.uint8)]) for f in shifted]
-    told = warn(
+    warnings = warn(
         [discs(MIDDLE, size=96)] * 4, opaque, np.arange(4) / 10, confidence=1, has_background=True, enlarged=1
     )
-    assert {a.name for a in advice(replace(FINE, warnings=tuple(told)))} == {"moving camera"}
+    assert {a.name for a in advice(replace(FINE, warnings=tuple(warnings)))} == {"moving camera"}

@@ -9,7 +9,7 @@ from PIL import Image
 from toys import jumping_ball
 
 from vid4d.cameras import Cameras
-from vid4d.render import render
+from vid4d.render import render_asset
 from vid4d.report.contact import GAP, LABEL, draw_sheet, pick, write_contact
 
 TOP = LABEL // 4
@@ -46,9 +46,9 @@ def test_cells_are_renders_and_input_frames(tmp_path):
     assert sheet.size == (LABEL + 3 * (size + GAP), TOP + 6 * (size + GAP))
     assert np.abs(cell(sheet, 0, 1, size) - [1, 0, 0]).max() < 0.01
     assert cell(sheet, 0, 0, size).min() == 1
-    expected = render(ball, camera.resized(size), 0.5, background=1.0)[0].numpy()
+    expected = render_asset(ball, camera.resized(size), 0.5, background=1.0)[0].numpy()
     assert np.abs(cell(sheet, 1, 1, size) - expected).max() < 0.01
-    side = render(ball, Cameras.orbit([270.0], 30.0, size=size), 1.0, background=1.0)[0].numpy()
+    side = render_asset(ball, Cameras.orbit([270.0], 30.0, size=size), 1.0, background=1.0)[0].numpy()
     assert np.abs(cell(sheet, 5, 2, size) - side).max() < 0.01
     labels = np.asarray(sheet.crop((0, TOP, LABEL - 4, sheet.height)))
     assert (labels < 128).any()

@@ -165,11 +165,11 @@ def test_the_window_holds_all_that_is_seen_and_is_square():
 
 def test_key_moments_are_shown(unchecked):
     matrix = replace(toy_matrix(frames=9), input_times=torch.tensor([0.0, 0.5, 1.0]))
-    assert report.moments_shown(matrix, 8) == [0, 4, 8]
-    assert report.moments_shown(matrix, 2) == [0, 8]
-    assert report.moments_shown(replace(matrix, input_times=None), 3) == [0, 4, 8]
+    assert report.frames_shown(matrix, 8) == [0, 4, 8]
+    assert report.frames_shown(matrix, 2) == [0, 8]
+    assert report.frames_shown(replace(matrix, input_times=None), 3) == [0, 4, 8]
     dense = replace(matrix, input_times=torch.linspace(0, 1, 17))
-    assert report.moments_shown(dense, 17, (0.0, 0.25, 1.0)) == [0, 2, 8]
+    assert report.frames_shown(dense, 17, (0.0, 0.25, 1.0)) == [0, 2, 8]
 
 
 def test_key_frames_are_those_of_the_run_folder(folder, tmp_path):
@@ -206,8 +206,8 @@ def test_a_browser_shows_it_without_errors_or_requests(folder):
         top = browser.screenshot()
         browser.evaluate("scrollTo(0, document.body.scrollHeight)")
         bottom = browser.screenshot()
-        colourful = (top.max(-1).astype(int) - top.min(-1)) > 60
-        assert colourful.sum() > 3000  # the ball, twice
+        colorful = (top.max(-1).astype(int) - top.min(-1)) > 60
+        assert colorful.sum() > 3000  # the ball, twice
         assert np.abs(top.astype(int) - bottom).mean() > 2
         asked = [line for line in browser.log if line.startswith("request ")]
         assert all(re.match("request (file:|data:)", line) for line in asked)

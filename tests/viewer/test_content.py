@@ -14,7 +14,7 @@ from toys import jumping_ball
 
 from vid4d import api
 from vid4d.errors import InputError
-from vid4d.viewer.content import Content, moments_shown, nearest
+from vid4d.viewer.content import Content, nearest, shown_times
 
 
 @pytest.fixture(scope="module")
@@ -27,9 +27,9 @@ def asset(seconds: float, *, cyclic: bool = False) -> api.Asset:
 
 
 def test_moments_end_with_the_clip_but_in_a_loop():
-    assert moments_shown(asset(0.5)) == tuple(i / 11 for i in range(12))
-    assert moments_shown(asset(0.5, cyclic=True)) == tuple(i / 12 for i in range(12))
-    assert len(moments_shown(asset(60.0))) == 480
+    assert shown_times(asset(0.5)) == tuple(i / 11 for i in range(12))
+    assert shown_times(asset(0.5, cyclic=True)) == tuple(i / 12 for i in range(12))
+    assert len(shown_times(asset(60.0))) == 480
 
 
 def test_the_most_splats_of_a_moment_by_counting(content):
@@ -47,10 +47,10 @@ def test_splats_are_the_visible_ones_of_the_moment(content):
     index = content.nearest(0.5)
     splats = content.splats(index)
     truth = content.asset.gaussians.at(content.times[index])
-    seen = truth.opacities >= 1 / 255
-    assert 0 < len(splats) == int(seen.sum()) < len(content.asset.gaussians)
-    assert torch.allclose(splats.means, truth.means[seen], atol=1e-6)
-    assert torch.allclose(splats.covariances, truth.covariances[seen], atol=1e-7)
+    visible = truth.opacities >= 1 / 255
+    assert 0 < len(splats) == int(visible.sum()) < len(content.asset.gaussians)
+    assert torch.allclose(splats.means, truth.means[visible], atol=1e-6)
+    assert torch.allclose(splats.covariances, truth.covariances[visible], atol=1e-7)
 
 
 def test_the_clip_and_the_matrix_at_a_time(content):

@@ -47,13 +47,13 @@ def test_one_file_comes_as_it_is(asset):
 
 def test_a_turntable_begins_where_the_visitor_stands(asset):
     """From +y the ball is green, from +x red."""
-    colours = []
+    colors = []
     for position in (np.array([0.0, 1.5, 0.0]), np.array([1.5, 0.0, 0.0])):
         name, data = downloads.turntable(asset, "ball", position, SMALL)
         assert name == "ball-turntable.mp4"
         first = frames(data)[0].astype(float)
-        colours.append(first[first.max(-1) - first.min(-1) > 60].mean(0))
-    (red_y, green_y, _), (red_x, green_x, _) = colours
+        colors.append(first[first.max(-1) - first.min(-1) > 60].mean(0))
+    (red_y, green_y, _), (red_x, green_x, _) = colors
     assert green_y > red_y + 20
     assert red_x > green_x + 20
 

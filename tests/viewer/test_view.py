@@ -54,7 +54,7 @@ def until(condition: Callable[[], object], seconds: float = 60.0) -> None:
 
 
 def ball(picture: np.ndarray, room: int = WIDTH - 330) -> tuple[int, float, np.ndarray]:
-    """Size in pixels, height of the middle, mean colour of what is colourful left of the panel."""
+    """Size in pixels, height of the middle, mean color of what is colorful left of the panel."""
     scene = picture[:, :room].astype(int)
     seen = (scene.max(-1) - scene.min(-1)) > 60
     seen[: HEIGHT // 4, :330] = False  # the browser's notice that it has no GPU
@@ -100,7 +100,7 @@ def test_it_shows_the_run_from_any_side_at_any_time(folders, browser, tmp_path):
         assert page.panel._text.content != before
         assert "of 750 splats now" in page.panel._text.content
         browser.drag(250, 380, 150)
-        until(lambda: abs(ball(browser.screenshot())[2][0] - red) > 12)  # another side, another colour
+        until(lambda: abs(ball(browser.screenshot())[2][0] - red) > 12)  # another side, another color
         browser.drag(250, 380, -150)
         page.change(cameras=True, pictures=True, background="black")
         assert still(browser)[HEIGHT - 20, 20].max() < 40
@@ -264,10 +264,10 @@ def test_meshes_are_made_while_one_looks(folders):
 def test_a_moment_has_as_many_splats_as_the_fullest_and_the_rest_are_clear(folders):
     with Viewer(folders[:1], port=0, playing=False) as viewer:
         page = viewer.pages[0]
-        moments = [page._moment(i) for i in range(len(page.content.times))]
-        assert {len(m["centers"]) for m in moments} == {page.content.most_splats}
+        kept = [page._moment(i) for i in range(len(page.content.times))]
+        assert {len(m["centers"]) for m in kept} == {page.content.most_splats}
         for i in (0, 7):
-            assert (moments[i]["opacities"] > 0).sum() == len(page.content.splats(i)) == page.splats_at(i)
+            assert (kept[i]["opacities"] > 0).sum() == len(page.content.splats(i)) == page.splats_at(i)
 
 
 def test_time_goes_on_by_itself_while_it_plays(folders):

@@ -1,4 +1,4 @@
-"""What a person should know about a clip before hours are spent on it: warnings in words, loop detection."""
+"""Warnings about a clip, in words, before hours are spent on it; loop detection."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def warn(
     enlarged: how much larger the crop shows the object than the source does.
     """
     masks = [f[..., 3] > 127 for f in frames]
-    found = [
+    warnings = [
         _touches_border(masks, times),
         _area_jumps(masks, times),
         _several_objects(masks, times),
@@ -35,16 +35,16 @@ def warn(
         _camera_moves(originals, masks) if has_background else None,
     ]
     if confidence < 0.6:
-        found.append(
+        warnings.append(
             f"the background was removed with low confidence ({confidence:.2f}): look at the strip, "
             "and give frames with transparency or a matting model if the masks are wrong"
         )
     if enlarged > 1.5:
-        found.append(
+        warnings.append(
             f"very low resolution: the object is enlarged {enlarged:.1f} times; "
             "use a larger video if there is one"
         )
-    return [w for w in found if w]
+    return [w for w in warnings if w]
 
 
 def _at(times: Float[np.ndarray, " t"], which: Sequence[int]) -> str:

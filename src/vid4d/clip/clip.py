@@ -67,7 +67,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class ClipOptions:
-    """How a clip is read.
+    """Options of reading a clip.
 
     frames: number of key frames, first and last included (0: all). start, end: seconds of the source.
     every: use every n-th frame of the source. size: pixels of the square frames.
@@ -114,14 +114,14 @@ def read_clip(
     name = str(path_or_glob)
     candidates = keyframes.in_range(source, name, start, end, every)
     period = keyframes.period(source, candidates, cyclic)
-    key = keyframes.sample(source.times, candidates, frames, period)
+    key = keyframes.choose_frames(source.times, candidates, frames, period)
     chosen = keyframes.around(candidates, key, dense, period)
     working = max(1024, 4 * size)
     originals = _read_frames(source, chosen, size, working)
 
     cut = matte(originals, matting)
-    seen, kept = check_masks(cut.frames, [i in key for i in chosen], source.times[chosen], name)
-    window = crop_window(seen, object_size)
+    visible, kept = check_masks(cut.frames, [i in key for i in chosen], source.times[chosen], name)
+    window = crop_window(visible, object_size)
     masked, originals = [cut.frames[i] for i in kept], [originals[i] for i in kept]
     lost = len(chosen) - len(kept)
     chosen = [chosen[i] for i in kept]

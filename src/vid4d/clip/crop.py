@@ -54,7 +54,7 @@ def crop_window(union: np.ndarray, object_size: float) -> tuple[float, float, fl
 def crop(
     frame: UInt8[np.ndarray, "h w 4"], window: tuple[float, float, float], size: int
 ) -> Float[np.ndarray, "s s 4"]:
-    """Resamples a square window to `size` pixels, colours weighted by alpha so that no fringe appears.
+    """Resamples a square window to `size` pixels, colors weighted by alpha so that no fringe appears.
 
     window: left, top, side in pixels of the frame; beyond the frame lies nothing. Straight alpha in [0, 1].
     """
@@ -76,6 +76,6 @@ def crop(
     ]
     alpha = planes[3]
     visible = alpha > 1 / 512
-    colour = np.stack(planes[:3], -1) / np.where(visible, alpha, 1)[..., None]
-    out = np.dstack([np.where(visible[..., None], colour, 0), np.where(visible, alpha, 0)])
+    color = np.stack(planes[:3], -1) / np.where(visible, alpha, 1)[..., None]
+    out = np.dstack([np.where(visible[..., None], color, 0), np.where(visible, alpha, 0)])
     return np.clip(out, 0, 1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Which frames of a source become key frames: range, loop or open clip, even steps in time."""
+"""Key frames of a source: range, loop or open clip, even steps in time."""
 
 from __future__ import annotations
 
@@ -31,23 +31,23 @@ def in_range(source: Source, name: str, start: float | None, end: float | None, 
 
 def period(source: Source, candidates: Sequence[int], cyclic: bool | str) -> int | None:
     """Number of candidates in one period, None for an open clip."""
-    known = getattr(source, "cyclic", None)
+    declared_cyclic = getattr(source, "cyclic", None)
     count = len(candidates)
     if cyclic is False or count < 2:
         return None
-    if cyclic == "auto" and known is not None:
-        return count if known and count == len(source.times) else None
+    if cyclic == "auto" and declared_cyclic is not None:
+        return count if declared_cyclic and count == len(source.times) else None
     if count < 6:
         return count if cyclic is True else None
     probes = loop_probes(count)
     small = [thumbnail(f) for f in source.read([candidates[i] for i in probes], 512)]
     if len({t.shape for t in small}) > 1:
         return None  # the sizes themselves are judged where the frames are read
-    found = loop_period(small, probes, count)
-    return count if cyclic is True and found is None else found
+    loop_length = loop_period(small, probes, count)
+    return count if cyclic is True and loop_length is None else loop_length
 
 
-def sample(
+def choose_frames(
     times: Float[np.ndarray, " n"], candidates: Sequence[int], frames: int | None, period: int | None
 ) -> list[int]:
     """N candidates, as even in time as they allow: from first to last, or over one period of a loop."""

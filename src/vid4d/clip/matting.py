@@ -1,10 +1,10 @@
 """Background removal: a weight-free method for plain backgrounds; models for the rest (matting_onnx.py).
 
-The plain method needs no network: the background is a smooth surface of colour fitted to the border of the
+The plain method needs no network: the background is a smooth surface of color fitted to the border of the
 pictures over the whole clip and refined with every pixel that turns out to be background; what differs from
-it is the object. Edges get a soft alpha from how far a pixel lies between the two colours.
+it is the object. Edges get a soft alpha from how far a pixel lies between the two colors.
 
-Pictures are 8-bit RGB or RGBA here, to hold many; distances of colour are Euclidean, in 8-bit steps.
+Pictures are 8-bit RGB or RGBA here, to hold many; distances of color are Euclidean, in 8-bit steps.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ MAX_NOISE = 14.0  # 8-bit steps
 class Matte:
     """Frames with their backgrounds removed.
 
-    frames: RGBA, straight alpha, colours at soft edges freed from the background's.
+    frames: RGBA, straight alpha, colors at soft edges freed from the background's.
     method: 'alpha', 'plain' or the model's name. confidence: 0 (a guess) to 1 (certain).
     """
 
@@ -54,18 +54,18 @@ def matte(frames: Sequence[UInt8[np.ndarray, "h w 4"]], method: str = "auto") ->
                 f"leave --matting at auto or {_advice()}"
             )
         return Matte([f.copy() for f in frames], "alpha", 1.0)
-    seen = [over_white_uint8(f) for f in frames]
+    pictures = [over_white_uint8(f) for f in frames]
     if method == "plain":
-        return remove_plain_background(seen)
+        return remove_plain_background(pictures)
     if method != "auto":
-        return _with_model(seen, find_model(method))
+        return _with_model(pictures, find_model(method))
     try:
-        return remove_plain_background(seen)
+        return remove_plain_background(pictures)
     except InputError:
         installed = installed_model()
         if installed is None:
             raise
-        return _with_model(seen, installed)
+        return _with_model(pictures, installed)
 
 
 def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path) -> Matte:
@@ -74,7 +74,7 @@ def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path) -> Mat
 
 
 def _advice() -> str:
-    """What to do where no background can be removed."""
+    """Advice where no background can be removed."""
     return (
         "give frames with transparency, film before a plain background, or use a matting model: "
         f"{install_hint('matting')} and --matting FILE.onnx (BiRefNet, IS-Net or U2-Net)"
@@ -88,14 +88,14 @@ def alpha_is_meaningful(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
 
 
 def remove_plain_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Matte:
-    """Removes a background of one colour or of a smooth gradient.
+    """Removes a background of one color or of a smooth gradient.
 
     Raises InputError where the border of the pictures is not plain.
     """
     background = fit_background(frames)
     if background.inliers < MIN_INLIERS or background.noise > MAX_NOISE:
         raise InputError(
-            "the background is not plain (a smooth colour explains "
+            "the background is not plain (a smooth color explains "
             f"{background.inliers:.0%} of the border): {_advice()}"
         )
     background = _refine(frames, background)
@@ -138,10 +138,10 @@ def fit_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Background:
     border[width : h - width, width : w - width] = False
     y, x = np.nonzero(border)
     stride = max(1, len(y) * len(frames) // 40_000)
-    colours = np.stack([f[y, x] for f in frames]).astype(np.float64)
-    offsets = np.median(colours, 1) - np.median(colours, (0, 1))
+    colors = np.stack([f[y, x] for f in frames]).astype(np.float64)
+    offsets = np.median(colors, 1) - np.median(colors, (0, 1))
     design = np.tile(_basis(y, x, (h, w), 2), (len(frames), 1))[::stride]
-    target = (colours - offsets[:, None]).reshape(-1, 3)[::stride]
+    target = (colors - offsets[:, None]).reshape(-1, 3)[::stride]
     start = np.zeros((6, 3))
     start[0] = np.median(target, 0)
     coefficients = start
@@ -177,10 +177,12 @@ def _refine(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background
         total, count = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
         for frame in small:
             residual = frame - surface
-            seen = np.linalg.norm(smooth(residual), axis=-1) < background.region
-            seen = _reached_from_border(ndimage.binary_erosion(seen, iterations=2, border_value=1))
-            total += residual * seen[..., None]
-            count += seen
+            is_background = np.linalg.norm(smooth(residual), axis=-1) < background.region
+            is_background = _reached_from_border(
+                ndimage.binary_erosion(is_background, iterations=2, border_value=1)
+            )
+            total += residual * is_background[..., None]
+            count += is_background
         return total, count
 
     for degree in (2, 3, 4, 4, 4):

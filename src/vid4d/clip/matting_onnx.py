@@ -17,7 +17,7 @@ from vid4d.errors import InputError, install_hint
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """What a family of matting networks expects. size: side of the input where the file leaves it open."""
+    """Input of a family of matting networks. size: side of the input where the file leaves it open."""
 
     size: int
     mean: tuple[float, float, float]
@@ -51,10 +51,10 @@ def find_model(name_or_file: str) -> Path:
     named = model_folder() / f"{given.name.removesuffix('.onnx')}.onnx"
     if given.name == name_or_file and named.is_file():
         return named
-    known = sorted(p.stem for p in model_folder().glob("*.onnx"))
+    installed = sorted(p.stem for p in model_folder().glob("*.onnx"))
     raise InputError(
         f"--matting {name_or_file}: neither a method (auto, alpha, plain), nor a file, nor a model in "
-        f"{model_folder()} ({', '.join(known) or 'none there'}); give the path of an .onnx file"
+        f"{model_folder()} ({', '.join(installed) or 'none there'}); give the path of an .onnx file"
     )
 
 
@@ -134,9 +134,9 @@ def model_mask(output: np.ndarray, shape: tuple[int, int]) -> Float[np.ndarray, 
 def free_colors(
     frame: UInt8[np.ndarray, "h w 3"], alpha: Float[np.ndarray, "h w"], sigmas: Sequence[float] = (24.0, 2.0)
 ) -> UInt8[np.ndarray, "h w 3"]:
-    """Object colours at soft edges, without the background's share.
+    """Object colors at soft edges, without the background's share.
 
-    Blur fusion (Forte, "Approximate fast foreground colour estimation", ICIP 2021): local means of object and
+    Blur fusion (Forte, "Approximate fast foreground color estimation", ICIP 2021): local means of object and
     background, wide ones first, corrected so that the mixture gives back the picture.
     """
     picture = frame.astype(np.float32)

@@ -39,5 +39,5 @@ class Export:
 
 
 def _shown(files: list[Path]) -> list[Path]:
-    """What to print: the files, or the folder where they are numbered."""
+    """The lines to print: the files, or the folder where they are numbered."""
     return [files[0].parent] if files[0].stem.startswith("frame_") else files

@@ -14,24 +14,24 @@ class Info:
     """'auto', 'cpu', 'cuda' or 'cuda:1'."""
 
     def run(self) -> None:
-        told = info(self.device)
-        width = max(map(len, told))
-        for name, text in told.items():
+        facts = info(self.device)
+        width = max(map(len, facts))
+        for name, text in facts.items():
             print(f"{name:<{width}}  {text}")
 
 
 def info(device: str = "auto") -> dict[str, str]:
-    """What this machine has and what a run would use, as name -> text."""
+    """Facts about this machine and what a run would use, as name -> text."""
     from vid4d.clip.matting import installed_model
     from vid4d.gaussians.raster import available_backends
     from vid4d.machine import describe, versions
 
-    told = describe(device)
+    facts = describe(device)
     for name, what in available_backends().items():
-        told[f"raster {name}"] = what
+        facts[f"raster {name}"] = what
     for file in sorted(Path(__file__).parents[1].rglob("*.safetensors")):
-        told[f"weights {file.stem}"] = f"{file.stat().st_size / (1 << 20):.1f} MiB, shipped"
+        facts[f"weights {file.stem}"] = f"{file.stat().st_size / (1 << 20):.1f} MiB, shipped"
     model = installed_model()
-    told["matting"] = "plain backgrounds" if model is None else f"plain backgrounds, {model}"
-    told |= {f"version {name}": version for name, version in versions().items()}
-    return told
+    facts["matting"] = "plain backgrounds" if model is None else f"plain backgrounds, {model}"
+    facts |= {f"version {name}": version for name, version in versions().items()}
+    return facts

@@ -57,10 +57,10 @@ def prepare(
     options = dict(settings)
     options["cyclic"] = CYCLIC[options.get("cyclic", "auto")]
     root = Path(out) if out is not None else free_default(str(clip), suffix="frames")
-    made = write_clip(clip, root, ClipOptions(frames=frames, size=size, **options))
-    loop = ", a loop" if made.cyclic else ""
-    print(f"{len(made)} frames of {made.seconds:.2f} s{loop}; mask from {made.matting!r}", end="")
-    print(f" with confidence {made.matting_confidence:.2f}")
-    for warning in made.warnings:
+    prepared = write_clip(clip, root, ClipOptions(frames=frames, size=size, **options))
+    loop = ", a loop" if prepared.cyclic else ""
+    print(f"{len(prepared)} frames of {prepared.seconds:.2f} s{loop}; mask from {prepared.matting!r}", end="")
+    print(f" with confidence {prepared.matting_confidence:.2f}")
+    for warning in prepared.warnings:
         print(f"warning: {warning}")
     return root

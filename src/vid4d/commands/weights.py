@@ -66,11 +66,11 @@ class Fetch:
                 f"vid4d weights convert {entry.file} --name {self.name}"
             )
             expected = registry.expected_source(self.name)
-            found = _with_bar(
+            digest = _with_bar(
                 f"fetch {self.name}",
                 lambda bar: download(url, file, sha256=expected, otherwise=by_hand, report=_megabytes(bar)),
             )
-            registry.record(self.name, source=found)
+            registry.record(self.name, source=digest)
         _convert(file, self.name, registry.path_of(self.name), ema="auto")
         if not self.keep:
             file.unlink()
@@ -134,8 +134,8 @@ class Verify:
                 print(f"{name}: {error}")
                 wrong.append(name)
         if wrong:
-            told = ", ".join(wrong)
-            raise InputError(f"{len(wrong)} of {len(names)} weights are not as they should be: {told}")
+            failed = ", ".join(wrong)
+            raise InputError(f"{len(wrong)} of {len(names)} weights are not as they should be: {failed}")
 
 
 @dataclass(frozen=True)
@@ -161,10 +161,12 @@ def _convert(
 
     entry = registry.WEIGHTS.get(name or "")
     averaged = ema == "yes" or (ema == "auto" and entry is not None and entry.ema and _has_average(file))
-    told = licence if licence is not None else entry.licence if entry else ""
+    stated_licence = licence if licence is not None else entry.licence if entry else ""
 
     def make(bar: Bar) -> Path:
-        return convert(file, out, licence=told, ema=averaged, networks=_networks(), report=_megabytes(bar))
+        return convert(
+            file, out, licence=stated_licence, ema=averaged, networks=_networks(), report=_megabytes(bar)
+        )
 
     _with_bar(f"convert {name or file.name}", make)
     if name is not None and out == registry.path_of(name):

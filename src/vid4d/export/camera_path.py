@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from vid4d.export.options import ExportOptions
 
 FOV = math.degrees(2 * math.atan(0.5 / FOCAL_PER_WIDTH))
-"""Of the rig's cameras, degrees."""
+"""Of the ring's cameras, degrees."""
 FURTHEST = 100.0
 KEYS = {"at", "azimuth", "elevation", "distance", "position", "target", "fov", "time"}
 TOP = {"seconds", "interpolation", "keys"}
@@ -56,7 +56,7 @@ class Shots:
 
 
 def plan(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Shots:
-    """What a video of an asset shows, frame by frame. fps: the format's default.
+    """Cameras and times of a video of an asset, frame by frame. fps: the format's default.
 
     The clip plays at its own speed, again and again; with `options.time` it stands still. The turntable turns
     once. `options.frames` alone changes the rate, so that the duration stays.
@@ -77,9 +77,9 @@ def plan(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Shots:
     else:
         times = (seconds / clip) % 1.0
     if path is not None:
-        cameras, told = path.sample(seconds.numpy(), count / rate, options.size)
-        if told is not None and options.time is None:
-            times = told
+        cameras, path_times = path.sample(seconds.numpy(), count / rate, options.size)
+        if path_times is not None and options.time is None:
+            times = path_times
         return Shots((cameras,), times, rate)
     still = Cameras.orbit([options.azimuth] * count, options.elevation, size=options.size)
     turn = options.azimuth + 360.0 * torch.arange(count) / count
@@ -127,8 +127,8 @@ class CameraPath:
         cameras = Cameras(pose, torch.from_numpy(focal).float(), size, size)
         if self.time is None:
             return cameras, None
-        told = moved[:, 7]
-        return cameras, torch.from_numpy(np.where((told < 0) | (told > 1), told % 1.0, told)).float()
+        times = moved[:, 7]
+        return cameras, torch.from_numpy(np.where((times < 0) | (times > 1), times % 1.0, times)).float()
 
     def _between(self, values: Float[np.ndarray, "k c"], at: Float[np.ndarray, " n"]) -> np.ndarray:
         at = np.clip(at, self.at[0], self.at[-1])
@@ -144,15 +144,15 @@ class CameraPath:
 def read_path(file: str | Path) -> CameraPath:
     """Reads a camera path. Raises InputError, which names the key, for what it does not understand."""
     file = Path(file)
-    told = read_json(file)
-    _known(file, told, TOP, "the camera path")
-    keys = told.get("keys")
+    layout = read_json(file)
+    _known(file, layout, TOP, "the camera path")
+    keys = layout.get("keys")
     if not isinstance(keys, list) or not keys or not all(isinstance(k, dict) for k in keys):
         raise InputError(f"{file} has no list 'keys' of camera positions: see the documented layout")
-    smooth = told.get("interpolation", "smooth")
+    smooth = layout.get("interpolation", "smooth")
     if smooth not in ("smooth", "linear"):
         raise InputError(f"{file}: interpolation is {smooth!r}, expected 'smooth' or 'linear'")
-    seconds = None if told.get("seconds") is None else _number(file, told, "seconds", None, 0.05, 600)
+    seconds = None if layout.get("seconds") is None else _number(file, layout, "seconds", None, 0.05, 600)
     rows = []
     before = None
     for i, key in enumerate(keys):
@@ -209,23 +209,23 @@ def _read_key(file: Path, key: dict[str, Any], where: str, before: list[float] |
     return [*angles, *target, fov, _number(file, key, "time", 0.0, -1000, 1000, where)]
 
 
-def _known(file: Path, told: dict[str, Any], known: set[str], where: str) -> None:
-    if strange := sorted(set(told) - known):
+def _known(file: Path, entries: dict[str, Any], allowed: set[str], where: str) -> None:
+    if strange := sorted(set(entries) - allowed):
         raise InputError(
-            f"{file}: {where} has unknown {strange[0]!r}: it may have {', '.join(sorted(known))}"
+            f"{file}: {where} has unknown {strange[0]!r}: it may have {', '.join(sorted(allowed))}"
         )
 
 
 def _number(
     file: Path,
-    told: dict[str, Any],
+    entries: dict[str, Any],
     name: str,
     default: float | None,
     least: float,
     most: float,
     where: str = "the camera path",
 ) -> float:
-    value = told.get(name, default)
+    value = entries.get(name, default)
     if isinstance(value, bool) or not isinstance(value, int | float) or not least <= value <= most:
         raise InputError(
             f"{file}: {name} of {where} is {value!r}, expected a number of {least:g} to {most:g}"
@@ -233,8 +233,8 @@ def _number(
     return float(value)
 
 
-def _point(file: Path, told: dict[str, Any], name: str, where: str) -> list[float]:
-    value = told[name]
+def _point(file: Path, entries: dict[str, Any], name: str, where: str) -> list[float]:
+    value = entries[name]
     if not isinstance(value, list) or len(value) != 3:
         raise InputError(f"{file}: {name} of {where} is {value!r}, expected three numbers")
     return [_number(file, {name: v}, name, None, -FURTHEST, FURTHEST, where) for v in value]

@@ -42,9 +42,9 @@ FORMATS = {
     "usd": Format("vid4d.export.usd", "write", ".usd", "OpenUSD Gaussian splats with time samples"),
     "usdz": Format("vid4d.export.usd", "write", ".usdz", "the same, packed into one file"),
     "glb": Format(
-        "vid4d.export.glb", "write", ".glb", "animated mesh with vertex colours or a texture (glTF 2.0)"
+        "vid4d.export.glb", "write", ".glb", "animated mesh with vertex colors or a texture (glTF 2.0)"
     ),
-    "obj": Format("vid4d.export.obj", "write", ".obj", "mesh with vertex colours per moment", sequence=True),
+    "obj": Format("vid4d.export.obj", "write", ".obj", "mesh with vertex colors per moment", sequence=True),
     "html": Format("vid4d.export.html", "write", ".html", "a page that plays and turns, in any browser"),
     "mp4": Format("vid4d.export.video", "write_mp4", ".mp4", "video (H.264)"),
     "webm": Format("vid4d.export.video", "write_webm", ".webm", "video with transparency (VP9)"),
@@ -53,7 +53,7 @@ FORMATS = {
         "vid4d.export.video", "write_png", ".png", "numbered pictures", sequence=True, one_moment=False
     ),
 }
-"""What `vid4d export --to` takes."""
+"""Formats by the name that `vid4d export --to` takes."""
 
 
 def export(
@@ -74,7 +74,7 @@ def export(
     place = _place(asset, to, chosen, None if out is None else Path(out), folder)
     _refuse_existing(place, chosen, folder, options.force)
     writer = getattr(import_module(chosen.module), chosen.function)
-    made = _make_parents(place.parent)
+    new_folders = _make_parents(place.parent)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
             target = Path(scratch) / place.name
@@ -83,7 +83,7 @@ def export(
             writer(asset, target, options)
             return _into_place(Path(scratch), target if folder else None, place, chosen, options.force)
     except BaseException as error:
-        for parent in made:
+        for parent in new_folders:
             if not any(parent.iterdir()):
                 parent.rmdir()
         if isinstance(error, OSError) and error.errno:  # people know the place, not the temporary name

@@ -1,9 +1,9 @@
 """Animated meshes as one binary glTF 2.0 file (.glb).
 
-A mesh of fixed topology has a morph target per moment (places, normals and colours; viewers that do not know
-morphed colours keep those of the first moment), and their weights are animated; otherwise every moment
+A mesh of fixed topology has a morph target per moment (places, normals and colors; viewers that do not know
+morphed colors keep those of the first moment), and their weights are animated; otherwise every moment
 has a mesh of its own, and the scale of its node is 1 while it is shown and 0 elsewhere. glTF is y up with the
-front towards +z; its vertex colours are linear; its times are seconds.
+front towards +z; its vertex colors are linear; its times are seconds.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 FLOAT, USHORT, UINT = 5126, 5123, 5125
 """Component types."""
 VERTICES, INDICES = 34962, 34963
-"""What a buffer view is for."""
+"""Targets of buffer views."""
 CLAMP = 33071
 """Textures end at their borders."""
 UNLIT = "KHR_materials_unlit"
@@ -106,9 +106,9 @@ def glb_bytes(
 ) -> bytes:
     """The file. seconds: duration of the animation, one for clip time 0 to 1; a single moment stands still.
 
-    skins: textures instead of colours of vertices: one for all meshes of a tracked sequence, or one for each.
+    skins: textures instead of colors of vertices: one for all meshes of a tracked sequence, or one for each.
     cyclic: the end of the clip is its beginning. unlit: viewers that know KHR_materials_unlit show the
-    colours as they are, for they hold the light of the clip already; others light them.
+    colors as they are, for they hold the light of the clip already; others light them.
     """
     document = _Document({"asset": {"version": "2.0", "generator": f"vid4d {__version__}"}, "scene": 0})
     if unlit:

@@ -1,7 +1,7 @@
 """player.html: one file that plays and turns, opened from the disk without a server or a network.
 
 The page holds the 4D Gaussians themselves, in 16 bits, and draws them with WebGL 2: it slices them at any
-time, with their colours from every side, as `vid4d.gaussians.raster` does. A recorded sequence of 3D splats
+time, with their colors from every side, as `vid4d.gaussians.raster` does. A recorded sequence of 3D splats
 would be many times as large, and slow where all moments' splats are sorted together.
 """
 
@@ -39,7 +39,7 @@ TEMPLATE = "player.html"
 
 
 def fixed_colors(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
-    """One colour per splat in [0, 1], for viewers without harmonics: as it looks from outside.
+    """One color per splat in [0, 1], for viewers without harmonics: as it looks from outside.
 
     Directions around the object's ring and above are weighted by how much they face the splat's own side.
     """
@@ -50,10 +50,10 @@ def fixed_colors(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
     places = Cameras.cat([Cameras.orbit(azimuth, e, distance=1.0) for e in (0.0, 30.0)]).position
     outward = places.to(splats.means)  # unit vectors from the object to the viewer
     basis = harmonics.basis(-outward, degree)  # the harmonics' direction runs from the viewer to the splat
-    seen = (torch.einsum("dk,nkc->ndc", basis, splats.sh) + 0.5).clamp(0, 1)
+    colors = (torch.einsum("dk,nkc->ndc", basis, splats.sh) + 0.5).clamp(0, 1)
     facing = torch.nn.functional.normalize(splats.means, dim=-1) @ outward.T
     weight = facing.clamp(min=0) + 1e-3
-    return torch.einsum("nd,ndc->nc", weight / weight.sum(1, keepdim=True), seen)
+    return torch.einsum("nd,ndc->nc", weight / weight.sum(1, keepdim=True), colors)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from vid4d.clip.files import key_times
 from vid4d.dynerf import CascadeField, OccupancyGrid
 from vid4d.dynerf.files import load_field
 from vid4d.errors import InputError
-from vid4d.export.options import ExportOptions, Moments, moments
+from vid4d.export.options import ExportOptions, FrameTimes, frame_times
 from vid4d.meshing.deformation import TrackOptions
 from vid4d.meshing.dynerf_mesh import mesh_of_dynerf
 from vid4d.meshing.marching_cubes import MeshOptions
@@ -41,10 +41,10 @@ MOST = 48
 
 def sequence_of(
     asset: Asset, options: ExportOptions, track: TrackOptions | None = None
-) -> tuple[MeshSequence, Moments]:
+) -> tuple[MeshSequence, FrameTimes]:
     """The meshes that an export of an asset holds, and the moments they stand for."""
     filmed = clip_of(asset)
-    plan = moments_of(asset, filmed, options)
+    plan = mesh_times(asset, filmed, options)
     total = 2 * len(plan.times) if len(plan.times) > 1 else 1
     sequence = mesh_sequence(
         source_of(asset, filmed, options), plan.times, track, report=lambda done: options.told(done, total)
@@ -53,7 +53,7 @@ def sequence_of(
 
 
 def source_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Callable[[float], Mesh]:
-    """What makes the mesh of a clip time: out of the splats, or of the DyNeRF (`options.surface`).
+    """A function from clip time to mesh: out of the splats, or of the DyNeRF (`options.surface`).
 
     Raises InputError where there is no DyNeRF to make it of.
     """
@@ -71,7 +71,7 @@ def textured_sequence(
 ) -> tuple[MeshSequence, tuple[Skin, ...]]:
     """The meshes of a sequence with textures of `options.texture` pixels: one for all where it is tracked.
 
-    That one shows the `key_moment`. The colours are the splats'.
+    That one shows the `key_moment`. The colors are the splats'.
     """
     filmed = clip_of(asset)
     camera = None if filmed is None else filmed.camera
@@ -97,7 +97,7 @@ class Filmed(NamedTuple):
 
 
 def clip_of(asset: Asset) -> Filmed | None:
-    """How the clip of an asset was filmed, where it lies in its run folder and that is known."""
+    """Camera and times of an asset's clip, where it lies in its run folder and that is known."""
     file = asset.root / "matrix" / "cameras.json"
     if not file.is_file():
         return None
@@ -112,24 +112,24 @@ def clip_of(asset: Asset) -> Filmed | None:
         keys = key_times(asset.root / "frames")
         return Filmed(camera, keys or tuple(float(time) for time in clip["times"]))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        log.warning("%s cannot be read (%s): meshes are coloured without the clip's camera", file, error)
+        log.warning("%s cannot be read (%s): meshes are colored without the clip's camera", file, error)
         return None
 
 
-def moments_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Moments:
+def mesh_times(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> FrameTimes:
     """The moments that have a mesh.
 
     Where the options leave it open: about FPS a second, MOST at most, and the clip's key frames among them,
     for an asset is sharpest there.
     """
-    plan = moments(asset, options, fps=FPS)
+    plan = frame_times(asset, options, fps=FPS)
     if options.time is not None or options.frames is not None or options.fps is not None:
         return plan
     count, end = min(len(plan.times), MOST), 0 if asset.cyclic else 1
     spans = 0 if filmed is None else len(filmed.times) - end
     if 0 < spans <= MOST - end:
         count = spans * max(1, (count - end) // spans) + end
-    return moments(asset, replace(options, frames=count), fps=FPS)
+    return frame_times(asset, replace(options, frames=count), fps=FPS)
 
 
 def dynerf_of(asset: Asset) -> tuple[CascadeField, OccupancyGrid]:

@@ -1,6 +1,6 @@
-"""Meshes as Wavefront OBJ, one numbered file per moment, with vertex colours.
+"""Meshes as Wavefront OBJ, one numbered file per moment, with vertex colors.
 
-y up and the front towards +z, as most programs expect of OBJ files. Colours (sRGB) stand behind the
+y up and the front towards +z, as most programs expect of OBJ files. Colors (sRGB) stand behind the
 coordinates of the vertices, which Blender, MeshLab and Houdini read. Where the topology is fixed all files
 have the same faces, so that they can be read as a shape cache.
 """
@@ -39,11 +39,11 @@ def obj_text(mesh: Mesh, comments: tuple[str, ...] = ()) -> str:
 def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """One OBJ for `options.time`, else a folder of numbered ones with their times in times.json."""
     if options.texture:
-        raise InputError("obj files have colours of vertices only: use --to glb for a texture")
+        raise InputError("obj files have colors of vertices only: use --to glb for a texture")
     sequence, plan = sequence_of(asset, options)
 
     def put(path: Path, mesh: Mesh, time: float) -> Path:
-        comments = ("vid4d: y up, front +z, vertex colours sRGB", f"time {time:.6g} of 0 to 1")
+        comments = ("vid4d: y up, front +z, vertex colors sRGB", f"time {time:.6g} of 0 to 1")
         path.write_text(obj_text(mesh, comments), encoding="ascii")
         return path
 
@@ -53,7 +53,7 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         put(out / frame_name(i, ".obj"), mesh, time)
         for i, (mesh, time) in enumerate(zip(sequence.meshes, sequence.times, strict=True))
     ]
-    told = {
+    metadata = {
         "fps": plan.fps,
         "seconds": plan.seconds,
         "cyclic": asset.cyclic,
@@ -61,5 +61,5 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         "same_faces": sequence.tracked,
         "frames": [{"file": f.name, "time": t} for f, t in zip(files, sequence.times, strict=True)],
     }
-    write_json(out / TIMES, told)
+    write_json(out / TIMES, metadata)
     return [*files, out / TIMES]

@@ -1,4 +1,4 @@
-"""What to export: the options, and the moments of the clip that an animated file holds."""
+"""Options of exports, and the moments of the clip that an animated file holds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """What to export. Each format uses the options that mean something to it."""
+    """Options of an export. Each format uses the options that mean something to it."""
 
     force: bool = False
     """Replace files that exist."""
@@ -33,10 +33,10 @@ class ExportOptions:
     surface: Literal["splats", "dynerf"] = "splats"
     """What a mesh is made of: the splats, or the volume that a run of consistent4d was optimised as."""
     texture: int = 0
-    """Width of a mesh's texture in pixels, for glb: sharper colours, all of one moment. 0: colours of
+    """Width of a mesh's texture in pixels, for glb: sharper colors, all of one moment. 0: colors of
     vertices, which change over time."""
     background: str = "auto"
-    """Of pictures: transparent, white, black or a colour like '#3080ff'. 'auto': transparent, mp4 white."""
+    """Of pictures: transparent, white, black or a color like '#3080ff'. 'auto': transparent, mp4 white."""
     view: Literal["turntable", "fixed", "both"] = "turntable"
     """Once around the object, from a camera that stands still, or both side by side."""
     azimuth: float = 0.0
@@ -78,7 +78,7 @@ class ExportOptions:
 
 
 @dataclass(frozen=True)
-class Moments:
+class FrameTimes:
     """Times of the clip that an animated file holds. times: in [0, 1]. fps: at which they play."""
 
     times: tuple[float, ...]
@@ -90,18 +90,18 @@ class Moments:
         return len(self.times) / self.fps
 
 
-def moments(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Moments:
+def frame_times(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> FrameTimes:
     """The moments to write: `options.time` alone, or evenly over the clip, its end included but for loops.
 
     fps: the format's default. Together they last as long as the clip, unless `frames` and `fps` are given.
     """
     seconds = max(asset.seconds, 1e-3)
     if options.time is not None:
-        return Moments((options.time,), options.fps or fps)
+        return FrameTimes((options.time,), options.fps or fps)
     count = options.frames or max(2, round(seconds * (options.fps or fps)))
     rate = options.fps if options.frames and options.fps else count / seconds
     last = count if asset.cyclic else max(count - 1, 1)
-    return Moments(tuple(i / last for i in range(count)), rate)
+    return FrameTimes(tuple(i / last for i in range(count)), rate)
 
 
 def background_color(text: str, *, default: str | None) -> tuple[float, float, float] | None:
@@ -113,7 +113,7 @@ def background_color(text: str, *, default: str | None) -> tuple[float, float, f
         return None
     if not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
         raise InputError(
-            f"{text!r} is no background: choose transparent, white, black or a colour like #3080ff"
+            f"{text!r} is no background: choose transparent, white, black or a color like #3080ff"
         )
     r, g, b = (int(text[i : i + 2], 16) / 255 for i in (1, 3, 5))
     return r, g, b

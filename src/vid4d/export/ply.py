@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from vid4d.export.options import ExportOptions, Moments, frame_name, moments
+from vid4d.export.options import ExportOptions, FrameTimes, frame_name, frame_times
 from vid4d.export.splats import ellipsoids, splats_at
 from vid4d.files import write_json
 from vid4d.gaussians import sh as harmonics
@@ -60,7 +60,7 @@ def write_splats(path: Path, splats: Gaussians3D, comments: tuple[str, ...] = ()
 
 def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """One PLY for `options.time`, else a folder of numbered ones with their times in times.json."""
-    plan = moments(asset, options)
+    plan = frame_times(asset, options)
     if options.time is not None:
         write_splats(out, splats_at(asset, options.time), _comments(options.time))
         return [out]
@@ -77,8 +77,8 @@ def _comments(time: float) -> tuple[str, ...]:
     return ("vid4d: z up, right-handed, object in [-0.5, 0.5]^3, sRGB", f"time {time:.6g} of 0 to 1")
 
 
-def _times(asset: Asset, plan: Moments, files: list[Path]) -> dict[str, object]:
-    """What a player of the sequence has to know."""
+def _times(asset: Asset, plan: FrameTimes, files: list[Path]) -> dict[str, object]:
+    """Metadata for players of the sequence."""
     return {
         "fps": plan.fps,
         "seconds": plan.seconds,

@@ -52,7 +52,7 @@ def splats_at(asset: Asset, time: float) -> Gaussians3D:
     """The splats that can be seen at a time: on the CPU, float32, those fainter than 1 / 255 left out."""
     with torch.no_grad():
         splats = asset.gaussians.at(time).to("cpu", torch.float32)
-        there = splats.opacities >= FAINTEST
+        visible = splats.opacities >= FAINTEST
         return Gaussians3D(
-            splats.means[there], splats.covariances[there], splats.opacities[there], splats.sh[there]
+            splats.means[visible], splats.covariances[visible], splats.opacities[visible], splats.sh[visible]
         )

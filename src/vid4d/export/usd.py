@@ -4,7 +4,7 @@ Schema: ParticleField3DGaussianSplat of UsdVol, OpenUSD 26: linear scales, opaci
 spherical harmonics particle by particle. All samples hold the same splats in the same order, so that readers
 may interpolate between them: those that can be seen at one of the moments at least, with opacity 0 while they
 cannot. A 4D Gaussian keeps its shape over time, so scales and orientations have one value; positions and
-opacities (and colours with Fourier terms) have one per moment. Time codes are numbers of frames.
+opacities (and colors with Fourier terms) have one per moment. Time codes are numbers of frames.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 
 from vid4d.errors import InputError, missing_package
-from vid4d.export.options import ExportOptions, Moments, moments
+from vid4d.export.options import ExportOptions, FrameTimes, frame_times
 from vid4d.export.splats import bounds, ellipsoids
 from vid4d.gaussians.culling import FAINTEST
 
@@ -56,7 +56,7 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
 def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
     from pxr import Gf, Usd, UsdGeom, UsdVol, Vt
 
-    plan = moments(asset, options)
+    plan = frame_times(asset, options)
     still = len(plan.times) == 1
     gaussians = _visible(asset.gaussians, plan)
     stage = Usd.Stage.CreateNew(str(path))
@@ -67,7 +67,7 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
         stage.SetFramesPerSecond(plan.fps)
         stage.SetStartTimeCode(0)
         stage.SetEndTimeCode(len(plan.times) - 1)
-    stage.GetRootLayer().comment = "4D Gaussian splats by vid4d. Colours are sRGB, as trained."
+    stage.GetRootLayer().comment = "4D Gaussian splats by vid4d. Colors are sRGB, as trained."
     stage.GetRootLayer().customLayerData = {
         "vid4d:seconds": float(plan.seconds),
         "vid4d:cyclic": bool(asset.cyclic),
@@ -83,32 +83,32 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
     field.CreateOrientationsAttr(_quaternions(rotation))
     field.CreateRadianceSphericalHarmonicsDegreeAttr(gaussians.sh_degree)
     field.CreateRadianceSphericalHarmonicsCoefficientsAttr().SetColorSpace(Gf.ColorSpaceNames.SRGBRec709)
-    if constant_colours := gaussians.fourier_terms == 1:
+    if constant_colors := gaussians.fourier_terms == 1:
         field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colors(first))
     for i, time in enumerate(plan.times):
         splats = gaussians.at(time)
         when = Usd.TimeCode.Default() if still else Usd.TimeCode(i)
-        there = splats.opacities >= FAINTEST
+        visible = splats.opacities >= FAINTEST
         means = np.ascontiguousarray(splats.means.numpy())
-        opacities = torch.where(there, splats.opacities, 0).clamp(max=1).numpy()
-        box = bounds(means[there.numpy()], scales[there.numpy()])
+        opacities = torch.where(visible, splats.opacities, 0).clamp(max=1).numpy()
+        box = bounds(means[visible.numpy()], scales[visible.numpy()])
         field.CreatePositionsAttr().Set(Vt.Vec3fArray.FromNumpy(means), when)
         field.CreateOpacitiesAttr().Set(Vt.FloatArray.FromNumpy(opacities), when)
         field.CreateExtentAttr().Set(Vt.Vec3fArray.FromNumpy(box), when)
-        if not constant_colours:
+        if not constant_colors:
             field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colors(splats), when)
         options.told(i + 1, len(plan.times))
     stage.GetRootLayer().Save()
 
 
 @torch.no_grad()
-def _visible(gaussians: Gaussians4D, plan: Moments) -> Gaussians4D:
+def _visible(gaussians: Gaussians4D, plan: FrameTimes) -> Gaussians4D:
     """Those that can be seen at one of the moments, on the CPU."""
     gaussians = gaussians.detach().to("cpu", torch.float32)
-    seen = torch.zeros(len(gaussians), dtype=torch.bool)
+    visible = torch.zeros(len(gaussians), dtype=torch.bool)
     for time in plan.times:
-        seen |= gaussians.at(time).opacities >= FAINTEST
-    return gaussians.select(seen)
+        visible |= gaussians.at(time).opacities >= FAINTEST
+    return gaussians.select(visible)
 
 
 def _colors(splats: Gaussians3D) -> Any:

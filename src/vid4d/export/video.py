@@ -19,13 +19,13 @@ from vid4d.export.camera_path import Shots, plan
 from vid4d.export.options import ExportOptions, background_color, frame_name
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import over, to_uint8
-from vid4d.render import BATCH, loops_to_play, orbit, render
+from vid4d.render import BATCH, loops_to_play, render_asset, turntable_frames
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
 
 PALETTE = 255
-"""Colours of a GIF; one more means transparent."""
+"""Colors of a GIF; one more means transparent."""
 PALETTE_FRAMES, PALETTE_SIDE = 24, 128
 """The palette is chosen from so many frames, made so small."""
 OPAQUE = 128
@@ -44,13 +44,13 @@ def write_turntable(
     size: int = 384,
     report: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Writes the turntable as H.264. Arguments as in `vid4d.render.orbit`; report: frames done, of how many.
+    """Writes the turntable as H.264. report: frames done, of how many; the rest as in `turntable_frames`.
 
     Raises InputError where the file cannot be written.
     """
     duration = duration if duration is not None else loops_to_play(seconds) * seconds
     total = max(2, round(duration * fps))
-    frames = orbit(
+    frames = turntable_frames(
         gaussians,
         seconds=seconds,
         duration=duration,
@@ -78,7 +78,7 @@ def pictures(
         sides = []
         for cameras in shots.views:
             batch = Cameras.cat([cameras[i : i + BATCH]])
-            sides.append(render(asset.gaussians, batch, shots.times[i : i + BATCH]).cpu().numpy())
+            sides.append(render_asset(asset.gaussians, batch, shots.times[i : i + BATCH]).cpu().numpy())
         for frame in np.concatenate(sides, axis=2):
             if background is not None:
                 frame = over(frame, np.array(background, np.float32))
@@ -145,7 +145,7 @@ def write_webm(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
 
 
 def _spread(rgba: UInt8[np.ndarray, "h w 4"], reach: int = 4) -> UInt8[np.ndarray, "h w 4"]:
-    """Colours grown into what is transparent, so that coarse colour resolution darkens no outline."""
+    """Colors grown into what is transparent, so that coarse color resolution darkens no outline."""
     from scipy.ndimage import uniform_filter
 
     alpha = rgba[..., 3:].astype(np.float32)
@@ -153,8 +153,8 @@ def _spread(rgba: UInt8[np.ndarray, "h w 4"], reach: int = 4) -> UInt8[np.ndarra
     near = uniform_filter(weighted, (2 * reach + 1, 2 * reach + 1, 1), mode="constant")
     grown = np.clip(near[..., :3] / np.maximum(near[..., 3:], 1e-3), 0, 255)
     mix = alpha / 255
-    colour = np.rint(rgba[..., :3] * mix + grown * (1 - mix)).astype(np.uint8)
-    return np.concatenate([colour, rgba[..., 3:]], -1)
+    color = np.rint(rgba[..., :3] * mix + grown * (1 - mix)).astype(np.uint8)
+    return np.concatenate([color, rgba[..., 3:]], -1)
 
 
 def write_gif(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
@@ -187,23 +187,25 @@ def _palette(frames: list[UInt8[np.ndarray, "h w c"]]) -> Image.Image:
     """A picture whose palette suits all frames: what can be seen of them, side by side."""
     chosen = [frames[i] for i in sorted({round(j) for j in np.linspace(0, len(frames) - 1, PALETTE_FRAMES)})]
     step = max(1, round(max(chosen[0].shape[:2]) / PALETTE_SIDE))
-    seen = np.concatenate([frame[::step, ::step].reshape(-1, frame.shape[-1]) for frame in chosen])
-    if seen.shape[1] == 4:
-        seen = seen[seen[:, 3] >= OPAQUE][:, :3]
-    if len(seen) == 0:
-        seen = np.zeros((1, 3), np.uint8)
-    found = Image.fromarray(seen[None]).quantize(PALETTE, method=Image.Quantize.MEDIANCUT).getpalette() or []
-    colours = dict.fromkeys(tuple(found[i : i + 3]) for i in range(0, min(len(found), 3 * PALETTE), 3))
+    pixels = np.concatenate([frame[::step, ::step].reshape(-1, frame.shape[-1]) for frame in chosen])
+    if pixels.shape[1] == 4:
+        pixels = pixels[pixels[:, 3] >= OPAQUE][:, :3]
+    if len(pixels) == 0:
+        pixels = np.zeros((1, 3), np.uint8)
+    entries = (
+        Image.fromarray(pixels[None]).quantize(PALETTE, method=Image.Quantize.MEDIANCUT).getpalette() or []
+    )
+    colors = dict.fromkeys(tuple(entries[i : i + 3]) for i in range(0, min(len(entries), 3 * PALETTE), 3))
     unused = ((0, i // 256, i % 256) for i in range(2 * 256))
-    while len(colours) <= PALETTE:  # all different: Pillow finds entries by their colour
-        colours.setdefault(next(unused))
+    while len(colors) <= PALETTE:  # all different: Pillow finds entries by their color
+        colors.setdefault(next(unused))
     palette = Image.new("P", (1, 1))
-    palette.putpalette([value for colour in colours for value in colour])
+    palette.putpalette([value for color in colors for value in color])
     return palette
 
 
 def _indexed(frame: UInt8[np.ndarray, "h w c"], palette: Image.Image) -> Image.Image:
-    """Nearest colours of the palette; its last entry is kept for what is transparent."""
+    """Nearest colors of the palette; its last entry is kept for what is transparent."""
     rgb = Image.fromarray(np.ascontiguousarray(frame[..., :3]))
     choice = palette.copy()
     entries = palette.getpalette() or []

@@ -81,14 +81,14 @@ class SplatAdam:
         self.steps[rows] = 0
 
     def state(self) -> dict[str, Tensor]:
-        """All tensors, for a checkpoint."""
+        """Parameters, both moments and step counts, for a checkpoint."""
         out = {f"parameter.{k}": v.detach() for k, v in self.parameters.items()}
         out |= {f"mean.{k}": v for k, v in self.mean.items()}
         out |= {f"square.{k}": v for k, v in self.square.items()}
         return out | {"steps": self.steps}
 
     def load(self, state: Mapping[str, Tensor]) -> None:
-        """The inverse of `state`."""
+        """Sets all tensors to those of a `state`."""
         for name in self.parameters:
             self.parameters[name] = state[f"parameter.{name}"].clone()
             self.mean[name] = state[f"mean.{name}"].clone()

@@ -1,4 +1,4 @@
-"""Which splats leave a trace in a picture of 8 bits."""
+"""Culling of splats that leave no trace in a picture of 8 bits."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FAINTEST = 1 / 255
 
 @torch.no_grad()
 def seen_at_some_time(gaussians: Gaussians4D, time: float | None = None) -> Bool[Tensor, " n"]:
-    """Which splats are there and opaque enough: at a time, or at any in [0, 1]."""
+    """Mask of the splats that are present and opaque enough at a time, or at any in [0, 1]."""
     nearest = gaussians.means[:, 3] if gaussians.cyclic else gaussians.means[:, 3].clamp(0, 1)
     return _seen(gaussians.marginal(nearest if time is None else time), gaussians.opacities)
 
 
 @torch.no_grad()
 def splats_over_time(gaussians: Gaussians4D, times: Sequence[float]) -> list[int]:
-    """How many splats can be seen at each of some times."""
+    """Number of visible splats at each of some times."""
     t, variance, opacities = gaussians.means[:, 3], gaussians.covariance4d()[:, 3, 3], gaussians.opacities
     marginals = (marginal_of(time_from(t, time, gaussians.cyclic), variance) for time in times)
     return [int(_seen(marginal, opacities).sum()) for marginal in marginals]

@@ -44,8 +44,11 @@ class DensifyConfig:
     shrink: float = 0.6
 
 
-class Density:
-    """Collects screen-space gradients and changes the splats of an optimiser between steps."""
+class Densifier:
+    """Density control between steps: collects screen-space gradients, prunes and splits an optimiser's rows.
+
+    gradient: the sum of a splat's screen-space gradients since the last round. n_visible: pictures with it.
+    """
 
     def __init__(
         self, config: DensifyConfig, count: int, *, frame_spacing: float, device: torch.device
@@ -54,22 +57,22 @@ class Density:
         self.frame_spacing = frame_spacing
         self.first = count
         self.gradient = torch.zeros(count, device=device)
-        self.seen = torch.zeros(count, device=device)
+        self.n_visible = torch.zeros(count, device=device)
         self.done = 0
 
     def collect(self, render: Render) -> None:
         """Adds the gradients of one step; call after backward."""
         self.gradient += render.screen_gradients().sum(0)
-        self.seen += render.visible.sum(0)
+        self.n_visible += render.visible.sum(0)
 
     def due(self, progress: float) -> bool:
-        """Whether the next round has come, at this share of the fit."""
+        """True when the next round is due, at this share of the fit."""
         c = self.config
         if self.done >= c.n_densify or progress < c.begin:
             return False
         return progress >= c.begin + (c.end - c.begin) * self.done / max(1, c.n_densify - 1)
 
-    def round(self, optimizer: SplatAdam) -> None:
+    def densify(self, optimizer: SplatAdam) -> None:
         """Removes, then splits up to the planned number of splats."""
         c = self.config
         self.done += 1
@@ -79,16 +82,16 @@ class Density:
         )
         if keep.any():
             optimizer.select(keep)
-            self.gradient, self.seen = self.gradient[keep], self.seen[keep]
+            self.gradient, self.n_visible = self.gradient[keep], self.n_visible[keep]
         planned = int(self.first * (1 + (c.growth - 1) * self.done / c.n_densify))
         room = min(planned, c.max_splats) - len(optimizer)
-        score = self.gradient / self.seen.clamp(min=1)
+        score = self.gradient / self.n_visible.clamp(min=1)
         room = min(room, int((score > 0).sum()))
         if room > 0:
             chosen = score.topk(room).indices.sort().values
             self._split(optimizer, chosen)
         self.gradient = torch.zeros(len(optimizer), device=self.gradient.device)
-        self.seen = torch.zeros_like(self.gradient)
+        self.n_visible = torch.zeros_like(self.gradient)
 
     @torch.no_grad()
     def _split(self, optimizer: SplatAdam, rows: Tensor) -> None:
@@ -103,10 +106,10 @@ class Density:
         length = scales / torch.stack([typical] * 3 + [typical.new_tensor(0.8 * self.frame_spacing)])
         axis = length.argmax(-1)
         rotation = rotation4d(parameters["quats_left"][rows], parameters["quats_right"][rows])
-        which = torch.arange(len(rows), device=rows.device)
-        offset = rotation[which, :, axis] * scales[which, axis, None] * 0.7
+        row = torch.arange(len(rows), device=rows.device)
+        offset = rotation[row, :, axis] * scales[row, axis, None] * 0.7
         log_scales = parameters["log_scales"][rows].clone()
-        log_scales[which, axis] += torch.tensor(self.config.shrink).log()
+        log_scales[row, axis] += torch.tensor(self.config.shrink).log()
         new = {name: value[rows].clone() for name, value in parameters.items()}
         new["log_scales"] = log_scales
         new["means"] = parameters["means"][rows] + offset
@@ -116,11 +119,11 @@ class Density:
         optimizer.append(new)
 
     def state(self) -> dict[str, Float[Tensor, "..."]]:
-        """All tensors, for a checkpoint."""
+        """Statistics and counters, for a checkpoint."""
         done = torch.tensor([self.done, self.first])
-        return {"gradient": self.gradient, "seen": self.seen, "done": done}
+        return {"gradient": self.gradient, "n_visible": self.n_visible, "done": done}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """The inverse of `state`."""
-        self.gradient, self.seen = state["gradient"].clone(), state["seen"].clone()
+        """Restores what `state` gave."""
+        self.gradient, self.n_visible = state["gradient"].clone(), state["n_visible"].clone()
         self.done, self.first = (int(x) for x in state["done"])

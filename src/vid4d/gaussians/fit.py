@@ -5,7 +5,7 @@ time, some hundred steps of Adam over batches of (view, time). Splats learn to m
 rotation in 4D is a velocity); where pictures differ between times they stay short, and in a loop all stay
 shorter than half of it.
 
-Beyond the paper: a surface that the video itself shows takes its colours from there; the matrix's pictures of
+Beyond the paper: a surface that the video itself shows takes its colors from there; the matrix's pictures of
 it, which a prior made up, count less.
 """
 
@@ -26,7 +26,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.checkpoints import identity_of, load_checkpoint, save_checkpoint, with_prefix
 from vid4d.gaussians.adam import SplatAdam
-from vid4d.gaussians.densify import DensifyConfig, Density
+from vid4d.gaussians.densify import Densifier, DensifyConfig
 from vid4d.gaussians.fit_targets import (
     ReferenceFrames,
     crops,
@@ -65,8 +65,8 @@ class FitConfig:
     ssim_weight: share of 1 - SSIM in the photometric loss, the rest is L1.
     ssim_every: SSIM is the dear part, so only every so many steps have it, with as many times the weight.
     mask_weight: of the mask loss.
-    between_every, between_weight: every so many steps a time between two frames joins, with this weight
-        against 1 for the batch.
+    interpolation_every, interpolation_weight: every so many steps a time between two frames joins, with this
+        weight against 1 for the batch.
     input_every, input_weight: the same for a frame of the input video.
     observed_color_weight: of the matrix's colors where the input video shows the same surface; 1 is the
         paper's.
@@ -91,8 +91,8 @@ class FitConfig:
     ssim_weight: float = 0.2
     ssim_every: int = 2
     mask_weight: float = 0.5
-    between_every: int = 2
-    between_weight: float = 0.2
+    interpolation_every: int = 2
+    interpolation_weight: float = 0.2
     input_every: int = 1
     input_weight: float = 2.0
     observed_color_weight: float = 0.15
@@ -149,32 +149,32 @@ def fit(
     began = time.monotonic()
     matrix = prepared(matrix, config.size, device)
     reference = reference_frames(matrix)
-    run = FitState(matrix, reference, config, seed)
+    state = FitState(matrix, reference, config, seed)
     path = None if checkpoint_path is None else Path(checkpoint_path)
     if resume and path is not None and path.exists():
-        run.load(path)
-    before = run.seconds
-    input_psnr = run.input_psnr()
+        state.load(path)
+    before = state.seconds
+    input_psnr = state.input_psnr()
     while True:
-        run.seconds = before + time.monotonic() - began
-        progress = run.step / config.iterations if config.iterations else 1.0
+        state.seconds = before + time.monotonic() - began
+        progress = state.step / config.iterations if config.iterations else 1.0
         if config.seconds is not None:
-            progress = max(progress, run.seconds / config.seconds)
+            progress = max(progress, state.seconds / config.seconds)
         if progress >= 1:
             break
-        run.advance(progress)
-        if path is not None and run.step % config.checkpoint_every == 0:
-            run.save(path)
-        if callback is not None and run.step % config.report_every == 0:
-            input_psnr = run.input_psnr()
-            callback(run.step, config.iterations, run.loss, input_psnr, len(run.optimizer))
-    input_psnr = run.input_psnr()
+        state.advance(progress)
+        if path is not None and state.step % config.checkpoint_every == 0:
+            state.save(path)
+        if callback is not None and state.step % config.report_every == 0:
+            input_psnr = state.input_psnr()
+            callback(state.step, config.iterations, state.loss, input_psnr, len(state.optimizer))
+    input_psnr = state.input_psnr()
     if path is not None:
-        run.save(path)
-    if callback is not None and run.step % config.report_every:
-        callback(run.step, config.iterations, run.loss, input_psnr, len(run.optimizer))
-    report = FitReport(run.step, run.seconds, run.loss, input_psnr, len(run.optimizer))
-    return run.gaussians().detach(), report
+        state.save(path)
+    if callback is not None and state.step % config.report_every:
+        callback(state.step, config.iterations, state.loss, input_psnr, len(state.optimizer))
+    report = FitReport(state.step, state.seconds, state.loss, input_psnr, len(state.optimizer))
+    return state.gaussians().detach(), report
 
 
 class FitState:
@@ -187,7 +187,9 @@ class FitState:
         self.optimizer = SplatAdam(start.tensors())
         self.pairs = 0 if matrix.frames == 1 else matrix.frames - (not matrix.cyclic)
         spacing = 1 / self.pairs if self.pairs else float("inf")
-        self.density = Density(config.density, len(start), frame_spacing=spacing, device=matrix.images.device)
+        self.densifier = Densifier(
+            config.density, len(start), frame_spacing=spacing, device=matrix.images.device
+        )
         self.pictures = Shuffled(
             matrix.views * matrix.frames, lambda epoch: epoch_generator(seed, epoch, FIT_PICTURES)
         )
@@ -196,7 +198,7 @@ class FitState:
         )
         self.corner, self.window = crops(matrix.images[..., 3])
         self.step, self.loss, self.seconds = 0, float("nan"), 0.0
-        self.seen: Bool[Tensor, "v t h w"] | None = None
+        self.visible_in_input: Bool[Tensor, "v t h w"] | None = None
         self.n_updates = 0
 
     def gaussians(self) -> Gaussians4D:
@@ -209,8 +211,8 @@ class FitState:
     def advance(self, progress: float) -> None:
         """One step, at this share of the schedules."""
         c, m = self.config, self.matrix
-        if self.density.due(progress):
-            self.density.round(self.optimizer)
+        if self.densifier.due(progress):
+            self.densifier.densify(self.optimizer)
         random = step_generator(self.seed, self.step)
         background = torch.rand(3, generator=random).to(m.images.device)
         view, when = self._batch()
@@ -220,7 +222,7 @@ class FitState:
             and c.observed_color_weight != 1
             and sum(progress >= at for at in c.visibility_updates) > self.n_updates
         ):
-            self.seen = visible_in_input(gaussians, m, self.reference)
+            self.visible_in_input = visible_in_input(gaussians, m, self.reference)
             self.n_updates += 1
         render = rasterize_4d(gaussians, m.times[when], m.cameras[view], background=background)
         target = m.images[view, when]
@@ -229,30 +231,30 @@ class FitState:
         visible = render.visible.any(0)
         if self.reference.given and c.input_weight > 0 and self.step % c.input_every == 0:
             i = self.input_frames[self.step // c.input_every]
-            seen = rasterize_4d(
+            shown = rasterize_4d(
                 gaussians, self.reference.times[i : i + 1], self.reference.camera, background=background
             )
             frame = self.reference.images[i : i + 1]
-            loss = loss + c.input_weight * self._loss(seen.color, seen.alpha, frame, background, None, None)
-            visible |= seen.visible.any(0)
-        if m.frames > 1 and c.between_weight > 0 and self.step % c.between_every == 0:
-            middle, shown = self._between(gaussians, random, background)
-            loss = loss + c.between_weight * middle
-            visible |= shown
+            loss = loss + c.input_weight * self._loss(shown.color, shown.alpha, frame, background, None, None)
+            visible |= shown.visible.any(0)
+        if m.frames > 1 and c.interpolation_weight > 0 and self.step % c.interpolation_every == 0:
+            interpolation, rendered = self._interpolation_loss(gaussians, random, background)
+            loss = loss + c.interpolation_weight * interpolation
+            visible |= rendered
         loss.backward()
-        self.density.collect(render)
-        fall = c.final_lr_ratio**progress
+        self.densifier.collect(render)
+        lr_scale = c.final_lr_ratio**progress
         moving = float(m.frames > 1)
         shift = torch.tensor([c.position_lr] * 3 + [c.time_lr * moving], device=visible.device)
         columns = torch.tensor([1.0, 1.0, 1.0, moving], device=visible.device)
         self.optimizer.step(
             {
-                "means": fall * shift,
-                "log_scales": fall * c.scale_lr * columns,
-                "quats_left": fall * c.rotation_lr,
-                "quats_right": fall * c.rotation_lr,
-                "opacity_logits": fall * c.opacity_lr,
-                "sh": fall * c.color_lr,
+                "means": lr_scale * shift,
+                "log_scales": lr_scale * c.scale_lr * columns,
+                "quats_left": lr_scale * c.rotation_lr,
+                "quats_right": lr_scale * c.rotation_lr,
+                "opacity_logits": lr_scale * c.opacity_lr,
+                "sh": lr_scale * c.color_lr,
             },
             visible,
         )
@@ -262,13 +264,13 @@ class FitState:
         value = float(loss.detach())
         self.loss = value if self.step == 1 else 0.95 * self.loss + 0.05 * value
 
-    def _between(
+    def _interpolation_loss(
         self, gaussians: Gaussians4D, random: torch.Generator, background: Float[Tensor, " 3"]
     ) -> tuple[Float[Tensor, ""], Bool[Tensor, " n"]]:
         """Loss of a picture at a time between two frames, and what it shows.
 
         No frame tells how splats should fade into each other there. Where both neighbours in time show the
-        object, it is there, in about their colours; where neither does, it is not; elsewhere anything goes.
+        object, it is there, in about their colors; where neither does, it is not; elsewhere anything goes.
         """
         m = self.matrix
         view = torch.randint(m.views, (1,), generator=random)
@@ -294,9 +296,9 @@ class FitState:
         """The matrix's (section 3.3), lower where the video itself shows the surface; None is 1."""
         given = self.matrix.confidence
         confidence = None if given is None else given[view, when]
-        if self.seen is None:
+        if self.visible_in_input is None:
             return confidence
-        weight = torch.where(self.seen[view, when], self.config.observed_color_weight, 1.0)
+        weight = torch.where(self.visible_in_input[view, when], self.config.observed_color_weight, 1.0)
         return weight if confidence is None else confidence * weight
 
     def _batch(self) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
@@ -347,11 +349,11 @@ class FitState:
         return identity_of([asdict(same), self.seed], loop, self.matrix.images[:, :, ::4, ::4])
 
     def save(self, path: Path) -> None:
-        """Writes a checkpoint, whole or not at all."""
+        """Writes a checkpoint of the fit, whole or not at all."""
         tensors = {f"adam.{k}": v for k, v in self.optimizer.state().items()}
-        tensors |= {f"density.{k}": v for k, v in self.density.state().items()}
-        if self.seen is not None:
-            tensors["seen"] = torch.from_numpy(np.packbits(self.seen.cpu().numpy()))
+        tensors |= {f"density.{k}": v for k, v in self.densifier.state().items()}
+        if self.visible_in_input is not None:
+            tensors["visible_in_input"] = torch.from_numpy(np.packbits(self.visible_in_input.cpu().numpy()))
         state = {
             "step": self.step,
             "loss": self.loss,
@@ -361,15 +363,15 @@ class FitState:
         save_checkpoint(path, tensors, state, self._identity())
 
     def load(self, path: Path) -> None:
-        """Goes on from a checkpoint. Raises InputError for one of another matrix, configuration or seed."""
+        """Restores a fit. Raises InputError for a checkpoint of another matrix, configuration or seed."""
         what = "image matrix, configuration or seed"
         stored, state = load_checkpoint(path, self._identity(), what)
         tensors = {k: v.to(self.matrix.images.device) for k, v in stored.items()}
         self.optimizer.load(with_prefix(tensors, "adam."))
-        self.density.load(with_prefix(tensors, "density."))
+        self.densifier.load(with_prefix(tensors, "density."))
         self.step, self.loss, self.seconds = state["step"], state["loss"], state["seconds"]
         self.n_updates = state["n_updates"]
-        if "seen" in tensors:
+        if "visible_in_input" in tensors:
             shape = self.matrix.images.shape[:4]
-            bits = np.unpackbits(tensors["seen"].cpu().numpy(), count=shape.numel()).astype(bool)
-            self.seen = torch.from_numpy(bits).view(shape).to(self.matrix.images.device)
+            bits = np.unpackbits(tensors["visible_in_input"].cpu().numpy(), count=shape.numel()).astype(bool)
+            self.visible_in_input = torch.from_numpy(bits).view(shape).to(self.matrix.images.device)

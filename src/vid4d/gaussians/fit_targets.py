@@ -63,8 +63,8 @@ def crops(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[Int[Tensor,
     """Per view the upper left corner of a square window around the object at all times; their common size."""
     h, w = masks.shape[2:]
     size, middle = 1, []
-    for seen in masks.amax(1) > 0.02:
-        rows, columns = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
+    for mask in masks.amax(1) > 0.02:
+        rows, columns = mask.any(1).nonzero()[:, 0], mask.any(0).nonzero()[:, 0]
         if len(rows) == 0:
             middle.append([h // 2, w // 2])
             continue
@@ -86,13 +86,13 @@ def cut(images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
 def visible_in_input(
     gaussians: Gaussians4D, matrix: ImageMatrix, reference: ReferenceFrames
 ) -> Bool[Tensor, "v t h w"]:
-    """Which pixels of the matrix show a surface that the video's camera sees at that time, too.
+    """Mask of the matrix's pixels whose surface the video's camera sees at that time, too.
 
     Surfaces are those of the Gaussians, so this gets better while they are fitted.
     """
-    found = []
+    masks = []
     for time in matrix.times:
         own = rasterize_4d(gaussians, time[None], reference.camera)
         views = rasterize_4d(gaussians, time.expand(matrix.views), matrix.cameras)
-        found.append(seen_from(reference.camera, own, matrix.cameras, views))
-    return torch.stack(found, 1)
+        masks.append(seen_from(reference.camera, own, matrix.cameras, views))
+    return torch.stack(masks, 1)

@@ -52,7 +52,7 @@ class HullConfig:
 
 @dataclass(frozen=True)
 class Surface:
-    """Points on the surface of one hull: positions and outward normals (n, 3), colours in [0, 1], spacing."""
+    """Points on the surface of one hull: positions and outward normals (n, 3), colors in [0, 1], spacing."""
 
     points: Float[Tensor, "n 3"]
     normals: Float[Tensor, "n 3"]
@@ -60,7 +60,9 @@ class Surface:
     spacing: float
 
 
-def sample(images: Float[Tensor, "v h w c"], pixels: Float[Tensor, "v p 2"]) -> Float[Tensor, "v p c"]:
+def sample_bilinear(
+    images: Float[Tensor, "v h w c"], pixels: Float[Tensor, "v p 2"]
+) -> Float[Tensor, "v p c"]:
     """Bilinear values at pixel coordinates (centres at half-integers), 0 outside."""
     h, w = images.shape[1:3]
     grid = pixels / torch.tensor([w / 2, h / 2], device=pixels.device) - 1
@@ -82,20 +84,20 @@ def inside_hull(
 
     A view speaks against the points in its picture that lie outside of its mask.
     """
-    against = torch.zeros(len(points), device=points.device)
-    seen = torch.zeros(len(points), device=points.device)
+    n_outside = torch.zeros(len(points), device=points.device)
+    n_views = torch.zeros(len(points), device=points.device)
     alive = torch.arange(len(points), device=points.device)
     for i in range(len(cameras)):
         some = points[alive]
         pixels, depth = cameras[i].project(some)
         x, y = pixels[0].unbind(-1)
         pictured = (depth[0] > 0) & (x > 0) & (x < cameras.width) & (y > 0) & (y < cameras.height)
-        value = sample(masks[i : i + 1, :, :, None], pixels)[0, :, 0]
-        against[alive] += pictured & (value < threshold)
-        seen[alive] += pictured
-        alive = alive[against[alive] <= max_outlier_views]
+        value = sample_bilinear(masks[i : i + 1, :, :, None], pixels)[0, :, 0]
+        n_outside[alive] += pictured & (value < threshold)
+        n_views[alive] += pictured
+        alive = alive[n_outside[alive] <= max_outlier_views]
     inside = torch.zeros(len(points), dtype=torch.bool, device=points.device)
-    inside[alive] = seen[alive] >= len(cameras) / 2
+    inside[alive] = n_views[alive] >= len(cameras) / 2
     return inside
 
 
@@ -134,7 +136,7 @@ def surface(
     generator: torch.Generator,
     confidence: Float[Tensor, "v h w"] | None = None,
 ) -> Surface:
-    """At most count points on the surface of the visual hull, coloured by the views that see them."""
+    """At most count points on the surface of the visual hull, colored by the views that see them."""
     occupied = carve(images[..., 3], cameras, config)
     size = 2 * config.half_extent / occupied.shape[0]
     index, normals = shell(occupied)
@@ -185,23 +187,23 @@ def cut_unseen(
     index, normals: of the shell. frontal: how frontally the best view sees each of its voxels, 0 to 1.
     """
     r, device = occupied.shape[0], occupied.device
-    seen = frontal > SEEN
+    frontal_enough = frontal > SEEN
 
     def lowest(which: Tensor) -> Float[Tensor, "r r"]:
         height = torch.full((r * r,), torch.inf, device=device)
         place = index[which, 0] * r + index[which, 1]
         return height.scatter_reduce(0, place, index[which, 2].float(), "amin").view(r, r)
 
-    wall = lowest(seen & (normals[:, 2] < 0.3))
-    known = wall.isfinite()
-    if not known.any():
+    wall = lowest(frontal_enough & (normals[:, 2] < 0.3))
+    has_wall = wall.isfinite()
+    if not has_wall.any():
         return occupied
-    level = torch.where(known, wall, wall[known].mean())
+    level = torch.where(has_wall, wall, wall[has_wall].mean())
     for window in (31, 15, 7, 3):
         for _ in range(20):
             spread = F.avg_pool2d(level[None], window, 1, window // 2, count_include_pad=False)[0]
-            level = torch.where(known, wall, spread)
-    level = torch.minimum(level, lowest(seen))
+            level = torch.where(has_wall, wall, spread)
+    level = torch.minimum(level, lowest(frontal_enough))
     return occupied & (torch.arange(r, device=device) >= level[:, :, None] - 2)
 
 
@@ -213,7 +215,7 @@ def _colors(
     size: float,
     confidence: Float[Tensor, "v h w"] | None,
 ) -> tuple[Float[Tensor, "n 3"], Float[Tensor, " n"]]:
-    """Mean colour over the views that see a point, the more frontal the more; how frontal the best one is.
+    """Mean color over the views that see a point, the more frontal the more; how frontal the best one is.
 
     Seen: inside the mask, not behind other points of a coarse depth buffer. Seen by none: all count a little.
     """
@@ -223,22 +225,22 @@ def _colors(
     for i in range(len(cameras)):
         pixels, depth = cameras[i].project(points)
         depth = depth[0]
-        rgba = sample(images[i : i + 1], pixels)[0]
+        rgba = sample_bilinear(images[i : i + 1], pixels)[0]
         columns = cameras.width // 2 + 1
         cell = (pixels[0] / 2).long()
         cell = cell[:, 0].clamp(0, columns - 1) + columns * cell[:, 1].clamp(0, cameras.height // 2)
         nearest = torch.full((columns * (cameras.height // 2 + 1),), torch.inf, device=points.device)
         nearest.scatter_reduce_(0, cell, depth, "amin")
-        seen = depth < nearest[cell] + 2.5 * size
+        visible = depth < nearest[cell] + 2.5 * size
         facing = (normals * F.normalize(position[i] - points, dim=-1)).sum(-1).clamp(min=0.02)
-        weight = rgba[:, 3] * torch.where(seen, facing**3, 1e-6)
+        weight = rgba[:, 3] * torch.where(visible, facing**3, 1e-6)
         if confidence is not None:
-            weight = weight * sample(confidence[i : i + 1, :, :, None], pixels)[0, :, 0]
+            weight = weight * sample_bilinear(confidence[i : i + 1, :, :, None], pixels)[0, :, 0]
         total[:, :3] += weight[:, None] * rgba[:, :3]
         total[:, 3] += weight
-        best = torch.maximum(best, torch.where(seen & (rgba[:, 3] > 0.5), facing, 0))
-    known = total[:, 3:].clamp(min=1e-12)
-    return torch.where(total[:, 3:] > 0, total[:, :3] / known, 0.5), best
+        best = torch.maximum(best, torch.where(visible & (rgba[:, 3] > 0.5), facing, 0))
+    weights = total[:, 3:].clamp(min=1e-12)
+    return torch.where(total[:, 3:] > 0, total[:, :3] / weights, 0.5), best
 
 
 def facing_rotation(normals: Float[Tensor, "n 3"]) -> Float[Tensor, "n 4"]:

@@ -1,7 +1,7 @@
 """Gaussians4D: splats in space and time, their slices, and the asset file.
 
 Source: 4D Gaussian Splatting (2310.10642, section 4; 2412.20720). A splat is a Gaussian over (x, y, z, t)
-with an opacity and a colour in spherical harmonics, optionally times a Fourier series in time. At one time it
+with an opacity and a color in spherical harmonics, optionally times a Fourier series in time. At one time it
 is an ordinary 3D Gaussian. World units and axes as in `vid4d.cameras`, time in [0, 1] over the clip.
 
 In a loop time 1 is time 0, and a splat is as far away in time as the shorter way round the loop is long.
@@ -36,7 +36,7 @@ DEFAULT_METADATA = {
     "units": "object in [-0.5, 0.5]^3",
     "up_axis": "z",
     "front_axis": "+x",
-    "colour_space": "sRGB",
+    "color_space": "sRGB",
     "time": "0..1 over the clip",
 }
 
@@ -114,7 +114,7 @@ class Gaussians4D:
     quats_left, quats_right: the rotation in 4D, see `rotation4d`.
     opacity_logits: opacity = sigmoid.
     sh: coefficients (K = (degree + 1)^2 harmonics, F Fourier terms, RGB); term f is multiplied with
-        cos(2 pi f (time - t) / period), so F = 1 is colour constant in time.
+        cos(2 pi f (time - t) / period), so F = 1 is color constant in time.
     period: of the Fourier series, in clip time.
     cyclic: the clip is a loop, see `time_from`. Half a loop away from its own time a splat that moves jumps
         from the end of its path to the beginning. Nobody sees that of splats whose standard deviation in time
@@ -254,7 +254,7 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
     """Writes splats as safetensors (float32, names of `Gaussians4D`'s fields), whole or not at all.
 
     metadata: strings, kept beside the format's own keys: `format`, `format_version`, `units`, `up_axis`,
-        `front_axis`, `colour_space`, `time`, `period`, `cyclic` (`true` for a loop, else `false`), `count`,
+        `front_axis`, `color_space`, `time`, `period`, `cyclic` (`true` for a loop, else `false`), `count`,
         `sh_degree`, `fourier_terms`. Callers add `seconds` (length of the clip) and `fps` (frames a second at
         which to play it); both are numbers in decimal notation.
     A reader that takes no notice of `cyclic` shows a loop right but near its ends: loops need no format
@@ -263,11 +263,11 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
     from safetensors.torch import save
 
     path = Path(path)
-    known = {**DEFAULT_METADATA, **(metadata or {})}
+    values = {**DEFAULT_METADATA, **(metadata or {})}
     for key in ("seconds", "fps"):
-        if key in known and not _is_number(known[key]):
-            raise InputError(f"metadata {key!r} is {known[key]!r}, expected a positive number as a string")
-    known |= {
+        if key in values and not _is_number(values[key]):
+            raise InputError(f"metadata {key!r} is {values[key]!r}, expected a positive number as a string")
+    values |= {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
         "period": repr(float(gaussians.period)),
@@ -277,7 +277,7 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
         "fourier_terms": str(gaussians.fourier_terms),
     }
     tensors = {k: v.detach().to("cpu", torch.float32).contiguous() for k, v in gaussians.tensors().items()}
-    data = _sorted_header(save(tensors, {str(k): str(v) for k, v in known.items()}))
+    data = _sorted_header(save(tensors, {str(k): str(v) for k, v in values.items()}))
     if not path.parent.is_dir():
         raise InputError(f"cannot write {path}: there is no folder {path.parent}; choose another folder")
     try:
@@ -318,8 +318,10 @@ def load_asset(
     if metadata.get("format") != FORMAT or set(TENSORS) - set(tensors):
         raise InputError(f"{path} holds no 4D Gaussians of this program: give an asset.safetensors file")
     if metadata.get("format_version") != FORMAT_VERSION:
-        found = json.dumps(metadata.get("format_version"))
-        raise InputError(f"{path} has format version {found}, this program reads {FORMAT_VERSION}: update it")
+        version = json.dumps(metadata.get("format_version"))
+        raise InputError(
+            f"{path} has format version {version}, this program reads {FORMAT_VERSION}: update it"
+        )
     try:
         values = {name: tensors[name].to(device) for name in TENSORS}
         period, cyclic = float(metadata["period"]), metadata.get("cyclic") == "true"

@@ -1,4 +1,4 @@
-"""Real spherical harmonics up to degree 3, for colour that depends on the viewing direction.
+"""Real spherical harmonics up to degree 3, for color that depends on the viewing direction.
 
 Basis and signs are those of 3D Gaussian Splatting (2308.04079), so coefficients can be exchanged with its
 files: with the direction (x, y, z) the four functions up to degree 1 are C0, -C1 y, C1 z, -C1 x.
@@ -74,7 +74,7 @@ def basis(directions: Float[Tensor, "*b 3"], degree: int) -> Float[Tensor, "*b k
 def evaluate(
     sh: Float[Tensor, "n k 3"], means: Float[Tensor, "n 3"], camera_position: Float[Tensor, " 3"]
 ) -> Float[Tensor, "n 3"]:
-    """Colours of splats seen from a camera: max(0, 0.5 + sum of basis * coefficients); not clipped above.
+    """Colors of splats seen from a camera: max(0, 0.5 + sum of basis * coefficients); not clipped above.
 
     The direction runs from the camera to the splat.
     """
@@ -84,10 +84,10 @@ def evaluate(
 
 
 def from_rgb(rgb: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
-    """Degree-0 coefficients that give a colour in [0, 1] from every side."""
+    """Degree-0 coefficients that give a color in [0, 1] from every side."""
     return (rgb - 0.5) / C0
 
 
 def to_rgb(dc: Float[Tensor, "*b 3"]) -> Float[Tensor, "*b 3"]:
-    """The colour of degree-0 coefficients; inverse of `from_rgb`."""
+    """The color of degree-0 coefficients; inverse of `from_rgb`."""
     return dc * C0 + 0.5

@@ -1,4 +1,4 @@
-"""Which surfaces a camera sees, told by rendered depths."""
+"""Visibility of surfaces from a camera, by rendered depths."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from vid4d.gaussians.raster import Render
 def seen_from(
     camera: Cameras, shown: Render, cameras: Cameras, renders: Render, *, tolerance: float = 0.04
 ) -> Bool[Tensor, "v h w"]:
-    """Whether the surface in each pixel of `renders` is one that `camera` sees.
+    """Mask of the pixels of `renders` whose surface `camera` sees.
 
-    shown: what `camera`, a single one, shows. A pixel has a surface where its opacity is above one half. Two
+    shown: what `camera`, a single one, shows. A pixel has a surface where its alpha is above one half. Two
     surfaces are the same whose depths for `camera` are at most `tolerance` (world units) apart.
     """
     origin, direction = cameras.rays()
@@ -25,8 +25,8 @@ def seen_from(
     size = torch.tensor([camera.width, camera.height], device=pixels.device)
     where = (pixels[0] / size * 2 - 1).view(1, 1, -1, 2)
     maps = torch.stack([shown.depth, shown.alpha], 1)
-    there, opacity = F.grid_sample(maps, where, mode="nearest", align_corners=False).view(
+    nearest, alpha = F.grid_sample(maps, where, mode="nearest", align_corners=False).view(
         2, *renders.depth.shape
     )
-    same = (depth.view(renders.depth.shape) - there).abs() <= tolerance
-    return same & (opacity > 0.5) & (renders.alpha > 0.5)
+    same = (depth.view(renders.depth.shape) - nearest).abs() <= tolerance
+    return same & (alpha > 0.5) & (renders.alpha > 0.5)

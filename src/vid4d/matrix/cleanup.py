@@ -30,10 +30,10 @@ def remove_small_components(
 
 
 def smooth_alpha(images: Float[Tensor, "v t h w 4"], width: float) -> Float[Tensor, "v t h w 4"]:
-    """Straightens frayed outlines: the opacity is blurred (Gaussian, `width` pixels) and made crisp again.
+    """Straightens frayed outlines: alpha is blurred (Gaussian, `width` pixels) and made crisp again.
 
-    Notches and threads narrower than about twice the width go. Where the object grows, it takes the colours
-    of its neighbourhood; elsewhere colours stay. A width of 0 leaves everything as it is.
+    Notches and threads narrower than about twice the width go. Where the object grows, it takes the colors
+    of its neighbourhood; elsewhere colors stay. A width of 0 leaves everything as it is.
     """
     if width <= 0:
         return images
@@ -42,7 +42,7 @@ def smooth_alpha(images: Float[Tensor, "v t h w 4"], width: float) -> Float[Tens
     alpha = images[..., 3:]
     sigma = (0, 0, width, width, 0)
     blurred = torch.from_numpy(ndimage.gaussian_filter(premultiplied(images).numpy(), sigma))
-    opacity = ((blurred[..., 3:] - 0.5) * (2 * width) + 0.5).clamp(0, 1)
+    smoothed = ((blurred[..., 3:] - 0.5) * (2 * width) + 0.5).clamp(0, 1)
     around = blurred[..., :3] / blurred[..., 3:].clamp(min=1e-3)
     color = torch.where(alpha > 0.5, images[..., :3], around.clamp(0, 1))
-    return torch.cat([color, opacity], -1)
+    return torch.cat([color, smoothed], -1)

@@ -51,7 +51,7 @@ def confidence_maps(
     the two errors are averaged. Open clips: the first and the last frame get 1, the second and the
     second-last use distance 1 only. Cyclic clips wrap around (distance 2 from 5 frames, 1 from 3 frames on).
 
-    images: colours over a uniform background. middle: called once per frame and distance with all views.
+    images: colors over a uniform background. middle: called once per frame and distance with all views.
     """
     views, times, h, w = images.shape[:4]
     confidence = torch.ones(views, times, h, w, device=images.device, dtype=images.dtype)

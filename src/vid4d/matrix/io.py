@@ -15,7 +15,7 @@ Our layout, which anyone may write by hand or from a script::
 
 - A view is `azimuth` and `elevation` in degrees (`distance` 1.5 if not given), or `world_to_camera`, a 4x4
   rigid matrix with OpenCV axes. `focal` in pixels or `fov` in degrees over the picture's width, per view or
-  for all; the rig's 49.1 degrees if neither is given. The principal point is the picture's centre.
+  for all; the ring's 49.1 degrees if neither is given. The principal point is the picture's centre.
 - `images` holds `{time}` alone (strips of all views), `{view}` and `{time}` (one file per image), or `{view}`
   alone (one video per view). Numbers count from 0; a format such as `{time:03d}` pads them.
 - Optional: `times` in [0, 1] (evenly spaced if not given), `seconds`, `cyclic`, `confidence` (a pattern like
@@ -61,7 +61,7 @@ LAYOUTS = (OURS, *layouts.LAYOUTS)
 
 
 def detect_layout(folder: str | os.PathLike[str]) -> str:
-    """Which layout a folder has: one of `LAYOUTS`.
+    """Layout of a folder, one of `LAYOUTS`.
 
     `cameras-json` (ours), `transforms` (transforms_train.json), `sv4d`, `sv4d2`, `sv4d2-8views` (videos
     NNNNNN_vKKK.mp4), `efficient4d` (strips of 16 square views), `zero123plus-v1.2` (3 x 2 grids; those of

@@ -57,7 +57,7 @@ class ImageMatrix:
         return self.images.shape[1]
 
     def on_background(self, background: float = 1.0) -> Float[Tensor, "v t h w 3"]:
-        """Colours over a uniform background (white unless told)."""
+        """Colors over a uniform background (white unless told)."""
         return over(self.images, background)
 
     def with_confidence(self, confidence: Tensor) -> ImageMatrix:

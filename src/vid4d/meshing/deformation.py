@@ -2,7 +2,7 @@
 
 Nodes on the surface have a rotation and a translation each, are kept as rigid as possible among neighbours
 (Sumner et al. 2007; Sorkine and Alexa 2007), and are fitted to closest points that agree in place, normal and
-colour.
+color.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class TrackOptions:
     """nodes: of the deformation graph. links: of a vertex to nodes.
     steps: of Adam per moment. renewals: how often closest points are searched anew in them. rate: of
     learning, in world units. rigidity: weight of the graph's term at the start and at the end.
-    normals, colors: weight of a difference in unit normals and in colour against one in place (world units).
+    normals, colors: weight of a difference in unit normals and in color against one in place (world units).
     far: distance from which on points hardly count, at the start and at the end, world units.
     points: of each surface that are compared in a step.
     threshold: the largest distance that passes, as a share of the object's diagonal, see `track`.
@@ -96,7 +96,7 @@ class Graph:
         return torch.cat([turns.flatten(1), shifts], 1)
 
     def influence(self, vertices: Int[Tensor, " p"]):  # type: ignore[no-untyped-def]
-        """How much each node moves some vertices: a sparse matrix (p, n)."""
+        """Weights of the nodes at some vertices, as a sparse matrix (p, n)."""
         from scipy.sparse import csr_array
 
         links, weights = self.links[vertices].numpy(), self.weights[vertices].numpy()
@@ -113,9 +113,9 @@ class Graph:
     def stiffness(self, pose: Float[Tensor, "n 6"], turns: Float[Tensor, "n 3 3"]) -> Float[Tensor, ""]:
         """Mean squared distance between where neighbours are and where a node's rigid motion takes them."""
         edge = self.nodes[self.neighbours] - self.nodes[:, None]
-        there = edge @ turns.transpose(1, 2)
+        rotated = edge @ turns.transpose(1, 2)
         moved = self.nodes + pose[:, 3:]
-        return (moved[:, None] + there - moved[self.neighbours]).square().sum(-1).mean()
+        return (moved[:, None] + rotated - moved[self.neighbours]).square().sum(-1).mean()
 
     def fit(self, start: Float[Tensor, "n 6"], target: Mesh, options: TrackOptions) -> Float[Tensor, "n 6"]:
         """The pose, from `start` on, that brings the mesh to another's surface."""

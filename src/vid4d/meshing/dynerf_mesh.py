@@ -28,9 +28,9 @@ LEVEL = 8.0
 What is thin, or has not been trained for long, is not much denser.
 """
 CHUNK = 1 << 17
-"""Points at which a density or a colour is asked for at a time."""
+"""Points at which a density or a color is asked for at a time."""
 AHEAD = 2.0
-"""Voxels before the surface, where the rays begin that look for its colour."""
+"""Voxels before the surface, where the rays begin that look for its color."""
 
 Density = Callable[[Float[Tensor, "p 3"]], Float[Tensor, " p"]]
 
@@ -48,7 +48,7 @@ def mesh_of_dynerf(
     """The mesh of a DyNeRF's finest level at a clip time in [0, 1].
 
     grid: where to look, everywhere if None. level: density of the surface, per world unit.
-    Colours are what rays see that meet the surface head-on; where `reference`, a camera from which the DyNeRF
+    Colors are what rays see that meet the surface head-on; where `reference`, a camera from which the DyNeRF
     looks best, the clip's own, sees the surface, they are mostly what it sees.
     Raises InputError where nothing is as dense as that.
     """
@@ -60,10 +60,12 @@ def mesh_of_dynerf(
         low, high = grid.bounds.to(device) * radius
 
     def density(points: Float[Tensor, "p 3"]) -> Float[Tensor, " p"]:
-        there = torch.ones_like(points[:, 0], dtype=torch.bool) if grid is None else grid.at(points / radius)
-        found = torch.zeros_like(points[:, 0])
-        found[there] = (dynerf.density(points[there] / radius, moment)[-1] / radius).to(found)
-        return found
+        occupied = (
+            torch.ones_like(points[:, 0], dtype=torch.bool) if grid is None else grid.at(points / radius)
+        )
+        values = torch.zeros_like(points[:, 0])
+        values[occupied] = (dynerf.density(points[occupied] / radius, moment)[-1] / radius).to(values)
+        return values
 
     try:
         rough = field_of_density(density, low, high, level=level, resolution=options.resolution // 2)
@@ -131,9 +133,9 @@ def colors_of_dynerf(
     voxel: float,
     reference: Cameras | None = None,
 ) -> Float[np.ndarray, "v 3"]:
-    """Colours (sRGB) of points on a surface of a DyNeRF, see `mesh_of_dynerf`. moment: in the field's time.
+    """Colors (sRGB) of points on a surface of a DyNeRF, see `mesh_of_dynerf`. moment: in the field's time.
 
-    A density without a sharp edge has its colour behind its surface, so rays are followed until they are
+    A density without a sharp edge has its color behind its surface, so rays are followed until they are
     opaque. What the reference camera sees counts by the cosine between normal and view and by its opacity,
     unless it is seen more than one and a half voxels before the point.
     """
@@ -163,7 +165,7 @@ def _seen(
     origins: Float[Tensor, "r 3"],
     directions: Float[Tensor, "r 3"],
 ) -> tuple[Float[Tensor, "r 3"], Float[Tensor, " r"], Float[Tensor, " r"]]:
-    """What rays of the world see at the finest level: colour times opacity, opacity, distance."""
+    """Rendered rays (world) at the finest level: premultiplied color, alpha, distance."""
     radius, config = dynerf.config.radius, MarchConfig(chunk=CHUNK, early_stop=0.01)
     times, shifts = (torch.full_like(origins[:, 0], value) for value in (moment, 0.5))
     rays = Rays(origins / radius, directions, times, shifts)

@@ -33,7 +33,7 @@ class MeshOptions:
     too deep, and this weighs against it.
     blur: standard deviation of the Gaussian filter on the field, in voxels, against frayed surfaces.
     smoothing: rounds of Taubin's filter on the mesh.
-    sharpness: power of the cosine between normal and view by which views are weighted for the colours.
+    sharpness: power of the cosine between normal and view by which views are weighted for the colors.
     """
 
     faces: int = 20_000

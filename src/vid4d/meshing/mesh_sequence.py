@@ -111,9 +111,9 @@ def surface_distance(a: Mesh, b: Mesh) -> float:
     from scipy.spatial import cKDTree
 
     one, other = _spread(a), _spread(b)
-    there = cKDTree(other).query(one[::10])[0]
-    back = cKDTree(one).query(other[::10])[0]
-    return float(max(np.quantile(there, 0.95), np.quantile(back, 0.95)))
+    forward = cKDTree(other).query(one[::10])[0]
+    backward = cKDTree(one).query(other[::10])[0]
+    return float(max(np.quantile(forward, 0.95), np.quantile(backward, 0.95)))
 
 
 def _spread(mesh: Mesh, count: int = 40_000) -> Float[np.ndarray, "p 3"]:
@@ -128,7 +128,7 @@ def _spread(mesh: Mesh, count: int = 40_000) -> Float[np.ndarray, "p 3"]:
 
 
 def colors_from(mesh: Mesh, true: Mesh, spread: float = 0.02) -> Float[np.ndarray, "v 3"]:
-    """Colours of a mesh's vertices from the closest ones of another that face the same way.
+    """Colors of a mesh's vertices from the closest ones of another that face the same way.
 
     spread: what a difference in unit normals counts, in world units.
     """

@@ -63,7 +63,7 @@ def unwrap(
 def bake(
     mesh: Mesh, uv: Float[np.ndarray, "v 2"], paint: Paint, size: int
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """The picture; texels that no triangle covers get the colour of the nearest that one does."""
+    """The picture; texels that no triangle covers get the color of the nearest that one does."""
     from scipy.ndimage import distance_transform_edt
 
     face, weight, texel = covered(uv[mesh.faces] * size, size)

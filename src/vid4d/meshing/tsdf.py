@@ -19,7 +19,7 @@ from torch.nn.functional import grid_sample, max_pool2d, max_pool3d
 
 from vid4d.cameras import RIG_DISTANCE, Cameras
 from vid4d.errors import InputError
-from vid4d.gaussians.hull import sample
+from vid4d.gaussians.hull import sample_bilinear
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.gaussians.raster import rasterize
 from vid4d.meshing.marching_cubes import Field, MeshOptions, NoSurface, mesh_from_field, vertex_normals
@@ -35,12 +35,12 @@ MARGIN = 3
 NEAR = 1.0
 """Voxels: where coarse distances exceed this all around, the surface is not."""
 SEEN = 0.3
-"""Opacity from which on a picture says something about the colour of a surface."""
+"""Alpha from which on a picture says something about the color of a surface."""
 TRUST = 20.0
-"""How much more than others a reference view counts for colours."""
+"""Weight of a reference view in colors, against 1 for others."""
 
 Paint = Callable[[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]], Float[np.ndarray, "p 3"]]
-"""Colours (sRGB in [0, 1]) of points on a surface, world units, with unit normals."""
+"""Colors (sRGB in [0, 1]) of points on a surface, world units, with unit normals."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class Mesh:
     colors: Float[np.ndarray, "v 3"]
 
     def moved(self, vertices: Float[np.ndarray, "v 3"]) -> Mesh:
-        """The same triangles and colours with vertices elsewhere."""
+        """The same triangles and colors with vertices elsewhere."""
         return replace(self, vertices=vertices, normals=vertex_normals(vertices, self.faces))
 
 
@@ -94,7 +94,7 @@ def mesh_at(
 def paint_of(
     gaussians: Gaussians4D, time: float, options: MeshOptions, *, reference: Cameras | None = None
 ) -> Paint:
-    """What colours points of the surface at a clip time: see `mesh_at` and `colors_of`."""
+    """A function that colors points of the surface at a clip time: see `mesh_at` and `colors_of`."""
     return _paint(*_there(gaussians, time), options, reference)
 
 
@@ -136,11 +136,11 @@ def _some(splats: Gaussians3D, keep: Tensor) -> Gaussians3D:
 
 def bounds(splats: Gaussians3D, time: float) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
     """Lowest and highest corner of what is visible of the splats, cut to the cube of CUBE."""
-    there = splats.opacities >= FAINT
-    if not bool(there.any()):
+    visible = splats.opacities >= FAINT
+    if not bool(visible.any()):
         raise InputError(f"the asset is empty at time {time:.3g}: choose another time")
-    means = splats.means[there]
-    spread = REACH * splats.covariances[there].diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
+    means = splats.means[visible]
+    spread = REACH * splats.covariances[visible].diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
     low, high = (means - spread).amin(0).clamp(min=-CUBE), (means + spread).amax(0).clamp(max=CUBE)
     if not bool((high > low).all()):
         raise InputError(f"the asset lies outside of its cube at time {time:.3g}: it cannot be meshed")
@@ -161,7 +161,7 @@ def around(low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], views: int, size
 
 @dataclass(frozen=True)
 class Views:
-    """What is seen of an object from all around. colors: straight; depth: along the optical axis."""
+    """Renders of an object from all around. colors: straight; depth: along the optical axis."""
 
     cameras: Cameras
     colors: Float[Tensor, "n h w 3"]
@@ -170,24 +170,24 @@ class Views:
 
     @classmethod
     def of(cls, splats: Gaussians3D, cameras: Cameras) -> Views:
-        drawn = rasterize(splats, cameras, background=0.0)
-        colors = (drawn.color / drawn.alpha[..., None].clamp(min=1e-4)).clamp(0, 1)
-        return cls(cameras, colors, drawn.alpha, drawn.depth)
+        rendered = rasterize(splats, cameras, background=0.0)
+        colors = (rendered.color / rendered.alpha[..., None].clamp(min=1e-4)).clamp(0, 1)
+        return cls(cameras, colors, rendered.alpha, rendered.depth)
 
     def at(
         self, view: int, pixels: Float[Tensor, "p 2"], *, color: bool = False
     ) -> tuple[Float[Tensor, " p"], Float[Tensor, " p"], Float[Tensor, "p c"]]:
-        """Opacity, depth and (where asked for) colour of one view at pixels.
+        """Alpha, depth and (where asked for) color of one view at pixels.
 
-        Depths and colours are weighted by their opacity.
+        Depths and colors are weighted by alpha.
         """
         alpha = self.alpha[view, ..., None]
         layers = [alpha, self.depth[view, ..., None] * alpha]
         if color:
             layers.append(self.colors[view] * alpha)
-        found = sample(torch.cat(layers, -1)[None], pixels[None])[0]
-        straight = found[:, 1:] / found[:, :1].clamp(min=1e-6)
-        return found[:, 0], straight[:, 0], straight[:, 1:]
+        values = sample_bilinear(torch.cat(layers, -1)[None], pixels[None])[0]
+        straight = values[:, 1:] / values[:, :1].clamp(min=1e-6)
+        return values[:, 0], straight[:, 0], straight[:, 1:]
 
 
 def tsdf_fuse(
@@ -243,11 +243,11 @@ def fused(
         x, y, z = torch.addmm(cameras.translation[view][:, None], cameras.rotation[view], places)
         scale = 2 * cameras.focal[view] / cameras.width / z
         grid = torch.stack([x * scale, y * scale], 1)  # pixels as grid_sample counts them, from -1 to 1
-        opacity, depth, *other = grid_sample(
+        alpha, depth, *other = grid_sample(
             pictures[view, None], grid[None, None], padding_mode="zeros", align_corners=False
         )[0, :, 0]
-        by = (other[0] if other else opacity) < options.opaque
-        distance = depth / opacity.clamp(min=1e-6) - z
+        by = (other[0] if other else alpha) < options.opaque
+        distance = depth / alpha.clamp(min=1e-6) - z
         says = torch.where(distance < -reach, options.behind, 1.0)
         says *= ~(by | (distance < -hidden))
         passed += by
@@ -257,8 +257,8 @@ def fused(
             kept = (passed <= most).nonzero()[:, 0]
             places, left = places[:, kept], left[kept]
             total, weight, passed = total[kept], weight[kept], passed[kept]
-    found = torch.where(weight > 0, total / weight.clamp(min=1), -reach) / voxel
-    values[left] = torch.where(passed > most, options.truncation, found)
+    distances = torch.where(weight > 0, total / weight.clamp(min=1), -reach) / voxel
+    values[left] = torch.where(passed > most, options.truncation, distances)
     return values
 
 
@@ -279,11 +279,11 @@ def colors_of(
     sharpness: float = 4.0,
     weights: Float[Tensor, " n"] | None = None,
 ) -> Float[np.ndarray, "v 3"]:
-    """Colours of points on a surface (sRGB), from the views that see them.
+    """Colors of points on a surface (sRGB), from the views that see them.
 
     A view counts where the point is not hidden (its depth is at most `tolerance` behind what is seen there),
-    by opacity, by the cosine between normal and view to the power of `sharpness`, and by `weights` (of views
-    with more than 1 the cosine itself counts). Points that no view sees get the colour of the nearest one
+    by alpha, by the cosine between normal and view to the power of `sharpness`, and by `weights` (of views
+    with more than 1 the cosine itself counts). Points that no view sees get the color of the nearest one
     that is seen.
     """
     device = views.alpha.device
@@ -293,19 +293,19 @@ def colors_of(
     trust = [1.0] * len(views.cameras) if weights is None else weights.tolist()
     for view in range(len(views.cameras)):
         pixels, z = views.cameras[view].project(points)
-        opacity, depth, color = views.at(view, pixels[0], color=True)
+        alpha, depth, color = views.at(view, pixels[0], color=True)
         towards = torch.nn.functional.normalize(views.cameras.position[view] - points, dim=1)
         facing = (normal * towards).sum(1).clamp(min=0)
-        visible = (z[0] - depth < tolerance) & (opacity > SEEN)
+        visible = (z[0] - depth < tolerance) & (alpha > SEEN)
         power = sharpness if trust[view] <= 1 else 1.0
-        weight = torch.where(visible, trust[view] * opacity * facing**power, 0)
+        weight = torch.where(visible, trust[view] * alpha * facing**power, 0)
         total += weight[:, None] * color
         sums += weight
     colors = (total / sums[:, None].clamp(min=1e-12)).cpu().numpy()
-    found = (sums > 1e-4).cpu().numpy()
-    if found.any() and not found.all():
+    covered = (sums > 1e-4).cpu().numpy()
+    if covered.any() and not covered.all():
         from scipy.spatial import cKDTree
 
-        nearest = cKDTree(vertices[found]).query(vertices[~found])[1]
-        colors[~found] = colors[found][nearest]
+        nearest = cKDTree(vertices[covered]).query(vertices[~covered])[1]
+        colors[~covered] = colors[covered][nearest]
     return colors.astype(np.float32)

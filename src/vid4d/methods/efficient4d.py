@@ -56,7 +56,7 @@ PRESETS = {
 }
 
 NEEDS: Offer = "matrix"
-"""What it asks of a prior."""
+"""Protocol of the prior: all views at all frames."""
 
 
 def make_matrix(run: Run) -> ImageMatrix:
@@ -110,14 +110,14 @@ def draw_views(
     run: Run, frames: Float[Tensor, "t h w 4"], elevation: float, *, cyclic: bool, bar: Bar
 ) -> DrawnViews:
     """All views at the times of the frames, drawn by the prior that the settings name."""
-    told = run.settings
-    prior = load_matrix_prior(told.prior, run.device)
+    settings = run.settings
+    prior = load_matrix_prior(settings.prior, run.device)
     return prior.draw(
         resized(frames, prior.image_size),
         elevation,
-        DrawRequest(told.preset, told.sampler, told.steps, told.memory),
+        DrawRequest(settings.preset, settings.sampler, settings.steps, settings.memory),
         cyclic=cyclic,
-        generator=torch.Generator().manual_seed(told.seed),
+        generator=torch.Generator().manual_seed(settings.seed),
         progress=bar.update,
     )
 

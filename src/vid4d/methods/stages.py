@@ -118,13 +118,13 @@ def fit(run: Run, matrix: ImageMatrix, config: FitConfig) -> Gaussians4D:
 
 def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
     """Writes asset.safetensors with the metadata that players need."""
-    told = {
+    metadata = {
         "seconds": repr(float(matrix.seconds)),
         "fps": repr(float(max(1.0, (matrix.frames - 1) / max(matrix.seconds, 1e-3)))),
     }
-    save_asset(run.path("asset.safetensors"), gaussians, told)
+    save_asset(run.path("asset.safetensors"), gaussians, metadata)
 
 
 def kept_asset(run: Run) -> Gaussians4D:
-    """What `keep_asset` wrote, where it is rendered fastest."""
+    """Loads what `keep_asset` wrote, on the device that renders it fastest."""
     return load_asset(run.path("asset.safetensors"), splat_device(run.device))[0]

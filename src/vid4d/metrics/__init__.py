@@ -1,4 +1,4 @@
-"""How good pictures and assets are: of pictures, of surfaces seen in depth maps, of assets against truth."""
+"""Quality measures: of pictures, of surfaces seen in depth maps, of assets against truth."""
 
 from vid4d.metrics.pictures import (
     color_psnr,

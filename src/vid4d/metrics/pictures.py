@@ -40,15 +40,15 @@ def half_transparent(alpha: Float[Tensor, "... h w"], *, faint: float = 0.1) -> 
 
     The outline of a solid thing has some, so compare with the truth's. Nothing at all gives 0.
     """
-    there = alpha > faint
-    between = (there & (alpha < 1 - faint)).sum((-2, -1))
-    return between / there.sum((-2, -1)).clamp(min=1)
+    mask = alpha > faint
+    partial = (mask & (alpha < 1 - faint)).sum((-2, -1))
+    return partial / mask.sum((-2, -1)).clamp(min=1)
 
 
 def color_psnr(
     a: Float[Tensor, "... h w 4"], b: Float[Tensor, "... h w 4"], *, threshold: float = 0.5
 ) -> Float[Tensor, " ..."]:
-    """PSNR of straight colours in dB where both pictures are solid (alpha above the threshold).
+    """PSNR of straight colors in dB where both pictures are solid (alpha above the threshold).
 
     NaN where they have no such pixel in common.
     """

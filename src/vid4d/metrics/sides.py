@@ -19,7 +19,7 @@ MEASURES = {
     "f_score": "F-score",
     "half_transparent": "half transparent",
     "pieces": "loose pieces",
-    "color": "colour (dB)",
+    "color": "color (dB)",
     "psnr": "PSNR (dB)",
     "ssim": "SSIM",
 }
@@ -28,7 +28,7 @@ MEASURES = {
 
 @dataclass(frozen=True)
 class Sides:
-    """What is seen of an object from V sides at T moments.
+    """Renders of an object from V sides at T moments.
 
     rgba: straight alpha, in [0, 1]. depth: of the surface along the optical axis, world units, infinite or 0
     where there is none; None for pictures that nobody knows the depth of.
@@ -47,7 +47,7 @@ class Sides:
             )
 
 
-def compare(found: Sides, truth: Sides) -> dict[str, Float[Tensor, "v t"]]:
+def compare(asset: Sides, truth: Sides) -> dict[str, Float[Tensor, "v t"]]:
     """All measures, for each side and moment. The cameras of both are the same.
 
     iou: of the masks at alpha 0.5. f_score: of the surfaces, see `f_scores`; left out where one has no depth.
@@ -55,18 +55,18 @@ def compare(found: Sides, truth: Sides) -> dict[str, Float[Tensor, "v t"]]:
     loose pieces of the silhouette beyond the truth's; where the truth has more, 0, since what it has loose
     may just be missing. color: PSNR where both are solid, NaN where they never are. psnr, ssim: over white.
     """
-    if found.rgba.shape != truth.rgba.shape:
+    if asset.rgba.shape != truth.rgba.shape:
         raise ValueError(
-            f"pictures of shapes {tuple(found.rgba.shape)} and {tuple(truth.rgba.shape)} cannot be compared"
+            f"pictures of shapes {tuple(asset.rgba.shape)} and {tuple(truth.rgba.shape)} cannot be compared"
         )
-    a, b = found.rgba, truth.rgba
+    a, b = asset.rgba, truth.rgba
     alpha, true_alpha = a[..., 3], b[..., 3]
     white, true_white = over_white(a), over_white(b)
     scores = {"iou": mask_iou(alpha, true_alpha)}
-    if found.depth is not None and truth.depth is not None:
+    if asset.depth is not None and truth.depth is not None:
         columns = []
         for t in range(a.shape[1]):
-            points = surface_points(found.depth[:, t], alpha[:, t], found.cameras)
+            points = surface_points(asset.depth[:, t], alpha[:, t], asset.cameras)
             true_points = surface_points(truth.depth[:, t], true_alpha[:, t], truth.cameras)
             columns.append(f_scores(points, true_points))
         scores["f_score"] = torch.from_numpy(np.stack(columns, 1)).float()

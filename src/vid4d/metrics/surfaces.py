@@ -21,7 +21,7 @@ SPECK = 1 / 8192
 def surface_points(
     depth: Float[Tensor, "v h w"], alpha: Float[Tensor, "v h w"], cameras: Cameras, *, threshold: float = 0.5
 ) -> list[Float[np.ndarray, "_ 3"]]:
-    """What each of V cameras sees of the surface, world units: its solid pixels, unprojected.
+    """Surface points that each of V cameras sees, world units: its solid pixels, unprojected.
 
     depth: along the optical axis; pixels where it is infinite or 0 see nothing.
     """
@@ -32,7 +32,7 @@ def surface_points(
 
 
 def f_scores(
-    found: Sequence[Float[np.ndarray, "_ 3"]],
+    predicted: Sequence[Float[np.ndarray, "_ 3"]],
     truth: Sequence[Float[np.ndarray, "_ 3"]],
     *,
     distance: float = NEAR_ENOUGH,
@@ -43,7 +43,7 @@ def f_scores(
     together see it; the F-score is the harmonic mean of the two shares. Where a view sees neither it is 1,
     where it sees one of them only that one's share, which has no partner, makes it 0.
     """
-    near, far = _near(found, truth, distance), _near(truth, found, distance)
+    near, far = _near(predicted, truth, distance), _near(truth, predicted, distance)
     scores = []
     for precise, whole in zip(near, far, strict=True):
         if len(precise) == 0 or len(whole) == 0:

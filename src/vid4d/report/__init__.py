@@ -1,1 +1,1 @@
-"""What a run tells people: report.html, the contact sheet, advice."""
+"""Reports of a run: report.html, the contact sheet, advice."""

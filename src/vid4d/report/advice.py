@@ -1,4 +1,4 @@
-"""What to try next when something about a run looks off: a table of conditions and sentences."""
+"""Advice where something about a run looks off: a table of conditions and sentences."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a finished run.
+    """Facts about a finished run, for the conditions.
 
     warnings: of the clip. matting_confidence: 0..1, how sure the background's removal was.
     elevation_guessed: the clip's camera was not told. preset: how much time was spent.
@@ -42,11 +42,11 @@ class Facts:
         return min(self.visible) * len(self.visible) / max(1, sum(self.visible)) if self.visible else 1.0
 
     def warned(self, words: str) -> bool:
-        """Whether a warning of the clip holds these words."""
+        """True where a warning of the clip holds these words."""
         return any(words in warning for warning in self.warnings)
 
     def below(self, name: str, limit: float) -> bool:
-        """Whether a fact is known and below the limit."""
+        """True where a fact is known and below the limit."""
         value = getattr(self, name)
         return value is not None and value < limit
 
@@ -199,9 +199,9 @@ class Advice:
 def advice(facts: Facts) -> list[Advice]:
     """The rules that apply, serious ones first, in the table's order."""
     values = asdict(facts)
-    found = [
+    applicable = [
         Advice(rule.name, rule.looks.format(**values), rule.try_next, rule.serious)
         for rule in RULES
         if rule.applies(facts)
     ]
-    return sorted(found, key=lambda a: not a.serious)
+    return sorted(applicable, key=lambda a: not a.serious)

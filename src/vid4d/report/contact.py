@@ -14,7 +14,7 @@ from vid4d.cameras import RIG_ELEVATION, Cameras
 from vid4d.files import written_whole
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import over_white, to_uint8
-from vid4d.render import render
+from vid4d.render import render_asset
 
 LABEL = 92
 """Width of the column of labels and, over four, height of their row, in pixels."""
@@ -74,27 +74,27 @@ def write_contact(
     """
     if input_times is not None:
         shown = pick(len(input_times), times)
-        moments = [float(input_times[i]) for i in shown]
+        shown_times = [float(input_times[i]) for i in shown]
     else:
         shown = []
-        moments = [i / max(times - 1, 1) for i in range(times)]
+        shown_times = [i / max(times - 1, 1) for i in range(times)]
     rows: list[tuple[str, str, list[np.ndarray | None]]] = []
     if input_images is not None and shown:
         rows.append(("input", "the clip", list(over_white(input_images[shown]).cpu().numpy())))
     if input_camera is not None:
         camera = input_camera.resized(cell)
-        rows.append(("asset", "clip's camera", _row(gaussians, camera, moments)))
+        rows.append(("asset", "clip's camera", _row(gaussians, camera, shown_times)))
     for view in range(views):
         azimuth = 360.0 * view / views
         camera = Cameras.orbit([azimuth], elevation, size=cell)
-        rows.append((f"{azimuth:g}°", f"elevation {elevation:g}°", _row(gaussians, camera, moments)))
-    sheet = draw_sheet(rows, [f"t = {m:.2f}" for m in moments], cell)
+        rows.append((f"{azimuth:g}°", f"elevation {elevation:g}°", _row(gaussians, camera, shown_times)))
+    sheet = draw_sheet(rows, [f"t = {m:.2f}" for m in shown_times], cell)
     with written_whole(path) as temporary:
         sheet.save(temporary)
     return Path(path)
 
 
-def _row(gaussians: Gaussians4D, camera: Cameras, moments: list[float]) -> list[np.ndarray | None]:
-    cameras = Cameras.cat([camera] * len(moments))
-    pictures = render(gaussians, cameras, torch.tensor(moments), background=1.0).cpu().numpy()
+def _row(gaussians: Gaussians4D, camera: Cameras, shown_times: list[float]) -> list[np.ndarray | None]:
+    cameras = Cameras.cat([camera] * len(shown_times))
+    pictures = render_asset(gaussians, cameras, torch.tensor(shown_times), background=1.0).cpu().numpy()
     return list(pictures)

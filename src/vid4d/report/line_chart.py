@@ -30,7 +30,7 @@ def line_chart(
     points: Sequence[tuple[float, float]],
     title: str,
     *,
-    colour: str = "#c2571a",
+    color: str = "#c2571a",
     width: int = 340,
     height: int = 190,
 ) -> str:
@@ -51,7 +51,7 @@ def line_chart(
     parts = [
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" class="chart">',
         f'<text x="{LEFT}" y="17" fill="{INK}" font-weight="600">{escape(title)}</text>',
-        f'<text x="{width - RIGHT}" y="17" fill="{colour}" text-anchor="end">{written(ys[-1], 4)}</text>',
+        f'<text x="{width - RIGHT}" y="17" fill="{color}" text-anchor="end">{written(ys[-1], 4)}</text>',
     ]
     for y in ticks(low, high):
         parts.append(
@@ -66,8 +66,8 @@ def line_chart(
     if len(points) > 1:
         line = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in points)
         parts.append(
-            f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2" '
+            f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2" '
             'stroke-linejoin="round"/>'
         )
-    parts.append(f'<circle cx="{across(xs[-1]):.1f}" cy="{down(ys[-1]):.1f}" r="3" fill="{colour}"/></svg>')
+    parts.append(f'<circle cx="{across(xs[-1]):.1f}" cy="{down(ys[-1]):.1f}" r="3" fill="{color}"/></svg>')
     return "".join(parts)

@@ -12,7 +12,7 @@ from vid4d.report.advice import Advice
 from vid4d.report.line_chart import line_chart
 
 CURVE_TITLES = {"loss": "loss", "psnr": "likeness to the clip (PSNR, dB)", "splats": "splats"}
-COLOURS = ("#c2571a", "#2f6f9f", "#4c8a3a", "#8a4f9e")
+COLORS = ("#c2571a", "#2f6f9f", "#4c8a3a", "#8a4f9e")
 STAGES = {
     "frames": "reading and cutting out the clip",
     "matrix": "imagining the other sides",
@@ -43,7 +43,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Page:
-    """What the report shows, top to bottom.
+    """Content of the report, top to bottom.
 
     links: files of the run folder and what they are. numbers: value, name, explanation.
     curves: stage -> name -> (step, value). timings: of timings.json. settings, defaults: by name.
@@ -188,10 +188,10 @@ def _advice(page: Page) -> str:
         for a in page.advice
     )
     warnings = "".join(f"<li>{escape(w)}</li>" for w in page.warnings)
-    told = (
+    details = (
         f"<details><summary>Warnings of the clip</summary><ul>{warnings}</ul></details>" if warnings else ""
     )
-    return f'<section><h2>What to try next</h2><ul class="advice">{items}</ul>{told}</section>'
+    return f'<section><h2>What to try next</h2><ul class="advice">{items}</ul>{details}</section>'
 
 
 def _with_flags(text: str) -> str:
@@ -215,7 +215,7 @@ def _curves(page: Page) -> str:
             if len(points) > 1:
                 title = CURVE_TITLES.get(name, name)
                 title = title if len(page.curves) == 1 else f"{stage}: {title}"
-                charts.append(line_chart(points, title, colour=COLOURS[len(charts) % len(COLOURS)]))
+                charts.append(line_chart(points, title, color=COLORS[len(charts) % len(COLORS)]))
     if not charts:
         return ""
     return (
@@ -230,15 +230,15 @@ def _timings(page: Page) -> str:
         return ""
     longest = max(s["seconds"] for s in stages.values()) or 1.0
     rows = []
-    for name, told in stages.items():
+    for name, timing in stages.items():
         memory = ", ".join(
             f"{mib:,.0f} MiB{' on the GPU' if kind == 'gpu' else ''}"
-            for kind, mib in told.get("peak_memory_mib", {}).items()
+            for kind, mib in timing.get("peak_memory_mib", {}).items()
         )
         rows.append(
             f'<tr><th title="{escape(STAGES.get(name, ""))}">{escape(name)}</th>'
-            f'<td class="number">{told["seconds"]:.1f} s</td><td class="number">{memory}</td>'
-            f'<td class="bar"><i style="width:{100 * told["seconds"] / longest:.1f}%"></i></td></tr>'
+            f'<td class="number">{timing["seconds"]:.1f} s</td><td class="number">{memory}</td>'
+            f'<td class="bar"><i style="width:{100 * timing["seconds"] / longest:.1f}%"></i></td></tr>'
         )
     return (
         '<section><h2>Time and memory</h2><p class="about">Memory is the most that the process held up to '

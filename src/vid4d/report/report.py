@@ -27,7 +27,7 @@ from vid4d.gaussians.culling import splats_over_time
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import over_white, to_uint8
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.render import render
+from vid4d.render import render_asset
 from vid4d.report.advice import Advice, Facts, advice
 from vid4d.report.contact import draw_sheet, pick
 from vid4d.report.page import Page, Picture, page_html
@@ -83,7 +83,7 @@ def matrix_sheets(
     keys: times of the clip's key frames, where they are not all of the matrix's input frames.
     All pictures are cut to one window, which holds the object in each of them.
     """
-    shown = moments_shown(matrix, times, keys)
+    shown = frames_shown(matrix, times, keys)
     cell = int(np.clip(SHEET_WIDTH // matrix.views, 64, 200))
     rows_, columns_ = window(matrix.images[:, shown, :, :, 3])
     rgb = over_white(matrix.images[:, shown, rows_, columns_])
@@ -99,15 +99,15 @@ def matrix_sheets(
     return sheet(rgb), sheet(doubted(rgb, matrix.confidence[:, shown, rows_, columns_]))
 
 
-def moments_shown(matrix: ImageMatrix, most: int, keys: Sequence[float] | None = None) -> list[int]:
+def frames_shown(matrix: ImageMatrix, most: int, keys: Sequence[float] | None = None) -> list[int]:
     """At most `most` of the matrix's times: those of the clip's key frames, where they are known.
 
     keys: their times, where they are not all of the matrix's input frames.
     """
     if matrix.input_times is None:
         return pick(matrix.frames, most)
-    known = matrix.input_times.cpu() if keys is None else torch.tensor(keys)
-    wanted = known[pick(len(known), most)]
+    times = matrix.input_times.cpu() if keys is None else torch.tensor(keys)
+    wanted = times[pick(len(times), most)]
     nearest = (matrix.times.cpu()[None] - wanted[:, None]).abs().argmin(1)
     return sorted(set(nearest.tolist()))
 
@@ -115,10 +115,10 @@ def moments_shown(matrix: ImageMatrix, most: int, keys: Sequence[float] | None =
 def window(alpha: Float[Tensor, "*n h w"], margin: float = 0.06) -> tuple[slice, slice]:
     """Rows and columns of the smallest square, with a margin, that holds what is seen in all pictures."""
     h, w = alpha.shape[-2:]
-    seen = (alpha > 0.1).flatten(0, -3).any(0)
-    if not bool(seen.any()):
+    visible = (alpha > 0.1).flatten(0, -3).any(0)
+    if not bool(visible.any()):
         return slice(0, h), slice(0, w)
-    ys, xs = seen.any(1).nonzero()[:, 0], seen.any(0).nonzero()[:, 0]
+    ys, xs = visible.any(1).nonzero()[:, 0], visible.any(0).nonzero()[:, 0]
     top, bottom, left, right = int(ys[0]), int(ys[-1]) + 1, int(xs[0]), int(xs[-1]) + 1
     side = min(round(max(bottom - top, right - left) * (1 + 2 * margin)), h, w)
     y = min(max((top + bottom - side) // 2, 0), h - side)
@@ -140,11 +140,11 @@ def agreement(gaussians: Gaussians4D, matrix: ImageMatrix, times: int = 4, size:
     cameras = matrix.cameras.resized(min(size, matrix.cameras.width))
     both = either = 0.0
     for t in shown:
-        drawn = render(gaussians, cameras, float(matrix.times[t]))[..., 3].cpu() > 0.5
+        asset_mask = render_asset(gaussians, cameras, float(matrix.times[t]))[..., 3].cpu() > 0.5
         alpha = matrix.images[:, t, :, :, 3].cpu()[:, None]
-        there = F.interpolate(alpha, drawn.shape[1:], mode="area")[:, 0] > 0.5
-        both += float((drawn & there).sum())
-        either += float((drawn | there).sum())
+        matrix_mask = F.interpolate(alpha, asset_mask.shape[1:], mode="area")[:, 0] > 0.5
+        both += float((asset_mask & matrix_mask).sum())
+        either += float((asset_mask | matrix_mask).sum())
     return both / either if either else 0.0
 
 
@@ -157,7 +157,7 @@ def still_falling(losses: Sequence[tuple[float, float]]) -> float | None:
 
 
 def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
-    """What `vid4d.report.advice` wants to know, from the run folder and what it made."""
+    """Collects the facts for `vid4d.report.advice` from the run folder, asset and matrix."""
     settings = read_settings(root)
     clip, timings = _json(root / "frames" / "clip.json"), _json(root / "timings.json")
     losses = next((c["loss"] for c in read_curves(root).values() if "loss" in c), [])
@@ -185,8 +185,8 @@ def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
 def report_html(root: str | Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> str:
     """The report of a run folder as text. Raises InputError where `root` is none."""
     root = Path(root)
-    known = facts(root, gaussians, matrix)
-    return page_html(_page(root, known, advice(known), gaussians, matrix))
+    run_facts = facts(root, gaussians, matrix)
+    return page_html(_page(root, run_facts, advice(run_facts), gaussians, matrix))
 
 
 def write_report(root: str | Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Path:
@@ -196,7 +196,9 @@ def write_report(root: str | Path, gaussians: Gaussians4D, matrix: ImageMatrix) 
     return path
 
 
-def _page(root: Path, known: Facts, found: list[Advice], gaussians: Gaussians4D, matrix: ImageMatrix) -> Page:
+def _page(
+    root: Path, run_facts: Facts, hints: list[Advice], gaussians: Gaussians4D, matrix: ImageMatrix
+) -> Page:
     settings, machine = read_settings(root), _json(root / "machine.json")
     keys = key_times(root / "frames")
     pictures, confidences = matrix_sheets(matrix, keys=keys)
@@ -221,9 +223,9 @@ def _page(root: Path, known: Facts, found: list[Advice], gaussians: Gaussians4D,
         made=_first_time(root / "log.txt"),
         hero=hero,
         links=[(name, what) for name, what in LINKS if (root / name).exists()],
-        numbers=_numbers(root, known, matrix, gaussians),
-        advice=found,
-        warnings=list(known.warnings),
+        numbers=_numbers(root, run_facts, matrix, gaussians),
+        advice=hints,
+        warnings=list(run_facts.warnings),
         strip=strip,
         matrix=Picture("", picture_uri(pictures)),
         matrix_about=f"{matrix.views} sides at {matrix.frames} moments, of which {_some(matrix, keys)} shown",
@@ -251,38 +253,40 @@ LINKS = (
 
 
 def _some(matrix: ImageMatrix, keys: Sequence[float] | None) -> str:
-    shown = len(moments_shown(matrix, 8, keys))
+    shown = len(frames_shown(matrix, 8, keys))
     return "all are" if shown == matrix.frames else f"{shown} are"
 
 
 def _numbers(
-    root: Path, known: Facts, matrix: ImageMatrix, gaussians: Gaussians4D
+    root: Path, run_facts: Facts, matrix: ImageMatrix, gaussians: Gaussians4D
 ) -> list[tuple[str, str, str]]:
     """Value, what it is, an explanation to hover over."""
-    seen = known.visible
+    visible = run_facts.visible
     timings = _json(root / "timings.json")
-    told = [
-        (f"{len(gaussians):,}", "splats", f"{min(seen):,} to {max(seen):,} of them at one moment"),
+    numbers = [
+        (f"{len(gaussians):,}", "splats", f"{min(visible):,} to {max(visible):,} of them at one moment"),
         (f"{matrix.seconds:.3g} s", "loop" if matrix.cyclic else "clip", "duration"),
     ]
-    if known.input_psnr is not None:
+    if run_facts.input_psnr is not None:
         about = "PSNR over white, from the clip's camera, mean over the clip's frames"
         at_keys = _json(root / "report.json").get("key_frame_psnr_db")
         if at_keys is not None:
             about += f"; {at_keys:.1f} dB over the key frames alone"
-        told.append((f"{known.input_psnr:.1f} dB", "likeness to the clip", about))
-    if known.confidence is not None:
-        told.append((f"{known.confidence:.2f}", "confidence", "mean over the object, 1 is best"))
-    if known.agreement is not None:
-        told.append((f"{known.agreement:.2f}", "overlap", "of the asset's and the matrix's silhouettes"))
+        numbers.append((f"{run_facts.input_psnr:.1f} dB", "likeness to the clip", about))
+    if run_facts.confidence is not None:
+        numbers.append((f"{run_facts.confidence:.2f}", "confidence", "mean over the object, 1 is best"))
+    if run_facts.agreement is not None:
+        numbers.append(
+            (f"{run_facts.agreement:.2f}", "overlap", "of the asset's and the matrix's silhouettes")
+        )
     if "seconds" in timings:
-        told.append((_duration(timings["seconds"]), "time", "of all stages"))
+        numbers.append((_duration(timings["seconds"]), "time", "of all stages"))
     for kind, mib in timings.get("peak_memory_mib", {}).items():
-        told.append((f"{mib / 1024:.1f} GiB", f"{'GPU ' if kind == 'gpu' else ''}memory", "at its peak"))
+        numbers.append((f"{mib / 1024:.1f} GiB", f"{'GPU ' if kind == 'gpu' else ''}memory", "at its peak"))
     asset = root / "asset.safetensors"
     if asset.is_file():
-        told.append((f"{asset.stat().st_size / (1 << 20):.1f} MiB", "asset file", "asset.safetensors"))
-    return told
+        numbers.append((f"{asset.stat().st_size / (1 << 20):.1f} MiB", "asset file", "asset.safetensors"))
+    return numbers
 
 
 def _duration(seconds: float) -> str:
@@ -312,11 +316,11 @@ def _first_time(log: Path) -> str:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """What a JSON file holds; nothing where there is none. Raises InputError where it is damaged."""
+    """The object in a JSON file; empty where there is none. Raises InputError where it is damaged."""
     if not path.is_file():
         return {}
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        values = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise InputError(f"{path} cannot be read ({error}): remove it to go on without it") from error
-    return told if isinstance(told, dict) else {}
+    return values if isinstance(values, dict) else {}

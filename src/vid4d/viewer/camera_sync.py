@@ -19,7 +19,7 @@ class Pose(NamedTuple):
     fov: float
 
     def near(self, other: Pose, tolerance: float = 1e-3) -> bool:
-        """Whether nobody could tell both apart."""
+        """True where nobody could tell both apart."""
         apart = np.abs(np.subtract([*self.position, *self.look_at], [*other.position, *other.look_at])).max()
         return bool(apart < tolerance and abs(self.fov - other.fov) < tolerance)
 

@@ -1,4 +1,4 @@
-"""What a run has to show: its asset moment by moment, the clip, the image matrix."""
+"""Content of a run: its asset moment by moment, the clip, the image matrix."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Content:
         player = asset.root / "player.html"
         if player.is_file():
             sizes["player"] = player.stat().st_size
-        times = moments_shown(asset)
+        times = shown_times(asset)
         name = asset.root.resolve().name if Path(path).is_dir() else asset.path.name
         return cls(name, asset, matrix, times, sizes)
 
@@ -66,15 +66,17 @@ class Content:
     def splats(self, index: int) -> Gaussians3D:
         """The visible splats of a moment, on the CPU."""
         g = self.asset.gaussians
-        there = slice_at(g.means, self._covariances, g.opacities, g.sh, self.times[index], g.period, g.cyclic)
-        seen = there.opacities >= FAINTEST
+        splats = slice_at(
+            g.means, self._covariances, g.opacities, g.sh, self.times[index], g.period, g.cyclic
+        )
+        visible = splats.opacities >= FAINTEST
         return Gaussians3D(
-            there.means[seen], there.covariances[seen], there.opacities[seen], there.sh[seen]
+            splats.means[visible], splats.covariances[visible], splats.opacities[visible], splats.sh[visible]
         ).to("cpu", torch.float32)
 
     @functools.cached_property
     def most_splats(self) -> int:
-        """How many splats are visible at most at one moment."""
+        """Largest number of visible splats at one moment."""
         return max(splats_over_time(self.asset.gaussians, self.times))
 
     def mesh(self, index: int) -> Mesh:
@@ -105,7 +107,7 @@ def nearest(times: tuple[float, ...], time: float, *, cyclic: bool) -> int:
     return int(np.argmin(np.minimum(apart, 1 - apart) if cyclic else apart))
 
 
-def moments_shown(asset: api.Asset) -> tuple[float, ...]:
+def shown_times(asset: api.Asset) -> tuple[float, ...]:
     """24 a second, evenly over the clip, its end included but for loops."""
     count = max(2, min(round(max(asset.seconds, 0.5) * MOMENTS_A_SECOND), MOST_MOMENTS))
     last = count if asset.cyclic else count - 1
@@ -115,10 +117,10 @@ def moments_shown(asset: api.Asset) -> tuple[float, ...]:
 def refuse_outside(folder: Path) -> None:
     """Raises InputError where an image matrix's cameras.json names files outside of its folder."""
     file = folder / "cameras.json"
-    told = read_json(file)
-    patterns = [told.get("images"), told.get("confidence")]
-    if isinstance(told.get("input"), dict):
-        patterns.append(told["input"].get("images"))
+    metadata = read_json(file)
+    patterns = [metadata.get("images"), metadata.get("confidence")]
+    if isinstance(metadata.get("input"), dict):
+        patterns.append(metadata["input"].get("images"))
     for pattern in patterns:
         if not isinstance(pattern, str):
             continue

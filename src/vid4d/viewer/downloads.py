@@ -1,4 +1,4 @@
-"""What visitors of a page take along: screenshots, turntables, exports; made in a temporary folder."""
+"""Downloads of a page: screenshots, turntables, exports; made in a temporary folder."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ def turntable(
     azimuth = math.degrees(math.atan2(y, x)) % 360
     elevation = math.degrees(math.atan2(z, math.hypot(x, y)))
     options = replace(options or ExportOptions(), view="turntable", azimuth=azimuth, elevation=elevation)
-    made, data = exported(asset, f"{name}-turntable", "mp4", options)
-    return made, data
+    file_name, data = exported(asset, f"{name}-turntable", "mp4", options)
+    return file_name, data
 
 
 def screenshot(picture: UInt8[np.ndarray, "h w c"], background: tuple[int, int, int] | None) -> bytes:

@@ -1,4 +1,4 @@
-"""What pages show: splats or mesh, before which background, with which cameras."""
+"""Display settings of pages: splats or mesh, background, cameras."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BACKGROUNDS = {
 
 @dataclass(frozen=True)
 class Look:
-    """What is shown, on all pages alike. background: a name in `BACKGROUNDS`.
+    """Display settings, the same on all pages. background: a name in `BACKGROUNDS`.
 
     cameras: those of the image matrix. pictures: what they saw (or should have) at this time.
     """

@@ -34,7 +34,7 @@ BYTES_A_SECOND = 30e6
 MOST_KEPT = 4_000_000
 """Splats of moments that were shown and are kept, so that they need not be computed again."""
 FAR = 2.1
-"""How many times further away the camera goes to see the matrix's cameras."""
+"""Factor by which the camera moves away to see the matrix's cameras."""
 
 
 class Page:
@@ -63,7 +63,7 @@ class Page:
         self._shown: dict[str, Any] = {}
         self._meshes: dict[int, Mesh | None] = {}
         self._nodes: dict[tuple[str, int], Any] = {}
-        self._moments: dict[int, dict[str, Any]] = {}
+        self._kept: dict[int, dict[str, Any]] = {}
         self._sent = -math.inf
         self._stopped = threading.Event()
         self._wanted = threading.Event()
@@ -114,7 +114,7 @@ class Page:
             set_pose(client, pose)
 
     def splats_at(self, index: int) -> int:
-        """How many splats are visible at a moment."""
+        """Number of visible splats at a moment."""
         return int((self._moment(index)["opacities"] > 0).sum())
 
     def _show(self, time: float) -> None:
@@ -137,7 +137,7 @@ class Page:
         self.panel.show(time, index)
 
     def _may_send(self) -> bool:
-        """Whether the splats of another moment may go to the browsers: not more than `BYTES_A_SECOND`."""
+        """True where the splats of another moment may go to the browsers: not more than `BYTES_A_SECOND`."""
         now = time.monotonic()
         if now - self._sent < 32 * self.content.most_splats / BYTES_A_SECOND:
             return False
@@ -147,8 +147,8 @@ class Page:
     def _moment(self, index: int) -> dict[str, Any]:
         """The splats of a moment as viser wants them; those that are missing to the largest number are clear,
         so that the browser keeps its textures."""
-        if index in self._moments:
-            return self._moments[index]
+        if index in self._kept:
+            return self._kept[index]
         splats = self.content.splats(index)
         count = self.content.most_splats
         arrays = {
@@ -159,33 +159,33 @@ class Page:
         }
         clear = {k: np.zeros((count - len(splats), *v.shape[1:]), v.dtype) for k, v in arrays.items()}
         padded = {k: np.concatenate([v, clear[k]]) for k, v in arrays.items()}
-        if len(self._moments) * count < MOST_KEPT:
-            self._moments[index] = padded
+        if len(self._kept) * count < MOST_KEPT:
+            self._kept[index] = padded
         return padded
 
     def _key(self, index: int) -> tuple[str, int]:
         """The node to show: for meshes, of the nearest moment that has one already."""
         if self.look.kind == "splats":
             return "splats", index
-        made = [i for i, mesh in self._meshes.items() if mesh is not None]
-        if not made:
+        meshed = [i for i, mesh in self._meshes.items() if mesh is not None]
+        if not meshed:
             return "splats", index
         times = self.content.times
-        return self.look.kind, min(made, key=lambda i: abs(times[i] - times[index]))
+        return self.look.kind, min(meshed, key=lambda i: abs(times[i] - times[index]))
 
     def _node(self, key: tuple[str, int]) -> Any:
         if key not in self._nodes:
             kind, index = key
             mesh = self._meshes[index]
             assert mesh is not None
-            colours = mesh.colors if kind == "mesh" else mesh.normals * 0.5 + 0.5
-            self._nodes[key] = self._add_mesh(f"/{kind}/{index:03}", mesh, colours)
+            colors = mesh.colors if kind == "mesh" else mesh.normals * 0.5 + 0.5
+            self._nodes[key] = self._add_mesh(f"/{kind}/{index:03}", mesh, colors)
         return self._nodes[key]
 
-    def _add_mesh(self, name: str, mesh: Mesh, colours: Float[np.ndarray, "v 3"]) -> Any:
+    def _add_mesh(self, name: str, mesh: Mesh, colors: Float[np.ndarray, "v 3"]) -> Any:
         import trimesh
 
-        rgba = np.concatenate([colours, np.ones((len(colours), 1))], 1)
+        rgba = np.concatenate([colors, np.ones((len(colors), 1))], 1)
         shape = trimesh.Trimesh(
             mesh.vertices,
             mesh.faces,
@@ -208,8 +208,8 @@ class Page:
         self._frusta: list[Any] = []
 
     def _paint_background(self) -> None:
-        colour = np.array(BACKGROUNDS[self.look.background], np.uint8)
-        self.server.scene.set_background_image(np.tile(colour, (4, 4, 1)), format="png")
+        color = np.array(BACKGROUNDS[self.look.background], np.uint8)
+        self.server.scene.set_background_image(np.tile(color, (4, 4, 1)), format="png")
 
     def _show_cameras(self) -> None:
         matrix = self.content.matrix
@@ -250,7 +250,7 @@ class Page:
         client.camera.on_update(moved)
 
     def _flying_to(self, view: int) -> Callable[[Any], None]:
-        """What a click on a matrix's camera does: look through it, and keep its picture beside."""
+        """Handler of a click on a matrix's camera: looks through it and keeps its picture beside."""
 
         def fly(event: Any) -> None:
             matrix = self.content.matrix

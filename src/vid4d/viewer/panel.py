@@ -29,7 +29,7 @@ PICTURE = 256
 
 @runtime_checkable
 class PanelHost(Protocol):
-    """What a panel needs of the page that it belongs to."""
+    """Interface of the page that a panel belongs to."""
 
     server: Any
     content: Content
@@ -83,9 +83,9 @@ class Panel:
             self._frame = frame
             self._clip.content = picture_html(frame, "the clip")
         if self._view is not None:
-            seen = picture_html(over_white_uint8(content.matrix_pictures(time)[self._view]), self._view_words)
-            if seen != self._seen.content:
-                self._seen.content = seen
+            html = picture_html(over_white_uint8(content.matrix_pictures(time)[self._view]), self._view_words)
+            if html != self._seen.content:
+                self._seen.content = html
         self._write(index)
 
     def show_look(self, look: Look) -> None:
@@ -151,11 +151,11 @@ class Panel:
         gui, page = self.gui, self.page
         self._kind = gui.add_dropdown("show", ("splats", "mesh", "normals"), initial_value="splats")
         self._background = gui.add_dropdown("background", tuple(BACKGROUNDS), initial_value="white")
-        there = page.content.matrix is not None
+        has_matrix = page.content.matrix is not None
         self._cameras = gui.add_checkbox(
-            "cameras", False, visible=there, hint="of the image matrix; click one to look through it"
+            "cameras", False, visible=has_matrix, hint="of the image matrix; click one to look through it"
         )
-        self._pictures = gui.add_checkbox("their pictures", False, visible=there, disabled=True)
+        self._pictures = gui.add_checkbox("their pictures", False, visible=has_matrix, disabled=True)
 
         def changed(handle: Any, name: str) -> None:
             @handle.on_update
@@ -179,11 +179,11 @@ class Panel:
         def picture(client: Any) -> tuple[str, bytes]:
 
             camera = client.camera
-            seen = client.get_render(
+            screenshot = client.get_render(
                 camera.image_height, camera.image_width, transport_format="png", timeout=30
             )
             name = f"{page.content.name}-{page.clock.time:.2f}.png"
-            return name, downloads.screenshot(seen, BACKGROUNDS[page.look.background])
+            return name, downloads.screenshot(screenshot, BACKGROUNDS[page.look.background])
 
         self._button(shot, "screenshot", picture)
         self._button(

@@ -46,10 +46,10 @@ class Frame:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                found = self.path.partition("?")[0] == "/"
-                body = page if found else b"not found"
-                self.send_response(200 if found else 404)
-                self.send_header("Content-Type", "text/html; charset=utf-8" if found else "text/plain")
+                is_root = self.path.partition("?")[0] == "/"
+                body = page if is_root else b"not found"
+                self.send_response(200 if is_root else 404)
+                self.send_header("Content-Type", "text/html; charset=utf-8" if is_root else "text/plain")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
                 self.wfile.write(body)

@@ -79,8 +79,8 @@ class Viewer:
 
     @property
     def url(self) -> str:
-        seen = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
-        return f"http://{f'[{seen}]' if ':' in seen else seen}:{self.port}"
+        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
     def show(self, time: float) -> None:
         """Shows a time in [0, 1] on all pages."""
@@ -135,7 +135,7 @@ def _check_address(host: str, port: int) -> None:
 
 
 def is_local(host: str) -> bool:
-    """Whether only this machine can reach a host's address."""
+    """True where only this machine can reach a host's address."""
     try:
         return ipaddress.ip_address(socket.gethostbyname(host)).is_loopback
     except (OSError, ValueError):

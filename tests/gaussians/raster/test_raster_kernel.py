@@ -50,8 +50,8 @@ def compare(
     truth, ours = renders
     assert torch.equal(truth.visible, ours.visible)
     torch.testing.assert_close(ours.radii.double(), truth.radii, atol=1e-2, rtol=1e-3)
-    seen = truth.visible[..., None]
-    torch.testing.assert_close(ours.means2d.double() * seen, truth.means2d * seen, atol=1e-2, rtol=1e-5)
+    visible = truth.visible[..., None]
+    torch.testing.assert_close(ours.means2d.double() * visible, truth.means2d * visible, atol=1e-2, rtol=1e-5)
     for name in ("color", "alpha", "depth"):
         a, b = getattr(truth, name), getattr(ours, name).double()
         # A pixel at the very edge of a splat may fall on either side of alpha = 1 / 255.
@@ -99,10 +99,10 @@ def test_kernel_around_the_end_of_a_loop() -> None:
     )
     cameras = Cameras.orbit([0.0, 100, 200], [10.0, 30, -20], size=48)
     compare(scene, cameras, times=times)
-    seen = rasterize_4d(scene, times, cameras, backend="cpu").visible
+    visible = rasterize_4d(scene, times, cameras, backend="cpu").visible
     alone = rasterize_4d(replace(scene, cyclic=False), times, cameras, backend="cpu").visible
-    assert (seen & ~alone)[:, :60].sum(1)[1:].min() > 5
-    assert (seen & ~alone)[0, 60:].sum() > 5
+    assert (visible & ~alone)[:, :60].sum(1)[1:].min() > 5
+    assert (visible & ~alone)[0, 60:].sum() > 5
 
 
 @needs_kernel

@@ -112,7 +112,7 @@ def rasterize(
 ) -> Render:
     """Renders splats from V cameras; differentiable in means, covariances, opacities and sh.
 
-    background: a grey level, a colour (3,), or a colour per camera (V, 3); not differentiated.
+    background: a grey level, a color (3,), or a color per camera (V, 3); not differentiated.
     Raises InputError for an unknown or unavailable backend.
     """
     return _render(splats, None, cameras, background, backend, antialias)
@@ -190,12 +190,12 @@ def splat_device(device: str) -> str:
 
 def available_backends() -> dict[str, str]:
     """Backends that this machine can run, each with what it is, in the order of BACKENDS."""
-    found = {"reference": "torch, any device"}
+    backends = {"reference": "torch, any device"}
     if not _cpu_obstacle():
-        found["cpu"] = _module("cpu").describe()  # type: ignore[attr-defined]
+        backends["cpu"] = _module("cpu").describe()  # type: ignore[attr-defined]
     if torch.cuda.is_available() and not _gsplat_obstacle():
-        found["gsplat"] = "gsplat, CUDA"
-    return found
+        backends["gsplat"] = "gsplat, CUDA"
+    return backends
 
 
 def _obstacle(backend: str, like: Tensor) -> str:

@@ -134,7 +134,7 @@ def render(
     background: Tensor,
     antialias: bool,
 ) -> raster.Render:
-    """See `vid4d.gaussians.raster.Backend`."""
+    """Renders with the C kernel; see `vid4d.gaussians.raster.Backend`."""
     if isinstance(splats, Gaussians4D):
         inputs = (splats.means, splats.covariance4d(), splats.opacities, splats.sh)
         period, cyclic = splats.period, splats.cyclic
@@ -160,7 +160,7 @@ def render(
 
 @dataclass(frozen=True)
 class _Scene:
-    """What is not differentiated."""
+    """Inputs without a gradient."""
 
     times: Tensor | None
     poses: Tensor

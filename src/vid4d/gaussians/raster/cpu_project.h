@@ -1,4 +1,4 @@
-/* One splat in one view: slice in time, EWA projection, colour; and the gradients of all that.
+/* One splat in one view: slice in time, EWA projection, color; and the gradients of all that.
  *
  * Sources: 4D Gaussian Splatting (2310.10642, equations 9 to 12); EWA splatting (Zwicker 2001); 3DGS
  * (2308.04079). The same formulas as model.py, sh.py and reference.py. In double: it is a small part of the
@@ -237,7 +237,7 @@ static void project_backward(
     for (int j = 0; j < 3; j++)
         g_mean[j] = pose[j] * g_cam[0] + pose[4 + j] * g_cam[1] + pose[8 + j] * g_cam[2];
 
-    /* Colour. */
+    /* Color. */
     double g_color[3], g_basis[16] = {0}, g_direction[3], g_time = 0;
     for (int c = 0; c < 3; c++) g_color[c] = s->raw[c] >= 0 ? g->color[c] : 0;
     const float *sh = args->sh + n * args->harmonics * args->fourier * 3;

@@ -1,4 +1,4 @@
-"""Rasterising on CUDA with the gsplat package (1.5 or later): slices and colours in torch, the rest there.
+"""Rasterising on CUDA with the gsplat package (1.5 or later): slices and colors in torch, the rest there.
 
 It blends as described in `vid4d.gaussians.raster`, but it cuts a splat at a radius of its own choice
 (about 3.3 standard deviations), and its opacity compensation has no lower bound.
@@ -21,7 +21,7 @@ def render(
     background: Tensor,
     antialias: bool,
 ) -> raster.Render:
-    """See `vid4d.gaussians.raster.Backend`."""
+    """Renders with gsplat; see `vid4d.gaussians.raster.Backend`."""
     from gsplat.rendering import rasterization
 
     views, like = len(cameras), splats.means

@@ -40,7 +40,7 @@ def render(
     background: Float[Tensor, "v 3"],
     antialias: bool,
 ) -> raster.Render:
-    """See `vid4d.gaussians.raster.Backend`."""
+    """Renders in plain torch; see `vid4d.gaussians.raster.Backend`."""
     like = splats.means
     v, n, h, w = len(cameras), len(splats), cameras.height, cameras.width
     tracked = torch.is_grad_enabled() and any(
@@ -117,7 +117,7 @@ def project(
 
 
 def _blend(splats: Projected, height: int, width: int) -> Float[Tensor, "h w 5"]:
-    """Colour times alpha, alpha, depth times weight, over nothing."""
+    """Color times alpha, alpha, depth times weight, over nothing."""
     order = splats.depths.argsort(stable=True)
     order = order[splats.radii[order] > 0]
     features = torch.cat([splats.colors, torch.ones_like(splats.depths)[:, None], splats.depths[:, None]], -1)

@@ -1,4 +1,4 @@
-"""Which cameras and times a step of Consistent4D renders, and the schedules that depend on the step alone.
+"""Cameras and times of a step of Consistent4D, and the schedules that depend on the step alone.
 
 Everything is drawn from the seed and the step, so a resumed run draws what an uninterrupted one would.
 Consistent4D (2311.02848), sections 3.2 and 4.1, and its code.
@@ -62,7 +62,7 @@ def milestone_at(milestones: Sequence[Milestone], step: int) -> Milestone:
 
 @dataclass(frozen=True)
 class BatchConfig:
-    """How a prior step's views are drawn.
+    """Sampling of a prior step's views.
 
     random, spatial, temporal, single: probabilities of the kinds, which sum to 1: cameras anywhere at one
         time; one time, azimuths in even steps; one camera, times in even steps; one camera at one time.
@@ -107,7 +107,7 @@ class Batch:
 
     @property
     def is_consecutive(self) -> bool:
-        """Whether there are views between a first and a last one, for the interpolation loss."""
+        """True where there are views between a first and a last one, for the interpolation loss."""
         return self.kind in CONSECUTIVE_KINDS and len(self) >= 3
 
     def cameras(self, size: int, device: torch.device | str = "cpu") -> Cameras:

@@ -1,4 +1,4 @@
-"""What the presets of Consistent4D (2311.02848) settle."""
+"""Configuration and preset values of Consistent4D (2311.02848)."""
 
 from __future__ import annotations
 

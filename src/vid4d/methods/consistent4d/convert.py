@@ -17,7 +17,7 @@ from vid4d.priors.weights.convert_layouts import check_constants, in_our_names, 
 from vid4d.priors.weights.network import Layout, Network
 
 PARTS = r"geometry\.(grids\.\d+\.[0-5]|(density|feature)_network\.\d+\.layers\.[02]\.weight)"
-"""What a field is made of."""
+"""Names of a field's parameters in their checkpoints."""
 
 LEFT_OUT = {
     r"geometry\.bbox": "the box of the field, which is known",
@@ -35,8 +35,8 @@ def read_field(state: Mapping[str, Any], source: Path) -> Layout:
     used = sum(value.numel() for value in tensors.values())
     if used != sum(math.prod(part.shape) for (part,) in named.parts.values()):
         raise InputError(f"{source} holds more of a field than is known here: give a Consistent4D checkpoint")
-    found = {name: tuple(t.shape) for name, t in tensors.items()}
-    compare_shapes(expected_shapes(NETWORK, config), found, source)
+    shapes = {name: tuple(t.shape) for name, t in tensors.items()}
+    compare_shapes(expected_shapes(NETWORK, config), shapes, source)
     entries = [Entry(name, t.dtype, tuple(t.shape), t.clone) for name, t in tensors.items()]
     return config, entries, named.left_out
 
@@ -49,4 +49,4 @@ NETWORK = Network(
     marks=("geometry.grids.",),
     read=read_field,
 )
-"""How a Consistent4D run's last.ckpt is read."""
+"""Layout of a Consistent4D run's last.ckpt."""

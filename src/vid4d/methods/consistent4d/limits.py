@@ -1,4 +1,4 @@
-"""What Consistent4D refuses before hours are spent: too little memory, frames it could not tell apart."""
+"""Limits of Consistent4D, checked early: too little memory, frames it could not tell apart."""
 
 from __future__ import annotations
 
@@ -48,18 +48,18 @@ def memory_there(device: str) -> float | None:
         import torch
 
         return torch.cuda.mem_get_info(device)[0] / 2**30
-    found = []
+    available = []
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():
         lines = dict(line.split(":", 1) for line in meminfo.read_text().splitlines() if ":" in line)
         if "MemAvailable" in lines:
-            found.append(int(lines["MemAvailable"].split()[0]) / 2**20)
+            available.append(int(lines["MemAvailable"].split()[0]) / 2**20)
     elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
+        available.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30)
     limit = Path("/sys/fs/cgroup/memory.max")
-    if limit.is_file() and (told := limit.read_text().strip()).isdigit():
-        found.append(int(told) / 2**30)
-    return min(found) if found else None
+    if limit.is_file() and (limit_bytes := limit.read_text().strip()).isdigit():
+        available.append(int(limit_bytes) / 2**30)
+    return min(available) if available else None
 
 
 def check_memory(
@@ -73,16 +73,16 @@ def check_memory(
 
     most: GiB, where no more than that may be used.
     """
-    there = memory_there(device)
+    free = memory_there(device)
     if most is not None:
-        there = most if there is None else min(there, most)
+        free = most if free is None else min(free, most)
     need = memory_needed(presets[preset], prior_gib)
-    if there is None or need <= there:
+    if free is None or need <= free:
         return
-    fitting = [name for name, config in presets.items() if memory_needed(config, prior_gib) <= there]
+    fitting = [name for name, config in presets.items() if memory_needed(config, prior_gib) <= free]
     largest = max(fitting, key=lambda name: memory_needed(presets[name], prior_gib), default=None)
     way_out = f"use --preset {largest}" if largest else "use a machine with more, or --prior small"
     raise InputError(
-        f"the preset {preset!r} needs about {need:.1f} GiB of memory and {there:.1f} GiB are free "
+        f"the preset {preset!r} needs about {need:.1f} GiB of memory and {free:.1f} GiB are free "
         f"on {device}: {way_out}"
     )

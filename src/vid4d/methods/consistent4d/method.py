@@ -32,7 +32,7 @@ from vid4d.progress import Bar
 from vid4d.run import Run
 
 NEEDS: Offer = "score"
-"""What it asks of a prior."""
+"""Protocol of the prior: gradients for a DyNeRF's renders."""
 
 
 def make_matrix(run: Run) -> ImageMatrix:

@@ -1,4 +1,4 @@
-"""What Consistent4D makes an object of, a clip or a text, and the prior that goes with it."""
+"""The subject of Consistent4D, a clip or a text, and its prior."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ class Subject:
 
     def digest(self) -> str:
         """A hash of all of it."""
-        found = hashlib.sha256(repr((self.elevation, self.cyclic, self.text)).encode())
+        digest = hashlib.sha256(repr((self.elevation, self.cyclic, self.text)).encode())
         for part in (self.frames, self.times):
             if part is not None:
-                found.update(part.contiguous().cpu().numpy().tobytes())
-        return found.hexdigest()
+                digest.update(part.contiguous().cpu().numpy().tobytes())
+        return digest.hexdigest()
 
 
 def read_subject(run: Run, frames: int, size: int) -> Subject:
@@ -71,7 +71,7 @@ def read_subject(run: Run, frames: int, size: int) -> Subject:
 
 
 def spec_of(settings: Settings) -> PriorSpec:
-    """What is known of the prior that the settings ask for."""
+    """The table row of the prior that the settings ask for."""
     return TEXT_PRIOR if settings.text else prior_spec(settings.prior)
 
 

@@ -24,7 +24,7 @@ from vid4d.priors.base import ScorePrior
 from vid4d.randomness import step_generator
 
 SMOOTH_RADIUS = 0.01
-"""How far apart normals are compared, in units of the box (2311.02848, code)."""
+"""Distance of compared normals, in units of the box (2311.02848, code)."""
 
 
 class _Seen(NamedTuple):
@@ -168,7 +168,7 @@ class Trainer:
         return step_generator(self.seed, self.step, purpose, self.device)
 
     def _seen(self, size: int) -> _Seen:
-        """What the input camera sees at the size that is rendered."""
+        """Target frames and masks of the input camera at the size that is rendered."""
         if size not in self._known:
             assert self.subject.frames is not None
             frames = resized(self.subject.frames, size).to(self.device)
@@ -195,20 +195,20 @@ class Trainer:
         low, high = c.t_range.at(self.step)
         numbers = self.numbers
         score = f", input PSNR {numbers.pop('psnr'):.2f} dB" if "psnr" in numbers else ""
-        told = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
+        losses_text = ", ".join(f"{name} {value:.4g}" for name, value in numbers.items())
         return (
             f"dynerf: step {self.step} of {c.steps}, {stage.size} px, noise {low:.2f}..{high:.2f}, "
-            f"{100 * float(self.grid.occupied.float().mean()):.1f} % occupied: {told}{score}"
+            f"{100 * float(self.grid.occupied.float().mean()):.1f} % occupied: {losses_text}{score}"
         )
 
     def identity(self) -> str:
-        """Hash of everything the result depends on, besides the step."""
+        """Hash of the configuration, seed and subject, without the step."""
         same = asdict(replace(self.config, validate_every=0, checkpoint_every=0, report_every=0))
         same |= {"distill": None, "fit": None, "validate_size": 0}
         return identity_of([same, self.seed, self.subject.digest()])
 
     def save(self, path: Path) -> None:
-        """Writes a checkpoint, whole or not at all."""
+        """Writes a checkpoint of field, grid and optimiser, whole or not at all."""
         tensors = {f"field.{k}": v for k, v in self.field.state_dict().items()}
         tensors |= {f"grid.{k}": v for k, v in self.grid.state_dict().items()}
         for i, moments in self.optimizer.state_dict()["state"].items():
@@ -216,7 +216,7 @@ class Trainer:
         save_checkpoint(path, tensors, {"step": self.step, "numbers": self.numbers}, self.identity())
 
     def load(self, path: Path) -> None:
-        """Goes on from a checkpoint. Raises InputError for one of another clip, configuration or seed."""
+        """Restores training. Raises InputError for a checkpoint of another clip, configuration or seed."""
         tensors, state = load_checkpoint(path, self.identity(), "clip, configuration or seed")
         self.field.load_state_dict(with_prefix(tensors, "field."))
         self.grid.load_state_dict(with_prefix(tensors, "grid."))

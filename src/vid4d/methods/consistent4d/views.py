@@ -44,7 +44,7 @@ class DistillConfig:
 
 
 @torch.no_grad()
-def draw(
+def render_views(
     field: CascadeField,
     grid: OccupancyGrid,
     cameras: Cameras,
@@ -55,7 +55,7 @@ def draw(
     normals: bool = False,
     report: Callable[[int], object] | None = None,
 ) -> tuple[Float[Tensor, "n h w 4"], Float[Tensor, "n h w 3"] | None]:
-    """The last level, on the CPU: straight-alpha RGBA, and where asked for normals as colours over white."""
+    """The last level, on the CPU: straight-alpha RGBA, and where asked for normals as colors over white."""
     pictures, shapes = [], []
     for i in range(0, len(cameras), batch):
         some, when = cameras[i : i + batch], times[i : i + batch]
@@ -89,7 +89,7 @@ def render_matrix(
     """The image matrix at the subject's times, with the clip itself as the reference view."""
     cameras, count = config.cameras(), len(subject.times)
     views = torch.arange(len(cameras)).repeat_interleave(count)
-    pictures, _ = draw(
+    pictures, _ = render_views(
         field,
         grid,
         cameras[views],
@@ -98,14 +98,14 @@ def render_matrix(
         batch=config.batch,
         report=None if report is None else lambda done: report(done, len(views)),
     )
-    known = subject.frames is not None
+    has_frames = subject.frames is not None
     return ImageMatrix(
         images=remove_small_components(pictures.unflatten(0, (len(cameras), count))),
         cameras=cameras,
         times=subject.times,
         input_images=subject.frames,
         input_camera=subject.camera(subject.frames.shape[2]) if subject.frames is not None else None,
-        input_times=subject.times if known else None,
+        input_times=subject.times if has_frames else None,
         seconds=subject.seconds,
         cyclic=subject.cyclic,
     )
@@ -122,18 +122,18 @@ def write_validation(
     views: int = 24,
     fps: float = 12.0,
 ) -> list[Path]:
-    """Videos, colours left and normals right: turntables at 3 times, and 3 poses over time.
+    """Videos, colors left and normals right: turntables at 3 times, and 3 poses over time.
 
     A static object has one turntable and no videos over time. Returns the files.
     """
     elevation = subject.elevation
-    made = []
+    files = []
 
     def film(name: str, cameras: Cameras, times: Tensor) -> None:
-        pictures, shapes = draw(field, grid, cameras, times, samples, normals=True)
+        pictures, shapes = render_views(field, grid, cameras, times, samples, normals=True)
         assert shapes is not None
         frames = torch.cat([over_white(pictures), shapes], 2).numpy()
-        made.append(write_mp4(folder / f"{name}.mp4", iter(frames), fps))
+        files.append(write_mp4(folder / f"{name}.mp4", iter(frames), fps))
 
     folder.mkdir(parents=True, exist_ok=True)
     around = [360.0 * i / views for i in range(views)]
@@ -145,4 +145,4 @@ def write_validation(
     for azimuth in () if still else (0.0, 90.0, 180.0):
         cameras = Cameras.orbit([azimuth] * len(subject.times), elevation, size=size)
         film(f"azimuth{azimuth:.0f}", cameras, subject.times)
-    return made
+    return files
