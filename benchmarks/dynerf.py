@@ -44,7 +44,7 @@ def measure(
         _wait(device)
         start = time.perf_counter()
         drawn = render(field, cameras, times, grid=grid, generator=generator, normals=normals)
-        losses = [d.colour.square().mean() + d.opacity.mean() for d in drawn]
+        losses = [d.color.square().mean() + d.alpha.mean() for d in drawn]
         losses += [d.normal.square().mean() for d in drawn if d.normal is not None]
         loss = torch.stack(losses).sum()
         _wait(device)

@@ -29,7 +29,7 @@ def field() -> CascadeField:
 def plain_render(
     field: CascadeField, cameras: Cameras, times: list[float], samples: int, background: float
 ) -> list[torch.Tensor]:
-    """Colour, opacity and mean normal (7 channels) of every level, ray by ray and sample by sample."""
+    """Color, alpha and mean normal (7 channels) of every level, ray by ray and sample by sample."""
     origins, directions = cameras.rays()
     radius, step = field.config.radius, 2 * math.sqrt(3) / samples
     pictures = []
@@ -49,13 +49,13 @@ def plain_render(
                 for k in range(len(field)):
                     alpha = 1 - torch.exp(-found.density[k, 0] * step)
                     one = torch.ones(1, dtype=torch.float64)
-                    value = torch.cat([found.colour[k, 0].sigmoid(), one, found.normal[k, 0]])
+                    value = torch.cat([found.color[k, 0].sigmoid(), one, found.normal[k, 0]])
                     seen[k] = seen[k] + light[k] * alpha * value
                     light[k] = light[k] * (1 - alpha)
                 length += step
             for k in range(len(field)):
-                colour = seen[k][:3] + light[k] * background
-                pictures.append(torch.cat([colour, seen[k][3:]]))
+                color = seen[k][:3] + light[k] * background
+                pictures.append(torch.cat([color, seen[k][3:]]))
     shape = (len(times), cameras.height, cameras.width, len(field), 7)
     return list(torch.stack(pictures).view(shape).unbind(3))
 
@@ -70,7 +70,7 @@ def test_equals_a_plain_renderer(field):
     ours = theirs = torch.zeros((), dtype=torch.float64)
     for level, want in zip(found, expected, strict=True):
         assert level.normal is not None
-        got = torch.cat([level.colour, level.opacity[..., None], level.normal], -1)
+        got = torch.cat([level.color, level.alpha[..., None], level.normal], -1)
         torch.testing.assert_close(got, want, rtol=1e-9, atol=1e-9)
         ours, theirs = ours + (got * mixture).sum(), theirs + (want * mixture).sum()
     parameters = list(field.parameters())
@@ -82,9 +82,9 @@ def test_equals_a_plain_renderer(field):
 
 def test_single_precision_and_autocast(field):
     cameras = Cameras.orbit([20.0], 10.0, size=8)
-    expected = render(field, cameras, 0.2, samples=32)[1].colour
+    expected = render(field, cameras, 0.2, samples=32)[1].color
     with torch.autocast("cpu", torch.bfloat16):
-        found = render(field.float(), cameras, 0.2, samples=32)[1].colour
+        found = render(field.float(), cameras, 0.2, samples=32)[1].color
     torch.testing.assert_close(found, expected.float(), rtol=0, atol=1e-5)
 
 
@@ -94,7 +94,7 @@ def test_chunks_change_nothing(field):
     for chunk in (1 << 18, 100):
         generator = torch.Generator().manual_seed(3)
         found = render(field, cameras, 0.3, samples=24, chunk=chunk, generator=generator, normals=True)
-        loss = sum((r.colour.square().mean() + r.normal[..., 0].mean()) for r in found)
+        loss = sum((r.color.square().mean() + r.normal[..., 0].mean()) for r in found)
         results.append((loss, torch.autograd.grad(loss, list(field.parameters()))))
     torch.testing.assert_close(results[0][0], results[1][0], rtol=1e-12, atol=0)
     for a, b in zip(results[0][1], results[1][1], strict=True):
@@ -111,14 +111,14 @@ def test_without_gradients_in_blocks(field, monkeypatch):
     monkeypatch.setattr(march.MarchConfig, "block", small.block)
     with torch.no_grad():
         (last,) = render(field, cameras, [0.1, 0.8], samples=24, levels="last")
-    torch.testing.assert_close(last.colour, expected[1].colour, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(last.color, expected[1].color, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(last.depth, expected[1].depth, rtol=1e-12, atol=1e-12)
     with_gradients = render(field, cameras, [0.1, 0.8], samples=24)[1]
-    torch.testing.assert_close(with_gradients.colour, expected[1].colour, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(with_gradients.color, expected[1].color, rtol=1e-12, atol=1e-12)
     assert last.samples is None
 
 
-def test_fog_has_the_opacity_of_its_depth():
+def test_fog_has_the_alpha_of_its_depth():
     fog = ToyField(lambda p, t: torch.full_like(t, 0.8))
     cameras = Cameras.orbit([0.0, 33.0], [0.0, 25.0], size=6)
     (seen,) = render(fog, cameras, 0.5, samples=2048, background=1.0, **WHOLE)
@@ -126,10 +126,10 @@ def test_fog_has_the_opacity_of_its_depth():
     unit = torch.nn.functional.normalize(direction.double(), dim=-1).view(-1, 3)
     start = origin.double().repeat_interleave(36, 0) / 0.75
     enter, leave = intersect(start, unit, torch.tensor([[-1.0] * 3, [1.0] * 3], dtype=torch.float64))
-    opacity = 1 - torch.exp(-0.8 * (leave - enter).clamp(min=0))
-    torch.testing.assert_close(seen.opacity.flatten(), opacity, rtol=0, atol=2e-3)
-    colour = 0.25 * opacity + (1 - opacity)
-    torch.testing.assert_close(seen.colour[..., 0].flatten(), colour, rtol=0, atol=2e-3)
+    alpha = 1 - torch.exp(-0.8 * (leave - enter).clamp(min=0))
+    torch.testing.assert_close(seen.alpha.flatten(), alpha, rtol=0, atol=2e-3)
+    color = 0.25 * alpha + (1 - alpha)
+    torch.testing.assert_close(seen.color[..., 0].flatten(), color, rtol=0, atol=2e-3)
 
 
 def test_a_wall_is_where_it_is():
@@ -148,18 +148,18 @@ def test_a_ball_is_seen_where_cameras_project_it():
     pixels, depth = cameras.project(0.75 * torch.tensor([place]))
     rows, columns = torch.meshgrid(torch.arange(48) + 0.5, torch.arange(48) + 0.5, indexing="ij")
     for k in range(3):
-        weight = seen.opacity[k] / seen.opacity[k].sum()
+        weight = seen.alpha[k] / seen.alpha[k].sum()
         assert (weight * columns).sum().item() == pytest.approx(pixels[k, 0, 0].item(), abs=0.3)
         assert (weight * rows).sum().item() == pytest.approx(pixels[k, 0, 1].item(), abs=0.3)
-        nearest = seen.depth[k][seen.opacity[k] > 0.9].min().item()
+        nearest = seen.depth[k][seen.alpha[k] > 0.9].min().item()
         assert nearest == pytest.approx(depth[k, 0].item() - 0.12 * 0.75, abs=0.015)
 
 
 def test_every_camera_has_its_time():
     there = ToyField(ball([0.0, 0.0, 0.0], 0.3, 50.0), lambda p, t: ((t + 1) / 2)[:, None].expand(-1, 3))
     (seen,) = render(there, Cameras.orbit([0.0, 0.0], 0.0, size=8), [0.25, 0.75])
-    assert seen.colour[0, 4, 4, 0].item() == pytest.approx(0.25, abs=0.01)
-    assert seen.colour[1, 4, 4, 0].item() == pytest.approx(0.75, abs=0.01)
+    assert seen.color[0, 4, 4, 0].item() == pytest.approx(0.25, abs=0.01)
+    assert seen.color[1, 4, 4, 0].item() == pytest.approx(0.75, abs=0.01)
     with pytest.raises(ValueError, match="3 times for 2 cameras"):
         render(there, Cameras.orbit([0.0, 0.0], 0.0, size=8), [0.1, 0.2, 0.3])
 
@@ -175,15 +175,15 @@ def test_occupied_cells_are_all_that_is_looked_at():
     (everywhere,) = render(toy, cameras, 0.0, generator=generator[0], **WHOLE)
     asked, toy.asked = toy.asked, 0
     (seen,) = render(toy, cameras, 0.0, generator=generator[1], grid=grid, **WHOLE)
-    torch.testing.assert_close(seen.colour, everywhere.colour, rtol=0, atol=1e-3)
+    torch.testing.assert_close(seen.color, everywhere.color, rtol=0, atol=1e-3)
     assert toy.asked < 0.1 * asked
     assert bool(grid.at(seen.samples.points.float()).all())
 
     grid.occupy(torch.zeros(16, 16, 16, dtype=torch.bool))
     (nothing,) = render(toy, cameras, 0.0, grid=grid, normals=True)
-    assert bool((nothing.colour == 1).all())
+    assert bool((nothing.color == 1).all())
     assert nothing.normal is not None
-    nothing.colour.sum().backward()  # a step at which nothing is seen is one without effect
+    nothing.color.sum().backward()  # a step at which nothing is seen is one without effect
 
 
 def test_what_is_hidden_is_left_out():
@@ -191,12 +191,12 @@ def test_what_is_hidden_is_left_out():
     cameras = Cameras.orbit([0.0], 0.0, size=16)
     (whole,) = render(toy, cameras, 0.0, normals=True, **WHOLE)
     (seen,) = render(toy, cameras, 0.0, normals=True)
-    torch.testing.assert_close(seen.colour, whole.colour, rtol=0, atol=1e-4)
+    torch.testing.assert_close(seen.color, whole.color, rtol=0, atol=1e-4)
     torch.testing.assert_close(seen.normal, whole.normal, rtol=0, atol=1e-4)
     assert len(seen.samples.points) / len(whole.samples.points) < 0.5
-    for samples, kept in ((whole.samples, whole.opacity.sum()), (seen.samples, seen.opacity.sum())):
+    for samples, kept in ((whole.samples, whole.alpha.sum()), (seen.samples, seen.alpha.sum())):
         torch.testing.assert_close(samples.weight.sum(), kept)
-    assert whole.samples.rays >= int((whole.opacity > 1e-3).sum())
+    assert whole.samples.rays >= int((whole.alpha > 1e-3).sum())
 
 
 def test_shifted_samples_have_the_right_mean():
@@ -204,9 +204,9 @@ def test_shifted_samples_have_the_right_mean():
     camera = Cameras.orbit([0.0], 0.0, size=8)
     (fine,) = render(toy, camera, 0.0, samples=1024)
     generator = torch.Generator().manual_seed(0)
-    coarse = [render(toy, camera, 0.0, samples=16, generator=generator)[0].opacity for _ in range(200)]
+    coarse = [render(toy, camera, 0.0, samples=16, generator=generator)[0].alpha for _ in range(200)]
     assert torch.stack(coarse).std(0).max() > 0.01
-    torch.testing.assert_close(torch.stack(coarse).mean(0), fine.opacity, rtol=0, atol=0.02)
+    torch.testing.assert_close(torch.stack(coarse).mean(0), fine.alpha, rtol=0, atol=0.02)
 
 
 def test_normals_and_shape_of_a_ball():
@@ -242,7 +242,7 @@ def test_a_field_learns_a_picture():
         if step % 8 == 0:
             grid.update(field, generator)
         seen = render(field, cameras, 0.0, grid=grid, generator=generator, samples=64)
-        loss = sum((level.colour - wanted.colour).square().mean() for level in seen)
+        loss = sum((level.color - wanted.color).square().mean() for level in seen)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

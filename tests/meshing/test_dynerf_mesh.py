@@ -122,7 +122,7 @@ def test_the_trusted_camera_says_what_it_sees():
     camera = Cameras.orbit([0.0], 0.0, size=96)
     with torch.no_grad():
         drawn = render(field, camera, 0.5, background=0.0)[-1]
-    picture = (drawn.colour / drawn.opacity[..., None].clamp(min=1e-6)).permute(0, 3, 1, 2).float()
+    picture = (drawn.color / drawn.alpha[..., None].clamp(min=1e-6)).permute(0, 3, 1, 2).float()
     plain, trusting = (mesh_of_dynerf(field, 0.5, SMALL, reference=c) for c in (None, camera))
     assert np.array_equal(plain.vertices, trusting.vertices)
     towards = camera.position[0].numpy() - plain.vertices

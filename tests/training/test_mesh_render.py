@@ -1,4 +1,4 @@
-"""The mesh renderer: coverage, colour, depth, cameras and framing, against numbers worked by hand."""
+"""The mesh renderer: coverage, color, depth, cameras and framing, against numbers worked by hand."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def test_a_square_covers_the_pixels_it_should() -> None:
     expected = torch.zeros(SIZE, SIZE)
     expected[16 - 5 : 16 + 3, 16 - 6 : 16 + 10] = 1
     torch.testing.assert_close(picture[..., 3], expected)
-    colours = picture[expected > 0][:, :3]
-    torch.testing.assert_close(colours, torch.tensor([0.2, 0.4, 0.8]).expand_as(colours))
+    colors = picture[expected > 0][:, :3]
+    torch.testing.assert_close(colors, torch.tensor([0.2, 0.4, 0.8]).expand_as(colors))
 
 
-def test_half_covered_pixels_have_half_alpha_and_full_colour() -> None:
+def test_half_covered_pixels_have_half_alpha_and_full_color() -> None:
     batch = scene(wall(0, (-4.5 * PIXEL, 4 * PIXEL), (-4 * PIXEL, 4 * PIXEL), (255, 0, 0)))
     picture = render(batch, FRONT, ONE, unlit(), supersample=2)[0]
     torch.testing.assert_close(picture[12:20, 11], torch.tensor([1.0, 0, 0, 0.5]).expand(8, 4))
@@ -73,7 +73,7 @@ def test_faces_in_any_order_and_chunks_of_any_size_give_one_picture() -> None:
         "faces",
         "face_object",
         "uv",
-        "corner_colour",
+        "corner_color",
         "smooth",
         "texture_start",
         "texture_size",

@@ -1,8 +1,8 @@
-"""The cascade DyNeRF: density and colour of a moving object as a function of place and time.
+"""The cascade DyNeRF: density and color of a moving object as a function of place and time.
 
 K-Planes (2301.10241) over (x, y, z, t) in a residual cascade (Consistent4D, 2311.02848, section 3.2): every
 level has six feature planes, one for each pair of axes, whose features are multiplied, and two small networks
-of its own. Raw density and raw colour of level k are the sums over the levels 0..k.
+of its own. Raw density and raw color of level k are the sums over the levels 0..k.
 
 Coordinates are those of the box: places in [-1, 1]^3, time in [-1, 1]. `FieldConfig.radius` says how large
 the box is in the world, `CascadeField.time_coordinate` turns clip time in [0, 1] into the field's.
@@ -17,7 +17,7 @@ and T along time:
 
 In a checkpoint of the authors these are `geometry.grids.k.{0, 1, 3}` and `geometry.grids.k.{2, 4, 5}` (each
 with a leading dimension of 1), `geometry.density_network.k.layers.{0, 2}.weight` and
-`geometry.feature_network.k.layers.{0, 2}.weight`; `authors.from_geometry_state` reads them.
+`geometry.feature_network.k.layers.{0, 2}.weight`; `official_checkpoint.from_geometry_state` reads them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LevelConfig:
     """One level of the cascade.
 
     space, time: grid points along each of x, y, z and along t. channels: of the feature planes.
-    width: hidden units of the density and of the colour network.
+    width: hidden units of the density and of the color network.
     """
 
     space: int = 50
@@ -103,11 +103,11 @@ PRESETS: dict[str, FieldConfig] = {
 class FieldSample(NamedTuple):
     """What a field says about n places, of every level; normals where they were asked for (else None).
 
-    density: per unit of the box, at least 0. colour: before the sigmoid. normal: of unit length, outwards.
+    density: per unit of the box, at least 0. color: before the sigmoid. normal: of unit length, outwards.
     """
 
     density: Float[Tensor, "levels n"]
-    colour: Float[Tensor, "levels n 3"]
+    color: Float[Tensor, "levels n 3"]
     normal: Float[Tensor, "levels n 3"] | None
 
 
@@ -136,13 +136,13 @@ class CascadeLevel(nn.Module):
         """What this level adds to the raw density."""
         return (self.density_out @ torch.relu(self.density_in @ features))[0]
 
-    def colour(self, features: Float[Tensor, "c m"]) -> Float[Tensor, "3 m"]:
-        """What this level adds to the raw colour."""
+    def color(self, features: Float[Tensor, "c m"]) -> Float[Tensor, "3 m"]:
+        """What this level adds to the raw color."""
         return self.colour_out @ torch.relu(self.colour_in @ features)
 
 
 class CascadeField(nn.Module):
-    """Density and colour over the box and over time, of every level.
+    """Density and color over the box and over time, of every level.
 
     Computes in the precision of its parameters, also under autocast: normals are small differences of
     densities (for the same reason `torch.backends.cuda.matmul.allow_tf32` should stay off). Places and times
@@ -189,11 +189,11 @@ class CascadeField(nn.Module):
         """All that the field says about n places of the box at n times (or at one)."""
         with torch.autocast(points.device.type, enabled=False):
             n = len(points)
-            raw, colour = self._raw(points, time, neighbours=normals, colours=True)
+            raw, color = self._raw(points, time, neighbours=normals, colors=True)
             density = F.softplus(raw)
             around = density.unflatten(1, (7, n))[:, 1:] if normals else None
             return FieldSample(
-                density[:, :n], colour.transpose(1, 2), None if around is None else _normal(around)
+                density[:, :n], color.transpose(1, 2), None if around is None else _normal(around)
             )
 
     def density(
@@ -214,9 +214,9 @@ class CascadeField(nn.Module):
     def levels(
         self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float
     ) -> list[tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]]:
-        """Density (per unit of the box) and colour before the sigmoid, of every level, coarse to fine."""
+        """Density (per unit of the box) and color before the sigmoid, of every level, coarse to fine."""
         found = self.sample(points, time)
-        return list(zip(found.density, found.colour, strict=True))
+        return list(zip(found.density, found.color, strict=True))
 
     @property
     def is_fused(self) -> bool:
@@ -224,9 +224,9 @@ class CascadeField(nn.Module):
         return self.dtype == torch.float32 and kernels.available(self.cascade[0].space)  # type: ignore[arg-type]
 
     def _raw(
-        self, points: Tensor, time: Tensor | float, *, neighbours: bool = False, colours: bool = False
+        self, points: Tensor, time: Tensor | float, *, neighbours: bool = False, colors: bool = False
     ) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels 3 k"]]:
-        """Densities and colours before softplus and sigmoid; m is n or 7 n, k is n or 0."""
+        """Densities and colors before softplus and sigmoid; m is n or 7 n, k is n or 0."""
         points = points.detach().to(self.dtype)
         t = torch.as_tensor(time, dtype=self.dtype, device=points.device).detach()
         t = t.reshape(-1).expand(len(points))
@@ -236,23 +236,23 @@ class CascadeField(nn.Module):
             return fused.cascade(
                 points,
                 t,
-                [fused.level_of(level) for level in self._levels],
+                [fused.level_parameters(level) for level in self._levels],
                 neighbours=neighbours,
-                colours=colours,
+                colors=colors,
                 step=NORMAL_STEP,
                 blob=(self.config.blob_density, self.config.blob_radius),
             )
         places = self._places(points, t, neighbours)
-        density, colour = places.blob, points.new_zeros(3, len(points) if colours else 0)
+        density, color = places.blob, points.new_zeros(3, len(points) if colors else 0)
         found = []
         for level in self._levels:
             features = level.features(places)
             density = density + level.density(features)
-            if colours:
-                colour = colour + level.colour(features[:, : len(points)])
-            found.append((density, colour))
-        density, colour = (torch.stack(x) for x in zip(*found, strict=True))
-        return density, colour
+            if colors:
+                color = color + level.color(features[:, : len(points)])
+            found.append((density, color))
+        density, color = (torch.stack(x) for x in zip(*found, strict=True))
+        return density, color
 
     def _places(self, points: Float[Tensor, "n 3"], t: Float[Tensor, " n"], neighbours: bool) -> _Places:
         at = points.T

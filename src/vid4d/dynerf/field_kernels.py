@@ -1,4 +1,4 @@
-"""Triton kernels of the cascade field: a pass from places to raw densities and colours, one for the gradient.
+"""Triton kernels of the cascade field: a pass from places to raw densities and colors, one for the gradient.
 
 Nothing is kept for the gradient but the places: the second pass reads the planes again, which lie in the
 cache. A program works on BLOCK places, whose features are tiles (BLOCK, channels), so planes are read
@@ -107,10 +107,10 @@ def level_kernel(
     over_time,
     density_in,
     density_out,
-    colour_in,
-    colour_out,
+    color_in,
+    color_out,
     density,
-    colour,
+    color,
     count,
     size,
     moments,
@@ -118,14 +118,14 @@ def level_kernel(
     blob_rate,
     STEP: tl.constexpr,
     LEVEL: tl.constexpr,
-    COLOUR: tl.constexpr,
+    COLOR: tl.constexpr,
     channels: tl.constexpr,
     width: tl.constexpr,
     CHANNELS: tl.constexpr,
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """Raw density (levels, moves, count) and colour (levels, 3, count) of a level, on top of the one below.
+    """Raw density (levels, moves, count) and color (levels, 3, count) of a level, on top of the one below.
 
     The grid is (blocks of places, moves). CHANNELS, WIDTH: powers of two from 16 that hold the others.
     """
@@ -149,12 +149,12 @@ def level_kernel(
     else:
         raw += tl.load(here - moves * count, mask=inside, other=0.0)
     tl.store(here, raw, mask=inside)
-    if COLOUR:  # noqa: SIM102 (known when the kernel is built)
+    if COLOR:  # noqa: SIM102 (known when the kernel is built)
         if move == 0:
-            hidden = _hidden(f, _weights(colour_in, channels, width, CHANNELS, WIDTH))
+            hidden = _hidden(f, _weights(color_in, channels, width, CHANNELS, WIDTH))
             for channel in tl.static_range(3):
-                raw = tl.sum(hidden * _row(colour_out, channel, width, WIDTH)[None, :], axis=1)
-                here = colour + (LEVEL * 3 + channel) * count + i
+                raw = tl.sum(hidden * _row(color_out, channel, width, WIDTH)[None, :], axis=1)
+                here = color + (LEVEL * 3 + channel) * count + i
                 if LEVEL > 0:
                     raw += tl.load(here - 3 * count, mask=inside, other=0.0)
                 tl.store(here, raw, mask=inside)
@@ -177,16 +177,16 @@ def level_gradient_kernel(
     over_time,
     density_in,
     density_out,
-    colour_in,
-    colour_out,
+    color_in,
+    color_out,
     of_density,
-    of_colour,
+    of_color,
     by_space,
     by_time,
     by_density_in,
     by_density_out,
-    by_colour_in,
-    by_colour_out,
+    by_color_in,
+    by_color_out,
     count,
     moves,
     size,
@@ -194,14 +194,14 @@ def level_gradient_kernel(
     STEP: tl.constexpr,
     LEVEL: tl.constexpr,
     LEVELS: tl.constexpr,
-    COLOUR: tl.constexpr,
+    COLOR: tl.constexpr,
     channels: tl.constexpr,
     width: tl.constexpr,
     CHANNELS: tl.constexpr,
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """Adds to the gradients of a level's planes and weights what raw densities and colours say.
+    """Adds to the gradients of a level's planes and weights what raw densities and colors say.
 
     A program takes every so manieth block of places, so that weights are added to memory once for each.
     """
@@ -211,10 +211,10 @@ def level_gradient_kernel(
     second = _row(density_out, 0, width, WIDTH)
     by_first = tl.zeros([CHANNELS, WIDTH], dtype=tl.float32)
     by_second = tl.zeros([WIDTH], dtype=tl.float32)
-    if COLOUR:
-        paint = _weights(colour_in, channels, width, CHANNELS, WIDTH)
-        red, green = _row(colour_out, 0, width, WIDTH), _row(colour_out, 1, width, WIDTH)
-        blue = _row(colour_out, 2, width, WIDTH)
+    if COLOR:
+        paint = _weights(color_in, channels, width, CHANNELS, WIDTH)
+        red, green = _row(color_out, 0, width, WIDTH), _row(color_out, 1, width, WIDTH)
+        blue = _row(color_out, 2, width, WIDTH)
         by_paint = tl.zeros([CHANNELS, WIDTH], dtype=tl.float32)
         by_red = tl.zeros([WIDTH], dtype=tl.float32)
         by_green = tl.zeros([WIDTH], dtype=tl.float32)
@@ -239,11 +239,11 @@ def level_gradient_kernel(
         slope = tl.where(hidden > 0, g[:, None] * second[None, :], 0.0)
         by_first += tl.dot(tl.trans(f), slope, input_precision="ieee")
         by_f = tl.dot(slope, tl.trans(first), input_precision="ieee")
-        if COLOUR:  # noqa: SIM102
+        if COLOR:  # noqa: SIM102
             if move == 0:
-                r = _above(of_colour, 3, 0, count, i, inside, LEVEL, LEVELS)
-                g = _above(of_colour, 3, 1, count, i, inside, LEVEL, LEVELS)
-                b = _above(of_colour, 3, 2, count, i, inside, LEVEL, LEVELS)
+                r = _above(of_color, 3, 0, count, i, inside, LEVEL, LEVELS)
+                g = _above(of_color, 3, 1, count, i, inside, LEVEL, LEVELS)
+                b = _above(of_color, 3, 2, count, i, inside, LEVEL, LEVELS)
                 hidden = _hidden(f, paint)
                 by_red += tl.sum(hidden * r[:, None], axis=0)
                 by_green += tl.sum(hidden * g[:, None], axis=0)
@@ -265,8 +265,8 @@ def level_gradient_kernel(
     place = h[None, :] * channels + c[:, None]
     tl.atomic_add(by_density_in + place, by_first, mask=there, sem="relaxed")
     tl.atomic_add(by_density_out + h, by_second, mask=h < width, sem="relaxed")
-    if COLOUR:
-        tl.atomic_add(by_colour_in + place, by_paint, mask=there, sem="relaxed")
-        tl.atomic_add(by_colour_out + h, by_red, mask=h < width, sem="relaxed")
-        tl.atomic_add(by_colour_out + width + h, by_green, mask=h < width, sem="relaxed")
-        tl.atomic_add(by_colour_out + 2 * width + h, by_blue, mask=h < width, sem="relaxed")
+    if COLOR:
+        tl.atomic_add(by_color_in + place, by_paint, mask=there, sem="relaxed")
+        tl.atomic_add(by_color_out + h, by_red, mask=h < width, sem="relaxed")
+        tl.atomic_add(by_color_out + width + h, by_green, mask=h < width, sem="relaxed")
+        tl.atomic_add(by_color_out + 2 * width + h, by_blue, mask=h < width, sem="relaxed")

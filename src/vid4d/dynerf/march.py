@@ -60,7 +60,7 @@ class MarchConfig:
 class Marched(NamedTuple):
     """What rays see at every level, and the m samples that made it (sorted by ray).
 
-    value: colour (3), opacity, opacity * mean length, and where asked for the mean normal (3) of every ray.
+    value: color (3), alpha, alpha * mean length, and where asked for the mean normal (3) of every ray.
     rays: how many have samples.
     """
 
@@ -169,7 +169,7 @@ def find_samples(
 def _ask(
     field: CascadeField, points: Float[Tensor, "m 3"], time: Float[Tensor, " m"], config: MarchConfig
 ) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels c m"]]:
-    """Density, and colour in [0, 1] joined with the normal where asked for.
+    """Density, and color in [0, 1] joined with the normal where asked for.
 
     In chunks where there is much to ask and much is kept of it: then each is computed once more for its
     gradient.
@@ -177,10 +177,10 @@ def _ask(
 
     def ask(points: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         found = field.sample(points, time, normals=config.normals)
-        colour = found.colour.transpose(1, 2).sigmoid()
+        color = found.color.transpose(1, 2).sigmoid()
         if found.normal is None:
-            return found.density, colour
-        return found.density, torch.cat([colour, found.normal.transpose(1, 2)], 1)
+            return found.density, color
+        return found.density, torch.cat([color, found.normal.transpose(1, 2)], 1)
 
     chunk = max(1, config.chunk // 4) if config.normals else config.chunk
     if field.is_fused or len(points) <= chunk:

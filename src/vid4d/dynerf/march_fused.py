@@ -123,8 +123,8 @@ def composite(
     packed: Packed,
     step: float,
 ) -> tuple[Float[Tensor, "levels c2 r"], Float[Tensor, "levels m"]]:
-    """What rays see: colour (3), opacity, opacity * mean length, other features; and every sample's share.
+    """What rays see: color (3), alpha, alpha * mean length, other features; and every sample's share.
 
-    features: colour and at most five others.
+    features: color and at most five others.
     """
     return _Composite.apply(density, features, packed.length, packed.starts, packed.counts, step)

@@ -132,8 +132,8 @@ def _weights(density, place, inside, before, step):  # type: ignore[no-untyped-d
     depth = tl.load(density + place, mask=inside, other=0.0) * step
     ahead = tl.maximum(before + tl.cumsum(depth, axis=0) - depth, before)  # also where depths are huge
     thin = depth * (1.0 - depth * (0.5 - depth * (1.0 / 6.0)))  # 1 - exp(-depth) where that is inexact
-    opacity = tl.where(depth < 0.01, thin, 1.0 - tl.exp(-depth))
-    return depth, tl.exp(-(ahead + depth)), tl.exp(-ahead) * opacity
+    alpha = tl.where(depth < 0.01, thin, 1.0 - tl.exp(-depth))
+    return depth, tl.exp(-(ahead + depth)), tl.exp(-ahead) * alpha
 
 
 @triton.jit
@@ -151,12 +151,12 @@ def composite_kernel(
     FEATURES: tl.constexpr,
     SAMPLES: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """What a ray sees at a level: colour (3), opacity, opacity * mean length, then the other features."""
+    """What a ray sees at a level: color (3), alpha, alpha * mean length, then the other features."""
     ray, level = tl.program_id(0), tl.program_id(1)
     start, count = tl.load(starts + ray), tl.load(counts + ray)
     f = tl.arange(0, 8)
     mean = tl.zeros([8], dtype=tl.float32)
-    before, opacity, far = 0.0, 0.0, 0.0
+    before, alpha, far = 0.0, 0.0, 0.0
     for i in range(0, count, SAMPLES):
         k = i + tl.arange(0, SAMPLES)
         inside = k < count
@@ -166,12 +166,12 @@ def composite_kernel(
         there = (f < FEATURES)[:, None] & inside[None, :]
         row = features + (level * FEATURES + f)[:, None] * samples + start + k[None, :]
         mean += tl.sum(tl.load(row, mask=there, other=0.0) * share[None, :], axis=1)
-        opacity += tl.sum(share, axis=0)
+        alpha += tl.sum(share, axis=0)
         far += tl.sum(share * tl.load(lengths + start + k, mask=inside, other=0.0), axis=0)
         before += tl.sum(depth, axis=0)
     out = value + level * (FEATURES + 2) * rays + ray
     tl.store(out + (f + tl.where(f < 3, 0, 2)) * rays, mean, mask=f < FEATURES)
-    tl.store(out + 3 * rays, opacity)
+    tl.store(out + 3 * rays, alpha)
     tl.store(out + 4 * rays, far)
 
 
@@ -202,7 +202,7 @@ def composite_gradient_kernel(
     f = tl.arange(0, 8)
     given = of_value + level * (FEATURES + 2) * rays + ray
     of_mean = tl.load(given + (f + tl.where(f < 3, 0, 2)) * rays, mask=f < FEATURES, other=0.0)
-    of_opacity, of_far = tl.load(given + 3 * rays), tl.load(given + 4 * rays)
+    of_alpha, of_far = tl.load(given + 3 * rays), tl.load(given + 4 * rays)
     behind = 0.0
     for turn in tl.static_range(2):
         before = 0.0
@@ -214,7 +214,7 @@ def composite_gradient_kernel(
             there = (f < FEATURES)[:, None] & inside[None, :]
             row = (level * FEATURES + f)[:, None] * samples + start + k[None, :]
             feature = tl.load(features + row, mask=there, other=0.0)
-            g = tl.sum(feature * of_mean[:, None], axis=0) + of_opacity
+            g = tl.sum(feature * of_mean[:, None], axis=0) + of_alpha
             g += of_far * tl.load(lengths + start + k, mask=inside, other=0.0)
             g += tl.load(of_weight + place, mask=inside, other=0.0)
             part = tl.where(inside, g * share, 0.0)

@@ -142,7 +142,7 @@ def draw(
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
 ) -> Float[Tensor, "t v 3 h w"]:
-    """Colours over white from every view of the rig at every frame; arguments as in `sample`."""
+    """Colors over white from every view of the rig at every frame; arguments as in `sample`."""
     config = config or FullConfig()
     check_size(frames, prior.image_size)
     images = over_white(frames).permute(0, 3, 1, 2)
@@ -175,7 +175,7 @@ def sample(
 
 
 def with_alpha(pictures: Float[Tensor, "v t h w 3"]) -> Float[Tensor, "v t h w 4"]:
-    """Colours over white in [0, 1] as straight-alpha RGBA."""
+    """Colors over white in [0, 1] as straight-alpha RGBA."""
     flat = to_uint8(pictures.flatten(0, 1))
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         cut = np.stack(list(pool.map(remove_white_background, flat)))

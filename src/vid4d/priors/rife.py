@@ -27,7 +27,7 @@ class IFNetConfig:
 
     widths, scales: channels and downscaling of each refinement, coarsest first.
     depth: residual convolutions per refinement.
-    image_channels: what the network looks at: 3 is colour (RGBA is seen over white), 4 is RGBA itself.
+    image_channels: what the network looks at: 3 is color (RGBA is seen over white), 4 is RGBA itself.
     """
 
     widths: tuple[int, ...] = (192, 128, 96, 64)
@@ -39,7 +39,7 @@ class IFNetConfig:
         if len(self.widths) != len(self.scales):
             raise ValueError(f"{len(self.widths)} widths but {len(self.scales)} scales")
         if self.image_channels not in (3, 4):
-            raise ValueError(f"image_channels is {self.image_channels}: use 3 (colour) or 4 (RGBA)")
+            raise ValueError(f"image_channels is {self.image_channels}: use 3 (color) or 4 (RGBA)")
 
 
 CONFIGS = {
@@ -125,7 +125,7 @@ def _padded(x: Tensor, multiple: int) -> Tensor:
 
 
 def _seen(image: Float[Tensor, "b c h w"], channels: int) -> Float[Tensor, "b n h w"]:
-    """What a network looks at: RGBA where it was made for it, else colour, over white."""
+    """What a network looks at: RGBA where it was made for it, else color, over white."""
     if image.shape[1] == channels:
         return image
     return image[:, :3] + 1 - image[:, 3:]
@@ -149,7 +149,7 @@ class IFNet(nn.Module):
     ) -> Interpolation:
         """What lies between two images at time t (0 is the first, 1 the second).
 
-        first, second: RGB, or RGBA with *premultiplied* colour, in [0, 1]; any size (padded inside).
+        first, second: RGB, or RGBA with *premultiplied* color, in [0, 1]; any size (padded inside).
         """
         channels, h, w = first.shape[1:]
         if channels not in (3, 4) or channels < self.config.image_channels:
@@ -252,10 +252,10 @@ class IFNet3(nn.Module):
 
 
 def straight(rgba: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 4 h w"]:
-    """Colour divided by alpha; black where there is next to no alpha."""
+    """Color divided by alpha; black where there is next to no alpha."""
     alpha = rgba[:, 3:]
-    colour = torch.where(alpha > 1e-3, rgba[:, :3] / alpha.clamp(min=1e-3), 0)
-    return torch.cat([colour.clamp(0, 1), alpha.clamp(0, 1)], 1)
+    color = torch.where(alpha > 1e-3, rgba[:, :3] / alpha.clamp(min=1e-3), 0)
+    return torch.cat([color.clamp(0, 1), alpha.clamp(0, 1)], 1)
 
 
 @torch.no_grad()
@@ -287,7 +287,7 @@ def middle_of(model: IFNet | IFNet3) -> Middle:
 def between_of(model: IFNet | IFNet3) -> Interpolate:
     """The interpolator as the consistency loss calls it: pictures at shares of the way between two others.
 
-    Colours, or RGBA with premultiplied colour, in [0, 1].
+    Colors, or RGBA with premultiplied color, in [0, 1].
     """
 
     @torch.no_grad()

@@ -28,7 +28,7 @@ class Mesh:
     """One model as numpy arrays, world axes (z up, front towards +x).
 
     poses (k, v, 3); faces (f, 3) into vertices; uv (t, 2), v down from the first row; uv_faces (f, 3) into
-    uv; smooth (f,): smooth shading; texture (h, w, 4) uint8; vertex_colour (t, 3) uint8, per texture
+    uv; smooth (f,): smooth shading; texture (h, w, 4) uint8; vertex_color (t, 3) uint8, per texture
     coordinate.
     """
 
@@ -39,7 +39,7 @@ class Mesh:
     uv_faces: np.ndarray
     smooth: np.ndarray
     texture: np.ndarray
-    vertex_colour: np.ndarray | None = None
+    vertex_color: np.ndarray | None = None
     has_alpha: bool = False
     modular: bool = False
 
@@ -79,7 +79,7 @@ def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[
     from PIL import Image
 
     for raw_id, row in zip(arrays["ids"], arrays["dims"].tolist(), strict=True):
-        f, v, t, k, j, texture_bytes, smooth_bytes, has_v, has_p, has_colour = row
+        f, v, t, k, j, texture_bytes, smooth_bytes, has_v, has_p, has_color = row
         identity = raw_id.decode()
         faces = take("f", 3 * f).reshape(f, 3).astype(np.int64)
         uv_faces = take("ft", 3 * f).reshape(f, 3).astype(np.int64)
@@ -88,7 +88,7 @@ def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[
         with Image.open(io.BytesIO(take("tex", texture_bytes).tobytes())) as picture:
             has_alpha = "A" in picture.getbands()
             texture = np.asarray(picture.convert("RGBA"))
-        colour = take("vc", 3 * t).reshape(t, 3) if has_colour else None
+        color = take("vc", 3 * t).reshape(t, 3) if has_color else None
         bind = take("v", 3 * v).reshape(3, v).T.astype(np.float32) / 65534 if has_v else None
         baked = take("p", 3 * v * k).reshape(3, v, k) if has_p else None
         if j:
@@ -105,7 +105,7 @@ def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[
             raise InputError(f"{path.name}: model {identity} has no vertices; the file is damaged")
         modular = (manifest or {}).get(identity, {}).get("tier") == "B"
         yield Mesh(
-            identity, to_world_axes(poses), faces, uv, uv_faces, smooth, texture, colour, has_alpha, modular
+            identity, to_world_axes(poses), faces, uv, uv_faces, smooth, texture, color, has_alpha, modular
         )
 
 
@@ -167,7 +167,7 @@ class MeshBatch:
     faces: Int[Tensor, "f 3"]
     face_object: Int[Tensor, " f"]
     uv: Float[Tensor, "f 3 2"]
-    corner_colour: Float[Tensor, "f 3 3"]
+    corner_color: Float[Tensor, "f 3 3"]
     smooth: Bool[Tensor, " f"]
     texture_start: Int[Tensor, " f"]
     texture_size: Int[Tensor, "f 2"]
@@ -193,7 +193,7 @@ def join(batches: Sequence[MeshBatch]) -> MeshBatch:
         faces=cat("faces", v_shift),
         face_object=cat("face_object", o_shift),
         uv=cat("uv"),
-        corner_colour=cat("corner_colour"),
+        corner_color=cat("corner_color"),
         smooth=cat("smooth"),
         texture_start=cat("texture_start"),
         texture_size=cat("texture_size"),
@@ -231,11 +231,11 @@ class MeshBank:
         self.uv = joined([m.uv[m.uv_faces] for m in meshes])
         white = [
             np.full((len(m.faces), 3, 3), 255, np.uint8)
-            if m.vertex_colour is None
-            else m.vertex_colour[m.uv_faces]
+            if m.vertex_color is None
+            else m.vertex_color[m.uv_faces]
             for m in meshes
         ]
-        self.corner_colour = joined(white)
+        self.corner_color = joined(white)
         self.smooth = joined([m.smooth for m in meshes])
         self.texels = joined([m.texture.reshape(-1, 4) for m in meshes])
 
@@ -256,7 +256,7 @@ class MeshBank:
             faces=self.faces[face_index] + shift[face_object][:, None],
             face_object=face_object,
             uv=self.uv[face_index],
-            corner_colour=self.corner_colour[face_index].float() / 255,
+            corner_color=self.corner_color[face_index].float() / 255,
             smooth=self.smooth[face_index],
             texture_start=self.texture_start[models][face_object],
             texture_size=self.texture_size[models][face_object],

@@ -25,7 +25,7 @@ Loss = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 class LossConfig:
     """Weights of the losses, and how conditions are dropped.
 
-    edge: of differences between neighbouring pixels. opacity: of the composited opacity against the mask.
+    edge: of differences between neighbouring pixels. alpha: of the composited alpha against the mask.
     hit: of where the targets' rays end; depth: of the input picture's depth (both in nats). elevation: of the
     guess (radians). snr_cap: bound of the signal-to-noise weight. drop_noisy: share of
     frames that see no noisy views (the small Zero123). drop_image, drop_volume: shares for guidance.
@@ -33,7 +33,7 @@ class LossConfig:
     """
 
     edge: float = 0.5
-    opacity: float = 0.3
+    alpha: float = 0.3
     hit: float = 0.1
     depth: float = 0.05
     elevation: float = 2.0
@@ -46,7 +46,7 @@ class LossConfig:
 
 
 def picture_loss(predicted: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"], edge: float) -> Tensor:
-    """Squared error of colours and alpha, and of their differences between neighbours."""
+    """Squared error of colors and alpha, and of their differences between neighbours."""
     difference = predicted.float() - truth
     across = difference[..., 1:] - difference[..., :-1]
     down = difference[..., 1:, :] - difference[..., :-1, :]
@@ -73,7 +73,7 @@ def hit_loss(
 
 
 def picture_psnr(predicted: Float[Tensor, "n 4 h w"], truth: Float[Tensor, "n 4 h w"]) -> Float[Tensor, ""]:
-    """Mean over pictures of the PSNR in dB of their colours, in [-1, 1]."""
+    """Mean over pictures of the PSNR in dB of their colors, in [-1, 1]."""
     return psnr(predicted[:, :3].float() / 2, truth[:, :3] / 2).mean()
 
 
@@ -96,13 +96,13 @@ def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: tor
         pictures = lifted.pictures.flatten(0, 1)
         weight, reach = lifted.weight.flatten(0, 1).float(), model.config.depth_range
         mask = F.avg_pool2d(truth[:, 3:] / 2 + 0.5, model.config.patch)[:, 0]
-        opacity = F.mse_loss(weight.sum(1), mask)
+        alpha = F.mse_loss(weight.sum(1), mask)
         hit = hit_loss(weight, views.target_depth.flatten(0, 1), reach)
         depth = hit_loss(lifted.seen.depth.float().softmax(1)[:, :-1], views.depth, reach)
         elevation = (lifted.seen.elevation.float() - torch.deg2rad(views.elevation)).square().mean()
         total = (
             picture_loss(pictures, truth, config.edge)
-            + config.opacity * opacity
+            + config.alpha * alpha
             + config.hit * hit
             + config.depth * depth
             + config.elevation * elevation

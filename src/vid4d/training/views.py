@@ -1,7 +1,7 @@
 """Endless batches of training views: models drawn, combined, bent, lit and rendered on the device.
 
 The models are few and stylised, the clips that users bring are neither, so everything that a picture does not
-determine is drawn afresh for every sample: pose, orientation, proportions, colours, light, framing.
+determine is drawn afresh for every sample: pose, orientation, proportions, colors, light, framing.
 """
 
 from __future__ import annotations
@@ -85,9 +85,9 @@ def _rotation(axis_angle: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
 
 
 def random_lighting(n: int, device: torch.device, augment: float = 1.0) -> Lighting:
-    """Light and colour changes for n objects; a quarter is unlit, as cartoons are.
+    """Light and color changes for n objects; a quarter is unlit, as cartoons are.
 
-    augment: share of the objects whose colours are changed at all.
+    augment: share of the objects whose colors are changed at all.
     """
     unlit = (torch.rand(n, device=device) < 0.25).float()
     direction = torch.randn(n, 3, device=device)
@@ -111,13 +111,13 @@ def random_lighting(n: int, device: torch.device, augment: float = 1.0) -> Light
     )
     kept = torch.rand(n, device=device) >= augment
     pattern[:, 0] = torch.where(kept, 0.0, pattern[:, 0])
-    colour = torch.where(kept[:, None, None], torch.eye(3, 4, device=device), torch.cat([matrix, offset], 2))
+    color = torch.where(kept[:, None, None], torch.eye(3, 4, device=device), torch.cat([matrix, offset], 2))
     return Lighting(
         ambient=torch.where(unlit > 0, 1.0, uniform(n, 0.5, 0.85, device)),
         sky=uniform(n, 0.0, 0.25, device) * (1 - unlit),
         lamp=uniform(n, 0.0, 0.5, device) * (1 - unlit),
         direction=direction,
-        colour=colour,
+        color=color,
         pattern=pattern,
     )
 

@@ -248,7 +248,7 @@ def test_icl_joins_where_views_are_in_a_row(subject):
     drawn = []
     made._distillation = lambda levels, cameras, batch: drawn.extend(levels) or torch.zeros(())
     made.prior_step()
-    each = [losses.interpolation_consistency(level.colour, nothing_between) for level in drawn]
+    each = [losses.interpolation_consistency(level.color, nothing_between) for level in drawn]
     assert len(each) == 2
     assert sum(each).item() > 0
     assert loss.item() == pytest.approx(2500 * sum(each).item(), rel=1e-4)
@@ -291,7 +291,7 @@ def test_a_field_comes_back_from_its_file(tmp_path):
     camera = Cameras.orbit([20.0], 10.0, size=12)
     with torch.no_grad():
         pictures = [
-            render(f, camera, 0.3, grid=g, samples=32)[-1].colour for f, g in ((field, grid), (again, cells))
+            render(f, camera, 0.3, grid=g, samples=32)[-1].color for f, g in ((field, grid), (again, cells))
         ]
     assert torch.equal(*pictures)
     (tmp_path / "broken.safetensors").write_bytes(b"no")
@@ -312,7 +312,7 @@ def test_the_matrix_is_what_the_field_shows(subject):
     assert matrix.images.shape == (8, 3, 16, 16, 4)
     with torch.no_grad():
         seen = render(field, cameras[5], 0.5, grid=grid, samples=32)[-1]
-    torch.testing.assert_close(matrix.on_background()[5, 1], seen.colour[0], atol=1e-3, rtol=0)
+    torch.testing.assert_close(matrix.on_background()[5, 1], seen.color[0], atol=1e-3, rtol=0)
     assert float(matrix.input_camera.elevation) == pytest.approx(0.0, abs=1e-3)
 
 

@@ -24,7 +24,7 @@ from vid4d.priors.small.sampling import (
 )
 
 FREE = SampleConfig(steps=2, anchor=0.0)
-"""Colours not drawn to those of the lifted rendering."""
+"""Colors not drawn to those of the lifted rendering."""
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +42,7 @@ def drawn(prior, frames, config=FREE, *, seed=0, **more) -> torch.Tensor:
 
 
 def close(a: torch.Tensor, b: torch.Tensor, atol: float = 1e-4) -> bool:
-    """Of premultiplied colours and alpha: where there is no alpha, colours are anything."""
+    """Of premultiplied colors and alpha: where there is no alpha, colors are anything."""
     a, b = (to_network(x.reshape(-1, *x.shape[-3:])) for x in (a, b))
     return bool((a - b).abs().max() < atol)
 
@@ -175,8 +175,8 @@ def test_lifted_views_are_views_by_frames(prior, frames):
     assert not close(both[:1, 1:], second, 1e-3)
 
 
-def test_an_anchor_moves_colours_and_leaves_shapes(frames):
-    """At full strength colours are the lifted rendering's wherever that is opaque enough."""
+def test_an_anchor_moves_colors_and_leaves_shapes(frames):
+    """At full strength colors are the lifted rendering's wherever that is opaque enough."""
     prior = tiny_prior()
     config = SampleConfig(steps=1, sampler="dpm", anchor=1.0)
     free, held = drawn(prior, frames, replace(config, anchor=0.0)), drawn(prior, frames, config)

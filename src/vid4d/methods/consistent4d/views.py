@@ -69,8 +69,8 @@ def draw(
             normals=normals,
             samples=samples,
         )[0]
-        alpha = seen.opacity[..., None]
-        pictures.append(torch.cat([seen.colour / alpha.clamp(min=1e-6), alpha], -1).clamp(0, 1).cpu())
+        alpha = seen.alpha[..., None]
+        pictures.append(torch.cat([seen.color / alpha.clamp(min=1e-6), alpha], -1).clamp(0, 1).cpu())
         if normals:
             shapes.append(paint_normals(seen).clamp(0, 1).cpu())
         if report is not None:

@@ -291,7 +291,7 @@ def sample_volume(
 
 
 def ray_weights(density: Float[Tensor, "b n d p p"], step: float) -> Float[Tensor, "b n d p p"]:
-    """Compositing weights of raw densities along the depth axis; they sum to the opacity."""
+    """Compositing weights of raw densities along the depth axis; they sum to alpha."""
     optical = F.softplus(density.float() - 4.0) * (25.0 * step)
     through = torch.exp(-(torch.cumsum(optical, 2) - optical))
     return through * (1 - torch.exp(-optical))
@@ -300,7 +300,7 @@ def ray_weights(density: Float[Tensor, "b n d p p"], step: float) -> Float[Tenso
 def composite(
     frustum: Float[Tensor, "b c n d p p"], weight: Float[Tensor, "b n d p p"]
 ) -> Float[Tensor, "b n c2 p p"]:
-    """Features (all channels but the density), opacity, mean depth in [-1, 1] along each ray (c2 = c + 1)."""
+    """Features (all channels but the density), alpha, mean depth in [-1, 1] along each ray (c2 = c + 1)."""
     features = torch.einsum("bcndpq,bndpq->bncpq", frustum[:, 1:], weight.to(frustum.dtype))
     place = torch.linspace(-1, 1, weight.shape[2], device=weight.device)[:, None, None]
     extra = torch.stack([weight.sum(2), (weight * place).sum(2)], 2).to(frustum.dtype)

@@ -30,7 +30,7 @@ OUTLINE_WIDTH = 2.0
 """Pixels over which its frayed outlines are straightened."""
 
 SCORE_GUIDANCE = 1.0
-"""Scale of classifier-free guidance of its score, which is one of pixels: a scale of 5 burns colours out."""
+"""Scale of classifier-free guidance of its score, which is one of pixels: a scale of 5 burns colors out."""
 
 
 class SmallMatrixPrior:

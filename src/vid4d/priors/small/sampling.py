@@ -28,8 +28,8 @@ class SampleConfig(Sampling):
 
     guidance: plain, classifier-free or decomposed. smooth: average the steps' volumes over time (2401.08742,
     section 3.2). start: share of the noise schedule that is run; below 1 sampling begins at the lifted
-    volume's own rendering with that much noise on it. anchor: share of the lifted rendering's colours in each
-    step's predicted colours (in the spirit of 2108.02938, which keeps low frequencies); shapes are the
+    volume's own rendering with that much noise on it. anchor: share of the lifted rendering's colors in each
+    step's predicted colors (in the spirit of 2108.02938, which keeps low frequencies); shapes are the
     diffusion's own. batch: (frame, view) pairs at a time, which bounds memory.
     """
 
@@ -65,7 +65,7 @@ def load_small_prior(
 
 
 def to_network(frames: Float[Tensor, "n h w 4"]) -> Float[Tensor, "n 4 h w"]:
-    """Straight-alpha RGBA in [0, 1] -> colours over white and alpha in [-1, 1], channels first."""
+    """Straight-alpha RGBA in [0, 1] -> colors over white and alpha in [-1, 1], channels first."""
     return torch.cat([over_white(frames), frames[..., 3:]], -1).permute(0, 3, 1, 2) * 2 - 1
 
 
@@ -79,11 +79,11 @@ def check_size(frames: Float[Tensor, "t h w 4"], size: int) -> None:
 
 
 def from_network(pictures: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n h w 4"]:
-    """The inverse of `to_network`; colours where there is no alpha are white."""
+    """The inverse of `to_network`; colors where there is no alpha are white."""
     rgba = ((pictures.float() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
     alpha = rgba[..., 3:]
-    colour = (rgba[..., :3] - (1 - alpha)) / alpha.clamp(min=1 / 255)
-    return torch.cat([torch.where(alpha > 1 / 255, colour, 1.0).clamp(0, 1), alpha], -1)
+    color = (rgba[..., :3] - (1 - alpha)) / alpha.clamp(min=1 / 255)
+    return torch.cat([torch.where(alpha > 1 / 255, color, 1.0).clamp(0, 1), alpha], -1)
 
 
 @torch.no_grad()
@@ -146,11 +146,11 @@ class _Denoiser:
         return out
 
     def _anchored(self, latents: Float[Tensor, "t v c p p"], coarse: Float[Tensor, "n 4 h w"]) -> Tensor:
-        """Predicted data with its colours drawn to those of the lifted rendering, where it shows anything."""
+        """Predicted data with its colors drawn to those of the lifted rendering, where it shows anything."""
         drawn, lifted = from_network(self.prior.decode(latents.flatten(0, 1))), from_network(coarse)
         share = self.config.anchor * (lifted[..., 3:] / 0.3).clamp(max=1)
-        colour = torch.lerp(drawn[..., :3], lifted[..., :3], share)
-        anchored = to_network(torch.cat([colour, drawn[..., 3:]], -1))
+        color = torch.lerp(drawn[..., :3], lifted[..., :3], share)
+        anchored = to_network(torch.cat([color, drawn[..., 3:]], -1))
         return self.prior.encode(anchored).view_as(latents)
 
 
