@@ -40,7 +40,7 @@ def interpreted(monkeypatch):
 
 
 def both_ways(monkeypatch, field: CascadeField, function):
-    """What a function of the field gives, and its gradients, by kernels in float32 and plainly in float64."""
+    """Results of a function of the field, and its gradients, by kernels in float32 and plainly in float64."""
     found = []
     for quick in (True, False):
         monkeypatch.setattr(kernels, "enabled", quick)

@@ -96,7 +96,7 @@ def test_guidance_reaches_the_prior(frames):
 
 @pytest.mark.parametrize(("smooth", "cyclic"), [(True, False), (False, True)])
 def test_smoothing_and_loops_reach_the_prior(frames, monkeypatch, smooth, cyclic):
-    """What they do there is test_syncdreamer's."""
+    """Arguments are passed on; test_syncdreamer tests their effect."""
     asked = []
     whole = SyncDreamer.sample
     monkeypatch.setattr(SyncDreamer, "sample", lambda *a, **k: asked.append(k) or whole(*a, **k))

@@ -200,7 +200,7 @@ def distilled(judge, way, color, alpha):
 
 
 def test_zero123_distils_as_every_judge_does(zero123, frames):
-    """What can be recorded on a graphics card is the same composition of encode, view and predict."""
+    """The recorded form is the same composition of encode, view and predict."""
     judge = Zero123ScorePrior(zero123, guidance=3.0)
     judge.condition(frames, 10.0)
     g = torch.Generator().manual_seed(4)

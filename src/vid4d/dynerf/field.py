@@ -101,7 +101,7 @@ PRESETS: dict[str, FieldConfig] = {
 
 
 class FieldSample(NamedTuple):
-    """What a field says about n places, of every level; normals where they were asked for (else None).
+    """Values of a field at n places, of every level; normals where they were asked for (else None).
 
     density: per unit of the box, at least 0. color: before the sigmoid. normal: of unit length, outwards.
     """
@@ -133,11 +133,11 @@ class CascadeLevel(nn.Module):
         return _Products.apply(space, time).flatten(1)
 
     def density(self, features: Float[Tensor, "c m"]) -> Float[Tensor, " m"]:
-        """What this level adds to the raw density."""
+        """Contribution of this level to the raw density."""
         return (self.density_out @ torch.relu(self.density_in @ features))[0]
 
     def color(self, features: Float[Tensor, "c m"]) -> Float[Tensor, "3 m"]:
-        """What this level adds to the raw color."""
+        """Contribution of this level to the raw color."""
         return self.colour_out @ torch.relu(self.colour_in @ features)
 
 
@@ -186,7 +186,7 @@ class CascadeField(nn.Module):
     def sample(
         self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float, *, normals: bool = False
     ) -> FieldSample:
-        """All that the field says about n places of the box at n times (or at one)."""
+        """Evaluates the field at n places of the box at n times (or at one)."""
         with torch.autocast(points.device.type, enabled=False):
             n = len(points)
             raw, color = self._raw(points, time, neighbours=normals, colors=True)
@@ -220,7 +220,7 @@ class CascadeField(nn.Module):
 
     @property
     def is_fused(self) -> bool:
-        """Whether kernels of our own serve, which keep nothing of a sample but the answer."""
+        """Availability of our kernels for this field, which keep nothing of a sample but the result."""
         return self.dtype == torch.float32 and kernels.available(self.cascade[0].space)  # type: ignore[arg-type]
 
     def _raw(
@@ -286,7 +286,7 @@ class CascadeField(nn.Module):
 
 
 class _Places(NamedTuple):
-    """Where the planes of all levels are read.
+    """Coordinates at which the planes of all levels are read.
 
     With neighbours, a place (a, b) of a plane is followed by the same with a + step, a - step, b + step,
     b - step (of planes over time: only a). blob: raw density of the blob at the places, then at x + step, ...
@@ -339,7 +339,7 @@ class _Products(torch.autograd.Function):
 
 
 def _rows() -> list[tuple[list[int], list[int]]]:
-    """For a place and its neighbours (x + step, x - step, y + step, ...): which reading of every plane."""
+    """For a place and its neighbours (x + step, x - step, y + step, ...): the reading of every plane."""
     rows = [([0, 0, 0], [0, 0, 0])]
     for axis in range(3):
         for side in (0, 1):

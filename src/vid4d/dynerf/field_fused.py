@@ -1,4 +1,4 @@
-"""The cascade field by kernels of our own: what `CascadeField` asks of `field_kernels`, with a gradient."""
+"""The cascade field by the kernels of `field_kernels`, with a gradient."""
 
 from __future__ import annotations
 

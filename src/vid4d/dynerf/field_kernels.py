@@ -162,7 +162,7 @@ def level_kernel(
 
 @triton.jit
 def _above(gradient, rows, row, count, i, inside, LEVEL: tl.constexpr, LEVELS: tl.constexpr):  # type: ignore[no-untyped-def]
-    """What a level's own share of a raw value gets: the sum over the levels that it went into."""
+    """Gradient of a level's own share of a raw value: the sum over the levels that it went into."""
     g = tl.load(gradient + (LEVEL * rows + row) * count + i, mask=inside, other=0.0)
     for level in tl.static_range(LEVEL + 1, LEVELS):
         g += tl.load(gradient + (level * rows + row) * count + i, mask=inside, other=0.0)
@@ -201,7 +201,7 @@ def level_gradient_kernel(
     WIDTH: tl.constexpr,
     BLOCK: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """Adds to the gradients of a level's planes and weights what raw densities and colors say.
+    """Adds up the gradients of a level's planes and weights from those of raw densities and colors.
 
     A program takes every so manieth block of places, so that weights are added to memory once for each.
     """

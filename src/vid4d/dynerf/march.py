@@ -1,4 +1,4 @@
-"""Rays through a cascade field: which samples are worth asking about, and how their answers add up.
+"""Ray marching through a cascade field: selection of samples, and compositing.
 
 Lengths along rays are those of the box (half its edge is 1). The samples that are left of a ray are added up
 in a row of a dense table: exact, in a fixed order, and without loops.
@@ -33,7 +33,7 @@ class Rays(NamedTuple):
 
 @dataclass(frozen=True)
 class MarchConfig:
-    """How rays are sampled.
+    """Sampling of rays.
 
     samples: along the box's diagonal. chunk: samples for which the field's intermediate values are held at
         once; a quarter of that with normals, which need four times the memory.
@@ -58,7 +58,7 @@ class MarchConfig:
 
 
 class Marched(NamedTuple):
-    """What rays see at every level, and the m samples that made it (sorted by ray).
+    """Composited rays of every level, and the m samples that made them (sorted by ray).
 
     value: color (3), alpha, alpha * mean length, and where asked for the mean normal (3) of every ray.
     rays: how many have samples.
@@ -76,7 +76,10 @@ class Marched(NamedTuple):
 def intersect(
     origin: Float[Tensor, "r 3"], direction: Float[Tensor, "r 3"], bounds: Float[Tensor, "2 3"]
 ) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
-    """Where rays enter a box and leave it, in lengths of `direction`; missed if enter > leave."""
+    """Intersection of rays with a box: lengths of entry and exit, in units of `direction`.
+
+    Rays with enter > leave miss it.
+    """
     safe = torch.where(direction.abs() < 1e-9, 1e-9, direction)
     lower, upper = (bounds[0] - origin) / safe, (bounds[1] - origin) / safe
     enter = torch.minimum(lower, upper).amax(-1).clamp(min=0)

@@ -1,4 +1,4 @@
-"""Ray marching by kernels of our own: what `march` asks of `march_kernels`, with a gradient."""
+"""Ray marching by the kernels of `march_kernels`, with a gradient."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def composite(
     packed: Packed,
     step: float,
 ) -> tuple[Float[Tensor, "levels c2 r"], Float[Tensor, "levels m"]]:
-    """What rays see: color (3), alpha, alpha * mean length, other features; and every sample's share.
+    """Composites samples to color (3), alpha, alpha * mean length, other features; and every sample's share.
 
     features: color and at most five others.
     """

@@ -12,7 +12,7 @@ import triton.language as tl
 
 @triton.jit
 def _between(origin, direction, low, high):  # type: ignore[no-untyped-def]
-    """Where a ray enters and leaves the space between two planes that are perpendicular to an axis."""
+    """Lengths at which a ray enters and leaves the slab between two planes perpendicular to an axis."""
     safe = tl.where(tl.abs(direction) < 1e-9, 1e-9, direction)
     a, b = (low - origin) / safe, (high - origin) / safe
     return tl.minimum(a, b), tl.maximum(a, b)
@@ -44,7 +44,7 @@ def samples_kernel(
     FILL: tl.constexpr,
     SAMPLES: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """Samples of a ray in occupied cells, as `march.find_samples` says.
+    """Samples of a ray in occupied cells, as in `march.find_samples`.
 
     Counts them, or with FILL writes the first `counts` of them.
     """
@@ -110,7 +110,7 @@ def visible_kernel(
     LEVELS: tl.constexpr,
     SAMPLES: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """How many samples of a ray have an optical depth below `most` before them, at any level."""
+    """Number of samples of a ray that have an optical depth below `most` before them, at any level."""
     ray = tl.program_id(0)
     start, count = tl.load(starts + ray), tl.load(counts + ray)
     seen = 0
@@ -151,7 +151,7 @@ def composite_kernel(
     FEATURES: tl.constexpr,
     SAMPLES: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """What a ray sees at a level: color (3), alpha, alpha * mean length, then the other features."""
+    """Composites a ray at a level: color (3), alpha, alpha * mean length, then the other features."""
     ray, level = tl.program_id(0), tl.program_id(1)
     start, count = tl.load(starts + ray), tl.load(counts + ray)
     f = tl.arange(0, 8)

@@ -55,7 +55,7 @@ class Rendering:
     samples: Samples | None
 
     def premultiplied(self, background: Tensor | float = 1.0) -> Float[Tensor, "n h w 4"]:
-        """RGBA with premultiplied color, for which the background that was rendered must be told."""
+        """RGBA with premultiplied color, from the background that it was rendered over."""
         alpha = self.alpha[..., None]
         paint = torch.as_tensor(background, dtype=alpha.dtype, device=alpha.device)
         return torch.cat([self.color - (1 - alpha) * paint, alpha], -1)

@@ -40,7 +40,7 @@ RESERVE_GB = 1.0
 
 @dataclass(frozen=True)
 class FullConfig(Sampling):
-    """How the image matrix is drawn; the defaults are the papers'.
+    """Sampling options of the full-size priors; the defaults are the papers'.
 
     guidance: of SyncDreamer (2401.08742, section 3.2). scale: of Zero123's classifier-free guidance
     (2303.11328, code). smooth: average the steps' volumes over time. memory_gb: what the prior may use, its
@@ -66,11 +66,11 @@ PRESETS = {
     "standard": FullConfig(),
     "high": FullConfig(),
 }
-"""What a run's preset means for a full-size prior; frames and fit are the method's."""
+"""Sampling options of a run's presets for full-size priors; frames and fit are the method's."""
 
 
 def configured(request: DrawRequest) -> FullConfig:
-    """The preset, changed as requested. A sampler other than 'auto' takes its own number of steps."""
+    """Configuration of a request: its preset, sampler, steps, memory; 'auto' keeps the preset's sampler."""
     config = PRESETS[request.preset]
     if request.sampler != "auto":
         config = replace(config, sampler=request.sampler, steps=SAMPLERS[request.sampler].steps)
@@ -102,7 +102,7 @@ def prepared(network: P) -> P:
 
 
 def batch_within(prior: LatentPrior, memory_gb: float | None, pairs: int) -> int:
-    """How many of so many (frame, view) pairs are drawn at a time.
+    """Batch size of sampling: (frame, view) pairs at a time, at most `pairs`.
 
     memory_gb: what the prior may use, weights included; what is free on a graphics card where not given.
     Whole sixteens where it can be, at least one. Raises InputError where not even one fits.

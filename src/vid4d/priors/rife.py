@@ -50,7 +50,7 @@ CONFIGS = {
 
 @dataclass(frozen=True)
 class Interpolation:
-    """What an interpolator finds between two frames, at the finest refinement and after each.
+    """Interpolated frame, its flow and blending mask, at the finest refinement and after each.
 
     frame: the frame at time t. flow: pixels to add to a position of the frame to find it in the first image
     (x, y) and in the second (x, y). mask: share of the first image, in [0, 1]. frames, flows: after each
@@ -125,7 +125,7 @@ def _padded(x: Tensor, multiple: int) -> Tensor:
 
 
 def _seen(image: Float[Tensor, "b c h w"], channels: int) -> Float[Tensor, "b n h w"]:
-    """What a network looks at: RGBA where it was made for it, else color, over white."""
+    """Input of a network: RGBA where it was made for it, else color, over white."""
     if image.shape[1] == channels:
         return image
     return image[:, :3] + 1 - image[:, 3:]
@@ -147,7 +147,7 @@ class IFNet(nn.Module):
         second: Float[Tensor, "b c h w"],
         t: Float[Tensor, " b"] | float = 0.5,
     ) -> Interpolation:
-        """What lies between two images at time t (0 is the first, 1 the second).
+        """Interpolation between two images at time t (0 is the first, 1 the second).
 
         first, second: RGB, or RGBA with *premultiplied* color, in [0, 1]; any size (padded inside).
         """
@@ -231,7 +231,7 @@ class IFNet3(nn.Module):
         second: Float[Tensor, "b c h w"],
         t: Float[Tensor, " b"] | float = 0.5,
     ) -> Interpolation:
-        """What lies in the middle of two images; arguments as for IFNet, t must be 0.5."""
+        """Interpolation at the middle of two images; arguments as for IFNet, t must be 0.5."""
         if not torch.all(torch.as_tensor(t) == 0.5):
             raise ValueError("RIFE 3.x finds only the middle of two images: use t = 0.5, or RIFE 4.x")
         h, w = first.shape[-2:]
@@ -381,4 +381,4 @@ NETWORK_4 = Network(
     find_config=_rife4_config,
     prefixes={"block": "block"},
 )
-"""How the authors' checkpoints are read."""
+"""Layout of the authors' RIFE checkpoints."""

@@ -79,7 +79,7 @@ def q_sample(
 def target(
     schedule: NoiseSchedule, x0: Tensor, t: Int[Tensor, "*b"], noise: Tensor, prediction: Prediction
 ) -> Tensor:
-    """What a network of this prediction type should answer for q_sample(schedule, x0, t, noise)."""
+    """Regression target of a network of this prediction type for q_sample(schedule, x0, t, noise)."""
     alpha, sigma = schedule.alpha_sigma(t, x0)
     return {"eps": lambda: noise, "x0": lambda: x0, "v": lambda: alpha * noise - sigma * x0}[prediction]()
 
@@ -156,7 +156,7 @@ def ddim_schedule(schedule: NoiseSchedule, steps: list[int], eta: float) -> DDIM
 
 @dataclass(frozen=True)
 class Sampling:
-    """How noise becomes data.
+    """Options of a sampler.
 
     sampler: "ddim", "dpm" or "unipc". steps: evaluations of the network. eta: randomness of DDIM, 0 is
     deterministic, 1 (where it is None) is as random as the training process; the others have none. order: of
@@ -350,4 +350,4 @@ def _unipc_move(
 SAMPLERS: dict[str, type[Solver]] = {"ddim": DDIM, "dpm": DPMSolver, "unipc": UniPC}
 
 OFFICIAL_SAMPLING = Sampling()
-"""How the authors of Zero123 and SyncDreamer sample: 50 steps of DDIM with eta 1."""
+"""Sampling of the authors of Zero123 and SyncDreamer: 50 steps of DDIM with eta 1."""

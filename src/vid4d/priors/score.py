@@ -28,7 +28,7 @@ class LatentScorePrior(ABC):
 
     @abstractmethod
     def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> Any:
-        """How b cameras lie to the input camera, at the times of these frames of the clip."""
+        """As `ScorePrior.view`."""
 
     @abstractmethod
     def predict(

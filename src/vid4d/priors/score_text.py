@@ -26,7 +26,7 @@ VIEWS = ("front view", "side view", "back view", "overhead view")
 
 
 def view_of(azimuth: Float[Tensor, " b"], elevation: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
-    """Which of `VIEWS` a camera has (degrees): overhead above 60, else by quarters around the front (0)."""
+    """Index into `VIEWS` of each camera (degrees): overhead above 60, else quarters around the front (0)."""
     turn = (azimuth + 45) % 360 // 90  # 0 front, 1 and 3 side, 2 back
     sides = torch.where(turn == 3, 1, turn).long()
     return torch.where(elevation > 60, VIEWS.index("overhead view"), sides)
@@ -98,7 +98,7 @@ def load_text_prior(
     dtype: torch.dtype | None = None,
     guidance: float | None = None,
 ) -> TextScorePrior:
-    """A Stable Diffusion 1.x or 2.x, told the text.
+    """A Stable Diffusion 1.x or 2.x, conditioned on the text.
 
     model: a folder in the layout of diffusers, or its name on the Hugging Face hub, from which it is fetched.
     dtype: half precision on CUDA, float32 elsewhere, where not given.

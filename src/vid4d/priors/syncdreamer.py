@@ -78,9 +78,9 @@ CONFIGS = {
 
 @dataclass(frozen=True)
 class SyncDreamerCondition:
-    """What the network knows of each frame.
+    """Conditioning of each frame.
 
-    clip: embeddings. latent: of the input picture, unscaled. view: how each view lies to the input view.
+    clip: embeddings. latent: of the input picture, unscaled. view: poses relative to the input view.
     """
 
     clip: Float[Tensor, "t e"]
@@ -242,7 +242,7 @@ class SyncDreamer(LatentPrior):
         generator: torch.Generator | None = None,
         progress: Progress | None = None,
     ) -> Float[Tensor, "t v 3 h w"]:
-        """Pictures of the object from every view of the rig at every frame.
+        """Draws the rig's views of every frame, time-synchronously.
 
         images: the clip's frames in [0, 1] over white. elevation_deg: of the input camera, one for all frames
         or one each. cyclic: the clip is a loop. smooth: average the volumes over time (off: each frame for
@@ -295,4 +295,4 @@ NETWORK = Network(
         r"first_stage_model\.loss\..*": "the autoencoder's training loss",
     },
 )
-"""How the authors' checkpoint is read."""
+"""Layout of the authors' SyncDreamer checkpoint."""

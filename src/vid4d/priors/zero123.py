@@ -68,7 +68,7 @@ GUIDED = ClassifierFree(3.0)
 
 @dataclass(frozen=True)
 class Zero123Condition:
-    """What the network knows of each picture. latent: unscaled."""
+    """Conditioning of each picture. latent: unscaled."""
 
     embedding: Float[Tensor, "b e"]
     latent: Float[Tensor, "b c h w"]
@@ -109,7 +109,7 @@ class Zero123(LatentPrior):
 
     @torch.no_grad()
     def condition(self, images: Float[Tensor, "b 3 h w"], batch: int = 4) -> Zero123Condition:
-        """What the network knows of input pictures in [0, 1], over white."""
+        """Conditioning by input pictures in [0, 1], over white."""
         size = self.config.image_size
         if images.ndim != 4 or images.shape[1:] != (3, size, size):
             raise InputError(
@@ -231,4 +231,4 @@ NETWORK = Network(
     },
     folder=diffusers_folder,
 )
-"""How the authors' checkpoints are read."""
+"""Layout of the authors' Zero123 checkpoints."""

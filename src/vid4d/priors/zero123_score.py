@@ -106,7 +106,7 @@ def load_score_prior(
     *,
     guidance: float | None = None,
 ) -> Zero123ScorePrior:
-    """A Zero123 of `vid4d weights`, told an object; arguments as `base.load_score_prior`."""
+    """A Zero123 of `vid4d weights`, conditioned on an object; arguments as `base.load_score_prior`."""
     network = load_full_prior(name, device)
     assert isinstance(network, Zero123), name
     prior = Zero123ScorePrior(network, guidance=GUIDANCE if guidance is None else guidance)

@@ -29,7 +29,7 @@ class LossConfig:
     hit: of where the targets' rays end; depth: of the input picture's depth (both in nats). elevation: of the
     guess (radians). snr_cap: bound of the signal-to-noise weight. drop_noisy: share of
     frames that see no noisy views (the small Zero123). drop_image, drop_volume: shares for guidance.
-    ring_targets: rig views denoised per object. elevation_noise: degrees by which the told elevation is off.
+    ring_targets: rig views denoised per object. elevation_noise: degrees by which the given elevation is off.
     """
 
     edge: float = 0.5
@@ -78,7 +78,7 @@ def picture_psnr(predicted: Float[Tensor, "n 4 h w"], truth: Float[Tensor, "n 4 
 
 
 def _input_cameras(elevation: Tensor, noise: float, size: int) -> Cameras:
-    """The input cameras as the network is told: users and the guess are some degrees off."""
+    """Input cameras with noise on the elevation: users and the guess are some degrees off."""
     told = elevation + torch.randn_like(elevation) * noise * (torch.rand_like(elevation) < 0.7)
     return Cameras.orbit(torch.zeros_like(told), told, size=size, device=told.device)
 

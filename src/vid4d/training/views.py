@@ -22,7 +22,7 @@ from vid4d.training.meshes import MeshBank, MeshBatch, join
 
 @dataclass(frozen=True)
 class ViewsConfig:
-    """What a batch of views holds.
+    """Distribution of a batch's views.
 
     size: pixels. elevation: range of the input camera, degrees. ring_views: how many views of the rig.
     free_views: extra views from anywhere (elevation free_elevation). combine: share of objects made of
@@ -288,7 +288,7 @@ class ViewSource:
 
 
 def degrade(picture: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 4 h w"]:
-    """What cameras and codecs do to an input picture: a little blur and noise, on some."""
+    """Camera and codec artifacts on input pictures: a little blur and noise, on some."""
     n = len(picture)
     blur = torch.nn.functional.avg_pool2d(picture, 3, 1, 1, count_include_pad=False)
     mix = (torch.rand(n, 1, 1, 1, device=picture.device) - 0.5).clamp(min=0) * 1.6

@@ -131,7 +131,7 @@ def test_masks_are_per_frame(prior, scene):
 
 
 def test_without_image_and_volume_the_input_picture_is_unknown(prior, scene):
-    """What guidance subtracts depends on the noisy views alone, whatever the picture and the volumes."""
+    """The unconditional evaluation depends on the noisy views alone, whatever the picture and the volumes."""
     condition, look, volume, noisy = scene
     same = noisy[:1].expand(2, -1, -1, -1, -1)
     off = torch.zeros(2)

@@ -120,7 +120,7 @@ class Attention(nn.Module):
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
     def to_single(self, context: Float[Tensor, "b 1 k"]) -> Float[Tensor, "b 1 c"]:
-        """What attention to a single token answers, whatever is asked: its value."""
+        """Attention to a single token, which is its value whatever the query."""
         return self.to_out(self.to_v(context))
 
 

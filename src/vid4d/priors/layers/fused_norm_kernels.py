@@ -1,4 +1,4 @@
-"""Triton kernels of group normalisation, with a gradient, for `fused`.
+"""Triton kernels of group normalisation, with a gradient, for `fused_ops`.
 
 Tensors are channels last: (b, n, c) for n positions; sums are in float32.
 """
@@ -21,7 +21,7 @@ _ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2}
 
 @triton.jit
 def _own_part(channels, chunk: tl.constexpr, chunks, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """What a program works on: its number among the parts, the picture, the first position, the channels."""
+    """Part of the work of a program: its number, the picture, the first position, the channels."""
     part = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * TILE + tl.arange(0, TILE)
     return part, part // chunks, (part % chunks) * chunk, c, c < channels
@@ -31,7 +31,7 @@ def _own_part(channels, chunk: tl.constexpr, chunks, TILE: tl.constexpr):  # typ
 def _of_channels(
     moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD: tl.constexpr
 ):  # type: ignore[no-untyped-def]
-    """Per channel: the mean of x, 1 / deviation, weight and bias."""
+    """Normalisation of each channel: mean of x, 1 / deviation, weight and bias."""
     found = moments + picture * 2 * groups + c // per_group
     mean = tl.load(found, mask=seen, other=0.0)
     rate = tl.load(found + groups, mask=seen, other=0.0)
@@ -54,7 +54,7 @@ def _sums_kernel(
     HAS_ADD: tl.constexpr,
     TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """Per channel: the sum and the sum of squares of x + add over a chunk of positions of one picture."""
+    """Sum and sum of squares of x + add per channel, over a chunk of positions of one picture."""
     part, picture, first, c, seen = _own_part(channels, chunk, chunks, TILE)
     extra = tl.zeros([TILE], dtype=tl.float32)
     if HAS_ADD:
@@ -149,7 +149,7 @@ def _gradient_sums_kernel(
     ACTIVATION: tl.constexpr,
     TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """Per channel: the sums of w g and of w g n over a chunk of positions, g before the activation."""
+    """Sums of w g and of w g n per channel, over a chunk of positions; g before the activation."""
     part, picture, first, c, seen = _own_part(channels, chunk, chunks, TILE)
     mean, rate, w, b = _of_channels(
         moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD
@@ -210,7 +210,7 @@ def _gradient_kernel(
 
 
 class Normalisation:
-    """What the launches over one (pictures, positions, channels) tensor share.
+    """Sizes and arguments shared by the launches over one (pictures, positions, channels) tensor.
 
     moments: mean and 1 / deviation of x + add, (pictures, 2, groups) in float32.
     """
@@ -312,5 +312,5 @@ def group_norm(
     activation: str = "none",
     add: Float[Tensor, "*b c"] | None = None,
 ) -> Float[Tensor, "b n c"]:
-    """As `fused.group_norm`, positions flattened; two passes over x. Only x gets a gradient."""
+    """As `fused_ops.group_norm`, positions flattened; two passes over x. Only x gets a gradient."""
     return _GroupNorm.apply(x, groups, weight, bias, eps, activation, add)

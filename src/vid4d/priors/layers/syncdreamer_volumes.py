@@ -196,7 +196,7 @@ class FrustumNet(nn.Module):
 
 
 def unprojection_grid(cameras: Cameras, size: int, half_width: float) -> Float[Tensor, "n size size2 2"]:
-    """Where each voxel lies in each view, as `grid_sample` wants it (align_corners, voxels in z, y, x order).
+    """Position of each voxel in each view, for `grid_sample` (align_corners, voxels in z, y, x order).
 
     The cameras' picture size is that of the feature maps. As in the authors' code, a projection of (0, 0)
     means the *centre* of the first pixel, and voxel centres span the volume from face to face.
@@ -211,7 +211,7 @@ def unprojection_grid(cameras: Cameras, size: int, half_width: float) -> Float[T
 def frustum_grid(
     cameras: Cameras, depths: int, near: float, far: float, half_width: float
 ) -> Float[Tensor, "n d h w 3"]:
-    """Where each frustum sample lies in the volume, as `grid_sample` wants it (x, y, z, align_corners).
+    """Position of each frustum sample in the volume, for `grid_sample` (x, y, z, align_corners).
 
     The cameras' picture size is that of the feature maps; the pixel convention is unprojection_grid's.
     """

@@ -118,7 +118,7 @@ class UNet(nn.Module):
     def depth_features(
         self, volumes: Mapping[int, Float[Tensor, "b v _ _ _"]]
     ) -> list[Float[Tensor, "b _ _ _ _"]]:
-        """What every place of depth attention sees of the volumes, to share it between evaluations."""
+        """Keys and values of every depth attention from the volumes, to be shared between evaluations."""
         widths = sorted(volumes, reverse=True)
         places = zip(self._conditions, self.condition_levels, strict=True)
         return [place.features(volumes[widths[level]]) for place, level in places]
@@ -126,7 +126,7 @@ class UNet(nn.Module):
     def depth_nothing(
         self, volumes: Mapping[int, Float[Tensor, "b v _ _ _"]]
     ) -> list[Float[Tensor, "1 _ _ _"]]:
-        """What depth attention adds where all volumes are zero, whatever the picture.
+        """Residuals of depth attention for zero volumes, the same for every picture.
 
         Every depth then holds the same features, so attention answers the same for every query.
         """

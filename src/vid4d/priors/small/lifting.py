@@ -98,7 +98,7 @@ class TransformerBlock(nn.Module):
 
 
 class EncoderOutput(NamedTuple):
-    """What the encoder makes of a picture: features at full (p) and half resolution, tokens, guesses.
+    """Encoded picture: features at full (p) and half resolution, tokens, guesses.
 
     elevation (b,): of the camera, radians. depth (b, d + 1, p, p): logits of where the ray of each feature
     position hits first, at one of d depths (`ray_points`) or nowhere.

@@ -75,7 +75,7 @@ class SmallConfig:
 
 @dataclass
 class SmallCondition:
-    """What the networks know of the input pictures: lifted volume, tokens, latents, and the input cameras."""
+    """Conditioning of the diffusion: lifted volume, tokens and latents of the pictures, input cameras."""
 
     volume: Tensor
     tokens: Tensor
@@ -146,7 +146,7 @@ class FrustumNet(nn.Module):
         self.down = nn.ModuleList([nn.Conv3d(a, b, 2, 2) for a, b in pairwise(channels)])
 
     def enter_part(self, frustum: Float[Tensor, "b c n d p p"], first: int) -> Float[Tensor, "b e n d p p"]:
-        """What channels first, first + 1, ... add to the entering layer, which is a sum; without bias."""
+        """Output of the entering layer for its input channels first, first + 1, ... alone; no bias."""
         weight = self.enter.weight[:, first : first + frustum.shape[1]]
         part = F.conv3d(frustum.flatten(2, 3), weight.to(frustum.dtype))
         return part.unflatten(2, frustum.shape[2:4])

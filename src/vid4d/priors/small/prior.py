@@ -24,7 +24,7 @@ PRESETS = {
     "standard": SampleConfig(),
     "high": SampleConfig(steps=25, guidance=Decomposed(1.0, 0.5)),
 }
-"""What a run's preset means for this prior."""
+"""Sampling options of a run's presets."""
 
 OUTLINE_WIDTH = 2.0
 """Pixels over which its frayed outlines are straightened."""
@@ -59,7 +59,7 @@ class SmallMatrixPrior:
 
 
 def sample_config(request: DrawRequest) -> SampleConfig:
-    """The preset, changed as requested. Another sampler than the preset's draws without fresh noise."""
+    """Sampling options of a request; another sampler than the preset's draws without fresh noise."""
     config = PRESETS[request.preset]
     if request.sampler not in ("auto", config.sampler):
         config = replace(config, sampler=request.sampler, eta=0.0)
@@ -158,7 +158,7 @@ def load_score_prior(
     *,
     guidance: float | None = None,
 ) -> SmallScorePrior:
-    """The prior that ships with the package, told an object; arguments as `base.load_score_prior`."""
+    """The shipped prior, conditioned on an object; arguments as `base.load_score_prior`."""
     prior = SmallScorePrior(
         load_small_prior(device), guidance=SCORE_GUIDANCE if guidance is None else guidance
     )

@@ -24,7 +24,7 @@ SHIPPED = Path(__file__).parents[1] / "data" / "small.safetensors"
 
 @dataclass(frozen=True)
 class SampleConfig(Sampling):
-    """How the image matrix is drawn.
+    """Sampling options of the small prior.
 
     guidance: plain, classifier-free or decomposed. smooth: average the steps' volumes over time (2401.08742,
     section 3.2). start: share of the noise schedule that is run; below 1 sampling begins at the lifted
@@ -165,7 +165,7 @@ def sample(
     generator: torch.Generator | None = None,
     progress: Progress | None = None,
 ) -> Float[Tensor, "v t h w 4"]:
-    """Pictures of the object from every view of the rig at every frame.
+    """Draws an image matrix by joint diffusion of all views and frames.
 
     frames: the clip's frames, straight-alpha RGBA in [0, 1], of the prior's picture size. elevation: of the
     input camera, degrees. The noise is the same for all frames (2401.08742, section 3.2). generator: makes it
@@ -213,7 +213,7 @@ def sample(
 def lifted_views(
     prior: SmallPrior, frames: Float[Tensor, "t h w 4"], elevation: float, cameras: Cameras
 ) -> Float[Tensor, "v t h w 4"]:
-    """What the lifted volume alone renders, from any cameras: the deterministic half, without diffusion."""
+    """Renders of the lifted volume from any cameras: the deterministic half, without diffusion."""
     parameter = next(prior.parameters())
     size = prior.config.lift.image_size
     rows = []

@@ -215,12 +215,12 @@ def _shape(name: str, named: Named) -> tuple[int, ...]:
 
 
 def _same(expected: tuple[int, ...], found: tuple[int, ...]) -> bool:
-    """Whether a tensor fits; 1x1 convolutions may come as matrices."""
+    """Equality of shapes; 1x1 convolutions may come as matrices."""
     return found == expected or (len(expected) == 4 and expected[2:] == (1, 1) and found == expected[:2])
 
 
 def _differences(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> list[str]:
-    """What is missing, too much, or of another shape, as words."""
+    """Tensors that are missing, unknown, or of another shape, as words."""
     both = expected.keys() & found.keys()
     lists = {
         "missing": sorted(expected.keys() - found.keys()),

@@ -1,4 +1,4 @@
-"""How published checkpoints name things, and what of them is left out.
+"""Layouts of published checkpoints: names of their tensors, and what is left out.
 
 A layout turns a state dict in the authors' names into one in ours: which stored tensors make up each of our
 entries. What it leaves out is listed here by name, with the reason; anything else is an error.

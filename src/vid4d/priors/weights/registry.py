@@ -1,5 +1,5 @@
-"""Which published weights there are, and where they lie on this machine. docs/weights.md says where each fact
-comes from.
+"""Registry of published weights, and their places on this machine. docs/weights.md says where each fact comes
+from.
 
 Checksums are those that the authors publish; where they publish none, the checksum of the first download is
 recorded in the weights folder, and everything later is held against it.
@@ -81,7 +81,7 @@ def networks() -> tuple[Network, ...]:
 
 
 def folder() -> Path:
-    """Where converted weights lie: $VID4D_WEIGHTS, else in the user's folder for caches. Not made here."""
+    """Folder of converted weights: $VID4D_WEIGHTS, else in the user's folder for caches. Not made here."""
     if told := os.environ.get("VID4D_WEIGHTS"):
         return Path(told).expanduser()
     if sys.platform == "win32":
@@ -94,12 +94,12 @@ def folder() -> Path:
 
 
 def path_of(name: str) -> Path:
-    """Where the converted file of these weights lies, or would lie."""
+    """Path of the converted file of these weights, which need not exist."""
     return folder() / f"{name}.safetensors"
 
 
 def how_to_get(name: str) -> str:
-    """What a person has to do to have these weights."""
+    """Instructions for people to get these weights."""
     entry = known(name)
     if entry.url is not None:
         return f"fetch them with: vid4d weights fetch {name} (a download of {gigabytes(entry.size)})"
