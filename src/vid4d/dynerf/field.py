@@ -215,8 +215,8 @@ class CascadeField(nn.Module):
         self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float
     ) -> list[tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]]:
         """Density (per unit of the box) and color before the sigmoid, of every level, coarse to fine."""
-        found = self.sample(points, time)
-        return list(zip(found.density, found.color, strict=True))
+        values = self.sample(points, time)
+        return list(zip(values.density, values.color, strict=True))
 
     @property
     def is_fused(self) -> bool:
@@ -244,14 +244,14 @@ class CascadeField(nn.Module):
             )
         places = self._places(points, t, neighbours)
         density, color = places.blob, points.new_zeros(3, len(points) if colors else 0)
-        found = []
+        sums = []
         for level in self._levels:
             features = level.features(places)
             density = density + level.density(features)
             if colors:
                 color = color + level.color(features[:, : len(points)])
-            found.append((density, color))
-        density, color = (torch.stack(x) for x in zip(*found, strict=True))
+            sums.append((density, color))
+        density, color = (torch.stack(x) for x in zip(*sums, strict=True))
         return density, color
 
     def _places(self, points: Float[Tensor, "n 3"], t: Float[Tensor, " n"], neighbours: bool) -> _Places:

@@ -69,14 +69,14 @@ class _Cascade(torch.autograd.Function):
                 (step, k, colors, *level.sizes, BLOCK),
             )
         ctx.save_for_backward(points, time, *parameters)
-        ctx.how = moves, colors, step
+        ctx.settings = moves, colors, step
         return density, color
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, of_density, of_color):  # type: ignore[no-untyped-def]
         points, time, *parameters = ctx.saved_tensors
-        moves, colors, step = ctx.how
+        moves, colors, step = ctx.settings
         levels, count = _levels(parameters), len(points)
         of_density, of_color = of_density.contiguous(), of_color.contiguous()
         programs = min(PROGRAMS, triton.cdiv(count, BLOCK) * moves)
@@ -137,7 +137,11 @@ def _zeros_like(level: LevelParameters) -> LevelParameters:
     return LevelParameters(*(flat.as_strided(x.shape, x.stride(), begin) for x, begin in parts))
 
 
-def _launch(kernel: Any, grid: tuple[int, ...], given: tuple[Any, ...], constants: tuple[Any, ...]) -> None:
+def _launch(
+    kernel: Any, grid: tuple[int, ...], arguments: tuple[Any, ...], constants: tuple[Any, ...]
+) -> None:
     """num_stages: loads are not held in shared memory ahead of their use, which would leave room for few."""
     if all(grid):
-        on_device_of(given[0], lambda: kernel[grid](*given, *constants, num_warps=WARPS, num_stages=1))
+        on_device_of(
+            arguments[0], lambda: kernel[grid](*arguments, *constants, num_warps=WARPS, num_stages=1)
+        )

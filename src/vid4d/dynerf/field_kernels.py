@@ -25,43 +25,43 @@ def _texel(row, column, width, channels: tl.constexpr, c):  # type: ignore[no-un
 
 
 @triton.jit
-def _read(plane, row, column, width, channels: tl.constexpr, c, seen):  # type: ignore[no-untyped-def]
+def _read(plane, row, column, width, channels: tl.constexpr, c, mask):  # type: ignore[no-untyped-def]
     """Bilinear features (BLOCK, channels) of a plane at spots along its height and its width."""
     r0, r1, v = row
     c0, c1, u = column
     u, v = u[:, None], v[:, None]
-    top = tl.load(plane + _texel(r0, c0, width, channels, c), mask=seen, other=0.0) * (1.0 - u)
-    top += tl.load(plane + _texel(r0, c1, width, channels, c), mask=seen, other=0.0) * u
-    low = tl.load(plane + _texel(r1, c0, width, channels, c), mask=seen, other=0.0) * (1.0 - u)
-    low += tl.load(plane + _texel(r1, c1, width, channels, c), mask=seen, other=0.0) * u
+    top = tl.load(plane + _texel(r0, c0, width, channels, c), mask=mask, other=0.0) * (1.0 - u)
+    top += tl.load(plane + _texel(r0, c1, width, channels, c), mask=mask, other=0.0) * u
+    low = tl.load(plane + _texel(r1, c0, width, channels, c), mask=mask, other=0.0) * (1.0 - u)
+    low += tl.load(plane + _texel(r1, c1, width, channels, c), mask=mask, other=0.0) * u
     return top * (1.0 - v) + low * v
 
 
 @triton.jit
-def _features(space, over_time, sx, sy, sz, st, size, moments, channels: tl.constexpr, c, seen):  # type: ignore[no-untyped-def]
+def _features(space, over_time, sx, sy, sz, st, size, moments, channels: tl.constexpr, c, mask):  # type: ignore[no-untyped-def]
     """Of the six planes, at spots along x, y, z and t."""
     xy, xt = size * size * channels, moments * size * channels
     return (
-        _read(space, sy, sx, size, channels, c, seen),
-        _read(space + xy, sz, sx, size, channels, c, seen),
-        _read(space + 2 * xy, sz, sy, size, channels, c, seen),
-        _read(over_time, st, sx, size, channels, c, seen),
-        _read(over_time + xt, st, sy, size, channels, c, seen),
-        _read(over_time + 2 * xt, st, sz, size, channels, c, seen),
+        _read(space, sy, sx, size, channels, c, mask),
+        _read(space + xy, sz, sx, size, channels, c, mask),
+        _read(space + 2 * xy, sz, sy, size, channels, c, mask),
+        _read(over_time, st, sx, size, channels, c, mask),
+        _read(over_time + xt, st, sy, size, channels, c, mask),
+        _read(over_time + 2 * xt, st, sz, size, channels, c, mask),
     )
 
 
 @triton.jit
-def _add(plane, row, column, width, channels: tl.constexpr, c, seen, g):  # type: ignore[no-untyped-def]
+def _add(plane, row, column, width, channels: tl.constexpr, c, mask, g):  # type: ignore[no-untyped-def]
     """The gradient of `_read`: g (BLOCK, channels) is shared out among the four grid points."""
     r0, r1, v = row
     c0, c1, u = column
     u, v = u[:, None], v[:, None]
     top, low = g * (1.0 - v), g * v
-    tl.atomic_add(plane + _texel(r0, c0, width, channels, c), top * (1.0 - u), mask=seen, sem="relaxed")
-    tl.atomic_add(plane + _texel(r0, c1, width, channels, c), top * u, mask=seen, sem="relaxed")
-    tl.atomic_add(plane + _texel(r1, c0, width, channels, c), low * (1.0 - u), mask=seen, sem="relaxed")
-    tl.atomic_add(plane + _texel(r1, c1, width, channels, c), low * u, mask=seen, sem="relaxed")
+    tl.atomic_add(plane + _texel(r0, c0, width, channels, c), top * (1.0 - u), mask=mask, sem="relaxed")
+    tl.atomic_add(plane + _texel(r0, c1, width, channels, c), top * u, mask=mask, sem="relaxed")
+    tl.atomic_add(plane + _texel(r1, c0, width, channels, c), low * (1.0 - u), mask=mask, sem="relaxed")
+    tl.atomic_add(plane + _texel(r1, c1, width, channels, c), low * u, mask=mask, sem="relaxed")
 
 
 @triton.jit
@@ -70,8 +70,8 @@ def _weights(
 ):  # type: ignore[no-untyped-def]
     """A network's first layer as (CHANNELS, WIDTH), zero beyond its own size."""
     c, h = tl.arange(0, CHANNELS), tl.arange(0, WIDTH)
-    there = (c < channels)[:, None] & (h < width)[None, :]
-    return tl.load(weight + h[None, :] * channels + c[:, None], mask=there, other=0.0)
+    mask = (c < channels)[:, None] & (h < width)[None, :]
+    return tl.load(weight + h[None, :] * channels + c[:, None], mask=mask, other=0.0)
 
 
 @triton.jit
@@ -133,11 +133,11 @@ def level_kernel(
     move, moves = tl.program_id(1), tl.num_programs(1)
     inside = i < count
     c = tl.arange(0, CHANNELS)
-    seen = inside[:, None] & (c < channels)[None, :]
+    mask = inside[:, None] & (c < channels)[None, :]
     x, y, z, t = _place(points, time, i, inside, move, STEP)
     sx, sy, sz, st = _spot(x, size), _spot(y, size), _spot(z, size), _spot(t, moments)
     f_xy, f_xz, f_yz, f_xt, f_yt, f_zt = _features(
-        space, over_time, sx, sy, sz, st, size, moments, channels, c, seen
+        space, over_time, sx, sy, sz, st, size, moments, channels, c, mask
     )
     f = f_xy * f_xz * f_yz * f_xt * f_yt * f_zt
 
@@ -224,11 +224,11 @@ def level_gradient_kernel(
         move = item // blocks
         i = (item % blocks) * BLOCK + tl.arange(0, BLOCK)
         inside = i < count
-        seen = inside[:, None] & (c < channels)[None, :]
+        mask = inside[:, None] & (c < channels)[None, :]
         x, y, z, t = _place(points, time, i, inside, move, STEP)
         sx, sy, sz, st = _spot(x, size), _spot(y, size), _spot(z, size), _spot(t, moments)
         f_xy, f_xz, f_yz, f_xt, f_yt, f_zt = _features(
-            space, over_time, sx, sy, sz, st, size, moments, channels, c, seen
+            space, over_time, sx, sy, sz, st, size, moments, channels, c, mask
         )
         in_space, in_time = f_xy * f_xz * f_yz, f_xt * f_yt * f_zt
         f = in_space * in_time
@@ -254,12 +254,12 @@ def level_gradient_kernel(
                 by_f += tl.dot(slope, tl.trans(paint), input_precision="ieee")
 
         by_space_part, by_time_part = by_f * in_time, by_f * in_space
-        _add(by_space, sy, sx, size, channels, c, seen, by_space_part * f_xz * f_yz)
-        _add(by_space + xy, sz, sx, size, channels, c, seen, by_space_part * f_xy * f_yz)
-        _add(by_space + 2 * xy, sz, sy, size, channels, c, seen, by_space_part * f_xy * f_xz)
-        _add(by_time, st, sx, size, channels, c, seen, by_time_part * f_yt * f_zt)
-        _add(by_time + xt, st, sy, size, channels, c, seen, by_time_part * f_xt * f_zt)
-        _add(by_time + 2 * xt, st, sz, size, channels, c, seen, by_time_part * f_xt * f_yt)
+        _add(by_space, sy, sx, size, channels, c, mask, by_space_part * f_xz * f_yz)
+        _add(by_space + xy, sz, sx, size, channels, c, mask, by_space_part * f_xy * f_yz)
+        _add(by_space + 2 * xy, sz, sy, size, channels, c, mask, by_space_part * f_xy * f_xz)
+        _add(by_time, st, sx, size, channels, c, mask, by_time_part * f_yt * f_zt)
+        _add(by_time + xt, st, sy, size, channels, c, mask, by_time_part * f_xt * f_zt)
+        _add(by_time + 2 * xt, st, sz, size, channels, c, mask, by_time_part * f_xt * f_yt)
 
     there = (c < channels)[:, None] & (h < width)[None, :]
     place = h[None, :] * channels + c[:, None]

@@ -90,11 +90,11 @@ def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: M
     """Renders rays: finds samples, asks the field, adds up."""
     if field.is_fused:
         return _march_fused(field, rays, grid, config)
-    found = []
+    samples = []
     for i in range(0, len(rays.time), config.block):
         ray, length, rank = find_samples(field, rays.at(slice(i, i + config.block)), grid, config)
-        found.append((ray + i, length, rank))
-    ray, length, rank = (torch.cat(x) for x in zip(*found, strict=True))
+        samples.append((ray + i, length, rank))
+    ray, length, rank = (torch.cat(x) for x in zip(*samples, strict=True))
     direction, time = rays.direction[ray], rays.time[ray]
     points = rays.origin[ray] + length[:, None] * direction
     density, features = _ask(field, points, time, config)
@@ -179,11 +179,11 @@ def _ask(
     """
 
     def ask(points: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
-        found = field.sample(points, time, normals=config.normals)
-        color = found.color.transpose(1, 2).sigmoid()
-        if found.normal is None:
-            return found.density, color
-        return found.density, torch.cat([color, found.normal.transpose(1, 2)], 1)
+        values = field.sample(points, time, normals=config.normals)
+        color = values.color.transpose(1, 2).sigmoid()
+        if values.normal is None:
+            return values.density, color
+        return values.density, torch.cat([color, values.normal.transpose(1, 2)], 1)
 
     chunk = max(1, config.chunk // 4) if config.normals else config.chunk
     if field.is_fused or len(points) <= chunk:

@@ -67,7 +67,7 @@ def samples_kernel(
         farthest = tl.minimum(tl.minimum(x1, y1), z1)
     first = tl.floor((nearest - enter) / step) + tl.load(shift + ray)
     steps = tl.where(farthest > nearest, ((farthest - nearest) / step).to(tl.int32) + 2, 0)
-    found = 0
+    n_kept = 0
     if FILL:
         most, start = tl.load(counts + ray), tl.load(starts + ray)
         steps = tl.where(most > 0, steps, 0)
@@ -82,7 +82,7 @@ def samples_kernel(
             keep = keep & (tl.load(occupied + cell + _cell(z, resolution), mask=keep, other=0) != 0)
         here = keep.to(tl.int32)
         if FILL:
-            rank = found + tl.cumsum(here, axis=0) - 1
+            rank = n_kept + tl.cumsum(here, axis=0) - 1
             keep = keep & (rank < most)
             place = start + rank
             tl.store(points + place * 3, x, mask=keep)
@@ -93,9 +93,9 @@ def samples_kernel(
             tl.store(directions + place * 3 + 2, dz + x * 0.0, mask=keep)
             tl.store(times + place, at + x * 0.0, mask=keep)
             tl.store(lengths + place, length, mask=keep)
-        found += tl.sum(here, axis=0)
+        n_kept += tl.sum(here, axis=0)
     if not FILL:
-        tl.store(counts + ray, found)
+        tl.store(counts + ray, n_kept)
 
 
 @triton.jit
@@ -113,17 +113,17 @@ def visible_kernel(
     """Number of samples of a ray that have an optical depth below `most` before them, at any level."""
     ray = tl.program_id(0)
     start, count = tl.load(starts + ray), tl.load(counts + ray)
-    seen = 0
+    n_visible = 0
     for level in tl.static_range(LEVELS):
-        before, clear = 0.0, 0
+        before, n_clear = 0.0, 0
         for i in range(0, count, SAMPLES):
             k = i + tl.arange(0, SAMPLES)
             depth = tl.load(density + level * samples + start + k, mask=k < count, other=0.0) * step
             ahead = before + tl.cumsum(depth, axis=0) - depth
-            clear += tl.sum(((k < count) & (ahead < most)).to(tl.int32), axis=0)
+            n_clear += tl.sum(((k < count) & (ahead < most)).to(tl.int32), axis=0)
             before += tl.sum(depth, axis=0)
-        seen = tl.maximum(seen, clear)
-    tl.store(kept + ray, seen)
+        n_visible = tl.maximum(n_visible, n_clear)
+    tl.store(kept + ray, n_visible)
 
 
 @triton.jit
@@ -163,9 +163,9 @@ def composite_kernel(
         place = level * samples + start + k
         depth, _after, share = _weights(density, place, inside, before, step)
         tl.store(weight + place, share, mask=inside)
-        there = (f < FEATURES)[:, None] & inside[None, :]
+        mask = (f < FEATURES)[:, None] & inside[None, :]
         row = features + (level * FEATURES + f)[:, None] * samples + start + k[None, :]
-        mean += tl.sum(tl.load(row, mask=there, other=0.0) * share[None, :], axis=1)
+        mean += tl.sum(tl.load(row, mask=mask, other=0.0) * share[None, :], axis=1)
         alpha += tl.sum(share, axis=0)
         far += tl.sum(share * tl.load(lengths + start + k, mask=inside, other=0.0), axis=0)
         before += tl.sum(depth, axis=0)

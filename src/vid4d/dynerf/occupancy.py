@@ -70,9 +70,9 @@ class OccupancyGrid(nn.Module):
             points = lower + noise[:, :3] * (2 / self.resolution)
             time = field.time_coordinate((draw + noise[:, 3]) / draws)
             for i in range(0, len(lower), chunk):
-                found = field.density(points[i : i + chunk], time[i : i + chunk]).amax(0) * self.step
+                density = field.density(points[i : i + chunk], time[i : i + chunk]).amax(0) * self.step
                 part = self.density[i : i + chunk]
-                part.copy_(torch.maximum(part, found.to(part.dtype)))
+                part.copy_(torch.maximum(part, density.to(part.dtype)))
         dense = self.density > self.density.mean().clamp(max=self.threshold)
         if self.margin > 0:
             cells = dense.float().view(1, 1, *(3 * [self.resolution]))

@@ -170,8 +170,8 @@ def sample(
 
     Raises InputError for frames of another size, and where the memory does not suffice.
     """
-    drawn = draw(prior, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress)
-    return with_alpha(drawn.permute(1, 0, 3, 4, 2).float().cpu())
+    pictures = draw(prior, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress)
+    return with_alpha(pictures.permute(1, 0, 3, 4, 2).float().cpu())
 
 
 def with_alpha(pictures: Float[Tensor, "v t h w 3"]) -> Float[Tensor, "v t h w 4"]:

@@ -124,7 +124,7 @@ def _padded(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, -w % multiple, 0, -h % multiple), mode="replicate")
 
 
-def _seen(image: Float[Tensor, "b c h w"], channels: int) -> Float[Tensor, "b n h w"]:
+def _network_input(image: Float[Tensor, "b c h w"], channels: int) -> Float[Tensor, "b n h w"]:
     """Input of a network: RGBA where it was made for it, else color, over white."""
     if image.shape[1] == channels:
         return image
@@ -137,9 +137,9 @@ class IFNet(nn.Module):
     def __init__(self, config: IFNetConfig = CONFIGS["rife4"]) -> None:
         super().__init__()
         self.config = config
-        seen = 2 * config.image_channels + 1
+        channels = 2 * config.image_channels + 1
         for i, width in enumerate(config.widths):
-            self.add_module(f"block{i}", IFBlock(seen if i == 0 else seen + 5, width, config.depth))
+            self.add_module(f"block{i}", IFBlock(channels if i == 0 else channels + 5, width, config.depth))
 
     def forward(
         self,
@@ -168,11 +168,11 @@ class IFNet(nn.Module):
         frames, flows = [], []
         for i, scale in enumerate(self.config.scales):
             block = self.get_submodule(f"block{i}")
-            seen = [_seen(x, self.config.image_channels) for x in (left, right)] + [time]
+            inputs = [_network_input(x, self.config.image_channels) for x in (left, right)] + [time]
             if flow is None:
-                flow, mask = block(torch.cat(seen, 1), None, scale)
+                flow, mask = block(torch.cat(inputs, 1), None, scale)
             else:
-                d_flow, d_mask = block(torch.cat([*seen, mask], 1), flow, scale)
+                d_flow, d_mask = block(torch.cat([*inputs, mask], 1), flow, scale)
                 flow, mask = flow + d_flow, mask + d_mask
             left, right = warp(first, flow[:, :2]), warp(second, flow[:, 2:])
             share = mask.sigmoid()
@@ -240,7 +240,7 @@ class IFNet3(nn.Module):
         left, right = first, second
         frames, flows = [], []
         for block, scale in ((self.block0, 4), (self.block1, 2), (self.block2, 1)):
-            a, b = _seen(left, 3), _seen(right, 3)
+            a, b = _network_input(left, 3), _network_input(right, 3)
             flow_ab, mask_ab = block(torch.cat([a, b, mask], 1), flow, scale)
             flow_ba, mask_ba = block(torch.cat([b, a, -mask], 1), flow.roll(2, 1), scale)
             flow, mask = flow + (flow_ab + flow_ba.roll(2, 1)) / 2, mask + (mask_ab - mask_ba) / 2
@@ -298,8 +298,8 @@ def between_of(model: IFNet | IFNet3) -> Interpolate:
         first, second = (x.to(parameter).permute(0, 3, 1, 2) for x in (a, b))
         if a.shape[-1] == 3:
             first, second = (torch.cat([x, torch.ones_like(x[:, :1])], 1) for x in (first, second))
-        found = model(first, second, share.to(parameter)).frame.clamp(0, 1)
-        return found[:, : a.shape[-1]].permute(0, 2, 3, 1).to(a)
+        frames = model(first, second, share.to(parameter)).frame.clamp(0, 1)
+        return frames[:, : a.shape[-1]].permute(0, 2, 3, 1).to(a)
 
     return between
 
@@ -334,13 +334,13 @@ def interpolate(
     left = torch.arange(pairs, device=frames.device).repeat_interleave(between)
     right = (left + 1) % count
     t = (torch.arange(1, between + 1, device=frames.device) / (between + 1)).repeat(pairs)
-    found = torch.cat(
+    inserted = torch.cat(
         [
             frame_at(model, frames[left[i : i + batch]], frames[right[i : i + batch]], t[i : i + batch])
             for i in range(0, len(left), batch)
         ]
     )
-    groups = torch.cat([frames[:pairs, None], found.unflatten(0, (pairs, between))], 1).flatten(0, 1)
+    groups = torch.cat([frames[:pairs, None], inserted.unflatten(0, (pairs, between))], 1).flatten(0, 1)
     return groups if cyclic else torch.cat([groups, frames[-1:]])
 
 

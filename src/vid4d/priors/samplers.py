@@ -172,8 +172,8 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
-            known = ", ".join(sorted(SAMPLERS))
-            raise InputError(f"there is no sampler {self.sampler!r}: use one of {known}")
+            names = ", ".join(sorted(SAMPLERS))
+            raise InputError(f"there is no sampler {self.sampler!r}: use one of {names}")
         if self.eta and self.sampler != "ddim":
             raise InputError(f"{self.sampler} is deterministic, but eta is {self.eta}: use eta 0, or ddim")
         if self.order not in (1, 2, 3):
@@ -270,9 +270,9 @@ class DPMSolver:
     def __call__(self, i: int, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
         if i + 1 == len(self.plan):
             return x0
-        here, there = self.plan[i], self.plan[i + 1]
-        a_t, a_s = (self.schedule.alphas_cumprod[j].double() for j in (here, there))
-        h = self.schedule.half_log_snr[there] - self.schedule.half_log_snr[here]
+        now, later = self.plan[i], self.plan[i + 1]
+        a_t, a_s = (self.schedule.alphas_cumprod[j].double() for j in (now, later))
+        h = self.schedule.half_log_snr[later] - self.schedule.half_log_snr[now]
         data = x0
         if self.previous is not None:
             data = x0 + (0.5 * h / self.h_last).item() * (x0 - self.previous)
@@ -296,7 +296,7 @@ class UniPC:
         self, schedule: NoiseSchedule, plan: list[int], sampling: Sampling, noise: NoiseSource
     ) -> None:
         self.schedule, self.plan, self.order = schedule, plan, sampling.order
-        self.known: list[tuple[float, Tensor]] = []  # half log SNR and data prediction, the newest last
+        self.history: list[tuple[float, Tensor]] = []  # half log SNR and data prediction, the newest last
         self.move: Callable[[list[float], list[Tensor]], Tensor] | None = None
 
     def __call__(self, i: int, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
@@ -304,14 +304,14 @@ class UniPC:
             return x0
         level = self.schedule.half_log_snr[self.plan[i]].item()
         if self.move is not None:
-            before = self.known[:-1]
-            x = self.move([*(known for known, _ in before), level], [*(data for _, data in before), x0])
-        self.known = [*self.known, (level, x0)][-self.order :]
+            before = self.history[:-1]
+            x = self.move([*(level for level, _ in before), level], [*(data for _, data in before), x0])
+        self.history = [*self.history, (level, x0)][-self.order :]
         a_t, a_s = (self.schedule.alphas_cumprod[j].item() for j in self.plan[i : i + 2])
         ends = level, self.schedule.half_log_snr[self.plan[i + 1]].item()
         self.move = partial(_unipc_move, x, x0, ends, (1 - a_t, 1 - a_s), a_s)
-        before = self.known[:-1]
-        return self.move([known for known, _ in before], [data for _, data in before])
+        before = self.history[:-1]
+        return self.move([level for level, _ in before], [data for _, data in before])
 
 
 def _unipc_move(

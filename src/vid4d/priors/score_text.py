@@ -75,19 +75,19 @@ class TextScorePrior(LatentScorePrior):
         self, noisy: Float[Tensor, "l b c h w"], t: Int[Tensor, " b"], view: Float[Tensor, "b n c"]
     ) -> Float[Tensor, "l b c h w"]:
         levels = len(noisy)
-        x, t, seen = noisy.flatten(0, 1), t.repeat(levels), view.repeat(levels, 1, 1)
-        context = torch.cat([seen, self.blind.expand_as(seen)])
-        answer = self.unet(
+        x, t, prompt = noisy.flatten(0, 1), t.repeat(levels), view.repeat(levels, 1, 1)
+        context = torch.cat([prompt, self.blind.expand_as(prompt)])
+        predicted = self.unet(
             x.repeat(2, 1, 1, 1).to(self.unet.dtype), t.repeat(2), encoder_hidden_states=context
         ).sample.float()
-        told, blind = to_eps(
+        conditional, unconditional = to_eps(
             self.schedule,
             x.repeat(2, 1, 1, 1),
             t.repeat(2),
-            answer,
+            predicted,
             self.prediction,  # type: ignore[arg-type]
         ).chunk(2)
-        return (blind + self.guidance * (told - blind)).unflatten(0, noisy.shape[:2])
+        return (unconditional + self.guidance * (conditional - unconditional)).unflatten(0, noisy.shape[:2])
 
 
 def load_text_prior(
@@ -112,13 +112,13 @@ def load_text_prior(
             f"objects from a text need diffusers and transformers ({error}): {install_hint('text')}"
         ) from None
     dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
-    how = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
+    options = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
     try:
         tokenizer = CLIPTokenizer.from_pretrained(model, subfolder="tokenizer")
         encoder = CLIPTextModel.from_pretrained(model, subfolder="text_encoder")
-        vae = AutoencoderKL.from_pretrained(model, subfolder="vae", **how)
-        unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet", **how)
-        plan = DDPMScheduler.from_pretrained(model, subfolder="scheduler")
+        vae = AutoencoderKL.from_pretrained(model, subfolder="vae", **options)
+        unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet", **options)
+        scheduler = DDPMScheduler.from_pretrained(model, subfolder="scheduler")
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -136,8 +136,8 @@ def load_text_prior(
         unet,
         contexts[:-1],
         contexts[-1:],
-        NoiseSchedule(plan.alphas_cumprod.float()),
-        prediction=kinds[plan.config.prediction_type],
+        NoiseSchedule(scheduler.alphas_cumprod.float()),
+        prediction=kinds[scheduler.config.prediction_type],
         guidance=GUIDANCE if guidance is None else guidance,
     )
 

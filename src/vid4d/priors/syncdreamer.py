@@ -151,16 +151,16 @@ class SyncDreamer(LatentPrior):
     ) -> Float[Tensor, "t k s s s"]:
         """One volume per frame, averaged over the frames by the rows of a smoothing matrix."""
         build = self.spatial_volume.spatial
-        found = torch.cat(
+        volumes = torch.cat(
             [
                 build(*parts)
                 for parts in zip(x.split(batch), time.split(batch), view.split(batch), strict=True)
             ]
         )
         if smoothing is None:
-            return found
-        weights = smoothing.to(found.device, torch.float32)
-        return torch.einsum("ij,jkxyz->ikxyz", weights, found.float()).to(found.dtype)
+            return volumes
+        weights = smoothing.to(volumes.device, torch.float32)
+        return torch.einsum("ij,jkxyz->ikxyz", weights, volumes.float()).to(volumes.dtype)
 
     def predict(
         self,
@@ -175,9 +175,11 @@ class SyncDreamer(LatentPrior):
         features = self.unet.depth_features(pyramid)
         total = torch.zeros_like(x, dtype=torch.float32)
         for variant in guidance.variants():
-            seen = torch.cat([x, variant.image * latent], 1)
+            unet_input = torch.cat([x, variant.image * latent], 1)
             depth = features if variant.volume else self.unet.depth_nothing(pyramid)
-            total = total + variant.weight * self.unet(seen, t, variant.clip * context, depth=depth).float()
+            total = (
+                total + variant.weight * self.unet(unet_input, t, variant.clip * context, depth=depth).float()
+            )
         return total
 
     @torch.no_grad()
@@ -201,13 +203,13 @@ class SyncDreamer(LatentPrior):
         even = math.ceil(frames * views / math.ceil(frames * views / batch))  # sizes are tuned for, so few
         for pairs in torch.arange(frames * views, device=self.device).split(even):
             frame, view = pairs // views, pairs % views
-            seen_from = condition.view[frame, view]
-            pyramid = self.spatial_volume.frustum(volume[frame], time[frame], seen_from, view)
+            pose = condition.view[frame, view]
+            pyramid = self.spatial_volume.frustum(volume[frame], time[frame], pose, view)
             parts.append(
                 self.predict(
                     latents[frame, view],
                     steps[frame],
-                    self.context(condition.clip[frame], seen_from),
+                    self.context(condition.clip[frame], pose),
                     condition.latent[frame],
                     pyramid,
                     guidance,

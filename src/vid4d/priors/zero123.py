@@ -139,8 +139,8 @@ class Zero123(LatentPrior):
         image = torch.cat([v.image * latent.to(self.dtype) for v in variants])
         token = torch.cat([v.clip * context.to(self.dtype) for v in variants])
         noisy = x.to(self.device, self.dtype).repeat(len(variants), 1, 1, 1)
-        found = self.unet(torch.cat([noisy, image], 1), t.to(self.device).repeat(len(variants)), token)
-        parts = found.unflatten(0, (len(variants), -1)).float()
+        predicted = self.unet(torch.cat([noisy, image], 1), t.to(self.device).repeat(len(variants)), token)
+        parts = predicted.unflatten(0, (len(variants), -1)).float()
         return torch.stack([v.weight * part for v, part in zip(variants, parts, strict=True)]).sum(0).to(x)
 
     # Sampling
@@ -175,12 +175,12 @@ class Zero123(LatentPrior):
         progress: called with (steps done, steps).
         """
         frames, views = len(images), len(azimuths_deg)
-        known = self.condition(images, batch=max(1, batch // 4))
+        condition = self.condition(images, batch=max(1, batch // 4))
         height = torch.as_tensor(elevations_deg, dtype=torch.float32).expand(views)
         given = torch.as_tensor(elevation_deg, dtype=torch.float32).cpu().expand(frames)
         change = view_change(height, torch.tensor(list(azimuths_deg)), given[:, None]).flatten(0, 1)
         frame = torch.arange(frames, device=self.device).repeat_interleave(views)
-        context = self.context(known.embedding[frame], change.to(self.device))
+        context = self.context(condition.embedding[frame], change.to(self.device))
 
         channels, size = self.config.autoencoder.latent_channels, self.config.latent_size
         device = generator.device if generator is not None else self.device
@@ -194,7 +194,7 @@ class Zero123(LatentPrior):
             parts = []
             for pairs in torch.arange(len(x), device=self.device).split(batch):
                 steps = torch.full((len(pairs),), int(t), device=self.device)
-                latent = known.latent[frame[pairs]]
+                latent = condition.latent[frame[pairs]]
                 parts.append(self.noise(x[pairs], steps, context[pairs], latent, guidance))
             return torch.cat(parts)
 

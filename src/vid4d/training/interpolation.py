@@ -38,17 +38,17 @@ def interpolation_loss(
 
     def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         motion = batches.next()
-        found = model(motion.start, motion.end, motion.time)
-        count = len(found.frames)
+        predicted = model(motion.start, motion.end, motion.time)
+        count = len(predicted.frames)
         total = sum(
             (
                 DECAY ** (count - 1 - i) * pyramid_loss(frame, motion.middle)
-                for i, frame in enumerate(found.frames)
+                for i, frame in enumerate(predicted.frames)
             ),
             start=torch.zeros((), device=device),
         )
         with torch.no_grad():
-            error = (found.frame - motion.middle).square().flatten(1).mean(1)
+            error = (predicted.frame - motion.middle).square().flatten(1).mean(1)
             copied = (motion.start - motion.middle).square().flatten(1).mean(1)
             numbers = {
                 "psnr": -10 * torch.log10(error.clamp(min=1e-8)).mean(),

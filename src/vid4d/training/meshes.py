@@ -131,16 +131,16 @@ def read_models(folder: Path, names: Sequence[str]) -> list[Mesh]:
 
     Raises InputError where one is missing.
     """
-    found: dict[str, Mesh] = {}
+    models: dict[str, Mesh] = {}
     for path in _shards(folder):
         with np.load(path) as archive:
             wanted = {raw.decode() for raw in archive["ids"]} & set(names)
         if wanted:
-            found |= {mesh.name: mesh for mesh in read_shard(path) if mesh.name in wanted}
-    missing = [name for name in names if name not in found]
+            models |= {mesh.name: mesh for mesh in read_shard(path) if mesh.name in wanted}
+    missing = [name for name in names if name not in models]
     if missing:
         raise InputError(f"no shard in {folder} holds {', '.join(missing)}")
-    return [found[name] for name in names]
+    return [models[name] for name in names]
 
 
 def _shards(folder: Path) -> list[Path]:

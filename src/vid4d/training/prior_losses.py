@@ -63,13 +63,13 @@ def hit_loss(
     """
     count = weight.shape[1]
     place = ((depth - RIG_DISTANCE) / depth_range + 1) / 2 * count - 0.5
-    seen = depth.isfinite()
-    place = torch.where(seen, place, 0).clamp(0, count - 1)
+    hits = depth.isfinite()
+    place = torch.where(hits, place, 0).clamp(0, count - 1)
     low = place.floor().clamp(max=count - 2)
     share = place - low
     pair = weight.gather(1, torch.stack([low, low + 1], 1).long())
     hit = pair[:, 0] * (1 - share) + pair[:, 1] * share
-    return -torch.log(torch.where(seen, hit, 1 - weight.sum(1)).clamp(min=0) + 1e-3).mean()
+    return -torch.log(torch.where(hits, hit, 1 - weight.sum(1)).clamp(min=0) + 1e-3).mean()
 
 
 def picture_psnr(predicted: Float[Tensor, "n 4 h w"], truth: Float[Tensor, "n 4 h w"]) -> Float[Tensor, ""]:
@@ -79,8 +79,8 @@ def picture_psnr(predicted: Float[Tensor, "n 4 h w"], truth: Float[Tensor, "n 4 
 
 def _input_cameras(elevation: Tensor, noise: float, size: int) -> Cameras:
     """Input cameras with noise on the elevation: users and the guess are some degrees off."""
-    told = elevation + torch.randn_like(elevation) * noise * (torch.rand_like(elevation) < 0.7)
-    return Cameras.orbit(torch.zeros_like(told), told, size=size, device=told.device)
+    given = elevation + torch.randn_like(elevation) * noise * (torch.rand_like(elevation) < 0.7)
+    return Cameras.orbit(torch.zeros_like(given), given, size=size, device=given.device)
 
 
 def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: torch.device) -> Loss:
@@ -98,8 +98,8 @@ def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: tor
         mask = F.avg_pool2d(truth[:, 3:] / 2 + 0.5, model.config.patch)[:, 0]
         alpha = F.mse_loss(weight.sum(1), mask)
         hit = hit_loss(weight, views.target_depth.flatten(0, 1), reach)
-        depth = hit_loss(lifted.seen.depth.float().softmax(1)[:, :-1], views.depth, reach)
-        elevation = (lifted.seen.elevation.float() - torch.deg2rad(views.elevation)).square().mean()
+        depth = hit_loss(lifted.encoded.depth.float().softmax(1)[:, :-1], views.depth, reach)
+        elevation = (lifted.encoded.elevation.float() - torch.deg2rad(views.elevation)).square().mean()
         total = (
             picture_loss(pictures, truth, config.edge)
             + config.alpha * alpha
@@ -145,12 +145,12 @@ def diffusion_loss(model: SmallPrior, source: SideStream, config: LossConfig, de
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
                 condition = model.condition(degrade(views.picture), inputs)
-                look = model.render_features(condition, cameras, chosen.shape[1])
+                features = model.render_features(condition, cameras, chosen.shape[1])
             volume = model.synchronous_volume(noisy[:, :RIG_VIEWS], t)
             volume = volume * kept(config.drop_noisy)[:, None, None, None, None]
             predicted = model.denoise(
                 condition,
-                look,
+                features,
                 volume,
                 noisy[rows, chosen],
                 t,
@@ -164,7 +164,7 @@ def diffusion_loss(model: SmallPrior, source: SideStream, config: LossConfig, de
             numbers = {
                 "x0": error.mean(),
                 "psnr": picture_psnr(model.decode(predicted.flatten(0, 1)), truth),
-                "coarse_psnr": picture_psnr(look.coarse, truth),
+                "coarse_psnr": picture_psnr(features.coarse, truth),
             }
         return (weight * error).mean(), numbers
 

@@ -97,7 +97,7 @@ class Trainer:
         decay = [p for p in rest if p.ndim > 1]
         plain = [p for p in rest if p.ndim <= 1]
         groups: list[dict[str, Any]] = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
-        made: list[torch.optim.Optimizer] = [
+        optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(
                 groups,
                 lr=c.learning_rate,
@@ -107,8 +107,8 @@ class Trainer:
             )
         ]
         if matrices:
-            made.append(Muon(matrices, lr=c.learning_rate, weight_decay=c.weight_decay))
-        return made
+            optimizers.append(Muon(matrices, lr=c.learning_rate, weight_decay=c.weight_decay))
+        return optimizers
 
     @property
     def checkpoint(self) -> Path:

@@ -144,7 +144,7 @@ def test_guidance_by_hand(frames, monkeypatch, guidance, expected):
     prior = tiny_prior()
     heard = []
 
-    def denoise(condition, look, volume, noisy, t, *, image_on, volume_on, image_scale):
+    def denoise(condition, features, volume, noisy, t, *, image_on, volume_on, image_scale):
         known = {(1, 1, 1): 0.2, (0, 1, 0): 0.1, (1, 0, 4): 0.05, (0, 0, 0): 0.4}
         key = int(image_on[0]), int(volume_on[0]), int(image_scale)
         heard.append(key)

@@ -75,7 +75,7 @@ class DepthTransformer(nn.Module):
         rays = group_norm(norm, mixed, "relu").permute(0, 3, 4, 2, 1).contiguous()
         return rays.permute(0, 4, 3, 1, 2)
 
-    def found(
+    def residual(
         self, x: Float[Tensor, "b c h w"], features: Float[Tensor, "b k d h w"]
     ) -> Float[Tensor, "b c h w"]:
         """Residual of depth attention for a feature map."""
@@ -89,4 +89,4 @@ class DepthTransformer(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], volume: Float[Tensor, "b k d h w"]
     ) -> Float[Tensor, "b c h w"]:
-        return x + self.found(x, self.features(volume))
+        return x + self.residual(x, self.features(volume))

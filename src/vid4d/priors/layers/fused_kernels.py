@@ -56,13 +56,13 @@ def _rays_kernel(
     pixel = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, DEPTHS)
     k = tl.arange(0, WIDTH)
-    there = (d < depths)[:, None] & (k < width)[None, :]
+    mask = (d < depths)[:, None] & (k < width)[None, :]
     place = rays + pixel * depths * width + d[:, None] * width + k[None, :]
-    ray = tl.load(place, mask=there, other=0.0).to(tl.float32)
+    ray = tl.load(place, mask=mask, other=0.0).to(tl.float32)
     for head in range(HEADS):
         here = (pixel * HEADS + head) * width + k
-        asked = tl.load(query + here, mask=k < width, other=0.0).to(tl.float32)
-        score = tl.sum(ray * asked[None, :], axis=1) * scale
+        q = tl.load(query + here, mask=k < width, other=0.0).to(tl.float32)
+        score = tl.sum(ray * q[None, :], axis=1) * scale
         score = tl.where(d < depths, score, -1.0e30)
         score = tl.exp(score - tl.max(score, axis=0))
         share = score / tl.sum(score, axis=0)

@@ -233,8 +233,8 @@ def frustum_grid(
 def _sampled(features: Tensor, grid: Tensor) -> Tensor:
     """Linear interpolation, zero outside; in float32, because half precision misplaces samples."""
     grid = grid.float()
-    found = F.grid_sample(features.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-    return found.to(features.dtype)
+    values = F.grid_sample(features.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return values.to(features.dtype)
 
 
 class SpatialVolumes(nn.Module):

@@ -135,7 +135,7 @@ class UNet(nn.Module):
             like = volumes[widths[level]]
             channels = layers(place.proj_in)[0].in_channels
             picture = like.new_zeros(1, channels, *like.shape[3:])
-            nothing.append(place.found(picture, place.features(torch.zeros_like(like[:1, :, :1]))))
+            nothing.append(place.residual(picture, place.features(torch.zeros_like(like[:1, :, :1]))))
         return nothing
 
     def forward(
@@ -161,15 +161,15 @@ class UNet(nn.Module):
             skips.append(h)
         h = self.middle_block(h, embed, context)
         if depth is not None:
-            h = h + _seen(self.middle_conditions, h, depth[0])
+            h = h + _depth_residual(self.middle_conditions, h, depth[0])
         plain = self.config.num_res_blocks  # before: blocks of the coarsest level, without depth attention
         for i, block in enumerate(self.output_blocks):
             h = block(torch.cat([h, skips.pop()], dim=1), embed, context)
             if depth is not None and i > plain:
-                h = h + _seen(self.output_conditions[i - plain - 1], h, depth[i - plain])
+                h = h + _depth_residual(self.output_conditions[i - plain - 1], h, depth[i - plain])
         norm, _, conv = layers(self.out)
         return conv(group_norm(norm, h, "silu"))
 
 
-def _seen(place: nn.Module, h: Float[Tensor, "b c h w"], depth: Tensor) -> Tensor:
-    return place.found(h, depth) if depth.ndim == 5 else depth  # type: ignore[operator]
+def _depth_residual(place: nn.Module, h: Float[Tensor, "b c h w"], depth: Tensor) -> Tensor:
+    return place.residual(h, depth) if depth.ndim == 5 else depth  # type: ignore[operator]

@@ -240,15 +240,15 @@ class VolumeNet(nn.Module):
             2, (size, size, size)
         )
 
-    def forward(self, seen: EncoderOutput, cameras: Cameras) -> Float[Tensor, "b c s s s"]:
+    def forward(self, encoded: EncoderOutput, cameras: Cameras) -> Float[Tensor, "b c s s s"]:
         """Raw density (channel 0) and features. cameras: the input cameras."""
         size, extent = self.config.volume_size, self.config.extent
-        fine, half, tokens = seen.fine, seen.half, seen.tokens
+        fine, half, tokens = encoded.fine, encoded.half, encoded.tokens
         elevation = torch.deg2rad(cameras.elevation)
         height = torch.stack([elevation.sin(), elevation.cos()], 1).to(fine.dtype)
         embedding = self.base + self.height(height)
         x = lift(self.lift0(fine), cameras, size, extent)
-        surface = lift_depth(seen.depth, cameras, size, extent, self.config.depth_range).to(x.dtype)
+        surface = lift_depth(encoded.depth, cameras, size, extent, self.config.depth_range).to(x.dtype)
         place = self._coordinates(cameras, size).to(x.dtype)
         x = self.enter(torch.cat([x, place, surface, x * surface[:, :1]], 1))
         x0 = self.down0(x, embedding)
@@ -329,11 +329,11 @@ class RenderHead(nn.Module):
 
 
 class Lifted(NamedTuple):
-    """Pictures (b, views, 4, h, w) in [-1, 1], compositing weights (b, views, d, p, p), what was seen."""
+    """Pictures (b, views, 4, h, w) in [-1, 1], compositing weights (b, views, d, p, p), encoder output."""
 
     pictures: Tensor
     weight: Tensor
-    seen: EncoderOutput
+    encoded: EncoderOutput
 
 
 class Lifter(nn.Module):
@@ -367,9 +367,9 @@ class Lifter(nn.Module):
         self, picture: Float[Tensor, "b 4 h w"], input_cameras: Cameras, targets: Cameras, views: int
     ) -> Lifted:
         """RGBA pictures from `views` cameras per object (targets: b * views, objects outermost)."""
-        seen = self.encoder(picture)
-        frustum = self.solid(self.volume(seen, input_cameras), targets, views)
+        encoded = self.encoder(picture)
+        frustum = self.solid(self.volume(encoded, input_cameras), targets, views)
         weight = ray_weights(frustum[:, 0], self.step)
         rays = composite(frustum, weight)
-        pictures = self.head(rays.flatten(0, 1).to(seen.fine.dtype))
-        return Lifted(pictures.unflatten(0, (-1, views)), weight, seen)
+        pictures = self.head(rays.flatten(0, 1).to(encoded.fine.dtype))
+        return Lifted(pictures.unflatten(0, (-1, views)), weight, encoded)

@@ -101,11 +101,11 @@ def guess_elevation(prior: SmallPrior, frames: Float[Tensor, "t h w 4"]) -> floa
 
 @dataclass
 class _Part:
-    """Some frames of a clip: which, what is known of them, and how the rig sees their lifted volumes."""
+    """Some frames of a clip: which, their conditioning, and their lifted volumes rendered from the rig."""
 
     frames: slice
     condition: SmallCondition
-    look: ViewFeatures
+    features: ViewFeatures
 
 
 class _Denoiser:
@@ -133,7 +133,7 @@ class _Denoiser:
             for variant in self.config.guidance.variants():
                 predicted = self.prior.denoise(
                     part.condition,
-                    part.look,
+                    part.features,
                     volumes[part.frames],
                     ring[part.frames],
                     steps[part.frames],
@@ -142,15 +142,15 @@ class _Denoiser:
                     image_scale=variant.image,
                 )
                 total += variant.weight * predicted.float()
-            out[part.frames] = self._anchored(total, part.look.coarse) if self.config.anchor else total
+            out[part.frames] = self._anchored(total, part.features.coarse) if self.config.anchor else total
         return out
 
     def _anchored(self, latents: Float[Tensor, "t v c p p"], coarse: Float[Tensor, "n 4 h w"]) -> Tensor:
         """Predicted data with its colors drawn to those of the lifted rendering, where it shows anything."""
-        drawn, lifted = from_network(self.prior.decode(latents.flatten(0, 1))), from_network(coarse)
+        predicted, lifted = from_network(self.prior.decode(latents.flatten(0, 1))), from_network(coarse)
         share = self.config.anchor * (lifted[..., 3:] / 0.3).clamp(max=1)
-        color = torch.lerp(drawn[..., :3], lifted[..., :3], share)
-        anchored = to_network(torch.cat([color, drawn[..., 3:]], -1))
+        color = torch.lerp(predicted[..., :3], lifted[..., :3], share)
+        anchored = to_network(torch.cat([color, predicted[..., 3:]], -1))
         return self.prior.encode(anchored).view_as(latents)
 
 
@@ -186,11 +186,11 @@ def sample(
         pictures = to_network(frames[part].to(device)).to(parameter.dtype)
         n = len(pictures)
         condition = prior.condition(pictures, Cameras.orbit([0.0] * n, elevation, size=size, device=device))
-        look = prior.precompute(prior.render_features(condition, Cameras.cat([ring] * n), views))
-        parts.append(_Part(part, condition, look))
-    coarse = torch.cat([prior.encode(p.look.coarse.float()) for p in parts]).unflatten(0, (count, views))
-    drawn = partial(torch.randn, generator=generator, device=generator.device if generator else device)
-    noise = drawn(1, *coarse.shape[1:]).to(device).expand_as(coarse)
+        features = prior.precompute(prior.render_features(condition, Cameras.cat([ring] * n), views))
+        parts.append(_Part(part, condition, features))
+    coarse = torch.cat([prior.encode(p.features.coarse.float()) for p in parts]).unflatten(0, (count, views))
+    randn = partial(torch.randn, generator=generator, device=generator.device if generator else device)
+    noise = randn(1, *coarse.shape[1:]).to(device).expand_as(coarse)
     start = round(config.start * len(prior.schedule)) - 1
     whole = start == len(prior.schedule) - 1
     x = noise if whole else q_sample(prior.schedule, coarse, torch.tensor(start), noise)
@@ -203,7 +203,7 @@ def sample(
         spacing="trailing",
         t_start=None if whole else start,
         clip=1.0,
-        noise=lambda like: drawn(1, *like.shape[1:]).to(like).expand_as(like),
+        noise=lambda like: randn(1, *like.shape[1:]).to(like).expand_as(like),
         progress=progress,
     )
     pictures = from_network(prior.decode(latents.flatten(0, 1)))
@@ -221,6 +221,6 @@ def lifted_views(
         for frame in frames:
             picture = to_network(frame[None].to(parameter.device)).to(parameter.dtype)
             inputs = Cameras.orbit([0.0], elevation, size=size, device=parameter.device)
-            look = prior.render_features(prior.condition(picture, inputs), cameras, len(cameras))
-            rows.append(from_network(look.coarse))
+            features = prior.render_features(prior.condition(picture, inputs), cameras, len(cameras))
+            rows.append(from_network(features.coarse))
     return torch.stack(rows, 1)
