@@ -319,23 +319,23 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor]:
         space, time = ctx.saved_tensors
-        by_space, by_time = torch.zeros_like(space), torch.zeros_like(time)
+        grad_space, grad_time = torch.zeros_like(space), torch.zeros_like(time)
         rows = _ROWS if space.shape[2] > 1 else _ROWS[:1]
         for row, (s, t) in enumerate(rows):
             x, y, z = (space[i, :, s[i]] for i in range(3))
             u, v, w = (time[i, :, t[i]] for i in range(3))
             xy, uv = x * y, u * v
-            of_space, of_time = uv * w * gradient[:, row], xy * z * gradient[:, row]
-            z_of_space, w_of_time = z * of_space, w * of_time
-            by_space[0, :, s[0]].addcmul_(y, z_of_space)
-            by_space[1, :, s[1]].addcmul_(x, z_of_space)
-            by_space[2, :, s[2]].addcmul_(xy, of_space)
-            by_time[0, :, t[0]].addcmul_(v, w_of_time)
-            by_time[1, :, t[1]].addcmul_(u, w_of_time)
-            by_time[2, :, t[2]].addcmul_(uv, of_time)
-        return by_space, by_time
+            grad_xyz, grad_uvw = uv * w * grad_out[:, row], xy * z * grad_out[:, row]
+            z_grad, w_grad = z * grad_xyz, w * grad_uvw
+            grad_space[0, :, s[0]].addcmul_(y, z_grad)
+            grad_space[1, :, s[1]].addcmul_(x, z_grad)
+            grad_space[2, :, s[2]].addcmul_(xy, grad_xyz)
+            grad_time[0, :, t[0]].addcmul_(v, w_grad)
+            grad_time[1, :, t[1]].addcmul_(u, w_grad)
+            grad_time[2, :, t[2]].addcmul_(uv, grad_uvw)
+        return grad_space, grad_time
 
 
 def _rows() -> list[tuple[list[int], list[int]]]:

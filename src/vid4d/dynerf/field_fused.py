@@ -74,23 +74,33 @@ class _Cascade(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, of_density, of_color):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad_density, grad_color):  # type: ignore[no-untyped-def]
         points, time, *parameters = ctx.saved_tensors
         moves, colors, step = ctx.settings
         levels, count = _levels(parameters), len(points)
-        of_density, of_color = of_density.contiguous(), of_color.contiguous()
+        grad_density, grad_color = grad_density.contiguous(), grad_color.contiguous()
         programs = min(PROGRAMS, triton.cdiv(count, BLOCK) * moves)
-        found: list[Tensor] = []
+        gradients: list[Tensor] = []
         for k, level in enumerate(levels):
-            by = _zeros_like(level)
+            level_grads = _zeros_like(level)
             _launch(
                 field_kernels.level_gradient_kernel,
                 (programs,),
-                (points, time, *level, of_density, of_color, *by, count, moves, *level.points),
+                (
+                    points,
+                    time,
+                    *level,
+                    grad_density,
+                    grad_color,
+                    *level_grads,
+                    count,
+                    moves,
+                    *level.points,
+                ),
                 (step, k, len(levels), colors, *level.sizes, BLOCK),
             )
-            found += by
-        return None, None, None, None, None, None, *found
+            gradients += level_grads
+        return None, None, None, None, None, None, *gradients
 
 
 def cascade(

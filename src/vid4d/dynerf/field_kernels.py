@@ -179,14 +179,14 @@ def level_gradient_kernel(
     density_out,
     color_in,
     color_out,
-    of_density,
-    of_color,
-    by_space,
-    by_time,
-    by_density_in,
-    by_density_out,
-    by_color_in,
-    by_color_out,
+    grad_density,
+    grad_color,
+    grad_space,
+    grad_time,
+    grad_density_in,
+    grad_density_out,
+    grad_color_in,
+    grad_color_out,
     count,
     moves,
     size,
@@ -209,16 +209,16 @@ def level_gradient_kernel(
     xy, xt = size * size * channels, moments * size * channels
     first = _weights(density_in, channels, width, CHANNELS, WIDTH)
     second = _row(density_out, 0, width, WIDTH)
-    by_first = tl.zeros([CHANNELS, WIDTH], dtype=tl.float32)
-    by_second = tl.zeros([WIDTH], dtype=tl.float32)
+    grad_first = tl.zeros([CHANNELS, WIDTH], dtype=tl.float32)
+    grad_second = tl.zeros([WIDTH], dtype=tl.float32)
     if COLOR:
         paint = _weights(color_in, channels, width, CHANNELS, WIDTH)
         red, green = _row(color_out, 0, width, WIDTH), _row(color_out, 1, width, WIDTH)
         blue = _row(color_out, 2, width, WIDTH)
-        by_paint = tl.zeros([CHANNELS, WIDTH], dtype=tl.float32)
-        by_red = tl.zeros([WIDTH], dtype=tl.float32)
-        by_green = tl.zeros([WIDTH], dtype=tl.float32)
-        by_blue = tl.zeros([WIDTH], dtype=tl.float32)
+        grad_paint = tl.zeros([CHANNELS, WIDTH], dtype=tl.float32)
+        grad_red = tl.zeros([WIDTH], dtype=tl.float32)
+        grad_green = tl.zeros([WIDTH], dtype=tl.float32)
+        grad_blue = tl.zeros([WIDTH], dtype=tl.float32)
     blocks = tl.cdiv(count, BLOCK)
     for item in range(tl.program_id(0), blocks * moves, tl.num_programs(0)):
         move = item // blocks
@@ -233,40 +233,42 @@ def level_gradient_kernel(
         in_space, in_time = f_xy * f_xz * f_yz, f_xt * f_yt * f_zt
         f = in_space * in_time
 
-        g = _above(of_density, moves, move, count, i, inside, LEVEL, LEVELS)
+        g = _above(grad_density, moves, move, count, i, inside, LEVEL, LEVELS)
         hidden = _hidden(f, first)
-        by_second += tl.sum(hidden * g[:, None], axis=0)
-        slope = tl.where(hidden > 0, g[:, None] * second[None, :], 0.0)
-        by_first += tl.dot(tl.trans(f), slope, input_precision="ieee")
-        by_f = tl.dot(slope, tl.trans(first), input_precision="ieee")
+        grad_second += tl.sum(hidden * g[:, None], axis=0)
+        grad_hidden = tl.where(hidden > 0, g[:, None] * second[None, :], 0.0)
+        grad_first += tl.dot(tl.trans(f), grad_hidden, input_precision="ieee")
+        grad_f = tl.dot(grad_hidden, tl.trans(first), input_precision="ieee")
         if COLOR:  # noqa: SIM102
             if move == 0:
-                r = _above(of_color, 3, 0, count, i, inside, LEVEL, LEVELS)
-                g = _above(of_color, 3, 1, count, i, inside, LEVEL, LEVELS)
-                b = _above(of_color, 3, 2, count, i, inside, LEVEL, LEVELS)
+                r = _above(grad_color, 3, 0, count, i, inside, LEVEL, LEVELS)
+                g = _above(grad_color, 3, 1, count, i, inside, LEVEL, LEVELS)
+                b = _above(grad_color, 3, 2, count, i, inside, LEVEL, LEVELS)
                 hidden = _hidden(f, paint)
-                by_red += tl.sum(hidden * r[:, None], axis=0)
-                by_green += tl.sum(hidden * g[:, None], axis=0)
-                by_blue += tl.sum(hidden * b[:, None], axis=0)
-                slope = r[:, None] * red[None, :] + g[:, None] * green[None, :] + b[:, None] * blue[None, :]
-                slope = tl.where(hidden > 0, slope, 0.0)
-                by_paint += tl.dot(tl.trans(f), slope, input_precision="ieee")
-                by_f += tl.dot(slope, tl.trans(paint), input_precision="ieee")
+                grad_red += tl.sum(hidden * r[:, None], axis=0)
+                grad_green += tl.sum(hidden * g[:, None], axis=0)
+                grad_blue += tl.sum(hidden * b[:, None], axis=0)
+                grad_hidden = (
+                    r[:, None] * red[None, :] + g[:, None] * green[None, :] + b[:, None] * blue[None, :]
+                )
+                grad_hidden = tl.where(hidden > 0, grad_hidden, 0.0)
+                grad_paint += tl.dot(tl.trans(f), grad_hidden, input_precision="ieee")
+                grad_f += tl.dot(grad_hidden, tl.trans(paint), input_precision="ieee")
 
-        by_space_part, by_time_part = by_f * in_time, by_f * in_space
-        _add(by_space, sy, sx, size, channels, c, mask, by_space_part * f_xz * f_yz)
-        _add(by_space + xy, sz, sx, size, channels, c, mask, by_space_part * f_xy * f_yz)
-        _add(by_space + 2 * xy, sz, sy, size, channels, c, mask, by_space_part * f_xy * f_xz)
-        _add(by_time, st, sx, size, channels, c, mask, by_time_part * f_yt * f_zt)
-        _add(by_time + xt, st, sy, size, channels, c, mask, by_time_part * f_xt * f_zt)
-        _add(by_time + 2 * xt, st, sz, size, channels, c, mask, by_time_part * f_xt * f_yt)
+        grad_in_space, grad_in_time = grad_f * in_time, grad_f * in_space
+        _add(grad_space, sy, sx, size, channels, c, mask, grad_in_space * f_xz * f_yz)
+        _add(grad_space + xy, sz, sx, size, channels, c, mask, grad_in_space * f_xy * f_yz)
+        _add(grad_space + 2 * xy, sz, sy, size, channels, c, mask, grad_in_space * f_xy * f_xz)
+        _add(grad_time, st, sx, size, channels, c, mask, grad_in_time * f_yt * f_zt)
+        _add(grad_time + xt, st, sy, size, channels, c, mask, grad_in_time * f_xt * f_zt)
+        _add(grad_time + 2 * xt, st, sz, size, channels, c, mask, grad_in_time * f_xt * f_yt)
 
     there = (c < channels)[:, None] & (h < width)[None, :]
     place = h[None, :] * channels + c[:, None]
-    tl.atomic_add(by_density_in + place, by_first, mask=there, sem="relaxed")
-    tl.atomic_add(by_density_out + h, by_second, mask=h < width, sem="relaxed")
+    tl.atomic_add(grad_density_in + place, grad_first, mask=there, sem="relaxed")
+    tl.atomic_add(grad_density_out + h, grad_second, mask=h < width, sem="relaxed")
     if COLOR:
-        tl.atomic_add(by_color_in + place, by_paint, mask=there, sem="relaxed")
-        tl.atomic_add(by_color_out + h, by_red, mask=h < width, sem="relaxed")
-        tl.atomic_add(by_color_out + width + h, by_green, mask=h < width, sem="relaxed")
-        tl.atomic_add(by_color_out + 2 * width + h, by_blue, mask=h < width, sem="relaxed")
+        tl.atomic_add(grad_color_in + place, grad_paint, mask=there, sem="relaxed")
+        tl.atomic_add(grad_color_out + h, grad_red, mask=h < width, sem="relaxed")
+        tl.atomic_add(grad_color_out + width + h, grad_green, mask=h < width, sem="relaxed")
+        tl.atomic_add(grad_color_out + 2 * width + h, grad_blue, mask=h < width, sem="relaxed")

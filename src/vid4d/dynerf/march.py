@@ -109,9 +109,9 @@ def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: M
 
     depth = table(density * config.step)
     weight = torch.exp(depth - depth.cumsum(-1)) * -torch.expm1(-depth)
-    by_channel = (weight[:, None] * table(features)).sum(-1)
-    by_length = (weight * table(length)).sum(-1)
-    value = torch.cat([by_channel[:, :3], weight.sum(-1)[:, None], by_length[:, None], by_channel[:, 3:]], 1)
+    mean = (weight[:, None] * table(features)).sum(-1)
+    far = (weight * table(length)).sum(-1)
+    value = torch.cat([mean[:, :3], weight.sum(-1)[:, None], far[:, None], mean[:, 3:]], 1)
     everywhere = value.new_zeros(*value.shape[:2], len(rays.time)).index_copy(-1, hit, value)
     normal = features[:, 3:] if config.normals else None
     return Marched(everywhere, points, time, direction, weight.flatten(1)[:, slot], normal, len(hit))

@@ -103,18 +103,18 @@ class _Composite(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, of_value, of_weight):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad_value, grad_weight):  # type: ignore[no-untyped-def]
         density, features, *rest = ctx.saved_tensors
-        by_density, by_features = torch.empty_like(density), torch.empty_like(features)
-        given = (of_value.contiguous(), of_weight.contiguous(), by_density, by_features)
+        grad_density, grad_features = torch.empty_like(density), torch.empty_like(features)
+        gradients = (grad_value.contiguous(), grad_weight.contiguous(), grad_density, grad_features)
         if ctx.settings[0]:
             on_device_of(
                 density,
                 lambda: march_kernels.composite_gradient_kernel[(ctx.settings[0], len(density))](
-                    density, features, *rest, *given, *ctx.settings, num_warps=1
+                    density, features, *rest, *gradients, *ctx.settings, num_warps=1
                 ),
             )
-        return by_density, by_features, None, None, None, None
+        return grad_density, grad_features, None, None, None, None
 
 
 def composite(

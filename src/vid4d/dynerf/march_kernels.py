@@ -182,10 +182,10 @@ def composite_gradient_kernel(
     lengths,
     starts,
     counts,
-    of_value,
-    of_weight,
-    by_density,
-    by_features,
+    grad_value,
+    grad_weight,
+    grad_density,
+    grad_features,
     rays,
     samples,
     step,
@@ -200,9 +200,9 @@ def composite_gradient_kernel(
     ray, level = tl.program_id(0), tl.program_id(1)
     start, count = tl.load(starts + ray), tl.load(counts + ray)
     f = tl.arange(0, 8)
-    given = of_value + level * (FEATURES + 2) * rays + ray
-    of_mean = tl.load(given + (f + tl.where(f < 3, 0, 2)) * rays, mask=f < FEATURES, other=0.0)
-    of_alpha, of_far = tl.load(given + 3 * rays), tl.load(given + 4 * rays)
+    ray_grad = grad_value + level * (FEATURES + 2) * rays + ray
+    grad_mean = tl.load(ray_grad + (f + tl.where(f < 3, 0, 2)) * rays, mask=f < FEATURES, other=0.0)
+    grad_alpha, grad_far = tl.load(ray_grad + 3 * rays), tl.load(ray_grad + 4 * rays)
     behind = 0.0
     for turn in tl.static_range(2):
         before = 0.0
@@ -211,18 +211,18 @@ def composite_gradient_kernel(
             inside = k < count
             place = level * samples + start + k
             depth, after, share = _weights(density, place, inside, before, step)
-            there = (f < FEATURES)[:, None] & inside[None, :]
+            mask = (f < FEATURES)[:, None] & inside[None, :]
             row = (level * FEATURES + f)[:, None] * samples + start + k[None, :]
-            feature = tl.load(features + row, mask=there, other=0.0)
-            g = tl.sum(feature * of_mean[:, None], axis=0) + of_alpha
-            g += of_far * tl.load(lengths + start + k, mask=inside, other=0.0)
-            g += tl.load(of_weight + place, mask=inside, other=0.0)
+            feature = tl.load(features + row, mask=mask, other=0.0)
+            g = tl.sum(feature * grad_mean[:, None], axis=0) + grad_alpha
+            g += grad_far * tl.load(lengths + start + k, mask=inside, other=0.0)
+            g += tl.load(grad_weight + place, mask=inside, other=0.0)
             part = tl.where(inside, g * share, 0.0)
             if turn == 0:
                 behind += tl.sum(part, axis=0)
             else:
-                by = g * after - (behind - tl.cumsum(part, axis=0))
-                tl.store(by_density + place, by * step, mask=inside)
-                tl.store(by_features + row, of_mean[:, None] * share[None, :], mask=there)
+                grad_depth = g * after - (behind - tl.cumsum(part, axis=0))
+                tl.store(grad_density + place, grad_depth * step, mask=inside)
+                tl.store(grad_features + row, grad_mean[:, None] * share[None, :], mask=mask)
                 behind -= tl.sum(part, axis=0)
             before += tl.sum(depth, axis=0)

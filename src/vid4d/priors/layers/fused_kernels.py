@@ -1,4 +1,7 @@
-"""Triton kernels of `fused`. Tensors are channels last: (b, n, c) for n positions; sums are in float32."""
+"""Triton kernels of `fused_ops`.
+
+Tensors are channels last: (b, n, c) for n positions; sums are in float32.
+"""
 
 from __future__ import annotations
 
@@ -80,8 +83,8 @@ class _Plus(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        return gradient, gradient, None
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, None]:
+        return grad_out, grad_out, None
 
 
 def plus(x: Tensor, y: Tensor, bias: Float[Tensor, " c"]) -> Tensor:
@@ -90,7 +93,7 @@ def plus(x: Tensor, y: Tensor, bias: Float[Tensor, " c"]) -> Tensor:
 
 
 def geglu(x: Float[Tensor, "*b d2"]) -> Float[Tensor, "*b d"]:
-    """As `fused.geglu`."""
+    """As `fused_ops.geglu`."""
     width = x.shape[-1] // 2
     out = x.new_empty(*x.shape[:-1], width)
     rows = out.numel() // width
@@ -102,7 +105,7 @@ def geglu(x: Float[Tensor, "*b d2"]) -> Float[Tensor, "*b d"]:
 def along_rays(
     query: Float[Tensor, "*p n k"], rays: Float[Tensor, "*p d k"], scale: float
 ) -> Float[Tensor, "*p n k"]:
-    """As `fused.along_rays`."""
+    """As `fused_ops.along_rays`."""
     heads, width = query.shape[-2:]
     depths = rays.shape[-2]
     out = torch.empty_like(query)

@@ -197,15 +197,15 @@ def _gradient_kernel(
         moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD
     )
     place = sums + picture * 2 * groups + c // per_group
-    of_g = tl.load(place, mask=seen, other=0.0) * one_over_count
-    of_gn = tl.load(place + groups, mask=seen, other=0.0) * one_over_count
+    mean_g = tl.load(place, mask=seen, other=0.0) * one_over_count
+    mean_gn = tl.load(place + groups, mask=seen, other=0.0) * one_over_count
     base = picture * rows * channels
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
         inside = (r < rows)[:, None] & seen[None, :]
         here = base + r[:, None] * channels + c[None, :]
         n, g = _tile(x, gradient, here, inside, mean, rate, w, b, ACTIVATION)
-        g = (g - of_g[None, :] - n * of_gn[None, :]) * rate[None, :]
+        g = (g - mean_g[None, :] - n * mean_gn[None, :]) * rate[None, :]
         tl.store(out + here, g.to(out.dtype.element_ty), mask=inside)
 
 
