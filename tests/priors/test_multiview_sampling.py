@@ -20,7 +20,7 @@ from vid4d.priors.multiview_sampling import (
     FullConfig,
     batch_within,
     load_full_prior,
-    sample,
+    sample_full_prior,
     with_alpha,
 )
 from vid4d.priors.syncdreamer import SyncDreamer
@@ -50,7 +50,9 @@ def frames() -> torch.Tensor:
 
 
 def drawn(prior, frames, config=QUICK, seed=0, **more):
-    return sample(prior, frames, 10.0, config, generator=torch.Generator().manual_seed(seed), **more)
+    return sample_full_prior(
+        prior, frames, 10.0, config, generator=torch.Generator().manual_seed(seed), **more
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -61,7 +61,7 @@ class Rendering:
         return torch.cat([self.color - (1 - alpha) * paint, alpha], -1)
 
 
-def render(
+def render_field(
     field: CascadeField,
     cameras: Cameras,
     times: Float[Tensor, " n"] | Sequence[float] | float,

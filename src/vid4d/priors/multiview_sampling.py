@@ -24,7 +24,7 @@ from vid4d.keying import remove_white_background
 from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.guidance import Decomposed, Guidance
 from vid4d.priors.latent_diffusion import LatentPrior
-from vid4d.priors.samplers import SAMPLERS, Progress, Sampling
+from vid4d.priors.samplers import SAMPLERS, ProgressCallback, Sampling
 from vid4d.priors.small.sampling import best_dtype, check_size
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.convert import load_converted
@@ -140,9 +140,9 @@ def draw(
     *,
     cyclic: bool = False,
     generator: torch.Generator | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Float[Tensor, "t v 3 h w"]:
-    """Colors over white from every view of the rig at every frame; arguments as in `sample`."""
+    """Colors over white from every view of the rig at every frame; arguments as in `sample_full_prior`."""
     config = config or FullConfig()
     check_size(frames, prior.image_size)
     images = over_white(frames).permute(0, 3, 1, 2)
@@ -153,7 +153,7 @@ def draw(
         return prior.sample(images, elevation, config, **common)
 
 
-def sample(
+def sample_full_prior(
     prior: LatentPrior,
     frames: Float[Tensor, "t h w 4"],
     elevation: float,
@@ -161,9 +161,9 @@ def sample(
     *,
     cyclic: bool = False,
     generator: torch.Generator | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Float[Tensor, "v t h w 4"]:
-    """Pictures of the object from every view of the rig at every frame, as `small.sampling.sample`.
+    """Pictures of the object from every view of the rig at every frame, as `sample_small_prior`.
 
     frames: straight-alpha RGBA in [0, 1], of the prior's picture size. elevation: of the input camera,
     degrees. The noise is the same for all frames. Alpha is found from the white that these priors draw.
@@ -197,11 +197,11 @@ class MultiviewMatrixPrior:
         *,
         cyclic: bool = False,
         generator: torch.Generator | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> DrawnViews:
         """As `MatrixPrior.draw`."""
         config = configured(request)
-        views = sample(
+        views = sample_full_prior(
             self.network, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress
         )
         return DrawnViews(views, self.network.cameras)

@@ -23,7 +23,7 @@ Prediction = Literal["eps", "x0", "v"]
 Spacing = Literal["leading", "trailing"]
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 NoiseSource = Callable[[Tensor], Tensor]
-Progress = Callable[[int, int], object]
+ProgressCallback = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ def draw_samples(
     t_start: int | None = None,
     clip: float | None = None,
     noise: NoiseSource = torch.randn_like,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Tensor:
     """Turns noise x, or a sample x noised to level t_start, into data.
 

@@ -28,7 +28,7 @@ from vid4d.priors.layers.syncdreamer_volumes import SpatialVolumes, VolumeConfig
 from vid4d.priors.layers.unet import UNet
 from vid4d.priors.layers.unet_config import DepthAttentionConfig, UNetConfig
 from vid4d.priors.multiview_sampling import FullConfig
-from vid4d.priors.samplers import OFFICIAL_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
+from vid4d.priors.samplers import OFFICIAL_SAMPLING, NoiseSchedule, ProgressCallback, Sampling, draw_samples
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights.convert_layouts import SCHEDULE, TEXT_TOWER
 from vid4d.priors.weights.network import Network
@@ -242,7 +242,7 @@ class SyncDreamer(LatentPrior):
         shared_noise: Literal["all", "first", "none"] = "all",
         batch: int = 16,
         generator: torch.Generator | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Float[Tensor, "t v 3 h w"]:
         """Draws the rig's views of every frame, time-synchronously.
 

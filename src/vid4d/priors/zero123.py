@@ -24,7 +24,7 @@ from vid4d.priors.layers.clip_vision import CLIPVision, CLIPVisionConfig
 from vid4d.priors.layers.unet import UNet
 from vid4d.priors.layers.unet_config import UNetConfig
 from vid4d.priors.multiview_sampling import FullConfig
-from vid4d.priors.samplers import OFFICIAL_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
+from vid4d.priors.samplers import OFFICIAL_SAMPLING, NoiseSchedule, ProgressCallback, Sampling, draw_samples
 from vid4d.priors.weights.convert_diffusers import diffusers_folder
 from vid4d.priors.weights.convert_layouts import SCHEDULE, TEXT_TOWER
 from vid4d.priors.weights.network import Network
@@ -165,7 +165,7 @@ class Zero123(LatentPrior):
         shared_noise: bool = True,
         batch: int = 16,
         generator: torch.Generator | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Float[Tensor, "t v 3 h w"]:
         """Pictures of the object from every view at every frame, each for itself.
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vid4d.priors.rife import CONFIGS, IFNet
-from vid4d.training.trainer import SideStream
+from vid4d.training.trainer import LossFunction, SideStream
 from vid4d.training.views import ViewSource
 
 DECAY = 0.8
@@ -30,9 +28,7 @@ def pyramid_loss(predicted: Tensor, truth: Tensor, levels: int = 4) -> Tensor:
     return total
 
 
-def interpolation_loss(
-    model: IFNet, source: ViewSource, batch: int, device: torch.device
-) -> Callable[[int], tuple[Tensor, dict[str, Tensor]]]:
+def interpolation_loss(model: IFNet, source: ViewSource, batch: int, device: torch.device) -> LossFunction:
     """Every refinement's frame against the true one."""
     batches = SideStream(lambda: source.draw_motion(batch), device)
 

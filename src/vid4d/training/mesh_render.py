@@ -187,7 +187,7 @@ def _shade(
 
 
 @torch.no_grad()
-def render(
+def render_meshes(
     batch: MeshBatch,
     cameras: Cameras,
     view_object: Int[Tensor, " n"],

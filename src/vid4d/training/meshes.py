@@ -4,7 +4,8 @@ A bank holds thousands of small models without padding: one tensor of vertices, 
 and per model where its part begins. A batch is cut out by index arithmetic on the device, in a few launches.
 
 The files are shards of models (npz): concatenated raw arrays as in the asset collection the shipped prior was
-trained on (docs/training.md describes the layout). Any other source can fill a bank with `Mesh` objects.
+trained on (docs/training.md describes the layout). Any other source can fill a bank with
+`TrainingMesh` objects.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from vid4d.errors import InputError
 
 
 @dataclass
-class Mesh:
+class TrainingMesh:
     """One model as numpy arrays, world axes (z up, front towards +x).
 
     poses (k, v, 3); faces (f, 3) into vertices; uv (t, 2), v down from the first row; uv_faces (f, 3) into
@@ -63,7 +64,7 @@ def _skin(bind: np.ndarray, joints: np.ndarray, index: np.ndarray, weight: np.nd
     return moved
 
 
-def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[Mesh]:
+def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[TrainingMesh]:
     """The models of one shard file."""
     with np.load(path) as archive:
         arrays = {key: archive[key] for key in archive.files}
@@ -104,18 +105,20 @@ def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[
         else:
             raise InputError(f"{path.name}: model {identity} has no vertices; the file is damaged")
         modular = (manifest or {}).get(identity, {}).get("tier") == "B"
-        yield Mesh(
+        yield TrainingMesh(
             identity, to_world_axes(poses), faces, uv, uv_faces, smooth, texture, color, has_alpha, modular
         )
 
 
-def read_folder(folder: Path, *, limit: int | None = None, leave_out: Collection[str] = ()) -> list[Mesh]:
+def read_folder(
+    folder: Path, *, limit: int | None = None, leave_out: Collection[str] = ()
+) -> list[TrainingMesh]:
     """All models below a folder of shards, in the order of the file names, without those to be left out."""
     paths = _shards(folder)
     listing = Path(folder).parent / "manifest.json"
     listed = json.loads(listing.read_text(encoding="utf-8")) if listing.exists() else []
     manifest = {m["id"]: m for m in listed}
-    meshes: list[Mesh] = []
+    meshes: list[TrainingMesh] = []
     for path in paths:
         for mesh in read_shard(path, manifest):
             if mesh.name in leave_out:
@@ -126,12 +129,12 @@ def read_folder(folder: Path, *, limit: int | None = None, leave_out: Collection
     return meshes
 
 
-def read_models(folder: Path, names: Sequence[str]) -> list[Mesh]:
+def read_models(folder: Path, names: Sequence[str]) -> list[TrainingMesh]:
     """Some models of a folder of shards, in the order of their names; shards without any are not unpacked.
 
     Raises InputError where one is missing.
     """
-    models: dict[str, Mesh] = {}
+    models: dict[str, TrainingMesh] = {}
     for path in _shards(folder):
         with np.load(path) as archive:
             wanted = {raw.decode() for raw in archive["ids"]} & set(names)
@@ -206,7 +209,7 @@ def join(batches: Sequence[MeshBatch]) -> MeshBatch:
 class MeshBank:
     """Many meshes on one device. Counts and offsets are int64 tensors of one entry per model."""
 
-    def __init__(self, meshes: Sequence[Mesh], device: torch.device | str = "cpu") -> None:
+    def __init__(self, meshes: Sequence[TrainingMesh], device: torch.device | str = "cpu") -> None:
         if not meshes:
             raise InputError("an empty list of models cannot be trained on or rendered")
         self.device = torch.device(device)

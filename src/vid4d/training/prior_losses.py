@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,10 +14,8 @@ from vid4d.metrics import mask_iou, psnr
 from vid4d.priors.samplers import q_sample
 from vid4d.priors.small.lifting import Lifter
 from vid4d.priors.small.model import SmallPrior
-from vid4d.training.trainer import SideStream
+from vid4d.training.trainer import LossFunction, SideStream
 from vid4d.training.views import Views, degrade
-
-Loss = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -83,7 +80,7 @@ def _input_cameras(elevation: Tensor, noise: float, size: int) -> Cameras:
     return Cameras.orbit(torch.zeros_like(given), given, size=size, device=given.device)
 
 
-def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: torch.device) -> Loss:
+def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: torch.device) -> LossFunction:
     """The deterministic half: the pictures of all targets, rendered from the lifted volume."""
     size = model.config.image_size
 
@@ -120,8 +117,10 @@ def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: tor
     return loss
 
 
-def diffusion_loss(model: SmallPrior, source: SideStream, config: LossConfig, device: torch.device) -> Loss:
-    """The joint diffusion on top of a finished lifter: some rig views and all free views are denoised."""
+def diffusion_loss(
+    model: SmallPrior, source: SideStream, config: LossConfig, device: torch.device
+) -> LossFunction:
+    """Joint diffusion on top of a finished volume generator: some rig views, all free views are denoised."""
     size = model.config.lift.image_size
     schedule = model.schedule.to(device)
 

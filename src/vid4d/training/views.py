@@ -16,7 +16,7 @@ from torch import Tensor
 from vid4d.cameras import FOCAL_PER_WIDTH, RIG_ELEVATION, RIG_VIEWS, Cameras
 from vid4d.images import premultiplied
 from vid4d.priors.small.sampling import to_network
-from vid4d.training.mesh_render import Lighting, fit_to_frame, render, render_with_depth
+from vid4d.training.mesh_render import Lighting, fit_to_frame, render_meshes, render_with_depth
 from vid4d.training.meshes import MeshBank, MeshBatch, join
 
 
@@ -227,7 +227,9 @@ class ViewSource:
         fill = uniform(n, *c.fill, device) * (200 / 256)
         batch = fit_to_frame(batch, cameras[:n], fill=fill, group=group)
         light = random_lighting(n, device, c.augment).repeat(3)
-        rgba = render(batch, cameras, torch.arange(3 * n, device=device), light, supersample=c.supersample)
+        rgba = render_meshes(
+            batch, cameras, torch.arange(3 * n, device=device), light, supersample=c.supersample
+        )
         start, middle, end = premultiplied(rgba).permute(0, 3, 1, 2).chunk(3)
         return Motion(start, middle, end, time)
 

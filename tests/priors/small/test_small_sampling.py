@@ -19,7 +19,7 @@ from vid4d.priors.small.sampling import (
     from_network,
     guess_elevation,
     lifted_views,
-    sample,
+    sample_small_prior,
     to_network,
 )
 
@@ -38,7 +38,9 @@ def frames() -> torch.Tensor:
 
 
 def drawn(prior, frames, config=FREE, *, seed=0, **more) -> torch.Tensor:
-    return sample(prior, frames, 10.0, config, generator=torch.Generator().manual_seed(seed), **more)
+    return sample_small_prior(
+        prior, frames, 10.0, config, generator=torch.Generator().manual_seed(seed), **more
+    )
 
 
 def close(a: torch.Tensor, b: torch.Tensor, atol: float = 1e-4) -> bool:
@@ -190,7 +192,7 @@ def test_an_anchor_moves_colors_and_leaves_shapes(frames):
 
 def test_frames_of_another_size_are_refused(prior):
     with pytest.raises(InputError, match="the frames are 24x32 pixels, but this prior sees 32x32"):
-        sample(prior, torch.rand(1, 32, 24, 4), 0.0)
+        sample_small_prior(prior, torch.rand(1, 32, 24, 4), 0.0)
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from torch import Tensor
 from vid4d import losses
 from vid4d.cameras import Cameras
 from vid4d.checkpoints import identity_of, load_checkpoint, save_checkpoint, with_prefix
-from vid4d.dynerf import CascadeField, OccupancyGrid, Rendering, render
+from vid4d.dynerf import CascadeField, OccupancyGrid, Rendering, render_field
 from vid4d.images import over_white, resized
 from vid4d.methods.consistent4d.batches import Batch, draw_batch, milestone_at, reference_frame
 from vid4d.methods.consistent4d.config import Consistent4DConfig
@@ -133,7 +133,7 @@ class Trainer:
     # What both kinds of steps need
 
     def _render(self, cameras: Cameras, times: Float[Tensor, " n"]) -> list[Rendering]:
-        return render(
+        return render_field(
             self.field,
             cameras,
             times,

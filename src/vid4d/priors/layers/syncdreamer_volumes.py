@@ -69,7 +69,7 @@ class ViewBlock(nn.Module):
         return x + self.conv(x + self.time_embed(time) + self.view_embed(view))
 
 
-class TargetEncoder(nn.Module):
+class NoisyTargetViewEncoder(nn.Module):
     """Features of one noisy view."""
 
     def __init__(self, c: VolumeConfig) -> None:
@@ -132,7 +132,7 @@ class _Block3D(nn.Module):
         return self.conv(group_norm(self.norm if self.up else self.bn, x, "silu", known.flatten(1)))
 
 
-class SpatialNet(nn.Module):
+class SpatialTime3DNet(nn.Module):
     """Fuses the unprojected features of all views: a 3D U-Net with four levels."""
 
     def __init__(self, c: VolumeConfig) -> None:
@@ -165,7 +165,7 @@ class SpatialNet(nn.Module):
         return fine + self.conv9(half, time)
 
 
-class FrustumNet(nn.Module):
+class FrustumTV3DNet(nn.Module):
     """Makes the pyramid of frustum features, keyed by width in pixels."""
 
     def __init__(self, c: VolumeConfig) -> None:
@@ -248,9 +248,9 @@ class SpatialVolumes(nn.Module):
         if len(cameras) != config.views:
             raise ValueError(f"{len(cameras)} cameras for {config.views} views")
         self.config = config
-        self.target_encoder = TargetEncoder(config)
-        self.spatial_volume_feats = SpatialNet(config)
-        self.frustum_volume_feats = FrustumNet(config)
+        self.target_encoder = NoisyTargetViewEncoder(config)
+        self.spatial_volume_feats = SpatialTime3DNet(config)
+        self.frustum_volume_feats = FrustumTV3DNet(config)
         small = cameras.resized(config.latent_size)
         distance = cameras.position.norm(dim=-1).mean().item()
         near, far = distance - config.half_depth, distance + config.half_depth

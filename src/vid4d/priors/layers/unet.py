@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from vid4d.priors.layers.blocks import (
     Downsample,
-    ResBlock,
     SpatialTransformer,
+    TimestepResBlock,
     Upsample,
     layers,
     timestep_embedding,
@@ -32,7 +32,7 @@ class Stage(nn.Sequential):
 
     def forward(self, x: Tensor, embed: Tensor, context: Tensor | None) -> Tensor:  # type: ignore[override]
         for layer in self:
-            if isinstance(layer, ResBlock):
+            if isinstance(layer, TimestepResBlock):
                 x = layer(x, embed)
             elif isinstance(layer, SpatialTransformer):
                 x = layer(x, context)
@@ -64,7 +64,7 @@ class UNet(nn.Module):
         last = len(config.channel_mult) - 1
         for level, mult in enumerate(config.channel_mult):
             for _ in range(config.num_res_blocks):
-                layers: list[nn.Module] = [ResBlock(channels, mult * base, embed_dim, config)]
+                layers: list[nn.Module] = [TimestepResBlock(channels, mult * base, embed_dim, config)]
                 channels = mult * base
                 if config.attention_levels[level]:
                     layers.append(SpatialTransformer(channels, config))
@@ -75,9 +75,9 @@ class UNet(nn.Module):
                 skips.append(channels)
 
         self.middle_block = Stage(
-            ResBlock(channels, channels, embed_dim, config),
+            TimestepResBlock(channels, channels, embed_dim, config),
             SpatialTransformer(channels, config),
-            ResBlock(channels, channels, embed_dim, config),
+            TimestepResBlock(channels, channels, embed_dim, config),
         )
 
         depth = config.depth_attention
@@ -89,7 +89,7 @@ class UNet(nn.Module):
         for level in range(last, -1, -1):
             for i in range(config.num_res_blocks + 1):
                 out = config.channel_mult[level] * base
-                layers = [ResBlock(channels + skips.pop(), out, embed_dim, config)]
+                layers = [TimestepResBlock(channels + skips.pop(), out, embed_dim, config)]
                 channels = out
                 if config.attention_levels[level]:
                     layers.append(SpatialTransformer(channels, config))

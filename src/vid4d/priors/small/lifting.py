@@ -337,7 +337,7 @@ class Lifted(NamedTuple):
 
 
 class Lifter(nn.Module):
-    """Picture -> volume -> picture from any camera: the deterministic generator."""
+    """Volume generator: picture -> feature volume -> picture from any camera, deterministic."""
 
     def __init__(self, config: LiftConfig | None = None) -> None:
         super().__init__()

@@ -17,7 +17,7 @@ from vid4d.priors.guidance import Decomposed
 from vid4d.priors.samplers import to_eps
 from vid4d.priors.score import LatentScorePrior, resized_render
 from vid4d.priors.small.model import SmallCondition, SmallPrior, ViewFeatures
-from vid4d.priors.small.sampling import SampleConfig, load_small_prior, sample, to_network
+from vid4d.priors.small.sampling import SampleConfig, load_small_prior, sample_small_prior, to_network
 
 PRESETS = {
     "draft": SampleConfig(steps=5),
@@ -52,7 +52,7 @@ class SmallMatrixPrior:
     ) -> DrawnViews:
         """As `MatrixPrior.draw`; outlines are straightened."""
         config = sample_config(request)
-        views = sample(
+        views = sample_small_prior(
             self.network, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress
         )
         return DrawnViews(smooth_alpha(views.cpu(), OUTLINE_WIDTH), self.network.ring("cpu"))

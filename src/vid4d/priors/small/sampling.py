@@ -14,7 +14,7 @@ from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.images import over_white
 from vid4d.priors.guidance import PLAIN, Guidance
-from vid4d.priors.samplers import Progress, Sampling, draw_samples, q_sample
+from vid4d.priors.samplers import ProgressCallback, Sampling, draw_samples, q_sample
 from vid4d.priors.small.model import SmallCondition, SmallConfig, SmallPrior, ViewFeatures
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights.files import config_from_json, load_into, read_metadata
@@ -155,7 +155,7 @@ class _Denoiser:
 
 
 @torch.no_grad()
-def sample(
+def sample_small_prior(
     prior: SmallPrior,
     frames: Float[Tensor, "t h w 4"],
     elevation: float,
@@ -163,7 +163,7 @@ def sample(
     *,
     cyclic: bool = False,
     generator: torch.Generator | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Float[Tensor, "v t h w 4"]:
     """Draws an image matrix by joint diffusion of all views and frames.
 
