@@ -32,7 +32,7 @@ from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.small.prior import SmallMatrixPrior
 from vid4d.priors.small.sampling import lifted_views, load_small_prior
 from vid4d.training.evaluate import HELD_OUT, TrueClip
-from vid4d.training.meshes import Mesh, read_folder, read_models
+from vid4d.training.meshes import TrainingMesh, read_folder, read_models
 
 VIEWS, SIZE, FRAMES = 16, 128, 8
 CAMERAS = Cameras.cat([Cameras.ring(VIEWS, size=SIZE), Cameras.ring(VIEWS, elevation=0.0, size=SIZE)])
@@ -41,7 +41,7 @@ CAMERAS = Cameras.cat([Cameras.ring(VIEWS, size=SIZE), Cameras.ring(VIEWS, eleva
 DEFAULT_ASSETS = Path(__file__).resolve().parents[2] / "shared" / "assets"
 
 
-def models(assets: Path, which: str, limit: int) -> list[Mesh]:
+def models(assets: Path, which: str, limit: int) -> list[TrainingMesh]:
     """The first models of a set: `val` is a folder of its own, `realistic` is held out of training."""
     if which == "realistic":
         return read_models(assets / "train", list(HELD_OUT)[:limit])

@@ -19,7 +19,7 @@ import torch
 
 from vid4d import kernels
 from vid4d.cameras import Cameras
-from vid4d.dynerf import PRESETS, CascadeField, OccupancyGrid, render
+from vid4d.dynerf import PRESETS, CascadeField, OccupancyGrid, render_field
 
 BLOBS = {"fog": 10.0, "solid": 300.0}
 VIEWS = ((64, 1), (64, 4), (256, 1))
@@ -43,8 +43,8 @@ def measure(
         field.zero_grad(set_to_none=True)
         _wait(device)
         start = time.perf_counter()
-        drawn = render(field, cameras, times, grid=grid, generator=generator, normals=normals)
-        losses = [d.colour.square().mean() + d.opacity.mean() for d in drawn]
+        drawn = render_field(field, cameras, times, grid=grid, generator=generator, normals=normals)
+        losses = [d.color.square().mean() + d.alpha.mean() for d in drawn]
         losses += [d.normal.square().mean() for d in drawn if d.normal is not None]
         loss = torch.stack(losses).sum()
         _wait(device)

@@ -33,7 +33,13 @@ from vid4d.images import over_white
 from vid4d.metrics import Sides, compare, temporal_consistency
 from vid4d.priors.rife import middle_of
 from vid4d.priors.rife_small import load_interpolator
-from vid4d.priors.small.sampling import SampleConfig, guess_elevation, lifted_views, load_small_prior, sample
+from vid4d.priors.small.sampling import (
+    SampleConfig,
+    guess_elevation,
+    lifted_views,
+    load_small_prior,
+    sample_small_prior,
+)
 from vid4d.training.evaluate import TrueClip, true_clips
 from vid4d.training.meshes import MeshBank
 
@@ -105,7 +111,9 @@ def main() -> None:
     for clip in true_clips(bank, frames=options.frames):
         generator = torch.Generator().manual_seed(0)
         config = SampleConfig(steps=options.steps)
-        generated = sample(prior, clip.frames, clip.elevation, config, cyclic=True, generator=generator)
+        generated = sample_small_prior(
+            prior, clip.frames, clip.elevation, config, cyclic=True, generator=generator
+        )
         lifted = lifted_views(prior, clip.frames, clip.elevation, prior.ring("cpu"))
         matrices = {"generated": generated, "lifted alone": lifted, **baselines(clip)}
         for name, matrix in matrices.items():

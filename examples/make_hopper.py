@@ -16,8 +16,8 @@ import torch
 from scipy.interpolate import CubicSpline
 
 from vid4d.cameras import Cameras
-from vid4d.training.mesh_render import fit_to_frame, render
-from vid4d.training.meshes import Mesh, MeshBank
+from vid4d.training.mesh_render import fit_to_frame, render_meshes
+from vid4d.training.meshes import MeshBank, TrainingMesh
 from vid4d.video import write_mp4
 
 FRAMES, FPS, SIZE = 24, 20, 256
@@ -204,7 +204,7 @@ def posed(part: Part, phase: float) -> np.ndarray:
     return about(points, (-0.2, 0, 0.16), turn(pitch(phase), "y")) + lift
 
 
-def hopper(frames: int = FRAMES) -> Mesh:
+def hopper(frames: int = FRAMES) -> TrainingMesh:
     """The animal as one mesh with a pose per frame of its cycle."""
     model = parts()
     phases = np.arange(frames) / frames
@@ -215,7 +215,7 @@ def hopper(frames: int = FRAMES) -> Mesh:
     swatch = np.repeat([names.index(part.color) for part in model], len(UNIT_FACES))
     texture = np.array([[(*COLORS[name], 255) for name in names]], np.uint8)
     uv = np.stack([(np.arange(len(names)) + 0.5) / len(names), np.full(len(names), 0.5)], 1)
-    return Mesh(
+    return TrainingMesh(
         name="hopper",
         poses=poses.astype(np.float32),
         faces=faces,
@@ -234,7 +234,7 @@ def pictures(azimuth: float = AZIMUTH, elevation: float = ELEVATION, size: int =
     group = torch.zeros(count, dtype=torch.long)
     batch = fit_to_frame(batch, Cameras.orbit(azimuth, elevation, size=size), fill=FILL, group=group)
     cameras = Cameras.orbit([azimuth] * count, elevation, size=size)
-    rgba = render(batch, cameras, torch.arange(count), supersample=3)
+    rgba = render_meshes(batch, cameras, torch.arange(count), supersample=3)
     alpha = rgba[..., 3:]
     return rgba[..., :3] * alpha + torch.tensor(BACKGROUND) * (1 - alpha)
 

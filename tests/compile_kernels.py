@@ -62,7 +62,7 @@ if __name__ == "__main__":
     compile_for_h100(fused_kernels._rays_kernel, {"HEADS": 4, "DEPTHS": 64, "WIDTH": 64})
     for level, flag in product((0, 1), (False, True)):
         features = (3, 6)[level ^ flag]  # every two of the three meet
-        sizes = {"STEP": 1e-3, "LEVEL": level, "LEVELS": 2, "COLOUR": flag, "BLOCK": BLOCK}
+        sizes = {"STEP": 1e-3, "LEVEL": level, "LEVELS": 2, "COLOR": flag, "BLOCK": BLOCK}
         sizes |= {"channels": 16, "width": 32, "CHANNELS": 16, "WIDTH": 32, "FEATURES": features}
         sizes |= {"HAS_GRID": level == 1, "FILL": flag, "SAMPLES": SAMPLES}
         for module in (field_kernels, march_kernels):

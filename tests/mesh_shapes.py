@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from vid4d.training.mesh_render import Lighting
-from vid4d.training.meshes import Mesh, MeshBank, MeshBatch
+from vid4d.training.meshes import MeshBank, MeshBatch, TrainingMesh
 
 CORNERS = np.array([(x, y, z) for x in (-1, 1) for y in (-1, 1) for z in (-1, 1)], np.float32)
 CUBE_FACES = np.array(
@@ -24,9 +24,9 @@ CUBE_FACES = np.array(
 
 def mesh(
     poses: np.ndarray, faces: np.ndarray, color: Sequence[int] = (255, 0, 0), name: str = "made"
-) -> Mesh:
+) -> TrainingMesh:
     """A flat-shaded mesh of one color. poses: (v, 3) or (k, v, 3)."""
-    return Mesh(
+    return TrainingMesh(
         name=name,
         poses=np.asarray(poses, np.float32).reshape(-1, *np.shape(poses)[-2:]),
         faces=np.asarray(faces),
@@ -42,12 +42,12 @@ def box(
     half: Sequence[float] | float,
     color: Sequence[int] = (255, 0, 0),
     name: str = "box",
-) -> Mesh:
+) -> TrainingMesh:
     """A box of one color."""
     return mesh(CORNERS * half + np.asarray(centre, np.float32), CUBE_FACES, color, name)
 
 
-def moving_box(poses: int = 16, step: float = 0.05) -> Mesh:
+def moving_box(poses: int = 16, step: float = 0.05) -> TrainingMesh:
     """A box that moves by `step` along x and z from pose to pose."""
     places = np.arange(poses)[:, None, None] * np.array([step, 0, step], np.float32)
     return mesh(CORNERS * (0.2, 0.3, 0.1) + places, CUBE_FACES, (0, 0, 255), "moving")
@@ -59,7 +59,7 @@ def wall(
     z: tuple[float, float],
     color: Sequence[int] = (255, 0, 0),
     name: str = "wall",
-) -> Mesh:
+) -> TrainingMesh:
     """A rectangle at constant x, which faces the input camera; u grows with y, v with -z."""
     corners = np.array([(x, y[0], z[1]), (x, y[1], z[1]), (x, y[1], z[0]), (x, y[0], z[0])], np.float32)
     made = mesh(corners, np.array([(0, 1, 2), (0, 2, 3)]), color, name)
@@ -68,7 +68,7 @@ def wall(
     return made
 
 
-def scene(*meshes: Mesh) -> MeshBatch:
+def scene(*meshes: TrainingMesh) -> MeshBatch:
     """All meshes, first poses, as one object."""
     bank = MeshBank(meshes)
     batch = bank.batch(torch.arange(len(meshes)), torch.zeros(len(meshes), dtype=torch.long))

@@ -33,10 +33,10 @@ def places(n: int = 11) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def plain(field: CascadeField, point: torch.Tensor, time: torch.Tensor) -> list[tuple]:
-    """Density and raw colour of every level at one place, from the formulas, texel by texel."""
+    """Density and raw color of every level at one place, from the formulas, texel by texel."""
     at = [*point, time]
     raw = 10 * (1 - point.norm() / 0.5)
-    colour = torch.zeros(3, dtype=point.dtype)
+    color = torch.zeros(3, dtype=point.dtype)
     out = []
     for level in field.cascade:
         feature = torch.ones(level.space.shape[1], dtype=point.dtype)
@@ -53,8 +53,8 @@ def plain(field: CascadeField, point: torch.Tensor, time: torch.Tensor) -> list[
             bottom = plane[:, y1, x0] * (1 - u) + plane[:, y1, x1] * u
             feature = feature * (top * (1 - v) + bottom * v)
         raw = raw + (level.density_out @ (level.density_in @ feature).relu())[0]
-        colour = colour + level.colour_out @ (level.colour_in @ feature).relu()
-        out.append((F.softplus(raw), colour))
+        color = color + level.colour_out @ (level.colour_in @ feature).relu()
+        out.append((F.softplus(raw), color))
     return out
 
 
@@ -83,9 +83,9 @@ def test_equals_the_authors_field():
         levels = field.levels(points, time)
     for got, expected in [
         (found.density, reference["density"]),
-        (found.colour, reference["features"]),
+        (found.color, reference["features"]),
         (torch.stack([density for density, _ in levels]), reference["density_only"].view(2, -1)),
-        (torch.stack([colour for _, colour in levels]), reference["features"]),
+        (torch.stack([color for _, color in levels]), reference["features"]),
     ]:
         assert (got - expected).norm() / expected.norm() < 2e-6
     normals = reference["normal"].view(2, -1, 3)
@@ -99,17 +99,17 @@ def test_equals_a_plain_version(tiny):
     points, time = places()
     expected = [plain(tiny, p, t) for p, t in zip(points, time, strict=True)]
     density = torch.stack([torch.stack([level[0] for level in e]) for e in expected], 1)
-    colour = torch.stack([torch.stack([level[1] for level in e]) for e in expected], 1)
+    color = torch.stack([torch.stack([level[1] for level in e]) for e in expected], 1)
     found = tiny.sample(points, time)
     torch.testing.assert_close(found.density, density, rtol=1e-12, atol=1e-12)
-    torch.testing.assert_close(found.colour, colour, rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(found.color, color, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(tiny.density(points, time), density, rtol=1e-12, atol=1e-12)
 
-    def loss(density: torch.Tensor, colour: torch.Tensor) -> torch.Tensor:
-        return density.square().sum() + colour.sin().sum()
+    def loss(density: torch.Tensor, color: torch.Tensor) -> torch.Tensor:
+        return density.square().sum() + color.sin().sum()
 
-    theirs = gradients(loss(density, colour), tiny)
-    for got, want in zip(gradients(loss(found.density, found.colour), tiny), theirs, strict=True):
+    theirs = gradients(loss(density, color), tiny)
+    for got, want in zip(gradients(loss(found.density, found.color), tiny), theirs, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-10, atol=1e-12)
 
 
@@ -126,10 +126,10 @@ def test_normals_equal_a_plain_version(tiny):
     torch.testing.assert_close(tiny.normals(points, time), expected, rtol=1e-8, atol=1e-8)
     without = tiny.sample(points, time)
     torch.testing.assert_close(found.density, without.density)
-    torch.testing.assert_close(found.colour, without.colour)
+    torch.testing.assert_close(found.color, without.color)
 
     mixture = torch.linspace(-1, 2, expected.numel(), dtype=torch.float64).view(expected.shape)
-    ours = gradients((found.normal * mixture).sum() + found.density.sum() + found.colour.sum(), tiny)
+    ours = gradients((found.normal * mixture).sum() + found.density.sum() + found.color.sum(), tiny)
     plain_sum = sum(sum(d + c.sum() for d, c in plain(tiny, p, t)) for p, t in zip(points, time, strict=True))
     theirs = gradients((expected * mixture).sum() + plain_sum, tiny)
     for got, want in zip(ours, theirs, strict=True):

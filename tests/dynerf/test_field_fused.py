@@ -40,7 +40,7 @@ def interpreted(monkeypatch):
 
 
 def both_ways(monkeypatch, field: CascadeField, function):
-    """What a function of the field gives, and its gradients, by kernels in float32 and plainly in float64."""
+    """Results of a function of the field, and its gradients, by kernels in float32 and plainly in float64."""
     found = []
     for quick in (True, False):
         monkeypatch.setattr(kernels, "enabled", quick)
@@ -63,7 +63,7 @@ def assert_near(found, near: float) -> None:
 
 @pytest.mark.parametrize("levels", SIZES.values(), ids=SIZES)
 @pytest.mark.parametrize("n", [1, 70])
-def test_density_and_colour(interpreted, monkeypatch, levels, n):
+def test_density_and_color(interpreted, monkeypatch, levels, n):
     points, time = places(n)
     found = both_ways(monkeypatch, field_of(levels), lambda f: f.sample(points, time)[:2])
     assert_near(found, 1e-5)
@@ -71,7 +71,7 @@ def test_density_and_colour(interpreted, monkeypatch, levels, n):
 
 @pytest.mark.parametrize("levels", [SIZES["odd"][:2], SIZES["whole tiles"][1:]], ids=SIZES)
 def test_normals(interpreted, monkeypatch, levels):
-    """Differences of densities, so less exact in float32; with the colours of the places themselves."""
+    """Differences of densities, so less exact in float32; with the colors of the places themselves."""
     points, time = places(5)
     field = field_of(levels)
     assert_near(both_ways(monkeypatch, field, lambda f: [f.normals(points, time)]), 2e-2)
@@ -79,7 +79,7 @@ def test_normals(interpreted, monkeypatch, levels):
 
 
 def test_densities_alone(interpreted, monkeypatch):
-    """One time for all places; colour networks get no gradient."""
+    """One time for all places; color networks get no gradient."""
     points, _ = places(33)
     found = both_ways(monkeypatch, field_of(SIZES["odd"]), lambda f: [f.density(points, 0.25)])
     assert_near(found, 1e-5)
@@ -91,7 +91,7 @@ def test_densities_alone(interpreted, monkeypatch):
 def test_no_places_at_all(interpreted):
     found = field_of(SIZES["odd"]).sample(torch.zeros(0, 3), torch.zeros(0), normals=True)
     assert found.density.shape == (3, 0)
-    assert found.colour.shape == (3, 0, 3)
+    assert found.color.shape == (3, 0, 3)
     assert found.normal.shape == (3, 0, 3)
 
 

@@ -1,4 +1,4 @@
-"""Which cells are taken for occupied."""
+"""Occupancy grid: the cells that are taken for occupied."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def test_it_plays_what_was_recorded(device):
         torch.testing.assert_close(value, (x**3 * y).sum())
         torch.testing.assert_close(gradient, 3 * x**2 * y)
     recorded(torch.rand(7, device=device), torch.rand(7, device=device))
-    assert len(recorded._known) == 2
+    assert len(recorded._recordings) == 2
     recorded(x, y)
     assert len(calls) == 3 * 4  # the latest of the others had stayed
 

@@ -1,4 +1,4 @@
-"""Where kernels of our own can serve, and that all of them can be built."""
+"""Availability of our kernels, and that all of them can be built."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_channels_last_moves_numbers_only():
 
 
 def test_kernels_compile_for_a_card_that_is_not_here(tmp_path):
-    """What the interpreter accepts, the compiler need not."""
+    """All kernels compile, not only run in the interpreter."""
     pytest.importorskip("triton", reason="Triton is not installed (there is none for this system)")
     program = Path(__file__).parents[1] / "compile_kernels.py"
     told = {"TRITON_INTERPRET": "0", "TRITON_CACHE_DIR": str(tmp_path)}

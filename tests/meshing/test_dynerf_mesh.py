@@ -18,7 +18,7 @@ from toy_fields import ToyField, ball
 
 from vid4d.asset import Asset
 from vid4d.cameras import Cameras
-from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig, OccupancyGrid, render
+from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig, OccupancyGrid, render_field
 from vid4d.dynerf.files import save_field
 from vid4d.errors import InputError
 from vid4d.export.formats import export
@@ -121,8 +121,8 @@ def test_the_trusted_camera_says_what_it_sees():
     field = ToyField(lambda p, t: 25.0 * torch.sigmoid((0.4 - p.norm(dim=1)) / 0.04), stripes)
     camera = Cameras.orbit([0.0], 0.0, size=96)
     with torch.no_grad():
-        drawn = render(field, camera, 0.5, background=0.0)[-1]
-    picture = (drawn.colour / drawn.opacity[..., None].clamp(min=1e-6)).permute(0, 3, 1, 2).float()
+        drawn = render_field(field, camera, 0.5, background=0.0)[-1]
+    picture = (drawn.color / drawn.alpha[..., None].clamp(min=1e-6)).permute(0, 3, 1, 2).float()
     plain, trusting = (mesh_of_dynerf(field, 0.5, SMALL, reference=c) for c in (None, camera))
     assert np.array_equal(plain.vertices, trusting.vertices)
     towards = camera.position[0].numpy() - plain.vertices

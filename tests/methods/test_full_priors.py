@@ -80,7 +80,7 @@ def test_the_settings_reach_the_prior(tiny, clip, tmp_path, monkeypatch):
         asked.append((frames.shape, elevation, config))
         return torch.ones(4, len(frames), 64, 64, 4)
 
-    monkeypatch.setattr(multiview_sampling, "sample", noted)
+    monkeypatch.setattr(multiview_sampling, "sample_full_prior", noted)
     matrix_of(clip, tmp_path / "a", prior="syncdreamer", sampler="unipc", steps=7, memory=11.0)
     expected = FullConfig(steps=7, sampler="unipc", memory_gb=11.0)
     assert asked == [((3, 64, 64, 4), 10.0, expected)]
@@ -88,8 +88,8 @@ def test_the_settings_reach_the_prior(tiny, clip, tmp_path, monkeypatch):
 
 def test_steps_and_sampler_reach_the_small_prior(tiny, clip, tmp_path, monkeypatch):
     asked = []
-    whole = small.sample
-    monkeypatch.setattr(small, "sample", lambda *a, **k: asked.append(a[3]) or whole(*a, **k))
+    whole = small.sample_small_prior
+    monkeypatch.setattr(small, "sample_small_prior", lambda *a, **k: asked.append(a[3]) or whole(*a, **k))
     monkeypatch.setitem(small.PRESETS, "draft", SampleConfig(steps=2, eta=1.0))
     matrix_of(clip, tmp_path / "a", sampler="unipc", steps=3)
     matrix_of(clip, tmp_path / "b")

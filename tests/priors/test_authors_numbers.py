@@ -83,7 +83,7 @@ def test_kplanes(tmp_path):
     with torch.no_grad():
         found = field.sample(comparison["points"], comparison["time"][:, 0], normals=True)
     comparison.check("density", found.density)
-    comparison.check("features", found.colour)
+    comparison.check("features", found.color)
     comparison.check("density_only", found.density)
     comparison.check("normal", found.normal)
     comparison.done()

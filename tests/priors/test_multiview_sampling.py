@@ -20,7 +20,7 @@ from vid4d.priors.multiview_sampling import (
     FullConfig,
     batch_within,
     load_full_prior,
-    sample,
+    sample_full_prior,
     with_alpha,
 )
 from vid4d.priors.syncdreamer import SyncDreamer
@@ -50,7 +50,9 @@ def frames() -> torch.Tensor:
 
 
 def drawn(prior, frames, config=QUICK, seed=0, **more):
-    return sample(prior, frames, 10.0, config, generator=torch.Generator().manual_seed(seed), **more)
+    return sample_full_prior(
+        prior, frames, 10.0, config, generator=torch.Generator().manual_seed(seed), **more
+    )
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -96,7 +98,7 @@ def test_guidance_reaches_the_prior(frames):
 
 @pytest.mark.parametrize(("smooth", "cyclic"), [(True, False), (False, True)])
 def test_smoothing_and_loops_reach_the_prior(frames, monkeypatch, smooth, cyclic):
-    """What they do there is test_syncdreamer's."""
+    """Arguments are passed on; test_syncdreamer tests their effect."""
     asked = []
     whole = SyncDreamer.sample
     monkeypatch.setattr(SyncDreamer, "sample", lambda *a, **k: asked.append(k) or whole(*a, **k))

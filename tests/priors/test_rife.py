@@ -65,7 +65,7 @@ def test_opaque_rgba_is_rgb(tiny):
     torch.testing.assert_close(with_alpha[:, 3:], one)
 
 
-def test_alpha_moves_with_colour(tiny):
+def test_alpha_moves_with_color(tiny):
     """A red picture stays red, whatever its alpha and the flow do."""
     first, second = torch.zeros(1, 4, 16, 16), torch.zeros(1, 4, 16, 16)
     first[:, 0] = second[:, 0] = 1

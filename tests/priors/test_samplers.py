@@ -77,7 +77,7 @@ def gaussian_x0(schedule: NoiseSchedule):
 
 
 def flow_solution(schedule: NoiseSchedule, x: torch.Tensor, t: int) -> torch.Tensor:
-    """Where the exact probability flow takes x: it keeps the quantile of a Gaussian."""
+    """Exact solution of the probability flow from x: it keeps the quantile of a Gaussian."""
     a = schedule.alphas_cumprod[t].double()
     return MEAN + SPREAD * (x - a.sqrt() * MEAN) / (a * SPREAD**2 + 1 - a).sqrt()
 

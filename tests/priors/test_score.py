@@ -108,7 +108,7 @@ def test_frames_that_were_dropped_come_back_the_same(frames):
     for order in (BOTH, BOTH.flip(0), BOTH):
         a, b = (j.predict(noisy, t, j.view(CAMERAS, order)) for j in (few, all_kept))
         torch.testing.assert_close(a, b)
-    assert len(few._known) == 1
+    assert len(few._conditions) == 1
 
 
 def test_a_judge_wants_a_picture_first():
@@ -200,7 +200,7 @@ def distilled(judge, way, color, alpha):
 
 
 def test_zero123_distils_as_every_judge_does(zero123, frames):
-    """What can be recorded on a graphics card is the same composition of encode, view and predict."""
+    """The recorded form is the same composition of encode, view and predict."""
     judge = Zero123ScorePrior(zero123, guidance=3.0)
     judge.condition(frames, 10.0)
     g = torch.Generator().manual_seed(4)
@@ -250,7 +250,7 @@ def test_zero123_distils_the_same_when_recorded(zero123, frames):
         )
         for a, b in zip(own, plain, strict=True):
             assert (a - b).norm() / b.norm() < 1e-2
-    assert len(judge._recorded._known) == 1
+    assert len(judge._recorded._recordings) == 1
 
 
 def test_priors_by_name(frames, zero123, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""The mesh renderer: coverage, colour, depth, cameras and framing, against numbers worked by hand."""
+"""The mesh renderer: coverage, color, depth, cameras and framing, against numbers worked by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import torch
 from mesh_shapes import CORNERS, CUBE_FACES, box, mesh, scene, unlit, wall
 
 from vid4d.cameras import Cameras
-from vid4d.training.mesh_render import Lighting, fit_to_frame, render, render_with_depth
+from vid4d.training.mesh_render import Lighting, fit_to_frame, render_meshes, render_with_depth
 from vid4d.training.meshes import MeshBank
 
 SIZE = 32
@@ -23,17 +23,17 @@ ONE = torch.zeros(1, dtype=torch.long)
 
 def test_a_square_covers_the_pixels_it_should() -> None:
     batch = scene(wall(0, (-6 * PIXEL, 10 * PIXEL), (-3 * PIXEL, 5 * PIXEL), (51, 102, 204)))
-    picture = render(batch, FRONT, ONE, unlit(), supersample=1)[0]
+    picture = render_meshes(batch, FRONT, ONE, unlit(), supersample=1)[0]
     expected = torch.zeros(SIZE, SIZE)
     expected[16 - 5 : 16 + 3, 16 - 6 : 16 + 10] = 1
     torch.testing.assert_close(picture[..., 3], expected)
-    colours = picture[expected > 0][:, :3]
-    torch.testing.assert_close(colours, torch.tensor([0.2, 0.4, 0.8]).expand_as(colours))
+    colors = picture[expected > 0][:, :3]
+    torch.testing.assert_close(colors, torch.tensor([0.2, 0.4, 0.8]).expand_as(colors))
 
 
-def test_half_covered_pixels_have_half_alpha_and_full_colour() -> None:
+def test_half_covered_pixels_have_half_alpha_and_full_color() -> None:
     batch = scene(wall(0, (-4.5 * PIXEL, 4 * PIXEL), (-4 * PIXEL, 4 * PIXEL), (255, 0, 0)))
-    picture = render(batch, FRONT, ONE, unlit(), supersample=2)[0]
+    picture = render_meshes(batch, FRONT, ONE, unlit(), supersample=2)[0]
     torch.testing.assert_close(picture[12:20, 11], torch.tensor([1.0, 0, 0, 0.5]).expand(8, 4))
     torch.testing.assert_close(picture[12:20, 12], torch.tensor([1.0, 0, 0, 1]).expand(8, 4))
 
@@ -41,13 +41,13 @@ def test_half_covered_pixels_have_half_alpha_and_full_colour() -> None:
 def test_the_nearer_surface_wins_in_any_order() -> None:
     near = wall(0.3, (-0.2, 0.1), (-0.2, 0.2), (0, 255, 0))
     far = wall(-0.3, (-0.3, 0.3), (-0.3, 0.3), (255, 0, 0))
-    first = render(scene(near, far), FRONT, ONE, unlit())
-    second = render(scene(far, near), FRONT, ONE, unlit())
+    first = render_meshes(scene(near, far), FRONT, ONE, unlit())
+    second = render_meshes(scene(far, near), FRONT, ONE, unlit())
     torch.testing.assert_close(first, second)
     assert first[0, 16, 14, :3].tolist() == [0, 1, 0]
     assert first[0, 16, 20, :3].tolist() == [1, 0, 0]
     behind = Cameras.orbit([180.0], 0.0, size=SIZE)
-    assert render(scene(near, far), behind, ONE, unlit())[0, 16, 16, :3].tolist() == [1, 0, 0]
+    assert render_meshes(scene(near, far), behind, ONE, unlit())[0, 16, 16, :3].tolist() == [1, 0, 0]
 
 
 def test_depth_is_along_the_optical_axis_and_infinite_where_nothing_is() -> None:
@@ -73,7 +73,7 @@ def test_faces_in_any_order_and_chunks_of_any_size_give_one_picture() -> None:
         "faces",
         "face_object",
         "uv",
-        "corner_colour",
+        "corner_color",
         "smooth",
         "texture_start",
         "texture_size",
@@ -82,10 +82,10 @@ def test_faces_in_any_order_and_chunks_of_any_size_give_one_picture() -> None:
     mixed = replace(batch, **{name: getattr(batch, name)[order] for name in names})
     cameras = Cameras.orbit([0.0, 100.0], 20.0, size=SIZE)
     owner = torch.zeros(2, dtype=torch.long)
-    picture = render(batch, cameras, owner)
+    picture = render_meshes(batch, cameras, owner)
     assert (picture[..., 3] > 0).float().mean() > 0.1
-    torch.testing.assert_close(render(mixed, cameras, owner), picture)
-    torch.testing.assert_close(render(batch, cameras, owner, chunk=500), picture)
+    torch.testing.assert_close(render_meshes(mixed, cameras, owner), picture)
+    torch.testing.assert_close(render_meshes(batch, cameras, owner, chunk=500), picture)
 
 
 def test_holes_of_an_alpha_texture_show_what_is_behind() -> None:
@@ -93,11 +93,11 @@ def test_holes_of_an_alpha_texture_show_what_is_behind() -> None:
     near.texture = np.array([[(0, 255, 0, 255), (0, 255, 0, 100)]], np.uint8)
     far = wall(-0.3, (-0.3, 0.3), (-0.3, 0.3), (255, 0, 0))
     near.has_alpha = True
-    picture = render(scene(near, far), FRONT, ONE, unlit())[0]
+    picture = render_meshes(scene(near, far), FRONT, ONE, unlit())[0]
     assert picture[16, 12].tolist() == [0, 1, 0, 1]
     assert picture[16, 20].tolist() == [1, 0, 0, 1]
     near.has_alpha = False
-    assert render(scene(near, far), FRONT, ONE, unlit())[0, 16, 20].tolist() == [0, 1, 0, 1]
+    assert render_meshes(scene(near, far), FRONT, ONE, unlit())[0, 16, 20].tolist() == [0, 1, 0, 1]
 
 
 def test_textures_follow_the_perspective() -> None:
@@ -105,7 +105,7 @@ def test_textures_follow_the_perspective() -> None:
     slanted.poses[0, :, 0] = slanted.poses[0, :, 1] * 1.2  # its right side comes close
     slanted.texture = np.array([[(255, 0, 0, 255), (0, 0, 255, 255)]], np.uint8)
     camera = Cameras.orbit([0.0], 0.0, size=256)
-    row = render(scene(slanted), camera, ONE, unlit(), supersample=1)[0, 128]
+    row = render_meshes(scene(slanted), camera, ONE, unlit(), supersample=1)[0, 128]
     border = int((row[:, 0] > 0.5).nonzero().max()) + 1
     assert row[border, 2] == 1
     assert abs(border - float(camera.project(torch.zeros(1, 3))[0][0, 0, 0])) <= 1
@@ -117,7 +117,7 @@ def test_points_appear_where_the_cameras_project_them() -> None:
     point = (0.21, -0.13, 0.3)
     cameras = Cameras.orbit([0.0, 67.5, 180.0, 290.0], torch.tensor([-10.0, 30, 10, 60]), size=128)
     bank = MeshBank([box((0, 0, 0), 0.1), box(point, 0.02, (0, 255, 0))])
-    pictures = render(
+    pictures = render_meshes(
         bank.batch(torch.tensor([0, 1]), torch.zeros(2, dtype=torch.long)), cameras, ONE.expand(4) + 1
     )
     pixels, _ = cameras.project(torch.tensor([point]))
@@ -132,11 +132,11 @@ def test_light_comes_from_the_lamp_and_from_above() -> None:
     light.ambient, light.sky, light.lamp = (torch.tensor([v]) for v in (0.5, 0.2, 0.3))
     light.direction = torch.tensor([[1.0, 0.0, 0.0]])
     grey = 200 / 255
-    front = render(batch, FRONT, ONE, light)[0, 16, 16, 0]
+    front = render_meshes(batch, FRONT, ONE, light)[0, 16, 16, 0]
     assert float(front) == pytest.approx(grey * 0.8, abs=1e-4)
-    back = render(batch, Cameras.orbit([180.0], 0.0, size=SIZE), ONE, light)[0, 16, 16, 0]
+    back = render_meshes(batch, Cameras.orbit([180.0], 0.0, size=SIZE), ONE, light)[0, 16, 16, 0]
     assert float(back) == pytest.approx(grey * 0.5, abs=1e-4)
-    above = render(batch, Cameras.orbit([0.0], 89.0, size=SIZE), ONE, light)[0, 16, 16, 0]
+    above = render_meshes(batch, Cameras.orbit([0.0], 89.0, size=SIZE), ONE, light)[0, 16, 16, 0]
     assert float(above) == pytest.approx(grey * 0.7, abs=1e-4)
 
 
@@ -148,7 +148,7 @@ def test_objects_fill_the_picture_as_a_clips_crop_does(elevation: float) -> None
     batch = bank.batch(torch.zeros(2, dtype=torch.long), torch.arange(2))
     camera = Cameras.orbit([0.0], elevation, size=size)
     framed = fit_to_frame(batch, camera, group=torch.zeros(2, dtype=torch.long))
-    alpha = render(framed, Cameras.cat([camera, camera]), torch.arange(2))[..., 3]
+    alpha = render_meshes(framed, Cameras.cat([camera, camera]), torch.arange(2))[..., 3]
     assert float((alpha[0] - alpha[1]).abs().max()) == 1  # the poses keep their own places
     rows, columns = (alpha.amax(0) > 0.3).nonzero().unbind(1)
     low = torch.stack([columns.min(), rows.min()]).float()

@@ -61,7 +61,7 @@ def test_a_shard_of_the_documented_layout(tmp_path: Path) -> None:
     world = np.array([(0, 0, 0), (0, 0.5, 0), (0, 0, 0.5)])
     np.testing.assert_allclose(static.poses, world[None], atol=1e-4)
     np.testing.assert_allclose(static.uv, [(0, 0), (1, 0), (0, 1)])
-    np.testing.assert_array_equal(static.vertex_colour, np.eye(3) * 255)
+    np.testing.assert_array_equal(static.vertex_color, np.eye(3) * 255)
     assert static.texture.shape == (4, 2, 4)
     assert (static.name, static.has_alpha, static.modular, static.smooth.tolist()) == (
         "static",
@@ -76,11 +76,11 @@ def test_a_shard_of_the_documented_layout(tmp_path: Path) -> None:
     np.testing.assert_allclose(skinned.uv, [(0.2, 1)], atol=1e-5)
     assert skinned.faces.tolist() == [[2, 1, 0]]
     assert (skinned.has_alpha, skinned.modular, skinned.smooth.tolist()) == (False, True, [False])
-    assert skinned.vertex_colour is None
+    assert skinned.vertex_color is None
     bank = MeshBank([static, skinned])
     batch = bank.batch(torch.tensor([1, 0]), torch.tensor([1, 0]))
     torch.testing.assert_close(batch.vertices[2], torch.tensor([0.0, 0.0, 0.75]), atol=1e-4, rtol=0)
-    torch.testing.assert_close(batch.corner_colour, torch.stack([torch.ones(3, 3), torch.eye(3)]))
+    torch.testing.assert_close(batch.corner_color, torch.stack([torch.ones(3, 3), torch.eye(3)]))
 
 
 def test_a_folder_without_shards_is_refused(tmp_path: Path) -> None:

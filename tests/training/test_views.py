@@ -99,9 +99,9 @@ def test_motion_has_its_ends_at_time_0_and_1(bank: MeshBank, monkeypatch: pytest
         seen.update(batch=batch, cameras=cameras)
         return original(batch, cameras, *rest, **more)
 
-    original = module.render
+    original = module.render_meshes
     plain = torch.tensor([1.0, 1, 1, 0, 0, 0])
-    monkeypatch.setattr(module, "render", spy)
+    monkeypatch.setattr(module, "render_meshes", spy)
     monkeypatch.setattr(module, "_random_deformation", lambda n, device, augment: plain.expand(n, 6))
     torch.manual_seed(3)
     source = ViewSource(bank, ViewsConfig(size=32, combine=0.0, supersample=1), torch.tensor([0.0, 1.0]))

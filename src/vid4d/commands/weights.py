@@ -50,7 +50,7 @@ class Fetch:
         from vid4d.priors.weights import registry
         from vid4d.priors.weights.fetch import download
 
-        entry = registry.known(self.name)
+        entry = registry.weight_spec(self.name)
         url = self.url or entry.url
         if registry.path_of(self.name).is_file():
             print(f"{self.name}: already at {registry.path_of(self.name)}")
@@ -197,7 +197,7 @@ def _has_average(file: Path) -> bool:
 def _say_licence(name: str) -> None:
     from vid4d.priors.weights import registry
 
-    entry = registry.known(name)
+    entry = registry.weight_spec(name)
     print(f"{name}: {entry.licence}")
     print(f"  commercial use: {entry.commercial}; {entry.terms}")
     print(f"  by fetching it you agree to its licence; see {entry.page}")

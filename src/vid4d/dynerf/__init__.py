@@ -3,7 +3,7 @@
 from vid4d.dynerf.field import PRESETS, CascadeField, FieldConfig, LevelConfig
 from vid4d.dynerf.occupancy import OccupancyGrid
 from vid4d.dynerf.official_checkpoint import from_geometry_state
-from vid4d.dynerf.render import Rendering, Samples, paint_normals, render, shade
+from vid4d.dynerf.render import Rendering, Samples, paint_normals, render_field, shade
 
 __all__ = [
     "PRESETS",
@@ -15,6 +15,6 @@ __all__ = [
     "Samples",
     "from_geometry_state",
     "paint_normals",
-    "render",
+    "render_field",
     "shade",
 ]

@@ -1,8 +1,8 @@
-"""The cascade DyNeRF: density and colour of a moving object as a function of place and time.
+"""The cascade DyNeRF: density and color of a moving object as a function of place and time.
 
 K-Planes (2301.10241) over (x, y, z, t) in a residual cascade (Consistent4D, 2311.02848, section 3.2): every
 level has six feature planes, one for each pair of axes, whose features are multiplied, and two small networks
-of its own. Raw density and raw colour of level k are the sums over the levels 0..k.
+of its own. Raw density and raw color of level k are the sums over the levels 0..k.
 
 Coordinates are those of the box: places in [-1, 1]^3, time in [-1, 1]. `FieldConfig.radius` says how large
 the box is in the world, `CascadeField.time_coordinate` turns clip time in [0, 1] into the field's.
@@ -17,7 +17,7 @@ and T along time:
 
 In a checkpoint of the authors these are `geometry.grids.k.{0, 1, 3}` and `geometry.grids.k.{2, 4, 5}` (each
 with a leading dimension of 1), `geometry.density_network.k.layers.{0, 2}.weight` and
-`geometry.feature_network.k.layers.{0, 2}.weight`; `authors.from_geometry_state` reads them.
+`geometry.feature_network.k.layers.{0, 2}.weight`; `official_checkpoint.from_geometry_state` reads them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class LevelConfig:
     """One level of the cascade.
 
     space, time: grid points along each of x, y, z and along t. channels: of the feature planes.
-    width: hidden units of the density and of the colour network.
+    width: hidden units of the density and of the color network.
     """
 
     space: int = 50
@@ -101,13 +101,13 @@ PRESETS: dict[str, FieldConfig] = {
 
 
 class FieldSample(NamedTuple):
-    """What a field says about n places, of every level; normals where they were asked for (else None).
+    """Values of a field at n places, of every level; normals where they were asked for (else None).
 
-    density: per unit of the box, at least 0. colour: before the sigmoid. normal: of unit length, outwards.
+    density: per unit of the box, at least 0. color: before the sigmoid. normal: of unit length, outwards.
     """
 
     density: Float[Tensor, "levels n"]
-    colour: Float[Tensor, "levels n 3"]
+    color: Float[Tensor, "levels n 3"]
     normal: Float[Tensor, "levels n 3"] | None
 
 
@@ -120,7 +120,18 @@ class CascadeLevel(nn.Module):
         self.space = nn.Parameter(torch.empty(3, c, n, n).uniform_(0.1, 0.5))
         self.time = nn.Parameter(torch.ones(3, c, time, n))
         self.density_in, self.density_out = _weight(h, c), _weight(1, h)
-        self.colour_in, self.colour_out = _weight(h, c), _weight(3, h)
+        self.colour_in, self.colour_out = _weight(h, c), _weight(3, h)  # so named in stored fields
+
+    def tensors(self) -> tuple[Tensor, ...]:
+        """Parameters in the order of the fused kernels' arguments."""
+        return (
+            self.space,
+            self.time,
+            self.density_in,
+            self.density_out,
+            self.colour_in,
+            self.colour_out,
+        )
 
     def features(self, places: _Places) -> Float[Tensor, "c m"]:
         """Products of the six planes' features; m is n, or 7 n with the neighbours of every place."""
@@ -133,16 +144,16 @@ class CascadeLevel(nn.Module):
         return _Products.apply(space, time).flatten(1)
 
     def density(self, features: Float[Tensor, "c m"]) -> Float[Tensor, " m"]:
-        """What this level adds to the raw density."""
+        """Contribution of this level to the raw density."""
         return (self.density_out @ torch.relu(self.density_in @ features))[0]
 
-    def colour(self, features: Float[Tensor, "c m"]) -> Float[Tensor, "3 m"]:
-        """What this level adds to the raw colour."""
+    def color(self, features: Float[Tensor, "c m"]) -> Float[Tensor, "3 m"]:
+        """Contribution of this level to the raw color."""
         return self.colour_out @ torch.relu(self.colour_in @ features)
 
 
 class CascadeField(nn.Module):
-    """Density and colour over the box and over time, of every level.
+    """Density and color over the box and over time, of every level.
 
     Computes in the precision of its parameters, also under autocast: normals are small differences of
     densities (for the same reason `torch.backends.cuda.matmul.allow_tf32` should stay off). Places and times
@@ -186,14 +197,14 @@ class CascadeField(nn.Module):
     def sample(
         self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float, *, normals: bool = False
     ) -> FieldSample:
-        """All that the field says about n places of the box at n times (or at one)."""
+        """Evaluates the field at n places of the box at n times (or at one)."""
         with torch.autocast(points.device.type, enabled=False):
             n = len(points)
-            raw, colour = self._raw(points, time, neighbours=normals, colours=True)
+            raw, color = self._raw(points, time, neighbours=normals, colors=True)
             density = F.softplus(raw)
             around = density.unflatten(1, (7, n))[:, 1:] if normals else None
             return FieldSample(
-                density[:, :n], colour.transpose(1, 2), None if around is None else _normal(around)
+                density[:, :n], color.transpose(1, 2), None if around is None else _normal(around)
             )
 
     def density(
@@ -214,19 +225,19 @@ class CascadeField(nn.Module):
     def levels(
         self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float
     ) -> list[tuple[Float[Tensor, " n"], Float[Tensor, "n 3"]]]:
-        """Density (per unit of the box) and colour before the sigmoid, of every level, coarse to fine."""
-        found = self.sample(points, time)
-        return list(zip(found.density, found.colour, strict=True))
+        """Density (per unit of the box) and color before the sigmoid, of every level, coarse to fine."""
+        values = self.sample(points, time)
+        return list(zip(values.density, values.color, strict=True))
 
     @property
     def is_fused(self) -> bool:
-        """Whether kernels of our own serve, which keep nothing of a sample but the answer."""
+        """Availability of our kernels for this field, which keep nothing of a sample but the result."""
         return self.dtype == torch.float32 and kernels.available(self.cascade[0].space)  # type: ignore[arg-type]
 
     def _raw(
-        self, points: Tensor, time: Tensor | float, *, neighbours: bool = False, colours: bool = False
+        self, points: Tensor, time: Tensor | float, *, neighbours: bool = False, colors: bool = False
     ) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels 3 k"]]:
-        """Densities and colours before softplus and sigmoid; m is n or 7 n, k is n or 0."""
+        """Densities and colors before softplus and sigmoid; m is n or 7 n, k is n or 0."""
         points = points.detach().to(self.dtype)
         t = torch.as_tensor(time, dtype=self.dtype, device=points.device).detach()
         t = t.reshape(-1).expand(len(points))
@@ -236,23 +247,23 @@ class CascadeField(nn.Module):
             return fused.cascade(
                 points,
                 t,
-                [fused.level_of(level) for level in self._levels],
+                [fused.LevelParameters(*level.tensors()) for level in self._levels],
                 neighbours=neighbours,
-                colours=colours,
+                colors=colors,
                 step=NORMAL_STEP,
                 blob=(self.config.blob_density, self.config.blob_radius),
             )
         places = self._places(points, t, neighbours)
-        density, colour = places.blob, points.new_zeros(3, len(points) if colours else 0)
-        found = []
+        density, color = places.blob, points.new_zeros(3, len(points) if colors else 0)
+        sums = []
         for level in self._levels:
             features = level.features(places)
             density = density + level.density(features)
-            if colours:
-                colour = colour + level.colour(features[:, : len(points)])
-            found.append((density, colour))
-        density, colour = (torch.stack(x) for x in zip(*found, strict=True))
-        return density, colour
+            if colors:
+                color = color + level.color(features[:, : len(points)])
+            sums.append((density, color))
+        density, color = (torch.stack(x) for x in zip(*sums, strict=True))
+        return density, color
 
     def _places(self, points: Float[Tensor, "n 3"], t: Float[Tensor, " n"], neighbours: bool) -> _Places:
         at = points.T
@@ -286,7 +297,7 @@ class CascadeField(nn.Module):
 
 
 class _Places(NamedTuple):
-    """Where the planes of all levels are read.
+    """Coordinates at which the planes of all levels are read.
 
     With neighbours, a place (a, b) of a plane is followed by the same with a + step, a - step, b + step,
     b - step (of planes over time: only a). blob: raw density of the blob at the places, then at x + step, ...
@@ -319,27 +330,27 @@ class _Products(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor]:
         space, time = ctx.saved_tensors
-        by_space, by_time = torch.zeros_like(space), torch.zeros_like(time)
+        grad_space, grad_time = torch.zeros_like(space), torch.zeros_like(time)
         rows = _ROWS if space.shape[2] > 1 else _ROWS[:1]
         for row, (s, t) in enumerate(rows):
             x, y, z = (space[i, :, s[i]] for i in range(3))
             u, v, w = (time[i, :, t[i]] for i in range(3))
             xy, uv = x * y, u * v
-            of_space, of_time = uv * w * gradient[:, row], xy * z * gradient[:, row]
-            z_of_space, w_of_time = z * of_space, w * of_time
-            by_space[0, :, s[0]].addcmul_(y, z_of_space)
-            by_space[1, :, s[1]].addcmul_(x, z_of_space)
-            by_space[2, :, s[2]].addcmul_(xy, of_space)
-            by_time[0, :, t[0]].addcmul_(v, w_of_time)
-            by_time[1, :, t[1]].addcmul_(u, w_of_time)
-            by_time[2, :, t[2]].addcmul_(uv, of_time)
-        return by_space, by_time
+            grad_xyz, grad_uvw = uv * w * grad_out[:, row], xy * z * grad_out[:, row]
+            z_grad, w_grad = z * grad_xyz, w * grad_uvw
+            grad_space[0, :, s[0]].addcmul_(y, z_grad)
+            grad_space[1, :, s[1]].addcmul_(x, z_grad)
+            grad_space[2, :, s[2]].addcmul_(xy, grad_xyz)
+            grad_time[0, :, t[0]].addcmul_(v, w_grad)
+            grad_time[1, :, t[1]].addcmul_(u, w_grad)
+            grad_time[2, :, t[2]].addcmul_(uv, grad_uvw)
+        return grad_space, grad_time
 
 
 def _rows() -> list[tuple[list[int], list[int]]]:
-    """For a place and its neighbours (x + step, x - step, y + step, ...): which reading of every plane."""
+    """For a place and its neighbours (x + step, x - step, y + step, ...): the reading of every plane."""
     rows = [([0, 0, 0], [0, 0, 0])]
     for axis in range(3):
         for side in (0, 1):

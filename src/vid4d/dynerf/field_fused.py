@@ -1,4 +1,4 @@
-"""The cascade field by kernels of our own: what `CascadeField` asks of `field_kernels`, with a gradient."""
+"""The cascade field by the kernels of `field_kernels`, with a gradient."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 import triton
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Tensor
 
 from vid4d.dynerf import field_kernels
 from vid4d.kernels import on_device_of
@@ -20,15 +20,15 @@ PROGRAMS = 132 * 8
 """Programs of the gradient, which add up weights before they write: some for every processor of a card."""
 
 
-class Level(NamedTuple):
-    """Parameters of one level, as `CascadeLevel` has them."""
+class LevelParameters(NamedTuple):
+    """Parameters of one level, in the order of the kernels' arguments."""
 
     space: Float[Tensor, "3 c n n"]
     time: Float[Tensor, "3 c t n"]
     density_in: Float[Tensor, "h c"]
     density_out: Float[Tensor, "1 h"]
-    colour_in: Float[Tensor, "h c"]
-    colour_out: Float[Tensor, "3 h"]
+    color_in: Float[Tensor, "h c"]
+    color_out: Float[Tensor, "3 h"]
 
     @property
     def points(self) -> tuple[int, int]:
@@ -43,79 +43,85 @@ class Level(NamedTuple):
         return channels, width, *tiles  # type: ignore[return-value]
 
 
-def level_of(module: nn.Module) -> Level:
-    return Level(*(getattr(module, name) for name in Level._fields))
-
-
 class _Cascade(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, points, time, moves, colours, step, blob, *parameters
+        ctx, points, time, moves, colors, step, blob, *parameters
     ) -> tuple[Tensor, Tensor]:
         levels = _levels(parameters)
         count = len(points)
         density = points.new_empty(len(levels), moves, count)
-        colour = points.new_empty(len(levels), 3, count if colours else 0)
+        color = points.new_empty(len(levels), 3, count if colors else 0)
         grid = (triton.cdiv(count, BLOCK), moves)
         for k, level in enumerate(levels):
             _launch(
                 field_kernels.level_kernel,
                 grid,
-                (points, time, *level, density, colour, count, *level.points, *blob),
-                (step, k, colours, *level.sizes, BLOCK),
+                (points, time, *level, density, color, count, *level.points, *blob),
+                (step, k, colors, *level.sizes, BLOCK),
             )
         ctx.save_for_backward(points, time, *parameters)
-        ctx.how = moves, colours, step
-        return density, colour
+        ctx.settings = moves, colors, step
+        return density, color
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, of_density, of_colour):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad_density, grad_color):  # type: ignore[no-untyped-def]
         points, time, *parameters = ctx.saved_tensors
-        moves, colours, step = ctx.how
+        moves, colors, step = ctx.settings
         levels, count = _levels(parameters), len(points)
-        of_density, of_colour = of_density.contiguous(), of_colour.contiguous()
+        grad_density, grad_color = grad_density.contiguous(), grad_color.contiguous()
         programs = min(PROGRAMS, triton.cdiv(count, BLOCK) * moves)
-        found: list[Tensor] = []
+        gradients: list[Tensor] = []
         for k, level in enumerate(levels):
-            by = _zeros_like(level)
+            level_grads = _zeros_like(level)
             _launch(
                 field_kernels.level_gradient_kernel,
                 (programs,),
-                (points, time, *level, of_density, of_colour, *by, count, moves, *level.points),
-                (step, k, len(levels), colours, *level.sizes, BLOCK),
+                (
+                    points,
+                    time,
+                    *level,
+                    grad_density,
+                    grad_color,
+                    *level_grads,
+                    count,
+                    moves,
+                    *level.points,
+                ),
+                (step, k, len(levels), colors, *level.sizes, BLOCK),
             )
-            found += by
-        return None, None, None, None, None, None, *found
+            gradients += level_grads
+        return None, None, None, None, None, None, *gradients
 
 
 def cascade(
     points: Float[Tensor, "n 3"],
     time: Float[Tensor, " n"],
-    levels: Sequence[Level],
+    levels: Sequence[LevelParameters],
     *,
     neighbours: bool,
-    colours: bool,
+    colors: bool,
     step: float,
     blob: tuple[float, float],
 ) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels 3 k"]]:
-    """Raw densities of places, then of their neighbours at x + step, x - step, y + step, ...; raw colours.
+    """Raw densities of places, then of their neighbours at x + step, x - step, y + step, ...; raw colors.
 
-    Without neighbours m is n, else 7 n; k is n, or 0 without colours. blob: the density that is added in the
+    Without neighbours m is n, else 7 n; k is n, or 0 without colors. blob: the density that is added in the
     middle, and its radius. float32 only. Planes get a gradient in the layout that they have.
     """
     moves = 7 if neighbours else 1
     parameters = [x for level in levels for x in level]
-    density, colour = _Cascade.apply(
-        points.contiguous(), time.contiguous(), moves, colours, step, (blob[0], 1 / blob[1]), *parameters
+    density, color = _Cascade.apply(
+        points.contiguous(), time.contiguous(), moves, colors, step, (blob[0], 1 / blob[1]), *parameters
     )
-    return density.flatten(1), colour
+    return density.flatten(1), color
 
 
-def _levels(parameters: Sequence[Tensor]) -> list[Level]:
+def _levels(parameters: Sequence[Tensor]) -> list[LevelParameters]:
     """Their planes channels last, which those of a field on a graphics card are anyway."""
-    count = len(Level._fields)
-    levels = [Level(*parameters[i : i + count]) for i in range(0, len(parameters), count)]
+    count = len(LevelParameters._fields)
+    levels = [LevelParameters(*parameters[i : i + count]) for i in range(0, len(parameters), count)]
     last = torch.channels_last
     return [
         x._replace(space=x.space.contiguous(memory_format=last), time=x.time.contiguous(memory_format=last))
@@ -123,17 +129,21 @@ def _levels(parameters: Sequence[Tensor]) -> list[Level]:
     ]
 
 
-def _zeros_like(level: Level) -> Level:
+def _zeros_like(level: LevelParameters) -> LevelParameters:
     """In the same layouts, by one call; every part begins at a multiple of 16 bytes."""
     begins = [0]
     for x in level:
         begins.append(begins[-1] + -(-x.numel() // 4) * 4)
     flat = level.space.new_zeros(begins[-1])
     parts = zip(level, begins[:-1], strict=True)
-    return Level(*(flat.as_strided(x.shape, x.stride(), begin) for x, begin in parts))
+    return LevelParameters(*(flat.as_strided(x.shape, x.stride(), begin) for x, begin in parts))
 
 
-def _launch(kernel: Any, grid: tuple[int, ...], given: tuple[Any, ...], constants: tuple[Any, ...]) -> None:
+def _launch(
+    kernel: Any, grid: tuple[int, ...], arguments: tuple[Any, ...], constants: tuple[Any, ...]
+) -> None:
     """num_stages: loads are not held in shared memory ahead of their use, which would leave room for few."""
     if all(grid):
-        on_device_of(given[0], lambda: kernel[grid](*given, *constants, num_warps=WARPS, num_stages=1))
+        on_device_of(
+            arguments[0], lambda: kernel[grid](*arguments, *constants, num_warps=WARPS, num_stages=1)
+        )

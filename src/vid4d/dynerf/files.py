@@ -31,9 +31,9 @@ def load_field(path: Path, device: torch.device | str = "cpu") -> tuple[CascadeF
     if KEY not in metadata:
         raise InputError(f"{path} holds no DyNeRF of vid4d: give the dynerf.safetensors of a run")
     sizes = json.loads(metadata[KEY])
-    told: dict[str, Any] = sizes["field"]
-    levels = tuple(LevelConfig(**level) for level in told.pop("levels"))
-    field, grid = CascadeField(FieldConfig(levels=levels, **told)), OccupancyGrid(sizes["cells"])
+    settings: dict[str, Any] = sizes["field"]
+    levels = tuple(LevelConfig(**level) for level in settings.pop("levels"))
+    field, grid = CascadeField(FieldConfig(levels=levels, **settings)), OccupancyGrid(sizes["cells"])
     grid.step = sizes["step"]
     for part, name in ((field, "field."), (grid, "grid.")):
         part.load_state_dict(with_prefix(tensors, name))

@@ -1,4 +1,4 @@
-"""Rays through a cascade field: which samples are worth asking about, and how their answers add up.
+"""Ray marching through a cascade field: selection of samples, and compositing.
 
 Lengths along rays are those of the box (half its edge is 1). The samples that are left of a ray are added up
 in a row of a dense table: exact, in a fixed order, and without loops.
@@ -33,7 +33,7 @@ class Rays(NamedTuple):
 
 @dataclass(frozen=True)
 class MarchConfig:
-    """How rays are sampled.
+    """Sampling of rays.
 
     samples: along the box's diagonal. chunk: samples for which the field's intermediate values are held at
         once; a quarter of that with normals, which need four times the memory.
@@ -58,9 +58,9 @@ class MarchConfig:
 
 
 class Marched(NamedTuple):
-    """What rays see at every level, and the m samples that made it (sorted by ray).
+    """Composited rays of every level, and the m samples that made them (sorted by ray).
 
-    value: colour (3), opacity, opacity * mean length, and where asked for the mean normal (3) of every ray.
+    value: color (3), alpha, alpha * mean length, and where asked for the mean normal (3) of every ray.
     rays: how many have samples.
     """
 
@@ -76,7 +76,10 @@ class Marched(NamedTuple):
 def intersect(
     origin: Float[Tensor, "r 3"], direction: Float[Tensor, "r 3"], bounds: Float[Tensor, "2 3"]
 ) -> tuple[Float[Tensor, " r"], Float[Tensor, " r"]]:
-    """Where rays enter a box and leave it, in lengths of `direction`; missed if enter > leave."""
+    """Intersection of rays with a box: lengths of entry and exit, in units of `direction`.
+
+    Rays with enter > leave miss it.
+    """
     safe = torch.where(direction.abs() < 1e-9, 1e-9, direction)
     lower, upper = (bounds[0] - origin) / safe, (bounds[1] - origin) / safe
     enter = torch.minimum(lower, upper).amax(-1).clamp(min=0)
@@ -87,11 +90,11 @@ def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: M
     """Renders rays: finds samples, asks the field, adds up."""
     if field.is_fused:
         return _march_fused(field, rays, grid, config)
-    found = []
+    samples = []
     for i in range(0, len(rays.time), config.block):
         ray, length, rank = find_samples(field, rays.at(slice(i, i + config.block)), grid, config)
-        found.append((ray + i, length, rank))
-    ray, length, rank = (torch.cat(x) for x in zip(*found, strict=True))
+        samples.append((ray + i, length, rank))
+    ray, length, rank = (torch.cat(x) for x in zip(*samples, strict=True))
     direction, time = rays.direction[ray], rays.time[ray]
     points = rays.origin[ray] + length[:, None] * direction
     density, features = _ask(field, points, time, config)
@@ -106,9 +109,9 @@ def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: M
 
     depth = table(density * config.step)
     weight = torch.exp(depth - depth.cumsum(-1)) * -torch.expm1(-depth)
-    by_channel = (weight[:, None] * table(features)).sum(-1)
-    by_length = (weight * table(length)).sum(-1)
-    value = torch.cat([by_channel[:, :3], weight.sum(-1)[:, None], by_length[:, None], by_channel[:, 3:]], 1)
+    mean = (weight[:, None] * table(features)).sum(-1)
+    far = (weight * table(length)).sum(-1)
+    value = torch.cat([mean[:, :3], weight.sum(-1)[:, None], far[:, None], mean[:, 3:]], 1)
     everywhere = value.new_zeros(*value.shape[:2], len(rays.time)).index_copy(-1, hit, value)
     normal = features[:, 3:] if config.normals else None
     return Marched(everywhere, points, time, direction, weight.flatten(1)[:, slot], normal, len(hit))
@@ -169,18 +172,18 @@ def find_samples(
 def _ask(
     field: CascadeField, points: Float[Tensor, "m 3"], time: Float[Tensor, " m"], config: MarchConfig
 ) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels c m"]]:
-    """Density, and colour in [0, 1] joined with the normal where asked for.
+    """Density, and color in [0, 1] joined with the normal where asked for.
 
     In chunks where there is much to ask and much is kept of it: then each is computed once more for its
     gradient.
     """
 
     def ask(points: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
-        found = field.sample(points, time, normals=config.normals)
-        colour = found.colour.transpose(1, 2).sigmoid()
-        if found.normal is None:
-            return found.density, colour
-        return found.density, torch.cat([colour, found.normal.transpose(1, 2)], 1)
+        values = field.sample(points, time, normals=config.normals)
+        color = values.color.transpose(1, 2).sigmoid()
+        if values.normal is None:
+            return values.density, color
+        return values.density, torch.cat([color, values.normal.transpose(1, 2)], 1)
 
     chunk = max(1, config.chunk // 4) if config.normals else config.chunk
     if field.is_fused or len(points) <= chunk:

@@ -1,4 +1,4 @@
-"""Ray marching by kernels of our own: what `march` asks of `march_kernels`, with a gradient."""
+"""Ray marching by the kernels of `march_kernels`, with a gradient."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def find_samples(
     # without a grid its place is taken by something that is not read
     bounds, cells = (shift, shift) if grid is None else (grid.bounds, grid.occupied.view(torch.uint8))
     resolution = 1 if grid is None else grid.resolution
-    given = (*(x.contiguous() for x in (origin, direction, time, shift)), bounds, cells)
+    tensors = (*(x.contiguous() for x in (origin, direction, time, shift)), bounds, cells)
 
     def fill(counts: Tensor) -> Packed:
         ends = counts.cumsum(0, dtype=torch.int32)
         starts = ends - counts
-        total, seen = torch.stack([ends[-1], (counts > 0).sum()]).tolist() if rays else (0, 0)
+        total, densities = torch.stack([ends[-1], (counts > 0).sum()]).tolist() if rays else (0, 0)
         wide, narrow = origin.new_empty(2, total, 3), origin.new_empty(2, total)
-        out = Packed(wide[0], narrow[0], wide[1], narrow[1], starts, counts, seen)
+        out = Packed(wide[0], narrow[0], wide[1], narrow[1], starts, counts, densities)
         launch(out, fill=True)
         return out
 
@@ -63,24 +63,24 @@ def find_samples(
             kernel = march_kernels.samples_kernel[(rays,)]
             on_device_of(
                 origin,
-                lambda: kernel(*given, out.starts, out.counts, *sizes, fill, SAMPLES, num_warps=1),
+                lambda: kernel(*tensors, out.starts, out.counts, *sizes, fill, SAMPLES, num_warps=1),
             )
 
     counts = torch.empty(rays, dtype=torch.int32, device=origin.device)
     launch(Packed(origin, time, origin, time, counts, counts, 0), fill=False)
-    found = fill(counts)
-    if early_stop <= 0 or found.rays == 0:
-        return found
-    seen = density(found.points, found.time).contiguous()
-    kept = torch.empty_like(counts)
-    rest = (len(found.time), step, -math.log(early_stop), len(seen), SAMPLES)
+    packed = fill(counts)
+    if early_stop <= 0 or packed.rays == 0:
+        return packed
+    densities = density(packed.points, packed.time).contiguous()
+    n_visible = torch.empty_like(counts)
+    rest = (len(packed.time), step, -math.log(early_stop), len(densities), SAMPLES)
     on_device_of(
         origin,
         lambda: march_kernels.visible_kernel[(rays,)](
-            seen, found.starts, found.counts, kept, *rest, num_warps=1
+            densities, packed.starts, packed.counts, n_visible, *rest, num_warps=1
         ),
     )
-    return fill(kept)
+    return fill(n_visible)
 
 
 class _Composite(torch.autograd.Function):
@@ -91,30 +91,30 @@ class _Composite(torch.autograd.Function):
         value = density.new_empty(levels, channels + 2, len(starts))
         weight = torch.empty_like(density)
         ctx.save_for_backward(density, features, length, starts, counts)
-        ctx.how = (len(starts), samples, step, channels, SAMPLES)
+        ctx.settings = (len(starts), samples, step, channels, SAMPLES)
         if len(starts):
             on_device_of(
                 density,
                 lambda: march_kernels.composite_kernel[(len(starts), levels)](
-                    density, features, length, starts, counts, value, weight, *ctx.how, num_warps=1
+                    density, features, length, starts, counts, value, weight, *ctx.settings, num_warps=1
                 ),
             )
         return value, weight
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, of_value, of_weight):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad_value, grad_weight):  # type: ignore[no-untyped-def]
         density, features, *rest = ctx.saved_tensors
-        by_density, by_features = torch.empty_like(density), torch.empty_like(features)
-        given = (of_value.contiguous(), of_weight.contiguous(), by_density, by_features)
-        if ctx.how[0]:
+        grad_density, grad_features = torch.empty_like(density), torch.empty_like(features)
+        gradients = (grad_value.contiguous(), grad_weight.contiguous(), grad_density, grad_features)
+        if ctx.settings[0]:
             on_device_of(
                 density,
-                lambda: march_kernels.composite_gradient_kernel[(ctx.how[0], len(density))](
-                    density, features, *rest, *given, *ctx.how, num_warps=1
+                lambda: march_kernels.composite_gradient_kernel[(ctx.settings[0], len(density))](
+                    density, features, *rest, *gradients, *ctx.settings, num_warps=1
                 ),
             )
-        return by_density, by_features, None, None, None, None
+        return grad_density, grad_features, None, None, None, None
 
 
 def composite(
@@ -123,8 +123,8 @@ def composite(
     packed: Packed,
     step: float,
 ) -> tuple[Float[Tensor, "levels c2 r"], Float[Tensor, "levels m"]]:
-    """What rays see: colour (3), opacity, opacity * mean length, other features; and every sample's share.
+    """Composites samples to color (3), alpha, alpha * mean length, other features; and every sample's share.
 
-    features: colour and at most five others.
+    features: color and at most five others.
     """
     return _Composite.apply(density, features, packed.length, packed.starts, packed.counts, step)

@@ -12,7 +12,7 @@ import triton.language as tl
 
 @triton.jit
 def _between(origin, direction, low, high):  # type: ignore[no-untyped-def]
-    """Where a ray enters and leaves the space between two planes that are perpendicular to an axis."""
+    """Lengths at which a ray enters and leaves the slab between two planes perpendicular to an axis."""
     safe = tl.where(tl.abs(direction) < 1e-9, 1e-9, direction)
     a, b = (low - origin) / safe, (high - origin) / safe
     return tl.minimum(a, b), tl.maximum(a, b)
@@ -44,7 +44,7 @@ def samples_kernel(
     FILL: tl.constexpr,
     SAMPLES: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """Samples of a ray in occupied cells, as `march.find_samples` says.
+    """Samples of a ray in occupied cells, as in `march.find_samples`.
 
     Counts them, or with FILL writes the first `counts` of them.
     """
@@ -67,7 +67,7 @@ def samples_kernel(
         farthest = tl.minimum(tl.minimum(x1, y1), z1)
     first = tl.floor((nearest - enter) / step) + tl.load(shift + ray)
     steps = tl.where(farthest > nearest, ((farthest - nearest) / step).to(tl.int32) + 2, 0)
-    found = 0
+    n_kept = 0
     if FILL:
         most, start = tl.load(counts + ray), tl.load(starts + ray)
         steps = tl.where(most > 0, steps, 0)
@@ -82,7 +82,7 @@ def samples_kernel(
             keep = keep & (tl.load(occupied + cell + _cell(z, resolution), mask=keep, other=0) != 0)
         here = keep.to(tl.int32)
         if FILL:
-            rank = found + tl.cumsum(here, axis=0) - 1
+            rank = n_kept + tl.cumsum(here, axis=0) - 1
             keep = keep & (rank < most)
             place = start + rank
             tl.store(points + place * 3, x, mask=keep)
@@ -93,9 +93,9 @@ def samples_kernel(
             tl.store(directions + place * 3 + 2, dz + x * 0.0, mask=keep)
             tl.store(times + place, at + x * 0.0, mask=keep)
             tl.store(lengths + place, length, mask=keep)
-        found += tl.sum(here, axis=0)
+        n_kept += tl.sum(here, axis=0)
     if not FILL:
-        tl.store(counts + ray, found)
+        tl.store(counts + ray, n_kept)
 
 
 @triton.jit
@@ -110,20 +110,20 @@ def visible_kernel(
     LEVELS: tl.constexpr,
     SAMPLES: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """How many samples of a ray have an optical depth below `most` before them, at any level."""
+    """Number of samples of a ray that have an optical depth below `most` before them, at any level."""
     ray = tl.program_id(0)
     start, count = tl.load(starts + ray), tl.load(counts + ray)
-    seen = 0
+    n_visible = 0
     for level in tl.static_range(LEVELS):
-        before, clear = 0.0, 0
+        before, n_clear = 0.0, 0
         for i in range(0, count, SAMPLES):
             k = i + tl.arange(0, SAMPLES)
             depth = tl.load(density + level * samples + start + k, mask=k < count, other=0.0) * step
             ahead = before + tl.cumsum(depth, axis=0) - depth
-            clear += tl.sum(((k < count) & (ahead < most)).to(tl.int32), axis=0)
+            n_clear += tl.sum(((k < count) & (ahead < most)).to(tl.int32), axis=0)
             before += tl.sum(depth, axis=0)
-        seen = tl.maximum(seen, clear)
-    tl.store(kept + ray, seen)
+        n_visible = tl.maximum(n_visible, n_clear)
+    tl.store(kept + ray, n_visible)
 
 
 @triton.jit
@@ -132,8 +132,8 @@ def _weights(density, place, inside, before, step):  # type: ignore[no-untyped-d
     depth = tl.load(density + place, mask=inside, other=0.0) * step
     ahead = tl.maximum(before + tl.cumsum(depth, axis=0) - depth, before)  # also where depths are huge
     thin = depth * (1.0 - depth * (0.5 - depth * (1.0 / 6.0)))  # 1 - exp(-depth) where that is inexact
-    opacity = tl.where(depth < 0.01, thin, 1.0 - tl.exp(-depth))
-    return depth, tl.exp(-(ahead + depth)), tl.exp(-ahead) * opacity
+    alpha = tl.where(depth < 0.01, thin, 1.0 - tl.exp(-depth))
+    return depth, tl.exp(-(ahead + depth)), tl.exp(-ahead) * alpha
 
 
 @triton.jit
@@ -151,27 +151,27 @@ def composite_kernel(
     FEATURES: tl.constexpr,
     SAMPLES: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """What a ray sees at a level: colour (3), opacity, opacity * mean length, then the other features."""
+    """Composites a ray at a level: color (3), alpha, alpha * mean length, then the other features."""
     ray, level = tl.program_id(0), tl.program_id(1)
     start, count = tl.load(starts + ray), tl.load(counts + ray)
     f = tl.arange(0, 8)
     mean = tl.zeros([8], dtype=tl.float32)
-    before, opacity, far = 0.0, 0.0, 0.0
+    before, alpha, far = 0.0, 0.0, 0.0
     for i in range(0, count, SAMPLES):
         k = i + tl.arange(0, SAMPLES)
         inside = k < count
         place = level * samples + start + k
         depth, _after, share = _weights(density, place, inside, before, step)
         tl.store(weight + place, share, mask=inside)
-        there = (f < FEATURES)[:, None] & inside[None, :]
+        mask = (f < FEATURES)[:, None] & inside[None, :]
         row = features + (level * FEATURES + f)[:, None] * samples + start + k[None, :]
-        mean += tl.sum(tl.load(row, mask=there, other=0.0) * share[None, :], axis=1)
-        opacity += tl.sum(share, axis=0)
+        mean += tl.sum(tl.load(row, mask=mask, other=0.0) * share[None, :], axis=1)
+        alpha += tl.sum(share, axis=0)
         far += tl.sum(share * tl.load(lengths + start + k, mask=inside, other=0.0), axis=0)
         before += tl.sum(depth, axis=0)
     out = value + level * (FEATURES + 2) * rays + ray
     tl.store(out + (f + tl.where(f < 3, 0, 2)) * rays, mean, mask=f < FEATURES)
-    tl.store(out + 3 * rays, opacity)
+    tl.store(out + 3 * rays, alpha)
     tl.store(out + 4 * rays, far)
 
 
@@ -182,10 +182,10 @@ def composite_gradient_kernel(
     lengths,
     starts,
     counts,
-    of_value,
-    of_weight,
-    by_density,
-    by_features,
+    grad_value,
+    grad_weight,
+    grad_density,
+    grad_features,
     rays,
     samples,
     step,
@@ -200,9 +200,9 @@ def composite_gradient_kernel(
     ray, level = tl.program_id(0), tl.program_id(1)
     start, count = tl.load(starts + ray), tl.load(counts + ray)
     f = tl.arange(0, 8)
-    given = of_value + level * (FEATURES + 2) * rays + ray
-    of_mean = tl.load(given + (f + tl.where(f < 3, 0, 2)) * rays, mask=f < FEATURES, other=0.0)
-    of_opacity, of_far = tl.load(given + 3 * rays), tl.load(given + 4 * rays)
+    ray_grad = grad_value + level * (FEATURES + 2) * rays + ray
+    grad_mean = tl.load(ray_grad + (f + tl.where(f < 3, 0, 2)) * rays, mask=f < FEATURES, other=0.0)
+    grad_alpha, grad_far = tl.load(ray_grad + 3 * rays), tl.load(ray_grad + 4 * rays)
     behind = 0.0
     for turn in tl.static_range(2):
         before = 0.0
@@ -211,18 +211,18 @@ def composite_gradient_kernel(
             inside = k < count
             place = level * samples + start + k
             depth, after, share = _weights(density, place, inside, before, step)
-            there = (f < FEATURES)[:, None] & inside[None, :]
+            mask = (f < FEATURES)[:, None] & inside[None, :]
             row = (level * FEATURES + f)[:, None] * samples + start + k[None, :]
-            feature = tl.load(features + row, mask=there, other=0.0)
-            g = tl.sum(feature * of_mean[:, None], axis=0) + of_opacity
-            g += of_far * tl.load(lengths + start + k, mask=inside, other=0.0)
-            g += tl.load(of_weight + place, mask=inside, other=0.0)
+            feature = tl.load(features + row, mask=mask, other=0.0)
+            g = tl.sum(feature * grad_mean[:, None], axis=0) + grad_alpha
+            g += grad_far * tl.load(lengths + start + k, mask=inside, other=0.0)
+            g += tl.load(grad_weight + place, mask=inside, other=0.0)
             part = tl.where(inside, g * share, 0.0)
             if turn == 0:
                 behind += tl.sum(part, axis=0)
             else:
-                by = g * after - (behind - tl.cumsum(part, axis=0))
-                tl.store(by_density + place, by * step, mask=inside)
-                tl.store(by_features + row, of_mean[:, None] * share[None, :], mask=there)
+                grad_depth = g * after - (behind - tl.cumsum(part, axis=0))
+                tl.store(grad_density + place, grad_depth * step, mask=inside)
+                tl.store(grad_features + row, grad_mean[:, None] * share[None, :], mask=mask)
                 behind -= tl.sum(part, axis=0)
             before += tl.sum(depth, axis=0)

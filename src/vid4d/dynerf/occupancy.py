@@ -1,4 +1,4 @@
-"""Which cells of the box hold something at any time, so that rays skip the rest."""
+"""Occupancy grid: cells of the box that hold something at any time, so that rays skip the rest."""
 
 from __future__ import annotations
 
@@ -70,9 +70,9 @@ class OccupancyGrid(nn.Module):
             points = lower + noise[:, :3] * (2 / self.resolution)
             time = field.time_coordinate((draw + noise[:, 3]) / draws)
             for i in range(0, len(lower), chunk):
-                found = field.density(points[i : i + chunk], time[i : i + chunk]).amax(0) * self.step
+                density = field.density(points[i : i + chunk], time[i : i + chunk]).amax(0) * self.step
                 part = self.density[i : i + chunk]
-                part.copy_(torch.maximum(part, found.to(part.dtype)))
+                part.copy_(torch.maximum(part, density.to(part.dtype)))
         dense = self.density > self.density.mean().clamp(max=self.threshold)
         if self.margin > 0:
             cells = dense.float().view(1, 1, *(3 * [self.resolution]))
@@ -81,12 +81,12 @@ class OccupancyGrid(nn.Module):
         self._measure()
 
     def occupy(self, where: Bool[Tensor, "r r r"]) -> None:
-        """Says by hand which cells are occupied; dimensions are x, y, z."""
+        """Sets the occupied cells; dimensions are x, y, z."""
         self.occupied.copy_(where.flatten())
         self._measure()
 
     def at(self, points: Float[Tensor, "*n 3"]) -> Bool[Tensor, "*n"]:
-        """Whether places of the box lie in occupied cells; places outside belong to the nearest cell."""
+        """Occupancy at places of the box; places outside belong to the nearest cell."""
         r = self.resolution
         cell = ((points + 1) * (r / 2)).clamp_(0, r - 1).int()
         return self.occupied[(cell[..., 0] * r + cell[..., 1]) * r + cell[..., 2]]

@@ -1,4 +1,4 @@
-"""Pictures of a cascade field: colour, opacity, depth and normals of every level (Consistent4D, 2311.02848).
+"""Pictures of a cascade field: color, alpha, depth and normals of every level (Consistent4D, 2311.02848).
 
 Rays are sampled at even steps, 256 along the box's diagonal, shifted as a whole by a random part of a step
 while training. Samples in empty cells of the occupancy grid are left out, and those that nothing of any level
@@ -43,25 +43,25 @@ class Samples:
 class Rendering:
     """Pictures of one level of the cascade.
 
-    colour: over the background. opacity: in [0, 1]. depth: of what is seen, along the optical axis, world
-    units, 0 where nothing is. normal: mean normal in the world, weighted like colour (so never longer than
-    the opacity); None where not asked for.
+    color: over the background. alpha: in [0, 1]. depth: of what is seen, along the optical axis, world
+    units, 0 where nothing is. normal: mean normal in the world, weighted like color (so never longer than
+    the alpha); None where not asked for.
     """
 
-    colour: Float[Tensor, "n h w 3"]
-    opacity: Float[Tensor, "n h w"]
+    color: Float[Tensor, "n h w 3"]
+    alpha: Float[Tensor, "n h w"]
     depth: Float[Tensor, "n h w"]
     normal: Float[Tensor, "n h w 3"] | None
     samples: Samples | None
 
     def premultiplied(self, background: Tensor | float = 1.0) -> Float[Tensor, "n h w 4"]:
-        """RGBA with premultiplied colour, for which the background that was rendered must be told."""
-        alpha = self.opacity[..., None]
+        """RGBA with premultiplied color, from the background that it was rendered over."""
+        alpha = self.alpha[..., None]
         paint = torch.as_tensor(background, dtype=alpha.dtype, device=alpha.device)
-        return torch.cat([self.colour - (1 - alpha) * paint, alpha], -1)
+        return torch.cat([self.color - (1 - alpha) * paint, alpha], -1)
 
 
-def render(
+def render_field(
     field: CascadeField,
     cameras: Cameras,
     times: Float[Tensor, " n"] | Sequence[float] | float,
@@ -79,7 +79,7 @@ def render(
 
     times: of the clip, in [0, 1], one for each camera or one for all. grid: where to look, all if None.
     generator: draws the shifts of the samples; without one they lie in the middle of their steps.
-    background: a grey level or a colour (3,), in [0, 1]. samples: along the box's diagonal.
+    background: a grey level or a color (3,), in [0, 1]. samples: along the box's diagonal.
     early_stop: samples behind which less light than this comes through at every level are left out; 0: none.
     chunk: samples for which the field's intermediate values are held at once, 1.6 kB each with two levels
     (with normals 6.6 kB, so four times fewer); where there are more, each chunk is computed once more for its
@@ -112,9 +112,9 @@ def render(
             blocks = [rays.at(slice(i, i + config.block)) for i in range(0, len(stretch), config.block)]
             value = torch.cat([march(field, block, grid, config).value for block in blocks], -1)
         paint = torch.as_tensor(background, dtype=value.dtype, device=value.device).reshape(-1, 1)
-        opacity = value[:, 3]
-        colour = value[:, :3] + (1 - opacity[:, None]) * paint
-        depth = value[:, 4] / opacity.clamp(min=1e-6) * (field.config.radius / stretch)
+        alpha = value[:, 3]
+        color = value[:, :3] + (1 - alpha[:, None]) * paint
+        depth = value[:, 4] / alpha.clamp(min=1e-6) * (field.config.radius / stretch)
 
     renderings = []
     for k in range(len(field)) if levels == "all" else [len(field) - 1]:
@@ -126,8 +126,8 @@ def render(
             )
         renderings.append(
             Rendering(
-                colour[k].T.unflatten(0, (n, h, w)),
-                opacity[k].view(n, h, w),
+                color[k].T.unflatten(0, (n, h, w)),
+                alpha[k].view(n, h, w),
                 depth[k].view(n, h, w),
                 value[k, 5:8].T.unflatten(0, (n, h, w)) if normals else None,
                 made_of,
@@ -143,26 +143,26 @@ def shade(
     ambient: float = 0.3,
     background: Tensor | float = 1.0,
 ) -> Float[Tensor, "n h w 3"]:
-    """The shape without its colours: matt grey, lit from a direction of the world, over the background.
+    """The shape without its colors: matt grey, lit from a direction of the world, over the background.
 
     Raises ValueError for a rendering without normals.
     """
     if rendering.normal is None:
         raise ValueError("the rendering has no normals: render with normals=True")
-    normal, opacity = F.normalize(rendering.normal, dim=-1), rendering.opacity[..., None]
+    normal, alpha = F.normalize(rendering.normal, dim=-1), rendering.alpha[..., None]
     toward = F.normalize(torch.as_tensor(light, dtype=normal.dtype, device=normal.device), dim=0)
     grey = ambient + (1 - ambient) * (normal @ toward).clamp(min=0)[..., None]
     paint = torch.as_tensor(background, dtype=normal.dtype, device=normal.device)
-    return (grey * opacity + (1 - opacity) * paint).expand(*normal.shape)
+    return (grey * alpha + (1 - alpha) * paint).expand(*normal.shape)
 
 
 def paint_normals(rendering: Rendering, *, background: Tensor | float = 1.0) -> Float[Tensor, "n h w 3"]:
-    """Normals as colours: (x, y, z) from [-1, 1] to [0, 1] of red, green and blue, over the background.
+    """Normals as colors: (x, y, z) from [-1, 1] to [0, 1] of red, green and blue, over the background.
 
     Raises ValueError for a rendering without normals.
     """
     if rendering.normal is None:
         raise ValueError("the rendering has no normals: render with normals=True")
-    opacity = rendering.opacity[..., None]
-    paint = torch.as_tensor(background, dtype=opacity.dtype, device=opacity.device)
-    return (F.normalize(rendering.normal, dim=-1) * 0.5 + 0.5) * opacity + (1 - opacity) * paint
+    alpha = rendering.alpha[..., None]
+    paint = torch.as_tensor(background, dtype=alpha.dtype, device=alpha.device)
+    return (F.normalize(rendering.normal, dim=-1) * 0.5 + 0.5) * alpha + (1 - alpha) * paint

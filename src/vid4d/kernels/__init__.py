@@ -1,4 +1,4 @@
-"""What kernels of our own (Triton, which comes with torch on Linux) need: a place to run, a way to start.
+"""Availability and launch of our Triton kernels (Triton comes with torch on Linux).
 
 The kernels themselves lie beside what they make faster (`*_kernels.py` in `priors` and `dynerf`). Each has a
 plain version in torch, which serves everywhere else. `enabled` is a switch for tests and benchmarks.
@@ -21,13 +21,13 @@ enabled = True
 
 
 def available(x: Tensor) -> bool:
-    """Whether kernels can work on this tensor's device now; torch.compile traces plain torch better."""
+    """Availability of Triton kernels for this tensor now; torch.compile traces plain torch better."""
     return enabled and x.is_cuda and not torch.compiler.is_compiling() and buildable(x.device)
 
 
 @cache
 def buildable(device: torch.device) -> bool:
-    """Whether kernels can be built for a device: Triton wants a C compiler, and a card that is not too old.
+    """Test whether Triton can build for a device: it wants a C compiler, and a card that is not too old.
 
     Warns, once, where Triton is there and cannot build.
     """

@@ -40,34 +40,34 @@ class CudaGraphed:
 
     def __init__(self, function: Function, keep: int = 2) -> None:
         self.function, self.keep = function, keep
-        self._known: OrderedDict[tuple[object, ...], _Recording] = OrderedDict()
+        self._recordings: OrderedDict[tuple[object, ...], _Recording] = OrderedDict()
 
     @torch.no_grad()
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         if not inputs[0].is_cuda:
             return self.function(*inputs)
         key = tuple((x.shape, x.stride(), x.dtype, x.device) for x in inputs)
-        if key not in self._known:
-            while len(self._known) >= self.keep:
-                self._known.popitem(last=False)
+        if key not in self._recordings:
+            while len(self._recordings) >= self.keep:
+                self._recordings.popitem(last=False)
             with torch.cuda.device(inputs[0].device):
-                self._known[key] = self._record(inputs)
-        self._known.move_to_end(key)
-        recording = self._known[key]
-        for own, given in zip(recording.inputs, inputs, strict=True):
-            own.copy_(given)
+                self._recordings[key] = self._record(inputs)
+        self._recordings.move_to_end(key)
+        recording = self._recordings[key]
+        for buffer, value in zip(recording.inputs, inputs, strict=True):
+            buffer.copy_(value)
         recording.graph.replay()
         return tuple(x.clone() for x in recording.outputs)
 
     def _record(self, inputs: tuple[Tensor, ...]) -> _Recording:
-        own = tuple(x.clone() for x in inputs)
+        buffers = tuple(x.clone() for x in inputs)
         aside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
         aside.wait_stream(torch.cuda.current_stream())
         with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
             with torch.cuda.stream(aside):
                 for _ in range(WARM_UP):
-                    self.function(*own)
+                    self.function(*buffers)
             torch.cuda.current_stream().wait_stream(aside)
             with torch.cuda.graph(graph):
-                outputs = self.function(*own)
-        return _Recording(graph, own, outputs)
+                outputs = self.function(*buffers)
+        return _Recording(graph, buffers, outputs)

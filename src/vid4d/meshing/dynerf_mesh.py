@@ -142,7 +142,7 @@ def colors_of_dynerf(
     points = torch.as_tensor(vertices, dtype=dynerf.dtype, device=dynerf.device)
     normal = torch.as_tensor(normals, dtype=dynerf.dtype, device=dynerf.device)
     seen, opacity, _ = _seen(dynerf, grid, moment, points + AHEAD * voxel * normal, -normal)
-    found = dynerf.sample(points / dynerf.config.radius, moment).colour[-1].sigmoid()
+    found = dynerf.sample(points / dynerf.config.radius, moment).color[-1].sigmoid()
     few = (1 - opacity[:, None]).clamp(min=0)
     colors = seen + few * found
     if reference is not None:

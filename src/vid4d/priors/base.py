@@ -33,7 +33,7 @@ Offer = Literal["matrix", "score"]
 
 @dataclass(frozen=True)
 class DrawRequest:
-    """What a run says of how its image matrix is drawn; each prior makes its own configuration of it.
+    """Sampling options that a run sets for any prior, which makes its own configuration of them.
 
     preset: 'draft', 'standard' or 'high'. sampler: 'auto' is the prior's own. steps: of the sampler, its own
     number where None. memory_gb: of the device, weights included; what is free where None.
@@ -96,7 +96,7 @@ class ScorePrior(Protocol):
     schedule: NoiseSchedule
 
     def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> Any:
-        """How b cameras lie to the input camera, at the times of these frames of the clip."""
+        """Poses of b cameras relative to the input camera, at the times of these frames of the clip."""
         ...
 
     def sds_loss(
@@ -259,7 +259,7 @@ def load_score_prior(
     *,
     guidance: float | None = None,
 ) -> ScorePrior:
-    """The prior of that name, told an object, to score renders of it.
+    """The prior of that name, conditioned on an object, to score renders of it.
 
     frames: of the clip, straight-alpha RGBA in [0, 1], square; seen from azimuth 0 and so many degrees of
     elevation. guidance: scale of classifier-free guidance; the prior's own where None.
@@ -277,6 +277,6 @@ def _loader(name: str, protocol: Offer) -> Callable[..., Any]:
 
 
 def named_object(entry: str) -> Any:
-    """What "module:name" names."""
+    """The object that "module:name" names, imported now."""
     module, _, name = entry.partition(":")
     return getattr(import_module(module), name)

@@ -1,4 +1,4 @@
-"""What Zero123 and SyncDreamer share: latent diffusion that is told a picture and a change of camera."""
+"""Latent diffusion conditioned on a picture and a change of camera: the base of Zero123 and SyncDreamer."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class LatentPrior(nn.Module):
         raise NotImplementedError
 
     def pairs_within(self, memory_gb: float) -> int:
-        """How many (frame, view) pairs fit into this much memory beside the weights.
+        """Number of (frame, view) pairs that fit into this much memory beside the weights.
 
         Raises InputError where not even one fits.
         """
@@ -70,7 +70,7 @@ class LatentPrior(nn.Module):
         return int(free // pair)
 
     def sampling_options(self, config: Any, cyclic: bool) -> dict[str, Any]:
-        """What `sample` is told of a `multiview_sampling.FullConfig`, besides steps and sampler."""
+        """Keyword arguments of `sample` from a `multiview_sampling.FullConfig`, besides steps and sampler."""
         raise NotImplementedError
 
     def sample(self, *args: Any, **kwargs: Any) -> Float[Tensor, "t v 3 h w"]:

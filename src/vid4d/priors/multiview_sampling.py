@@ -24,7 +24,7 @@ from vid4d.keying import remove_white_background
 from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.guidance import Decomposed, Guidance
 from vid4d.priors.latent_diffusion import LatentPrior
-from vid4d.priors.samplers import SAMPLERS, Progress, Sampling
+from vid4d.priors.samplers import SAMPLERS, ProgressCallback, Sampling
 from vid4d.priors.small.sampling import best_dtype, check_size
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.convert import load_converted
@@ -40,7 +40,7 @@ RESERVE_GB = 1.0
 
 @dataclass(frozen=True)
 class FullConfig(Sampling):
-    """How the image matrix is drawn; the defaults are the papers'.
+    """Sampling options of the full-size priors; the defaults are the papers'.
 
     guidance: of SyncDreamer (2401.08742, section 3.2). scale: of Zero123's classifier-free guidance
     (2303.11328, code). smooth: average the steps' volumes over time. memory_gb: what the prior may use, its
@@ -66,11 +66,11 @@ PRESETS = {
     "standard": FullConfig(),
     "high": FullConfig(),
 }
-"""What a run's preset means for a full-size prior; frames and fit are the method's."""
+"""Sampling options of a run's presets for full-size priors; frames and fit are the method's."""
 
 
 def configured(request: DrawRequest) -> FullConfig:
-    """The preset, changed as requested. A sampler other than 'auto' takes its own number of steps."""
+    """Configuration of a request: its preset, sampler, steps, memory; 'auto' keeps the preset's sampler."""
     config = PRESETS[request.preset]
     if request.sampler != "auto":
         config = replace(config, sampler=request.sampler, steps=SAMPLERS[request.sampler].steps)
@@ -102,7 +102,7 @@ def prepared(network: P) -> P:
 
 
 def batch_within(prior: LatentPrior, memory_gb: float | None, pairs: int) -> int:
-    """How many of so many (frame, view) pairs are drawn at a time.
+    """Batch size of sampling: (frame, view) pairs at a time, at most `pairs`.
 
     memory_gb: what the prior may use, weights included; what is free on a graphics card where not given.
     Whole sixteens where it can be, at least one. Raises InputError where not even one fits.
@@ -140,9 +140,9 @@ def draw(
     *,
     cyclic: bool = False,
     generator: torch.Generator | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Float[Tensor, "t v 3 h w"]:
-    """Colours over white from every view of the rig at every frame; arguments as in `sample`."""
+    """Colors over white from every view of the rig at every frame; arguments as in `sample_full_prior`."""
     config = config or FullConfig()
     check_size(frames, prior.image_size)
     images = over_white(frames).permute(0, 3, 1, 2)
@@ -153,7 +153,7 @@ def draw(
         return prior.sample(images, elevation, config, **common)
 
 
-def sample(
+def sample_full_prior(
     prior: LatentPrior,
     frames: Float[Tensor, "t h w 4"],
     elevation: float,
@@ -161,21 +161,21 @@ def sample(
     *,
     cyclic: bool = False,
     generator: torch.Generator | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Float[Tensor, "v t h w 4"]:
-    """Pictures of the object from every view of the rig at every frame, as `small.sampling.sample`.
+    """Pictures of the object from every view of the rig at every frame, as `sample_small_prior`.
 
     frames: straight-alpha RGBA in [0, 1], of the prior's picture size. elevation: of the input camera,
     degrees. The noise is the same for all frames. Alpha is found from the white that these priors draw.
 
     Raises InputError for frames of another size, and where the memory does not suffice.
     """
-    drawn = draw(prior, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress)
-    return with_alpha(drawn.permute(1, 0, 3, 4, 2).float().cpu())
+    pictures = draw(prior, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress)
+    return with_alpha(pictures.permute(1, 0, 3, 4, 2).float().cpu())
 
 
 def with_alpha(pictures: Float[Tensor, "v t h w 3"]) -> Float[Tensor, "v t h w 4"]:
-    """Colours over white in [0, 1] as straight-alpha RGBA."""
+    """Colors over white in [0, 1] as straight-alpha RGBA."""
     flat = to_uint8(pictures.flatten(0, 1))
     with ThreadPoolExecutor(torch.get_num_threads()) as pool:
         cut = np.stack(list(pool.map(remove_white_background, flat)))
@@ -197,11 +197,11 @@ class MultiviewMatrixPrior:
         *,
         cyclic: bool = False,
         generator: torch.Generator | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> DrawnViews:
         """As `MatrixPrior.draw`."""
         config = configured(request)
-        views = sample(
+        views = sample_full_prior(
             self.network, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress
         )
         return DrawnViews(views, self.network.cameras)

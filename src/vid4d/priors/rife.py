@@ -27,7 +27,7 @@ class IFNetConfig:
 
     widths, scales: channels and downscaling of each refinement, coarsest first.
     depth: residual convolutions per refinement.
-    image_channels: what the network looks at: 3 is colour (RGBA is seen over white), 4 is RGBA itself.
+    image_channels: what the network looks at: 3 is color (RGBA is seen over white), 4 is RGBA itself.
     """
 
     widths: tuple[int, ...] = (192, 128, 96, 64)
@@ -39,7 +39,7 @@ class IFNetConfig:
         if len(self.widths) != len(self.scales):
             raise ValueError(f"{len(self.widths)} widths but {len(self.scales)} scales")
         if self.image_channels not in (3, 4):
-            raise ValueError(f"image_channels is {self.image_channels}: use 3 (colour) or 4 (RGBA)")
+            raise ValueError(f"image_channels is {self.image_channels}: use 3 (color) or 4 (RGBA)")
 
 
 CONFIGS = {
@@ -50,7 +50,7 @@ CONFIGS = {
 
 @dataclass(frozen=True)
 class Interpolation:
-    """What an interpolator finds between two frames, at the finest refinement and after each.
+    """Interpolated frame, its flow and blending mask, at the finest refinement and after each.
 
     frame: the frame at time t. flow: pixels to add to a position of the frame to find it in the first image
     (x, y) and in the second (x, y). mask: share of the first image, in [0, 1]. frames, flows: after each
@@ -124,8 +124,8 @@ def _padded(x: Tensor, multiple: int) -> Tensor:
     return F.pad(x, (0, -w % multiple, 0, -h % multiple), mode="replicate")
 
 
-def _seen(image: Float[Tensor, "b c h w"], channels: int) -> Float[Tensor, "b n h w"]:
-    """What a network looks at: RGBA where it was made for it, else colour, over white."""
+def _network_input(image: Float[Tensor, "b c h w"], channels: int) -> Float[Tensor, "b n h w"]:
+    """Input of a network: RGBA where it was made for it, else color, over white."""
     if image.shape[1] == channels:
         return image
     return image[:, :3] + 1 - image[:, 3:]
@@ -137,9 +137,9 @@ class IFNet(nn.Module):
     def __init__(self, config: IFNetConfig = CONFIGS["rife4"]) -> None:
         super().__init__()
         self.config = config
-        seen = 2 * config.image_channels + 1
+        channels = 2 * config.image_channels + 1
         for i, width in enumerate(config.widths):
-            self.add_module(f"block{i}", IFBlock(seen if i == 0 else seen + 5, width, config.depth))
+            self.add_module(f"block{i}", IFBlock(channels if i == 0 else channels + 5, width, config.depth))
 
     def forward(
         self,
@@ -147,9 +147,9 @@ class IFNet(nn.Module):
         second: Float[Tensor, "b c h w"],
         t: Float[Tensor, " b"] | float = 0.5,
     ) -> Interpolation:
-        """What lies between two images at time t (0 is the first, 1 the second).
+        """Interpolation between two images at time t (0 is the first, 1 the second).
 
-        first, second: RGB, or RGBA with *premultiplied* colour, in [0, 1]; any size (padded inside).
+        first, second: RGB, or RGBA with *premultiplied* color, in [0, 1]; any size (padded inside).
         """
         channels, h, w = first.shape[1:]
         if channels not in (3, 4) or channels < self.config.image_channels:
@@ -168,11 +168,11 @@ class IFNet(nn.Module):
         frames, flows = [], []
         for i, scale in enumerate(self.config.scales):
             block = self.get_submodule(f"block{i}")
-            seen = [_seen(x, self.config.image_channels) for x in (left, right)] + [time]
+            inputs = [_network_input(x, self.config.image_channels) for x in (left, right)] + [time]
             if flow is None:
-                flow, mask = block(torch.cat(seen, 1), None, scale)
+                flow, mask = block(torch.cat(inputs, 1), None, scale)
             else:
-                d_flow, d_mask = block(torch.cat([*seen, mask], 1), flow, scale)
+                d_flow, d_mask = block(torch.cat([*inputs, mask], 1), flow, scale)
                 flow, mask = flow + d_flow, mask + d_mask
             left, right = warp(first, flow[:, :2]), warp(second, flow[:, 2:])
             share = mask.sigmoid()
@@ -231,7 +231,7 @@ class IFNet3(nn.Module):
         second: Float[Tensor, "b c h w"],
         t: Float[Tensor, " b"] | float = 0.5,
     ) -> Interpolation:
-        """What lies in the middle of two images; arguments as for IFNet, t must be 0.5."""
+        """Interpolation at the middle of two images; arguments as for IFNet, t must be 0.5."""
         if not torch.all(torch.as_tensor(t) == 0.5):
             raise ValueError("RIFE 3.x finds only the middle of two images: use t = 0.5, or RIFE 4.x")
         h, w = first.shape[-2:]
@@ -240,7 +240,7 @@ class IFNet3(nn.Module):
         left, right = first, second
         frames, flows = [], []
         for block, scale in ((self.block0, 4), (self.block1, 2), (self.block2, 1)):
-            a, b = _seen(left, 3), _seen(right, 3)
+            a, b = _network_input(left, 3), _network_input(right, 3)
             flow_ab, mask_ab = block(torch.cat([a, b, mask], 1), flow, scale)
             flow_ba, mask_ba = block(torch.cat([b, a, -mask], 1), flow.roll(2, 1), scale)
             flow, mask = flow + (flow_ab + flow_ba.roll(2, 1)) / 2, mask + (mask_ab - mask_ba) / 2
@@ -252,10 +252,10 @@ class IFNet3(nn.Module):
 
 
 def straight(rgba: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 4 h w"]:
-    """Colour divided by alpha; black where there is next to no alpha."""
+    """Color divided by alpha; black where there is next to no alpha."""
     alpha = rgba[:, 3:]
-    colour = torch.where(alpha > 1e-3, rgba[:, :3] / alpha.clamp(min=1e-3), 0)
-    return torch.cat([colour.clamp(0, 1), alpha.clamp(0, 1)], 1)
+    color = torch.where(alpha > 1e-3, rgba[:, :3] / alpha.clamp(min=1e-3), 0)
+    return torch.cat([color.clamp(0, 1), alpha.clamp(0, 1)], 1)
 
 
 @torch.no_grad()
@@ -287,7 +287,7 @@ def middle_of(model: IFNet | IFNet3) -> Middle:
 def between_of(model: IFNet | IFNet3) -> Interpolate:
     """The interpolator as the consistency loss calls it: pictures at shares of the way between two others.
 
-    Colours, or RGBA with premultiplied colour, in [0, 1].
+    Colors, or RGBA with premultiplied color, in [0, 1].
     """
 
     @torch.no_grad()
@@ -298,8 +298,8 @@ def between_of(model: IFNet | IFNet3) -> Interpolate:
         first, second = (x.to(parameter).permute(0, 3, 1, 2) for x in (a, b))
         if a.shape[-1] == 3:
             first, second = (torch.cat([x, torch.ones_like(x[:, :1])], 1) for x in (first, second))
-        found = model(first, second, share.to(parameter)).frame.clamp(0, 1)
-        return found[:, : a.shape[-1]].permute(0, 2, 3, 1).to(a)
+        frames = model(first, second, share.to(parameter)).frame.clamp(0, 1)
+        return frames[:, : a.shape[-1]].permute(0, 2, 3, 1).to(a)
 
     return between
 
@@ -334,13 +334,13 @@ def interpolate(
     left = torch.arange(pairs, device=frames.device).repeat_interleave(between)
     right = (left + 1) % count
     t = (torch.arange(1, between + 1, device=frames.device) / (between + 1)).repeat(pairs)
-    found = torch.cat(
+    inserted = torch.cat(
         [
             frame_at(model, frames[left[i : i + batch]], frames[right[i : i + batch]], t[i : i + batch])
             for i in range(0, len(left), batch)
         ]
     )
-    groups = torch.cat([frames[:pairs, None], found.unflatten(0, (pairs, between))], 1).flatten(0, 1)
+    groups = torch.cat([frames[:pairs, None], inserted.unflatten(0, (pairs, between))], 1).flatten(0, 1)
     return groups if cyclic else torch.cat([groups, frames[-1:]])
 
 
@@ -381,4 +381,4 @@ NETWORK_4 = Network(
     find_config=_rife4_config,
     prefixes={"block": "block"},
 )
-"""How the authors' checkpoints are read."""
+"""Layout of the authors' RIFE checkpoints."""

@@ -23,7 +23,7 @@ Prediction = Literal["eps", "x0", "v"]
 Spacing = Literal["leading", "trailing"]
 Denoiser = Callable[[Tensor, Tensor], Tensor]
 NoiseSource = Callable[[Tensor], Tensor]
-Progress = Callable[[int, int], object]
+ProgressCallback = Callable[[int, int], object]
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def q_sample(
 def target(
     schedule: NoiseSchedule, x0: Tensor, t: Int[Tensor, "*b"], noise: Tensor, prediction: Prediction
 ) -> Tensor:
-    """What a network of this prediction type should answer for q_sample(schedule, x0, t, noise)."""
+    """Regression target of a network of this prediction type for q_sample(schedule, x0, t, noise)."""
     alpha, sigma = schedule.alpha_sigma(t, x0)
     return {"eps": lambda: noise, "x0": lambda: x0, "v": lambda: alpha * noise - sigma * x0}[prediction]()
 
@@ -156,7 +156,7 @@ def ddim_schedule(schedule: NoiseSchedule, steps: list[int], eta: float) -> DDIM
 
 @dataclass(frozen=True)
 class Sampling:
-    """How noise becomes data.
+    """Options of a sampler.
 
     sampler: "ddim", "dpm" or "unipc". steps: evaluations of the network. eta: randomness of DDIM, 0 is
     deterministic, 1 (where it is None) is as random as the training process; the others have none. order: of
@@ -172,8 +172,8 @@ class Sampling:
 
     def __post_init__(self) -> None:
         if self.sampler not in SAMPLERS:
-            known = ", ".join(sorted(SAMPLERS))
-            raise InputError(f"there is no sampler {self.sampler!r}: use one of {known}")
+            names = ", ".join(sorted(SAMPLERS))
+            raise InputError(f"there is no sampler {self.sampler!r}: use one of {names}")
         if self.eta and self.sampler != "ddim":
             raise InputError(f"{self.sampler} is deterministic, but eta is {self.eta}: use eta 0, or ddim")
         if self.order not in (1, 2, 3):
@@ -191,7 +191,7 @@ def draw_samples(
     t_start: int | None = None,
     clip: float | None = None,
     noise: NoiseSource = torch.randn_like,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Tensor:
     """Turns noise x, or a sample x noised to level t_start, into data.
 
@@ -270,9 +270,9 @@ class DPMSolver:
     def __call__(self, i: int, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
         if i + 1 == len(self.plan):
             return x0
-        here, there = self.plan[i], self.plan[i + 1]
-        a_t, a_s = (self.schedule.alphas_cumprod[j].double() for j in (here, there))
-        h = self.schedule.half_log_snr[there] - self.schedule.half_log_snr[here]
+        now, later = self.plan[i], self.plan[i + 1]
+        a_t, a_s = (self.schedule.alphas_cumprod[j].double() for j in (now, later))
+        h = self.schedule.half_log_snr[later] - self.schedule.half_log_snr[now]
         data = x0
         if self.previous is not None:
             data = x0 + (0.5 * h / self.h_last).item() * (x0 - self.previous)
@@ -296,7 +296,7 @@ class UniPC:
         self, schedule: NoiseSchedule, plan: list[int], sampling: Sampling, noise: NoiseSource
     ) -> None:
         self.schedule, self.plan, self.order = schedule, plan, sampling.order
-        self.known: list[tuple[float, Tensor]] = []  # half log SNR and data prediction, the newest last
+        self.history: list[tuple[float, Tensor]] = []  # half log SNR and data prediction, the newest last
         self.move: Callable[[list[float], list[Tensor]], Tensor] | None = None
 
     def __call__(self, i: int, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
@@ -304,14 +304,14 @@ class UniPC:
             return x0
         level = self.schedule.half_log_snr[self.plan[i]].item()
         if self.move is not None:
-            before = self.known[:-1]
-            x = self.move([*(known for known, _ in before), level], [*(data for _, data in before), x0])
-        self.known = [*self.known, (level, x0)][-self.order :]
+            before = self.history[:-1]
+            x = self.move([*(level for level, _ in before), level], [*(data for _, data in before), x0])
+        self.history = [*self.history, (level, x0)][-self.order :]
         a_t, a_s = (self.schedule.alphas_cumprod[j].item() for j in self.plan[i : i + 2])
         ends = level, self.schedule.half_log_snr[self.plan[i + 1]].item()
         self.move = partial(_unipc_move, x, x0, ends, (1 - a_t, 1 - a_s), a_s)
-        before = self.known[:-1]
-        return self.move([known for known, _ in before], [data for _, data in before])
+        before = self.history[:-1]
+        return self.move([level for level, _ in before], [data for _, data in before])
 
 
 def _unipc_move(
@@ -350,4 +350,4 @@ def _unipc_move(
 SAMPLERS: dict[str, type[Solver]] = {"ddim": DDIM, "dpm": DPMSolver, "unipc": UniPC}
 
 OFFICIAL_SAMPLING = Sampling()
-"""How the authors of Zero123 and SyncDreamer sample: 50 steps of DDIM with eta 1."""
+"""Sampling of the authors of Zero123 and SyncDreamer: 50 steps of DDIM with eta 1."""

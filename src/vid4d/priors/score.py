@@ -28,7 +28,7 @@ class LatentScorePrior(ABC):
 
     @abstractmethod
     def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> Any:
-        """How b cameras lie to the input camera, at the times of these frames of the clip."""
+        """As `ScorePrior.view`."""
 
     @abstractmethod
     def predict(
@@ -55,7 +55,7 @@ class LatentScorePrior(ABC):
 def resized_render(
     color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"], size: int
 ) -> Float[Tensor, "b 4 size size"]:
-    """Colours over white and opacity, channels first, bilinearly at another size; with a gradient."""
+    """Colors over white and alpha, channels first, bilinearly at another size; with a gradient."""
     pictures = torch.cat([color, alpha[..., None]], -1).permute(0, 3, 1, 2)
     if pictures.shape[-2:] == (size, size):
         return pictures

@@ -26,7 +26,7 @@ VIEWS = ("front view", "side view", "back view", "overhead view")
 
 
 def view_of(azimuth: Float[Tensor, " b"], elevation: Float[Tensor, " b"]) -> Int[Tensor, " b"]:
-    """Which of `VIEWS` a camera has (degrees): overhead above 60, else by quarters around the front (0)."""
+    """Index into `VIEWS` of each camera (degrees): overhead above 60, else quarters around the front (0)."""
     turn = (azimuth + 45) % 360 // 90  # 0 front, 1 and 3 side, 2 back
     sides = torch.where(turn == 3, 1, turn).long()
     return torch.where(elevation > 60, VIEWS.index("overhead view"), sides)
@@ -75,19 +75,19 @@ class TextScorePrior(LatentScorePrior):
         self, noisy: Float[Tensor, "l b c h w"], t: Int[Tensor, " b"], view: Float[Tensor, "b n c"]
     ) -> Float[Tensor, "l b c h w"]:
         levels = len(noisy)
-        x, t, seen = noisy.flatten(0, 1), t.repeat(levels), view.repeat(levels, 1, 1)
-        context = torch.cat([seen, self.blind.expand_as(seen)])
-        answer = self.unet(
+        x, t, prompt = noisy.flatten(0, 1), t.repeat(levels), view.repeat(levels, 1, 1)
+        context = torch.cat([prompt, self.blind.expand_as(prompt)])
+        predicted = self.unet(
             x.repeat(2, 1, 1, 1).to(self.unet.dtype), t.repeat(2), encoder_hidden_states=context
         ).sample.float()
-        told, blind = to_eps(
+        conditional, unconditional = to_eps(
             self.schedule,
             x.repeat(2, 1, 1, 1),
             t.repeat(2),
-            answer,
+            predicted,
             self.prediction,  # type: ignore[arg-type]
         ).chunk(2)
-        return (blind + self.guidance * (told - blind)).unflatten(0, noisy.shape[:2])
+        return (unconditional + self.guidance * (conditional - unconditional)).unflatten(0, noisy.shape[:2])
 
 
 def load_text_prior(
@@ -98,7 +98,7 @@ def load_text_prior(
     dtype: torch.dtype | None = None,
     guidance: float | None = None,
 ) -> TextScorePrior:
-    """A Stable Diffusion 1.x or 2.x, told the text.
+    """A Stable Diffusion 1.x or 2.x, conditioned on the text.
 
     model: a folder in the layout of diffusers, or its name on the Hugging Face hub, from which it is fetched.
     dtype: half precision on CUDA, float32 elsewhere, where not given.
@@ -112,13 +112,13 @@ def load_text_prior(
             f"objects from a text need diffusers and transformers ({error}): {install_hint('text')}"
         ) from None
     dtype = dtype or (torch.float16 if torch.device(device).type == "cuda" else torch.float32)
-    how = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
+    options = {"torch_dtype": dtype, "low_cpu_mem_usage": False}
     try:
         tokenizer = CLIPTokenizer.from_pretrained(model, subfolder="tokenizer")
         encoder = CLIPTextModel.from_pretrained(model, subfolder="text_encoder")
-        vae = AutoencoderKL.from_pretrained(model, subfolder="vae", **how)
-        unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet", **how)
-        plan = DDPMScheduler.from_pretrained(model, subfolder="scheduler")
+        vae = AutoencoderKL.from_pretrained(model, subfolder="vae", **options)
+        unet = UNet2DConditionModel.from_pretrained(model, subfolder="unet", **options)
+        scheduler = DDPMScheduler.from_pretrained(model, subfolder="scheduler")
     except (OSError, ValueError) as error:
         reason = str(error).strip().splitlines()[0]
         raise InputError(
@@ -136,8 +136,8 @@ def load_text_prior(
         unet,
         contexts[:-1],
         contexts[-1:],
-        NoiseSchedule(plan.alphas_cumprod.float()),
-        prediction=kinds[plan.config.prediction_type],
+        NoiseSchedule(scheduler.alphas_cumprod.float()),
+        prediction=kinds[scheduler.config.prediction_type],
         guidance=GUIDANCE if guidance is None else guidance,
     )
 

@@ -1,4 +1,4 @@
-"""How a clip's spatial volumes are averaged over time (Efficient4D, 2401.08742, section 3.2)."""
+"""Smoothing of a clip's spatial volumes over time (Efficient4D, 2401.08742, section 3.2)."""
 
 from __future__ import annotations
 

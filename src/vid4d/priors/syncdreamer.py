@@ -28,7 +28,7 @@ from vid4d.priors.layers.syncdreamer_volumes import SpatialVolumes, VolumeConfig
 from vid4d.priors.layers.unet import UNet
 from vid4d.priors.layers.unet_config import DepthAttentionConfig, UNetConfig
 from vid4d.priors.multiview_sampling import FullConfig
-from vid4d.priors.samplers import OFFICIAL_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
+from vid4d.priors.samplers import OFFICIAL_SAMPLING, NoiseSchedule, ProgressCallback, Sampling, draw_samples
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights.convert_layouts import SCHEDULE, TEXT_TOWER
 from vid4d.priors.weights.network import Network
@@ -78,9 +78,9 @@ CONFIGS = {
 
 @dataclass(frozen=True)
 class SyncDreamerCondition:
-    """What the network knows of each frame.
+    """Conditioning of each frame.
 
-    clip: embeddings. latent: of the input picture, unscaled. view: how each view lies to the input view.
+    clip: embeddings. latent: of the input picture, unscaled. view: poses relative to the input view.
     """
 
     clip: Float[Tensor, "t e"]
@@ -151,16 +151,16 @@ class SyncDreamer(LatentPrior):
     ) -> Float[Tensor, "t k s s s"]:
         """One volume per frame, averaged over the frames by the rows of a smoothing matrix."""
         build = self.spatial_volume.spatial
-        found = torch.cat(
+        volumes = torch.cat(
             [
                 build(*parts)
                 for parts in zip(x.split(batch), time.split(batch), view.split(batch), strict=True)
             ]
         )
         if smoothing is None:
-            return found
-        weights = smoothing.to(found.device, torch.float32)
-        return torch.einsum("ij,jkxyz->ikxyz", weights, found.float()).to(found.dtype)
+            return volumes
+        weights = smoothing.to(volumes.device, torch.float32)
+        return torch.einsum("ij,jkxyz->ikxyz", weights, volumes.float()).to(volumes.dtype)
 
     def predict(
         self,
@@ -175,9 +175,11 @@ class SyncDreamer(LatentPrior):
         features = self.unet.depth_features(pyramid)
         total = torch.zeros_like(x, dtype=torch.float32)
         for variant in guidance.variants():
-            seen = torch.cat([x, variant.image * latent], 1)
+            unet_input = torch.cat([x, variant.image * latent], 1)
             depth = features if variant.volume else self.unet.depth_nothing(pyramid)
-            total = total + variant.weight * self.unet(seen, t, variant.clip * context, depth=depth).float()
+            total = (
+                total + variant.weight * self.unet(unet_input, t, variant.clip * context, depth=depth).float()
+            )
         return total
 
     @torch.no_grad()
@@ -201,13 +203,13 @@ class SyncDreamer(LatentPrior):
         even = math.ceil(frames * views / math.ceil(frames * views / batch))  # sizes are tuned for, so few
         for pairs in torch.arange(frames * views, device=self.device).split(even):
             frame, view = pairs // views, pairs % views
-            seen_from = condition.view[frame, view]
-            pyramid = self.spatial_volume.frustum(volume[frame], time[frame], seen_from, view)
+            pose = condition.view[frame, view]
+            pyramid = self.spatial_volume.frustum(volume[frame], time[frame], pose, view)
             parts.append(
                 self.predict(
                     latents[frame, view],
                     steps[frame],
-                    self.context(condition.clip[frame], seen_from),
+                    self.context(condition.clip[frame], pose),
                     condition.latent[frame],
                     pyramid,
                     guidance,
@@ -240,9 +242,9 @@ class SyncDreamer(LatentPrior):
         shared_noise: Literal["all", "first", "none"] = "all",
         batch: int = 16,
         generator: torch.Generator | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Float[Tensor, "t v 3 h w"]:
-        """Pictures of the object from every view of the rig at every frame.
+        """Draws the rig's views of every frame, time-synchronously.
 
         images: the clip's frames in [0, 1] over white. elevation_deg: of the input camera, one for all frames
         or one each. cyclic: the clip is a loop. smooth: average the volumes over time (off: each frame for
@@ -295,4 +297,4 @@ NETWORK = Network(
         r"first_stage_model\.loss\..*": "the autoencoder's training loss",
     },
 )
-"""How the authors' checkpoint is read."""
+"""Layout of the authors' SyncDreamer checkpoint."""

@@ -24,7 +24,7 @@ from vid4d.priors.layers.clip_vision import CLIPVision, CLIPVisionConfig
 from vid4d.priors.layers.unet import UNet
 from vid4d.priors.layers.unet_config import UNetConfig
 from vid4d.priors.multiview_sampling import FullConfig
-from vid4d.priors.samplers import OFFICIAL_SAMPLING, NoiseSchedule, Progress, Sampling, draw_samples
+from vid4d.priors.samplers import OFFICIAL_SAMPLING, NoiseSchedule, ProgressCallback, Sampling, draw_samples
 from vid4d.priors.weights.convert_diffusers import diffusers_folder
 from vid4d.priors.weights.convert_layouts import SCHEDULE, TEXT_TOWER
 from vid4d.priors.weights.network import Network
@@ -68,7 +68,7 @@ GUIDED = ClassifierFree(3.0)
 
 @dataclass(frozen=True)
 class Zero123Condition:
-    """What the network knows of each picture. latent: unscaled."""
+    """Conditioning of each picture. latent: unscaled."""
 
     embedding: Float[Tensor, "b e"]
     latent: Float[Tensor, "b c h w"]
@@ -109,7 +109,7 @@ class Zero123(LatentPrior):
 
     @torch.no_grad()
     def condition(self, images: Float[Tensor, "b 3 h w"], batch: int = 4) -> Zero123Condition:
-        """What the network knows of input pictures in [0, 1], over white."""
+        """Conditioning by input pictures in [0, 1], over white."""
         size = self.config.image_size
         if images.ndim != 4 or images.shape[1:] != (3, size, size):
             raise InputError(
@@ -139,8 +139,8 @@ class Zero123(LatentPrior):
         image = torch.cat([v.image * latent.to(self.dtype) for v in variants])
         token = torch.cat([v.clip * context.to(self.dtype) for v in variants])
         noisy = x.to(self.device, self.dtype).repeat(len(variants), 1, 1, 1)
-        found = self.unet(torch.cat([noisy, image], 1), t.to(self.device).repeat(len(variants)), token)
-        parts = found.unflatten(0, (len(variants), -1)).float()
+        predicted = self.unet(torch.cat([noisy, image], 1), t.to(self.device).repeat(len(variants)), token)
+        parts = predicted.unflatten(0, (len(variants), -1)).float()
         return torch.stack([v.weight * part for v, part in zip(variants, parts, strict=True)]).sum(0).to(x)
 
     # Sampling
@@ -165,7 +165,7 @@ class Zero123(LatentPrior):
         shared_noise: bool = True,
         batch: int = 16,
         generator: torch.Generator | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Float[Tensor, "t v 3 h w"]:
         """Pictures of the object from every view at every frame, each for itself.
 
@@ -175,12 +175,12 @@ class Zero123(LatentPrior):
         progress: called with (steps done, steps).
         """
         frames, views = len(images), len(azimuths_deg)
-        known = self.condition(images, batch=max(1, batch // 4))
+        condition = self.condition(images, batch=max(1, batch // 4))
         height = torch.as_tensor(elevations_deg, dtype=torch.float32).expand(views)
         given = torch.as_tensor(elevation_deg, dtype=torch.float32).cpu().expand(frames)
         change = view_change(height, torch.tensor(list(azimuths_deg)), given[:, None]).flatten(0, 1)
         frame = torch.arange(frames, device=self.device).repeat_interleave(views)
-        context = self.context(known.embedding[frame], change.to(self.device))
+        context = self.context(condition.embedding[frame], change.to(self.device))
 
         channels, size = self.config.autoencoder.latent_channels, self.config.latent_size
         device = generator.device if generator is not None else self.device
@@ -194,7 +194,7 @@ class Zero123(LatentPrior):
             parts = []
             for pairs in torch.arange(len(x), device=self.device).split(batch):
                 steps = torch.full((len(pairs),), int(t), device=self.device)
-                latent = known.latent[frame[pairs]]
+                latent = condition.latent[frame[pairs]]
                 parts.append(self.noise(x[pairs], steps, context[pairs], latent, guidance))
             return torch.cat(parts)
 
@@ -231,4 +231,4 @@ NETWORK = Network(
     },
     folder=diffusers_folder,
 )
-"""How the authors' checkpoints are read."""
+"""Layout of the authors' Zero123 checkpoints."""

@@ -33,26 +33,26 @@ class Zero123ScorePrior(LatentScorePrior):
     def __init__(self, prior: Zero123, *, guidance: float = GUIDANCE) -> None:
         self.prior, self.guidance = prior, ClassifierFree(guidance)
         self.schedule = prior.schedule.to(prior.device)
-        self._known: Zero123Condition | None = None
+        self._condition: Zero123Condition | None = None
         self._recorded = CudaGraphed(self._sds)
 
     def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
         color = over_white(frames).permute(0, 3, 1, 2)
         size = (self.prior.config.image_size,) * 2
-        known = self.prior.condition(F.interpolate(color, size, mode="bilinear", antialias=True))
-        self._known, self._elevation = known, elevation
+        condition = self.prior.condition(F.interpolate(color, size, mode="bilinear", antialias=True))
+        self._condition, self._elevation = condition, elevation
 
     def encode(self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]) -> Tensor:
         return self.prior.encode(self._pictures(color, alpha)).float()
 
     @torch.no_grad()
     def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> tuple[Tensor, Tensor]:
-        if self._known is None:
+        if self._condition is None:
             raise RuntimeError("condition(...) comes first: the prior has seen no picture yet")
         change = view_change(cameras.elevation, cameras.azimuth, self._elevation)
         frame = frame.to(self.prior.device)
-        context = self.prior.context(self._known.embedding[frame], change.to(self.prior.device))
-        return context, self._known.latent[frame]
+        context = self.prior.context(self._condition.embedding[frame], change.to(self.prior.device))
+        return context, self._condition.latent[frame]
 
     @torch.no_grad()
     def predict(
@@ -60,8 +60,8 @@ class Zero123ScorePrior(LatentScorePrior):
     ) -> Float[Tensor, "l b c h w"]:
         levels = len(noisy)
         context, latent = (x.repeat(levels, *[1] * (x.ndim - 1)) for x in view)
-        found = self.prior.noise(noisy.flatten(0, 1), t.repeat(levels), context, latent, self.guidance)
-        return found.unflatten(0, noisy.shape[:2]).float()
+        predicted = self.prior.noise(noisy.flatten(0, 1), t.repeat(levels), context, latent, self.guidance)
+        return predicted.unflatten(0, noisy.shape[:2]).float()
 
     def sds_loss(
         self,
@@ -74,8 +74,8 @@ class Zero123ScorePrior(LatentScorePrior):
         pictures = self._pictures(color.flatten(0, 1), alpha.flatten(0, 1))
         size = (self.prior.config.autoencoder.latent_channels, *(self.prior.config.latent_size,) * 2)
         noise = torch.randn(len(t), *size, generator=generator).to(pictures)
-        loss, slope = self._recorded(pictures.detach(), noise, t.to(pictures.device), *view)
-        return loss + ((pictures - pictures.detach()) * slope).sum()
+        loss, grad_pictures = self._recorded(pictures.detach(), noise, t.to(pictures.device), *view)
+        return loss + ((pictures - pictures.detach()) * grad_pictures).sum()
 
     def _sds(
         self, pictures: Float[Tensor, "n 3 s s"], noise: Tensor, t: Tensor, context: Tensor, latent: Tensor
@@ -87,8 +87,8 @@ class Zero123ScorePrior(LatentScorePrior):
             loss = score_distillation(
                 latents, lambda noisy, t: self.predict(noisy, t, (context, latent)), noise, t, self.schedule
             )
-            (slope,) = torch.autograd.grad(loss, leaf)
-        return loss.detach(), slope
+            (grad_pictures,) = torch.autograd.grad(loss, leaf)
+        return loss.detach(), grad_pictures
 
     def _pictures(
         self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]
@@ -106,7 +106,7 @@ def load_score_prior(
     *,
     guidance: float | None = None,
 ) -> Zero123ScorePrior:
-    """A Zero123 of `vid4d weights`, told an object; arguments as `base.load_score_prior`."""
+    """A Zero123 of `vid4d weights`, conditioned on an object; arguments as `base.load_score_prior`."""
     network = load_full_prior(name, device)
     assert isinstance(network, Zero123), name
     prior = Zero123ScorePrior(network, guidance=GUIDANCE if guidance is None else guidance)

@@ -1,1 +1,1 @@
-"""How the shipped weights were made: models, rendering of training views, trainers."""
+"""Training of the shipped weights: models, rendering of training views, trainers."""

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from vid4d.priors.rife import CONFIGS, IFNet
-from vid4d.training.trainer import SideStream
+from vid4d.training.trainer import LossFunction, SideStream
 from vid4d.training.views import ViewSource
 
 DECAY = 0.8
@@ -30,25 +28,23 @@ def pyramid_loss(predicted: Tensor, truth: Tensor, levels: int = 4) -> Tensor:
     return total
 
 
-def interpolation_loss(
-    model: IFNet, source: ViewSource, batch: int, device: torch.device
-) -> Callable[[int], tuple[Tensor, dict[str, Tensor]]]:
+def interpolation_loss(model: IFNet, source: ViewSource, batch: int, device: torch.device) -> LossFunction:
     """Every refinement's frame against the true one."""
     batches = SideStream(lambda: source.draw_motion(batch), device)
 
     def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         motion = batches.next()
-        found = model(motion.start, motion.end, motion.time)
-        count = len(found.frames)
+        predicted = model(motion.start, motion.end, motion.time)
+        count = len(predicted.frames)
         total = sum(
             (
                 DECAY ** (count - 1 - i) * pyramid_loss(frame, motion.middle)
-                for i, frame in enumerate(found.frames)
+                for i, frame in enumerate(predicted.frames)
             ),
             start=torch.zeros((), device=device),
         )
         with torch.no_grad():
-            error = (found.frame - motion.middle).square().flatten(1).mean(1)
+            error = (predicted.frame - motion.middle).square().flatten(1).mean(1)
             copied = (motion.start - motion.middle).square().flatten(1).mean(1)
             numbers = {
                 "psnr": -10 * torch.log10(error.clamp(min=1e-8)).mean(),

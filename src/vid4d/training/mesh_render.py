@@ -21,10 +21,10 @@ NEAR = 0.05
 
 @dataclass
 class Lighting:
-    """Light per object: sky light from above, one distant lamp, and how a surface's colour is altered.
+    """Light per object: sky light from above, one distant lamp, and how a surface's color is altered.
 
     ambient, sky, lamp: strengths (n,). direction: unit vectors towards the lamp (n, 3), world space.
-    colour: affine map of sRGB colour (n, 3, 4), identity to leave it.
+    color: affine map of sRGB color (n, 3, 4), identity to leave it.
     pattern: stripes in object space (n, 5): amplitude, phase and wave vector.
     """
 
@@ -32,7 +32,7 @@ class Lighting:
     sky: Float[Tensor, " n"]
     lamp: Float[Tensor, " n"]
     direction: Float[Tensor, "n 3"]
-    colour: Float[Tensor, "n 3 4"]
+    color: Float[Tensor, "n 3 4"]
     pattern: Float[Tensor, "n 5"]
 
     def repeat(self, times: int) -> Lighting:
@@ -47,8 +47,8 @@ class Lighting:
             return torch.full((n,), value, device=device)
 
         direction = torch.tensor([0.64, -0.38, 0.67], device=device).expand(n, 3)
-        colour = torch.eye(3, 4, device=device).expand(n, 3, 4)
-        return cls(full(0.68), full(0.14), full(0.3), direction, colour, torch.zeros(n, 5, device=device))
+        color = torch.eye(3, 4, device=device).expand(n, 3, 4)
+        return cls(full(0.68), full(0.14), full(0.3), direction, color, torch.zeros(n, 5, device=device))
 
 
 def corner_normals(batch: MeshBatch) -> Float[Tensor, "f 3 3"]:
@@ -169,25 +169,25 @@ def _shade(
     batch: MeshBatch, lighting: Lighting, face: Tensor, weights: Tensor, normals: Tensor, camera: Tensor
 ) -> Float[Tensor, "n 3"]:
     texel = _sample_texture(batch, face, weights)[:, :3]
-    colour = texel * (batch.corner_colour[face] * weights[..., None]).sum(1)
+    color = texel * (batch.corner_color[face] * weights[..., None]).sum(1)
     owner = batch.face_object[face]
     point = (batch.vertices[batch.faces[face]] * weights[..., None]).sum(1)
-    affine = lighting.colour[owner]
-    colour = torch.einsum("nij,nj->ni", affine[..., :3], colour) + affine[..., 3]
+    affine = lighting.color[owner]
+    color = torch.einsum("nij,nj->ni", affine[..., :3], color) + affine[..., 3]
     amplitude, phase, wave = lighting.pattern[owner].split([1, 1, 3], 1)
     stripes = torch.sin((point * wave).sum(1, keepdim=True) + phase)
-    colour = colour * (1 + amplitude * stripes)
+    color = color * (1 + amplitude * stripes)
     normal = (normals[face] * weights[..., None]).sum(1)
     normal = normal / normal.norm(dim=1, keepdim=True).clamp(min=1e-12)
     towards = camera - point
     normal = torch.where((normal * towards).sum(1, keepdim=True) < 0, -normal, normal)
     lamp = (normal * lighting.direction[owner]).sum(1).clamp(min=0) * lighting.lamp[owner]
     light = lighting.ambient[owner] + lighting.sky[owner] * normal[:, 2] + lamp
-    return (colour.clamp(0, 1) * light[:, None]).clamp(0, 1)
+    return (color.clamp(0, 1) * light[:, None]).clamp(0, 1)
 
 
 @torch.no_grad()
-def render(
+def render_meshes(
     batch: MeshBatch,
     cameras: Cameras,
     view_object: Int[Tensor, " n"],

@@ -4,7 +4,8 @@ A bank holds thousands of small models without padding: one tensor of vertices, 
 and per model where its part begins. A batch is cut out by index arithmetic on the device, in a few launches.
 
 The files are shards of models (npz): concatenated raw arrays as in the asset collection the shipped prior was
-trained on (docs/training.md describes the layout). Any other source can fill a bank with `Mesh` objects.
+trained on (docs/training.md describes the layout). Any other source can fill a bank with
+`TrainingMesh` objects.
 """
 
 from __future__ import annotations
@@ -24,11 +25,11 @@ from vid4d.errors import InputError
 
 
 @dataclass
-class Mesh:
+class TrainingMesh:
     """One model as numpy arrays, world axes (z up, front towards +x).
 
     poses (k, v, 3); faces (f, 3) into vertices; uv (t, 2), v down from the first row; uv_faces (f, 3) into
-    uv; smooth (f,): smooth shading; texture (h, w, 4) uint8; vertex_colour (t, 3) uint8, per texture
+    uv; smooth (f,): smooth shading; texture (h, w, 4) uint8; vertex_color (t, 3) uint8, per texture
     coordinate.
     """
 
@@ -39,7 +40,7 @@ class Mesh:
     uv_faces: np.ndarray
     smooth: np.ndarray
     texture: np.ndarray
-    vertex_colour: np.ndarray | None = None
+    vertex_color: np.ndarray | None = None
     has_alpha: bool = False
     modular: bool = False
 
@@ -63,7 +64,7 @@ def _skin(bind: np.ndarray, joints: np.ndarray, index: np.ndarray, weight: np.nd
     return moved
 
 
-def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[Mesh]:
+def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[TrainingMesh]:
     """The models of one shard file."""
     with np.load(path) as archive:
         arrays = {key: archive[key] for key in archive.files}
@@ -79,7 +80,7 @@ def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[
     from PIL import Image
 
     for raw_id, row in zip(arrays["ids"], arrays["dims"].tolist(), strict=True):
-        f, v, t, k, j, texture_bytes, smooth_bytes, has_v, has_p, has_colour = row
+        f, v, t, k, j, texture_bytes, smooth_bytes, has_v, has_p, has_color = row
         identity = raw_id.decode()
         faces = take("f", 3 * f).reshape(f, 3).astype(np.int64)
         uv_faces = take("ft", 3 * f).reshape(f, 3).astype(np.int64)
@@ -88,7 +89,7 @@ def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[
         with Image.open(io.BytesIO(take("tex", texture_bytes).tobytes())) as picture:
             has_alpha = "A" in picture.getbands()
             texture = np.asarray(picture.convert("RGBA"))
-        colour = take("vc", 3 * t).reshape(t, 3) if has_colour else None
+        color = take("vc", 3 * t).reshape(t, 3) if has_color else None
         bind = take("v", 3 * v).reshape(3, v).T.astype(np.float32) / 65534 if has_v else None
         baked = take("p", 3 * v * k).reshape(3, v, k) if has_p else None
         if j:
@@ -104,18 +105,20 @@ def read_shard(path: Path, manifest: dict[str, dict] | None = None) -> Iterator[
         else:
             raise InputError(f"{path.name}: model {identity} has no vertices; the file is damaged")
         modular = (manifest or {}).get(identity, {}).get("tier") == "B"
-        yield Mesh(
-            identity, to_world_axes(poses), faces, uv, uv_faces, smooth, texture, colour, has_alpha, modular
+        yield TrainingMesh(
+            identity, to_world_axes(poses), faces, uv, uv_faces, smooth, texture, color, has_alpha, modular
         )
 
 
-def read_folder(folder: Path, *, limit: int | None = None, leave_out: Collection[str] = ()) -> list[Mesh]:
+def read_folder(
+    folder: Path, *, limit: int | None = None, leave_out: Collection[str] = ()
+) -> list[TrainingMesh]:
     """All models below a folder of shards, in the order of the file names, without those to be left out."""
     paths = _shards(folder)
     listing = Path(folder).parent / "manifest.json"
     listed = json.loads(listing.read_text(encoding="utf-8")) if listing.exists() else []
     manifest = {m["id"]: m for m in listed}
-    meshes: list[Mesh] = []
+    meshes: list[TrainingMesh] = []
     for path in paths:
         for mesh in read_shard(path, manifest):
             if mesh.name in leave_out:
@@ -126,21 +129,21 @@ def read_folder(folder: Path, *, limit: int | None = None, leave_out: Collection
     return meshes
 
 
-def read_models(folder: Path, names: Sequence[str]) -> list[Mesh]:
+def read_models(folder: Path, names: Sequence[str]) -> list[TrainingMesh]:
     """Some models of a folder of shards, in the order of their names; shards without any are not unpacked.
 
     Raises InputError where one is missing.
     """
-    found: dict[str, Mesh] = {}
+    models: dict[str, TrainingMesh] = {}
     for path in _shards(folder):
         with np.load(path) as archive:
             wanted = {raw.decode() for raw in archive["ids"]} & set(names)
         if wanted:
-            found |= {mesh.name: mesh for mesh in read_shard(path) if mesh.name in wanted}
-    missing = [name for name in names if name not in found]
+            models |= {mesh.name: mesh for mesh in read_shard(path) if mesh.name in wanted}
+    missing = [name for name in names if name not in models]
     if missing:
         raise InputError(f"no shard in {folder} holds {', '.join(missing)}")
-    return [found[name] for name in names]
+    return [models[name] for name in names]
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -167,7 +170,7 @@ class MeshBatch:
     faces: Int[Tensor, "f 3"]
     face_object: Int[Tensor, " f"]
     uv: Float[Tensor, "f 3 2"]
-    corner_colour: Float[Tensor, "f 3 3"]
+    corner_color: Float[Tensor, "f 3 3"]
     smooth: Bool[Tensor, " f"]
     texture_start: Int[Tensor, " f"]
     texture_size: Int[Tensor, "f 2"]
@@ -193,7 +196,7 @@ def join(batches: Sequence[MeshBatch]) -> MeshBatch:
         faces=cat("faces", v_shift),
         face_object=cat("face_object", o_shift),
         uv=cat("uv"),
-        corner_colour=cat("corner_colour"),
+        corner_color=cat("corner_color"),
         smooth=cat("smooth"),
         texture_start=cat("texture_start"),
         texture_size=cat("texture_size"),
@@ -206,7 +209,7 @@ def join(batches: Sequence[MeshBatch]) -> MeshBatch:
 class MeshBank:
     """Many meshes on one device. Counts and offsets are int64 tensors of one entry per model."""
 
-    def __init__(self, meshes: Sequence[Mesh], device: torch.device | str = "cpu") -> None:
+    def __init__(self, meshes: Sequence[TrainingMesh], device: torch.device | str = "cpu") -> None:
         if not meshes:
             raise InputError("an empty list of models cannot be trained on or rendered")
         self.device = torch.device(device)
@@ -231,11 +234,11 @@ class MeshBank:
         self.uv = joined([m.uv[m.uv_faces] for m in meshes])
         white = [
             np.full((len(m.faces), 3, 3), 255, np.uint8)
-            if m.vertex_colour is None
-            else m.vertex_colour[m.uv_faces]
+            if m.vertex_color is None
+            else m.vertex_color[m.uv_faces]
             for m in meshes
         ]
-        self.corner_colour = joined(white)
+        self.corner_color = joined(white)
         self.smooth = joined([m.smooth for m in meshes])
         self.texels = joined([m.texture.reshape(-1, 4) for m in meshes])
 
@@ -256,7 +259,7 @@ class MeshBank:
             faces=self.faces[face_index] + shift[face_object][:, None],
             face_object=face_object,
             uv=self.uv[face_index],
-            corner_colour=self.corner_colour[face_index].float() / 255,
+            corner_color=self.corner_color[face_index].float() / 255,
             smooth=self.smooth[face_index],
             texture_start=self.texture_start[models][face_object],
             texture_size=self.texture_size[models][face_object],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -15,25 +14,23 @@ from vid4d.metrics import mask_iou, psnr
 from vid4d.priors.samplers import q_sample
 from vid4d.priors.small.lifting import Lifter
 from vid4d.priors.small.model import SmallPrior
-from vid4d.training.trainer import SideStream
+from vid4d.training.trainer import LossFunction, SideStream
 from vid4d.training.views import Views, degrade
-
-Loss = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
 class LossConfig:
     """Weights of the losses, and how conditions are dropped.
 
-    edge: of differences between neighbouring pixels. opacity: of the composited opacity against the mask.
+    edge: of differences between neighbouring pixels. alpha: of the composited alpha against the mask.
     hit: of where the targets' rays end; depth: of the input picture's depth (both in nats). elevation: of the
     guess (radians). snr_cap: bound of the signal-to-noise weight. drop_noisy: share of
     frames that see no noisy views (the small Zero123). drop_image, drop_volume: shares for guidance.
-    ring_targets: rig views denoised per object. elevation_noise: degrees by which the told elevation is off.
+    ring_targets: rig views denoised per object. elevation_noise: degrees by which the given elevation is off.
     """
 
     edge: float = 0.5
-    opacity: float = 0.3
+    alpha: float = 0.3
     hit: float = 0.1
     depth: float = 0.05
     elevation: float = 2.0
@@ -46,7 +43,7 @@ class LossConfig:
 
 
 def picture_loss(predicted: Float[Tensor, "n c h w"], truth: Float[Tensor, "n c h w"], edge: float) -> Tensor:
-    """Squared error of colours and alpha, and of their differences between neighbours."""
+    """Squared error of colors and alpha, and of their differences between neighbours."""
     difference = predicted.float() - truth
     across = difference[..., 1:] - difference[..., :-1]
     down = difference[..., 1:, :] - difference[..., :-1, :]
@@ -63,27 +60,27 @@ def hit_loss(
     """
     count = weight.shape[1]
     place = ((depth - RIG_DISTANCE) / depth_range + 1) / 2 * count - 0.5
-    seen = depth.isfinite()
-    place = torch.where(seen, place, 0).clamp(0, count - 1)
+    hits = depth.isfinite()
+    place = torch.where(hits, place, 0).clamp(0, count - 1)
     low = place.floor().clamp(max=count - 2)
     share = place - low
     pair = weight.gather(1, torch.stack([low, low + 1], 1).long())
     hit = pair[:, 0] * (1 - share) + pair[:, 1] * share
-    return -torch.log(torch.where(seen, hit, 1 - weight.sum(1)).clamp(min=0) + 1e-3).mean()
+    return -torch.log(torch.where(hits, hit, 1 - weight.sum(1)).clamp(min=0) + 1e-3).mean()
 
 
 def picture_psnr(predicted: Float[Tensor, "n 4 h w"], truth: Float[Tensor, "n 4 h w"]) -> Float[Tensor, ""]:
-    """Mean over pictures of the PSNR in dB of their colours, in [-1, 1]."""
+    """Mean over pictures of the PSNR in dB of their colors, in [-1, 1]."""
     return psnr(predicted[:, :3].float() / 2, truth[:, :3] / 2).mean()
 
 
 def _input_cameras(elevation: Tensor, noise: float, size: int) -> Cameras:
-    """The input cameras as the network is told: users and the guess are some degrees off."""
-    told = elevation + torch.randn_like(elevation) * noise * (torch.rand_like(elevation) < 0.7)
-    return Cameras.orbit(torch.zeros_like(told), told, size=size, device=told.device)
+    """Input cameras with noise on the elevation: users and the guess are some degrees off."""
+    given = elevation + torch.randn_like(elevation) * noise * (torch.rand_like(elevation) < 0.7)
+    return Cameras.orbit(torch.zeros_like(given), given, size=size, device=given.device)
 
 
-def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: torch.device) -> Loss:
+def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: torch.device) -> LossFunction:
     """The deterministic half: the pictures of all targets, rendered from the lifted volume."""
     size = model.config.image_size
 
@@ -96,13 +93,13 @@ def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: tor
         pictures = lifted.pictures.flatten(0, 1)
         weight, reach = lifted.weight.flatten(0, 1).float(), model.config.depth_range
         mask = F.avg_pool2d(truth[:, 3:] / 2 + 0.5, model.config.patch)[:, 0]
-        opacity = F.mse_loss(weight.sum(1), mask)
+        alpha = F.mse_loss(weight.sum(1), mask)
         hit = hit_loss(weight, views.target_depth.flatten(0, 1), reach)
-        depth = hit_loss(lifted.seen.depth.float().softmax(1)[:, :-1], views.depth, reach)
-        elevation = (lifted.seen.elevation.float() - torch.deg2rad(views.elevation)).square().mean()
+        depth = hit_loss(lifted.encoded.depth.float().softmax(1)[:, :-1], views.depth, reach)
+        elevation = (lifted.encoded.elevation.float() - torch.deg2rad(views.elevation)).square().mean()
         total = (
             picture_loss(pictures, truth, config.edge)
-            + config.opacity * opacity
+            + config.alpha * alpha
             + config.hit * hit
             + config.depth * depth
             + config.elevation * elevation
@@ -120,8 +117,10 @@ def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: tor
     return loss
 
 
-def diffusion_loss(model: SmallPrior, source: SideStream, config: LossConfig, device: torch.device) -> Loss:
-    """The joint diffusion on top of a finished lifter: some rig views and all free views are denoised."""
+def diffusion_loss(
+    model: SmallPrior, source: SideStream, config: LossConfig, device: torch.device
+) -> LossFunction:
+    """Joint diffusion on top of a finished volume generator: some rig views, all free views are denoised."""
     size = model.config.lift.image_size
     schedule = model.schedule.to(device)
 
@@ -145,12 +144,12 @@ def diffusion_loss(model: SmallPrior, source: SideStream, config: LossConfig, de
         with torch.autocast(device.type, torch.bfloat16):
             with torch.no_grad():
                 condition = model.condition(degrade(views.picture), inputs)
-                look = model.render_features(condition, cameras, chosen.shape[1])
+                features = model.render_features(condition, cameras, chosen.shape[1])
             volume = model.synchronous_volume(noisy[:, :RIG_VIEWS], t)
             volume = volume * kept(config.drop_noisy)[:, None, None, None, None]
             predicted = model.denoise(
                 condition,
-                look,
+                features,
                 volume,
                 noisy[rows, chosen],
                 t,
@@ -164,7 +163,7 @@ def diffusion_loss(model: SmallPrior, source: SideStream, config: LossConfig, de
             numbers = {
                 "x0": error.mean(),
                 "psnr": picture_psnr(model.decode(predicted.flatten(0, 1)), truth),
-                "coarse_psnr": picture_psnr(look.coarse, truth),
+                "coarse_psnr": picture_psnr(features.coarse, truth),
             }
         return (weight * error).mean(), numbers
 

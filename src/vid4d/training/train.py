@@ -118,16 +118,20 @@ def _model(options: TrainOptions) -> tuple[Any, str]:
         return volume, config_to_json(volume.config)
     state, metadata = ({}, {}) if path is None else read_weights(path)
     whole = any(name.startswith("lifter.") for name in state)
-    told = metadata.get("config")
-    config = config_from_json(SmallConfig, told) if whole else SmallConfig(config_from_json(LiftConfig, told))
+    settings = metadata.get("config")
+    config = (
+        config_from_json(SmallConfig, settings)
+        if whole
+        else SmallConfig(config_from_json(LiftConfig, settings))
+    )
     if options.stage == "lift":
         lifter = Lifter(config.lift)
         if path is not None:
             fill(lifter, state, path, "lifter." if whole else "")
         return lifter, config_to_json(config.lift)
     if options.lifter is not None:
-        told = read_metadata(options.lifter).get("config")
-        config = replace(config, lift=config_from_json(LiftConfig, told))
+        settings = read_metadata(options.lifter).get("config")
+        config = replace(config, lift=config_from_json(LiftConfig, settings))
     prior = SmallPrior(config)
     if path is not None:
         fill(prior if whole else prior.lifter, state, path)

@@ -26,7 +26,7 @@ LossFunction = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
 @dataclass(frozen=True)
 class TrainerConfig:
-    """How long and how fast.
+    """Budget, learning rates and averaging.
 
     steps, seconds: the budget; whichever ends first ends the run, and the learning rate follows the larger
     share. seconds counts training in earlier parts of a resumed run too, but not the first step of a part, in
@@ -97,7 +97,7 @@ class Trainer:
         decay = [p for p in rest if p.ndim > 1]
         plain = [p for p in rest if p.ndim <= 1]
         groups: list[dict[str, Any]] = [{"params": decay}, {"params": plain, "weight_decay": 0.0}]
-        made: list[torch.optim.Optimizer] = [
+        optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(
                 groups,
                 lr=c.learning_rate,
@@ -107,8 +107,8 @@ class Trainer:
             )
         ]
         if matrices:
-            made.append(Muon(matrices, lr=c.learning_rate, weight_decay=c.weight_decay))
-        return made
+            optimizers.append(Muon(matrices, lr=c.learning_rate, weight_decay=c.weight_decay))
+        return optimizers
 
     @property
     def checkpoint(self) -> Path:
@@ -163,7 +163,7 @@ class Trainer:
         torch._foreach_copy_(gradients, list(parts))
 
     def _over(self) -> bool:
-        """Whether the budget is used up; every rank hears the same answer."""
+        """Test for the end of the budget; every rank hears the same answer."""
         over = self.step >= self.config.steps or self.elapsed >= self.config.seconds
         if self.size == 1:
             return over

@@ -1,7 +1,7 @@
 """Endless batches of training views: models drawn, combined, bent, lit and rendered on the device.
 
 The models are few and stylised, the clips that users bring are neither, so everything that a picture does not
-determine is drawn afresh for every sample: pose, orientation, proportions, colours, light, framing.
+determine is drawn afresh for every sample: pose, orientation, proportions, colors, light, framing.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from torch import Tensor
 from vid4d.cameras import FOCAL_PER_WIDTH, RIG_ELEVATION, RIG_VIEWS, Cameras
 from vid4d.images import premultiplied
 from vid4d.priors.small.sampling import to_network
-from vid4d.training.mesh_render import Lighting, fit_to_frame, render, render_with_depth
+from vid4d.training.mesh_render import Lighting, fit_to_frame, render_meshes, render_with_depth
 from vid4d.training.meshes import MeshBank, MeshBatch, join
 
 
 @dataclass(frozen=True)
 class ViewsConfig:
-    """What a batch of views holds.
+    """Distribution of a batch's views.
 
     size: pixels. elevation: range of the input camera, degrees. ring_views: how many views of the rig.
     free_views: extra views from anywhere (elevation free_elevation). combine: share of objects made of
@@ -85,9 +85,9 @@ def _rotation(axis_angle: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
 
 
 def random_lighting(n: int, device: torch.device, augment: float = 1.0) -> Lighting:
-    """Light and colour changes for n objects; a quarter is unlit, as cartoons are.
+    """Light and color changes for n objects; a quarter is unlit, as cartoons are.
 
-    augment: share of the objects whose colours are changed at all.
+    augment: share of the objects whose colors are changed at all.
     """
     unlit = (torch.rand(n, device=device) < 0.25).float()
     direction = torch.randn(n, 3, device=device)
@@ -111,13 +111,13 @@ def random_lighting(n: int, device: torch.device, augment: float = 1.0) -> Light
     )
     kept = torch.rand(n, device=device) >= augment
     pattern[:, 0] = torch.where(kept, 0.0, pattern[:, 0])
-    colour = torch.where(kept[:, None, None], torch.eye(3, 4, device=device), torch.cat([matrix, offset], 2))
+    color = torch.where(kept[:, None, None], torch.eye(3, 4, device=device), torch.cat([matrix, offset], 2))
     return Lighting(
         ambient=torch.where(unlit > 0, 1.0, uniform(n, 0.5, 0.85, device)),
         sky=uniform(n, 0.0, 0.25, device) * (1 - unlit),
         lamp=uniform(n, 0.0, 0.5, device) * (1 - unlit),
         direction=direction,
-        colour=colour,
+        color=color,
         pattern=pattern,
     )
 
@@ -227,7 +227,9 @@ class ViewSource:
         fill = uniform(n, *c.fill, device) * (200 / 256)
         batch = fit_to_frame(batch, cameras[:n], fill=fill, group=group)
         light = random_lighting(n, device, c.augment).repeat(3)
-        rgba = render(batch, cameras, torch.arange(3 * n, device=device), light, supersample=c.supersample)
+        rgba = render_meshes(
+            batch, cameras, torch.arange(3 * n, device=device), light, supersample=c.supersample
+        )
         start, middle, end = premultiplied(rgba).permute(0, 3, 1, 2).chunk(3)
         return Motion(start, middle, end, time)
 
@@ -288,7 +290,7 @@ class ViewSource:
 
 
 def degrade(picture: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 4 h w"]:
-    """What cameras and codecs do to an input picture: a little blur and noise, on some."""
+    """Camera and codec artifacts on input pictures: a little blur and noise, on some."""
     n = len(picture)
     blur = torch.nn.functional.avg_pool2d(picture, 3, 1, 1, count_include_pad=False)
     mix = (torch.rand(n, 1, 1, 1, device=picture.device) - 0.5).clamp(min=0) * 1.6

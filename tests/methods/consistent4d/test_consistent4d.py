@@ -13,7 +13,7 @@ from tiny_prior import Copying, ship, still_prior
 
 from vid4d import api, losses
 from vid4d.cameras import Cameras
-from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig, OccupancyGrid, render
+from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig, OccupancyGrid, render_field
 from vid4d.dynerf.files import load_field, save_field
 from vid4d.errors import InputError
 from vid4d.gaussians.fit import FitConfig
@@ -199,13 +199,13 @@ def test_a_reference_step_brings_the_render_to_the_frame(subject):
 def test_reference_steps_see_every_frame_as_often(subject, monkeypatch, prior_every):
     """However many prior steps lie between them: the frames follow the count of reference steps."""
     made = trainer(subject, prior_every=prior_every, milestones=(Milestone(0, 8, 1),), n_reg_samples=0)
-    drawn, shown = trainers.render, []
+    drawn, shown = trainers.render_field, []
 
     def spy(field, cameras, times, **options):
         shown.extend(times.tolist())
         return drawn(field, cameras, times, **options)
 
-    monkeypatch.setattr(trainers, "render", spy)
+    monkeypatch.setattr(trainers, "render_field", spy)
     monkeypatch.setattr(made, "prior_step", lambda: sum(p.sum() for p in made.field.parameters()) * 0.0)
     rounds, steps = 4, 0
     while len(shown) < 3 * rounds:
@@ -248,7 +248,7 @@ def test_icl_joins_where_views_are_in_a_row(subject):
     drawn = []
     made._distillation = lambda levels, cameras, batch: drawn.extend(levels) or torch.zeros(())
     made.prior_step()
-    each = [losses.interpolation_consistency(level.colour, nothing_between) for level in drawn]
+    each = [losses.interpolation_consistency(level.color, nothing_between) for level in drawn]
     assert len(each) == 2
     assert sum(each).item() > 0
     assert loss.item() == pytest.approx(2500 * sum(each).item(), rel=1e-4)
@@ -291,7 +291,8 @@ def test_a_field_comes_back_from_its_file(tmp_path):
     camera = Cameras.orbit([20.0], 10.0, size=12)
     with torch.no_grad():
         pictures = [
-            render(f, camera, 0.3, grid=g, samples=32)[-1].colour for f, g in ((field, grid), (again, cells))
+            render_field(f, camera, 0.3, grid=g, samples=32)[-1].color
+            for f, g in ((field, grid), (again, cells))
         ]
     assert torch.equal(*pictures)
     (tmp_path / "broken.safetensors").write_bytes(b"no")
@@ -311,8 +312,8 @@ def test_the_matrix_is_what_the_field_shows(subject):
     matrix = render_matrix(field, grid, subject, config, 32)
     assert matrix.images.shape == (8, 3, 16, 16, 4)
     with torch.no_grad():
-        seen = render(field, cameras[5], 0.5, grid=grid, samples=32)[-1]
-    torch.testing.assert_close(matrix.on_background()[5, 1], seen.colour[0], atol=1e-3, rtol=0)
+        seen = render_field(field, cameras[5], 0.5, grid=grid, samples=32)[-1]
+    torch.testing.assert_close(matrix.on_background()[5, 1], seen.color[0], atol=1e-3, rtol=0)
     assert float(matrix.input_camera.elevation) == pytest.approx(0.0, abs=1e-3)
 
 

@@ -199,7 +199,7 @@ def test_a_frozen_autoencoder_takes_the_same_gradient_to_a_picture(in_use, monke
 
 
 def test_networks_that_learn_take_the_plain_way(in_use):
-    block = blocks.ResBlock(8, 8, 4, CONFIGS["tiny"].unet)
+    block = blocks.TimestepResBlock(8, 8, 4, CONFIGS["tiny"].unet)
     x = torch.randn(1, 8, 4, 4).to(memory_format=torch.channels_last).requires_grad_()
     block(x, torch.randn(1, 4)).sum().backward()
     fused_ops.group_norm(block.in_layers[0], x).sum().backward()

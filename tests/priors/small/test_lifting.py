@@ -79,7 +79,7 @@ def test_weights_of_two_samples_by_hand():
     torch.testing.assert_close(hidden.flatten(), torch.tensor([1.0, 0.0]))
 
 
-def test_weights_sum_to_an_opacity():
+def test_weights_sum_to_an_alpha():
     density = torch.randn(2, 3, 16, 4, 4) * 8
     weight = ray_weights(density, 0.05)
     optical = torch.nn.functional.softplus(density - 4).sum(2) * 25 * 0.05
@@ -89,7 +89,7 @@ def test_weights_sum_to_an_opacity():
 
 
 def test_composite_by_hand():
-    """Samples of features 1 and 3 with weights 0.5 and 0.25: 1.25; opacity 0.75; mean depth -0.5 + 0.25."""
+    """Samples of features 1 and 3 with weights 0.5 and 0.25: 1.25; alpha 0.75; mean depth -0.5 + 0.25."""
     frustum = torch.tensor([[9.0, 9.0], [1.0, 3.0]]).reshape(1, 2, 1, 2, 1, 1)
     out = composite(frustum, torch.tensor([0.5, 0.25]).reshape(1, 1, 2, 1, 1))
     torch.testing.assert_close(out.flatten(), torch.tensor([1.25, 0.75, -0.25]))

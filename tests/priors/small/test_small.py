@@ -19,14 +19,14 @@ def prior() -> SmallPrior:
 
 @pytest.fixture(scope="module")
 def scene(prior):
-    """Two different frames as condition and look, noisy latents of all views, a volume of each frame."""
+    """Two different frames as condition and features, noisy latents of all views, a volume of each frame."""
     random = torch.Generator().manual_seed(1)
     pictures = torch.rand(2, 4, 32, 32, generator=random) * 2 - 1
     condition = prior.condition(pictures, Cameras.orbit([0.0, 0.0], 10.0, size=32))
     ring = prior.ring("cpu")
-    look = prior.render_features(condition, Cameras.cat([ring, ring]), len(ring))
+    features = prior.render_features(condition, Cameras.cat([ring, ring]), len(ring))
     noisy = torch.randn(2, 4, 64, 8, 8, generator=random)
-    return condition, look, prior.synchronous_volume(noisy, torch.tensor([500, 500])), noisy
+    return condition, features, prior.synchronous_volume(noisy, torch.tensor([500, 500])), noisy
 
 
 T = torch.tensor([500, 500])
@@ -78,8 +78,8 @@ def test_a_volume_knows_its_views_and_its_time(prior, scene):
 
 
 def test_frames_and_views_one_by_one_are_all_at_once(prior, scene):
-    condition, look, volume, noisy = scene
-    together = prior.denoise(condition, look, volume, noisy, T)
+    condition, features, volume, noisy = scene
+    together = prior.denoise(condition, features, volume, noisy, T)
     assert together.shape == noisy.shape
     pictures = prior.decode(condition.latent)
     for frame in range(2):
@@ -95,31 +95,31 @@ def test_frames_and_views_one_by_one_are_all_at_once(prior, scene):
 
 @pytest.mark.parametrize("left_out", ["noisy", "volume", "image_on", "volume_on", "image_scale", "pose"])
 def test_everything_that_is_said_is_heard(prior, scene, left_out):
-    condition, look, volume, noisy = scene
-    whole = prior.denoise(condition, look, volume, noisy, T)
+    condition, features, volume, noisy = scene
+    whole = prior.denoise(condition, features, volume, noisy, T)
     off = torch.zeros(2)
     if left_out == "noisy":
-        less = prior.denoise(condition, look, volume, noisy.flip(0), T)
+        less = prior.denoise(condition, features, volume, noisy.flip(0), T)
     elif left_out == "volume":
-        less = prior.denoise(condition, look, None, noisy, T)
+        less = prior.denoise(condition, features, None, noisy, T)
     elif left_out == "pose":
         moved = type(condition)(
             condition.volume, condition.tokens, condition.latent, Cameras.orbit([0.0, 0.0], 40.0, size=32)
         )
-        less = prior.denoise(moved, look, volume, noisy, T)
+        less = prior.denoise(moved, features, volume, noisy, T)
     else:
         change = {left_out: 4.0 if left_out == "image_scale" else off}
-        less = prior.denoise(condition, look, volume, noisy, T, **change)
+        less = prior.denoise(condition, features, volume, noisy, T, **change)
     assert (less - whole).abs().max() > 1e-4
 
 
 def test_masks_are_per_frame(prior, scene):
     """Guidance for one frame leaves the other as it is."""
-    condition, look, volume, noisy = scene
-    whole = prior.denoise(condition, look, volume, noisy, T)
+    condition, features, volume, noisy = scene
+    whole = prior.denoise(condition, features, volume, noisy, T)
     half = prior.denoise(
         condition,
-        look,
+        features,
         volume,
         noisy,
         T,
@@ -131,34 +131,34 @@ def test_masks_are_per_frame(prior, scene):
 
 
 def test_without_image_and_volume_the_input_picture_is_unknown(prior, scene):
-    """What guidance subtracts depends on the noisy views alone, whatever the picture and the volumes."""
-    condition, look, volume, noisy = scene
+    """The unconditional evaluation depends on the noisy views alone, whatever the picture and the volumes."""
+    condition, features, volume, noisy = scene
     same = noisy[:1].expand(2, -1, -1, -1, -1)
     off = torch.zeros(2)
-    blind = prior.denoise(condition, look, volume, same, T, image_on=off, volume_on=off)
+    blind = prior.denoise(condition, features, volume, same, T, image_on=off, volume_on=off)
     torch.testing.assert_close(blind[0], blind[1], atol=1e-5, rtol=1e-5)
-    seeing = prior.denoise(condition, look, volume, same, T)
+    seeing = prior.denoise(condition, features, volume, same, T)
     assert (seeing[0] - seeing[1]).abs().max() > 1e-2
 
 
 @pytest.mark.parametrize("volumes", ["both", "lifted"])
-def test_a_look_that_was_settled_ahead_is_the_same_look(prior, scene, volumes):
-    condition, look, volume, noisy = scene
-    settled = prior.precompute(look)
-    assert settled.frustum is None
+def test_features_precomputed_are_the_same_features(prior, scene, volumes):
+    condition, features, volume, noisy = scene
+    precomputed = prior.precompute(features)
+    assert precomputed.frustum is None
     inner = volume if volumes == "both" else None
     for shown in (torch.ones(2), torch.tensor([0.0, 1.0])):
         torch.testing.assert_close(
-            prior.denoise(condition, settled, inner, noisy, T, volume_on=shown),
-            prior.denoise(condition, look, inner, noisy, T, volume_on=shown),
+            prior.denoise(condition, precomputed, inner, noisy, T, volume_on=shown),
+            prior.denoise(condition, features, inner, noisy, T, volume_on=shown),
             atol=1e-5,
             rtol=1e-5,
         )
 
 
 def test_the_unet_corrects_the_rendering_of_the_lifted_volume(scene):
-    condition, look, volume, noisy = scene
+    condition, features, volume, noisy = scene
     still = still_prior()
     torch.testing.assert_close(
-        still.denoise(condition, look, volume, noisy, T).flatten(0, 1), still.encode(look.coarse)
+        still.denoise(condition, features, volume, noisy, T).flatten(0, 1), still.encode(features.coarse)
     )

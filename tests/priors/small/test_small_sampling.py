@@ -19,12 +19,12 @@ from vid4d.priors.small.sampling import (
     from_network,
     guess_elevation,
     lifted_views,
-    sample,
+    sample_small_prior,
     to_network,
 )
 
 FREE = SampleConfig(steps=2, anchor=0.0)
-"""Colours not drawn to those of the lifted rendering."""
+"""Colors not drawn to those of the lifted rendering."""
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,13 @@ def frames() -> torch.Tensor:
 
 
 def drawn(prior, frames, config=FREE, *, seed=0, **more) -> torch.Tensor:
-    return sample(prior, frames, 10.0, config, generator=torch.Generator().manual_seed(seed), **more)
+    return sample_small_prior(
+        prior, frames, 10.0, config, generator=torch.Generator().manual_seed(seed), **more
+    )
 
 
 def close(a: torch.Tensor, b: torch.Tensor, atol: float = 1e-4) -> bool:
-    """Of premultiplied colours and alpha: where there is no alpha, colours are anything."""
+    """Of premultiplied colors and alpha: where there is no alpha, colors are anything."""
     a, b = (to_network(x.reshape(-1, *x.shape[-3:])) for x in (a, b))
     return bool((a - b).abs().max() < atol)
 
@@ -144,7 +146,7 @@ def test_guidance_by_hand(frames, monkeypatch, guidance, expected):
     prior = tiny_prior()
     heard = []
 
-    def denoise(condition, look, volume, noisy, t, *, image_on, volume_on, image_scale):
+    def denoise(condition, features, volume, noisy, t, *, image_on, volume_on, image_scale):
         known = {(1, 1, 1): 0.2, (0, 1, 0): 0.1, (1, 0, 4): 0.05, (0, 0, 0): 0.4}
         key = int(image_on[0]), int(volume_on[0]), int(image_scale)
         heard.append(key)
@@ -175,8 +177,8 @@ def test_lifted_views_are_views_by_frames(prior, frames):
     assert not close(both[:1, 1:], second, 1e-3)
 
 
-def test_an_anchor_moves_colours_and_leaves_shapes(frames):
-    """At full strength colours are the lifted rendering's wherever that is opaque enough."""
+def test_an_anchor_moves_colors_and_leaves_shapes(frames):
+    """At full strength colors are the lifted rendering's wherever that is opaque enough."""
     prior = tiny_prior()
     config = SampleConfig(steps=1, sampler="dpm", anchor=1.0)
     free, held = drawn(prior, frames, replace(config, anchor=0.0)), drawn(prior, frames, config)
@@ -190,7 +192,7 @@ def test_an_anchor_moves_colours_and_leaves_shapes(frames):
 
 def test_frames_of_another_size_are_refused(prior):
     with pytest.raises(InputError, match="the frames are 24x32 pixels, but this prior sees 32x32"):
-        sample(prior, torch.rand(1, 32, 24, 4), 0.0)
+        sample_small_prior(prior, torch.rand(1, 32, 24, 4), 0.0)
 
 
 @pytest.mark.parametrize(

@@ -122,4 +122,4 @@ def test_a_configuration_survives_as_text() -> None:
     assert config_from_json(SmallConfig, config_to_json(config)) == config
     assert config_from_json(SmallConfig, None) == SmallConfig()
     with pytest.raises(InputError, match="newer version"):
-        config_from_json(LiftConfig, '{"colour_of_the_moon": 1}')
+        config_from_json(LiftConfig, '{"color_of_the_moon": 1}')

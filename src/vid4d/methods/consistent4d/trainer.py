@@ -14,7 +14,7 @@ from torch import Tensor
 from vid4d import losses
 from vid4d.cameras import Cameras
 from vid4d.checkpoints import identity_of, load_checkpoint, save_checkpoint, with_prefix
-from vid4d.dynerf import CascadeField, OccupancyGrid, Rendering, render
+from vid4d.dynerf import CascadeField, OccupancyGrid, Rendering, render_field
 from vid4d.images import over_white, resized
 from vid4d.methods.consistent4d.batches import Batch, draw_batch, milestone_at, reference_frame
 from vid4d.methods.consistent4d.config import Consistent4DConfig
@@ -89,9 +89,9 @@ class Trainer:
         seen = self._seen(size)
         drawn = self._render(seen.camera, self.times[i : i + 1])
         given, there = seen.color[i : i + 1], seen.mask[i : i + 1]
-        color = torch.stack([F.mse_loss(level.colour, given) for level in drawn]).sum()
-        mask = torch.stack([losses.mask_loss(level.opacity, there) for level in drawn]).sum()
-        score = psnr(drawn[-1].colour.detach().clamp(0, 1), given)
+        color = torch.stack([F.mse_loss(level.color, given) for level in drawn]).sum()
+        mask = torch.stack([losses.mask_loss(level.alpha, there) for level in drawn]).sum()
+        score = psnr(drawn[-1].color.detach().clamp(0, 1), given)
         self._note(color=color, mask=mask, psnr=score)
         return c.lambda_rgb * color + c.lambda_mask * mask + self._regularisers(drawn)
 
@@ -115,7 +115,7 @@ class Trainer:
         self._note(sds=sds)
         if batch.is_consecutive:
             icl = losses.interpolation_consistency(
-                torch.stack([x.colour for x in drawn]), self.interpolate
+                torch.stack([x.color for x in drawn]), self.interpolate
             ) * len(drawn)
             self._note(icl=icl)
             loss = loss + c.lambda_icl * icl
@@ -127,13 +127,13 @@ class Trainer:
         generator = step_generator(self.seed, self.step, purpose=4)
         low, high = (round(s * (len(prior.schedule) - 1)) for s in self.config.t_range.at(self.step))
         t = torch.randint(low, high + 1, (len(batch),), generator=generator).to(self.device)
-        color, alpha = (torch.stack(x) for x in zip(*((x.colour, x.opacity) for x in drawn), strict=True))
+        color, alpha = (torch.stack(x) for x in zip(*((x.color, x.alpha) for x in drawn), strict=True))
         return prior.sds_loss(color, alpha, t, prior.view(cameras, batch.frame), generator)
 
     # What both kinds of steps need
 
     def _render(self, cameras: Cameras, times: Float[Tensor, " n"]) -> list[Rendering]:
-        return render(
+        return render_field(
             self.field,
             cameras,
             times,

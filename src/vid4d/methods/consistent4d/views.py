@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.dynerf import CascadeField, OccupancyGrid, paint_normals, render
+from vid4d.dynerf import CascadeField, OccupancyGrid, paint_normals, render_field
 from vid4d.images import over_white
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.matrix import ImageMatrix
@@ -59,7 +59,7 @@ def render_views(
     pictures, shapes = [], []
     for i in range(0, len(cameras), batch):
         some, when = cameras[i : i + batch], times[i : i + batch]
-        seen = render(
+        seen = render_field(
             field,
             some,
             when.to(field.device),
@@ -69,8 +69,8 @@ def render_views(
             normals=normals,
             samples=samples,
         )[0]
-        alpha = seen.opacity[..., None]
-        pictures.append(torch.cat([seen.colour / alpha.clamp(min=1e-6), alpha], -1).clamp(0, 1).cpu())
+        alpha = seen.alpha[..., None]
+        pictures.append(torch.cat([seen.color / alpha.clamp(min=1e-6), alpha], -1).clamp(0, 1).cpu())
         if normals:
             shapes.append(paint_normals(seen).clamp(0, 1).cpu())
         if report is not None:

@@ -77,13 +77,13 @@ class _SingleHead(torch.autograd.Function):
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         q, k, v, out = ctx.saved_tensors
         scale = q.shape[-1] ** -0.5
         share = (q @ k.mT * scale).softmax(-1)
-        mean = (gradient * out).sum(-1, keepdim=True)
-        by_score = share * (gradient @ v.mT - mean) * scale
-        return by_score @ k, by_score.mT @ q, share.mT @ gradient
+        mean = (grad_out * out).sum(-1, keepdim=True)
+        grad_score = share * (grad_out @ v.mT - mean) * scale
+        return grad_score @ k, grad_score.mT @ q, share.mT @ grad_out
 
 
 class AttentionBlock(nn.Module):

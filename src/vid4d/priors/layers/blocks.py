@@ -38,7 +38,7 @@ def zeroed(module: M) -> M:
     return module
 
 
-class ResBlock(nn.Module):
+class TimestepResBlock(nn.Module):
     """Two convolutions with the time embedding added between them."""
 
     def __init__(self, channels: int, out_channels: int, embed_dim: int, config: UNetConfig) -> None:
@@ -98,7 +98,7 @@ class Upsample(nn.Module):
         return self.conv(F.interpolate(x, scale_factor=2.0, mode="nearest"))
 
 
-class Attention(nn.Module):
+class CrossAttention(nn.Module):
     """Multi-head attention of tokens to a context, or to themselves."""
 
     def __init__(self, dim: int, context_dim: int, heads: int, head_dim: int) -> None:
@@ -120,7 +120,7 @@ class Attention(nn.Module):
         return self.to_out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
     def to_single(self, context: Float[Tensor, "b 1 k"]) -> Float[Tensor, "b 1 c"]:
-        """What attention to a single token answers, whatever is asked: its value."""
+        """CrossAttention to a single token, which is its value whatever the query."""
         return self.to_out(self.to_v(context))
 
 
@@ -144,18 +144,18 @@ class FeedForward(nn.Module):
         return self.net(x)
 
 
-class TransformerBlock(nn.Module):
+class BasicTransformerBlock(nn.Module):
     """Self-attention, cross-attention (if there is a context), feed-forward; each with a residual."""
 
     def __init__(self, dim: int, context_dim: int | None, heads: int, head_dim: int) -> None:
         super().__init__()
-        self.attn1 = Attention(dim, dim, heads, head_dim)
+        self.attn1 = CrossAttention(dim, dim, heads, head_dim)
         self.ff = FeedForward(dim)
         self.norm1 = nn.LayerNorm(dim)
         self.norm3 = nn.LayerNorm(dim)
         self.cross = context_dim is not None
         if context_dim is not None:
-            self.attn2 = Attention(dim, context_dim, heads, head_dim)
+            self.attn2 = CrossAttention(dim, context_dim, heads, head_dim)
             self.norm2 = nn.LayerNorm(dim)
 
     def forward(self, x: Float[Tensor, "b n c"], context: Tensor | None) -> Float[Tensor, "b n c"]:
@@ -180,7 +180,7 @@ class SpatialTransformer(nn.Module):
         self.norm = nn.GroupNorm(config.norm_groups, channels, eps=1e-6)
         self.proj_in = nn.Conv2d(channels, channels, 1)
         self.transformer_blocks = nn.ModuleList(
-            TransformerBlock(channels, config.context_dim, heads, head_dim)
+            BasicTransformerBlock(channels, config.context_dim, heads, head_dim)
             for _ in range(config.transformer_depth)
         )
         self.proj_out = zeroed(nn.Conv2d(channels, channels, 1))

@@ -67,7 +67,7 @@ class DepthTransformer(nn.Module):
         )
 
     def features(self, volume: Float[Tensor, "b k d h w"]) -> Float[Tensor, "b k d h w"]:
-        """What pixels attend to, the same for all that see this volume; in memory a ray lies together."""
+        """Keys and values of a volume, the same for all that see it; in memory a ray lies together."""
         if not (usable(volume) and is_channels_last(volume)):
             return self.proj_context(volume)
         conv, norm, _ = layers(self.proj_context)
@@ -75,10 +75,10 @@ class DepthTransformer(nn.Module):
         rays = group_norm(norm, mixed, "relu").permute(0, 3, 4, 2, 1).contiguous()
         return rays.permute(0, 4, 3, 1, 2)
 
-    def found(
+    def residual(
         self, x: Float[Tensor, "b c h w"], features: Float[Tensor, "b k d h w"]
     ) -> Float[Tensor, "b c h w"]:
-        """What depth attention adds to a feature map."""
+        """Residual of depth attention for a feature map."""
         if not (usable(x) and is_channels_last(x)):
             return self.proj_out(self.depth_attn(self.proj_in(x), features))
         conv, norm, _ = layers(self.proj_in)
@@ -89,4 +89,4 @@ class DepthTransformer(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c h w"], volume: Float[Tensor, "b k d h w"]
     ) -> Float[Tensor, "b c h w"]:
-        return x + self.found(x, self.features(volume))
+        return x + self.residual(x, self.features(volume))

@@ -1,4 +1,7 @@
-"""Triton kernels of `fused`. Tensors are channels last: (b, n, c) for n positions; sums are in float32."""
+"""Triton kernels of `fused_ops`.
+
+Tensors are channels last: (b, n, c) for n positions; sums are in float32.
+"""
 
 from __future__ import annotations
 
@@ -56,13 +59,13 @@ def _rays_kernel(
     pixel = tl.program_id(0).to(tl.int64)
     d = tl.arange(0, DEPTHS)
     k = tl.arange(0, WIDTH)
-    there = (d < depths)[:, None] & (k < width)[None, :]
+    mask = (d < depths)[:, None] & (k < width)[None, :]
     place = rays + pixel * depths * width + d[:, None] * width + k[None, :]
-    ray = tl.load(place, mask=there, other=0.0).to(tl.float32)
+    ray = tl.load(place, mask=mask, other=0.0).to(tl.float32)
     for head in range(HEADS):
         here = (pixel * HEADS + head) * width + k
-        asked = tl.load(query + here, mask=k < width, other=0.0).to(tl.float32)
-        score = tl.sum(ray * asked[None, :], axis=1) * scale
+        q = tl.load(query + here, mask=k < width, other=0.0).to(tl.float32)
+        score = tl.sum(ray * q[None, :], axis=1) * scale
         score = tl.where(d < depths, score, -1.0e30)
         score = tl.exp(score - tl.max(score, axis=0))
         share = score / tl.sum(score, axis=0)
@@ -80,8 +83,8 @@ class _Plus(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
-        return gradient, gradient, None
+    def backward(ctx: Any, grad_out: Tensor) -> tuple[Tensor, Tensor, None]:
+        return grad_out, grad_out, None
 
 
 def plus(x: Tensor, y: Tensor, bias: Float[Tensor, " c"]) -> Tensor:
@@ -90,7 +93,7 @@ def plus(x: Tensor, y: Tensor, bias: Float[Tensor, " c"]) -> Tensor:
 
 
 def geglu(x: Float[Tensor, "*b d2"]) -> Float[Tensor, "*b d"]:
-    """As `fused.geglu`."""
+    """As `fused_ops.geglu`."""
     width = x.shape[-1] // 2
     out = x.new_empty(*x.shape[:-1], width)
     rows = out.numel() // width
@@ -102,7 +105,7 @@ def geglu(x: Float[Tensor, "*b d2"]) -> Float[Tensor, "*b d"]:
 def along_rays(
     query: Float[Tensor, "*p n k"], rays: Float[Tensor, "*p d k"], scale: float
 ) -> Float[Tensor, "*p n k"]:
-    """As `fused.along_rays`."""
+    """As `fused_ops.along_rays`."""
     heads, width = query.shape[-2:]
     depths = rays.shape[-2]
     out = torch.empty_like(query)

@@ -1,4 +1,4 @@
-"""Triton kernels of group normalisation, with a gradient, for `fused`.
+"""Triton kernels of group normalisation, with a gradient, for `fused_ops`.
 
 Tensors are channels last: (b, n, c) for n positions; sums are in float32.
 """
@@ -21,7 +21,7 @@ _ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2}
 
 @triton.jit
 def _own_part(channels, chunk: tl.constexpr, chunks, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
-    """What a program works on: its number among the parts, the picture, the first position, the channels."""
+    """Part of the work of a program: its number, the picture, the first position, the channels."""
     part = tl.program_id(0).to(tl.int64)
     c = tl.program_id(1) * TILE + tl.arange(0, TILE)
     return part, part // chunks, (part % chunks) * chunk, c, c < channels
@@ -29,16 +29,16 @@ def _own_part(channels, chunk: tl.constexpr, chunks, TILE: tl.constexpr):  # typ
 
 @triton.jit
 def _of_channels(
-    moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD: tl.constexpr
+    moments, add, weight, bias, picture, c, inside, groups, per_group, add_stride, HAS_ADD: tl.constexpr
 ):  # type: ignore[no-untyped-def]
-    """Per channel: the mean of x, 1 / deviation, weight and bias."""
-    found = moments + picture * 2 * groups + c // per_group
-    mean = tl.load(found, mask=seen, other=0.0)
-    rate = tl.load(found + groups, mask=seen, other=0.0)
+    """Normalisation of each channel: mean of x, 1 / deviation, weight and bias."""
+    place = moments + picture * 2 * groups + c // per_group
+    mean = tl.load(place, mask=inside, other=0.0)
+    rate = tl.load(place + groups, mask=inside, other=0.0)
     if HAS_ADD:
-        mean -= tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32)
-    w = tl.load(weight + c, mask=seen, other=0.0).to(tl.float32)
-    return mean, rate, w, tl.load(bias + c, mask=seen, other=0.0).to(tl.float32)
+        mean -= tl.load(add + picture * add_stride + c, mask=inside, other=0.0).to(tl.float32)
+    w = tl.load(weight + c, mask=inside, other=0.0).to(tl.float32)
+    return mean, rate, w, tl.load(bias + c, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -54,7 +54,7 @@ def _sums_kernel(
     HAS_ADD: tl.constexpr,
     TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """Per channel: the sum and the sum of squares of x + add over a chunk of positions of one picture."""
+    """Sum and sum of squares of x + add per channel, over a chunk of positions of one picture."""
     part, picture, first, c, seen = _own_part(channels, chunk, chunks, TILE)
     extra = tl.zeros([TILE], dtype=tl.float32)
     if HAS_ADD:
@@ -149,7 +149,7 @@ def _gradient_sums_kernel(
     ACTIVATION: tl.constexpr,
     TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
-    """Per channel: the sums of w g and of w g n over a chunk of positions, g before the activation."""
+    """Sums of w g and of w g n per channel, over a chunk of positions; g before the activation."""
     part, picture, first, c, seen = _own_part(channels, chunk, chunks, TILE)
     mean, rate, w, b = _of_channels(
         moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD
@@ -196,21 +196,21 @@ def _gradient_kernel(
     mean, rate, w, b = _of_channels(
         moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD
     )
-    found = sums + picture * 2 * groups + c // per_group
-    of_g = tl.load(found, mask=seen, other=0.0) * one_over_count
-    of_gn = tl.load(found + groups, mask=seen, other=0.0) * one_over_count
+    place = sums + picture * 2 * groups + c // per_group
+    mean_g = tl.load(place, mask=seen, other=0.0) * one_over_count
+    mean_gn = tl.load(place + groups, mask=seen, other=0.0) * one_over_count
     base = picture * rows * channels
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
         inside = (r < rows)[:, None] & seen[None, :]
         here = base + r[:, None] * channels + c[None, :]
         n, g = _tile(x, gradient, here, inside, mean, rate, w, b, ACTIVATION)
-        g = (g - of_g[None, :] - n * of_gn[None, :]) * rate[None, :]
+        g = (g - mean_g[None, :] - n * mean_gn[None, :]) * rate[None, :]
         tl.store(out + here, g.to(out.dtype.element_ty), mask=inside)
 
 
 class Normalisation:
-    """What the launches over one (pictures, positions, channels) tensor share.
+    """Sizes and arguments shared by the launches over one (pictures, positions, channels) tensor.
 
     moments: mean and 1 / deviation of x + add, (pictures, 2, groups) in float32.
     """
@@ -231,7 +231,7 @@ class Normalisation:
         self.chunks = triton.cdiv(self.rows, self.chunk)
         self.grid = (self.pictures * self.chunks, triton.cdiv(self.channels, TILE))
         stride = self.channels if add is not None and add.ndim == 2 else 0
-        self.how = (self.chunk, self.chunks, stride, add is not None)
+        self.layout = (self.chunk, self.chunks, stride, add is not None)
         self.sizes = (self.rows, self.channels, groups, self.channels // groups)
         self.activation = _ACTIVATIONS[activation]
 
@@ -243,41 +243,43 @@ class Normalisation:
         size = (self.pictures, self.chunks, 2, self.channels)
         return torch.empty(size, dtype=torch.float32, device=self.x.device)
 
-    def find_moments(self, eps: float) -> Float[Tensor, "b 2 g"]:
+    def compute_moments(self, eps: float) -> Float[Tensor, "b 2 g"]:
         sums = self._empty_sums()
         sizes = (self.rows, self.channels)
-        on_device_of(self.x, lambda: _sums_kernel[self.grid](self.x, self.add, sums, *sizes, *self.how, TILE))
+        on_device_of(
+            self.x, lambda: _sums_kernel[self.grid](self.x, self.add, sums, *sizes, *self.layout, TILE)
+        )
         mean, square = (self._per_group(sums) / (self.rows * self.channels // self.groups)).unbind(1)
         return torch.stack([mean, ((square - mean * mean).clamp(min=0) + eps).rsqrt()], 1)
 
     def normalise(self, moments: Float[Tensor, "b 2 g"]) -> Float[Tensor, "b n c"]:
         out = torch.empty_like(self.x)
-        given = (self.x, self.add, moments, self.weight, self.bias, out)
+        tensors = (self.x, self.add, moments, self.weight, self.bias, out)
         on_device_of(
             self.x,
-            lambda: _normalise_kernel[self.grid](*given, *self.sizes, *self.how, self.activation, TILE),
+            lambda: _normalise_kernel[self.grid](*tensors, *self.sizes, *self.layout, self.activation, TILE),
         )
         return out
 
     def gradient(
-        self, moments: Float[Tensor, "b 2 g"], of_out: Float[Tensor, "b n c"]
+        self, moments: Float[Tensor, "b 2 g"], grad_out: Float[Tensor, "b n c"]
     ) -> Float[Tensor, "b n c"]:
         """With respect to x, from that with respect to what `normalise` returned."""
         sums, out = self._empty_sums(), torch.empty_like(self.x)
-        given = (self.x, self.add, of_out, moments)
-        rest = (*self.how, self.activation, TILE)
+        tensors = (self.x, self.add, grad_out, moments)
+        rest = (*self.layout, self.activation, TILE)
         on_device_of(
             self.x,
             lambda: _gradient_sums_kernel[self.grid](
-                *given, self.weight, self.bias, sums, *self.sizes, *rest
+                *tensors, self.weight, self.bias, sums, *self.sizes, *rest
             ),
         )
-        found = self._per_group(sums)
+        group_sums = self._per_group(sums)
         share = self.groups / (self.rows * self.channels)
         on_device_of(
             self.x,
             lambda: _gradient_kernel[self.grid](
-                *given, found, self.weight, self.bias, out, *self.sizes, share, *rest
+                *tensors, group_sums, self.weight, self.bias, out, *self.sizes, share, *rest
             ),
         )
         return out
@@ -289,18 +291,18 @@ class _GroupNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x, groups, weight, bias, eps, activation, add):  # type: ignore[no-untyped-def]
         norm = Normalisation(x, groups, weight, bias, activation, add)
-        moments = norm.find_moments(eps)
+        moments = norm.compute_moments(eps)
         ctx.save_for_backward(x, moments, weight, bias, *(() if add is None else (add,)))
-        ctx.how = groups, activation
+        ctx.settings = groups, activation
         return norm.normalise(moments)
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx, of_out):  # type: ignore[no-untyped-def]
+    def backward(ctx, grad_out):  # type: ignore[no-untyped-def]
         x, moments, weight, bias, *add = ctx.saved_tensors
-        groups, activation = ctx.how
+        groups, activation = ctx.settings
         norm = Normalisation(x, groups, weight, bias, activation, add[0] if add else None)
-        return norm.gradient(moments, of_out.contiguous()), None, None, None, None, None, None
+        return norm.gradient(moments, grad_out.contiguous()), None, None, None, None, None, None
 
 
 def group_norm(
@@ -312,5 +314,5 @@ def group_norm(
     activation: str = "none",
     add: Float[Tensor, "*b c"] | None = None,
 ) -> Float[Tensor, "b n c"]:
-    """As `fused.group_norm`, positions flattened; two passes over x. Only x gets a gradient."""
+    """As `fused_ops.group_norm`, positions flattened; two passes over x. Only x gets a gradient."""
     return _GroupNorm.apply(x, groups, weight, bias, eps, activation, add)

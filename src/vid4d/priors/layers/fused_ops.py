@@ -1,4 +1,4 @@
-"""What a network does between its matrix products, in as few passes over memory as possible.
+"""Fused operations between a network's matrix products: as few passes over memory as possible.
 
 For networks that do not learn, on CUDA and with pictures laid out channels last, there are kernels of our
 own (Triton, which comes with torch there): torch's own group normalisation leaves that layout, and
@@ -23,12 +23,12 @@ _FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
 def is_channels_last(x: Float[Tensor, "b c *s"]) -> bool:
-    """Whether the channels of a position lie side by side in memory, positions in order."""
+    """Test for the channels-last layout: channels of a position side by side, positions in order."""
     return x.ndim >= 4 and x.movedim(1, -1).is_contiguous()
 
 
 def usable(x: Tensor) -> bool:
-    """Whether the kernels without a gradient can serve this tensor now, whatever its layout."""
+    """Availability of the kernels that have no gradient for this tensor, in any layout."""
     return not torch.is_grad_enabled() and _servable(x)
 
 
@@ -37,7 +37,7 @@ def _servable(x: Tensor) -> bool:
 
 
 def normalisable(x: Tensor, norm: nn.GroupNorm, add: Tensor | None = None) -> bool:
-    """Whether the kernels can serve `group_norm` now: a gradient goes through x, but not to the rest."""
+    """Availability of fused `group_norm` for this input: a gradient goes through x, but not to the rest."""
     learnt = torch.is_grad_enabled() and any(
         p is not None and p.requires_grad for p in (norm.weight, norm.bias, add)
     )
@@ -68,7 +68,7 @@ def without_bias(conv: nn.Conv2d, x: Float[Tensor, "b i h w"]) -> Float[Tensor, 
 
 
 def addable(x: Tensor, bias: Tensor) -> bool:
-    """Whether the kernels can serve `plus` now: a gradient goes through the sum, but not to the bias."""
+    """Availability of fused `plus` for this input: a gradient goes through the sum, but not to the bias."""
     learnt = torch.is_grad_enabled() and bias.requires_grad
     return not learnt and _servable(x) and is_channels_last(x)
 

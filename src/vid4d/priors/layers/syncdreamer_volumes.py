@@ -69,7 +69,7 @@ class ViewBlock(nn.Module):
         return x + self.conv(x + self.time_embed(time) + self.view_embed(view))
 
 
-class TargetEncoder(nn.Module):
+class NoisyTargetViewEncoder(nn.Module):
     """Features of one noisy view."""
 
     def __init__(self, c: VolumeConfig) -> None:
@@ -132,7 +132,7 @@ class _Block3D(nn.Module):
         return self.conv(group_norm(self.norm if self.up else self.bn, x, "silu", known.flatten(1)))
 
 
-class SpatialNet(nn.Module):
+class SpatialTime3DNet(nn.Module):
     """Fuses the unprojected features of all views: a 3D U-Net with four levels."""
 
     def __init__(self, c: VolumeConfig) -> None:
@@ -165,7 +165,7 @@ class SpatialNet(nn.Module):
         return fine + self.conv9(half, time)
 
 
-class FrustumNet(nn.Module):
+class FrustumTV3DNet(nn.Module):
     """Makes the pyramid of frustum features, keyed by width in pixels."""
 
     def __init__(self, c: VolumeConfig) -> None:
@@ -196,7 +196,7 @@ class FrustumNet(nn.Module):
 
 
 def unprojection_grid(cameras: Cameras, size: int, half_width: float) -> Float[Tensor, "n size size2 2"]:
-    """Where each voxel lies in each view, as `grid_sample` wants it (align_corners, voxels in z, y, x order).
+    """Position of each voxel in each view, for `grid_sample` (align_corners, voxels in z, y, x order).
 
     The cameras' picture size is that of the feature maps. As in the authors' code, a projection of (0, 0)
     means the *centre* of the first pixel, and voxel centres span the volume from face to face.
@@ -211,7 +211,7 @@ def unprojection_grid(cameras: Cameras, size: int, half_width: float) -> Float[T
 def frustum_grid(
     cameras: Cameras, depths: int, near: float, far: float, half_width: float
 ) -> Float[Tensor, "n d h w 3"]:
-    """Where each frustum sample lies in the volume, as `grid_sample` wants it (x, y, z, align_corners).
+    """Position of each frustum sample in the volume, for `grid_sample` (x, y, z, align_corners).
 
     The cameras' picture size is that of the feature maps; the pixel convention is unprojection_grid's.
     """
@@ -233,8 +233,8 @@ def frustum_grid(
 def _sampled(features: Tensor, grid: Tensor) -> Tensor:
     """Linear interpolation, zero outside; in float32, because half precision misplaces samples."""
     grid = grid.float()
-    found = F.grid_sample(features.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
-    return found.to(features.dtype)
+    values = F.grid_sample(features.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
+    return values.to(features.dtype)
 
 
 class SpatialVolumes(nn.Module):
@@ -248,9 +248,9 @@ class SpatialVolumes(nn.Module):
         if len(cameras) != config.views:
             raise ValueError(f"{len(cameras)} cameras for {config.views} views")
         self.config = config
-        self.target_encoder = TargetEncoder(config)
-        self.spatial_volume_feats = SpatialNet(config)
-        self.frustum_volume_feats = FrustumNet(config)
+        self.target_encoder = NoisyTargetViewEncoder(config)
+        self.spatial_volume_feats = SpatialTime3DNet(config)
+        self.frustum_volume_feats = FrustumTV3DNet(config)
         small = cameras.resized(config.latent_size)
         distance = cameras.position.norm(dim=-1).mean().item()
         near, far = distance - config.half_depth, distance + config.half_depth

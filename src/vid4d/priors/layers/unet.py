@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from vid4d.priors.layers.blocks import (
     Downsample,
-    ResBlock,
     SpatialTransformer,
+    TimestepResBlock,
     Upsample,
     layers,
     timestep_embedding,
@@ -32,7 +32,7 @@ class Stage(nn.Sequential):
 
     def forward(self, x: Tensor, embed: Tensor, context: Tensor | None) -> Tensor:  # type: ignore[override]
         for layer in self:
-            if isinstance(layer, ResBlock):
+            if isinstance(layer, TimestepResBlock):
                 x = layer(x, embed)
             elif isinstance(layer, SpatialTransformer):
                 x = layer(x, context)
@@ -64,7 +64,7 @@ class UNet(nn.Module):
         last = len(config.channel_mult) - 1
         for level, mult in enumerate(config.channel_mult):
             for _ in range(config.num_res_blocks):
-                layers: list[nn.Module] = [ResBlock(channels, mult * base, embed_dim, config)]
+                layers: list[nn.Module] = [TimestepResBlock(channels, mult * base, embed_dim, config)]
                 channels = mult * base
                 if config.attention_levels[level]:
                     layers.append(SpatialTransformer(channels, config))
@@ -75,9 +75,9 @@ class UNet(nn.Module):
                 skips.append(channels)
 
         self.middle_block = Stage(
-            ResBlock(channels, channels, embed_dim, config),
+            TimestepResBlock(channels, channels, embed_dim, config),
             SpatialTransformer(channels, config),
-            ResBlock(channels, channels, embed_dim, config),
+            TimestepResBlock(channels, channels, embed_dim, config),
         )
 
         depth = config.depth_attention
@@ -89,7 +89,7 @@ class UNet(nn.Module):
         for level in range(last, -1, -1):
             for i in range(config.num_res_blocks + 1):
                 out = config.channel_mult[level] * base
-                layers = [ResBlock(channels + skips.pop(), out, embed_dim, config)]
+                layers = [TimestepResBlock(channels + skips.pop(), out, embed_dim, config)]
                 channels = out
                 if config.attention_levels[level]:
                     layers.append(SpatialTransformer(channels, config))
@@ -118,7 +118,7 @@ class UNet(nn.Module):
     def depth_features(
         self, volumes: Mapping[int, Float[Tensor, "b v _ _ _"]]
     ) -> list[Float[Tensor, "b _ _ _ _"]]:
-        """What every place of depth attention sees of the volumes, to share it between evaluations."""
+        """Keys and values of every depth attention from the volumes, to be shared between evaluations."""
         widths = sorted(volumes, reverse=True)
         places = zip(self._conditions, self.condition_levels, strict=True)
         return [place.features(volumes[widths[level]]) for place, level in places]
@@ -126,7 +126,7 @@ class UNet(nn.Module):
     def depth_nothing(
         self, volumes: Mapping[int, Float[Tensor, "b v _ _ _"]]
     ) -> list[Float[Tensor, "1 _ _ _"]]:
-        """What depth attention adds where all volumes are zero, whatever the picture.
+        """Residuals of depth attention for zero volumes, the same for every picture.
 
         Every depth then holds the same features, so attention answers the same for every query.
         """
@@ -135,7 +135,7 @@ class UNet(nn.Module):
             like = volumes[widths[level]]
             channels = layers(place.proj_in)[0].in_channels
             picture = like.new_zeros(1, channels, *like.shape[3:])
-            nothing.append(place.found(picture, place.features(torch.zeros_like(like[:1, :, :1]))))
+            nothing.append(place.residual(picture, place.features(torch.zeros_like(like[:1, :, :1]))))
         return nothing
 
     def forward(
@@ -161,15 +161,15 @@ class UNet(nn.Module):
             skips.append(h)
         h = self.middle_block(h, embed, context)
         if depth is not None:
-            h = h + _seen(self.middle_conditions, h, depth[0])
+            h = h + _depth_residual(self.middle_conditions, h, depth[0])
         plain = self.config.num_res_blocks  # before: blocks of the coarsest level, without depth attention
         for i, block in enumerate(self.output_blocks):
             h = block(torch.cat([h, skips.pop()], dim=1), embed, context)
             if depth is not None and i > plain:
-                h = h + _seen(self.output_conditions[i - plain - 1], h, depth[i - plain])
+                h = h + _depth_residual(self.output_conditions[i - plain - 1], h, depth[i - plain])
         norm, _, conv = layers(self.out)
         return conv(group_norm(norm, h, "silu"))
 
 
-def _seen(place: nn.Module, h: Float[Tensor, "b c h w"], depth: Tensor) -> Tensor:
-    return place.found(h, depth) if depth.ndim == 5 else depth  # type: ignore[operator]
+def _depth_residual(place: nn.Module, h: Float[Tensor, "b c h w"], depth: Tensor) -> Tensor:
+    return place.residual(h, depth) if depth.ndim == 5 else depth  # type: ignore[operator]

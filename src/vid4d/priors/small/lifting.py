@@ -98,7 +98,7 @@ class TransformerBlock(nn.Module):
 
 
 class EncoderOutput(NamedTuple):
-    """What the encoder makes of a picture: features at full (p) and half resolution, tokens, guesses.
+    """Encoded picture: features at full (p) and half resolution, tokens, guesses.
 
     elevation (b,): of the camera, radians. depth (b, d + 1, p, p): logits of where the ray of each feature
     position hits first, at one of d depths (`ray_points`) or nowhere.
@@ -240,15 +240,15 @@ class VolumeNet(nn.Module):
             2, (size, size, size)
         )
 
-    def forward(self, seen: EncoderOutput, cameras: Cameras) -> Float[Tensor, "b c s s s"]:
+    def forward(self, encoded: EncoderOutput, cameras: Cameras) -> Float[Tensor, "b c s s s"]:
         """Raw density (channel 0) and features. cameras: the input cameras."""
         size, extent = self.config.volume_size, self.config.extent
-        fine, half, tokens = seen.fine, seen.half, seen.tokens
+        fine, half, tokens = encoded.fine, encoded.half, encoded.tokens
         elevation = torch.deg2rad(cameras.elevation)
         height = torch.stack([elevation.sin(), elevation.cos()], 1).to(fine.dtype)
         embedding = self.base + self.height(height)
         x = lift(self.lift0(fine), cameras, size, extent)
-        surface = lift_depth(seen.depth, cameras, size, extent, self.config.depth_range).to(x.dtype)
+        surface = lift_depth(encoded.depth, cameras, size, extent, self.config.depth_range).to(x.dtype)
         place = self._coordinates(cameras, size).to(x.dtype)
         x = self.enter(torch.cat([x, place, surface, x * surface[:, :1]], 1))
         x0 = self.down0(x, embedding)
@@ -291,7 +291,7 @@ def sample_volume(
 
 
 def ray_weights(density: Float[Tensor, "b n d p p"], step: float) -> Float[Tensor, "b n d p p"]:
-    """Compositing weights of raw densities along the depth axis; they sum to the opacity."""
+    """Compositing weights of raw densities along the depth axis; they sum to alpha."""
     optical = F.softplus(density.float() - 4.0) * (25.0 * step)
     through = torch.exp(-(torch.cumsum(optical, 2) - optical))
     return through * (1 - torch.exp(-optical))
@@ -300,7 +300,7 @@ def ray_weights(density: Float[Tensor, "b n d p p"], step: float) -> Float[Tenso
 def composite(
     frustum: Float[Tensor, "b c n d p p"], weight: Float[Tensor, "b n d p p"]
 ) -> Float[Tensor, "b n c2 p p"]:
-    """Features (all channels but the density), opacity, mean depth in [-1, 1] along each ray (c2 = c + 1)."""
+    """Features (all channels but the density), alpha, mean depth in [-1, 1] along each ray (c2 = c + 1)."""
     features = torch.einsum("bcndpq,bndpq->bncpq", frustum[:, 1:], weight.to(frustum.dtype))
     place = torch.linspace(-1, 1, weight.shape[2], device=weight.device)[:, None, None]
     extra = torch.stack([weight.sum(2), (weight * place).sum(2)], 2).to(frustum.dtype)
@@ -329,15 +329,15 @@ class RenderHead(nn.Module):
 
 
 class Lifted(NamedTuple):
-    """Pictures (b, views, 4, h, w) in [-1, 1], compositing weights (b, views, d, p, p), what was seen."""
+    """Pictures (b, views, 4, h, w) in [-1, 1], compositing weights (b, views, d, p, p), encoder output."""
 
     pictures: Tensor
     weight: Tensor
-    seen: EncoderOutput
+    encoded: EncoderOutput
 
 
 class Lifter(nn.Module):
-    """Picture -> volume -> picture from any camera: the deterministic generator."""
+    """Volume generator: picture -> feature volume -> picture from any camera, deterministic."""
 
     def __init__(self, config: LiftConfig | None = None) -> None:
         super().__init__()
@@ -367,9 +367,9 @@ class Lifter(nn.Module):
         self, picture: Float[Tensor, "b 4 h w"], input_cameras: Cameras, targets: Cameras, views: int
     ) -> Lifted:
         """RGBA pictures from `views` cameras per object (targets: b * views, objects outermost)."""
-        seen = self.encoder(picture)
-        frustum = self.solid(self.volume(seen, input_cameras), targets, views)
+        encoded = self.encoder(picture)
+        frustum = self.solid(self.volume(encoded, input_cameras), targets, views)
         weight = ray_weights(frustum[:, 0], self.step)
         rays = composite(frustum, weight)
-        pictures = self.head(rays.flatten(0, 1).to(seen.fine.dtype))
-        return Lifted(pictures.unflatten(0, (-1, views)), weight, seen)
+        pictures = self.head(rays.flatten(0, 1).to(encoded.fine.dtype))
+        return Lifted(pictures.unflatten(0, (-1, views)), weight, encoded)

@@ -75,7 +75,7 @@ class SmallConfig:
 
 @dataclass
 class SmallCondition:
-    """What the networks know of the input pictures: lifted volume, tokens, latents, and the input cameras."""
+    """Conditioning of the diffusion: lifted volume, tokens and latents of the pictures, input cameras."""
 
     volume: Tensor
     tokens: Tensor
@@ -146,7 +146,7 @@ class FrustumNet(nn.Module):
         self.down = nn.ModuleList([nn.Conv3d(a, b, 2, 2) for a, b in pairwise(channels)])
 
     def enter_part(self, frustum: Float[Tensor, "b c n d p p"], first: int) -> Float[Tensor, "b e n d p p"]:
-        """What channels first, first + 1, ... add to the entering layer, which is a sum; without bias."""
+        """Output of the entering layer for its input channels first, first + 1, ... alone; no bias."""
         weight = self.enter.weight[:, first : first + frustum.shape[1]]
         part = F.conv3d(frustum.flatten(2, 3), weight.to(frustum.dtype))
         return part.unflatten(2, frustum.shape[2:4])
@@ -193,9 +193,9 @@ class SmallPrior(nn.Module):
 
     def condition(self, pictures: Float[Tensor, "b 4 h w"], cameras: Cameras) -> SmallCondition:
         """Everything that depends on the input pictures and their cameras alone."""
-        seen = self.lifter.encoder(pictures)
-        volume = self.lifter.volume(seen, cameras)
-        return SmallCondition(volume, seen.tokens, self.encode(pictures).to(seen.fine.dtype), cameras)
+        encoded = self.lifter.encoder(pictures)
+        volume = self.lifter.volume(encoded, cameras)
+        return SmallCondition(volume, encoded.tokens, self.encode(pictures).to(encoded.fine.dtype), cameras)
 
     def render_features(self, condition: SmallCondition, cameras: Cameras, views: int) -> ViewFeatures:
         """The lifted volume seen by `views` cameras per frame (frames outermost): what no step changes."""
@@ -205,10 +205,10 @@ class SmallPrior(nn.Module):
         rays = composite(frustum, weight).flatten(0, 1).to(dtype)
         return ViewFeatures(frustum.to(dtype), weight, rays, self.lifter.head(rays), cameras)
 
-    def precompute(self, look: ViewFeatures) -> ViewFeatures:
-        """The same look for many steps with fixed weights: smaller, and its share of each step done ahead."""
-        assert look.frustum is not None
-        return replace(look, frustum=None, entered=self.frustum_net.enter_part(look.frustum, 0))
+    def precompute(self, features: ViewFeatures) -> ViewFeatures:
+        """The features for many steps with fixed weights: smaller, their share of each step done ahead."""
+        assert features.frustum is not None
+        return replace(features, frustum=None, entered=self.frustum_net.enter_part(features.frustum, 0))
 
     def synchronous_volume(
         self, noisy: Float[Tensor, "b v c p p"], t: Real[Tensor, " b"], smoothing: Tensor | None = None
@@ -222,7 +222,7 @@ class SmallPrior(nn.Module):
     def denoise(
         self,
         condition: SmallCondition,
-        look: ViewFeatures,
+        features: ViewFeatures,
         volume: Float[Tensor, "b a s s s"] | None,
         noisy: Float[Tensor, "b n c p p"],
         t: Real[Tensor, " b"],
@@ -242,22 +242,24 @@ class SmallPrior(nn.Module):
         shown = ones if volume_on is None else volume_on.to(dtype)
         image = (ones if image_on is None else image_on.to(dtype)).repeat_interleave(n)[:, None, None, None]
         solid = shown.repeat_interleave(n)[:, None, None, None]
-        entered = look.entered
+        entered = features.entered
         if entered is None:
-            assert look.frustum is not None
-            entered = self.frustum_net.enter_part(look.frustum, 0)
+            assert features.frustum is not None
+            entered = self.frustum_net.enter_part(features.frustum, 0)
         if volume is None:
-            surface = look.rays.new_zeros(b * n, c.noisy_volume[0], *look.rays.shape[2:])
+            surface = features.rays.new_zeros(b * n, c.noisy_volume[0], *features.rays.shape[2:])
         else:
-            inner = self.lifter.frustum(volume, look.cameras, n).to(dtype)
-            surface = torch.einsum("bcndpq,bndpq->bncpq", inner, look.weight.to(dtype)).flatten(0, 1)
+            inner = self.lifter.frustum(volume, features.cameras, n).to(dtype)
+            surface = torch.einsum("bcndpq,bndpq->bncpq", inner, features.weight.to(dtype)).flatten(0, 1)
             entered = entered + self.frustum_net.enter_part(inner, c.lift.features + 1)
         pyramid = self.frustum_net(entered, shown)
-        coarse = self.encode(look.coarse) * solid
+        coarse = self.encode(features.coarse) * solid
         latent = condition.latent.repeat_interleave(n, 0) * (image * image_scale)
-        x = torch.cat([noisy.flatten(0, 1).to(dtype), latent, coarse, look.rays * solid, surface * solid], 1)
+        x = torch.cat(
+            [noisy.flatten(0, 1).to(dtype), latent, coarse, features.rays * solid, surface * solid], 1
+        )
         tokens = condition.tokens.repeat_interleave(n, 0) * image[..., 0]
-        context = torch.cat([tokens, self._pose_token(condition.cameras, look.cameras, n, dtype)], 1)
+        context = torch.cat([tokens, self._pose_token(condition.cameras, features.cameras, n, dtype)], 1)
         residual = self.unet(x, t.repeat_interleave(n), context, pyramid)
         return (coarse + residual).unflatten(0, (b, n))
 

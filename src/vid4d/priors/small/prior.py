@@ -17,20 +17,20 @@ from vid4d.priors.guidance import Decomposed
 from vid4d.priors.samplers import to_eps
 from vid4d.priors.score import LatentScorePrior, resized_render
 from vid4d.priors.small.model import SmallCondition, SmallPrior, ViewFeatures
-from vid4d.priors.small.sampling import SampleConfig, load_small_prior, sample, to_network
+from vid4d.priors.small.sampling import SampleConfig, load_small_prior, sample_small_prior, to_network
 
 PRESETS = {
     "draft": SampleConfig(steps=5),
     "standard": SampleConfig(),
     "high": SampleConfig(steps=25, guidance=Decomposed(1.0, 0.5)),
 }
-"""What a run's preset means for this prior."""
+"""Sampling options of a run's presets."""
 
 OUTLINE_WIDTH = 2.0
 """Pixels over which its frayed outlines are straightened."""
 
 SCORE_GUIDANCE = 1.0
-"""Scale of classifier-free guidance of its score, which is one of pixels: a scale of 5 burns colours out."""
+"""Scale of classifier-free guidance of its score, which is one of pixels: a scale of 5 burns colors out."""
 
 
 class SmallMatrixPrior:
@@ -52,14 +52,14 @@ class SmallMatrixPrior:
     ) -> DrawnViews:
         """As `MatrixPrior.draw`; outlines are straightened."""
         config = sample_config(request)
-        views = sample(
+        views = sample_small_prior(
             self.network, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress
         )
         return DrawnViews(smooth_alpha(views.cpu(), OUTLINE_WIDTH), self.network.ring("cpu"))
 
 
 def sample_config(request: DrawRequest) -> SampleConfig:
-    """The preset, changed as requested. Another sampler than the preset's draws without fresh noise."""
+    """Sampling options of a request; another sampler than the preset's draws without fresh noise."""
     config = PRESETS[request.preset]
     if request.sampler not in ("auto", config.sampler):
         config = replace(config, sampler=request.sampler, eta=0.0)
@@ -78,21 +78,21 @@ class SmallScorePrior(LatentScorePrior):
         self.size = prior.config.lift.image_size
         self.schedule = prior.schedule.to(next(prior.parameters()).device)
         self._pictures: Tensor | None = None
-        self._known: dict[int, SmallCondition] = {}
+        self._conditions: dict[int, SmallCondition] = {}
 
     def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
         parameter = next(self.prior.parameters())
         self._pictures = to_network(resized(frames, self.size)).to(parameter)
         self._camera = Cameras.orbit([0.0], elevation, size=self.size, device=parameter.device)
-        self._known = {}
+        self._conditions = {}
 
     def encode(self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]) -> Tensor:
         return self.prior.encode(resized_render(color, alpha, self.size) * 2 - 1)
 
     @torch.no_grad()
     def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> tuple[SmallCondition, ViewFeatures]:
-        known = self._condition_of(frame.tolist())
-        return known, self.prior.render_features(known, cameras.resized(self.size), 1)
+        condition = self._condition_of(frame.tolist())
+        return condition, self.prior.render_features(condition, cameras.resized(self.size), 1)
 
     @torch.no_grad()
     def predict(
@@ -101,27 +101,29 @@ class SmallScorePrior(LatentScorePrior):
         t: Int[Tensor, " b"],
         view: tuple[SmallCondition, ViewFeatures],
     ) -> Float[Tensor, "l b c p p"]:
-        condition, look = view
+        condition, features = view
         levels = len(noisy)
-        x, look = noisy.transpose(0, 1), _repeated(look, levels)
+        x, features = noisy.transpose(0, 1), _repeated(features, levels)
         off = torch.zeros(len(t), device=t.device)
-        data = self.prior.denoise(condition, look, None, x, t).float()
+        data = self.prior.denoise(condition, features, None, x, t).float()
         if self.guidance != 1:
-            blind = self.prior.denoise(condition, look, None, x, t, image_on=off, volume_on=off).float()
-            data = blind + self.guidance * (data - blind)
+            unconditional = self.prior.denoise(
+                condition, features, None, x, t, image_on=off, volume_on=off
+            ).float()
+            data = unconditional + self.guidance * (data - unconditional)
         return to_eps(self.schedule, x.float(), t, data, "x0").transpose(0, 1)
 
     def _condition_of(self, frames: Sequence[int]) -> SmallCondition:
         if self._pictures is None:
             raise RuntimeError("condition(...) comes first: the prior has seen no picture yet")
         for i in frames:
-            if i in self._known:
-                self._known[i] = self._known.pop(i)  # the newest last
+            if i in self._conditions:
+                self._conditions[i] = self._conditions.pop(i)  # the newest last
                 continue
-            self._known[i] = self.prior.condition(self._pictures[i : i + 1], self._camera)
-        parts = [self._known[i] for i in frames]
-        while len(self._known) > self.keep:
-            del self._known[next(iter(self._known))]
+            self._conditions[i] = self.prior.condition(self._pictures[i : i + 1], self._camera)
+        parts = [self._conditions[i] for i in frames]
+        while len(self._conditions) > self.keep:
+            del self._conditions[next(iter(self._conditions))]
         return SmallCondition(
             torch.cat([p.volume for p in parts]),
             torch.cat([p.tokens for p in parts]),
@@ -130,18 +132,18 @@ class SmallScorePrior(LatentScorePrior):
         )
 
 
-def _repeated(look: ViewFeatures, levels: int) -> ViewFeatures:
+def _repeated(features: ViewFeatures, levels: int) -> ViewFeatures:
     """One view per frame -> the same view once per level, frames outermost."""
     if levels == 1:
-        return look
-    assert look.frustum is not None
+        return features
+    assert features.frustum is not None
     return replace(
-        look,
-        frustum=look.frustum.repeat_interleave(levels, 2),
-        weight=look.weight.repeat_interleave(levels, 1),
-        rays=look.rays.repeat_interleave(levels, 0),
-        coarse=look.coarse.repeat_interleave(levels, 0),
-        cameras=look.cameras[torch.arange(len(look.cameras)).repeat_interleave(levels)],
+        features,
+        frustum=features.frustum.repeat_interleave(levels, 2),
+        weight=features.weight.repeat_interleave(levels, 1),
+        rays=features.rays.repeat_interleave(levels, 0),
+        coarse=features.coarse.repeat_interleave(levels, 0),
+        cameras=features.cameras[torch.arange(len(features.cameras)).repeat_interleave(levels)],
     )
 
 
@@ -158,7 +160,7 @@ def load_score_prior(
     *,
     guidance: float | None = None,
 ) -> SmallScorePrior:
-    """The prior that ships with the package, told an object; arguments as `base.load_score_prior`."""
+    """The shipped prior, conditioned on an object; arguments as `base.load_score_prior`."""
     prior = SmallScorePrior(
         load_small_prior(device), guidance=SCORE_GUIDANCE if guidance is None else guidance
     )

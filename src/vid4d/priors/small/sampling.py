@@ -14,7 +14,7 @@ from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.images import over_white
 from vid4d.priors.guidance import PLAIN, Guidance
-from vid4d.priors.samplers import Progress, Sampling, draw_samples, q_sample
+from vid4d.priors.samplers import ProgressCallback, Sampling, draw_samples, q_sample
 from vid4d.priors.small.model import SmallCondition, SmallConfig, SmallPrior, ViewFeatures
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights.files import config_from_json, load_into, read_metadata
@@ -24,12 +24,12 @@ SHIPPED = Path(__file__).parents[1] / "data" / "small.safetensors"
 
 @dataclass(frozen=True)
 class SampleConfig(Sampling):
-    """How the image matrix is drawn.
+    """Sampling options of the small prior.
 
     guidance: plain, classifier-free or decomposed. smooth: average the steps' volumes over time (2401.08742,
     section 3.2). start: share of the noise schedule that is run; below 1 sampling begins at the lifted
-    volume's own rendering with that much noise on it. anchor: share of the lifted rendering's colours in each
-    step's predicted colours (in the spirit of 2108.02938, which keeps low frequencies); shapes are the
+    volume's own rendering with that much noise on it. anchor: share of the lifted rendering's colors in each
+    step's predicted colors (in the spirit of 2108.02938, which keeps low frequencies); shapes are the
     diffusion's own. batch: (frame, view) pairs at a time, which bounds memory.
     """
 
@@ -65,7 +65,7 @@ def load_small_prior(
 
 
 def to_network(frames: Float[Tensor, "n h w 4"]) -> Float[Tensor, "n 4 h w"]:
-    """Straight-alpha RGBA in [0, 1] -> colours over white and alpha in [-1, 1], channels first."""
+    """Straight-alpha RGBA in [0, 1] -> colors over white and alpha in [-1, 1], channels first."""
     return torch.cat([over_white(frames), frames[..., 3:]], -1).permute(0, 3, 1, 2) * 2 - 1
 
 
@@ -79,11 +79,11 @@ def check_size(frames: Float[Tensor, "t h w 4"], size: int) -> None:
 
 
 def from_network(pictures: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n h w 4"]:
-    """The inverse of `to_network`; colours where there is no alpha are white."""
+    """The inverse of `to_network`; colors where there is no alpha are white."""
     rgba = ((pictures.float() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
     alpha = rgba[..., 3:]
-    colour = (rgba[..., :3] - (1 - alpha)) / alpha.clamp(min=1 / 255)
-    return torch.cat([torch.where(alpha > 1 / 255, colour, 1.0).clamp(0, 1), alpha], -1)
+    color = (rgba[..., :3] - (1 - alpha)) / alpha.clamp(min=1 / 255)
+    return torch.cat([torch.where(alpha > 1 / 255, color, 1.0).clamp(0, 1), alpha], -1)
 
 
 @torch.no_grad()
@@ -101,11 +101,11 @@ def guess_elevation(prior: SmallPrior, frames: Float[Tensor, "t h w 4"]) -> floa
 
 @dataclass
 class _Part:
-    """Some frames of a clip: which, what is known of them, and how the rig sees their lifted volumes."""
+    """Some frames of a clip: which, their conditioning, and their lifted volumes rendered from the rig."""
 
     frames: slice
     condition: SmallCondition
-    look: ViewFeatures
+    features: ViewFeatures
 
 
 class _Denoiser:
@@ -133,7 +133,7 @@ class _Denoiser:
             for variant in self.config.guidance.variants():
                 predicted = self.prior.denoise(
                     part.condition,
-                    part.look,
+                    part.features,
                     volumes[part.frames],
                     ring[part.frames],
                     steps[part.frames],
@@ -142,20 +142,20 @@ class _Denoiser:
                     image_scale=variant.image,
                 )
                 total += variant.weight * predicted.float()
-            out[part.frames] = self._anchored(total, part.look.coarse) if self.config.anchor else total
+            out[part.frames] = self._anchored(total, part.features.coarse) if self.config.anchor else total
         return out
 
     def _anchored(self, latents: Float[Tensor, "t v c p p"], coarse: Float[Tensor, "n 4 h w"]) -> Tensor:
-        """Predicted data with its colours drawn to those of the lifted rendering, where it shows anything."""
-        drawn, lifted = from_network(self.prior.decode(latents.flatten(0, 1))), from_network(coarse)
+        """Predicted data with its colors drawn to those of the lifted rendering, where it shows anything."""
+        predicted, lifted = from_network(self.prior.decode(latents.flatten(0, 1))), from_network(coarse)
         share = self.config.anchor * (lifted[..., 3:] / 0.3).clamp(max=1)
-        colour = torch.lerp(drawn[..., :3], lifted[..., :3], share)
-        anchored = to_network(torch.cat([colour, drawn[..., 3:]], -1))
+        color = torch.lerp(predicted[..., :3], lifted[..., :3], share)
+        anchored = to_network(torch.cat([color, predicted[..., 3:]], -1))
         return self.prior.encode(anchored).view_as(latents)
 
 
 @torch.no_grad()
-def sample(
+def sample_small_prior(
     prior: SmallPrior,
     frames: Float[Tensor, "t h w 4"],
     elevation: float,
@@ -163,9 +163,9 @@ def sample(
     *,
     cyclic: bool = False,
     generator: torch.Generator | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> Float[Tensor, "v t h w 4"]:
-    """Pictures of the object from every view of the rig at every frame.
+    """Draws an image matrix by joint diffusion of all views and frames.
 
     frames: the clip's frames, straight-alpha RGBA in [0, 1], of the prior's picture size. elevation: of the
     input camera, degrees. The noise is the same for all frames (2401.08742, section 3.2). generator: makes it
@@ -186,11 +186,11 @@ def sample(
         pictures = to_network(frames[part].to(device)).to(parameter.dtype)
         n = len(pictures)
         condition = prior.condition(pictures, Cameras.orbit([0.0] * n, elevation, size=size, device=device))
-        look = prior.precompute(prior.render_features(condition, Cameras.cat([ring] * n), views))
-        parts.append(_Part(part, condition, look))
-    coarse = torch.cat([prior.encode(p.look.coarse.float()) for p in parts]).unflatten(0, (count, views))
-    drawn = partial(torch.randn, generator=generator, device=generator.device if generator else device)
-    noise = drawn(1, *coarse.shape[1:]).to(device).expand_as(coarse)
+        features = prior.precompute(prior.render_features(condition, Cameras.cat([ring] * n), views))
+        parts.append(_Part(part, condition, features))
+    coarse = torch.cat([prior.encode(p.features.coarse.float()) for p in parts]).unflatten(0, (count, views))
+    randn = partial(torch.randn, generator=generator, device=generator.device if generator else device)
+    noise = randn(1, *coarse.shape[1:]).to(device).expand_as(coarse)
     start = round(config.start * len(prior.schedule)) - 1
     whole = start == len(prior.schedule) - 1
     x = noise if whole else q_sample(prior.schedule, coarse, torch.tensor(start), noise)
@@ -203,7 +203,7 @@ def sample(
         spacing="trailing",
         t_start=None if whole else start,
         clip=1.0,
-        noise=lambda like: drawn(1, *like.shape[1:]).to(like).expand_as(like),
+        noise=lambda like: randn(1, *like.shape[1:]).to(like).expand_as(like),
         progress=progress,
     )
     pictures = from_network(prior.decode(latents.flatten(0, 1)))
@@ -213,7 +213,7 @@ def sample(
 def lifted_views(
     prior: SmallPrior, frames: Float[Tensor, "t h w 4"], elevation: float, cameras: Cameras
 ) -> Float[Tensor, "v t h w 4"]:
-    """What the lifted volume alone renders, from any cameras: the deterministic half, without diffusion."""
+    """Renders of the lifted volume from any cameras: the deterministic half, without diffusion."""
     parameter = next(prior.parameters())
     size = prior.config.lift.image_size
     rows = []
@@ -221,6 +221,6 @@ def lifted_views(
         for frame in frames:
             picture = to_network(frame[None].to(parameter.device)).to(parameter.dtype)
             inputs = Cameras.orbit([0.0], elevation, size=size, device=parameter.device)
-            look = prior.render_features(prior.condition(picture, inputs), cameras, len(cameras))
-            rows.append(from_network(look.coarse))
+            features = prior.render_features(prior.condition(picture, inputs), cameras, len(cameras))
+            rows.append(from_network(features.coarse))
     return torch.stack(rows, 1)

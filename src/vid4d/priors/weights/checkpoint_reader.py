@@ -209,19 +209,19 @@ def _safetensors(file: BinaryIO, path: Path) -> dict[str, Any]:
     try:
         header = json.loads(file.read(size))
         header.pop("__metadata__", None)
-        found = {}
+        tensors = {}
         for name, entry in header.items():
             shape, (begin, end) = tuple(entry["shape"]), entry["data_offsets"]
             dtype = SAFETENSORS_DTYPES[entry["dtype"]]
             stride = tuple(math.prod(shape[i + 1 :]) for i in range(len(shape)))
             if end - begin != math.prod(shape) * dtype.itemsize or begin < 0 or 8 + size + end > length:
                 raise _damaged(path, f"{name} is cut off")
-            found[name] = StoredTensor(path, 8 + size + begin, dtype, shape, stride)
+            tensors[name] = StoredTensor(path, 8 + size + begin, dtype, shape, stride)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         if isinstance(error, InputError):
             raise
         raise _damaged(path, f"its header is broken: {error}") from error
-    return found
+    return tensors
 
 
 @dataclass(frozen=True)

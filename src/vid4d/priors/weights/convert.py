@@ -38,18 +38,18 @@ def network_in(source: Path, networks: Sequence[Network] | None = None) -> Netwo
     networks: to choose from; those of the published weights where not given.
     Raises InputError for files that are damaged, that would run code, or that hold something else.
     """
-    known = registry.networks() if networks is None else networks
-    titles = " or ".join(", ".join(n.title for n in known).rsplit(", ", 1))
+    candidates = registry.networks() if networks is None else networks
+    titles = " or ".join(", ".join(n.title for n in candidates).rsplit(", ", 1))
     if source.is_dir():
         if not (source / "unet").is_dir():
             raise InputError(f"{source} is no folder of diffusers (it has no unet/): give {titles}")
-        return next(n for n in known if n.folder is not None)
+        return next(n for n in candidates if n.folder is not None)
     names = {name.removeprefix("module.") for name in open_checkpoint(source)}
 
     def has(start: str) -> bool:
         return any(name.startswith(start) for name in names)
 
-    if fitting := [n for n in known if all(map(has, n.marks))]:
+    if fitting := [n for n in candidates if all(map(has, n.marks))]:
         return max(fitting, key=lambda n: len(n.marks))
     if has("block0."):
         raise InputError(f"{source} is a RIFE of another version: give 3.x, or 4.x with residual blocks")
@@ -198,12 +198,12 @@ def expected_shapes(network: Network, config: Any) -> dict[str, tuple[int, ...]]
 def _fitting(network: Network, named: Named, source: Path) -> tuple[Any, dict[str, tuple[int, ...]]]:
     """The configuration whose network has exactly these tensors, and their names and shapes."""
     configs = network.configs if network.find_config is None else (network.find_config(named, source),)
-    found = {name: _shape(name, named) for name in named.parts}
-    first = found.get("unet.input_blocks.0.0.weight")
+    shapes = {name: _shape(name, named) for name in named.parts}
+    first = shapes.get("unet.input_blocks.0.0.weight")
     if first is not None:  # the width of a UNet tells its configuration
         configs = tuple(c for c in configs if c.unet.model_channels == first[0]) or configs
     expected = expected_shapes(network, configs[0])
-    compare_shapes(expected, found, source)
+    compare_shapes(expected, shapes, source)
     return configs[0], expected
 
 
@@ -214,27 +214,27 @@ def _shape(name: str, named: Named) -> tuple[int, ...]:
     return shape[::-1] if name in named.swapped else shape
 
 
-def _same(expected: tuple[int, ...], found: tuple[int, ...]) -> bool:
-    """Whether a tensor fits; 1x1 convolutions may come as matrices."""
-    return found == expected or (len(expected) == 4 and expected[2:] == (1, 1) and found == expected[:2])
+def _same(expected: tuple[int, ...], actual: tuple[int, ...]) -> bool:
+    """Equality of shapes; 1x1 convolutions may come as matrices."""
+    return actual == expected or (len(expected) == 4 and expected[2:] == (1, 1) and actual == expected[:2])
 
 
-def _differences(expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]]) -> list[str]:
-    """What is missing, too much, or of another shape, as words."""
-    both = expected.keys() & found.keys()
+def _differences(expected: dict[str, tuple[int, ...]], actual: dict[str, tuple[int, ...]]) -> list[str]:
+    """Tensors that are missing, unknown, or of another shape, as words."""
+    both = expected.keys() & actual.keys()
     lists = {
-        "missing": sorted(expected.keys() - found.keys()),
-        "unknown": sorted(found.keys() - expected.keys()),
-        "of another shape": sorted(name for name in both if not _same(expected[name], found[name])),
+        "missing": sorted(expected.keys() - actual.keys()),
+        "unknown": sorted(actual.keys() - expected.keys()),
+        "of another shape": sorted(name for name in both if not _same(expected[name], actual[name])),
     }
     return [f"{len(names)} {what} (first: {names[0]})" for what, names in lists.items() if names]
 
 
 def compare_shapes(
-    expected: dict[str, tuple[int, ...]], found: dict[str, tuple[int, ...]], path: Path
+    expected: dict[str, tuple[int, ...]], actual: dict[str, tuple[int, ...]], path: Path
 ) -> None:
     """Raises InputError where tensors are missing, unknown, or of another shape than the network's."""
-    if wrong := _differences(expected, found):
+    if wrong := _differences(expected, actual):
         raise InputError(f"{path} does not fit its network: tensors {', '.join(wrong)}: fetch it again")
 
 

@@ -64,8 +64,8 @@ def _unet_name(name: str, blocks: int, transformers: set[str]) -> str | None:
     for theirs, ours in _UNET_ENDS.items():
         if name.startswith(theirs + "."):
             return ours + name.removeprefix(theirs)
-    if found := re.fullmatch(r"(down|mid|up)_blocks?\.(?:(\d+)\.)?(\w+)\.(\d+)\.(.+)", name):
-        where, level, what, index, rest = found.groups()
+    if match := re.fullmatch(r"(down|mid|up)_blocks?\.(?:(\d+)\.)?(\w+)\.(\d+)\.(.+)", name):
+        where, level, what, index, rest = match.groups()
         if what == "resnets":
             head, _, tail = rest.rpartition(".")
             if head not in _RESNET:
@@ -88,22 +88,22 @@ def _unet_name(name: str, blocks: int, transformers: set[str]) -> str | None:
 def _vae_name(name: str, levels: int) -> str | None:
     if re.match(r"(post_)?quant_conv\.", name):
         return name
-    found = re.fullmatch(r"(encoder|decoder)\.(.+)", name)
-    if not found:
+    match = re.fullmatch(r"(encoder|decoder)\.(.+)", name)
+    if not match:
         return None
-    side, rest = found.groups()
+    side, rest = match.groups()
     if re.match(r"conv_(in|out)\.", rest):
         return name
     if rest.startswith("conv_norm_out."):
         return f"{side}.norm_out.{rest.removeprefix('conv_norm_out.')}"
     rest = rest.replace("conv_shortcut", "nin_shortcut")
-    if found := re.fullmatch(r"mid_block\.resnets\.(\d)\.(.+)", rest):
-        return f"{side}.mid.block_{int(found[1]) + 1}.{found[2]}"
-    if found := re.fullmatch(r"mid_block\.attentions\.0\.(.+)\.(weight|bias)", rest):
-        layer = _VAE_ATTENTION.get(found[1])
-        return layer and f"{side}.mid.attn_1.{layer}.{found[2]}"
-    if found := re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets\.\d+|(?:down|up)samplers\.0)\.(.+)", rest):
-        where, level, what, rest = found.groups()
+    if match := re.fullmatch(r"mid_block\.resnets\.(\d)\.(.+)", rest):
+        return f"{side}.mid.block_{int(match[1]) + 1}.{match[2]}"
+    if match := re.fullmatch(r"mid_block\.attentions\.0\.(.+)\.(weight|bias)", rest):
+        layer = _VAE_ATTENTION.get(match[1])
+        return layer and f"{side}.mid.attn_1.{layer}.{match[2]}"
+    if match := re.fullmatch(r"(down|up)_blocks\.(\d+)\.(resnets\.\d+|(?:down|up)samplers\.0)\.(.+)", rest):
+        where, level, what, rest = match.groups()
         at = int(level) if where == "down" else levels - 1 - int(level)
         what = what.replace("resnets", "block").replace("samplers.0", "sample")
         return f"{side}.{where}.{at}.{what}.{rest}"
@@ -117,16 +117,16 @@ def _clip_name(name: str) -> str | None:
     for theirs, ours in _CLIP.items():
         if name.startswith(theirs):
             return ours + name.removeprefix(theirs)
-    if found := re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", name):
-        layer = _CLIP_LAYER.get(found[2])
+    if match := re.fullmatch(r"encoder\.layers\.(\d+)\.(.+)\.(weight|bias)", name):
+        layer = _CLIP_LAYER.get(match[2])
         dot = "" if layer and layer.endswith("_") else "."
-        return layer and f"transformer.resblocks.{found[1]}.{layer}{dot}{found[3]}"
+        return layer and f"transformer.resblocks.{match[1]}.{layer}{dot}{match[3]}"
     return None
 
 
 def _projection_name(name: str) -> str | None:
-    found = re.fullmatch(r"(?:proj|projection)\.(weight|bias)", name)
-    return found and found[1]
+    match = re.fullmatch(r"(?:proj|projection)\.(weight|bias)", name)
+    return match and match[1]
 
 
 def diffusers_folder(folder: Path) -> Named:

@@ -1,4 +1,4 @@
-"""How published checkpoints name things, and what of them is left out.
+"""Layouts of published checkpoints: names of their tensors, and what is left out.
 
 A layout turns a state dict in the authors' names into one in ours: which stored tensors make up each of our
 entries. What it leaves out is listed here by name, with the reason; anything else is an error.
@@ -80,15 +80,15 @@ def check_constants(state: Mapping[str, Any], source: Path) -> None:
     """Compares the schedule and the rig that a checkpoint carries with those that our networks compute."""
     alphas = NoiseSchedule.scaled_linear().alphas_cumprod
     before = torch.cat([torch.ones(1), alphas[:-1]])
-    known: dict[str, Tensor] = {
+    constants: dict[str, Tensor] = {
         "betas": 1 - alphas / before,
         "alphas_cumprod": alphas,
         "geometry.bbox": torch.tensor([[-1.0] * 3, [1.0] * 3]),
     }
     if "poses" in state or "Ks" in state:
         rig = Cameras.ring(16, size=256)
-        known |= {"poses": rig.world_to_camera[:, :3], "Ks": rig.intrinsics}
-    for name, expected in known.items():
+        constants |= {"poses": rig.world_to_camera[:, :3], "Ks": rig.intrinsics}
+    for name, expected in constants.items():
         stored = state.get(name)
         if not isinstance(stored, StoredTensor):
             continue

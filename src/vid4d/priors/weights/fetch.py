@@ -55,18 +55,18 @@ def download(
     else:
         partial = to.with_name(to.name + ".part")
         _from_server(url, partial, otherwise, report, tries, pause)
-    found = sha256_of(partial)
-    if sha256 is not None and found != sha256:
+    actual = sha256_of(partial)
+    if sha256 is not None and actual != sha256:
         partial.unlink()
         _notes(partial).unlink(missing_ok=True)
         raise InputError(
-            f"{url} is not the file that is expected (SHA-256 {found[:12]}..., not {sha256[:12]}...): "
+            f"{url} is not the file that is expected (SHA-256 {actual[:12]}..., not {sha256[:12]}...): "
             f"it was removed; try again, and if it stays so do not use it{_also(otherwise)}"
         )
     partial.replace(to)
     _notes(partial).unlink(missing_ok=True)
     shutil.rmtree(to.parent / ".hub", ignore_errors=True)
-    return found
+    return actual
 
 
 def _also(otherwise: str) -> str:
@@ -183,10 +183,10 @@ def _receive(url: str, partial: Path, report: Report | None) -> None:
 def _read_notes(partial: Path) -> dict[str, Any]:
     path = _notes(partial)
     try:
-        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        notes = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except json.JSONDecodeError:
         return {}
-    return told if isinstance(told, dict) else {}
+    return notes if isinstance(notes, dict) else {}
 
 
 def _check_room(beside: Path, needed: int) -> None:

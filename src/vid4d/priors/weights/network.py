@@ -1,4 +1,4 @@
-"""What the converter has to know of a network. Each network's own file says it of itself."""
+"""Description of a network for the converter. Each network's own file has its own."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Which published weights there are, and where they lie on this machine. docs/weights.md says where each fact
-comes from.
+"""Registry of published weights, and their places on this machine. docs/weights.md says where each fact comes
+from.
 
 Checksums are those that the authors publish; where they publish none, the checksum of the first download is
 recorded in the weights folder, and everything later is held against it.
@@ -63,7 +63,7 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
 
 
-def known(name: str) -> WeightSpec:
+def weight_spec(name: str) -> WeightSpec:
     """The entry of that name. Raises InputError where there is none."""
     if name not in WEIGHTS:
         raise InputError(f"there are no weights {name!r}: choose one of {', '.join(WEIGHTS)}")
@@ -72,7 +72,7 @@ def known(name: str) -> WeightSpec:
 
 def network_of(name: str) -> Network:
     """The network that these weights are of."""
-    return named_object(known(name).network)
+    return named_object(weight_spec(name).network)
 
 
 def networks() -> tuple[Network, ...]:
@@ -81,9 +81,9 @@ def networks() -> tuple[Network, ...]:
 
 
 def folder() -> Path:
-    """Where converted weights lie: $VID4D_WEIGHTS, else in the user's folder for caches. Not made here."""
-    if told := os.environ.get("VID4D_WEIGHTS"):
-        return Path(told).expanduser()
+    """Folder of converted weights: $VID4D_WEIGHTS, else in the user's folder for caches. Not made here."""
+    if setting := os.environ.get("VID4D_WEIGHTS"):
+        return Path(setting).expanduser()
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
     elif sys.platform == "darwin":
@@ -94,13 +94,13 @@ def folder() -> Path:
 
 
 def path_of(name: str) -> Path:
-    """Where the converted file of these weights lies, or would lie."""
+    """Path of the converted file of these weights, which need not exist."""
     return folder() / f"{name}.safetensors"
 
 
 def how_to_get(name: str) -> str:
-    """What a person has to do to have these weights."""
-    entry = known(name)
+    """Instructions for people to get these weights."""
+    entry = weight_spec(name)
     if entry.url is not None:
         return f"fetch them with: vid4d weights fetch {name} (a download of {gigabytes(entry.size)})"
     return (
@@ -126,8 +126,8 @@ def named_after(file: Path, kind: str) -> str:
     exact = [name for name in fitting if WEIGHTS[name].file == file.name or name == file.stem]
     chosen = exact or fitting
     if len(chosen) != 1:
-        told = " or ".join(f"--name {n}" for n in chosen) or "a file with --out"
-        raise InputError(f"{file} holds a network of the kind {kind}: say what to call it, {told}")
+        choices = " or ".join(f"--name {n}" for n in chosen) or "a file with --out"
+        raise InputError(f"{file} holds a network of the kind {kind}: say what to call it, {choices}")
     return chosen[0]
 
 
@@ -152,22 +152,22 @@ def records() -> dict[str, dict[str, Any]]:
     if not path.is_file():
         return {}
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        checksums = json.loads(path.read_text(encoding="utf-8"))
     except json.JSONDecodeError as error:
         raise InputError(f"{path} cannot be read ({error}): remove it, and verify again") from None
-    return told if isinstance(told, dict) else {}
+    return checksums if isinstance(checksums, dict) else {}
 
 
 def record(name: str, **checksums: str) -> None:
     """Adds to what is recorded of these weights."""
-    told = records()
-    told[name] = told.get(name, {}) | checksums
-    write_json(folder() / "checksums.json", told)
+    recorded = records()
+    recorded[name] = recorded.get(name, {}) | checksums
+    write_json(folder() / "checksums.json", recorded)
 
 
 def expected_source(name: str) -> str | None:
     """The checksum that a download must have: the published one, else the recorded one, else None."""
-    return known(name).sha256 or records().get(name, {}).get("source")
+    return weight_spec(name).sha256 or records().get(name, {}).get("source")
 
 
 def verify(name: str, report: Report | None = None) -> str:
@@ -176,14 +176,14 @@ def verify(name: str, report: Report | None = None) -> str:
     A file of which nothing is recorded is recorded now. Raises InputError where it differs or is missing.
     """
     path = require(name)
-    found = sha256_of(path, report)
+    actual = sha256_of(path, report)
     expected = records().get(name, {}).get("converted")
     if expected is None:
-        record(name, converted=found)
+        record(name, converted=actual)
         return "recorded now, nothing to compare with"
-    if found != expected:
+    if actual != expected:
         raise InputError(
-            f"{path} is not what was converted (SHA-256 {found[:12]}..., expected {expected[:12]}...): "
+            f"{path} is not what was converted (SHA-256 {actual[:12]}..., expected {expected[:12]}...): "
             f"remove it and {how_to_get(name)}"
         )
     return "as it was converted"

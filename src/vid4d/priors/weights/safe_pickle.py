@@ -268,7 +268,7 @@ class _Machine:
             raise self._refused(f"the opcode {name}", "uses")
 
     def _marked(self) -> list[Any]:
-        """What lies above the last mark; both are taken off the stack."""
+        """Pops the items above the last mark, and the mark."""
         at = len(self.stack) - 1
         while self.stack[at] is not MARK:
             at -= 1
@@ -306,7 +306,7 @@ class _Machine:
         return plain() if plain is not None else Foreign(kind)
 
     def _called(self, what: Any, arguments: Any) -> Any:
-        """What a call would answer, where that is a tensor or a plain container."""
+        """Result of a call, where that is a tensor or a plain container."""
         if isinstance(what, Foreign):
             raise self._refused(what.kind)
         if not isinstance(what, Global) or not isinstance(arguments, tuple):
