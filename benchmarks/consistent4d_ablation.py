@@ -42,7 +42,7 @@ from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Trainer
 from vid4d.methods.consistent4d.views import render_views
 from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
-from vid4d.priors.rife import between_of, middle_of
+from vid4d.priors.rife import as_interpolator, as_midpoint
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.small.prior import SmallScorePrior
 from vid4d.priors.small.sampling import load_small_prior
@@ -109,13 +109,13 @@ def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, lis
     (clip,) = clips
     count = len(clip.frames)
     subject = Subject(clip.frames, torch.arange(count) / count, clip.elevation, cyclic=True)
-    middle, truth = middle_of(interpolator), clip.matrix[:VIEWS]
+    middle, truth = as_midpoint(interpolator), clip.matrix[:VIEWS]
     results, rows = {}, []
     for name, config in variants(options.steps).items():
         began = time.monotonic()
         score_prior = SmallScorePrior(prior)
         score_prior.condition(subject.frames, subject.elevation)
-        between = between_of(interpolator)
+        between = as_interpolator(interpolator)
         trainer = Trainer(config, subject, score_prior, between, seed=options.seed, device=device)
         while trainer.step < config.steps:
             trainer.advance()

@@ -31,7 +31,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.images import over_white
 from vid4d.metrics import Sides, compare, temporal_consistency
-from vid4d.priors.rife import middle_of
+from vid4d.priors.rife import as_midpoint
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.small.sampling import (
     SampleConfig,
@@ -65,7 +65,7 @@ def consistency(matrix: Tensor) -> float:
     """PSNR between frames and the interpolation of their neighbours; the motion is a loop. NaN for stills."""
     if matrix.shape[1] < 3:
         return float("nan")
-    middle = middle_of(load_interpolator())
+    middle = as_midpoint(load_interpolator())
     return float(temporal_consistency(over_white(matrix), middle, cyclic=True).mean())
 
 

@@ -23,8 +23,8 @@ def filled(name: str) -> dict[str, Tensor]:
     """The state dict of `data/<name>_keys.json`, filled by name; constants have their real values."""
     fixed: dict[str, Tensor] = {"alphas_cumprod": SCHEDULE, "betas": 1 - SCHEDULE / before()}
     if name == "syncdreamer":
-        rig = arrays("schedules")
-        fixed |= {key: torch.from_numpy(rig[key]) for key in ("poses", "Ks", "azimuth")}
+        ring = arrays("schedules")
+        fixed |= {key: torch.from_numpy(ring[key]) for key in ("poses", "Ks", "azimuth")}
     return {key: fixed[key] if key in fixed else fill(key, shape) for key, shape in keys(name).items()}
 
 

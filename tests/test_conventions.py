@@ -11,7 +11,7 @@ import pytest
 import torch
 from reference import arrays
 
-from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.conventions import from_opengl, to_opengl, view_change
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -19,7 +19,7 @@ DOCS = Path(__file__).resolve().parents[1] / "docs"
 
 def test_the_input_camera_sits_on_plus_x_and_looks_at_the_origin():
     camera = Cameras.orbit([0], 0)
-    assert torch.allclose(camera.position, torch.tensor([[RIG_DISTANCE, 0.0, 0.0]]), atol=1e-6)
+    assert torch.allclose(camera.position, torch.tensor([[RING_DISTANCE, 0.0, 0.0]]), atol=1e-6)
     pixels, depth = camera.project(torch.zeros(1, 3))
     assert torch.allclose(pixels[0, 0], torch.tensor([128.0, 128.0]))
     assert depth.item() == pytest.approx(1.5)

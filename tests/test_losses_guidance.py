@@ -10,7 +10,7 @@ from toys import jumping_ball
 
 from vid4d.cameras import Cameras
 from vid4d.losses import interpolation_consistency, normal_smoothness_loss, orientation_loss
-from vid4d.priors.rife import between_of
+from vid4d.priors.rife import as_interpolator
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.samplers import NoiseSchedule
 from vid4d.priors.sds import score_distillation, sds_loss
@@ -68,7 +68,7 @@ def disc(centre: torch.Tensor, size: int = 64) -> torch.Tensor:
 
 def test_a_jittered_run_becomes_smooth():
     """With the shipped interpolator: the loss of a jittered path falls to that of the even one, near zero."""
-    between = between_of(load_interpolator())
+    between = as_interpolator(load_interpolator())
     even = torch.stack([torch.linspace(29, 35, 5), torch.full((5,), 32.0)], -1)
     jitter = torch.tensor([[0.0, 0], [2.5, -3], [-3, 2], [2, 3], [0, 0]])
     smooth = interpolation_consistency(disc(even), between).item()
@@ -90,7 +90,7 @@ def test_a_jittered_run_becomes_smooth():
 
 def test_a_jittered_orbit_is_told_from_a_smooth_one():
     """Runs of views around an object, and of times: true ones against ones that wander."""
-    between = between_of(load_interpolator())
+    between = as_interpolator(load_interpolator())
     ball = jumping_ball()
 
     def loss(azimuth: torch.Tensor, elevation: torch.Tensor | float, times: torch.Tensor | float) -> float:

@@ -16,11 +16,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 FOCAL_PER_WIDTH = 280.0 / 256.0
-"""Focal length over picture width of the SyncDreamer rig: a field of view of 49.1 degrees."""
+"""Focal length over picture width of the SyncDreamer ring: a field of view of 49.1 degrees."""
 
-RIG_DISTANCE = 1.5
-RIG_ELEVATION = 30.0
-RIG_VIEWS = 16
+RING_DISTANCE = 1.5
+RING_ELEVATION = 30.0
+RING_VIEWS = 16
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Cameras:
         azimuth: Sequence[float] | Tensor | float,
         elevation: Sequence[float] | Tensor | float,
         *,
-        distance: Sequence[float] | Tensor | float = RIG_DISTANCE,
+        distance: Sequence[float] | Tensor | float = RING_DISTANCE,
         size: int = 256,
         focal: float | None = None,
         device: torch.device | str | None = None,
@@ -82,14 +82,14 @@ class Cameras:
     @classmethod
     def ring(
         cls,
-        views: int = RIG_VIEWS,
+        views: int = RING_VIEWS,
         *,
-        elevation: float = RIG_ELEVATION,
-        distance: float = RIG_DISTANCE,
+        elevation: float = RING_ELEVATION,
+        distance: float = RING_DISTANCE,
         size: int = 256,
         device: torch.device | str | None = None,
     ) -> Cameras:
-        """The rig of SyncDreamer (2309.03453, section 3): azimuths 0, 360 / views, ... at one elevation."""
+        """The ring of SyncDreamer (2309.03453, section 3): azimuths 0, 360 / views, ... at one elevation."""
         azimuth = [360.0 * i / views for i in range(views)]
         return cls.orbit(azimuth, elevation, distance=distance, size=size, device=device)
 

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
@@ -81,7 +81,7 @@ def turntable_frames(
     azimuth: float = 0.0,
     elevation: float = 15.0,
     size: int = 384,
-    distance: float = RIG_DISTANCE,
+    distance: float = RING_DISTANCE,
 ) -> Iterator[Float[np.ndarray, "h w 3"]]:
     """Frames of one turn around the object, over white, while time plays.
 

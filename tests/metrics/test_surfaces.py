@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.metrics import f_scores, loose_pieces, surface_points
 
 
@@ -22,7 +22,7 @@ def test_a_wall_seen_from_two_sides_is_where_it_is() -> None:
     alpha = torch.zeros(2, 8, 8)
     alpha[:, 2:6, 3:5] = 1
     alpha[:, 0, 0] = 0.4
-    depth = torch.full((2, 8, 8), RIG_DISTANCE) + torch.tensor([-0.2, 0.2])[:, None, None]
+    depth = torch.full((2, 8, 8), RING_DISTANCE) + torch.tensor([-0.2, 0.2])[:, None, None]
     depth[0, 2, 3] = float("inf")
     front, back = surface_points(depth, alpha, cameras)
     assert (len(front), len(back)) == (7, 8)

@@ -38,7 +38,7 @@ def test_clips_have_their_shapes_and_show_one_object() -> None:
     assert moving.depth.shape == moving.matrix.shape[:-1]
     torch.testing.assert_close(moving.depth.isfinite(), moving.matrix[..., 3] > 0)
     torch.testing.assert_close(moving.matrix[16], moving.frames)  # the input camera again
-    torch.testing.assert_close(moving.matrix[17], moving.matrix[1])  # the rig's second view again
+    torch.testing.assert_close(moving.matrix[17], moving.matrix[1])  # the ring's second view again
     alpha = moving.frames[..., 3]
     assert float((alpha[0] - alpha[-1]).abs().max()) == 1
     rows = (still.frames[0, ..., 3] > 0.3).nonzero()[:, 0]
@@ -46,7 +46,7 @@ def test_clips_have_their_shapes_and_show_one_object() -> None:
 
 
 def test_depth_is_that_of_the_surface() -> None:
-    """A flat plate, seen from the equator and from the rig: every point of it lies in one plane."""
+    """A flat plate, seen from the equator and from the ring: every point of it lies in one plane."""
     plate = box((0, 0, 0), (0.3, 0.3, 0.002), name="plate")
     clip = next(iter(true_clips(MeshBank([plate]), frames=1, size=32)))
     points = surface_points(clip.depth[:, 0], clip.matrix[:, 0, ..., 3], Cameras.ring(size=32))

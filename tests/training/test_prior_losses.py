@@ -27,7 +27,7 @@ from vid4d.training.trainer import SideStream
 from vid4d.training.views import ViewsConfig, ViewSource
 
 CPU = torch.device("cpu")
-SMALL = replace(CONFIG, noisy_views=16)  # the rig whose views are drawn
+SMALL = replace(CONFIG, noisy_views=16)  # the ring whose views are drawn
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.cameras import FOCAL_PER_WIDTH, RIG_DISTANCE, Cameras
+from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.matrix.files import read_json
 from vid4d.render import loops_to_play
@@ -187,7 +187,7 @@ def read_path(file: str | Path) -> CameraPath:
 def _read_key(file: Path, key: dict[str, Any], where: str, before: list[float] | None) -> list[float]:
     """Azimuth, elevation, distance, target, fov, time. What a key leaves out is as in the key before."""
     _known(file, key, KEYS, where)
-    last = before or [0.0, 15.0, RIG_DISTANCE, 0.0, 0.0, 0.0, FOV, 0.0]
+    last = before or [0.0, 15.0, RING_DISTANCE, 0.0, 0.0, 0.0, FOV, 0.0]
     target = _point(file, key, "target", where) if "target" in key else last[3:6]
     if "position" in key:
         if {"azimuth", "elevation", "distance"} & set(key):

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, UInt16
 from torch import Tensor
 
-from vid4d.cameras import FOCAL_PER_WIDTH, RIG_DISTANCE, Cameras
+from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
 from vid4d.export.options import ExportOptions
 from vid4d.files import write_text
 from vid4d.gaussians import raster
@@ -117,7 +117,7 @@ def player_html(
     about |= {
         "seconds": 0.0 if time is not None else max(float(seconds), 0.05),
         "time": 0.0 if time is None else float(time),
-        "view": {"azimuth": azimuth, "elevation": elevation, "distance": 1.15 * RIG_DISTANCE},
+        "view": {"azimuth": azimuth, "elevation": elevation, "distance": 1.15 * RING_DISTANCE},
         "focal": FOCAL_PER_WIDTH,
         "near": raster.NEAR,
         "cut": MARGINAL_CUT,

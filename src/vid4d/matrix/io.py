@@ -39,7 +39,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.cameras import FOCAL_PER_WIDTH, RIG_DISTANCE, Cameras
+from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.files import folder_written_whole
 from vid4d.matrix import layouts
@@ -296,7 +296,7 @@ def _cameras(views: list[Any], meta: dict[str, Any], width: int, height: int, fi
                 if not rigid or torch.linalg.det(rotation) < 0:
                     raise ValueError("world_to_camera is not a rigid 4x4 matrix")
             else:
-                distance = float(view.get("distance", meta.get("distance", RIG_DISTANCE)))
+                distance = float(view.get("distance", meta.get("distance", RING_DISTANCE)))
                 where = Cameras.orbit([float(view["azimuth"])], float(view["elevation"]), distance=distance)
                 pose = where.world_to_camera[0]
             given = view if "focal" in view or "fov" in view else meta

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from vid4d.cameras import RIG_VIEWS, Cameras
+from vid4d.cameras import RING_VIEWS, Cameras
 from vid4d.errors import InputError
 from vid4d.matrix.files import (
     as_rgba,
@@ -80,7 +80,7 @@ def detect(path: Path) -> str | None:
     strips = strips_of(path)
     if strips:
         width, height = picture_size(strips[0])
-        if width == RIG_VIEWS * height:
+        if width == RING_VIEWS * height:
             return "efficient4d"
         if 3 * width == 2 * height:
             return "zero123plus-v1.2"
@@ -99,9 +99,9 @@ def _grids(path: Path, columns: int, rows: int) -> tuple[torch.Tensor, list[Path
 
 def read_efficient4d(path: Path) -> ImageMatrix:
     """Strips of 16 square views, one PNG per time, with conf_map/NN_ssim.png beside where computed."""
-    images, files = _grids(path, RIG_VIEWS, 1)
+    images, files = _grids(path, RING_VIEWS, 1)
     if images.shape[2] != images.shape[3]:
-        raise InputError(f"{files[0]} is not a strip of {RIG_VIEWS} square views.")
+        raise InputError(f"{files[0]} is not a strip of {RING_VIEWS} square views.")
     matrix = ImageMatrix(
         images,
         Cameras.ring(size=images.shape[2]),
@@ -111,7 +111,7 @@ def read_efficient4d(path: Path) -> ImageMatrix:
     maps = [f.parent / "conf_map" / f"{f.stem}_ssim.png" for f in files]
     if not all(m.is_file() for m in maps):
         return matrix
-    confidence = stack([stack(split_grid(read_grey(m), RIG_VIEWS, 1, m), m) for m in maps], path)[..., 0]
+    confidence = stack([stack(split_grid(read_grey(m), RING_VIEWS, 1, m), m) for m in maps], path)[..., 0]
     if confidence.shape[2:] != images.shape[2:4]:
         raise InputError(f"{maps[0]} has another size than its images: compute the confidence again.")
     return matrix.with_confidence(torch.from_numpy(confidence).transpose(0, 1).contiguous())

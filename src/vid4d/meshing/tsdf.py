@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import grid_sample, max_pool2d, max_pool3d
 
-from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.hull import sample_bilinear
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
@@ -151,7 +151,7 @@ def around(low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], views: int, size
     """Cameras spread evenly over a sphere (a Fibonacci lattice) that have all of a box in view."""
     corners = torch.cartesian_prod(*torch.stack([low, high], 1).cpu())
     radius = float(corners.norm(dim=1).max())
-    distance = max(RIG_DISTANCE, 2 * radius)
+    distance = max(RING_DISTANCE, 2 * radius)
     i = torch.arange(views) + 0.5
     elevation = torch.rad2deg(torch.asin(1 - 2 * i / views))
     azimuth = torch.rad2deg(math.pi * (1 + 5**0.5) * i) % 360

@@ -25,7 +25,7 @@ from vid4d.matrix.matrix import ImageMatrix
 from vid4d.methods import stages
 from vid4d.methods.stages import input_elevation
 from vid4d.priors.base import DrawnViews, DrawRequest, Offer, load_matrix_prior
-from vid4d.priors.rife import IFNet, interpolate, middle_of
+from vid4d.priors.rife import IFNet, as_midpoint, interpolate
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.progress import Bar
 from vid4d.run import Run
@@ -146,5 +146,5 @@ def with_confidence(matrix: ImageMatrix, interpolator: IFNet) -> ImageMatrix:
     """Confidence maps where there are none: how well neighbours in time predict a frame (section 3.3)."""
     if matrix.confidence is not None:
         return matrix
-    images, middle = matrix.on_background(), middle_of(interpolator)
+    images, middle = matrix.on_background(), as_midpoint(interpolator)
     return matrix.with_confidence(confidence_maps(images, middle, cyclic=matrix.cyclic))

@@ -1,4 +1,4 @@
-"""Sampling the authors' full-size priors: from a clip's frames to pictures from every view of the rig.
+"""Sampling the authors' full-size priors: from a clip's frames to pictures from every view of the ring.
 
 SyncDreamer draws all views of all frames together (time-synchronous, 2401.08742, section 3.2). Zero123 draws
 each picture by itself: only the noise is the same for all frames, so views agree less with each other.
@@ -142,7 +142,7 @@ def draw(
     generator: torch.Generator | None = None,
     progress: ProgressCallback | None = None,
 ) -> Float[Tensor, "t v 3 h w"]:
-    """Colors over white from every view of the rig at every frame; arguments as in `sample_full_prior`."""
+    """Colors over white from every view of the ring at every frame; arguments as in `sample_full_prior`."""
     config = config or FullConfig()
     check_size(frames, prior.image_size)
     images = over_white(frames).permute(0, 3, 1, 2)
@@ -163,7 +163,7 @@ def sample_full_prior(
     generator: torch.Generator | None = None,
     progress: ProgressCallback | None = None,
 ) -> Float[Tensor, "v t h w 4"]:
-    """Pictures of the object from every view of the rig at every frame, as `sample_small_prior`.
+    """Pictures of the object from every view of the ring at every frame, as `sample_small_prior`.
 
     frames: straight-alpha RGBA in [0, 1], of the prior's picture size. elevation: of the input camera,
     degrees. The noise is the same for all frames. Alpha is found from the white that these priors draw.

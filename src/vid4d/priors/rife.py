@@ -271,7 +271,7 @@ def frame_at(
     return model(first, second, t).frame.clamp(0, 1)
 
 
-def middle_of(model: IFNet | IFNet3) -> Middle:
+def as_midpoint(model: IFNet | IFNet3) -> Middle:
     """The interpolator as measures and confidence maps call it: the frame half way between two pictures."""
     device = next(model.parameters()).device
 
@@ -284,7 +284,7 @@ def middle_of(model: IFNet | IFNet3) -> Middle:
     return middle
 
 
-def between_of(model: IFNet | IFNet3) -> Interpolate:
+def as_interpolator(model: IFNet | IFNet3) -> Interpolate:
     """The interpolator as the consistency loss calls it: pictures at shares of the way between two others.
 
     Colors, or RGBA with premultiplied color, in [0, 1].

@@ -1,6 +1,6 @@
 """SyncDreamer (2309.03453) made time-synchronous (Efficient4D, 2401.08742, section 3.2).
 
-From each frame of a clip, pictures of the object from all views of a rig. All views of a frame are denoised
+From each frame of a clip, pictures of the object from all views of a ring. All views of a frame are denoised
 together through one spatial volume, and in every step each frame's volume is averaged with its neighbours'.
 """
 
@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vid4d.cameras import RIG_ELEVATION, Cameras
+from vid4d.cameras import RING_ELEVATION, Cameras
 from vid4d.conventions import view_change
 from vid4d.errors import InputError
 from vid4d.priors.guidance import DECOMPOSED, PLAIN, ClassifierFree, Decomposed
@@ -131,7 +131,7 @@ class SyncDreamer(LatentPrior):
             )
         elevation = torch.as_tensor(elevation_deg, dtype=torch.float32).expand(frames)
         azimuth = torch.arange(self.config.volumes.views) * (360 / self.config.volumes.views)
-        view = view_change(torch.tensor(RIG_ELEVATION), azimuth, elevation.cpu()[:, None])
+        view = view_change(torch.tensor(RING_ELEVATION), azimuth, elevation.cpu()[:, None])
         signed = (images * 2 - 1).to(self.device, self.dtype).split(batch)
         return SyncDreamerCondition(
             clip=torch.cat([self.clip(x) for x in signed]),
@@ -244,7 +244,7 @@ class SyncDreamer(LatentPrior):
         generator: torch.Generator | None = None,
         progress: ProgressCallback | None = None,
     ) -> Float[Tensor, "t v 3 h w"]:
-        """Draws the rig's views of every frame, time-synchronously.
+        """Draws the ring's views of every frame, time-synchronously.
 
         images: the clip's frames in [0, 1] over white. elevation_deg: of the input camera, one for all frames
         or one each. cyclic: the clip is a loop. smooth: average the volumes over time (off: each frame for
@@ -291,7 +291,7 @@ NETWORK = Network(
     },
     left_out={
         SCHEDULE: "the noise schedule, which is computed",
-        r"poses|Ks|azimuth|elevation": "the cameras of the rig, which are computed",
+        r"poses|Ks|azimuth|elevation": "the cameras of the ring, which are computed",
         r"clip_image_encoder\.model\." + TEXT_TOWER: "CLIP's text tower",
         r"clip_image_encoder\.(mean|std)": "CLIP's normalisation, which is known",
         r"first_stage_model\.loss\..*": "the autoencoder's training loss",

@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from vid4d.cameras import RIG_ELEVATION, RIG_VIEWS, Cameras
+from vid4d.cameras import RING_ELEVATION, RING_VIEWS, Cameras
 from vid4d.conventions import view_change
 from vid4d.errors import InputError
 from vid4d.priors.guidance import PLAIN, ClassifierFree
@@ -159,8 +159,8 @@ class Zero123(LatentPrior):
         elevation_deg: Float[Tensor, " t"] | float,
         sampling: Sampling = OFFICIAL_SAMPLING,
         *,
-        azimuths_deg: Sequence[float] = tuple(i * 360 / RIG_VIEWS for i in range(RIG_VIEWS)),
-        elevations_deg: Sequence[float] | float = RIG_ELEVATION,
+        azimuths_deg: Sequence[float] = tuple(i * 360 / RING_VIEWS for i in range(RING_VIEWS)),
+        elevations_deg: Sequence[float] | float = RING_ELEVATION,
         guidance: ClassifierFree = GUIDED,
         shared_noise: bool = True,
         batch: int = 16,
@@ -170,7 +170,7 @@ class Zero123(LatentPrior):
         """Pictures of the object from every view at every frame, each for itself.
 
         images: the clip's frames. elevation_deg: of the input camera, one for all frames or one each.
-        azimuths_deg, elevations_deg: of the views; those of the rig where not given. shared_noise: the same
+        azimuths_deg, elevations_deg: of the views; those of the ring where not given. shared_noise: the same
         for all frames of a view. batch: pictures at a time. generator: makes it repeatable; its device draws.
         progress: called with (steps done, steps).
         """

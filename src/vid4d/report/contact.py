@@ -10,7 +10,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vid4d.cameras import RIG_ELEVATION, Cameras
+from vid4d.cameras import RING_ELEVATION, Cameras
 from vid4d.files import written_whole
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import over_white, to_uint8
@@ -61,7 +61,7 @@ def write_contact(
     input_images: Float[Tensor, "s hi wi 4"] | None = None,
     input_times: Float[Tensor, " s"] | None = None,
     input_camera: Cameras | None = None,
-    elevation: float = RIG_ELEVATION,
+    elevation: float = RING_ELEVATION,
     views: int = 8,
     times: int = 8,
     cell: int = 128,

@@ -46,7 +46,7 @@ def depth_behind(
     points: Float[Tensor, "p 3"],
     place: Float[Tensor, "n 3 4"],
 ) -> Float[Tensor, "n p"]:
-    """How far points lie behind the first surface, the least over the views; negative: in front.
+    """Distance of points behind the first surface, the least over the views; negative in front of it.
 
     points: the same for all objects, in axes of their own; place: from these to the world, per object.
 

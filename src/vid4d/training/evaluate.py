@@ -32,7 +32,7 @@ on, beside the 13 in a folder of their own. By name, with what they are; any fir
 
 @dataclass(frozen=True)
 class TrueClip:
-    """A rendered clip: the input frames and the true image matrix of the rig. Straight-alpha RGBA in [0, 1].
+    """A rendered clip: the input frames and the true image matrix of the ring. Straight-alpha RGBA in [0, 1].
 
     elevation: of the input camera, degrees. depth: of what the matrix shows, along the optical axis, of the
     nearest surface in each pixel; infinite where there is none.
@@ -63,7 +63,7 @@ def true_clips(
 ) -> Iterator[TrueClip]:
     """The first motion of every model of the bank, framed as a clip is, with `frames` evenly spaced poses.
 
-    extra: cameras rendered after the rig's views (matrix then holds more rows). only: the one model's clip.
+    extra: cameras rendered after the ring's views (matrix then holds more rows). only: the one model's clip.
     """
     ring = Cameras.ring(size=size, device=bank.device)
     targets = ring if extra is None else Cameras.cat([ring, extra.to(bank.device)])

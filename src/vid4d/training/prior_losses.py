@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.cameras import RIG_DISTANCE, RIG_VIEWS, Cameras
+from vid4d.cameras import RING_DISTANCE, RING_VIEWS, Cameras
 from vid4d.metrics import mask_iou, psnr
 from vid4d.priors.samplers import q_sample
 from vid4d.priors.small.lifting import Lifter
@@ -26,7 +26,7 @@ class LossConfig:
     hit: of where the targets' rays end; depth: of the input picture's depth (both in nats). elevation: of the
     guess (radians). snr_cap: bound of the signal-to-noise weight. drop_noisy: share of
     frames that see no noisy views (the small Zero123). drop_image, drop_volume: shares for guidance.
-    ring_targets: rig views denoised per object. elevation_noise: degrees by which the given elevation is off.
+    ring_targets: ring views denoised per object. elevation_noise: degrees by which the given elevation is off.
     """
 
     edge: float = 0.5
@@ -55,11 +55,11 @@ def hit_loss(
 ) -> Float[Tensor, ""]:
     """Negative log-likelihood (nats) of where rays end, mean over rays.
 
-    weight: probabilities of a first hit at each of d depths around RIG_DISTANCE, as compositing weights are;
+    weight: probabilities of a first hit at each of d depths around RING_DISTANCE, as compositing weights are;
     what is missing to 1 is the probability of no hit. depth: the true one, infinite for no hit.
     """
     count = weight.shape[1]
-    place = ((depth - RIG_DISTANCE) / depth_range + 1) / 2 * count - 0.5
+    place = ((depth - RING_DISTANCE) / depth_range + 1) / 2 * count - 0.5
     hits = depth.isfinite()
     place = torch.where(hits, place, 0).clamp(0, count - 1)
     low = place.floor().clamp(max=count - 2)
@@ -120,7 +120,7 @@ def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: tor
 def diffusion_loss(
     model: SmallPrior, source: SideStream, config: LossConfig, device: torch.device
 ) -> LossFunction:
-    """Joint diffusion on top of a finished volume generator: some rig views, all free views are denoised."""
+    """Joint diffusion on top of a finished volume generator: some ring views, all free views are denoised."""
     size = model.config.lift.image_size
     schedule = model.schedule.to(device)
 
@@ -131,8 +131,8 @@ def diffusion_loss(
         data = model.encode(views.targets.flatten(0, 1)).unflatten(0, (b, v))
         t = torch.randint(0, len(schedule), (b,), device=device)
         noisy = q_sample(schedule, data, t, torch.randn_like(data))
-        chosen = torch.rand(b, RIG_VIEWS, device=device).argsort(1)[:, : config.ring_targets]
-        free = torch.arange(RIG_VIEWS, v, device=device).expand(b, -1)
+        chosen = torch.rand(b, RING_VIEWS, device=device).argsort(1)[:, : config.ring_targets]
+        free = torch.arange(RING_VIEWS, v, device=device).expand(b, -1)
         chosen = torch.cat([chosen, free], 1)
         rows = torch.arange(b, device=device)[:, None]
         cameras = views.cameras[(rows * v + chosen).flatten()]
@@ -145,7 +145,7 @@ def diffusion_loss(
             with torch.no_grad():
                 condition = model.condition(degrade(views.picture), inputs)
                 features = model.render_features(condition, cameras, chosen.shape[1])
-            volume = model.synchronous_volume(noisy[:, :RIG_VIEWS], t)
+            volume = model.synchronous_volume(noisy[:, :RING_VIEWS], t)
             volume = volume * kept(config.drop_noisy)[:, None, None, None, None]
             predicted = model.denoise(
                 condition,

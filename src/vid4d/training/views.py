@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from vid4d.cameras import FOCAL_PER_WIDTH, RIG_ELEVATION, RIG_VIEWS, Cameras
+from vid4d.cameras import FOCAL_PER_WIDTH, RING_ELEVATION, RING_VIEWS, Cameras
 from vid4d.images import premultiplied
 from vid4d.priors.small.sampling import to_network
 from vid4d.training.mesh_render import Lighting, fit_to_frame, render_meshes, render_with_depth
@@ -24,7 +24,7 @@ from vid4d.training.meshes import MeshBank, MeshBatch, join
 class ViewsConfig:
     """Distribution of a batch's views.
 
-    size: pixels. elevation: range of the input camera, degrees. ring_views: how many views of the rig.
+    size: pixels. elevation: range of the input camera, degrees. ring_views: how many views of the ring.
     free_views: extra views from anywhere (elevation free_elevation). combine: share of objects made of
     several models. fill: range of the picture's side that an object takes, as a share of a clip's crop.
     depth_stride: pixels from one measured depth to the next. augment: how often objects are bent and
@@ -33,7 +33,7 @@ class ViewsConfig:
 
     size: int = 128
     elevation: tuple[float, float] = (-10.0, 40.0)
-    ring_views: int = RIG_VIEWS
+    ring_views: int = RING_VIEWS
     free_views: int = 1
     free_elevation: tuple[float, float] = (-10.0, 60.0)
     combine: float = 0.05
@@ -47,8 +47,8 @@ class ViewsConfig:
 class Views:
     """One batch. Pictures are RGBA over white in [-1, 1], channels first; cameras are flat, object by object.
 
-    picture (b, 4, h, w): the input views. targets (b, v, 4, h, w): the rig's views, then the free ones.
-    ring_index (b, r): which views of the rig. elevation (b,): of the input cameras, degrees. depth,
+    picture (b, 4, h, w): the input views. targets (b, v, 4, h, w): the ring's views, then the free ones.
+    ring_index (b, r): which views of the ring. elevation (b,): of the input cameras, degrees. depth,
     target_depth: along the optical axis at the centres of the feature positions, infinite where nothing is.
     """
 
@@ -157,7 +157,7 @@ class ViewSource:
         self.bank, self.config = bank, config
         self.weight = torch.ones(len(bank)) if weight is None else weight.float()
         self.weight = self.weight.to(bank.device)
-        self.ring = Cameras.ring(elevation=RIG_ELEVATION, size=config.size).to(bank.device)
+        self.ring = Cameras.ring(elevation=RING_ELEVATION, size=config.size).to(bank.device)
 
     def _objects(self, n: int, step: Tensor | None = None, frames: int = 1) -> list[MeshBatch]:
         """n objects, some of several models, deformed and turned, near the origin; one batch per frame.
@@ -257,14 +257,14 @@ class ViewSource:
         focal = FOCAL_PER_WIDTH * c.size
         batch, inputs = self.framed(n)
         elevation = inputs.elevation
-        ring_index = torch.rand(n, RIG_VIEWS, device=device).argsort(1)[:, : c.ring_views]
-        if c.ring_views == RIG_VIEWS:
+        ring_index = torch.rand(n, RING_VIEWS, device=device).argsort(1)[:, : c.ring_views]
+        if c.ring_views == RING_VIEWS:
             ring_index = ring_index.sort(1).values
-        ring_azimuth = ring_index * (360.0 / RIG_VIEWS)
+        ring_azimuth = ring_index * (360.0 / RING_VIEWS)
         free_azimuth = uniform(n * c.free_views, 0, 360, device).view(n, -1)
         free_elevation = uniform(n * c.free_views, *c.free_elevation, device).view(n, -1)
         azimuth = torch.cat([ring_azimuth, free_azimuth], 1)
-        heights = torch.cat([torch.full_like(ring_azimuth, RIG_ELEVATION), free_elevation], 1)
+        heights = torch.cat([torch.full_like(ring_azimuth, RING_ELEVATION), free_elevation], 1)
         targets = Cameras.orbit(azimuth.flatten(), heights.flatten(), size=c.size, focal=focal, device=device)
         views = azimuth.shape[1]
         objects = torch.arange(n, device=device)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.export.html import fixed_colors
 from vid4d.images import to_uint8
@@ -198,7 +198,7 @@ class Page:
     def _prepare_scene(self) -> None:
         scene = self.server.scene
         scene.set_up_direction("+z")
-        camera = Cameras.orbit([0.0], 15.0, distance=1.15 * RIG_DISTANCE)
+        camera = Cameras.orbit([0.0], 15.0, distance=1.15 * RING_DISTANCE)
         first = self.server.initial_camera
         first.position = camera.position[0].double().numpy()
         first.look_at = np.zeros(3)
@@ -269,8 +269,8 @@ class Page:
         for client in self.server.get_clients().values():
             camera = client.camera
             away = camera.position - camera.look_at
-            if np.linalg.norm(away) < 1.6 * RIG_DISTANCE:
-                position = camera.look_at + away / np.linalg.norm(away) * FAR * RIG_DISTANCE
+            if np.linalg.norm(away) < 1.6 * RING_DISTANCE:
+                position = camera.look_at + away / np.linalg.norm(away) * FAR * RING_DISTANCE
                 glide(client, Pose(position, camera.look_at, camera.fov))
 
     # Meshes, in a thread of their own: each takes a second or more.

@@ -28,7 +28,7 @@ from vid4d.methods.consistent4d.trainer import Trainer
 from vid4d.methods.consistent4d.views import DistillConfig, render_matrix
 from vid4d.priors.base import PRIORS
 from vid4d.priors.multiview_sampling import prepared
-from vid4d.priors.rife import between_of
+from vid4d.priors.rife import as_interpolator
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.samplers import NoiseSchedule
 from vid4d.priors.score import LatentScorePrior
@@ -417,7 +417,7 @@ def test_all_kinds_of_steps_with_a_zero123(device):
     subject = Subject(clip, torch.tensor([0.0, 0.5, 1.0]), 10.0)
     judge = Zero123ScorePrior(prior, guidance=3.0)
     judge.condition(subject.frames, subject.elevation)
-    between = between_of(load_interpolator(device))
+    between = as_interpolator(load_interpolator(device))
     for kind in ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0)):
         config = replace(TINY, batch=BatchConfig(*kind), prior_every=2)
         trainer = Trainer(config, subject, judge, between, device=device)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from tiny_prior import LIFT
 
-from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.priors.small.lifting import (
     Lifter,
     composite,
@@ -66,7 +66,7 @@ def test_ray_points_lie_around_the_centre_from_near_to_far():
     points = ray_points(camera, 8, 4, 0.5)[0]
     assert points.shape == (4, 8, 8, 3)
     pixels, depth = camera.resized(8).project(points.reshape(-1, 3))
-    expected = RIG_DISTANCE + torch.tensor([-0.375, -0.125, 0.125, 0.375])
+    expected = RING_DISTANCE + torch.tensor([-0.375, -0.125, 0.125, 0.375])
     torch.testing.assert_close(depth.reshape(4, -1), expected[:, None].expand(4, 64))
     torch.testing.assert_close(pixels.reshape(4, 8, 8, 2)[2, 5, 3], torch.tensor([3.5, 5.5]))
 
@@ -116,7 +116,7 @@ def test_a_guessed_depth_marks_its_voxels_and_what_lies_behind(azimuth):
     volume = lift_depth(logits, camera, size, extent, reach)
     pixels, depth = camera.project(voxel_centres(size, extent))
     step = 2 * reach / depths
-    away = (depth[0] - (RIG_DISTANCE - reach + 9.5 * step)) / step  # in samples along the ray
+    away = (depth[0] - (RING_DISTANCE - reach + 9.5 * step)) / step  # in samples along the ray
     inside = (pixels[0] - 32).abs().amax(1) < 28
     here, before = volume[0].flatten(1)
     expected = (1 - away.abs()).clamp(min=0) * depths / 8

@@ -26,7 +26,7 @@ from vid4d.methods.consistent4d.subject import Subject, make_prior, read_subject
 from vid4d.methods.consistent4d.trainer import Trainer
 from vid4d.methods.consistent4d.views import render_matrix, write_validation
 from vid4d.priors.base import Offer
-from vid4d.priors.rife import between_of
+from vid4d.priors.rife import as_interpolator
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.progress import Bar
 from vid4d.run import Run
@@ -78,7 +78,7 @@ def train(
         config,
         subject,
         prior,
-        between_of(load_interpolator(run.device)),
+        as_interpolator(load_interpolator(run.device)),
         seed=run.settings.seed,
         device=run.device,
     )

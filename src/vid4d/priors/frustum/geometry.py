@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.priors.frustum.network import FrustumConfig, Solid
 
 REACH = 0.65
-"""Rays are sampled at depths within this distance of RIG_DISTANCE, world units."""
+"""Rays are sampled at depths within this distance of RING_DISTANCE, world units."""
 
 LAYER = 0.02
 """Thickness (world units) of matter whose alpha is its occupancy."""
@@ -51,7 +51,7 @@ def sampled(volume: Float[Tensor, "b c d h w"], at: Float[Tensor, "b p 3"]) -> F
 def march_points(cameras: Cameras, pixels: int, samples: int) -> Float[Tensor, "n s p 3"]:
     """World points along the rays of all pixels (p = pixels^2), `samples` of depth within REACH."""
     origin, direction = cameras.resized(pixels).rays()
-    depth = RIG_DISTANCE + REACH * (2 * (torch.arange(samples, device=origin.device) + 0.5) / samples - 1)
+    depth = RING_DISTANCE + REACH * (2 * (torch.arange(samples, device=origin.device) + 0.5) / samples - 1)
     return origin[:, None, None] + depth[:, None, None] * direction.flatten(1, 2)[:, None]
 
 

@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vid4d.cameras import FOCAL_PER_WIDTH, RIG_DISTANCE
+from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE
 from vid4d.priors.layers.residual import ResBlock
 
 
@@ -38,8 +38,8 @@ class FrustumConfig:
     crop: int = 112
     patch: int = 4
     volume_size: int = 84
-    near: float = RIG_DISTANCE - 0.6
-    far: float = RIG_DISTANCE + 0.6
+    near: float = RING_DISTANCE - 0.6
+    far: float = RING_DISTANCE + 0.6
     width: int = 512
     heads: int = 8
     picture_blocks: int = 6

@@ -22,7 +22,7 @@ from vid4d.priors.layers.fused_ops import group_norm
 class VolumeConfig:
     """Sizes of the volume networks; the defaults are SyncDreamer's.
 
-    views: number of views of the rig. latent_channels, latent_size: of the noisy views.
+    views: number of views of the ring. latent_channels, latent_size: of the noisy views.
     view_channels: features per view. channels: of both 3D networks, finest level first.
     size, half_width: voxels along an edge of the volume and half its edge in world units.
     depths, half_depth: samples along a ray, and how far they reach to both sides of the origin (world units).
@@ -238,9 +238,9 @@ def _sampled(features: Tensor, grid: Tensor) -> Tensor:
 
 
 class SpatialVolumes(nn.Module):
-    """The volume networks together with the geometry of their rig.
+    """The volume networks together with the geometry of their ring.
 
-    cameras: the rig, one camera per view; its picture size does not matter. The rig is not part of the state.
+    cameras: the ring, one camera per view; its picture size does not matter. The ring is not part of the state.
     """
 
     def __init__(self, config: VolumeConfig, cameras: Cameras) -> None:

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from vid4d.cameras import RIG_DISTANCE, Cameras
+from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.priors.layers.residual import ResBlock, conv
 
 
@@ -189,7 +189,7 @@ def lift_depth(
     depths = hit.shape[1]
     ahead = torch.cumsum(hit, 1) - hit / 2
     pixels, depth = cameras.project(voxel_centres(size, extent, logits.device))
-    place = torch.cat([pixels / (cameras.width / 2) - 1, (depth[..., None] - RIG_DISTANCE) / depth_range], 2)
+    place = torch.cat([pixels / (cameras.width / 2) - 1, (depth[..., None] - RING_DISTANCE) / depth_range], 2)
     grid = place.unflatten(1, (size, size, size))
     volume = torch.stack([hit * (depths / 8), ahead], 1)
     out = F.grid_sample(volume, grid, mode="bilinear", padding_mode="border", align_corners=False)
@@ -236,7 +236,7 @@ class VolumeNet(nn.Module):
         points = voxel_centres(size, self.config.extent, cameras.focal.device)
         _, depth = cameras.project(points)
         fixed = points.T[None].expand(len(cameras), -1, -1)
-        return torch.cat([fixed / self.config.extent, (depth - RIG_DISTANCE)[:, None]], 1).unflatten(
+        return torch.cat([fixed / self.config.extent, (depth - RING_DISTANCE)[:, None]], 1).unflatten(
             2, (size, size, size)
         )
 
@@ -276,7 +276,7 @@ def ray_points(
     """Sample points of a grid of positions x positions rays per camera, near to far."""
     origin, direction = cameras.resized(positions).rays()
     step = 2 * depth_range / depths
-    depth = RIG_DISTANCE - depth_range + (torch.arange(depths, device=origin.device) + 0.5) * step
+    depth = RING_DISTANCE - depth_range + (torch.arange(depths, device=origin.device) + 0.5) * step
     return origin[:, None, None, None] + depth[:, None, None, None] * direction[:, None]
 
 

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Real
 from torch import Tensor, nn
 
-from vid4d.cameras import RIG_DISTANCE, RIG_ELEVATION, RIG_VIEWS, Cameras
+from vid4d.cameras import RING_DISTANCE, RING_ELEVATION, RING_VIEWS, Cameras
 from vid4d.priors.layers.blocks import timestep_embedding
 from vid4d.priors.layers.residual import ResBlock
 from vid4d.priors.layers.unet import UNet
@@ -53,7 +53,7 @@ class SmallConfig:
     noisy_hidden: int = 64
     noisy_channels: int = 16
     noisy_volume: tuple[int, int] = (24, 48)
-    noisy_views: int = RIG_VIEWS
+    noisy_views: int = RING_VIEWS
     noise_shift: float = -2.0
 
     @property
@@ -100,7 +100,7 @@ class ViewFeatures:
 
 
 class NoisyVolume(nn.Module):
-    """Noisy latents of the rig's views -> the spatial volume of a step (2309.03453, section 3.2)."""
+    """Noisy latents of the ring's views -> the spatial volume of a step (2309.03453, section 3.2)."""
 
     def __init__(self, config: SmallConfig) -> None:
         super().__init__()
@@ -166,7 +166,7 @@ class FrustumNet(nn.Module):
 
 
 class SmallPrior(nn.Module):
-    """Joint diffusion of the rig's 16 views, or of single views, given one picture."""
+    """Joint diffusion of the ring's 16 views, or of single views, given one picture."""
 
     def __init__(self, config: SmallConfig | None = None) -> None:
         super().__init__()
@@ -187,9 +187,9 @@ class SmallPrior(nn.Module):
         return F.pixel_shuffle(latents, self.config.lift.patch)
 
     def ring(self, device: torch.device | str) -> Cameras:
-        """The rig whose views the diffusion makes."""
+        """The ring whose views the diffusion makes."""
         size, views = self.config.lift.image_size, self.config.noisy_views
-        return Cameras.ring(views, elevation=RIG_ELEVATION, size=size, device=device)
+        return Cameras.ring(views, elevation=RING_ELEVATION, size=size, device=device)
 
     def condition(self, pictures: Float[Tensor, "b 4 h w"], cameras: Cameras) -> SmallCondition:
         """Everything that depends on the input pictures and their cameras alone."""
@@ -267,6 +267,6 @@ class SmallPrior(nn.Module):
         """Zero123's relative pose as one more token: polar angle, sine and cosine of azimuth, distance."""
         start = torch.deg2rad(inputs.elevation).repeat_interleave(n)
         turn = torch.deg2rad(targets.azimuth - inputs.azimuth.repeat_interleave(n))
-        further = targets.position.norm(dim=1) - RIG_DISTANCE
+        further = targets.position.norm(dim=1) - RING_DISTANCE
         pose = torch.stack([start - torch.deg2rad(targets.elevation), turn.sin(), turn.cos(), further], 1)
         return self.pose(pose.to(dtype))[:, None]

@@ -1,4 +1,4 @@
-"""Sampling the small prior: from a clip's frames to pictures from every view of the rig at every frame."""
+"""Sampling the small prior: from a clip's frames to pictures from every view of the ring at every frame."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def guess_elevation(prior: SmallPrior, frames: Float[Tensor, "t h w 4"]) -> floa
 
 @dataclass
 class _Part:
-    """Some frames of a clip: which, their conditioning, and their lifted volumes rendered from the rig."""
+    """Some frames of a clip: which, their conditioning, and their lifted volumes rendered from the ring."""
 
     frames: slice
     condition: SmallCondition

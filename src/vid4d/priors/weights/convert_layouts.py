@@ -77,7 +77,7 @@ def unexpected(names: Iterable[str], source: Path) -> InputError:
 
 
 def check_constants(state: Mapping[str, Any], source: Path) -> None:
-    """Compares the schedule and the rig that a checkpoint carries with those that our networks compute."""
+    """Compares the schedule and the ring that a checkpoint carries with those that our networks compute."""
     alphas = NoiseSchedule.scaled_linear().alphas_cumprod
     before = torch.cat([torch.ones(1), alphas[:-1]])
     constants: dict[str, Tensor] = {
@@ -86,8 +86,8 @@ def check_constants(state: Mapping[str, Any], source: Path) -> None:
         "geometry.bbox": torch.tensor([[-1.0] * 3, [1.0] * 3]),
     }
     if "poses" in state or "Ks" in state:
-        rig = Cameras.ring(16, size=256)
-        constants |= {"poses": rig.world_to_camera[:, :3], "Ks": rig.intrinsics}
+        ring = Cameras.ring(16, size=256)
+        constants |= {"poses": ring.world_to_camera[:, :3], "Ks": ring.intrinsics}
     for name, expected in constants.items():
         stored = state.get(name)
         if not isinstance(stored, StoredTensor):
