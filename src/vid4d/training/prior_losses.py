@@ -26,7 +26,7 @@ class LossConfig:
     hit: of where the targets' rays end; depth: of the input picture's depth (both in nats). elevation: of the
     guess (radians). snr_cap: bound of the signal-to-noise weight. drop_noisy: share of
     frames that see no noisy views (the small Zero123). drop_image, drop_volume: shares for guidance.
-    ring_targets: ring views denoised per object. elevation_noise: degrees by which the given elevation is off.
+    ring_targets: ring views denoised per object. elevation_noise: degrees by which the given one is off.
     """
 
     edge: float = 0.5

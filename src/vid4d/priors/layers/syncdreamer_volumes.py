@@ -240,7 +240,7 @@ def _sampled(features: Tensor, grid: Tensor) -> Tensor:
 class SpatialVolumes(nn.Module):
     """The volume networks together with the geometry of their ring.
 
-    cameras: the ring, one camera per view; its picture size does not matter. The ring is not part of the state.
+    cameras: the ring, one camera per view, of any picture size. The ring is not part of the state.
     """
 
     def __init__(self, config: VolumeConfig, cameras: Cameras) -> None:
