@@ -23,7 +23,8 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.images import over_white
 from vid4d.metrics import half_transparent, mask_iou, psnr
-from vid4d.priors.frustum.geometry import render_solid, within_silhouette
+from vid4d.priors.frustum.drawing import draw_solids
+from vid4d.priors.frustum.geometry import render_solid
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
 from vid4d.priors.small.sampling import to_network
 from vid4d.priors.weights.eight_bit import read_pieces
@@ -46,8 +47,7 @@ def load(folder: Path) -> FrustumVolume:
 def views_of(network: FrustumVolume, clip: TrueClip, cameras: Cameras, bias: float) -> tuple[Tensor, float]:
     """Pictures (v, t, h, w, 4) of a clip's solids, and the mean error of the guessed elevation, degrees."""
     picture, frames = to_network(clip.frames), len(clip.frames)
-    solid = network(picture, torch.full((frames,), math.radians(clip.elevation)))
-    solid = within_silhouette(solid, network.columns(picture)[:, 3] / 2 + 0.5)
+    solid = draw_solids(network, picture, torch.full((frames,), math.radians(clip.elevation)))
     inputs = Cameras.orbit([0.0] * frames, clip.elevation, size=SIZE)
     pictures = render_solid(solid, inputs, cameras, network.config, size=SIZE, bias=bias)
     error = float((torch.rad2deg(solid.elevation) - clip.elevation).abs().mean())
