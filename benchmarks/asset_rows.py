@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from frustum_quality import load as load_frustum
-from frustum_quality import views_of
 from jaxtyping import Float
 from torch import Tensor
 
@@ -28,6 +26,7 @@ from vid4d.matrix.matrix import ImageMatrix
 from vid4d.methods.efficient4d import interpolate_frames, with_confidence
 from vid4d.metrics import Sides
 from vid4d.priors.base import DrawRequest
+from vid4d.priors.frustum.prior import FrustumMatrixPrior, load_frustum_volume
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.small.prior import SmallMatrixPrior
 from vid4d.priors.small.sampling import lifted_views, load_small_prior
@@ -77,9 +76,10 @@ def true(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h
 
 
 def frustum(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
-    """What the unfinished second-generation prior makes, each frame by itself (`training/frustum`)."""
-    network = load_frustum(Path(__file__).resolve().parents[1] / "training" / "frustum")
-    return views_of(network, clip, Cameras.ring(VIEWS, size=SIZE), bias=1.0)[0]
+    """What `vid4d generate --prior frustum` draws; the true elevation is told."""
+    prior = FrustumMatrixPrior(load_frustum_volume())
+    views = prior.draw(clip.frames, clip.elevation, DrawRequest(preset), cyclic=True)
+    return remove_small_components(views.images)
 
 
 ROWS: dict[str, Callable[[TrueClip, str, int | None], Float[Tensor, "v t h w 4"]]] = {

@@ -1,13 +1,14 @@
 """How much of the true shape the frustum volume finds, on models it never saw.
 
-    python benchmarks/frustum_quality.py MODELS --weights FOLDER [--set realistic] [--bias 1] [--sheet FILE]
+    python benchmarks/frustum_quality.py MODELS [--weights FOLDER] [--set realistic] [--bias 1] [--sheet FILE]
 
 MODELS: a folder of model shards (docs/training.md). FOLDER: the 8-bit pieces that `vid4d train --stage
-frustum` wrote. The first motion of every model is rendered as a clip, from the azimuth and elevation that
-`vid4d.training.evaluate` fixes in advance; the network gets the frames and the true elevation, and its solids
-are compared with rendered truth from 16 views at elevation 30 and 16 at elevation 0: IoU of the masks at
-alpha 0.5, PSNR over white, half-transparent pixels beyond the truth's (`vid4d.metrics`), error of the guessed
-elevation. `--set realistic` takes the held-out realistic models of the training shards.
+frustum` wrote; those that ship by default. The first motion of every model is rendered as a clip, from the
+azimuth and elevation that `vid4d.training.evaluate` fixes in advance; the network gets the frames and the
+true elevation, and its solids are compared with rendered truth from 16 views at elevation 30 and 16 at
+elevation 0: IoU of the masks at alpha 0.5, PSNR over white, half-transparent pixels beyond the truth's
+(`vid4d.metrics`), error of the guessed elevation. `--set realistic` takes the held-out realistic models of
+the training shards.
 """
 
 from __future__ import annotations
@@ -25,22 +26,13 @@ from vid4d.images import over_white
 from vid4d.metrics import half_transparent, mask_iou, psnr
 from vid4d.priors.frustum.drawing import draw_solids
 from vid4d.priors.frustum.geometry import render_solid
-from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
+from vid4d.priors.frustum.network import FrustumVolume
+from vid4d.priors.frustum.prior import BIAS, SHIPPED, load_frustum_volume
 from vid4d.priors.small.sampling import to_network
-from vid4d.priors.weights.eight_bit import read_pieces
-from vid4d.priors.weights.files import config_from_json, fill
 from vid4d.training.evaluate import HELD_OUT, TrueClip, true_clips
 from vid4d.training.meshes import MeshBank, read_folder, read_models
 
 VIEWS, SIZE = 16, 128
-
-
-def load(folder: Path) -> FrustumVolume:
-    """The network of a folder of pieces."""
-    state, metadata = read_pieces(folder)
-    network = FrustumVolume(config_from_json(FrustumConfig, metadata.get("config"))).eval()
-    fill(network, state, folder)
-    return network
 
 
 @torch.no_grad()
@@ -68,16 +60,16 @@ def line(name: str, values: Tensor, digits: int) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, default=SHIPPED)
     parser.add_argument("--set", choices=("val", "realistic"), default="val")
     parser.add_argument("--frames", type=int, default=1)
     parser.add_argument("--models", type=int, default=1000)
-    parser.add_argument("--bias", type=float, default=0.0, help="added to the logits of occupancy")
+    parser.add_argument("--bias", type=float, default=BIAS, help="added to the logits of occupancy")
     parser.add_argument(
         "--sheet", type=Path, help="a picture: input, 8 azimuths, 2 from elevation 0; truth below"
     )
     options = parser.parse_args()
-    network = load(options.weights)
+    network = load_frustum_volume(weights=options.weights)
     if options.set == "realistic":
         meshes = read_models(options.folder, list(HELD_OUT)[: options.models])
     else:

@@ -20,9 +20,10 @@ class Settings:
     preset: Literal["draft", "standard", "high", "low-vram", "four-level"] = "standard"
     """How much time to spend. The last two are sizes of consistent4d's field; its 'high' is 'four-level'."""
     prior: str = "small"
-    """The network that imagines the other sides: 'small' comes with vid4d; 'syncdreamer' and 'zero123-xl' are
-    larger, come with `vid4d weights` and want a graphics card. zero123-xl makes each view by itself (only the
-    noise is shared) with efficient4d, and is the judge of consistent4d."""
+    """The network that imagines the other sides: 'small' and 'frustum' come with vid4d; 'frustum' makes one
+    solid thing of every frame, with efficient4d only; 'syncdreamer' and 'zero123-xl' are larger, come with
+    `vid4d weights` and want a graphics card. zero123-xl makes each view by itself (only the noise is shared)
+    with efficient4d, and is the judge of consistent4d."""
     steps: int | None = None
     """Steps in which the prior draws the image matrix. The preset or the sampler decides where not given."""
     sampler: Literal["auto", "ddim", "dpm", "unipc"] = "auto"

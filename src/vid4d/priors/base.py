@@ -196,6 +196,11 @@ PRIORS = {
         memory_gib=1.6,
         licence="Apache-2.0",
     ),
+    "frustum": PriorSpec(
+        matrix="vid4d.priors.frustum.prior:load_matrix_prior",
+        image_size=128,
+        licence="Apache-2.0",
+    ),
     "syncdreamer": PriorSpec(
         matrix="vid4d.priors.multiview_sampling:load_matrix_prior",
         licence=STABLE_DIFFUSION,

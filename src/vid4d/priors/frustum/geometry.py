@@ -102,7 +102,7 @@ def render_solid(
             through = torch.cumprod(1 - alpha, 0)
             weight = alpha * torch.cat([torch.ones_like(alpha[:1]), through[:-1]])
             values = F.grid_sample(color, at, align_corners=False, padding_mode="border")[0, :, 0]
-            total = weight.sum(0)
+            total = weight.sum(0).clamp(max=1)
             rgb = (values * weight).sum(1) / total.clamp(min=1e-4)
             views.append(torch.cat([rgb.clamp(0, 1), total[None]]).T.reshape(size, size, 4))
         rows.append(torch.stack(views))

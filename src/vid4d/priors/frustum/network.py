@@ -1,12 +1,11 @@
 """From one picture to one solid thing: occupancy and color in the view frustum of the input camera.
 
-A second-generation prior in the making (docs/experiments.md): trained by `vid4d train --stage frustum`, not
-yet among the priors that `generate` knows. The volume is aligned with the picture: its columns are the
-picture's pixels, its third axis is depth along the optical axis. So what the picture shows needs no lifting
-(it is broadcast along its rays), the silhouette holds exactly, and a wrong guess of the elevation turns the
-thing but does not bend it. A transformer over picture and volume tokens decides what lies along each ray (in
-the spirit of 2311.04400, with a solid volume in place of a triplane); a small 3D convolutional network draws
-the boundary.
+The second-generation prior, trained by `vid4d train --stage frustum` (docs/experiments.md). The volume is
+aligned with the picture: its columns are the picture's pixels, its third axis is depth along the optical
+axis. So what the picture shows needs no lifting (it is broadcast along its rays), the silhouette holds
+exactly, and a wrong guess of the elevation turns the thing but does not bend it. A transformer over picture
+and volume tokens decides what lies along each ray (in the spirit of 2311.04400, with a solid volume in place
+of a triplane); a small 3D convolutional network draws the boundary.
 """
 
 from __future__ import annotations

@@ -1,0 +1,85 @@
+"""The frustum volume as Efficient4D sees it: solids of all frames, averaged over time, seen from the ring."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.cameras import Cameras
+from vid4d.priors.base import DrawnViews, DrawRequest
+from vid4d.priors.frustum.drawing import draw_solids
+from vid4d.priors.frustum.geometry import render_solid
+from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume, Solid
+from vid4d.priors.small.sampling import check_size, to_network
+from vid4d.priors.smoothing import smoothing_matrix
+from vid4d.priors.weights.eight_bit import read_pieces
+from vid4d.priors.weights.files import config_from_json, fill
+
+SHIPPED = Path(__file__).parents[1] / "data" / "frustum"
+
+BIAS = 1.0
+"""Added to the logits of occupancy: the network is sparing where it is unsure (docs/experiments.md)."""
+
+
+def load_frustum_volume(device: torch.device | str = "cpu", weights: Path = SHIPPED) -> FrustumVolume:
+    """The network that ships with the package, or one that `vid4d train --stage frustum` made.
+
+    weights: a folder of 8-bit pieces. Raises InputError where it holds none.
+    """
+    state, metadata = read_pieces(weights)
+    network = FrustumVolume(config_from_json(FrustumConfig, metadata.get("config")))
+    fill(network, state, weights)
+    return network.eval().requires_grad_(False).to(device)
+
+
+def load_matrix_prior(name: str, device: torch.device | str = "cpu") -> FrustumMatrixPrior:
+    """As `priors.base.load_matrix_prior`."""
+    return FrustumMatrixPrior(load_frustum_volume(device))
+
+
+class FrustumMatrixPrior:
+    """The frustum volume as a `MatrixPrior`.
+
+    synchronous: average the volumes over time (2401.08742, section 3.2).
+    """
+
+    def __init__(self, network: FrustumVolume, *, synchronous: bool = True) -> None:
+        self.network, self.synchronous = network.eval(), synchronous
+        self.image_size = network.config.image_size
+
+    def draw(
+        self,
+        frames: Float[Tensor, "t h w 4"],
+        elevation: float,
+        request: DrawRequest,
+        *,
+        cyclic: bool = False,
+        generator: torch.Generator | None = None,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> DrawnViews:
+        """As `MatrixPrior.draw`. Deterministic: sampler, steps and generator do not matter."""
+        size, config = self.image_size, self.network.config
+        check_size(frames, size)
+        device = next(self.network.parameters()).device
+        inputs = Cameras.orbit([0.0], elevation, size=size, device=device)
+        ring = Cameras.ring(size=size, device=device)
+        total, solids, views = 2 * len(frames), [], []
+        angle = torch.deg2rad(inputs.elevation)
+        for i, frame in enumerate(to_network(frames.to(device)).split(1)):
+            solids.append(draw_solids(self.network, frame, angle))
+            if progress:
+                progress(i + 1, total)
+        logits = torch.cat([s.logits for s in solids])
+        if self.synchronous:
+            weights = smoothing_matrix(len(frames), cyclic).to(logits)
+            logits = torch.einsum("st,tcdhw->scdhw", weights, logits.clamp(-10, 10))
+        for i, solid in enumerate(solids):
+            whole = Solid(logits[i : i + 1], solid.color, solid.elevation)
+            views.append(render_solid(whole, inputs, ring, config, size=size, bias=BIAS)[0].cpu())
+            if progress:
+                progress(len(solids) + i + 1, total)
+        return DrawnViews(torch.stack(views, 1), ring.to("cpu"))
