@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from mesh_shapes import write_shard
 from tiny_frustum import TINY
 from tiny_prior import CONFIG, LIFT
 
+from vid4d.checkpoints import KEY, load_tensors
 from vid4d.priors.frustum.network import FrustumVolume
 from vid4d.priors.small.model import SmallPrior
 from vid4d.priors.weights.eight_bit import read_pieces, save_pieces
@@ -32,8 +34,8 @@ def test_a_training_writes_weights_and_goes_on(tmp_path: Path) -> None:
     assert load_into(model, tmp_path / "out" / "weights.safetensors")["stage"] == "interpolation"
     first = {k: v.clone() for k, v in model.state_dict().items()}
     assert train(replace(options, steps=2))
-    state = torch.load(tmp_path / "out" / "trainer.pt", weights_only=True)
-    assert state["step"] == 2
+    _, metadata = load_tensors(tmp_path / "out" / "trainer.safetensors")
+    assert json.loads(metadata[KEY])["step"] == 2
     load_into(model, tmp_path / "out" / "weights.safetensors")
     assert any(not torch.equal(v, first[k]) for k, v in model.state_dict().items())
     again = replace(

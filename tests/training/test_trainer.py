@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -71,6 +72,19 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, optimizer: st
         assert torch.equal(mine, theirs)
 
 
+def test_a_checkpoint_of_another_network_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    config = TrainerConfig(steps=3)
+    first = toy()
+    assert Trainer(first, toy_loss(first), config, tmp_path).run()
+    other = nn.Linear(4, 1)
+    with pytest.raises(InputError, match="belongs to another network or optimiser"):
+        Trainer(other, toy_loss(other), config, tmp_path).resume()
+    again = toy()
+    trainer = Trainer(again, toy_loss(again), TrainerConfig(steps=3, optimizer="muon"), tmp_path)
+    with pytest.raises(InputError, match="delete it"):
+        trainer.resume()
+
+
 def test_the_average_by_hand(tmp_path: Path) -> None:
     model = nn.Linear(1, 1)
     path = [model.weight.detach().clone()]
@@ -112,11 +126,11 @@ def test_a_failed_save_leaves_the_old_checkpoint(tmp_path: Path, monkeypatch: py
     trainer.run()
     whole = trainer.checkpoint.read_bytes()
 
-    def broken(state: Any, path: Path) -> None:
+    def broken(tensors: Any, path: Path, metadata: Any) -> None:
         Path(path).write_bytes(b"half")
         raise OSError("no space left on device")
 
-    monkeypatch.setattr(torch, "save", broken)
+    monkeypatch.setattr(safetensors.torch, "save_file", broken)
     with pytest.raises(OSError, match="no space"):
         trainer.save()
     assert trainer.checkpoint.read_bytes() == whole

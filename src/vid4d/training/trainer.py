@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vid4d.files import written_whole
+from vid4d.checkpoints import identity_of, load_checkpoint, save_checkpoint, with_prefix
 from vid4d.training.muon import Muon, split_for_muon
 
 LossFunction = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
@@ -112,32 +112,43 @@ class Trainer:
 
     @property
     def checkpoint(self) -> Path:
-        return self.folder / "trainer.pt"
+        return self.folder / "trainer.safetensors"
+
+    def _identity(self) -> str:
+        """Of the network and its optimiser. The budget, the batch and the learning rate may change."""
+        shapes = {name: list(value.shape) for name, value in self.model.state_dict().items()}
+        return identity_of({"shapes": shapes, "optimizer": self.config.optimizer})
 
     def save(self) -> None:
         """Writes the whole state, atomically; rank 0 only."""
-        if self.rank == 0:
-            state = {
-                "model": self.model.state_dict(),
-                "ema": self.ema,
-                "optimizers": [o.state_dict() for o in self.optimizers],
-                "step": self.step,
-                "elapsed": self.elapsed,
-            }
-            with written_whole(self.checkpoint) as path:
-                torch.save(state, path)
+        if self.rank != 0:
+            return
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"ema.{i}": value for i, value in enumerate(self.ema)}
+        for i, optimizer in enumerate(self.optimizers):
+            for index, values in optimizer.state_dict()["state"].items():
+                tensors |= {f"optimizer{i}.{index}.{name}": value for name, value in values.items()}
+        state = {"step": self.step, "elapsed": self.elapsed}
+        save_checkpoint(self.checkpoint, tensors, state, self._identity())
 
     def resume(self) -> bool:
-        """Continues from the folder's checkpoint where there is one."""
+        """Continues from the folder's checkpoint where there is one.
+
+        Raises InputError for a damaged one, and for one of another network or optimiser.
+        """
         if not self.checkpoint.exists():
             return False
-        device = self.parameters[0].device
-        state = torch.load(self.checkpoint, map_location=device, weights_only=True)
-        self.model.load_state_dict(state["model"])
-        for optimizer, kept in zip(self.optimizers, state["optimizers"], strict=True):
-            optimizer.load_state_dict(kept)
-        for mine, theirs in zip(self.ema, state["ema"], strict=True):
-            mine.copy_(theirs)
+        tensors, state = load_checkpoint(self.checkpoint, self._identity(), "network or optimiser")
+        self.model.load_state_dict(with_prefix(tensors, "model."))
+        for i, optimizer in enumerate(self.optimizers):
+            kept: dict[int, dict[str, Tensor]] = {}
+            for key, value in with_prefix(tensors, f"optimizer{i}.").items():
+                index, name = key.split(".")
+                kept.setdefault(int(index), {})[name] = value
+            groups = optimizer.state_dict()["param_groups"]
+            optimizer.load_state_dict({"state": kept, "param_groups": groups})
+        for i, mine in enumerate(self.ema):
+            mine.copy_(tensors[f"ema.{i}"])
         self.step, self.elapsed = state["step"], state["elapsed"]
         return True
 
