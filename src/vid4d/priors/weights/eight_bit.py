@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from vid4d.checkpoints import save_tensors
 from vid4d.errors import InputError
-from vid4d.files import written_whole
 from vid4d.priors.weights.files import read_weights
 
 SCALE = ":scale"
@@ -52,8 +52,6 @@ def save_pieces(
     folder: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str], largest: int = 15_900_000
 ) -> list[Path]:
     """Writes `part_0.safetensors`, ... of at most `largest` bytes of tensors each (a tensor is not cut)."""
-    from safetensors.torch import save_file
-
     pieces: list[dict[str, Tensor]] = [{}]
     used = 0
     for name, value in quantize(state).items():
@@ -61,13 +59,12 @@ def save_pieces(
         if pieces[-1] and used + bytes_of > largest:
             pieces.append({})
             used = 0
-        pieces[-1][name] = value.contiguous()
+        pieces[-1][name] = value
         used += bytes_of
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"part_{i}.safetensors" for i in range(len(pieces))]
     for path, piece in zip(paths, pieces, strict=True):
-        with written_whole(path) as temporary:
-            save_file(piece, temporary, metadata={**metadata, "pieces": str(len(pieces))})
+        save_tensors(path, piece, {**metadata, "pieces": str(len(pieces))})
     return paths
 
 

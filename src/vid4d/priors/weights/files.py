@@ -11,8 +11,8 @@ from typing import Any, TypeVar, get_args, get_type_hints
 import torch
 from torch import Tensor, nn
 
+from vid4d.checkpoints import save_tensors
 from vid4d.errors import InputError
-from vid4d.files import written_whole
 
 T = TypeVar("T")
 
@@ -21,14 +21,7 @@ def save_weights(
     path: Path, state: Mapping[str, Tensor], metadata: Mapping[str, str], dtype: torch.dtype = torch.bfloat16
 ) -> None:
     """Writes a state dict as safetensors, floating tensors in `dtype`; appears whole or not at all."""
-    from safetensors.torch import save_file
-
-    tensors = {
-        k: v.detach().to("cpu", dtype if v.is_floating_point() else v.dtype).contiguous()
-        for k, v in state.items()
-    }
-    with written_whole(path) as temporary:
-        save_file(tensors, temporary, metadata=dict(metadata))
+    save_tensors(path, {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}, metadata)
 
 
 def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
