@@ -8,6 +8,7 @@ minutes), and writes what they print to benchmarks/results/fullsize_fixtures.txt
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -41,6 +42,7 @@ def report(parts: Iterable[tuple[str, str]]) -> str:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0]).parse_args()
     result = report(outputs())
     write_text(RESULTS, result)
     print(result)

@@ -6,7 +6,7 @@ one that makes the training views. Run it with a folder or a name as its argumen
 
 from __future__ import annotations
 
-import sys
+import argparse
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,7 +240,9 @@ def pictures(azimuth: float = AZIMUTH, elevation: float = ELEVATION, size: int =
 
 
 def main() -> None:
-    target = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).with_name("hopper.mp4")
+    parser = argparse.ArgumentParser(description="Draws the example clip.")
+    parser.add_argument("target", type=Path, nargs="?", default=Path(__file__).with_name("hopper.mp4"))
+    target: Path = parser.parse_args().target
     target = target / "hopper.mp4" if target.is_dir() else target
     print(write_mp4(target, pictures().numpy(), FPS))
 

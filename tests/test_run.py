@@ -106,6 +106,18 @@ def test_damaged_and_foreign_settings_are_one_sentence(tmp_path):
         (tmp_path / "settings.json").write_text(text)
         with pytest.raises(InputError, match="start a new run"):
             read_settings(tmp_path)
+    for raw in (
+        b"\xff\xfe\x00garbage",
+        b'{"format": 1, "settings": {"clip": 5}}',
+        b'{"format": 1, "settings": []}',
+    ):
+        (tmp_path / "settings.json").write_bytes(raw)
+        with pytest.raises(InputError, match="start a new run"):
+            read_settings(tmp_path)
+    later = '{"format": 1, "vid4d": "9.1", "settings": {"clip": "a.mp4", "glitter": 1}}'
+    (tmp_path / "settings.json").write_text(later)
+    with pytest.raises(InputError, match=r"another version of vid4d \(9.1\): it has glitter"):
+        read_settings(tmp_path)
     with pytest.raises(InputError, match="not a run folder"):
         read_settings(tmp_path / "nowhere")
 

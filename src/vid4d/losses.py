@@ -1,5 +1,5 @@
 """Losses: SSIM, confidence-weighted photometric and mask loss of pictures; interpolation-driven consistency;
-score distillation; regularisers of normals.
+regularisers of normals.
 
 All images are channels last, (..., h, w, c), in [0, 1]; leading dimensions are batch dimensions.
 """

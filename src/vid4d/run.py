@@ -223,10 +223,18 @@ def read_settings(root: str | Path) -> Settings:
             raise InputError(
                 f"{path} has layout {stored['format']}, this vid4d reads {FORMAT}: start a new run"
             )
-        return Settings(**stored["settings"])
+        kept = stored["settings"]
+        if unknown := kept.keys() - {field.name for field in fields(Settings)}:
+            raise InputError(
+                f"{path} was written by another version of vid4d ({stored.get('vid4d', 'unknown')}): it has "
+                f"{', '.join(sorted(unknown))}, which this one does not know; start a new run"
+            )
+        if not isinstance(kept["clip"], str):
+            raise TypeError("the clip is no text")
+        return Settings(**kept)
     except FileNotFoundError:
         raise InputError(f"{root} is not a run folder: it has no settings.json") from None
-    except (JSONDecodeError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be read as settings of a run ({error}): start a new run") from None
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Info:
-    """Say what this machine has: device, threads, instruction set, rasterisers, priors."""
+    """Say what this machine has: device, threads, instruction set, rasterisers."""
 
     device: str = "auto"
     """'auto', 'cpu', 'cuda' or 'cuda:1'."""

@@ -30,11 +30,16 @@ def load_field(path: Path, device: torch.device | str = "cpu") -> tuple[CascadeF
     tensors, metadata = load_tensors(path)
     if KEY not in metadata:
         raise InputError(f"{path} holds no DyNeRF of vid4d: give the dynerf.safetensors of a run")
-    sizes = json.loads(metadata[KEY])
-    settings: dict[str, Any] = sizes["field"]
-    levels = tuple(LevelConfig(**level) for level in settings.pop("levels"))
-    field, grid = CascadeField(FieldConfig(levels=levels, **settings)), OccupancyGrid(sizes["cells"])
-    grid.step = sizes["step"]
-    for part, name in ((field, "field."), (grid, "grid.")):
-        part.load_state_dict(with_prefix(tensors, name))
+    try:
+        sizes = json.loads(metadata[KEY])
+        settings: dict[str, Any] = sizes["field"]
+        levels = tuple(LevelConfig(**level) for level in settings.pop("levels"))
+        field, grid = CascadeField(FieldConfig(levels=levels, **settings)), OccupancyGrid(sizes["cells"])
+        grid.step = sizes["step"]
+        for part, name in ((field, "field."), (grid, "grid.")):
+            part.load_state_dict(with_prefix(tensors, name))
+    except (ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise InputError(
+            f"{path} holds a DyNeRF of another version of vid4d, or is damaged: make the run anew"
+        ) from error
     return field.on(device).requires_grad_(False), grid.to(device)

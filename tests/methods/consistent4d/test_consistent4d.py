@@ -13,6 +13,7 @@ from tiny_prior import Copying, ship, still_prior
 
 from vid4d import api, losses
 from vid4d.cameras import Cameras
+from vid4d.checkpoints import load_tensors, save_tensors
 from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig, OccupancyGrid, render_field
 from vid4d.dynerf.files import load_field, save_field
 from vid4d.errors import InputError
@@ -298,6 +299,17 @@ def test_a_field_comes_back_from_its_file(tmp_path):
     (tmp_path / "broken.safetensors").write_bytes(b"no")
     with pytest.raises(InputError, match="cannot be read"):
         load_field(tmp_path / "broken.safetensors")
+    tensors, metadata = load_tensors(tmp_path / "dynerf.safetensors")
+    (key,) = metadata
+    renamed = {k.replace("colour_in", "color_in"): v for k, v in tensors.items()}
+    for kept, text in (
+        (renamed, metadata[key]),
+        (tensors, metadata[key].replace('"channels"', '"chanels"')),
+        (tensors, "{"),
+    ):
+        save_tensors(tmp_path / "other.safetensors", kept, {key: text})
+        with pytest.raises(InputError, match="another version of vid4d, or is damaged"):
+            load_field(tmp_path / "other.safetensors")
 
 
 def test_the_matrix_is_what_the_field_shows(subject):
