@@ -23,7 +23,7 @@ class Settings:
     """The network that imagines the other sides: 'small' and 'frustum' come with vid4d; 'frustum' makes one
     solid thing of every frame, with efficient4d only; 'syncdreamer' and 'zero123-xl' are larger, come with
     `vid4d weights` and want a graphics card. zero123-xl makes each view by itself (only the noise is shared)
-    with efficient4d, and is the judge of consistent4d."""
+    with efficient4d, and scores the renders of consistent4d."""
     steps: int | None = None
     """Steps in which the prior draws the image matrix. The preset or the sampler decides where not given."""
     sampler: Literal["auto", "ddim", "dpm", "unipc"] = "auto"
@@ -51,7 +51,7 @@ class Settings:
     text: str = ""
     """A description instead of a clip, in English: makes a static object; the method is consistent4d."""
     text_model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
-    """What judges an object made from a text: a folder or a name on the Hugging Face hub (diffusers)."""
+    """Scores the renders of an object made from a text: a folder, or a name on the Hugging Face hub."""
     source: Literal["clip", "matrix"] = "clip"
     """What `clip` names: a clip, or the folder of an image matrix to reconstruct from."""
 

@@ -169,7 +169,7 @@ _OPENRAIL = (
     "its restrictions on"
 )
 _ZERO123_XL = WeightSpec(
-    what="one view of an object from another; --prior zero123-xl, the judge of consistent4d",
+    what="one view of an object from another; --prior zero123-xl, the score of consistent4d",
     network="vid4d.priors.zero123:NETWORK",
     licence=STABLE_DIFFUSION,
     commercial="unclear",
