@@ -25,7 +25,7 @@ from vid4d.priors.samplers import NoiseSchedule
 from vid4d.priors.weights import convert as converter
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.checkpoint_reader import StoredTensor
-from vid4d.priors.weights.convert import expected_shapes, network_in, sha256_of
+from vid4d.priors.weights.convert import expected_shapes, network_in, source_sha256
 from vid4d.priors.weights.convert_layouts import in_our_names
 from vid4d.priors.weights.files import read_metadata
 
@@ -313,7 +313,7 @@ def test_the_layout_of_diffusers_is_the_same_network(tmp_path, suffix):
     assert network_in(folder).kind == "zero123"
     out = convert(folder, tmp_path / "a.safetensors")
     model = load_converted(out)
-    assert read_metadata(out)["source_sha256"] == sha256_of(folder)
+    assert read_metadata(out)["source_sha256"] == source_sha256(folder)
     with torch.no_grad():
         known = model.condition(reference["image"].float())
         context = model.context(reference["embedding"], reference["view"])

@@ -100,7 +100,7 @@ def convert(
         "kind": network.kind,
         "config": config_to_json(config),
         "source": source.name,
-        "source_sha256": sha256_of(source),
+        "source_sha256": source_sha256(source),
         "licence": licence,
         "averaged": str(ema).lower(),
         "left_out": json.dumps(left_out, sort_keys=True),
@@ -146,14 +146,13 @@ def load_converted(
     return model.to(device)
 
 
-def sha256_of(source: Path) -> str:
+def source_sha256(source: Path) -> str:
     """The SHA-256 of a file in hexadecimal; of a folder, that of the lines "sha256  name" of its files."""
-    if source.is_dir():
-        files = sorted(f for f in source.rglob("*") if f.is_file() and ".cache" not in f.parts)
-        lines = [f"{sha256_of(file)}  {file.relative_to(source).as_posix()}\n" for file in files]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-    with source.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    if not source.is_dir():
+        return registry.sha256_of(source)
+    files = sorted(f for f in source.rglob("*") if f.is_file() and ".cache" not in f.parts)
+    lines = [f"{registry.sha256_of(file)}  {file.relative_to(source).as_posix()}\n" for file in files]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
 # Layouts of single files
