@@ -62,8 +62,8 @@ def test_every_source_is_listed_with_its_numbers(shared_dir: Path):
         assert [int(c.strip().replace(",", "") or 0) for c in row.split("|")[4:7]] == cells, repository
 
 
-def test_everyone_whose_models_the_unfinished_weights_saw_is_named(shared_dir: Path):
-    text = (ROOT / "training" / "NOTICE.md").read_text()
+def test_everyone_whose_models_the_frustum_prior_saw_is_named(shared_dir: Path):
+    text = (ROOT / "src" / "vid4d" / "priors" / "data" / "frustum" / "NOTICE.md").read_text()
     asking = [m for m in manifest(shared_dir, "C") if m["licence"] != "CC0-1.0"]
     assert len(asking) > 500
     for model in asking:
