@@ -33,9 +33,6 @@ DepthBehind = Callable[[Tensor, Cameras, Tensor, Tensor], Tensor]
 OUTER = ("stem", "to_tokens", "guess.3", "elevation.0", "leave", "to_cells")
 """Ends of the names of the network's layers that Muon leaves to Adam."""
 
-REUSE, POOL = 4, 6
-"""How often a batch is used on the mean, and of how many batches the next is chosen."""
-
 Loss = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
 
@@ -85,12 +82,12 @@ class FrustumLossConfig:
     overlap: float = 1.0
     thin: float = 1.0
     entropy: float = 0.15
-    silhouette: float = 1.5
+    silhouette: float = 1.0
     own_silhouette: float = 0.5
     color: float = 0.7
     elevation: float = 2.0
     views: int = 4
-    mask_views: int = 4
+    mask_views: int = 3
     mask_size: int = 48
     samples: int = 56
     color_points: int = 2048
@@ -99,10 +96,7 @@ class FrustumLossConfig:
 
 
 class FrustumSource:
-    """Draws batches for the frustum volume, since drawing is dear: each is handed out about four times.
-
-    Every fourth call renders a new batch; the others take one of the last POOL again. Half are mirrored.
-    """
+    """Draws batches for the frustum volume; each is handed out twice, the second time mirrored."""
 
     def __init__(self, source: ViewSource, config: FrustumConfig, loss: FrustumLossConfig) -> None:
         self.source, self.config, self.loss = source, config, loss
@@ -115,23 +109,14 @@ class FrustumSource:
             self.depth_behind: DepthBehind = depth_behind
         else:
             self.depth_behind = carving.depth_behind
-        self.pool: list[FrustumBatch] = []
-        self.calls = 0
+        self.last: FrustumBatch | None = None
 
     @torch.no_grad()
     def draw(self, n: int) -> FrustumBatch:
-        """n objects, new ones or some of the last."""
-        self.pool = [batch for batch in self.pool if len(batch.picture) == n]
-        if self.calls % REUSE == 0 or not self.pool:
-            chosen = self._fresh(n)
-            self.pool = [*self.pool, chosen][-POOL:]
-        else:
-            chosen = self.pool[int(torch.randint(len(self.pool), ()))]
-        self.calls += 1
-        return chosen.mirrored() if torch.rand(()) < 0.5 else chosen
-
-    def _fresh(self, n: int) -> FrustumBatch:
-        """n objects that were never seen."""
+        """n objects; half of the calls give the last call's mirror images."""
+        if self.last is not None:
+            mirrored, self.last = self.last.mirrored(), None
+            return mirrored
         c, device, size = self.loss, self.source.bank.device, self.config.image_size
         batch, inputs = self.source.framed(n)
         objects = torch.arange(n, device=device)
@@ -158,7 +143,7 @@ class FrustumSource:
         few = torch.arange(n * c.views, device=device).view(n, -1)[:, : c.mask_views].flatten()
         rays = march_points(targets[few], c.mask_size, c.samples).view(n, -1, 3)
         mask = F.interpolate(rgba[few][None, ..., 3], (c.mask_size, c.mask_size), mode="area")[0]
-        return FrustumBatch(
+        self.last = FrustumBatch(
             to_network(picture),
             inputs,
             occupancy,
@@ -168,6 +153,7 @@ class FrustumSource:
             mask.view(n, c.mask_views, c.mask_size, c.mask_size),
             to_frustum(rays, inputs, self.config),
         )
+        return self.last
 
 
 def overlap_loss(
