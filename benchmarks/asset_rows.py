@@ -20,6 +20,7 @@ from vid4d.cameras import Cameras
 from vid4d.gaussians.fit import FitConfig, fit
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
 from vid4d.gaussians.raster import rasterize_4d
+from vid4d.images import resized
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
@@ -78,7 +79,8 @@ def true(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h
 def frustum(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
     """What `vid4d generate --prior frustum` draws; the true elevation is told."""
     prior = FrustumMatrixPrior(load_frustum_volume())
-    views = prior.draw(clip.frames, clip.elevation, DrawRequest(preset), cyclic=True)
+    frames = resized(clip.frames, prior.image_size)
+    views = prior.draw(frames, clip.elevation, DrawRequest(preset), cyclic=True)
     return remove_small_components(views.images)
 
 

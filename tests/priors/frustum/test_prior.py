@@ -14,7 +14,7 @@ from vid4d.priors.frustum.prior import FrustumMatrixPrior, load_frustum_volume
 REQUEST = DrawRequest()
 
 
-def clip(count: int, size: int = TINY.image_size) -> torch.Tensor:
+def clip(count: int, size: int = 2 * TINY.image_size) -> torch.Tensor:
     """Frames of a block that moves down."""
     frames = torch.zeros(count, size, size, 4)
     for i in range(count):
@@ -49,8 +49,11 @@ def test_a_thing_that_does_not_move_looks_the_same_with_and_without_averaging(ne
 
 
 def test_averaging_draws_frames_together(network: FrustumVolume) -> None:
+    frames = clip(6)
+    frames[:, [20, 107], [20, 107]] = 1  # the window stays where it is
+
     def change(prior: FrustumMatrixPrior) -> float:
-        alpha = prior.draw(clip(6), 10.0, REQUEST).images[..., 3]
+        alpha = prior.draw(frames, 10.0, REQUEST).images[..., 3]
         return float((alpha[:, 1:] - alpha[:, :-1]).abs().mean())
 
     assert change(FrustumMatrixPrior(network)) < 0.9 * change(FrustumMatrixPrior(network, synchronous=False))
@@ -64,7 +67,7 @@ def test_frames_of_another_size_are_refused(network: FrustumVolume) -> None:
 def test_the_shipped_weights_make_a_ball_of_a_disk() -> None:
     """From behind a ball is as wide as from the front, and as red."""
     prior = FrustumMatrixPrior(load_frustum_volume())
-    y, x = torch.meshgrid(*[torch.arange(128) - 63.5] * 2, indexing="ij")
+    y, x = torch.meshgrid(*[torch.arange(256) / 2 - 63.75] * 2, indexing="ij")
     shade = 0.6 + 0.4 * (-(x + 2 * y) / 120).clamp(-1, 1)
     frame = torch.stack([shade, 0.2 * shade, 0.2 * shade, ((x**2 + y**2) < 40**2).float()], -1)[None]
     images = prior.draw(frame, 20.0, REQUEST).images[:, 0]

@@ -1,4 +1,4 @@
-"""The view frustum of an input camera: its voxels, its coordinates, and pictures of what is in it."""
+"""The view frustum of an input camera: its voxels, its coordinates, and rays through it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import RING_DISTANCE, Cameras
+from vid4d.priors.frustum.framing import Framing
 from vid4d.priors.frustum.network import FrustumConfig, Solid
 
 REACH = 0.65
@@ -27,11 +28,16 @@ def frustum_points(config: FrustumConfig, device: torch.device | str | None = No
 
 
 def to_frustum(
-    points: Float[Tensor, "b ... 3"], inputs: Cameras, config: FrustumConfig
+    points: Float[Tensor, "b ... 3"],
+    inputs: Cameras,
+    config: FrustumConfig,
+    framing: Framing | None = None,
 ) -> Float[Tensor, "b ... 3"]:
     """World points in the frustum's coordinates, in [-1, 1]: column, row, depth (for `grid_sample`).
 
-    inputs: the input camera of each of the b solids.
+    inputs: the input camera of each of the b solids. framing: the windows of its pictures that the network
+    saw, the whole pictures where None. Columns are the windows' pixels, so that silhouettes hold exactly; the
+    depth beyond RING_DISTANCE or before it is scaled as the window is.
     """
     shape = points.shape
     x, y, z = points.flatten(1, -2).unbind(-1)
@@ -39,7 +45,11 @@ def to_frustum(
     u, v, w = (m[:, 0] * x + m[:, 1] * y + m[:, 2] * z + m[:, 3] for m in pose.unbind(1))
     scale = 2 / config.slope / w.clamp(min=1e-3)
     depth = (w - config.near) * (2 / (config.far - config.near)) - 1
-    return torch.stack([u * scale, v * scale, depth], -1).view(shape)
+    found = torch.stack([u * scale, v * scale, depth], -1)
+    if framing is not None:
+        middle = F.pad(framing.center, (0, 1)) * (2 * config.image_size / config.crop)
+        found = (found - middle[:, None]) / framing.scale
+    return found.view(shape)
 
 
 def sampled(volume: Float[Tensor, "b c d h w"], at: Float[Tensor, "b p 3"]) -> Float[Tensor, "b p c"]:
@@ -69,41 +79,3 @@ def within_silhouette(
     """
     cone = F.max_pool2d(alpha[:, None], 3, 1, 1) > threshold
     return solid._replace(logits=torch.where(cone[:, :, None], solid.logits.float(), empty))
-
-
-@torch.no_grad()
-def render_solid(
-    solid: Solid,
-    inputs: Cameras,
-    cameras: Cameras,
-    config: FrustumConfig,
-    *,
-    size: int = 128,
-    samples: int = 112,
-    sharpness: float = 3.0,
-    bias: float = 0.0,
-) -> Float[Tensor, "b v h w 4"]:
-    """Straight-alpha RGBA of b solids from the same v cameras.
-
-    inputs: the input camera of each solid. size: pixels. samples: per ray. bias, sharpness: added to the
-    logits, and what they are multiplied by then: a sharp boundary where the network is in doubt.
-    """
-    points = march_points(cameras, size, samples)
-    rows = []
-    for i in range(len(solid.logits)):
-        occupancy = torch.sigmoid((solid.logits[i : i + 1].float() + bias) * sharpness)
-        color = solid.color[i : i + 1].float() * 0.5 + 0.5
-        views = []
-        for part in points:
-            at = to_frustum(part[None], inputs[i], config)[:, None]
-            alpha = alpha_along(F.grid_sample(occupancy, at, align_corners=False)[0, 0], 2 * REACH / samples)[
-                0
-            ]
-            through = torch.cumprod(1 - alpha, 0)
-            weight = alpha * torch.cat([torch.ones_like(alpha[:1]), through[:-1]])
-            values = F.grid_sample(color, at, align_corners=False, padding_mode="border")[0, :, 0]
-            total = weight.sum(0).clamp(max=1)
-            rgb = (values * weight).sum(1) / total.clamp(min=1e-4)
-            views.append(torch.cat([rgb.clamp(0, 1), total[None]]).T.reshape(size, size, 4))
-        rows.append(torch.stack(views))
-    return torch.stack(rows)

@@ -12,8 +12,9 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.frustum.drawing import draw_solids
-from vid4d.priors.frustum.geometry import render_solid
+from vid4d.priors.frustum.framing import follow, windows
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume, Solid
+from vid4d.priors.frustum.rendering import render_solid
 from vid4d.priors.small.sampling import check_size, to_network
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights.eight_bit import read_pieces
@@ -49,7 +50,7 @@ class FrustumMatrixPrior:
 
     def __init__(self, network: FrustumVolume, *, synchronous: bool = True) -> None:
         self.network, self.synchronous = network.eval(), synchronous
-        self.image_size = network.config.image_size
+        self.image_size = 2 * network.config.image_size  # of which a window is cut
 
     def draw(
         self,
@@ -62,15 +63,17 @@ class FrustumMatrixPrior:
         progress: Callable[[int, int], object] | None = None,
     ) -> DrawnViews:
         """As `MatrixPrior.draw`. Deterministic: sampler, steps and generator do not matter."""
-        size, config = self.image_size, self.network.config
-        check_size(frames, size)
+        config = self.network.config
+        check_size(frames, self.image_size)
         device = next(self.network.parameters()).device
-        inputs = Cameras.orbit([0.0], elevation, size=size, device=device)
-        ring = Cameras.ring(size=size, device=device)
+        inputs = Cameras.orbit([0.0], elevation, size=config.image_size, device=device)
+        ring = Cameras.ring(size=config.image_size, device=device)
         total, solids, views = 2 * len(frames), [], []
         angle = torch.deg2rad(inputs.elevation)
-        for i, frame in enumerate(to_network(frames.to(device)).split(1)):
-            solids.append(draw_solids(self.network, frame, angle))
+        framing = follow(frames[..., 3].to(device))
+        pictures = to_network(windows(frames.to(device), framing, config.image_size))
+        for i, picture in enumerate(pictures.split(1)):
+            solids.append(draw_solids(self.network, picture, angle))
             if progress:
                 progress(i + 1, total)
         logits = torch.cat([s.logits for s in solids])
@@ -78,8 +81,16 @@ class FrustumMatrixPrior:
             weights = smoothing_matrix(len(frames), cyclic).to(logits)
             logits = torch.einsum("st,tcdhw->scdhw", weights, logits.clamp(-10, 10))
         for i, solid in enumerate(solids):
-            whole = Solid(logits[i : i + 1], solid.color, solid.elevation)
-            views.append(render_solid(whole, inputs, ring, config, size=size, bias=BIAS)[0].cpu())
+            view = render_solid(
+                Solid(logits[i : i + 1], solid.color, solid.elevation),
+                inputs,
+                ring,
+                config,
+                framing=framing[i : i + 1],
+                size=config.image_size,
+                bias=BIAS,
+            )
+            views.append(view[0].cpu())
             if progress:
                 progress(len(solids) + i + 1, total)
         return DrawnViews(torch.stack(views, 1), ring.to("cpu"))

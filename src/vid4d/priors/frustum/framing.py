@@ -1,0 +1,79 @@
+"""A closer look at a small object: the window that the network sees, and where its volume lies in the world.
+
+An object that moves through a clip fills a part of its pictures only. The network has learned from objects
+that fill them, so it is shown a window around the object, as wide in all frames, which follows it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+from vid4d.images import premultiplied
+
+FILL = 200 / 256
+"""Share of the window's width that the object takes where it is widest: that of a clip's crop."""
+
+SMALLEST = 0.25
+"""Smallest window, share of a picture's width: what is smaller has too few pixels to be enlarged."""
+
+
+@dataclass(frozen=True)
+class Framing:
+    """Square windows of b pictures, the same size for all.
+
+    center: middle of each window from the middle of its picture, in picture widths (x right, y down).
+    scale: width of the windows over that of the pictures, at most 1.
+    """
+
+    center: Float[Tensor, "b 2"]
+    scale: float
+
+    def __getitem__(self, index: slice) -> Framing:
+        return Framing(self.center[index], self.scale)
+
+    def to(self, device: torch.device | str) -> Framing:
+        """The same on another device."""
+        return Framing(self.center.to(device), self.scale)
+
+
+def whole(count: int) -> Framing:
+    """Windows that are the pictures themselves."""
+    return Framing(torch.zeros(count, 2), 1.0)
+
+
+def follow(alpha: Float[Tensor, "t h w"], threshold: float = 0.5) -> Framing:
+    """Windows around the object of each frame: the middles of its bounding boxes, the size of the largest.
+
+    A frame that shows nothing keeps the middle of the picture.
+    """
+    centers, widest = [], 0.0
+    for mask in alpha > threshold:
+        center = []
+        for axis in (0, 1):  # columns, then rows
+            n = mask.shape[1 - axis]
+            shown = mask.any(axis).nonzero()[:, 0]
+            low, high = (int(shown[0]), int(shown[-1]) + 1) if len(shown) else (0, n)
+            center.append((low + high) / 2 / n - 0.5)
+            widest = max(widest, (high - low) / n if len(shown) else 0.0)
+        centers.append(center)
+    if widest == 0:
+        return whole(len(alpha))
+    return Framing(torch.tensor(centers, device=alpha.device), min(1.0, max(SMALLEST, widest / FILL)))
+
+
+def windows(
+    frames: Float[Tensor, "b h w 4"], framing: Framing, size: int
+) -> Float[Tensor, "b {size} {size} 4"]:
+    """The windows' pictures, straight alpha, halved at most; transparent beyond the edges."""
+    at = (torch.arange(2 * size, device=frames.device) + 0.5) / (2 * size) - 0.5
+    y, x = torch.meshgrid(at, at, indexing="ij")
+    grid = torch.stack([x, y], -1) * framing.scale + framing.center[:, None, None]
+    flat = premultiplied(frames).movedim(-1, 1)
+    found = F.avg_pool2d(F.grid_sample(flat, 2 * grid, align_corners=False), 2).movedim(1, -1)
+    color = found[..., :3] / found[..., 3:].clamp(min=1e-4)
+    return torch.cat([color.clamp(0, 1), found[..., 3:].clamp(0, 1)], -1)
