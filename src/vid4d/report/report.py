@@ -68,7 +68,9 @@ def as_image(rgb: Float[np.ndarray, "h w 3"]) -> Image.Image:
     return Image.fromarray(to_uint8(rgb), "RGB")
 
 
-def doubted(rgb: Float[Tensor, "*n h w 3"], confidence: Float[Tensor, "*n h w"]) -> Float[Tensor, "*n h w 3"]:
+def confidence_overlay(
+    rgb: Float[Tensor, "*n h w 3"], confidence: Float[Tensor, "*n h w"]
+) -> Float[Tensor, "*n h w 3"]:
     """Pictures in pale grey, red where the confidence is low: grey at 1, all red at 0."""
     grey = 0.35 + 0.65 * rgb.mean(-1, keepdim=True).expand_as(rgb)
     doubt = 1 - confidence[..., None]
@@ -96,7 +98,7 @@ def matrix_sheets(
 
     if matrix.confidence is None:
         return sheet(rgb), None
-    return sheet(rgb), sheet(doubted(rgb, matrix.confidence[:, shown, rows_, columns_]))
+    return sheet(rgb), sheet(confidence_overlay(rgb, matrix.confidence[:, shown, rows_, columns_]))
 
 
 def frames_shown(matrix: ImageMatrix, most: int, keys: Sequence[float] | None = None) -> list[int]:

@@ -57,7 +57,7 @@ class Panel:
         self._view: int | None = None
         self._view_words = ""
         self._seen: Any = None
-        self._told = ""
+        self._status = ""
         self._slider: Any = None
         self._text: Any = None
         self.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=BRAND)
@@ -109,7 +109,7 @@ class Panel:
 
     def say(self, text: str) -> None:
         """A line under the numbers."""
-        self._told = text
+        self._status = text
 
     def _add_clip(self) -> None:
         content = self.page.content
@@ -229,8 +229,8 @@ class Panel:
         ]
         if page.look.kind != "splats" and page.meshes_made() < len(content.times):
             lines.append(f"  \nmeshes: {page.meshes_made()} of {len(content.times)} made")
-        if self._told:
-            lines.append(f"  \n{self._told}")
+        if self._status:
+            lines.append(f"  \n{self._status}")
         text = "\n".join(lines)
         if text != self._text.content:
             self._text.content = text

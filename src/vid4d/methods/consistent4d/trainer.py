@@ -98,7 +98,7 @@ class Trainer:
     # Section 3.1: the prior; section 3.3: the interpolation-driven consistency loss
 
     def prior_step(self) -> Float[Tensor, ""]:
-        """Views from anywhere, judged by the prior; views in a row also by the interpolator."""
+        """Score distillation at random views; on consecutive views also the interpolation loss."""
         c, stage = self.config, milestone_at(self.config.milestones, self.step)
         batch = draw_batch(
             c.batch,
