@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import RING_DISTANCE, Cameras
+from vid4d.images import straight
 from vid4d.priors.frustum.network import FrustumConfig, Solid
 
 REACH = 0.65
@@ -103,7 +104,7 @@ def render_solid(
             weight = alpha * torch.cat([torch.ones_like(alpha[:1]), through[:-1]])
             values = F.grid_sample(color, at, align_corners=False, padding_mode="border")[0, :, 0]
             total = weight.sum(0).clamp(max=1)
-            rgb = (values * weight).sum(1) / total.clamp(min=1e-4)
-            views.append(torch.cat([rgb.clamp(0, 1), total[None]]).T.reshape(size, size, 4))
+            rgba = straight(torch.cat([(values * weight).sum(1), total[None]]), 0)
+            views.append(rgba.T.reshape(size, size, 4))
         rows.append(torch.stack(views))
     return torch.stack(rows)
