@@ -12,6 +12,7 @@ from vid4d.images import (
     over_white_uint8,
     premultiplied,
     resized,
+    side_by_side,
     straight,
     to_uint8,
     unweighted,
@@ -63,3 +64,11 @@ def test_eight_bits_are_rounded_and_clipped():
     for picture in (np.array(values), torch.tensor(values, requires_grad=True)):
         assert to_uint8(picture).tolist() == [0, 0, 0, 1, 255, 255]
         assert to_uint8(picture).dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_sheet_by_hand(kind):
+    white = 255 if kind == np.uint8 else 1
+    pictures = np.arange(3, dtype=kind).reshape(3, 1, 1, 1).repeat(2, 2)
+    assert side_by_side(pictures, 2)[..., 0].tolist() == [[0, 0, 1, 1], [2, 2, white, white]]
+    assert side_by_side(torch.from_numpy(pictures), 8)[..., 0].tolist() == [[0, 0, 1, 1, 2, 2]]

@@ -1,4 +1,4 @@
-"""Straight-alpha pictures in [0, 1], channels last: over backgrounds, premultiplied, resized, in 8 bits."""
+"""Pictures with straight alpha in [0, 1]: over backgrounds, premultiplied, resized, 8 bits, sheets."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 Picture = TypeVar("Picture", Tensor, np.ndarray)
@@ -87,3 +87,21 @@ def to_uint8(picture: Float[np.ndarray, "..."] | Float[Tensor, "..."]) -> UInt8[
     """Pictures in [0, 1] in 8 bits, rounded; what lies outside is clipped."""
     values = picture.detach().cpu().numpy() if isinstance(picture, Tensor) else picture
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def side_by_side(
+    pictures: Shaped[Tensor, "n h w c"] | Shaped[np.ndarray, "n h w c"], columns: int
+) -> Shaped[np.ndarray, "h2 w2 c"]:
+    """A contact sheet without words: n pictures, at most `columns` in a row; white where none is left.
+
+    pictures: (n, h, w, c), in [0, 1] or in 8 bits. Returns (rows * h, columns * w, c) of the same kind.
+    """
+    values = pictures.detach().cpu().numpy() if isinstance(pictures, Tensor) else pictures
+    n, h, w, channels = values.shape
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    white = 255 if values.dtype == np.uint8 else 1
+    cells = np.full((rows * columns, h, w, channels), white, values.dtype)
+    cells[:n] = values
+    parted = cells.reshape(rows, columns, h, w, channels)
+    return parted.swapaxes(1, 2).reshape(rows * h, columns * w, channels)
