@@ -20,7 +20,7 @@ from vid4d.cameras import Cameras
 from vid4d.gaussians.fit import FitConfig, fit
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
 from vid4d.gaussians.raster import rasterize_4d
-from vid4d.images import resized
+from vid4d.images import resized, straight
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
@@ -137,8 +137,5 @@ def asset_of(matrix: ImageMatrix, config: FitConfig, kept: Path | None) -> tuple
 def sides_of(gaussians: Gaussians4D, times: Float[Tensor, " t"], cameras: Cameras = CAMERAS) -> Sides:
     """What is seen of an asset. Depth is what the rasteriser gives: the mean along a ray."""
     renders = [rasterize_4d(gaussians, t.expand(len(cameras)), cameras, background=0.0) for t in times]
-    alpha = torch.stack([r.alpha for r in renders], 1)[..., None]
-    color = torch.stack([r.color for r in renders], 1) / alpha.clamp(min=1e-4)
-    return Sides(
-        cameras, torch.cat([color.clamp(0, 1), alpha], -1), torch.stack([r.depth for r in renders], 1)
-    )
+    pictures = [torch.cat([r.color, r.alpha[..., None]], -1) for r in renders]
+    return Sides(cameras, straight(torch.stack(pictures, 1)), torch.stack([r.depth for r in renders], 1))

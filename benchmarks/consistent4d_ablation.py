@@ -34,7 +34,7 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.dynerf import FieldConfig
-from vid4d.images import over_white
+from vid4d.images import over_white, side_by_side, to_uint8
 from vid4d.losses import Middle
 from vid4d.methods.consistent4d.batches import LinearSchedule, TimestepRange
 from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
@@ -178,8 +178,8 @@ def pictures(trainer: Trainer, subject: Subject, ring: Cameras, circle: Cameras)
 def save_sheet(path: Path, matrices: list[Tensor]) -> None:
     """Every second view of the first time, one matrix below the other, the truth last."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lines = [torch.cat(list(over_white(m[::2, 0])), 1) for m in matrices]
-    Image.fromarray((torch.cat(lines).clamp(0, 1) * 255).round().byte().numpy()).save(path)
+    lines = [over_white(m[::2, 0]) for m in matrices]
+    Image.fromarray(to_uint8(side_by_side(torch.cat(lines), len(lines[0])))).save(path)
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from vid4d.cameras import Cameras
 from vid4d.gaussians.fit import PRESETS, fit
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
-from vid4d.images import over_white
+from vid4d.images import over_white, side_by_side, to_uint8
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.metrics import mask_iou, psnr, ssim
 from vid4d.training.evaluate import true_clips
@@ -121,8 +121,8 @@ def save_contact(path: Path, color: Tensor, target: Tensor) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     some = torch.tensor([0, color.shape[0] // 4, color.shape[0] // 2, 3 * color.shape[0] // 4])
     times = torch.tensor([0, color.shape[1] // 2, color.shape[1] - 1])
-    strips = [torch.cat(list(x[some][:, times].flatten(0, 1)), 1) for x in (color, target)]
-    Image.fromarray((torch.cat(strips) * 255).round().byte().numpy()).save(path)
+    shown = torch.cat([x[some][:, times].flatten(0, 1) for x in (color, target)])
+    Image.fromarray(to_uint8(side_by_side(shown, len(shown) // 2))).save(path)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from PIL import Image
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.images import over_white
+from vid4d.images import over_white, side_by_side, to_uint8
 from vid4d.metrics import half_transparent, mask_iou, psnr
 from vid4d.priors.frustum.drawing import draw_solids
 from vid4d.priors.frustum.network import FrustumVolume
@@ -97,8 +97,8 @@ def main() -> None:
     print(line("half-transparent", torch.stack(hazy).mean(0), 3))
     print(f"elevation guess: mean error {sum(elevation) / len(elevation):.1f} degrees")
     if options.sheet:
-        page = torch.cat([torch.cat([*row], 1) for row in rows])
-        Image.fromarray((page.clamp(0, 1) * 255).round().byte().numpy()).save(options.sheet, quality=85)
+        page = to_uint8(side_by_side(torch.cat(rows), len(rows[0])))
+        Image.fromarray(page).save(options.sheet, quality=85)
 
 
 if __name__ == "__main__":

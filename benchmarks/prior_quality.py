@@ -29,7 +29,7 @@ from PIL import Image
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.images import over_white
+from vid4d.images import over_white, side_by_side, to_uint8
 from vid4d.metrics import Sides, compare, temporal_consistency
 from vid4d.priors.rife import as_midpoint
 from vid4d.priors.rife_small import load_interpolator
@@ -69,12 +69,9 @@ def consistency(matrix: Tensor) -> float:
     return float(temporal_consistency(over_white(matrix), middle, cyclic=True).mean())
 
 
-def sheet(clip: TrueClip, rows: dict[str, Tensor]) -> Image.Image:
-    """Input, then every second view of the first frame: one row per matrix."""
-    size = clip.frames.shape[1]
-    lines = [torch.cat([over_white(clip.frames[:1]), over_white(matrix[::2, 0])]) for matrix in rows.values()]
-    grid = torch.stack(lines).permute(0, 2, 1, 3, 4).reshape(len(lines) * size, -1, 3)
-    return Image.fromarray((grid.clamp(0, 1) * 255).round().byte().numpy())
+def row_of(clip: TrueClip, matrix: Tensor) -> Tensor:
+    """A row of the sheet: the input, then every second view of the first frame."""
+    return over_white(torch.cat([clip.frames[:1], matrix[::2, 0]]))
 
 
 def table(results: dict[str, dict[str, list[list[float]]]]) -> str:
@@ -107,7 +104,7 @@ def main() -> None:
     bank = MeshBank(models(options.assets, options.set, options.models))
     results: dict[str, dict[str, list[list[float]]]] = {}
     steady: dict[str, list[float]] = {"generated": [], "true": []}
-    guesses, sheets, began = [], [], time.monotonic()
+    guesses, rows, began = [], [], time.monotonic()
     for clip in true_clips(bank, frames=options.frames):
         generator = torch.Generator().manual_seed(0)
         config = SampleConfig(steps=options.steps)
@@ -122,7 +119,7 @@ def main() -> None:
         steady["generated"].append(consistency(generated))
         steady["true"].append(consistency(clip.matrix))
         guesses.append(guess_elevation(prior, clip.frames) - clip.elevation)
-        sheets.append(sheet(clip, {"generated": generated, "true": clip.matrix}))
+        rows += [row_of(clip, generated), row_of(clip, clip.matrix)]
         ring = {name: np.mean(results[name]["psnr"][-1]) for name in matrices}
         overlap = np.mean(results["generated"]["iou"][-1])
         summary = "  ".join(f"{name} {value:.2f} dB" for name, value in ring.items())
@@ -139,11 +136,8 @@ def main() -> None:
         options.out.write_text(json.dumps({"frames": options.frames, "steps": options.steps, **kept}))
     if options.sheets:
         options.sheets.mkdir(parents=True, exist_ok=True)
-        width, height = sheets[0].size
-        page = Image.new("RGB", (width, height * len(sheets)), "white")
-        for i, picture in enumerate(sheets):
-            page.paste(picture, (0, i * height))
-        page.save(options.sheets / "prior_quality.jpg", quality=88)
+        page = to_uint8(side_by_side(torch.cat(rows), len(rows[0])))
+        Image.fromarray(page).save(options.sheets / "prior_quality.jpg", quality=88)
 
 
 if __name__ == "__main__":

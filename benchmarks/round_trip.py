@@ -39,6 +39,7 @@ from vid4d.export.formats import FORMATS, export
 from vid4d.export.options import ExportOptions
 from vid4d.gaussians.model import Gaussians3D
 from vid4d.gaussians.sh import C0
+from vid4d.images import over
 from vid4d.metrics import mask_iou
 
 FAINTEST = 1 / 255
@@ -330,7 +331,7 @@ def decibels(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def over_white(picture: np.ndarray) -> np.ndarray:
-    return picture[..., :3] * picture[..., 3:] + 1 - picture[..., 3:] if picture.shape[-1] == 4 else picture
+    return over(picture, 1.0) if picture.shape[-1] == 4 else picture
 
 
 def check_pictures(asset: Asset, to: str, files: list[Path], say: Say, *, size: int) -> None:

@@ -16,6 +16,7 @@ import torch
 from scipy.interpolate import CubicSpline
 
 from vid4d.cameras import Cameras
+from vid4d.images import over
 from vid4d.training.mesh_render import fit_to_frame, render_meshes
 from vid4d.training.meshes import MeshBank, TrainingMesh
 from vid4d.video import write_mp4
@@ -235,8 +236,7 @@ def pictures(azimuth: float = AZIMUTH, elevation: float = ELEVATION, size: int =
     batch = fit_to_frame(batch, Cameras.orbit(azimuth, elevation, size=size), fill=FILL, group=group)
     cameras = Cameras.orbit([azimuth] * count, elevation, size=size)
     rgba = render_meshes(batch, cameras, torch.arange(count), supersample=3)
-    alpha = rgba[..., 3:]
-    return rgba[..., :3] * alpha + torch.tensor(BACKGROUND) * (1 - alpha)
+    return over(rgba, torch.tensor(BACKGROUND))
 
 
 def main() -> None:

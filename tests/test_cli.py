@@ -17,7 +17,9 @@ from PIL import Image
 
 import vid4d
 from vid4d import api
+from vid4d.cli import main
 from vid4d.errors import InputError
+from vid4d.priors.base import PRIORS
 from vid4d.video import write_mp4
 
 TESTS = Path(__file__).resolve().parent
@@ -339,3 +341,10 @@ def test_from_python(clip, tmp_path):
         asset.render(cameras, time=[0, 0.5, 1])
     with pytest.raises(InputError, match="outside of 0 to 1"):
         asset.render(cameras, time=2.0)
+
+
+def test_help_names_every_prior(capsys):
+    with pytest.raises(SystemExit):
+        main(["generate", "--help"])
+    line = next(line for line in capsys.readouterr().out.splitlines() if "--prior " in line)
+    assert "|".join(PRIORS) in line

@@ -6,7 +6,17 @@ import numpy as np
 import pytest
 import torch
 
-from vid4d.images import over, over_white, over_white_uint8, premultiplied, resized, to_uint8
+from vid4d.images import (
+    over,
+    over_white,
+    over_white_uint8,
+    premultiplied,
+    resized,
+    side_by_side,
+    straight,
+    to_uint8,
+    unweighted,
+)
 
 
 def test_half_transparent_red_over_backgrounds():
@@ -20,6 +30,24 @@ def test_half_transparent_red_over_backgrounds():
 def test_premultiplied_along_any_axis():
     rgba = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(0))
     assert torch.equal(premultiplied(rgba, 1), premultiplied(rgba.movedim(1, -1)).movedim(-1, 1))
+
+
+def test_straight_undoes_premultiplied():
+    rgba = torch.rand(2, 4, 3, generator=torch.Generator().manual_seed(0))
+    rgba[0, 3] = 1e-5
+    torch.testing.assert_close(straight(premultiplied(rgba, 1), 1), rgba)
+    array = rgba.movedim(1, -1).numpy()
+    np.testing.assert_allclose(straight(premultiplied(array)), array, rtol=1e-5)
+    assert straight(torch.zeros(4)).tolist() == straight(np.zeros(4)).tolist() == [0, 0, 0, 0]
+
+
+def test_unweighted_means_by_hand_and_their_gradient():
+    depth, alpha = torch.tensor([1.5, 0.0]), torch.tensor([0.5, 0.0], requires_grad=True)
+    means = unweighted(depth, alpha)
+    assert means.tolist() == [3.0, 0.0]
+    means.sum().backward()
+    assert alpha.grad is not None
+    assert alpha.grad.tolist() == [-6.0, 0.0]
 
 
 @pytest.mark.parametrize("shape", [(4, 4, 4), (2, 3, 4, 8, 4)])
@@ -36,3 +64,11 @@ def test_eight_bits_are_rounded_and_clipped():
     for picture in (np.array(values), torch.tensor(values, requires_grad=True)):
         assert to_uint8(picture).tolist() == [0, 0, 0, 1, 255, 255]
         assert to_uint8(picture).dtype == np.uint8
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32])
+def test_a_sheet_by_hand(kind):
+    white = 255 if kind == np.uint8 else 1
+    pictures = np.arange(3, dtype=kind).reshape(3, 1, 1, 1).repeat(2, 2)
+    assert side_by_side(pictures, 2)[..., 0].tolist() == [[0, 0, 1, 1], [2, 2, white, white]]
+    assert side_by_side(torch.from_numpy(pictures), 8)[..., 0].tolist() == [[0, 0, 1, 1, 2, 2]]

@@ -1,4 +1,4 @@
-"""Straight-alpha pictures in [0, 1], channels last: over backgrounds, premultiplied, resized, in 8 bits."""
+"""Pictures with straight alpha in [0, 1]: over backgrounds, premultiplied, resized, 8 bits, sheets."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import TypeVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Shaped, UInt8
 from torch import Tensor
 
 Picture = TypeVar("Picture", Tensor, np.ndarray)
+
+LEAST_ALPHA = 1e-6
+"""Of less alpha than this nothing can be told."""
 
 
 def over_white(rgba: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 3"]:
@@ -29,13 +32,44 @@ def over_white_uint8(rgba: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w
     return np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 
 
-def premultiplied(rgba: Float[Tensor, "..."], dim: int = -1) -> Float[Tensor, "..."]:
+def premultiplied(rgba: Picture, dim: int = -1) -> Picture:
     """Straight-alpha RGBA with its colors times alpha, as it has to be before pixels are averaged.
 
     dim: of the four channels.
     """
-    color, alpha = rgba.split([3, 1], dim)
-    return torch.cat([color * alpha, alpha], dim)
+    color, alpha = _parted(rgba, dim)
+    return _joined(color * alpha, alpha, dim)
+
+
+def straight(rgba: Picture, dim: int = -1) -> Picture:
+    """The inverse of `premultiplied`: colors divided by alpha, in [0, 1]; black where there is none.
+
+    dim: of the four channels.
+    """
+    color, alpha = _parted(rgba, dim)
+    return _joined(unweighted(color, alpha).clip(0, 1), alpha, dim)
+
+
+def unweighted(values: Picture, alpha: Picture) -> Picture:
+    """Means of what was added up times alpha (colors, depths): divided by it, and 0 where there is none.
+
+    alpha: of a shape that fits the values'.
+    """
+    return values / alpha.clip(min=LEAST_ALPHA)
+
+
+def _parted(rgba: Picture, dim: int) -> tuple[Picture, Picture]:
+    if isinstance(rgba, Tensor):
+        color, alpha = rgba.split([3, 1], dim)
+    else:
+        color, alpha = np.split(rgba, [3], dim)
+    return color, alpha
+
+
+def _joined(color: Picture, alpha: Picture, dim: int) -> Picture:
+    if isinstance(color, Tensor):
+        return torch.cat([color, alpha], dim)
+    return np.concatenate([color, alpha], dim)
 
 
 def resized(images: Float[Tensor, "*n h w 4"], width: int) -> Float[Tensor, "*n h2 w2 4"]:
@@ -46,11 +80,28 @@ def resized(images: Float[Tensor, "*n h w 4"], width: int) -> Float[Tensor, "*n 
     lead, (h, w) = images.shape[:-3], images.shape[-3:-1]
     flat = premultiplied(images).reshape(-1, h, w, 4).movedim(-1, 1)
     small = F.interpolate(flat, (round(h * width / w), width), mode="area").movedim(1, -1)
-    color = small[..., :3] / small[..., 3:].clamp(min=1e-4)
-    return torch.cat([color.clamp(0, 1), small[..., 3:]], -1).reshape(*lead, *small.shape[1:])
+    return straight(small).reshape(*lead, *small.shape[1:])
 
 
 def to_uint8(picture: Float[np.ndarray, "..."] | Float[Tensor, "..."]) -> UInt8[np.ndarray, "..."]:
     """Pictures in [0, 1] in 8 bits, rounded; what lies outside is clipped."""
     values = picture.detach().cpu().numpy() if isinstance(picture, Tensor) else picture
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
+
+
+def side_by_side(
+    pictures: Shaped[Tensor, "n h w c"] | Shaped[np.ndarray, "n h w c"], columns: int
+) -> Shaped[np.ndarray, "h2 w2 c"]:
+    """A contact sheet without words: n pictures, at most `columns` in a row; white where none is left.
+
+    pictures: (n, h, w, c), in [0, 1] or in 8 bits. Returns (rows * h, columns * w, c) of the same kind.
+    """
+    values = pictures.detach().cpu().numpy() if isinstance(pictures, Tensor) else pictures
+    n, h, w, channels = values.shape
+    columns = min(columns, n)
+    rows = -(-n // columns)
+    white = 255 if values.dtype == np.uint8 else 1
+    cells = np.full((rows * columns, h, w, channels), white, values.dtype)
+    cells[:n] = values
+    parted = cells.reshape(rows, columns, h, w, channels)
+    return parted.swapaxes(1, 2).reshape(rows * h, columns * w, channels)

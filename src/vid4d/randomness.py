@@ -26,6 +26,16 @@ def step_generator(
     return torch.Generator(device).manual_seed(number if purpose is None else number * 10 + purpose)
 
 
+def seed_generator(seed: int) -> torch.Generator:
+    """The random numbers of something that is drawn at once, from beginning to end."""
+    return torch.Generator().manual_seed(seed)
+
+
+def rank_seed(seed: int, rank: int, step: int = 0) -> int:
+    """The seed of one of the processes that train a network; of a resumed training, from that step on."""
+    return seed * 1000 + rank + 1 + 1_000_003 * step
+
+
 def epoch_generator(seed: int, epoch: int, stream: int) -> torch.Generator:
     """The random numbers of an epoch, which has everything once in random order. stream: a large prime."""
     return torch.Generator().manual_seed((seed + 1) * stream + epoch)

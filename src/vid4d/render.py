@@ -14,6 +14,7 @@ from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
+from vid4d.images import straight
 
 CHUNK_PIXELS = 8 << 20
 """Pixels rendered in one call."""
@@ -59,9 +60,7 @@ def render_asset(
         some = cameras[i : i + chunk].to(device)
         rendered = rasterize_4d(gaussians, times[i : i + chunk], some, background=background or 0.0)
         if background is None:
-            alpha = rendered.alpha[..., None]
-            color = torch.where(alpha > 0, rendered.color / alpha.clamp(min=1e-6), 0)
-            parts.append(torch.cat([color, alpha], -1).clamp(0, 1))
+            parts.append(straight(torch.cat([rendered.color, rendered.alpha[..., None]], -1)).clamp(0, 1))
         else:
             parts.append(rendered.color.clamp(0, 1))
     return torch.cat(parts)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vid4d.images import premultiplied
-from vid4d.priors.rife import CONFIGS, IFNet, IFNet3, IFNetConfig, interpolate, straight, warp
+from vid4d.priors.rife import CONFIGS, IFNet, IFNet3, IFNetConfig, frame_at, interpolate, warp
 
 TINY = IFNetConfig(widths=(8, 8), scales=(2, 1), depth=1, image_channels=3)
 
@@ -77,11 +76,12 @@ def test_alpha_moves_with_color(tiny):
     assert out[1:3].abs().max() < 1e-3
 
 
-def test_straight_inverts_premultiplied():
-    rgba = torch.rand(2, 4, 5, 5)
-    rgba[:, 3] = rgba[:, 3].clamp(min=0.1)
-    torch.testing.assert_close(straight(premultiplied(rgba, 1)), rgba)
-    assert (straight(torch.zeros(1, 4, 2, 2)) == 0).all()
+def test_what_is_faint_between_frames_is_black(tiny):
+    pair = torch.full((2, 1, 4, 16, 16), 0.5)
+    pair[:, :, 3] = 5e-4
+    out = frame_at(tiny, *pair)
+    assert bool((out[:, 3] > 0).any())
+    assert bool((out[:, :3] == 0).all())
 
 
 @pytest.mark.parametrize(("cyclic", "count"), [(False, 9), (True, 12)])

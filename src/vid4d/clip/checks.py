@@ -9,6 +9,8 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from vid4d.images import premultiplied
+
 THUMBNAIL = 96
 
 
@@ -134,8 +136,7 @@ def thumbnail(rgba: UInt8[np.ndarray, "h w 4"], side: int = THUMBNAIL) -> Float[
     scale = min(1.0, side / max(h, w))
     size = (max(1, round(w * scale)), max(1, round(h * scale)))
     small = Image.fromarray(np.ascontiguousarray(rgba, np.uint8), "RGBA").resize(size, Image.Resampling.BOX)
-    values = np.asarray(small, np.float32)
-    return np.dstack([values[..., :3] * (values[..., 3:] / 255), values[..., 3]])
+    return premultiplied(np.asarray(small, np.float32) / 255) * 255
 
 
 def loop_probes(count: int, most: int = 24) -> list[int]:

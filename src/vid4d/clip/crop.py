@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from vid4d.errors import InputError
+from vid4d.images import premultiplied, straight
 
 
 def check_masks(
@@ -65,7 +66,7 @@ def crop(
     x1, y1 = int(np.ceil(left + side)) + 2, int(np.ceil(top + side)) + 2
     padded = np.pad(frame, ((margin, margin), (margin, margin), (0, 0)))
     part = padded[y0 + margin : y1 + margin, x0 + margin : x1 + margin].astype(np.float32) / 255
-    part[..., :3] *= part[..., 3:]
+    part = premultiplied(part)
     box = (left - x0, top - y0, left - x0 + side, top - y0 + side)
     kind = Image.Resampling.HAMMING if side > size else Image.Resampling.BICUBIC
     planes = [
@@ -74,8 +75,5 @@ def crop(
         )
         for c in range(4)
     ]
-    alpha = planes[3]
-    visible = alpha > 1 / 512
-    color = np.stack(planes[:3], -1) / np.where(visible, alpha, 1)[..., None]
-    out = np.dstack([np.where(visible[..., None], color, 0), np.where(visible, alpha, 0)])
-    return np.clip(out, 0, 1).astype(np.float32)
+    resampled = np.stack(planes, -1)
+    return straight(np.where(resampled[..., 3:] > 1 / 512, resampled, 0)).clip(0, 1)

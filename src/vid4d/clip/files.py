@@ -14,7 +14,7 @@ from vid4d.clip.clip import Clip, ClipOptions, read_clip
 from vid4d.clip.sources import CLIP_FILE, to_rgba
 from vid4d.errors import InputError
 from vid4d.files import folder_written_whole, natural_order, written_whole
-from vid4d.images import over, to_uint8
+from vid4d.images import over, side_by_side, to_uint8
 
 
 def prepare(path: str | Path, out: str | Path, options: ClipOptions | None = None) -> Clip:
@@ -111,15 +111,10 @@ def save_strip(clip: Clip, path: str | Path) -> Path:
 
 
 def _strip(clip: Clip) -> Image.Image:
-    t, h, w = clip.frames.shape[:3]
+    h, w = clip.frames.shape[1:3]
     y, x = np.mgrid[:h, :w] // max(4, w // 32)
     board = np.where((y + x) % 2 == 0, 0.97, 0.86)[..., None].astype(np.float32)
-    columns = min(t, 8)
-    sheet = np.ones((-(-t // columns) * h, columns * w, 3), np.float32)
-    for i, frame in enumerate(clip.frames):
-        r, c = divmod(i, columns)
-        sheet[r * h : (r + 1) * h, c * w : (c + 1) * w] = over(frame, board)
-    return Image.fromarray(to_uint8(sheet), "RGB")
+    return Image.fromarray(to_uint8(side_by_side(over(clip.frames, board), 8)), "RGB")
 
 
 def _fill_frames(clip: Clip, folder: Path) -> None:

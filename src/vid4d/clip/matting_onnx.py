@@ -13,6 +13,7 @@ from jaxtyping import Float, UInt8
 from scipy import ndimage
 
 from vid4d.errors import InputError, install_hint
+from vid4d.images import to_uint8
 
 
 @dataclass(frozen=True)
@@ -94,7 +95,7 @@ def model_frames(
         for frame in frames:
             prepared = model_input(frame, spec, side).astype(kind)
             mask = model_mask(session.run(None, {port.name: prepared})[0], frame.shape[:2])
-            results.append(np.dstack([free_colors(frame, mask), np.rint(mask * 255).astype(np.uint8)]))
+            results.append(np.dstack([free_colors(frame, mask), to_uint8(mask)]))
     except InputError:
         raise
     except Exception as e:  # onnxruntime raises its own kinds for damaged and for unfitting files

@@ -21,6 +21,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vid4d.errors import InputError
 from vid4d.files import natural_order
+from vid4d.images import to_uint8
 from vid4d.video import Video, shrink
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".tga")
@@ -196,7 +197,7 @@ def to_rgba(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 4"]:
                     raise InputError(
                         f"{path}: pixel values outside 0..{top:g}; export the picture with 8 or 16 bits"
                     )
-                grey = np.rint(values / top * 255).clip(0, 255).astype(np.uint8)
+                grey = to_uint8(values / top)
                 return np.dstack([grey, grey, grey, np.full_like(grey, 255)])
             return np.array(image.convert("RGBA"))
     except (OSError, SyntaxError, EOFError) as e:

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, Suppress, arg
 
+from vid4d.priors.base import PRIORS
 from vid4d.settings import Settings
 
 Clip = Positional[Annotated[str, arg(metavar="CLIP")]]
@@ -18,6 +19,7 @@ Clip = Positional[Annotated[str, arg(metavar="CLIP")]]
 class FromClip(Settings):
     clip: Clip = ""
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
+    prior: Annotated[str, arg(metavar="|".join(PRIORS))] = "small"
     source: Suppress[Literal["clip", "matrix"]] = "clip"
     out: Path | None = None
     """The run folder. Where not given: runs/ and the clip's name, numbered when that is taken."""

@@ -20,6 +20,7 @@ from vid4d.cameras import Cameras
 from vid4d.dynerf.field import CascadeField
 from vid4d.dynerf.march import MarchConfig, Rays, march
 from vid4d.dynerf.occupancy import OccupancyGrid, uniform
+from vid4d.images import unweighted
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ def render_field(
         paint = torch.as_tensor(background, dtype=value.dtype, device=value.device).reshape(-1, 1)
         alpha = value[:, 3]
         color = value[:, :3] + (1 - alpha[:, None]) * paint
-        depth = value[:, 4] / alpha.clamp(min=1e-6) * (field.config.radius / stretch)
+        depth = unweighted(value[:, 4], alpha) * (field.config.radius / stretch)
 
     renderings = []
     for k in range(len(field)) if levels == "all" else [len(field) - 1]:

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from vid4d.errors import InputError, missing_package
+from vid4d.errors import InputError, install_hint, missing_package
 from vid4d.export.options import ExportOptions, FrameTimes, frame_times
 from vid4d.export.splats import bounds, ellipsoids
 from vid4d.gaussians.culling import FAINTEST
@@ -41,7 +41,7 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         raise missing_package("usd-core", "OpenUSD") from None
     if not hasattr(UsdVol, SCHEMA):
         have = ".".join(map(str, Usd.GetVersion()))
-        raise InputError(f"the installed OpenUSD {have} knows no splats: pip install -U 'usd-core>=26.3'")
+        raise InputError(f"the installed OpenUSD {have} knows no splats: {install_hint('export')}")
     if out.suffix.lower() != ".usdz":
         _write_stage(asset, out, options)
         return [out]

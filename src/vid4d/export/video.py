@@ -18,7 +18,7 @@ from vid4d.errors import InputError
 from vid4d.export.camera_path import Shots, plan
 from vid4d.export.options import ExportOptions, background_color, frame_name
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.images import over, to_uint8
+from vid4d.images import over, premultiplied, straight, to_uint8
 from vid4d.render import BATCH, loops_to_play, render_asset, turntable_frames
 
 if TYPE_CHECKING:
@@ -148,12 +148,9 @@ def _spread(rgba: UInt8[np.ndarray, "h w 4"], reach: int = 4) -> UInt8[np.ndarra
     """Colors grown into what is transparent, so that coarse color resolution darkens no outline."""
     from scipy.ndimage import uniform_filter
 
-    alpha = rgba[..., 3:].astype(np.float32)
-    weighted = np.concatenate([rgba[..., :3] * alpha, alpha], -1)
-    near = uniform_filter(weighted, (2 * reach + 1, 2 * reach + 1, 1), mode="constant")
-    grown = np.clip(near[..., :3] / np.maximum(near[..., 3:], 1e-3), 0, 255)
-    mix = alpha / 255
-    color = np.rint(rgba[..., :3] * mix + grown * (1 - mix)).astype(np.uint8)
+    values = rgba.astype(np.float32) / 255
+    near = uniform_filter(premultiplied(values), (2 * reach + 1, 2 * reach + 1, 1), mode="constant")
+    color = to_uint8(over(values, straight(near)[..., :3]))
     return np.concatenate([color, rgba[..., 3:]], -1)
 
 

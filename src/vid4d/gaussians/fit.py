@@ -283,7 +283,8 @@ class FitState:
         alphas = torch.cat([first[..., 3], second[..., 3]])
         low, high = alphas.amin(0), alphas.amax(0)
         excess = (low - render.alpha).clamp(min=0) + (render.alpha - high).clamp(min=0)
-        rgb = first[..., :3].lerp(second[..., :3], share) * low[..., None] + background * (1 - low[..., None])
+        color = first[..., :3].lerp(second[..., :3], share)
+        rgb = over(torch.cat([color, low[..., None]], -1), background)
         difference = (render.color - rgb).abs().mean(-1) * (1 - (high - low))
         before, after = self._confidence(view, i), self._confidence(view, j)
         if before is not None and after is not None:

@@ -18,6 +18,7 @@ from vid4d.errors import InputError
 from vid4d.gaussians import sh
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.randomness import seed_generator
 
 SEEN = 0.05
 """Cosine to the best view from which on a point of the hull counts as seen, not as grazed."""
@@ -286,7 +287,7 @@ def gaussians_from_hull(
     InputError where no hull is left at any time.
     """
     config = config or HullConfig()
-    generator = torch.Generator().manual_seed(seed)
+    generator = seed_generator(seed)
     keys = key_indices(matrix.frames, config.key_times, cyclic=matrix.cyclic)
     spacing = key_spacing(matrix.times, len(keys), cyclic=matrix.cyclic)
     count = max(1, config.splats, config.min_splats // len(keys))

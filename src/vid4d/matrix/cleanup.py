@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.images import premultiplied
+from vid4d.images import premultiplied, straight
 
 
 def remove_small_components(
@@ -41,8 +41,7 @@ def smooth_alpha(images: Float[Tensor, "v t h w 4"], width: float) -> Float[Tens
 
     alpha = images[..., 3:]
     sigma = (0, 0, width, width, 0)
-    blurred = torch.from_numpy(ndimage.gaussian_filter(premultiplied(images).numpy(), sigma))
+    blurred = straight(torch.from_numpy(ndimage.gaussian_filter(premultiplied(images).numpy(), sigma)))
     smoothed = ((blurred[..., 3:] - 0.5) * (2 * width) + 0.5).clamp(0, 1)
-    around = blurred[..., :3] / blurred[..., 3:].clamp(min=1e-3)
-    color = torch.where(alpha > 0.5, images[..., :3], around.clamp(0, 1))
+    color = torch.where(alpha > 0.5, images[..., :3], blurred[..., :3])
     return torch.cat([color, smoothed], -1)

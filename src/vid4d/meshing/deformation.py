@@ -17,6 +17,7 @@ from torch.nn.functional import embedding_bag
 
 from vid4d.meshing.marching_cubes import adjacency
 from vid4d.meshing.tsdf import Mesh
+from vid4d.randomness import seed_generator
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,7 @@ class Graph:
         """The pose, from `start` on, that brings the mesh to another's surface."""
         from scipy.spatial import cKDTree
 
-        draw = torch.Generator().manual_seed(0)
+        draw = seed_generator(0)
         pose = start.clone()
         pose[:, 3:] += torch.from_numpy(_centre(target) - _centre(self.mesh.moved(self.deform(start))))
         pose.requires_grad_()

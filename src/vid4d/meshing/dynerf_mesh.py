@@ -16,6 +16,7 @@ from vid4d.cameras import Cameras
 from vid4d.dynerf import CascadeField, OccupancyGrid
 from vid4d.dynerf.march import MarchConfig, Rays, march
 from vid4d.errors import InputError
+from vid4d.images import unweighted
 from vid4d.meshing.marching_cubes import Field, MeshOptions, NoSurface, mesh_from_field, vertex_normals
 from vid4d.meshing.tsdf import SEEN, TRUST, Mesh
 
@@ -153,8 +154,7 @@ def colors_of_dynerf(
         seen, opacity, depth = _seen(dynerf, grid, moment, eye.expand_as(away), normalize(away, dim=1))
         visible = (away.norm(dim=1) - depth < 1.5 * voxel) & (opacity > SEEN)
         weight = torch.where(visible, TRUST * opacity * facing[some], 0)[:, None]
-        straight = seen / opacity[:, None].clamp(min=1e-6)
-        colors[some] = (colors[some] + weight * straight) / (1 + weight)
+        colors[some] = (colors[some] + weight * unweighted(seen, opacity[:, None])) / (1 + weight)
     return colors.clamp(0, 1).cpu().numpy().astype(np.float32)
 
 
@@ -171,4 +171,4 @@ def _seen(
     rays = Rays(origins / radius, directions, times, shifts)
     blocks = [rays.at(slice(i, i + config.block)) for i in range(0, len(times), config.block)]
     value = torch.cat([march(dynerf, block, grid, config).value[-1] for block in blocks], -1)
-    return value[:3].T, value[3], radius * value[4] / value[3].clamp(min=1e-6)
+    return value[:3].T, value[3], radius * unweighted(value[4], value[3])

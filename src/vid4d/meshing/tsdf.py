@@ -22,6 +22,7 @@ from vid4d.errors import InputError
 from vid4d.gaussians.hull import sample_bilinear
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.gaussians.raster import rasterize
+from vid4d.images import unweighted
 from vid4d.meshing.marching_cubes import Field, MeshOptions, NoSurface, mesh_from_field, vertex_normals
 
 FAINT = 0.05
@@ -171,7 +172,7 @@ class Views:
     @classmethod
     def of(cls, splats: Gaussians3D, cameras: Cameras) -> Views:
         rendered = rasterize(splats, cameras, background=0.0)
-        colors = (rendered.color / rendered.alpha[..., None].clamp(min=1e-4)).clamp(0, 1)
+        colors = unweighted(rendered.color, rendered.alpha[..., None]).clamp(0, 1)
         return cls(cameras, colors, rendered.alpha, rendered.depth)
 
     def at(
@@ -186,8 +187,8 @@ class Views:
         if color:
             layers.append(self.colors[view] * alpha)
         values = sample_bilinear(torch.cat(layers, -1)[None], pixels[None])[0]
-        straight = values[:, 1:] / values[:, :1].clamp(min=1e-6)
-        return values[:, 0], straight[:, 0], straight[:, 1:]
+        means = unweighted(values[:, 1:], values[:, :1])
+        return values[:, 0], means[:, 0], means[:, 1:]
 
 
 def tsdf_fuse(
@@ -247,7 +248,7 @@ def fused(
             pictures[view, None], grid[None, None], padding_mode="zeros", align_corners=False
         )[0, :, 0]
         by = (other[0] if other else alpha) < options.opaque
-        distance = depth / alpha.clamp(min=1e-6) - z
+        distance = unweighted(depth, alpha) - z
         says = torch.where(distance < -reach, options.behind, 1.0)
         says *= ~(by | (distance < -hidden))
         passed += by

@@ -28,6 +28,7 @@ from vid4d.priors.base import DrawnViews, DrawRequest, Offer, load_matrix_prior
 from vid4d.priors.rife import IFNet, as_midpoint, interpolate
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.progress import Bar
+from vid4d.randomness import seed_generator
 from vid4d.run import Run
 
 
@@ -117,7 +118,7 @@ def draw_views(
         elevation,
         DrawRequest(settings.preset, settings.sampler, settings.steps, settings.memory),
         cyclic=cyclic,
-        generator=torch.Generator().manual_seed(settings.seed),
+        generator=seed_generator(settings.seed),
         progress=bar.update,
     )
 

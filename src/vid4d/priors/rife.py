@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vid4d.errors import InputError
-from vid4d.images import premultiplied
+from vid4d.images import premultiplied, straight
 from vid4d.losses import Interpolate, Middle
 from vid4d.priors.weights.convert_layouts import Named
 from vid4d.priors.weights.network import Network
@@ -251,11 +251,8 @@ class IFNet3(nn.Module):
         return Interpolation(frames[-1], flows[-1], mask.sigmoid()[..., :h, :w], tuple(frames), tuple(flows))
 
 
-def straight(rgba: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 4 h w"]:
-    """Color divided by alpha; black where there is next to no alpha."""
-    alpha = rgba[:, 3:]
-    color = torch.where(alpha > 1e-3, rgba[:, :3] / alpha.clamp(min=1e-3), 0)
-    return torch.cat([color.clamp(0, 1), alpha.clamp(0, 1)], 1)
+FAINT = 1e-3
+"""Alpha at which the colors that a network puts together still say something."""
 
 
 @torch.no_grad()
@@ -265,9 +262,14 @@ def frame_at(
     second: Float[Tensor, "b c h w"],
     t: Float[Tensor, " b"] | float = 0.5,
 ) -> Float[Tensor, "b c h w"]:
-    """The frames between pairs of images in [0, 1]: RGB, or RGBA with straight alpha."""
+    """The frames between pairs of images in [0, 1]: RGB, or RGBA with straight alpha.
+
+    Black where there is next to no alpha.
+    """
     if first.shape[1] == 4:
-        return straight(model(premultiplied(first, 1), premultiplied(second, 1), t).frame)
+        frame = straight(model(premultiplied(first, 1), premultiplied(second, 1), t).frame, 1).clamp(0, 1)
+        frame[:, :3] *= frame[:, 3:] > FAINT
+        return frame
     return model(first, second, t).frame.clamp(0, 1)
 
 

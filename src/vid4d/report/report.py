@@ -25,7 +25,7 @@ from vid4d.errors import InputError
 from vid4d.files import write_text
 from vid4d.gaussians.culling import splats_over_time
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.images import over_white, to_uint8
+from vid4d.images import over_white, side_by_side, to_uint8
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.render import render_asset
 from vid4d.report.advice import Advice, Facts, advice
@@ -301,12 +301,8 @@ def _strip(frames: list[Image.Image], columns: int = 8) -> Image.Image:
     """Frames side by side, at most `columns` in a row."""
     columns = min(columns, len(frames))
     cell = min(SHEET_WIDTH // columns, 256)
-    rows = -(-len(frames) // columns)
-    sheet = Image.new("RGB", (columns * cell, rows * cell), "white")
-    for i, frame in enumerate(frames):
-        small = frame.resize((cell, cell), Image.Resampling.LANCZOS)
-        sheet.paste(small, (i % columns * cell, i // columns * cell))
-    return sheet
+    small = [np.asarray(frame.resize((cell, cell), Image.Resampling.LANCZOS)) for frame in frames]
+    return Image.fromarray(side_by_side(np.stack(small), columns), "RGB")
 
 
 def _first_time(log: Path) -> str:

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.images import straight
 from vid4d.training.meshes import MeshBatch, ragged_index
 
 NEAR = 0.05
@@ -233,9 +234,7 @@ def render_with_depth(
     flat = torch.zeros(n * size * size, 4, device=device)
     flat[covered] = torch.cat([rgb, torch.ones_like(rgb[:, :1])], 1)
     picture = flat.view(n, size // supersample, supersample, size // supersample, supersample, 4).mean((2, 4))
-    alpha = picture[..., 3:]
-    depth = _depth_of(keys).view(n, size, size)
-    return torch.cat([picture[..., :3] / alpha.clamp(min=1e-6), alpha], -1), depth
+    return straight(picture), _depth_of(keys).view(n, size, size)
 
 
 @torch.no_grad()

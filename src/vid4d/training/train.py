@@ -150,6 +150,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     from vid4d.priors.small.model import SmallPrior
     from vid4d.priors.weights.eight_bit import save_pieces
     from vid4d.priors.weights.files import save_weights
+    from vid4d.randomness import rank_seed
     from vid4d.training import frustum, prior_losses
     from vid4d.training.interpolation import interpolation_loss
     from vid4d.training.trainer import SideStream, Trainer, TrainerConfig, start_distributed, world
@@ -169,7 +170,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         elif isinstance(module, (torch.nn.Conv3d, torch.nn.ConvTranspose3d)):
             module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-    torch.manual_seed(options.seed * 1000 + rank + 1)
+    torch.manual_seed(rank_seed(options.seed, rank))
     losses = prior_losses.LossConfig()
     reuse = 2 if options.stage == "diffusion" else 1
     views = {
@@ -200,7 +201,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     outer = frustum.OUTER if isinstance(model, FrustumVolume) else OUTER
     trainer = Trainer(model, loss, config, options.out, outer)
     if trainer.resume():  # other batches than those that the first part began with
-        torch.manual_seed(options.seed * 1000 + rank + 1 + 1_000_003 * trainer.step)
+        torch.manual_seed(rank_seed(options.seed, rank, trainer.step))
     if options.compile:
         _compile(model)
     done = trainer.run(until=options.until, report=report)

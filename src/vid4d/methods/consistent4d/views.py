@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.dynerf import CascadeField, OccupancyGrid, paint_normals, render_field
-from vid4d.images import over_white
+from vid4d.images import over_white, straight
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.methods.consistent4d.subject import Subject
@@ -69,8 +69,7 @@ def render_views(
             normals=normals,
             samples=samples,
         )[0]
-        alpha = seen.alpha[..., None]
-        pictures.append(torch.cat([seen.color / alpha.clamp(min=1e-6), alpha], -1).clamp(0, 1).cpu())
+        pictures.append(straight(torch.cat([seen.color, seen.alpha[..., None]], -1)).clamp(0, 1).cpu())
         if normals:
             shapes.append(paint_normals(seen).clamp(0, 1).cpu())
         if report is not None:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.images import premultiplied
+from vid4d.images import premultiplied, straight
 
 FILL = 200 / 256
 """Share of the window's width that the object takes where it is widest: that of a clip's crop."""
@@ -75,5 +75,4 @@ def windows(
     grid = torch.stack([x, y], -1) * framing.scale + framing.center[:, None, None]
     flat = premultiplied(frames).movedim(-1, 1)
     found = F.avg_pool2d(F.grid_sample(flat, 2 * grid, align_corners=False), 2).movedim(1, -1)
-    color = found[..., :3] / found[..., 3:].clamp(min=1e-4)
-    return torch.cat([color.clamp(0, 1), found[..., 3:].clamp(0, 1)], -1)
+    return straight(found.clamp(0, 1))

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vid4d.cameras import RING_DISTANCE, Cameras
+from vid4d.images import straight
 from vid4d.priors.frustum.framing import Framing
 from vid4d.priors.frustum.geometry import REACH, alpha_along, to_frustum
 from vid4d.priors.frustum.network import FrustumConfig, Solid
@@ -70,8 +71,7 @@ class _Marcher:
         values = F.grid_sample(self.color, met, align_corners=False, padding_mode="border")[0, :, 0, 0].T
         sums = torch.zeros(at.shape[2], 4, device=at.device)
         sums.index_add_(0, ray, torch.cat([values * share, share], 1))
-        rgb = (sums[:, :3] / sums[:, 3:].clamp(min=1e-4)).clamp(0, 1)
-        return torch.cat([rgb, weight.sum(0).clamp(max=1)[:, None]], 1)
+        return torch.cat([straight(sums)[:, :3], weight.sum(0).clamp(max=1)[:, None]], 1)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.images import over_white
+from vid4d.images import over_white, straight
 from vid4d.priors.guidance import PLAIN, Guidance
 from vid4d.priors.samplers import ProgressCallback, Sampling, draw_samples, q_sample
 from vid4d.priors.small.model import SmallCondition, SmallConfig, SmallPrior, ViewFeatures
@@ -82,8 +82,8 @@ def from_network(pictures: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n h w 4"]
     """The inverse of `to_network`; colors where there is no alpha are white."""
     rgba = ((pictures.float() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
     alpha = rgba[..., 3:]
-    color = (rgba[..., :3] - (1 - alpha)) / alpha.clamp(min=1 / 255)
-    return torch.cat([torch.where(alpha > 1 / 255, color, 1.0).clamp(0, 1), alpha], -1)
+    color = straight(torch.cat([rgba[..., :3] - (1 - alpha), alpha], -1))[..., :3]
+    return torch.cat([torch.where(alpha > 1 / 255, color, 1.0), alpha], -1)
 
 
 @torch.no_grad()
