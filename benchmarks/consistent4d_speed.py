@@ -27,8 +27,8 @@ from vid4d.dynerf import FieldConfig, LevelConfig
 from vid4d.methods.consistent4d.batches import BatchConfig, Milestone
 from vid4d.methods.consistent4d.config import PRESETS
 from vid4d.methods.consistent4d.subject import Subject
-from vid4d.methods.consistent4d.trainer import Trainer
-from vid4d.priors.multiview_sampling import prepared
+from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
+from vid4d.priors.multiview_sampling import for_inference
 from vid4d.priors.rife import as_interpolator
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.zero123 import CONFIGS, Zero123
@@ -43,7 +43,7 @@ KINDS = {"prior": BatchConfig(1.0, 0.0, 0.0, 0.0), "with ICL": BatchConfig(0.0, 
 def random_zero123(name: str, device: str, dtype: torch.dtype) -> Zero123:
     with torch.device(device):
         prior = Zero123(CONFIGS[name])
-    return prepared(prior.to(dtype))
+    return for_inference(prior.to(dtype))
 
 
 def ball(frames: int, size: int) -> Subject:
@@ -58,7 +58,7 @@ def ball(frames: int, size: int) -> Subject:
     return Subject(torch.cat([color, alpha], -1), torch.linspace(0, 1, frames), 10.0)
 
 
-def measure(trainer: Trainer, kind: str, runs: int, warmup: int) -> tuple[float, float]:
+def measure(trainer: Consistent4DTrainer, kind: str, runs: int, warmup: int) -> tuple[float, float]:
     """Median milliseconds of a step, and peak GiB set aside on the device (nothing on a CPU)."""
     cuda = trainer.device.type == "cuda"
 
@@ -87,7 +87,7 @@ def measure(trainer: Trainer, kind: str, runs: int, warmup: int) -> tuple[float,
     return 1000 * statistics.median(times), peak
 
 
-def profile(trainer: Trainer, kind: str) -> None:
+def profile(trainer: Consistent4DTrainer, kind: str) -> None:
     """Prints where three steps' time goes."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiled
@@ -138,7 +138,7 @@ def main() -> None:
             )
             score = Zero123ScorePrior(prior, guidance=GUIDANCE)
             score.condition(subject.frames, subject.elevation)
-            trainer = Trainer(here, subject, score, interpolate, device=device)
+            trainer = Consistent4DTrainer(here, subject, score, interpolate, device=device)
             for _ in range(8):
                 trainer.grid.update(trainer.field)
             shown = float(trainer.grid.occupied.float().mean())

@@ -21,7 +21,7 @@ from vid4d.meshing.marching_cubes import MeshOptions
 from vid4d.meshing.mesh_sequence import colors_from, mesh_sequence, surface_distance
 from vid4d.meshing.tsdf import mesh_at
 
-FEW = TrackOptions(nodes=120, steps=80, renewals=16, points=800)
+FEW = TrackOptions(nodes=120, steps=80, correspondences=16, points=800)
 TIMES = (0.0, 0.5, 1.0)
 
 
@@ -76,7 +76,7 @@ def test_what_changes_its_topology_keeps_a_mesh_per_moment_and_says_so(caplog):
         return mesh_of(lambda p: (p - far).norm(dim=1) - 0.1, faces=1500, resolution=40)
 
     with caplog.at_level(logging.WARNING, "vid4d.export"):
-        sequence = mesh_sequence(source, (0.0, 1.0), replace(FEW, steps=20, renewals=4))
+        sequence = mesh_sequence(source, (0.0, 1.0), replace(FEW, steps=20, correspondences=4))
     assert not sequence.tracked
     assert max(sequence.distances) > FEW.threshold
     assert "every moment has a mesh of its own" in caplog.text

@@ -14,7 +14,15 @@ from solids import ball_of_splats, box, color_of_place, ellipsoid, mesh_of, toru
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.meshing.marching_cubes import Field, MeshOptions, mesh_from_field, vertex_normals
-from vid4d.meshing.tsdf import Views, around, bounds, colors_of, fused, mesh_at, tsdf_fuse
+from vid4d.meshing.tsdf import (
+    DepthViews,
+    colors_of,
+    fused,
+    mesh_at,
+    splat_bounds,
+    surrounding_cameras,
+    tsdf_fuse,
+)
 
 SMALL = MeshOptions(faces=4000, resolution=56, views=32, size=128)
 
@@ -101,7 +109,7 @@ def test_silhouettes_are_those_of_the_splats():
     """Every vertex of the mesh is seen as opaque or nearly so from everywhere."""
     splats = ball_of_splats()
     mesh = mesh_at(splats, 0.5, SMALL)
-    drawn = Views.of(splats.at(0.5), Cameras.orbit([10.0, 130.0, 250.0], [0.0, 40.0, -30.0], size=128))
+    drawn = DepthViews.of(splats.at(0.5), Cameras.orbit([10.0, 130.0, 250.0], [0.0, 40.0, -30.0], size=128))
     for view in range(3):
         pixels, _ = drawn.cameras[view].project(torch.from_numpy(mesh.vertices))
         assert (drawn.at(view, pixels[0])[0] > 0.05).float().mean() > 0.97
@@ -109,7 +117,7 @@ def test_silhouettes_are_those_of_the_splats():
 
 def test_all_cameras_see_all_of_the_box():
     low, high = torch.tensor([-0.4, -0.1, -0.7]), torch.tensor([0.2, 0.3, 0.1])
-    cameras = around(low, high, 20, 100)
+    cameras = surrounding_cameras(low, high, 20, 100)
     pixels, depth = cameras.project(torch.cartesian_prod(*torch.stack([low, high], 1)))
     assert ((pixels > 0) & (pixels < 100)).all()
     assert (depth > 0).all()
@@ -118,11 +126,11 @@ def test_all_cameras_see_all_of_the_box():
 
 def test_hidden_vertices_do_not_take_the_color_of_what_hides_them():
     """A red ball before a blue one: points on the far side of the red one's shadow are blue or unseen."""
-    cameras = around(torch.full((3,), -0.4), torch.full((3,), 0.4), 1, 64)
+    cameras = surrounding_cameras(torch.full((3,), -0.4), torch.full((3,), 0.4), 1, 64)
     towards = torch.nn.functional.normalize(cameras.position[0], dim=0)
     depth = float(cameras.position[0].norm())
     red = torch.tensor([1.0, 0, 0])
-    views = Views(
+    views = DepthViews(
         cameras,
         red.expand(1, 64, 64, 3),
         torch.ones(1, 64, 64),
@@ -138,11 +146,11 @@ def test_hidden_vertices_do_not_take_the_color_of_what_hides_them():
 def test_space_that_views_look_through_is_empty_and_what_nobody_sees_is_solid():
     low, high = torch.full((3,), -0.3), torch.full((3,), 0.3)
     options = MeshOptions(resolution=12)
-    cameras = around(low, high, 6, 32)
-    nothing = Views(cameras, torch.zeros(6, 32, 32, 3), torch.zeros(6, 32, 32), torch.zeros(6, 32, 32))
+    cameras = surrounding_cameras(low, high, 6, 32)
+    nothing = DepthViews(cameras, torch.zeros(6, 32, 32, 3), torch.zeros(6, 32, 32), torch.zeros(6, 32, 32))
     assert (tsdf_fuse(nothing, low, high, options).values > 0).all()
     near = torch.full((6, 32, 32), 0.01)
-    wall = Views(cameras, torch.zeros(6, 32, 32, 3), torch.ones(6, 32, 32), near)
+    wall = DepthViews(cameras, torch.zeros(6, 32, 32, 3), torch.ones(6, 32, 32), near)
     values = tsdf_fuse(wall, low, high, options).values
     inner = values[4:-4, 4:-4, 4:-4]  # without the margin, which few views see
     assert (inner < 0).all()
@@ -152,8 +160,8 @@ def test_voxels_that_are_not_asked_for_are_what_they_would_be():
     """Away from the surface the field is guessed from every second voxel; signs and values stay."""
     splats = ball_of_splats(count=1500, sigma=0.014).at(0.5)
     options = MeshOptions(resolution=24, views=24, size=64)
-    low, high = bounds(splats, 0.5)
-    views = Views.of(splats, around(low, high, options.views, options.size))
+    low, high = splat_bounds(splats, 0.5)
+    views = DepthViews.of(splats, surrounding_cameras(low, high, options.views, options.size))
     field = tsdf_fuse(views, low, high, options)
     axes = [
         start + field.voxel * torch.arange(n)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vid4d.viewer.camera_sync import CameraLink, Pose
+from vid4d.viewer.camera_sync import Pose, SharedCamera
 from vid4d.viewer.clock import Clock
 
 
@@ -50,8 +50,8 @@ def watch() -> Watch:
 
 
 @pytest.fixture
-def link(watch) -> CameraLink:
-    link = CameraLink(hold=0.4, now=watch)
+def link(watch) -> SharedCamera:
+    link = SharedCamera(hold=0.4, now=watch)
     assert not link.moved("a", pose(0.0))  # where everybody begins
     assert not link.moved("b", pose(0.0))
     return link

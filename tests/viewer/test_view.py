@@ -18,7 +18,7 @@ from toy_runs import toy_run
 from vid4d import cli
 from vid4d.errors import InputError
 from vid4d.viewer import Viewer
-from vid4d.viewer.split_view import Frame, frame_html
+from vid4d.viewer.split_view import SplitViewServer, frame_html
 from vid4d.viewer.viewer import is_local
 
 WIDTH, HEIGHT = 900, 560
@@ -210,8 +210,8 @@ def test_names_are_escaped_and_ports_are_theirs():
 
 
 def test_a_taken_port_is_passed_over():
-    first = Frame(["a"], [1], host="127.0.0.1", port=0)
-    second = Frame(["a"], [1], host="127.0.0.1", port=first.port)
+    first = SplitViewServer(["a"], [1], host="127.0.0.1", port=0)
+    second = SplitViewServer(["a"], [1], host="127.0.0.1", port=first.port)
     try:
         assert second.port > first.port
     finally:

@@ -118,7 +118,7 @@ def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: M
 
 
 def _march_fused(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: MarchConfig) -> Marched:
-    """The same by kernels, without tables."""
+    """Ray marching by fused kernels, without tables of samples."""
     from vid4d.dynerf import march_fused as fused
 
     packed = fused.find_samples(*rays, grid, field.density, config.step, config.early_stop)

@@ -31,13 +31,14 @@ from vid4d.gaussians.fit_targets import (
     ReferenceFrames,
     crops,
     cut,
-    prepared,
     reference_frames,
+    resized_matrix,
     visible_in_input,
 )
 from vid4d.gaussians.hull import HullConfig, gaussians_from_hull
 from vid4d.gaussians.model import LONGEST_IN_LOOP, Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
+from vid4d.gaussians.shape import bound_shape
 from vid4d.images import over, over_white
 from vid4d.losses import mask_loss, photometric_loss
 from vid4d.matrix.io import check_matrix
@@ -61,6 +62,7 @@ class FitConfig:
     sh_degree: 0 is color equal from all sides.
     *_lr: learning rates at the start (world units, clip time, logarithms), several times those of 2310.10642
         for fifty times fewer steps.
+    max_elongation, max_flatness: of splats, see `bound_shape`.
     final_lr_ratio: of the learning rates at the end, which fall exponentially, over those at the start.
     ssim_weight: share of 1 - SSIM in the photometric loss, the rest is L1.
     ssim_every: SSIM is the dear part, so only every so many steps have it, with as many times the weight.
@@ -87,6 +89,8 @@ class FitConfig:
     rotation_lr: float = 6e-2
     opacity_lr: float = 1e-1
     color_lr: float = 2e-2
+    max_elongation: float = 2.5
+    max_flatness: float = 5.0
     final_lr_ratio: float = 0.1
     ssim_weight: float = 0.2
     ssim_every: int = 2
@@ -147,7 +151,7 @@ def fit(
     config = config or FitConfig()
     check_matrix(matrix)
     began = time.monotonic()
-    matrix = prepared(matrix, config.size, device)
+    matrix = resized_matrix(matrix, config.size, device)
     reference = reference_frames(matrix)
     state = FitState(matrix, reference, config, seed)
     path = None if checkpoint_path is None else Path(checkpoint_path)
@@ -178,7 +182,7 @@ def fit(
 
 
 class FitState:
-    """The state of a fit between two steps. All randomness follows from the seed and the step."""
+    """A fit of splats between two of its steps: what a checkpoint holds, and how to go on."""
 
     def __init__(self, matrix: ImageMatrix, reference: ReferenceFrames, config: FitConfig, seed: int) -> None:
         self.matrix, self.reference, self.config, self.seed = matrix, reference, config, seed
@@ -202,7 +206,10 @@ class FitState:
         self.n_updates = 0
 
     def gaussians(self) -> Gaussians4D:
-        """With a single time nothing may move: equal quaternions do not turn space into time."""
+        """The splats as they are now.
+
+        With a single time nothing may move: equal quaternions do not turn space into time.
+        """
         values = dict(self.optimizer.parameters)
         if self.matrix.frames == 1:
             values["quats_right"] = values["quats_left"].clone()
@@ -258,6 +265,7 @@ class FitState:
             },
             visible,
         )
+        bound_shape(self.optimizer.parameters["log_scales"].data, c.max_elongation, c.max_flatness)
         if m.cyclic and moving:
             self.optimizer.parameters["log_scales"].data.clamp_(max=math.log(LONGEST_IN_LOOP))
         self.step += 1

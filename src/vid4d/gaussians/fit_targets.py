@@ -17,7 +17,7 @@ from vid4d.images import resized
 from vid4d.matrix.matrix import ImageMatrix
 
 
-def prepared(matrix: ImageMatrix, size: int, device: torch.device | str) -> ImageMatrix:
+def resized_matrix(matrix: ImageMatrix, size: int, device: torch.device | str) -> ImageMatrix:
     """On the device, at most `size` wide; input frames at most as wide as the matrix."""
     images, cameras, confidence = matrix.images, matrix.cameras, matrix.confidence
     if cameras.width > size:

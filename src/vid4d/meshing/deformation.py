@@ -22,24 +22,24 @@ from vid4d.randomness import seed_generator
 
 @dataclass(frozen=True)
 class TrackOptions:
-    """nodes: of the deformation graph. links: of a vertex to nodes.
-    steps: of Adam per moment. renewals: how often closest points are searched anew in them. rate: of
-    learning, in world units. rigidity: weight of the graph's term at the start and at the end.
+    """nodes: of the deformation graph. nodes_per_vertex: that move it.
+    steps: of Adam per moment. correspondences: how often closest points are searched anew in them.
+    learning_rate: world units. rigidity: weight of the graph's term at the start and at the end.
     normals, colors: weight of a difference in unit normals and in color against one in place (world units).
-    far: distance from which on points hardly count, at the start and at the end, world units.
+    outlier_distance: from which on points hardly count, at the start and at the end, world units.
     points: of each surface that are compared in a step.
     threshold: the largest distance that passes, as a share of the object's diagonal, see `track`.
     """
 
     nodes: int = 500
-    links: int = 5
+    nodes_per_vertex: int = 5
     steps: int = 150
-    renewals: int = 30
-    rate: float = 0.012
+    correspondences: int = 30
+    learning_rate: float = 0.012
     rigidity: tuple[float, float] = (5.0, 0.03)
     normals: float = 0.02
     colors: float = 0.05
-    far: tuple[float, float] = (0.3, 0.04)
+    outlier_distance: tuple[float, float] = (0.3, 0.04)
     points: int = 3000
     threshold: float = 0.02
 
@@ -78,7 +78,7 @@ class Graph:
         reach = dijkstra(lengths, directed=False, indices=chosen, limit=limit)
         far = np.linalg.norm(mesh.vertices[chosen][:, None] - mesh.vertices[None], axis=2) + 2 * limit
         reach = torch.from_numpy(np.where(np.isfinite(reach), reach, far)).float()
-        k = min(options.links, count)
+        k = min(options.nodes_per_vertex, count)
         nearest, links = reach.topk(k, dim=0, largest=False)
         width = 0.5 * float(away.max()) + 0.5 * nearest[-1:]
         weights = torch.exp(-0.5 * (nearest / width) ** 2).T.contiguous()
@@ -133,35 +133,36 @@ class Graph:
         )
         tree = cKDTree(described)
         points, normals = torch.from_numpy(target.vertices), torch.from_numpy(target.normals)
-        every = max(1, options.steps // options.renewals)
+        every = max(1, options.steps // options.correspondences)
         for step in range(options.steps):
             done = step / options.steps
             if step % every == 0:
                 now = self.mesh.moved(self.deform(pose))
-                looks = np.concatenate([now.vertices, options.normals * now.normals, colors], 1)
-                some = torch.randperm(len(looks), generator=draw)[: options.points]
-                to = torch.from_numpy(tree.query(looks[some.numpy()])[1])
-                asked = torch.randperm(len(points), generator=draw)[: options.points]
-                met = torch.from_numpy(cKDTree(looks).query(described[asked.numpy()])[1])
-                both = torch.cat([some, met])
+                features = np.concatenate([now.vertices, options.normals * now.normals, colors], 1)
+                from_mesh = torch.randperm(len(features), generator=draw)[: options.points]
+                to = torch.from_numpy(tree.query(features[from_mesh.numpy()])[1])
+                from_target = torch.randperm(len(points), generator=draw)[: options.points]
+                closest = torch.from_numpy(cKDTree(features).query(described[from_target.numpy()])[1])
+                both = torch.cat([from_mesh, closest])
                 influence, rest = self.influence(both), torch.from_numpy(self.mesh.vertices)[both]
-                goal, across = points[torch.cat([to, asked])], normals[torch.cat([to, asked])]
+                goal, across = points[torch.cat([to, from_target])], normals[torch.cat([to, from_target])]
             turns = rotations(pose[:, :3])
             off = moved_by(Product.apply(self.motions(pose, turns), influence), rest) - goal
             plane = (off * across).sum(1)
             error = plane.square() + 0.1 * off.square().sum(1)
-            far = options.far[0] * (options.far[1] / options.far[0]) ** done
-            error = (error / (1 + error / far**2)).mean()  # Geman and McClure's robust error
+            near, distant = options.outlier_distance[1], options.outlier_distance[0]
+            outlier = distant * (near / distant) ** done
+            error = (error / (1 + error / outlier**2)).mean()  # Geman and McClure's robust error
             first, last = options.rigidity
             rigidity = first * (last / first) ** done
             loss = error + rigidity * self.stiffness(pose, turns)
             (slope,) = torch.autograd.grad(loss, pose)
-            adam.step(slope, options.rate * (1 - 0.9 * done))
+            adam.step(slope, options.learning_rate * (1 - 0.9 * done))
         return pose.detach()
 
 
 def _centre(mesh: Mesh) -> Float[np.ndarray, " 3"]:
-    """Of the surface."""
+    """Centroid of the surface, weighted by area."""
     corners = mesh.vertices[mesh.faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     return (corners.mean(1) * area[:, None]).sum(0) / area.sum()
@@ -211,7 +212,9 @@ def rotations(vectors: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
     return eye + angle.sin() / angle * cross + (1 - angle.cos()) / angle**2 * (cross @ cross)
 
 
-def settle(mesh: Mesh, target: Mesh, rounds: int = 3, smoothing: int = 12) -> Float[np.ndarray, "v 3"]:
+def snap_to_surface(
+    mesh: Mesh, target: Mesh, rounds: int = 3, smoothing: int = 12
+) -> Float[np.ndarray, "v 3"]:
     """Vertices moved along their normals onto the target's surface, by displacements that are smooth along
     the mesh: detail that the graph is too coarse for."""
     from scipy.spatial import cKDTree

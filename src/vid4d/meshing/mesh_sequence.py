@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from vid4d.meshing.deformation import Graph, TrackOptions, settle
+from vid4d.meshing.deformation import Graph, TrackOptions, snap_to_surface
 from vid4d.meshing.tsdf import Mesh
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def track(
         pose = graph.rest()
         for i in way:
             pose = graph.fit(pose, meshes[i], options)
-            moved[i] = settle(meshes[key].moved(graph.deform(pose)), meshes[i])
+            moved[i] = snap_to_surface(meshes[key].moved(graph.deform(pose)), meshes[i])
             report(len(moved))
     tracked = [meshes[key].moved(moved[i]) for i in range(len(meshes))]
     distances = tuple(surface_distance(a, b) / size for a, b in zip(tracked, meshes, strict=True))

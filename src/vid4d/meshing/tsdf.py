@@ -75,11 +75,11 @@ def mesh_at(
     Raises InputError where nothing opaque enough to have a surface is there at that time.
     """
     options = options or MeshOptions()
-    splats, low, high = _there(gaussians, time)
-    cameras = around(low, high, options.views, options.size)
+    splats, low, high = _splats_at(gaussians, time)
+    cameras = surrounding_cameras(low, high, options.views, options.size)
     cameras = cameras.to(splats.means.device)
     solid = replace(splats, opacities=1 - (1 - splats.opacities) ** options.solidity)
-    field = tsdf_fuse(Views.of(solid, cameras), low, high, options)
+    field = tsdf_fuse(DepthViews.of(solid, cameras), low, high, options)
     try:
         vertices, faces = mesh_from_field(field, options)
     except NoSurface as error:
@@ -96,16 +96,16 @@ def paint_of(
     gaussians: Gaussians4D, time: float, options: MeshOptions, *, reference: Cameras | None = None
 ) -> Paint:
     """A function that colors points of the surface at a clip time: see `mesh_at` and `colors_of`."""
-    return _paint(*_there(gaussians, time), options, reference)
+    return _paint(*_splats_at(gaussians, time), options, reference)
 
 
-def _there(
+def _splats_at(
     gaussians: Gaussians4D, time: float
 ) -> tuple[Gaussians3D, Float[Tensor, " 3"], Float[Tensor, " 3"]]:
     """The splats that are there at a clip time, and the `bounds` of what is visible of them."""
     splats = gaussians.at(time)
     splats = _some(splats, splats.opacities > 0)
-    return splats, *bounds(splats, time)
+    return splats, *splat_bounds(splats, time)
 
 
 def _paint(
@@ -115,7 +115,7 @@ def _paint(
     options: MeshOptions,
     reference: Cameras | None,
 ) -> Paint:
-    cameras = around(low, high, options.views, options.size).to(splats.means.device)
+    cameras = surrounding_cameras(low, high, options.views, options.size).to(splats.means.device)
     if reference is not None:
         cameras = Cameras.cat(
             [cameras, replace(reference.resized(options.size), height=options.size).to(cameras.focal.device)]
@@ -124,7 +124,7 @@ def _paint(
     weights[options.views :] = TRUST
     return partial(
         colors_of,
-        Views.of(splats, cameras),
+        DepthViews.of(splats, cameras),
         tolerance=1.5 * float((high - low).max()) / options.resolution,
         sharpness=options.sharpness,
         weights=weights,
@@ -135,7 +135,7 @@ def _some(splats: Gaussians3D, keep: Tensor) -> Gaussians3D:
     return Gaussians3D(splats.means[keep], splats.covariances[keep], splats.opacities[keep], splats.sh[keep])
 
 
-def bounds(splats: Gaussians3D, time: float) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
+def splat_bounds(splats: Gaussians3D, time: float) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
     """Lowest and highest corner of what is visible of the splats, cut to the cube of CUBE."""
     visible = splats.opacities >= FAINT
     if not bool(visible.any()):
@@ -148,7 +148,9 @@ def bounds(splats: Gaussians3D, time: float) -> tuple[Float[Tensor, " 3"], Float
     return low, high
 
 
-def around(low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], views: int, size: int) -> Cameras:
+def surrounding_cameras(
+    low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], views: int, size: int
+) -> Cameras:
     """Cameras spread evenly over a sphere (a Fibonacci lattice) that have all of a box in view."""
     corners = torch.cartesian_prod(*torch.stack([low, high], 1).cpu())
     radius = float(corners.norm(dim=1).max())
@@ -161,7 +163,7 @@ def around(low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], views: int, size
 
 
 @dataclass(frozen=True)
-class Views:
+class DepthViews:
     """Renders of an object from all around. colors: straight; depth: along the optical axis."""
 
     cameras: Cameras
@@ -170,7 +172,7 @@ class Views:
     depth: Float[Tensor, "n h w"]
 
     @classmethod
-    def of(cls, splats: Gaussians3D, cameras: Cameras) -> Views:
+    def of(cls, splats: Gaussians3D, cameras: Cameras) -> DepthViews:
         rendered = rasterize(splats, cameras, background=0.0)
         colors = unweighted(rendered.color, rendered.alpha[..., None]).clamp(0, 1)
         return cls(cameras, colors, rendered.alpha, rendered.depth)
@@ -192,7 +194,7 @@ class Views:
 
 
 def tsdf_fuse(
-    views: Views, low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], options: MeshOptions
+    views: DepthViews, low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], options: MeshOptions
 ) -> Field:
     """Depth maps into one truncated signed distance (Curless and Levoy 1996, with space carving).
 
@@ -223,12 +225,12 @@ def tsdf_fuse(
 
 
 def fused(
-    views: Views,
+    views: DepthViews,
     points: Float[Tensor, "p 3"],
     voxel: float,
     options: MeshOptions,
     *,
-    passing: Views | None = None,
+    passing: DepthViews | None = None,
 ) -> Float[Tensor, " p"]:
     """Signed distances in voxels, at most `truncation`. passing: of which views rays can pass by points."""
     reach = options.truncation * voxel
@@ -272,7 +274,7 @@ def _grown(alpha: Float[Tensor, "n h w"], pixels: int) -> Float[Tensor, "n h w"]
 
 @torch.no_grad()
 def colors_of(
-    views: Views,
+    views: DepthViews,
     vertices: Float[np.ndarray, "v 3"],
     normals: Float[np.ndarray, "v 3"],
     *,

@@ -83,7 +83,7 @@ def load_full_prior(
     """A prior whose weights are on this machine. Raises InputError, which says how to get them, otherwise."""
     path, wanted = registry.require(name), registry.network_of(name)
     network = load_converted(path, device, dtype or full_dtype(device), networks=(wanted,))
-    return prepared(cast(LatentPrior, network))
+    return for_inference(cast(LatentPrior, network))
 
 
 def full_dtype(device: torch.device | str) -> torch.dtype:
@@ -93,7 +93,7 @@ def full_dtype(device: torch.device | str) -> torch.dtype:
     return best_dtype(device)
 
 
-def prepared(network: P) -> P:
+def for_inference(network: P) -> P:
     """Evaluation mode, and on a graphics card the layout that its convolutions are fastest in."""
     network.eval().requires_grad_(False)
     if next(network.parameters()).is_cuda:

@@ -91,8 +91,7 @@ class SyncDreamerCondition:
 class SyncDreamer(LatentPrior):
     """A view-synchronous, time-synchronous multi-view diffusion prior.
 
-    Pictures that come in and go out are RGB in [0, 1] over white, `config.image_size` wide and high. The
-    input camera sits at azimuth 0; the views are those of `cameras`.
+    Pictures as in `LatentPrior`. The input camera sits at azimuth 0; the views are those of `cameras`.
     """
 
     def __init__(self, config: SyncDreamerConfig = CONFIGS["syncdreamer"]) -> None:

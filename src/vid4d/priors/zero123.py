@@ -77,7 +77,7 @@ class Zero123Condition:
 class Zero123(LatentPrior):
     """Noise of single views, for sampling and for score distillation.
 
-    Pictures that come in and go out are RGB in [0, 1] over white, `config.image_size` wide and high.
+    Pictures as in `LatentPrior`.
     """
 
     def __init__(self, config: Zero123Config = CONFIGS["zero123"]) -> None:
@@ -146,7 +146,7 @@ class Zero123(LatentPrior):
     # Sampling
 
     def pair_values(self) -> int:
-        """A rough estimate."""
+        """Activations per picture and variant of guidance, roughly: values in memory at once."""
         return 2 * 40 * self.config.unet.model_channels * self.config.latent_size**2
 
     def sampling_options(self, config: FullConfig, cyclic: bool) -> dict[str, Any]:

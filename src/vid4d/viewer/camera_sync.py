@@ -24,7 +24,7 @@ class Pose(NamedTuple):
         return bool(apart < tolerance and abs(self.fov - other.fov) < tolerance)
 
 
-class CameraLink:
+class SharedCamera:
     """Decides which reported camera moves are to be passed on to the other pages.
 
     A page that is told a pose reports it back, some frames late. These echoes are not passed on: while one

@@ -56,7 +56,7 @@ class Panel:
         self._frame: Any = None
         self._view: int | None = None
         self._view_words = ""
-        self._seen: Any = None
+        self._view_note: Any = None
         self._status = ""
         self._slider: Any = None
         self._text: Any = None
@@ -84,8 +84,8 @@ class Panel:
             self._clip.content = picture_html(frame, "the clip")
         if self._view is not None:
             html = picture_html(over_white_uint8(content.matrix_pictures(time)[self._view]), self._view_words)
-            if html != self._seen.content:
-                self._seen.content = html
+            if html != self._view_note.content:
+                self._view_note.content = html
         self._write(index)
 
     def show_look(self, look: Look) -> None:
@@ -104,7 +104,7 @@ class Panel:
         azimuth, elevation = float(camera.azimuth[0]), float(camera.elevation[0])
         self._view_words = f"image matrix, {azimuth:.4g}° around, {elevation:.3g}° up"
         self._view = view
-        self._seen.visible = True
+        self._view_note.visible = True
         self.page.show(self.page.clock.time)
 
     def say(self, text: str) -> None:
@@ -117,7 +117,7 @@ class Panel:
         if frame is not None:
             self._frame = frame
             self._clip = self.gui.add_html(picture_html(frame, "the clip"))
-        self._seen = self.gui.add_html("", visible=False)
+        self._view_note = self.gui.add_html("", visible=False)
 
     def _add_time(self) -> None:
         clock, gui = self.page.clock, self.gui

@@ -35,7 +35,7 @@ def frame_html(names: Sequence[str], ports: Sequence[int]) -> str:
     )
 
 
-class Frame:
+class SplitViewServer:
     """Serves `frame_html` at /, and nothing at any other address, until `stop`.
 
     port: where it listens; the next free one where that is taken.

@@ -10,12 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vid4d.errors import InputError
-from vid4d.viewer.camera_sync import CameraLink, Pose
+from vid4d.viewer.camera_sync import Pose, SharedCamera
 from vid4d.viewer.clock import Clock
 from vid4d.viewer.content import Content
 from vid4d.viewer.look import Look
-from vid4d.viewer.page import Page
-from vid4d.viewer.split_view import Frame
+from vid4d.viewer.page import ViewerPage
+from vid4d.viewer.split_view import SplitViewServer
 
 TICKS = 30.0
 """A second: how often time goes on."""
@@ -45,21 +45,21 @@ class Viewer:
         contents = [Content.open(run, device) for run in runs]
         self.host = host
         self.clock = Clock(max(c.asset.seconds for c in contents), playing=playing)
-        self.link = CameraLink()
-        self.pages: list[Page] = []
-        self._frame: Frame | None = None
+        self.link = SharedCamera()
+        self.pages: list[ViewerPage] = []
+        self._frame: SplitViewServer | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._go_on, daemon=True)
         several = len(contents) > 1
         try:
             for i, content in enumerate(contents):
                 place = port if not (several and port) else port + 1 + i
-                page = Page(content, self.clock, host=host, port=place, leads=i == 0, several=several)
+                page = ViewerPage(content, self.clock, host=host, port=place, leads=i == 0, several=several)
                 page.on_camera, page.on_look = self._camera_moved, self._look_changed
                 self.pages.append(page)
             if several:
                 names, ports = [p.content.name for p in self.pages], [p.port for p in self.pages]
-                self._frame = Frame(names, ports, host=host, port=port)
+                self._frame = SplitViewServer(names, ports, host=host, port=port)
         except BaseException:
             self.stop()
             raise
@@ -98,7 +98,7 @@ class Viewer:
             page.stop()
 
     def wait(self) -> None:
-        """Until `stop` is called, or Ctrl-C."""
+        """Blocks until `stop` is called, or Ctrl-C."""
         while not self._stopped.wait(0.5):
             pass
 
@@ -114,7 +114,7 @@ class Viewer:
         for page in self.pages:
             page.apply(look)
 
-    def _camera_moved(self, page: Page, client: int, pose: Pose) -> None:
+    def _camera_moved(self, page: ViewerPage, client: int, pose: Pose) -> None:
         if self.link.moved((page.port, client), pose):
             for other in self.pages:
                 if other is not page:

@@ -25,10 +25,10 @@ from vid4d.methods.consistent4d import trainer as trainers
 from vid4d.methods.consistent4d.batches import BatchConfig, LinearSchedule, Milestone, TimestepRange
 from vid4d.methods.consistent4d.config import Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
-from vid4d.methods.consistent4d.trainer import Trainer
+from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import DistillConfig, render_matrix
 from vid4d.priors.base import PRIORS
-from vid4d.priors.multiview_sampling import prepared
+from vid4d.priors.multiview_sampling import for_inference
 from vid4d.priors.rife import as_interpolator
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.samplers import NoiseSchedule
@@ -100,18 +100,18 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(tiny, tmp_path, monkeypat
     clip = disc(tmp_path / "disc", 3)
     monkeypatch.setattr("vid4d.outputs.write_outputs", lambda run, gaussians, matrix: None)
     generate(clip, tmp_path / "whole")
-    advance = Trainer.advance
+    advance = Consistent4DTrainer.advance
 
     def stopping(self) -> None:
         if self.step == 5:
             raise KeyboardInterrupt
         advance(self)
 
-    monkeypatch.setattr(Trainer, "advance", stopping)
+    monkeypatch.setattr(Consistent4DTrainer, "advance", stopping)
     with pytest.raises(KeyboardInterrupt):
         generate(clip, tmp_path / "stopped")
     assert not (tmp_path / "stopped" / "dynerf.safetensors").exists()
-    monkeypatch.setattr(Trainer, "advance", advance)
+    monkeypatch.setattr(Consistent4DTrainer, "advance", advance)
     generate(clip, tmp_path / "stopped", resume=True)
     assert "goes on from step 4" in (tmp_path / "stopped" / "log.txt").read_text()
     for name in ("dynerf.safetensors", "asset.safetensors"):
@@ -168,8 +168,8 @@ def subject():
     return Subject(frames, torch.tensor([0.0, 0.5, 1.0]), 0.0)
 
 
-def trainer(subject, judge=None, **changes) -> Trainer:
-    return Trainer(replace(TINY, **changes), subject, judge or Wanting(), nothing_between)
+def trainer(subject, judge=None, **changes) -> Consistent4DTrainer:
+    return Consistent4DTrainer(replace(TINY, **changes), subject, judge or Wanting(), nothing_between)
 
 
 def test_steps_alternate_and_their_views_are_told_to_the_judge(subject):
@@ -270,7 +270,7 @@ def test_a_checkpoint_of_another_seed_or_clip_is_refused(subject, tmp_path):
     made = trainer(subject)
     made.advance()
     made.save(tmp_path / "c.safetensors")
-    other = Trainer(TINY, subject, Wanting(), nothing_between, seed=1)
+    other = Consistent4DTrainer(TINY, subject, Wanting(), nothing_between, seed=1)
     with pytest.raises(InputError, match="another clip, configuration or seed"):
         other.load(tmp_path / "c.safetensors")
     with pytest.raises(InputError, match="another clip, configuration or seed"):
@@ -385,18 +385,18 @@ def test_a_preset_that_does_not_fit_is_refused_at_once(tiny, tmp_path, monkeypat
     need = {name: limits.memory_needed(presets[name], PRIORS["small"].memory_gib) for name in presets}
     assert need["draft"] < need["low-vram"] < need["standard"] < need["four-level"]
     assert 8 > need["standard"] > 1
-    monkeypatch.setattr(limits, "memory_there", lambda device: need["low-vram"] + 0.01)
+    monkeypatch.setattr(limits, "free_memory", lambda device: need["low-vram"] + 0.01)
     clip = disc(tmp_path / "disc", 3)
     with pytest.raises(InputError, match=r"'four-level' needs about .* GiB .*: use --preset low-vram"):
         api.generate(clip, out=tmp_path / "a", method="consistent4d", preset="four-level", device="cpu")
     assert not (tmp_path / "a").exists()
-    monkeypatch.setattr(limits, "memory_there", lambda device: 0.1)
+    monkeypatch.setattr(limits, "free_memory", lambda device: 0.1)
     with pytest.raises(InputError, match="use a machine with more"):
         generate(clip, tmp_path / "a")
-    there = limits.memory_there
+    there = limits.free_memory
     monkeypatch.undo()
     assert there("cpu") == 0.1
-    real = limits.memory_there("cpu")
+    real = limits.free_memory("cpu")
     assert real is None or real > 0.1
 
 
@@ -424,7 +424,7 @@ def test_settings_reach_the_run_folder(tiny, tmp_path, monkeypatch):
 )
 def test_all_kinds_of_steps_with_a_zero123(device):
     """Reference steps and prior steps of every kind of batch, judged through an autoencoder."""
-    prior = prepared(Zero123(CONFIGS["tiny"]).to(device))
+    prior = for_inference(Zero123(CONFIGS["tiny"]).to(device))
     clip = torch.cat([torch.rand(3, 64, 64, 3), torch.ones(3, 64, 64, 1)], -1)
     subject = Subject(clip, torch.tensor([0.0, 0.5, 1.0]), 10.0)
     judge = Zero123ScorePrior(prior, guidance=3.0)
@@ -432,7 +432,7 @@ def test_all_kinds_of_steps_with_a_zero123(device):
     between = as_interpolator(load_interpolator(device))
     for kind in ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0)):
         config = replace(TINY, batch=BatchConfig(*kind), prior_every=2)
-        trainer = Trainer(config, subject, judge, between, device=device)
+        trainer = Consistent4DTrainer(config, subject, judge, between, device=device)
         before = [p.detach().clone() for p in trainer.field.parameters()]
         for _ in range(2):
             trainer.advance()

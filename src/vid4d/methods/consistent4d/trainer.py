@@ -27,7 +27,7 @@ SMOOTH_RADIUS = 0.01
 """Distance of compared normals, in units of the box (2311.02848, code)."""
 
 
-class _Seen(NamedTuple):
+class _ReferenceFrames(NamedTuple):
     """The input camera, and the clip's frames over white and their masks."""
 
     camera: Cameras
@@ -35,8 +35,8 @@ class _Seen(NamedTuple):
     mask: Float[Tensor, "t h w"]
 
 
-class Trainer:
-    """The state between two steps. All randomness follows from the seed and the step."""
+class Consistent4DTrainer:
+    """A cascade DyNeRF in training. All randomness follows from the seed and the step."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class Trainer:
         )
         self.step = 0
         self._means: dict[str, Tensor] = {}
-        self._known: dict[int, _Seen] = {}
+        self._references: dict[int, _ReferenceFrames] = {}
 
     def advance(self) -> None:
         """One step: a reference step, or every `prior_every`-th time a prior step."""
@@ -86,14 +86,14 @@ class Trainer:
         c, size = self.config, milestone_at(self.config.milestones, self.step).size
         index = self.step - self.step // c.prior_every
         i = reference_frame(self.seed, index, len(self.times))
-        seen = self._seen(size)
-        drawn = self._render(seen.camera, self.times[i : i + 1])
-        given, there = seen.color[i : i + 1], seen.mask[i : i + 1]
-        color = torch.stack([F.mse_loss(level.color, given) for level in drawn]).sum()
-        mask = torch.stack([losses.mask_loss(level.alpha, there) for level in drawn]).sum()
-        score = psnr(drawn[-1].color.detach().clamp(0, 1), given)
+        reference = self._reference(size)
+        renders = self._render(reference.camera, self.times[i : i + 1])
+        frame, alpha = reference.color[i : i + 1], reference.mask[i : i + 1]
+        color = torch.stack([F.mse_loss(level.color, frame) for level in renders]).sum()
+        mask = torch.stack([losses.mask_loss(level.alpha, alpha) for level in renders]).sum()
+        score = psnr(renders[-1].color.detach().clamp(0, 1), frame)
         self._note(color=color, mask=mask, psnr=score)
-        return c.lambda_rgb * color + c.lambda_mask * mask + self._regularisers(drawn)
+        return c.lambda_rgb * color + c.lambda_mask * mask + self._regularisers(renders)
 
     # Section 3.1: the prior; section 3.3: the interpolation-driven consistency loss
 
@@ -109,25 +109,25 @@ class Trainer:
             cyclic=self.subject.cyclic,
         )
         cameras = batch.cameras(stage.size, self.device)
-        drawn = self._render(cameras, self.times[batch.frame.to(self.device)])
-        sds = self._distillation(drawn, cameras, batch)
-        loss = c.lambda_sds * sds + self._regularisers(drawn)
+        renders = self._render(cameras, self.times[batch.frame.to(self.device)])
+        sds = self._distillation(renders, cameras, batch)
+        loss = c.lambda_sds * sds + self._regularisers(renders)
         self._note(sds=sds)
         if batch.is_consecutive:
             icl = losses.interpolation_consistency(
-                torch.stack([x.color for x in drawn]), self.interpolate
-            ) * len(drawn)
+                torch.stack([x.color for x in renders]), self.interpolate
+            ) * len(renders)
             self._note(icl=icl)
             loss = loss + c.lambda_icl * icl
         return loss
 
-    def _distillation(self, drawn: list[Rendering], cameras: Cameras, batch: Batch) -> Float[Tensor, ""]:
+    def _distillation(self, renders: list[Rendering], cameras: Cameras, batch: Batch) -> Float[Tensor, ""]:
         """Score distillation, summed over the levels, which all get the same noise."""
         prior = self.prior
         generator = step_generator(self.seed, self.step, purpose=4)
         low, high = (round(s * (len(prior.schedule) - 1)) for s in self.config.t_range.at(self.step))
         t = torch.randint(low, high + 1, (len(batch),), generator=generator).to(self.device)
-        color, alpha = (torch.stack(x) for x in zip(*((x.color, x.alpha) for x in drawn), strict=True))
+        color, alpha = (torch.stack(x) for x in zip(*((x.color, x.alpha) for x in renders), strict=True))
         return prior.sds_loss(color, alpha, t, prior.view(cameras, batch.frame), generator)
 
     # What both kinds of steps need
@@ -143,10 +143,10 @@ class Trainer:
             chunk=self.config.chunk,
         )
 
-    def _regularisers(self, drawn: list[Rendering]) -> Float[Tensor, ""] | float:
+    def _regularisers(self, renders: list[Rendering]) -> Float[Tensor, ""] | float:
         """Smooth normals that do not face away, at some of the samples that were drawn, level by level."""
         c = self.config
-        samples = drawn[0].samples
+        samples = renders[0].samples
         assert samples is not None
         count = len(samples.points)
         if count == 0 or c.n_reg_samples == 0:
@@ -157,8 +157,8 @@ class Trainer:
         away = torch.randn(points.shape, generator=generator, device=device)
         moved = points + SMOOTH_RADIUS * away
         normals, around = self.field.normals(torch.cat([points, moved]), time.repeat(2)).chunk(2, 1)
-        smooth = losses.normal_smoothness_loss(normals, around) * len(drawn)
-        weights = torch.stack([level.samples.weight[some] for level in drawn if level.samples])
+        smooth = losses.normal_smoothness_loss(normals, around) * len(renders)
+        weights = torch.stack([level.samples.weight[some] for level in renders if level.samples])
         rays = samples.rays * len(some) / count
         facing = losses.orientation_loss(normals, samples.direction[some], weights, rays)
         return c.lambda_normal_smooth * smooth + c.lambda_orient.at(self.step) * facing
@@ -167,14 +167,14 @@ class Trainer:
         """Of this step's random numbers, on the device: there are as many as samples."""
         return step_generator(self.seed, self.step, purpose, self.device)
 
-    def _seen(self, size: int) -> _Seen:
+    def _reference(self, size: int) -> _ReferenceFrames:
         """Target frames and masks of the input camera at the size that is rendered."""
-        if size not in self._known:
+        if size not in self._references:
             assert self.subject.frames is not None
             frames = resized(self.subject.frames, size).to(self.device)
             camera = Cameras.orbit([0.0], self.subject.elevation, size=size, device=self.device)
-            self._known = {size: _Seen(camera, over_white(frames), frames[..., 3])}
-        return self._known[size]
+            self._references = {size: _ReferenceFrames(camera, over_white(frames), frames[..., 3])}
+        return self._references[size]
 
     def _note(self, **values: Tensor) -> None:
         """Running means, kept as tensors: reading them would wait for the device."""

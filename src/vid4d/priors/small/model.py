@@ -88,7 +88,7 @@ class ViewFeatures:
     """The lifted volume seen from target cameras: frustum (b, c, n, d, p, p), compositing weights, composited
 
     features (b * n, c, p, p), pictures rendered from them (b * n, 4, h, w), and the cameras themselves.
-    entered: the frustum's part of the frustum network's first layer, where `precompute` made it ahead.
+    first_features: the frustum's part of the frustum network's first layer, where `precompute` made it ahead.
     """
 
     frustum: Tensor | None
@@ -96,7 +96,7 @@ class ViewFeatures:
     rays: Tensor
     coarse: Tensor
     cameras: Cameras
-    entered: Tensor | None = None
+    first_features: Tensor | None = None
 
 
 class NoisyVolume(nn.Module):
@@ -145,15 +145,15 @@ class FrustumNet(nn.Module):
         self.enter = nn.Conv3d(config.lift.features + 1 + config.noisy_volume[0], channels[0], 1)
         self.down = nn.ModuleList([nn.Conv3d(a, b, 2, 2) for a, b in pairwise(channels)])
 
-    def enter_part(self, frustum: Float[Tensor, "b c n d p p"], first: int) -> Float[Tensor, "b e n d p p"]:
+    def first_layer(self, frustum: Float[Tensor, "b c n d p p"], first: int) -> Float[Tensor, "b e n d p p"]:
         """Output of the entering layer for its input channels first, first + 1, ... alone; no bias."""
         weight = self.enter.weight[:, first : first + frustum.shape[1]]
         part = F.conv3d(frustum.flatten(2, 3), weight.to(frustum.dtype))
         return part.unflatten(2, frustum.shape[2:4])
 
-    def forward(self, entered: Float[Tensor, "b e n d p p"], solid: Tensor) -> dict[int, Tensor]:
-        """entered: the sum of all parts. solid: factor per frame (b,), 0 hides the volumes."""
-        x = entered * solid[:, None, None, None, None, None]
+    def forward(self, first_features: Float[Tensor, "b e n d p p"], visibility: Tensor) -> dict[int, Tensor]:
+        """first_features: the sum of all parts. visibility: factor per frame (b,), 0 hides the volumes."""
+        x = first_features * visibility[:, None, None, None, None, None]
         bias = self.enter.bias
         assert bias is not None
         x = x.transpose(1, 2).flatten(0, 1) + bias.to(x.dtype)[:, None, None, None]
@@ -208,7 +208,8 @@ class SmallPrior(nn.Module):
     def precompute(self, features: ViewFeatures) -> ViewFeatures:
         """The features for many steps with fixed weights: smaller, their share of each step done ahead."""
         assert features.frustum is not None
-        return replace(features, frustum=None, entered=self.frustum_net.enter_part(features.frustum, 0))
+        first = self.frustum_net.first_layer(features.frustum, 0)
+        return replace(features, frustum=None, first_features=first)
 
     def synchronous_volume(
         self, noisy: Float[Tensor, "b v c p p"], t: Real[Tensor, " b"], smoothing: Tensor | None = None
@@ -242,17 +243,17 @@ class SmallPrior(nn.Module):
         shown = ones if volume_on is None else volume_on.to(dtype)
         image = (ones if image_on is None else image_on.to(dtype)).repeat_interleave(n)[:, None, None, None]
         solid = shown.repeat_interleave(n)[:, None, None, None]
-        entered = features.entered
-        if entered is None:
+        first_features = features.first_features
+        if first_features is None:
             assert features.frustum is not None
-            entered = self.frustum_net.enter_part(features.frustum, 0)
+            first_features = self.frustum_net.first_layer(features.frustum, 0)
         if volume is None:
             surface = features.rays.new_zeros(b * n, c.noisy_volume[0], *features.rays.shape[2:])
         else:
             inner = self.lifter.frustum(volume, features.cameras, n).to(dtype)
             surface = torch.einsum("bcndpq,bndpq->bncpq", inner, features.weight.to(dtype)).flatten(0, 1)
-            entered = entered + self.frustum_net.enter_part(inner, c.lift.features + 1)
-        pyramid = self.frustum_net(entered, shown)
+            first_features = first_features + self.frustum_net.first_layer(inner, c.lift.features + 1)
+        pyramid = self.frustum_net(first_features, shown)
         coarse = self.encode(features.coarse) * solid
         latent = condition.latent.repeat_interleave(n, 0) * (image * image_scale)
         x = torch.cat(
