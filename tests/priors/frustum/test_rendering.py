@@ -91,3 +91,14 @@ def test_a_window_puts_the_ball_where_its_picture_was(azimuth: float, shift: flo
     nearer = 1.0 if azimuth != 90 else 1.5 / (1.5 - 0.2 / 1.09375 * 1.5)
     assert float(x.float().mean()) == pytest.approx(31.5 + 64 * shift, abs=1.0)
     assert int((y.max() - y.min()) + 1) == pytest.approx(2 * 70 * 0.15 / 1.5 * nearer, abs=3)
+
+
+def test_contrast_keeps_where_alpha_is_one_half_and_thins_the_edge() -> None:
+    camera = Cameras.orbit([90.0], 0.0, size=48)
+    soft = ball(0.25)
+    soft = soft._replace(logits=soft.logits / 20)
+    plain, crisp = (
+        render_solid(soft, CAMERA, camera, CONFIG, size=48, contrast=c)[..., 3] for c in (1.0, 2.5)
+    )
+    torch.testing.assert_close(crisp, ((plain - 0.5) * 2.5 + 0.5).clamp(0, 1))
+    assert int(((crisp > 0.1) & (crisp < 0.9)).sum()) < 0.6 * int(((plain > 0.1) & (plain < 0.9)).sum())

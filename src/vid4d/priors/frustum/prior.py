@@ -25,6 +25,9 @@ SHIPPED = Path(__file__).parents[1] / "data" / "frustum"
 BIAS = 1.0
 """Added to the logits of occupancy: the network is sparing where it is unsure (docs/experiments.md)."""
 
+CONTRAST = 2.5
+"""Of the silhouettes: a solid has edges, where a mean of volumes has a haze (docs/experiments.md)."""
+
 
 def load_frustum_volume(device: torch.device | str = "cpu", weights: Path = SHIPPED) -> FrustumVolume:
     """The network that ships with the package, or one that `vid4d train --stage frustum` made.
@@ -89,6 +92,7 @@ class FrustumMatrixPrior:
                 framing=framing[i : i + 1],
                 size=config.image_size,
                 bias=BIAS,
+                contrast=CONTRAST,
             )
             views.append(view[0].cpu())
             if progress:

@@ -86,12 +86,13 @@ def render_solid(
     samples: int = 112,
     sharpness: float = 3.0,
     bias: float = 0.0,
+    contrast: float = 1.0,
 ) -> Float[Tensor, "b v h w 4"]:
     """Straight-alpha RGBA of b solids from the same v cameras.
 
     inputs: the input camera of each solid. framing: see `to_frustum`. size: pixels, a multiple of COARSE.
     samples: per ray. bias, sharpness: added to the logits, and what they are multiplied by then: a sharp
-    boundary where the network is in doubt.
+    boundary where the network is in doubt. contrast: of alpha around one half: sharp silhouettes.
     """
     origin, fine = cameras.resized(size).rays()
     rough = cameras.resized(size // COARSE).rays()[1]
@@ -110,4 +111,5 @@ def render_solid(
             rays = fine[v].flatten(0, 1)[shown]
             if len(rays):
                 picture[shown] = marcher.render((origin[v], rays), distance[v], samples)
+    pictures[..., 3].sub_(0.5).mul_(contrast).add_(0.5).clamp_(0, 1)
     return pictures.unflatten(2, (size, size))
