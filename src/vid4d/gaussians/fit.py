@@ -292,7 +292,7 @@ class FitState:
         low, high = alphas.amin(0), alphas.amax(0)
         excess = (low - render.alpha).clamp(min=0) + (render.alpha - high).clamp(min=0)
         color = first[..., :3].lerp(second[..., :3], share)
-        rgb = over(torch.cat([color, low[..., None]], -1), background)
+        rgb = over(torch.cat([color, low[None, ..., None]], -1), background)
         difference = (render.color - rgb).abs().mean(-1) * (1 - (high - low))
         before, after = self._confidence(view, i), self._confidence(view, j)
         if before is not None and after is not None:
