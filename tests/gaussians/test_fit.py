@@ -20,7 +20,7 @@ from vid4d.metrics import psnr
 SMALL = FitConfig(
     iterations=60,
     hull=HullConfig(resolution=64, splats=200, min_splats=0),
-    density=DensifyConfig(max_splats=800, growth=2.0, n_densify=3),
+    densify=DensifyConfig(max_splats=800, growth=2.0, n_densify=3),
     checkpoint_every=20,
 )
 

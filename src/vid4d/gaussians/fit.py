@@ -79,7 +79,7 @@ class FitConfig:
     batch: int = 4
     size: int = 256
     hull: HullConfig = field(default_factory=HullConfig)
-    density: DensifyConfig = field(default_factory=DensifyConfig)
+    densify: DensifyConfig = field(default_factory=DensifyConfig)
     sh_degree: int = 0
     position_lr: float = 2e-3
     time_lr: float = 2e-3
@@ -107,7 +107,7 @@ PRESETS: dict[str, FitConfig] = {
     "high": FitConfig(
         iterations=2500,
         hull=HullConfig(resolution=160, splats=3000, min_splats=10000),
-        density=DensifyConfig(growth=2.0, max_splats=120000, n_densify=12),
+        densify=DensifyConfig(growth=2.0, max_splats=120000, n_densify=12),
         sh_degree=1,
     ),
 }
@@ -188,7 +188,7 @@ class FitState:
         self.pairs = 0 if matrix.frames == 1 else matrix.frames - (not matrix.cyclic)
         spacing = 1 / self.pairs if self.pairs else float("inf")
         self.densifier = Densifier(
-            config.density, len(start), frame_spacing=spacing, device=matrix.images.device
+            config.densify, len(start), frame_spacing=spacing, device=matrix.images.device
         )
         self.pictures = Shuffled(
             matrix.views * matrix.frames, lambda epoch: epoch_generator(seed, epoch, FIT_PICTURES)
@@ -351,7 +351,7 @@ class FitState:
     def save(self, path: Path) -> None:
         """Writes a checkpoint of the fit, whole or not at all."""
         tensors = {f"adam.{k}": v for k, v in self.optimizer.state().items()}
-        tensors |= {f"density.{k}": v for k, v in self.densifier.state().items()}
+        tensors |= {f"densify.{k}": v for k, v in self.densifier.state().items()}
         if self.visible_in_input is not None:
             tensors["visible_in_input"] = torch.from_numpy(np.packbits(self.visible_in_input.cpu().numpy()))
         state = {
@@ -368,7 +368,7 @@ class FitState:
         stored, state = load_checkpoint(path, self._identity(), what)
         tensors = {k: v.to(self.matrix.images.device) for k, v in stored.items()}
         self.optimizer.load(with_prefix(tensors, "adam."))
-        self.densifier.load(with_prefix(tensors, "density."))
+        self.densifier.load(with_prefix(tensors, "densify."))
         self.step, self.loss, self.seconds = state["step"], state["loss"], state["seconds"]
         self.n_updates = state["n_updates"]
         if "visible_in_input" in tensors:
