@@ -102,7 +102,7 @@ def test_outside_of_the_volume_there_is_nothing():
     model = Lifter(LIFT)
     empty = torch.zeros(1, LIFT.features + 1, 8, 8, 8)
     empty[:, 0] = -10.0
-    frustum = model.solid(empty, Cameras.orbit([0.0], 20.0, size=32), 1)
+    frustum = model.padded_frustum(empty, Cameras.orbit([0.0], 20.0, size=32), 1)
     assert float(ray_weights(frustum[:, 0], model.step).sum(2).max()) < 1e-3
 
 

@@ -352,8 +352,8 @@ class Lifter(nn.Module):
         points = ray_points(cameras, c.positions, c.depths, c.depth_range)
         return sample_volume(volume, points.unflatten(0, (-1, views)), c.extent)
 
-    def solid(self, volume: Tensor, cameras: Cameras, views: int) -> Float[Tensor, "b c n d p p"]:
-        """The same of the lifted volume, whose channel 0 is the raw density: outside of it lies `outside`."""
+    def padded_frustum(self, volume: Tensor, cameras: Cameras, views: int) -> Float[Tensor, "b c n d p p"]:
+        """`frustum` of the lifted volume (channel 0: raw density), padded with empty density (`outside`)."""
         shift = volume.new_zeros(1, volume.shape[1], 1, 1, 1)
         shift[:, 0] = self.config.outside
         return self.frustum(volume - shift, cameras, views) + shift[..., None]
@@ -368,7 +368,7 @@ class Lifter(nn.Module):
     ) -> Lifted:
         """RGBA pictures from `views` cameras per object (targets: b * views, objects outermost)."""
         encoded = self.encoder(picture)
-        frustum = self.solid(self.volume(encoded, input_cameras), targets, views)
+        frustum = self.padded_frustum(self.volume(encoded, input_cameras), targets, views)
         weight = ray_weights(frustum[:, 0], self.step)
         rays = composite(frustum, weight)
         pictures = self.head(rays.flatten(0, 1).to(encoded.fine.dtype))
