@@ -14,7 +14,7 @@ from solids import ball_of_splats, box, color_of_place, ellipsoid, mesh_of, toru
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.meshing.marching_cubes import Field, MeshOptions, mesh_from_field, vertex_normals
-from vid4d.meshing.tsdf import Views, around, bounds, colors_of, fused, mesh_at, tsdf_fuse
+from vid4d.meshing.tsdf import Views, around, colors_of, mesh_at, signed_distances, tsdf_fuse, visible_bounds
 
 SMALL = MeshOptions(faces=4000, resolution=56, views=32, size=128)
 
@@ -152,14 +152,14 @@ def test_voxels_that_are_not_asked_for_are_what_they_would_be():
     """Away from the surface the field is guessed from every second voxel; signs and values stay."""
     splats = ball_of_splats(count=1500, sigma=0.014).at(0.5)
     options = MeshOptions(resolution=24, views=24, size=64)
-    low, high = bounds(splats, 0.5)
+    low, high = visible_bounds(splats, 0.5)
     views = Views.of(splats, around(low, high, options.views, options.size))
     field = tsdf_fuse(views, low, high, options)
     axes = [
         start + field.voxel * torch.arange(n)
         for start, n in zip(field.origin, field.values.shape, strict=True)
     ]
-    every = fused(views, torch.cartesian_prod(*axes), field.voxel, options).clamp(-1, 1)
+    every = signed_distances(views, torch.cartesian_prod(*axes), field.voxel, options).clamp(-1, 1)
     off = (field.values.flatten() - every).abs()
     assert (field.values.flatten().sign() == every.sign()).all()
     assert (off > 0.01).float().mean() < 1e-3

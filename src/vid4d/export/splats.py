@@ -38,7 +38,7 @@ def ellipsoids(
     return scales.astype(np.float32), np.stack([w, x, y, z], 1).astype(np.float32)
 
 
-def bounds(
+def bounding_box(
     means: Float[np.ndarray, "n 3"], scales: Float[np.ndarray, "n 3"], reach: float = 3.0
 ) -> Float[np.ndarray, "2 3"]:
     """A box around all splats out to `reach` standard deviations of their longest axis; zeros for none."""
