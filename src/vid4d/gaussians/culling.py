@@ -15,10 +15,10 @@ FAINTEST = 1 / 255
 
 
 @torch.no_grad()
-def seen_at_some_time(gaussians: Gaussians4D, time: float | None = None) -> Bool[Tensor, " n"]:
-    """Mask of the splats that are present and opaque enough at a time, or at any in [0, 1]."""
+def visibility_mask(gaussians: Gaussians4D, time: float | None = None) -> Bool[Tensor, " n"]:
+    """Visibility mask: splats that are present and opaque enough at a time, or at any in [0, 1]."""
     nearest = gaussians.means[:, 3] if gaussians.cyclic else gaussians.means[:, 3].clamp(0, 1)
-    return _seen(gaussians.marginal(nearest if time is None else time), gaussians.opacities)
+    return _is_visible(gaussians.marginal(nearest if time is None else time), gaussians.opacities)
 
 
 @torch.no_grad()
@@ -26,8 +26,8 @@ def splats_over_time(gaussians: Gaussians4D, times: Sequence[float]) -> list[int
     """Number of visible splats at each of some times."""
     t, variance, opacities = gaussians.means[:, 3], gaussians.covariance4d()[:, 3, 3], gaussians.opacities
     marginals = (marginal_of(time_from(t, time, gaussians.cyclic), variance) for time in times)
-    return [int(_seen(marginal, opacities).sum()) for marginal in marginals]
+    return [int(_is_visible(marginal, opacities).sum()) for marginal in marginals]
 
 
-def _seen(marginal: Float[Tensor, " n"], opacities: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+def _is_visible(marginal: Float[Tensor, " n"], opacities: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
     return (marginal >= MARGINAL_CUT) & (opacities * marginal >= FAINTEST)
