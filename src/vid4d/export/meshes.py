@@ -47,7 +47,10 @@ def sequence_of(
     plan = mesh_times(asset, filmed, options)
     total = 2 * len(plan.times) if len(plan.times) > 1 else 1
     sequence = mesh_sequence(
-        source_of(asset, filmed, options), plan.times, track, report=lambda done: options.told(done, total)
+        source_of(asset, filmed, options),
+        plan.times,
+        track,
+        report=lambda done: options.report_progress(done, total),
     )
     return sequence, plan
 

@@ -72,7 +72,8 @@ class ExportOptions:
             raise InputError(f"a video of {self.seconds:g} seconds cannot be made: choose 0.05 to 600")
         background_color(self.background, default=None)
 
-    def told(self, done: int, total: int) -> None:
+    def report_progress(self, done: int, total: int) -> None:
+        """Calls `report`, where there is one."""
         if self.report is not None:
             self.report(done, total)
 

@@ -68,7 +68,7 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     for i, time in enumerate(plan.times):
         files.append(out / frame_name(i, ".ply"))
         write_splats(files[-1], splats_at(asset, time), _comments(time))
-        options.told(i + 1, len(plan.times))
+        options.report_progress(i + 1, len(plan.times))
     write_json(out / TIMES, _times(asset, plan, files))
     return [*files, out / TIMES]
 

@@ -97,7 +97,7 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
         field.CreateExtentAttr().Set(Vt.Vec3fArray.FromNumpy(box), when)
         if not constant_colors:
             field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colors(splats), when)
-        options.told(i + 1, len(plan.times))
+        options.report_progress(i + 1, len(plan.times))
     stage.GetRootLayer().Save()
 
 

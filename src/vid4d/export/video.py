@@ -60,13 +60,13 @@ def write_turntable(
         size=size,
     )
 
-    def told():  # type: ignore[no-untyped-def]
+    def with_progress():  # type: ignore[no-untyped-def]
         for i, frame in enumerate(frames):
             if report is not None:
                 report(i, total)
             yield frame
 
-    return video.write_mp4(path, told(), fps)
+    return video.write_mp4(path, with_progress(), fps)
 
 
 def pictures(
@@ -84,7 +84,7 @@ def pictures(
                 frame = over(frame, np.array(background, np.float32))
             yield to_uint8(frame)
             done += 1
-            options.told(done, len(shots))
+            options.report_progress(done, len(shots))
 
 
 def write_mp4(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:

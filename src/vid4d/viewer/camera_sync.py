@@ -24,10 +24,10 @@ class Pose(NamedTuple):
         return bool(apart < tolerance and abs(self.fov - other.fov) < tolerance)
 
 
-class CameraLink:
+class CameraSync:
     """Decides which reported camera moves are to be passed on to the other pages.
 
-    A page that is told a pose reports it back, some frames late. These echoes are not passed on: while one
+    A page that is sent a pose reports it back, some frames late. These echoes are not passed on: while one
     page moves, and for `hold` seconds after, reports of the others do not count; and a report of the pose
     that everybody has already is no move.
     """
