@@ -39,7 +39,7 @@ from vid4d.losses import Middle
 from vid4d.methods.consistent4d.batches import LinearSchedule, TimestepRange
 from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
-from vid4d.methods.consistent4d.trainer import Trainer
+from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import render_views
 from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
 from vid4d.priors.rife import as_interpolator, as_midpoint
@@ -116,7 +116,7 @@ def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, lis
         score_prior = SmallScorePrior(prior)
         score_prior.condition(subject.frames, subject.elevation)
         between = as_interpolator(interpolator)
-        trainer = Trainer(config, subject, score_prior, between, seed=options.seed, device=device)
+        trainer = Consistent4DTrainer(config, subject, score_prior, between, seed=options.seed, device=device)
         while trainer.step < config.steps:
             trainer.advance()
         seconds = time.monotonic() - began
@@ -162,7 +162,9 @@ def main() -> None:
         options.out.write_text(json.dumps(report))
 
 
-def pictures(trainer: Trainer, subject: Subject, ring: Cameras, circle: Cameras) -> tuple[Tensor, Tensor]:
+def pictures(
+    trainer: Consistent4DTrainer, subject: Subject, ring: Cameras, circle: Cameras
+) -> tuple[Tensor, Tensor]:
     """The ring's views at all times, and the circle at the first."""
     count, samples = len(subject.times), trainer.config.samples_per_ray
     views = torch.arange(len(ring)).repeat_interleave(count)

@@ -4,7 +4,7 @@
     python benchmarks/consistent4d_speed.py --tiny         on the CPU, tiny networks: does it run at all?
 
 Reference step: the input camera, with its losses, gradients and the optimizer's step. Prior step: a batch of
-random cameras at one time (the most frequent kind), judged with guidance at all levels, with the gradient
+random cameras at one time (the most frequent kind), scored with guidance at all levels, with the gradient
 through the autoencoder; `with ICL` is the same for views in a row. 64 px with a batch of 4, 256 px with a
 batch of 1, as the paper's two stages have them. The field is the one that training starts from, whose
 occupied share is printed; every step's time is the wall clock's, the device waited for, and the median of
@@ -27,7 +27,7 @@ from vid4d.dynerf import FieldConfig, LevelConfig
 from vid4d.methods.consistent4d.batches import BatchConfig, Milestone
 from vid4d.methods.consistent4d.config import PRESETS
 from vid4d.methods.consistent4d.subject import Subject
-from vid4d.methods.consistent4d.trainer import Trainer
+from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.priors.multiview_sampling import prepared
 from vid4d.priors.rife import as_interpolator
 from vid4d.priors.rife_small import load_interpolator
@@ -58,7 +58,7 @@ def ball(frames: int, size: int) -> Subject:
     return Subject(torch.cat([color, alpha], -1), torch.linspace(0, 1, frames), 10.0)
 
 
-def measure(trainer: Trainer, kind: str, runs: int, warmup: int) -> tuple[float, float]:
+def measure(trainer: Consistent4DTrainer, kind: str, runs: int, warmup: int) -> tuple[float, float]:
     """Median milliseconds of a step, and peak GiB set aside on the device (nothing on a CPU)."""
     cuda = trainer.device.type == "cuda"
 
@@ -87,7 +87,7 @@ def measure(trainer: Trainer, kind: str, runs: int, warmup: int) -> tuple[float,
     return 1000 * statistics.median(times), peak
 
 
-def profile(trainer: Trainer, kind: str) -> None:
+def profile(trainer: Consistent4DTrainer, kind: str) -> None:
     """Prints where three steps' time goes."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiled
@@ -138,7 +138,7 @@ def main() -> None:
             )
             score = Zero123ScorePrior(prior, guidance=GUIDANCE)
             score.condition(subject.frames, subject.elevation)
-            trainer = Trainer(here, subject, score, interpolate, device=device)
+            trainer = Consistent4DTrainer(here, subject, score, interpolate, device=device)
             for _ in range(8):
                 trainer.grid.update(trainer.field)
             shown = float(trainer.grid.occupied.float().mean())

@@ -1,7 +1,7 @@
-"""Consistent4D (2311.02848): a clip becomes a cascade DyNeRF, whose renders an image diffusion prior judges.
+"""Consistent4D (2311.02848): a clip becomes a cascade DyNeRF by score distillation from an image prior.
 
 clip  --reference steps-->  the input camera's renders look like the frames       (section 3.1)
-      --prior steps------>  renders from anywhere look right to the prior (SDS), and like what a frame
+      --prior steps------>  score distillation (SDS) on random views, and consistency with what a frame
                             interpolator expects between their neighbours (ICL)   (sections 3.1, 3.3)
       --rendered--------->  image matrix, from which 4D Gaussians are fitted: the outputs of every method
 
@@ -23,7 +23,7 @@ from vid4d.methods import stages
 from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
 from vid4d.methods.consistent4d.limits import check_frames, check_memory
 from vid4d.methods.consistent4d.subject import Subject, make_prior, read_subject, spec_of
-from vid4d.methods.consistent4d.trainer import Trainer
+from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import render_matrix, write_validation
 from vid4d.priors.base import Offer
 from vid4d.priors.rife import as_interpolator
@@ -74,7 +74,7 @@ def train(
 ) -> tuple[CascadeField, OccupancyGrid]:
     """All steps, from the run's checkpoint where there is one; with log lines and validation renders."""
     prior = make_prior(run, subject, config.guidance)
-    trainer = Trainer(
+    trainer = Consistent4DTrainer(
         config,
         subject,
         prior,

@@ -27,16 +27,19 @@ SMOOTH_RADIUS = 0.01
 """Distance of compared normals, in units of the box (2311.02848, code)."""
 
 
-class _Seen(NamedTuple):
-    """The input camera, and the clip's frames over white and their masks."""
+class _ReferenceFrames(NamedTuple):
+    """The clip's frames over white, their masks, and the input camera."""
 
     camera: Cameras
     color: Float[Tensor, "t h w 3"]
     mask: Float[Tensor, "t h w"]
 
 
-class Trainer:
-    """The state between two steps. All randomness follows from the seed and the step."""
+class Consistent4DTrainer:
+    """Trainer of a cascade DyNeRF: field, occupancy grid, optimiser, step.
+
+    Random numbers of a step follow from the seed and its number.
+    """
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class Trainer:
         )
         self.step = 0
         self._means: dict[str, Tensor] = {}
-        self._known: dict[int, _Seen] = {}
+        self._reference: dict[int, _ReferenceFrames] = {}
 
     def advance(self) -> None:
         """One step: a reference step, or every `prior_every`-th time a prior step."""
@@ -82,23 +85,23 @@ class Trainer:
     # Section 3.1: the frames
 
     def reference_step(self) -> Float[Tensor, ""]:
-        """The input camera at one frame, against that frame over white and its mask, level by level."""
+        """Color and mask loss of the input camera's render at one frame, summed over the levels."""
         c, size = self.config, milestone_at(self.config.milestones, self.step).size
         index = self.step - self.step // c.prior_every
         i = reference_frame(self.seed, index, len(self.times))
-        seen = self._seen(size)
-        drawn = self._render(seen.camera, self.times[i : i + 1])
-        given, there = seen.color[i : i + 1], seen.mask[i : i + 1]
-        color = torch.stack([F.mse_loss(level.color, given) for level in drawn]).sum()
-        mask = torch.stack([losses.mask_loss(level.alpha, there) for level in drawn]).sum()
-        score = psnr(drawn[-1].color.detach().clamp(0, 1), given)
+        reference = self._reference_frames(size)
+        rendered = self._render(reference.camera, self.times[i : i + 1])
+        target, target_mask = reference.color[i : i + 1], reference.mask[i : i + 1]
+        color = torch.stack([F.mse_loss(level.color, target) for level in rendered]).sum()
+        mask = torch.stack([losses.mask_loss(level.alpha, target_mask) for level in rendered]).sum()
+        score = psnr(rendered[-1].color.detach().clamp(0, 1), target)
         self._note(color=color, mask=mask, psnr=score)
-        return c.lambda_rgb * color + c.lambda_mask * mask + self._regularisers(drawn)
+        return c.lambda_rgb * color + c.lambda_mask * mask + self._regularisers(rendered)
 
     # Section 3.1: the prior; section 3.3: the interpolation-driven consistency loss
 
     def prior_step(self) -> Float[Tensor, ""]:
-        """Views from anywhere, judged by the prior; views in a row also by the interpolator."""
+        """Score distillation on random views; interpolation consistency on consecutive ones."""
         c, stage = self.config, milestone_at(self.config.milestones, self.step)
         batch = draw_batch(
             c.batch,
@@ -109,25 +112,25 @@ class Trainer:
             cyclic=self.subject.cyclic,
         )
         cameras = batch.cameras(stage.size, self.device)
-        drawn = self._render(cameras, self.times[batch.frame.to(self.device)])
-        sds = self._distillation(drawn, cameras, batch)
-        loss = c.lambda_sds * sds + self._regularisers(drawn)
+        rendered = self._render(cameras, self.times[batch.frame.to(self.device)])
+        sds = self._distillation(rendered, cameras, batch)
+        loss = c.lambda_sds * sds + self._regularisers(rendered)
         self._note(sds=sds)
         if batch.is_consecutive:
             icl = losses.interpolation_consistency(
-                torch.stack([x.color for x in drawn]), self.interpolate
-            ) * len(drawn)
+                torch.stack([x.color for x in rendered]), self.interpolate
+            ) * len(rendered)
             self._note(icl=icl)
             loss = loss + c.lambda_icl * icl
         return loss
 
-    def _distillation(self, drawn: list[Rendering], cameras: Cameras, batch: Batch) -> Float[Tensor, ""]:
-        """Score distillation, summed over the levels, which all get the same noise."""
+    def _distillation(self, rendered: list[Rendering], cameras: Cameras, batch: Batch) -> Float[Tensor, ""]:
+        """Score distillation loss, summed over the levels, which all get the same noise."""
         prior = self.prior
         generator = step_generator(self.seed, self.step, purpose=4)
         low, high = (round(s * (len(prior.schedule) - 1)) for s in self.config.t_range.at(self.step))
         t = torch.randint(low, high + 1, (len(batch),), generator=generator).to(self.device)
-        color, alpha = (torch.stack(x) for x in zip(*((x.color, x.alpha) for x in drawn), strict=True))
+        color, alpha = (torch.stack(x) for x in zip(*((x.color, x.alpha) for x in rendered), strict=True))
         return prior.sds_loss(color, alpha, t, prior.view(cameras, batch.frame), generator)
 
     # What both kinds of steps need
@@ -143,38 +146,38 @@ class Trainer:
             chunk=self.config.chunk,
         )
 
-    def _regularisers(self, drawn: list[Rendering]) -> Float[Tensor, ""] | float:
-        """Smooth normals that do not face away, at some of the samples that were drawn, level by level."""
+    def _regularisers(self, rendered: list[Rendering]) -> Float[Tensor, ""] | float:
+        """Normal smoothness and orientation losses at random samples of the rendering."""
         c = self.config
-        samples = drawn[0].samples
+        samples = rendered[0].samples
         assert samples is not None
         count = len(samples.points)
         if count == 0 or c.n_reg_samples == 0:
             return 0.0
         generator, device = self._generator(6), self.device
-        some = torch.randint(count, (min(count, c.n_reg_samples),), generator=generator, device=device)
-        points, time = samples.points[some], samples.time[some]
-        away = torch.randn(points.shape, generator=generator, device=device)
-        moved = points + SMOOTH_RADIUS * away
+        chosen = torch.randint(count, (min(count, c.n_reg_samples),), generator=generator, device=device)
+        points, time = samples.points[chosen], samples.time[chosen]
+        jitter = torch.randn(points.shape, generator=generator, device=device)
+        moved = points + SMOOTH_RADIUS * jitter
         normals, around = self.field.normals(torch.cat([points, moved]), time.repeat(2)).chunk(2, 1)
-        smooth = losses.normal_smoothness_loss(normals, around) * len(drawn)
-        weights = torch.stack([level.samples.weight[some] for level in drawn if level.samples])
-        rays = samples.rays * len(some) / count
-        facing = losses.orientation_loss(normals, samples.direction[some], weights, rays)
+        smooth = losses.normal_smoothness_loss(normals, around) * len(rendered)
+        weights = torch.stack([level.samples.weight[chosen] for level in rendered if level.samples])
+        rays = samples.rays * len(chosen) / count
+        facing = losses.orientation_loss(normals, samples.direction[chosen], weights, rays)
         return c.lambda_normal_smooth * smooth + c.lambda_orient.at(self.step) * facing
 
     def _generator(self, purpose: int) -> torch.Generator:
-        """Of this step's random numbers, on the device: there are as many as samples."""
+        """Generator of this step's random numbers, on the device: there are as many as samples."""
         return step_generator(self.seed, self.step, purpose, self.device)
 
-    def _seen(self, size: int) -> _Seen:
-        """Target frames and masks of the input camera at the size that is rendered."""
-        if size not in self._known:
+    def _reference_frames(self, size: int) -> _ReferenceFrames:
+        """Reference frames at the size that is rendered; the last size is kept."""
+        if size not in self._reference:
             assert self.subject.frames is not None
             frames = resized(self.subject.frames, size).to(self.device)
             camera = Cameras.orbit([0.0], self.subject.elevation, size=size, device=self.device)
-            self._known = {size: _Seen(camera, over_white(frames), frames[..., 3])}
-        return self._known[size]
+            self._reference = {size: _ReferenceFrames(camera, over_white(frames), frames[..., 3])}
+        return self._reference[size]
 
     def _note(self, **values: Tensor) -> None:
         """Running means, kept as tensors: reading them would wait for the device."""
