@@ -28,7 +28,7 @@ from vid4d.methods.consistent4d.batches import BatchConfig, Milestone
 from vid4d.methods.consistent4d.config import PRESETS
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
-from vid4d.priors.multiview_sampling import prepared
+from vid4d.priors.multiview_sampling import prepare_for_inference
 from vid4d.priors.rife import as_interpolator
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.zero123 import CONFIGS, Zero123
@@ -43,7 +43,7 @@ KINDS = {"prior": BatchConfig(1.0, 0.0, 0.0, 0.0), "with ICL": BatchConfig(0.0, 
 def random_zero123(name: str, device: str, dtype: torch.dtype) -> Zero123:
     with torch.device(device):
         prior = Zero123(CONFIGS[name])
-    return prepared(prior.to(dtype))
+    return prepare_for_inference(prior.to(dtype))
 
 
 def ball(frames: int, size: int) -> Subject:

@@ -17,7 +17,7 @@ from vid4d.conventions import view_change
 from vid4d.errors import InputError
 from vid4d.priors.base import load_score_prior
 from vid4d.priors.guidance import ClassifierFree
-from vid4d.priors.multiview_sampling import prepared
+from vid4d.priors.multiview_sampling import prepare_for_inference
 from vid4d.priors.samplers import q_sample, to_x0
 from vid4d.priors.score import LatentScorePrior, resized_render
 from vid4d.priors.small.prior import SmallScorePrior
@@ -233,7 +233,7 @@ class OnTheDevice(TorchDispatchMode):
 
 def test_zero123_distils_without_waiting_for_the_device():
     """With networks on a device that can hold no numbers."""
-    prior = prepared(Zero123(CONFIGS["tiny"]).to("meta"))
+    prior = prepare_for_inference(Zero123(CONFIGS["tiny"]).to("meta"))
     prior.schedule = prior.schedule.to("meta")
     score_prior = Zero123ScorePrior(prior)
     given = [(4, 3, 64, 64), (2, 4, 8, 8), (2,), (2, 1, 12), (2, 4, 8, 8)]
@@ -247,7 +247,7 @@ def test_zero123_distils_without_waiting_for_the_device():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_zero123_distils_the_same_when_recorded(zero123, frames):
-    score_prior = Zero123ScorePrior(prepared(copy.deepcopy(zero123).cuda()), guidance=3.0)
+    score_prior = Zero123ScorePrior(prepare_for_inference(copy.deepcopy(zero123).cuda()), guidance=3.0)
     score_prior.condition(frames, 10.0)
     for size in (16, 16, 64):
         color, alpha = torch.rand(2, 2, size, size, 3).cuda(), torch.rand(2, 2, size, size).cuda()

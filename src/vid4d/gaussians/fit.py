@@ -297,8 +297,8 @@ class FitState:
 
     def _confidence(self, view: Int[Tensor, " b"], when: Int[Tensor, " b"]) -> Float[Tensor, "b h w"] | None:
         """The matrix's (section 3.3), lower where the video itself shows the surface; None is 1."""
-        given = self.matrix.confidence
-        confidence = None if given is None else given[view, when]
+        stored = self.matrix.confidence
+        confidence = None if stored is None else stored[view, when]
         if self.visible_in_input is None:
             return confidence
         weight = torch.where(self.visible_in_input[view, when], self.config.observed_color_weight, 1.0)

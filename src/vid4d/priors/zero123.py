@@ -177,8 +177,8 @@ class Zero123(LatentPrior):
         frames, views = len(images), len(azimuths_deg)
         condition = self.condition(images, batch=max(1, batch // 4))
         height = torch.as_tensor(elevations_deg, dtype=torch.float32).expand(views)
-        given = torch.as_tensor(elevation_deg, dtype=torch.float32).cpu().expand(frames)
-        change = view_change(height, torch.tensor(list(azimuths_deg)), given[:, None]).flatten(0, 1)
+        input_elevation = torch.as_tensor(elevation_deg, dtype=torch.float32).cpu().expand(frames)
+        change = view_change(height, torch.tensor(list(azimuths_deg)), input_elevation[:, None]).flatten(0, 1)
         frame = torch.arange(frames, device=self.device).repeat_interleave(views)
         context = self.context(condition.embedding[frame], change.to(self.device))
 

@@ -10,11 +10,11 @@ INK, PALE, GRID = "#22272e", "#6e7680", "#e4e7eb"
 LEFT, RIGHT, TOP, BOTTOM = 48, 20, 30, 26  # half of the last number along x stands right of the line
 
 
-def ticks(low: float, high: float, wanted: int = 4) -> list[float]:
-    """About `wanted` round numbers (1, 2 or 5 times a power of ten apart) from `low` to `high`."""
+def ticks(low: float, high: float, count: int = 4) -> list[float]:
+    """About `count` round numbers (1, 2 or 5 times a power of ten apart) from `low` to `high`."""
     if not high > low:
         return [low]
-    rough = (high - low) / wanted
+    rough = (high - low) / count
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(m * power for m in (1, 2, 5, 10) if m * power >= rough * 0.999)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)

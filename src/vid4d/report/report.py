@@ -109,8 +109,8 @@ def frames_shown(matrix: ImageMatrix, most: int, keys: Sequence[float] | None = 
     if matrix.input_times is None:
         return pick(matrix.frames, most)
     times = matrix.input_times.cpu() if keys is None else torch.tensor(keys)
-    wanted = times[pick(len(times), most)]
-    nearest = (matrix.times.cpu()[None] - wanted[:, None]).abs().argmin(1)
+    chosen = times[pick(len(times), most)]
+    nearest = (matrix.times.cpu()[None] - chosen[:, None]).abs().argmin(1)
     return sorted(set(nearest.tolist()))
 
 

@@ -28,7 +28,7 @@ from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import DistillConfig, render_matrix
 from vid4d.priors.base import PRIORS
-from vid4d.priors.multiview_sampling import prepared
+from vid4d.priors.multiview_sampling import prepare_for_inference
 from vid4d.priors.rife import as_interpolator
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.samplers import NoiseSchedule
@@ -426,7 +426,7 @@ def test_settings_reach_the_run_folder(tiny, tmp_path, monkeypatch):
 )
 def test_all_kinds_of_steps_with_a_zero123(device):
     """Reference steps and prior steps of every kind of batch, distilled through an autoencoder."""
-    prior = prepared(Zero123(CONFIGS["tiny"]).to(device))
+    prior = prepare_for_inference(Zero123(CONFIGS["tiny"]).to(device))
     clip = torch.cat([torch.rand(3, 64, 64, 3), torch.ones(3, 64, 64, 1)], -1)
     subject = Subject(clip, torch.tensor([0.0, 0.5, 1.0]), 10.0)
     score_prior = Zero123ScorePrior(prior, guidance=3.0)
