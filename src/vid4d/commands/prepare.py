@@ -37,6 +37,7 @@ class Prepare:
     """Frames a second of a folder of pictures, which says nothing of time itself."""
 
     def run(self) -> None:
+        """Writes the prepared clip and prints its warnings."""
         root = prepare(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
         print(f"look at {root / 'strip.png'}")
 

@@ -87,7 +87,7 @@ def intersect(
 
 
 def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: MarchConfig) -> Marched:
-    """Renders rays: finds samples, asks the field, adds up."""
+    """Ray marching: samples found, the field evaluated there, and composited."""
     if field.is_fused:
         return _march_fused(field, rays, grid, config)
     samples = []

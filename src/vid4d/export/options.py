@@ -87,7 +87,7 @@ class FrameTimes:
 
     @property
     def seconds(self) -> float:
-        """Until the last moment has been shown."""
+        """Duration until the last moment has been shown."""
         return len(self.times) / self.fps
 
 

@@ -103,7 +103,7 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
 
 @torch.no_grad()
 def _visible(gaussians: Gaussians4D, plan: FrameTimes) -> Gaussians4D:
-    """Those that can be seen at one of the moments, on the CPU."""
+    """Mask of the splats that are visible at one of the moments, on the CPU."""
     gaussians = gaussians.detach().to("cpu", torch.float32)
     visible = torch.zeros(len(gaussians), dtype=torch.bool)
     for time in plan.times:

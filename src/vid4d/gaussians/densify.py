@@ -66,7 +66,7 @@ class Densifier:
         self.n_visible += render.visible.sum(0)
 
     def due(self, progress: float) -> bool:
-        """True when the next round is due, at this share of the fit."""
+        """Whether the next round of density control is due, at this share of the fit."""
         c = self.config
         if self.done >= c.n_densify or progress < c.begin:
             return False

@@ -338,7 +338,7 @@ class FitState:
 
     @torch.no_grad()
     def input_psnr(self) -> float:
-        """Mean over at most 4 of the reference frames, over white."""
+        """PSNR of the input view in dB, over white: mean over at most 4 of the reference frames."""
         t = self.reference
         some = torch.linspace(0, len(t.times) - 1, min(4, len(t.times))).round().long()
         cameras = Cameras.cat([t.camera] * len(some))

@@ -63,7 +63,7 @@ def reference_frames(matrix: ImageMatrix) -> ReferenceFrames:
 
 
 def object_windows(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[Int[Tensor, "v 2"], int]:
-    """Per view the upper left corner of a square window around the object at all times; their common size."""
+    """Square windows around the object at all times: upper left corner per view, and their common size."""
     h, w = masks.shape[2:]
     size, middle = 1, []
     for mask in masks.amax(1) > 0.02:

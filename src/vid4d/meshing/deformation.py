@@ -64,8 +64,10 @@ class DeformationGraph:
 
     @classmethod
     def on(cls, mesh: Mesh, options: TrackOptions) -> DeformationGraph:
-        """Nodes by farthest point sampling; distances run along the surface, so that parts that only come
-        near each other stay independent."""
+        """Graph with nodes by farthest point sampling.
+
+        Distances run along the surface, so that parts that only come near each other stay independent.
+        """
         from scipy.sparse.csgraph import dijkstra
 
         edges = adjacency(mesh.faces, len(mesh.vertices)).tocoo()
@@ -98,7 +100,7 @@ class DeformationGraph:
         return torch.zeros(len(self.nodes), 6)
 
     def motions(self, pose: Float[Tensor, "n 6"], turns: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 12"]:
-        """Of every node: x goes to R x + t; R row by row, then t."""
+        """Affine form of each node's motion, x to R x + t: R row by row, then t."""
         shifts = self.nodes + pose[:, 3:] - (turns @ self.nodes[..., None])[..., 0]
         return torch.cat([turns.flatten(1), shifts], 1)
 
@@ -173,7 +175,7 @@ class DeformationGraph:
 
 
 def _centre(mesh: Mesh) -> Float[np.ndarray, " 3"]:
-    """Of the surface."""
+    """Centroid of the surface."""
     corners = mesh.vertices[mesh.faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     return (corners.mean(1) * area[:, None]).sum(0) / area.sum()

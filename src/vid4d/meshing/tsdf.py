@@ -57,7 +57,7 @@ class Mesh:
     colors: Float[np.ndarray, "v 3"]
 
     def moved(self, vertices: Float[np.ndarray, "v 3"]) -> Mesh:
-        """The same triangles and colors with vertices elsewhere."""
+        """Mesh with other vertex positions, the same triangles and colors."""
         return replace(self, vertices=vertices, normals=vertex_normals(vertices, self.faces))
 
 

@@ -75,9 +75,9 @@ class Zero123Condition:
 
 
 class Zero123(LatentPrior):
-    """Noise of single views, for sampling and for score distillation.
+    """View-conditioned diffusion of single views, for sampling and for score distillation.
 
-    Pictures that come in and go out are RGB in [0, 1] over white, `config.image_size` wide and high.
+    Pictures: RGB in [0, 1] over white, squares of `config.image_size`.
     """
 
     def __init__(self, config: Zero123Config = CONFIGS["zero123"]) -> None:
@@ -146,10 +146,11 @@ class Zero123(LatentPrior):
     # Sampling
 
     def pair_values(self) -> int:
-        """A rough estimate."""
+        """Rough estimate of `LatentPrior.pair_values`."""
         return 2 * 40 * self.config.unet.model_channels * self.config.latent_size**2
 
     def sampling_options(self, config: FullConfig, cyclic: bool) -> dict[str, Any]:
+        """Keyword arguments of `sample` by a configuration: the guidance."""
         return {"guidance": ClassifierFree(config.scale)}
 
     @torch.no_grad()

@@ -12,14 +12,14 @@ from jaxtyping import Float
 
 
 class Pose(NamedTuple):
-    """Where a camera is, what it looks at (both world), and its vertical field of view in radians."""
+    """Pose of a camera: position and target (world), vertical field of view in radians."""
 
     position: Float[np.ndarray, " 3"]
     look_at: Float[np.ndarray, " 3"]
     fov: float
 
     def near(self, other: Pose, tolerance: float = 1e-3) -> bool:
-        """True where nobody could tell both apart."""
+        """Whether both poses agree within a tolerance."""
         apart = np.abs(np.subtract([*self.position, *self.look_at], [*other.position, *other.look_at])).max()
         return bool(apart < tolerance and abs(self.fov - other.fov) < tolerance)
 

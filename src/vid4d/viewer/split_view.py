@@ -62,6 +62,7 @@ class SplitViewServer:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
+        """Closes the server."""
         self._server.shutdown()
         self._server.server_close()
 

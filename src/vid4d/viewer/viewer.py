@@ -79,6 +79,7 @@ class Viewer:
 
     @property
     def url(self) -> str:
+        """Address to open in a browser."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
@@ -98,7 +99,7 @@ class Viewer:
             page.stop()
 
     def wait(self) -> None:
-        """Until `stop` is called, or Ctrl-C."""
+        """Blocks until `stop` is called, or Ctrl-C."""
         while not self._stopped.wait(0.5):
             pass
 

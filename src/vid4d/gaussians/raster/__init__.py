@@ -179,7 +179,7 @@ def resolve(backend: str, like: Tensor) -> Backend:
 
 
 def splat_device(device: str) -> str:
-    """Where splats are best kept on a machine whose networks run on `device`.
+    """Device on which splats are best kept on a machine whose networks run on `device`.
 
     The CPU kernel is far faster than the torch reference on a GPU, so without gsplat that is the CPU.
     """

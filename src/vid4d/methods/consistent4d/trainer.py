@@ -193,7 +193,7 @@ class Consistent4DTrainer:
         return {name: float(value) for name, value in self._means.items()}
 
     def line(self) -> str:
-        """Where training stands, as a line of the log."""
+        """Log line: step, size, noise range, occupancy, running means of the losses."""
         c, stage = self.config, milestone_at(self.config.milestones, max(self.step - 1, 0))
         low, high = c.t_range.at(self.step)
         numbers = self.numbers

@@ -132,7 +132,7 @@ class PictureEncoder(nn.Module):
         self.depth = conv(2, a, config.depths + 1, 1)
 
     def forward(self, picture: Float[Tensor, "b 4 h w"]) -> EncoderOutput:
-        """Of a picture in RGBA over white, [-1, 1]."""
+        """Features and guesses of a picture in RGBA over white, [-1, 1]."""
         x0 = self.stem(F.pixel_unshuffle(picture, self.patch))
         for layer in self.down0:
             x0 = layer(x0)
