@@ -29,7 +29,7 @@ from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.densify import Densifier, DensifyConfig
 from vid4d.gaussians.fit_targets import (
     ReferenceFrames,
-    crop,
+    crop_windows,
     object_windows,
     reference_frames,
     resize_matrix,
@@ -328,9 +328,9 @@ class FitState:
             share = 1.0
             if corner is not None:
                 share = self.window**2 / (color.shape[1] * color.shape[2])
-                color, rgb = crop(color, corner, self.window), crop(rgb, corner, self.window)
+                color, rgb = crop_windows(color, corner, self.window), crop_windows(rgb, corner, self.window)
                 if confidence is not None:
-                    confidence = crop(confidence, corner, self.window)
+                    confidence = crop_windows(confidence, corner, self.window)
             loss = loss + c.ssim_weight * c.ssim_every * share * photometric_loss(
                 color, rgb, confidence, ssim_weight=1
             )

@@ -79,7 +79,7 @@ def object_windows(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[In
     return corner.clamp(min=0).minimum(torch.tensor([h - size, w - size])), size
 
 
-def crop(images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
+def crop_windows(images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
     """Windows (b, size, size, ...) out of pictures (b, h, w, ...)."""
     pairs = zip(images, corner.tolist(), strict=True)
     return torch.stack([image[y : y + size, x : x + size] for image, (y, x) in pairs])

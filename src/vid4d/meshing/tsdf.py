@@ -76,7 +76,7 @@ def mesh_at(
     """
     options = options or MeshOptions()
     splats, low, high = _visible_splats(gaussians, time)
-    cameras = around(low, high, options.views, options.size)
+    cameras = fibonacci_cameras(low, high, options.views, options.size)
     cameras = cameras.to(splats.means.device)
     solid = replace(splats, opacities=1 - (1 - splats.opacities) ** options.solidity)
     field = tsdf_fuse(Views.of(solid, cameras), low, high, options)
@@ -115,7 +115,7 @@ def _paint(
     options: MeshOptions,
     reference: Cameras | None,
 ) -> Paint:
-    cameras = around(low, high, options.views, options.size).to(splats.means.device)
+    cameras = fibonacci_cameras(low, high, options.views, options.size).to(splats.means.device)
     if reference is not None:
         cameras = Cameras.cat(
             [cameras, replace(reference.resized(options.size), height=options.size).to(cameras.focal.device)]
@@ -148,7 +148,7 @@ def visible_bounds(splats: Gaussians3D, time: float) -> tuple[Float[Tensor, " 3"
     return low, high
 
 
-def around(low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], views: int, size: int) -> Cameras:
+def fibonacci_cameras(low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], views: int, size: int) -> Cameras:
     """Cameras spread evenly over a sphere (a Fibonacci lattice) that have all of a box in view."""
     corners = torch.cartesian_prod(*torch.stack([low, high], 1).cpu())
     radius = float(corners.norm(dim=1).max())

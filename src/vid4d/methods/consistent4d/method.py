@@ -50,7 +50,7 @@ def make_matrix(run: Run) -> ImageMatrix:
     path = run.path("dynerf.safetensors")
 
     def make(bar: Bar) -> tuple[CascadeField, OccupancyGrid]:
-        return train(run, config, subject, bar)
+        return train_dynerf(run, config, subject, bar)
 
     dynerf, grid = run.stage(
         "dynerf", make, save=lambda made: save_field(path, *made), load=lambda: load_field(path, run.device)
@@ -66,10 +66,10 @@ def make_matrix(run: Run) -> ImageMatrix:
 
 def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
     """The DyNeRF distilled into 4D Gaussians, so that every export works. Stage `fit`."""
-    return stages.fit(run, matrix, PRESETS[run.settings.preset].fit)
+    return stages.fit_asset(run, matrix, PRESETS[run.settings.preset].fit)
 
 
-def train(
+def train_dynerf(
     run: Run, config: Consistent4DConfig, subject: Subject, bar: Bar
 ) -> tuple[CascadeField, OccupancyGrid]:
     """All steps, from the run's checkpoint where there is one; with log lines and validation renders."""

@@ -297,7 +297,7 @@ def ray_weights(density: Float[Tensor, "b n d p p"], step: float) -> Float[Tenso
     return through * (1 - torch.exp(-optical))
 
 
-def composite(
+def composite_features(
     frustum: Float[Tensor, "b c n d p p"], weight: Float[Tensor, "b n d p p"]
 ) -> Float[Tensor, "b n c2 p p"]:
     """Features (all channels but the density), alpha, mean depth in [-1, 1] along each ray (c2 = c + 1)."""
@@ -370,6 +370,6 @@ class Lifter(nn.Module):
         encoded = self.encoder(picture)
         frustum = self.padded_frustum(self.volume(encoded, input_cameras), targets, views)
         weight = ray_weights(frustum[:, 0], self.step)
-        rays = composite(frustum, weight)
+        rays = composite_features(frustum, weight)
         pictures = self.head(rays.flatten(0, 1).to(encoded.fine.dtype))
         return Lifted(pictures.unflatten(0, (-1, views)), weight, encoded)

@@ -23,7 +23,7 @@ from vid4d.priors.layers.residual import ResBlock
 from vid4d.priors.layers.unet import UNet
 from vid4d.priors.layers.unet_config import DepthAttentionConfig, UNetConfig
 from vid4d.priors.samplers import NoiseSchedule
-from vid4d.priors.small.lifting import LiftConfig, Lifter, composite, lift, ray_weights
+from vid4d.priors.small.lifting import LiftConfig, Lifter, composite_features, lift, ray_weights
 
 
 def shifted_cosine(steps: int = 1000, shift: float = -2.0) -> NoiseSchedule:
@@ -208,7 +208,7 @@ class SmallPrior(nn.Module):
         dtype = condition.latent.dtype
         frustum = self.lifter.padded_frustum(condition.volume, cameras, views)
         weight = ray_weights(frustum[:, 0], self.lifter.step)
-        ray_features = composite(frustum, weight).flatten(0, 1).to(dtype)
+        ray_features = composite_features(frustum, weight).flatten(0, 1).to(dtype)
         pictures = self.lifter.head(ray_features)
         return ViewFeatures(frustum.to(dtype), weight, ray_features, pictures, cameras)
 
