@@ -21,7 +21,7 @@ def ticks(low: float, high: float, count: int = 4) -> list[float]:
     return [i * step for i in range(first, last + 1)]
 
 
-def written(value: float, digits: int = 6) -> str:
+def format_number(value: float, digits: int = 6) -> str:
     """A number to be read: '32,000', '36.96', '1e-05'."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"
 
@@ -51,17 +51,19 @@ def line_chart(
     parts = [
         f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="{escape(title)}" class="chart">',
         f'<text x="{LEFT}" y="17" fill="{INK}" font-weight="600">{escape(title)}</text>',
-        f'<text x="{width - RIGHT}" y="17" fill="{color}" text-anchor="end">{written(ys[-1], 4)}</text>',
+        f'<text x="{width - RIGHT}" y="17" fill="{color}" text-anchor="end">'
+        f"{format_number(ys[-1], 4)}</text>",
     ]
     for y in ticks(low, high):
         parts.append(
             f'<path d="M{LEFT} {down(y):.1f}H{width - RIGHT}" stroke="{GRID}"/>'
-            f'<text x="{LEFT - 6}" y="{down(y) + 4:.1f}" fill="{PALE}" text-anchor="end">{written(y)}</text>'
+            f'<text x="{LEFT - 6}" y="{down(y) + 4:.1f}" fill="{PALE}" '
+            f'text-anchor="end">{format_number(y)}</text>'
         )
     for x in ticks(left, right):
         parts.append(
             f'<text x="{across(x):.1f}" y="{height - 8}" fill="{PALE}" '
-            f'text-anchor="middle">{written(x)}</text>'
+            f'text-anchor="middle">{format_number(x)}</text>'
         )
     if len(points) > 1:
         line = " ".join(f"{across(x):.1f},{down(y):.1f}" for x, y in points)

@@ -387,18 +387,18 @@ def test_a_preset_that_does_not_fit_is_refused_at_once(tiny, tmp_path, monkeypat
     need = {name: limits.memory_needed(presets[name], PRIORS["small"].memory_gib) for name in presets}
     assert need["draft"] < need["low-vram"] < need["standard"] < need["four-level"]
     assert 8 > need["standard"] > 1
-    monkeypatch.setattr(limits, "memory_there", lambda device: need["low-vram"] + 0.01)
+    monkeypatch.setattr(limits, "free_memory", lambda device: need["low-vram"] + 0.01)
     clip = disc(tmp_path / "disc", 3)
     with pytest.raises(InputError, match=r"'four-level' needs about .* GiB .*: use --preset low-vram"):
         api.generate(clip, out=tmp_path / "a", method="consistent4d", preset="four-level", device="cpu")
     assert not (tmp_path / "a").exists()
-    monkeypatch.setattr(limits, "memory_there", lambda device: 0.1)
+    monkeypatch.setattr(limits, "free_memory", lambda device: 0.1)
     with pytest.raises(InputError, match="use a machine with more"):
         generate(clip, tmp_path / "a")
-    there = limits.memory_there
+    there = limits.free_memory
     monkeypatch.undo()
     assert there("cpu") == 0.1
-    real = limits.memory_there("cpu")
+    real = limits.free_memory("cpu")
     assert real is None or real > 0.1
 
 

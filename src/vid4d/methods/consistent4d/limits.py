@@ -42,7 +42,7 @@ def memory_needed(config: Consistent4DConfig, prior_gib: float) -> float:
     return FIRST + prior_gib + (16 * parameters + held) / 2**30
 
 
-def memory_there(device: str) -> float | None:
+def free_memory(device: str) -> float | None:
     """GiB that are free on the device, None where the system does not say."""
     if device.startswith("cuda"):
         import torch
@@ -73,7 +73,7 @@ def check_memory(
 
     most: GiB, where no more than that may be used.
     """
-    free = memory_there(device)
+    free = free_memory(device)
     if most is not None:
         free = most if free is None else min(free, most)
     need = memory_needed(presets[preset], prior_gib)
