@@ -4,7 +4,7 @@
     python benchmarks/consistent4d_speed.py --tiny         on the CPU, tiny networks: does it run at all?
 
 Reference step: the input camera, with its losses, gradients and the optimizer's step. Prior step: a batch of
-random cameras at one time (the most frequent kind), judged with guidance at all levels, with the gradient
+random cameras at one time (the most frequent kind), scored with guidance at all levels, with the gradient
 through the autoencoder; `with ICL` is the same for views in a row. 64 px with a batch of 4, 256 px with a
 batch of 1, as the paper's two stages have them. The field is the one that training starts from, whose
 occupied share is printed; every step's time is the wall clock's, the device waited for, and the median of
@@ -28,7 +28,7 @@ from vid4d.methods.consistent4d.batches import BatchConfig, Milestone
 from vid4d.methods.consistent4d.config import PRESETS
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
-from vid4d.priors.multiview_sampling import for_inference
+from vid4d.priors.multiview_sampling import prepare_for_inference
 from vid4d.priors.rife import as_interpolator
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.zero123 import CONFIGS, Zero123
@@ -43,7 +43,7 @@ KINDS = {"prior": BatchConfig(1.0, 0.0, 0.0, 0.0), "with ICL": BatchConfig(0.0, 
 def random_zero123(name: str, device: str, dtype: torch.dtype) -> Zero123:
     with torch.device(device):
         prior = Zero123(CONFIGS[name])
-    return for_inference(prior.to(dtype))
+    return prepare_for_inference(prior.to(dtype))
 
 
 def ball(frames: int, size: int) -> Subject:

@@ -28,8 +28,8 @@ from vid4d.priors.multiview_sampling import (
     FullConfig,
     batch_within,
     draw,
-    for_inference,
     full_dtype,
+    prepare_for_inference,
     with_alpha,
 )
 
@@ -66,7 +66,7 @@ def random_prior(name: str, tiny: bool, device: str, dtype: torch.dtype) -> nn.M
                 module.weight.normal_(std=0.7 * module.weight[0].numel() ** -0.5)
                 if module.bias is not None:
                     module.bias.zero_()
-    return for_inference(prior)
+    return prepare_for_inference(prior)
 
 
 def synchronise(device: str) -> None:

@@ -93,7 +93,7 @@ def usd_splats(field, time) -> Gaussians3D:  # type: ignore[no-untyped-def]
     )
 
 
-class Page:
+class PlayerPage:
     """The data of a page, unpacked with nothing but the page's own notes."""
 
     def __init__(self, path: str | Path) -> None:

@@ -30,7 +30,7 @@ import numpy as np
 import torch
 from browser import Browser, find_browser
 from PIL import Image
-from readers import Glb, Page, decoded, open_usd, read_gif, read_ply, usd_complaints, usd_splats
+from readers import Glb, PlayerPage, decoded, open_usd, read_gif, read_ply, usd_complaints, usd_splats
 
 import vid4d
 from vid4d.asset import Asset
@@ -150,7 +150,7 @@ def check_usd(asset: Asset, files: list[Path], say: Say) -> None:
 
 
 def check_html(asset: Asset, files: list[Path], say: Say, *, browser: bool = True) -> None:
-    page = Page(files[0])
+    page = PlayerPage(files[0])
     times = [0.0, 0.25, 0.5, 0.75, 1.0]
     duration(asset, page.about["seconds"], say)
     compare_splats(asset, times, lambda i: page.at(times[i]), say, tolerance=2e-3)

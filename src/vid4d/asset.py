@@ -51,8 +51,8 @@ class Asset:
     ) -> Float[Tensor, "n h w c"]:
         """Pictures in [0, 1] of n cameras.
 
-        time: in [0, 1] over the clip, one for all cameras or one for each.
-        background: a grey level, 1 is white; None gives RGBA with straight alpha (c = 4), else c = 3.
+        time: of the clip, from 0 to 1; a single one for all cameras, or as many as cameras.
+        background: grey level (c = 3; 1 is white), or None for straight-alpha RGBA (c = 4).
         Raises InputError for times outside of [0, 1] or another number of times than of cameras.
         """
         from vid4d.render import render_asset

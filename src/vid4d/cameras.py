@@ -107,7 +107,7 @@ class Cameras:
         return Cameras(self.world_to_camera.to(device), self.focal.to(device), self.width, self.height)
 
     def resized(self, size: int) -> Cameras:
-        """The same views at another picture width; the height keeps its proportion."""
+        """Cameras at another picture width; the height keeps its proportion."""
         scale = size / self.width
         return Cameras(self.world_to_camera, self.focal * scale, size, round(self.height * scale))
 

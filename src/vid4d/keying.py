@@ -40,12 +40,12 @@ class Background:
 
 
 def remove_white_background(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
-    """A picture that was drawn before white, as generative priors do; transparent where it shows nothing."""
+    """White background keyed out, which generative priors draw; RGBA, transparent where nothing is shown."""
     return _cut_from(picture, np.full(3, 255, np.float32))
 
 
 def remove_border_background(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
-    """A picture before one color, which is the median of its border."""
+    """Background of one color keyed out, the median of the picture's border."""
     border = np.concatenate([picture[0], picture[-1], picture[:, 0], picture[:, -1]])
     return _cut_from(picture, np.median(border, axis=0).astype(np.float32))
 

@@ -25,7 +25,7 @@ BATCH = 8
 def times_for(time: float | Sequence[float] | Tensor, cameras: Cameras) -> Float[Tensor, " n"]:
     """One clip time per camera: a single number is meant for all of them.
 
-    Raises InputError for times outside of [0, 1] and for another number of them than of cameras.
+    Raises InputError where they are not in [0, 1], or not as many as cameras.
     """
     times = torch.as_tensor(time, dtype=torch.float32).flatten()
     if len(times) == 1:
@@ -47,11 +47,7 @@ def render_asset(
     *,
     background: float | None = None,
 ) -> Float[Tensor, "n h w c"]:
-    """Pictures in [0, 1] on the gaussians' device.
-
-    time: in [0, 1] over the clip, one for all cameras or one for each.
-    background: a grey level, 1 is white; None gives RGBA with straight alpha (c = 4), else c = 3.
-    """
+    """Pictures of n cameras, on the splats' device; arguments as `Asset.render`."""
     times = times_for(time, cameras)
     device = gaussians.means.device
     chunk = max(1, CHUNK_PIXELS // (cameras.width * cameras.height))

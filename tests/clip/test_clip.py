@@ -13,7 +13,7 @@ from PIL import Image
 from vid4d.clip.checks import loop_period, loop_probes, thumbnail
 from vid4d.clip.clip import Clip, ClipOptions, read_clip
 from vid4d.clip.crop import crop
-from vid4d.clip.files import key_times, load_frames, prepare, save_strip, write_frames
+from vid4d.clip.files import key_times, load_frames, prepare_clip, save_strip, write_frames
 from vid4d.errors import InputError
 from vid4d.files import natural_order
 from vid4d.video import write_mp4
@@ -410,7 +410,7 @@ def test_written_frames_remember_their_key_frames(tmp_path: Path) -> None:
 
 def test_prepare_writes_frames_strip_and_description(tmp_path: Path) -> None:
     source = folder_of(tmp_path / "f", moving(12))
-    clip = prepare(source, tmp_path / "deep" / "out", ClipOptions(frames=4, size=64))
+    clip = prepare_clip(source, tmp_path / "deep" / "out", ClipOptions(frames=4, size=64))
     out = tmp_path / "deep" / "out"
     assert sorted(p.name for p in (out / "frames").iterdir()) == [
         *(f"000{i}.png" for i in range(4)),
@@ -422,9 +422,9 @@ def test_prepare_writes_frames_strip_and_description(tmp_path: Path) -> None:
         assert np.asarray(strip)[2, 2].min() > 200  # light board
     assert [p.name for p in out.parent.iterdir()] == ["out"]
     with pytest.raises(InputError, match="exists already"):
-        prepare(source, out)
+        prepare_clip(source, out)
     with pytest.raises(InputError, match="cannot be written"):
-        prepare(source, source / "f0.png" / "out", ClipOptions(frames=1, size=16))
+        prepare_clip(source, source / "f0.png" / "out", ClipOptions(frames=1, size=16))
 
 
 def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -86,7 +86,7 @@ def test_each_stage_has_its_own_layers_for_adam() -> None:
     assert id(volume.joint_blocks[0].qkv.weight) in inner
 
 
-def test_models_that_priors_are_judged_on_are_left_out(
+def test_models_that_priors_are_evaluated_on_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vid4d.training import evaluate

@@ -7,24 +7,24 @@ from dataclasses import replace
 import torch
 from toys import jumping_ball
 
-from vid4d.gaussians.culling import splats_over_time, visible_splats
+from vid4d.gaussians.culling import splats_over_time, visibility_mask
 
 LATER = torch.tensor([0.0, 0, 0, 1.5])
 
 
 def test_at_a_time_and_at_any():
     ball = jumping_ball(40, moments=3)
-    assert visible_splats(ball).all()
-    assert visible_splats(ball, 0.5).sum() == (ball.at(0.5).opacities >= 1 / 255).sum() < len(ball)
-    assert visible_splats(replace(ball, means=ball.means + LATER)).sum() == 0
+    assert visibility_mask(ball).all()
+    assert visibility_mask(ball, 0.5).sum() == (ball.at(0.5).opacities >= 1 / 255).sum() < len(ball)
+    assert visibility_mask(replace(ball, means=ball.means + LATER)).sum() == 0
 
 
 def test_in_a_loop_every_time_comes():
     ball = replace(jumping_ball(40), cyclic=True)
     later = replace(ball, means=ball.means + LATER)
-    assert visible_splats(later).all()
-    assert torch.equal(visible_splats(later, 0.5), visible_splats(ball, 0.0))
-    assert visible_splats(ball, 1.0).sum() == (ball.at(1.0).opacities >= 1 / 255).sum() == 80
+    assert visibility_mask(later).all()
+    assert torch.equal(visibility_mask(later, 0.5), visibility_mask(ball, 0.0))
+    assert visibility_mask(ball, 1.0).sum() == (ball.at(1.0).opacities >= 1 / 255).sum() == 80
 
 
 def test_splats_over_time_by_counting():

@@ -3,7 +3,7 @@ import torch
 
 from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.densify import Densifier, DensifyConfig
-from vid4d.gaussians.raster import Render
+from vid4d.gaussians.raster import SplatRender
 
 
 def parameters(n=6):
@@ -29,7 +29,9 @@ def fake_render(gradients):
     screen = torch.zeros(*gradients.shape, 2, requires_grad=True)
     (screen[..., 0] * gradients).sum().backward()
     empty = torch.zeros(1, 1, 1)
-    return Render(empty[..., None].expand(1, 1, 1, 3), empty, empty, screen.detach(), gradients + 1, screen)
+    return SplatRender(
+        empty[..., None].expand(1, 1, 1, 3), empty, empty, screen.detach(), gradients + 1, screen
+    )
 
 
 def test_adam_equals_torch_where_everything_is_visible():

@@ -9,7 +9,7 @@ from vid4d.errors import InputError
 from vid4d.gaussians import fit as fits
 from vid4d.gaussians.densify import DensifyConfig
 from vid4d.gaussians.fit import PRESETS, FitConfig, fit
-from vid4d.gaussians.fit_targets import crops, cut, reference_frames
+from vid4d.gaussians.fit_targets import crop_windows, object_windows, reference_frames
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import LONGEST_IN_LOOP, MARGINAL_CUT
 from vid4d.gaussians.raster import rasterize_4d
@@ -230,10 +230,10 @@ def test_nan_is_refused(moving):
 
 def test_windows_hold_the_object(moving):
     masks = moving.images[..., 3]
-    corner, size = crops(masks)
+    corner, size = object_windows(masks)
     assert size % 8 == 0
     for t in range(3):
-        inside = cut(masks[:, t], corner, size).sum((1, 2))
+        inside = crop_windows(masks[:, t], corner, size).sum((1, 2))
         assert torch.allclose(inside, masks[:, t].sum((1, 2)))
 
 

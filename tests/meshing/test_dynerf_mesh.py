@@ -144,7 +144,7 @@ def test_it_moves_as_one_mesh():
         ball(along_y, 0.25, 60.0),
         lambda p, t: (0.5 + p[:, 2:]).clamp(0.1, 0.9).expand(-1, 3),
     )
-    few = TrackOptions(nodes=80, steps=60, correspondences=12, points=600)
+    few = TrackOptions(nodes=80, steps=60, n_correspondence_updates=12, points=600)
     small = MeshOptions(resolution=40, faces=1000)
     made = mesh_sequence(lambda time: mesh_of_dynerf(field, time, small), (0.0, 0.5, 1.0), few)
     assert made.tracked

@@ -16,12 +16,12 @@ from vid4d.asset import Asset
 from vid4d.cameras import Cameras
 from vid4d.export.meshes import Filmed, clip_of, mesh_times
 from vid4d.export.options import ExportOptions
-from vid4d.meshing.deformation import Adam, Graph, Product, TrackOptions, moved_by, rotations
+from vid4d.meshing.deformation import Adam, DeformationGraph, Product, TrackOptions, moved_by, rotations
 from vid4d.meshing.marching_cubes import MeshOptions
 from vid4d.meshing.mesh_sequence import colors_from, mesh_sequence, surface_distance
 from vid4d.meshing.tsdf import mesh_at
 
-FEW = TrackOptions(nodes=120, steps=80, correspondences=16, points=800)
+FEW = TrackOptions(nodes=120, steps=80, n_correspondence_updates=16, points=800)
 TIMES = (0.0, 0.5, 1.0)
 
 
@@ -76,7 +76,7 @@ def test_what_changes_its_topology_keeps_a_mesh_per_moment_and_says_so(caplog):
         return mesh_of(lambda p: (p - far).norm(dim=1) - 0.1, faces=1500, resolution=40)
 
     with caplog.at_level(logging.WARNING, "vid4d.export"):
-        sequence = mesh_sequence(source, (0.0, 1.0), replace(FEW, steps=20, correspondences=4))
+        sequence = mesh_sequence(source, (0.0, 1.0), replace(FEW, steps=20, n_correspondence_updates=4))
     assert not sequence.tracked
     assert max(sequence.distances) > FEW.threshold
     assert "every moment has a mesh of its own" in caplog.text
@@ -99,7 +99,7 @@ def test_rotations_are_those_of_the_exponential():
 
 def test_a_graph_moves_rigidly_where_its_nodes_do():
     mesh = growing(0.0)
-    graph = Graph.on(mesh, FEW)
+    graph = DeformationGraph.on(mesh, FEW)
     assert np.allclose(graph.deform(graph.rest()), mesh.vertices, atol=1e-6)
     assert torch.allclose(graph.weights.sum(1), torch.ones(len(mesh.vertices)), atol=1e-5)
     turn = torch.tensor([0.2, 0.4, -0.3])
@@ -107,10 +107,10 @@ def test_a_graph_moves_rigidly_where_its_nodes_do():
     pose = torch.cat([turn.expand(len(graph.nodes), 3), graph.nodes @ matrix.T + shift - graph.nodes], 1)
     expected = mesh.vertices @ matrix.numpy().T + shift.numpy()
     assert np.allclose(graph.deform(pose), expected, atol=1e-5)
-    assert float(graph.stiffness(pose, rotations(pose[:, :3]))) < 1e-10
+    assert float(graph.rigidity_loss(pose, rotations(pose[:, :3]))) < 1e-10
     pose = pose * torch.rand(len(pose), 1)
     turns = rotations(pose[:, :3])
-    assert float(graph.stiffness(pose, turns)) > 1e-5
+    assert float(graph.rigidity_loss(pose, turns)) > 1e-5
     some = torch.arange(0, len(mesh.vertices), 7)
     blended = Product.apply(graph.motions(pose, turns), graph.influence(some))
     moved = moved_by(blended, torch.from_numpy(mesh.vertices)[some])
@@ -142,9 +142,9 @@ def test_nodes_of_parts_that_only_come_near_each_other_do_not_share_vertices():
         return torch.maximum(torus(p, 0.3, 0.06), torch.where(p[:, 0] > 0, gap, gap - 1))
 
     mesh = mesh_of(broken, faces=2500, resolution=64, blur=0.0, smoothing=0)
-    graph = Graph.on(mesh, FEW)
+    graph = DeformationGraph.on(mesh, FEW)
     above = (mesh.vertices[:, 1] > 0.02) & (mesh.vertices[:, 0] > 0.2)
-    nodes = graph.nodes[graph.links[torch.from_numpy(above)]]
+    nodes = graph.nodes[graph.vertex_nodes[torch.from_numpy(above)]]
     near_gap = nodes[..., 0] > 0.2
     assert (nodes[..., 1][near_gap] > 0).all()
 

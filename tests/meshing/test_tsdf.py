@@ -17,11 +17,11 @@ from vid4d.meshing.marching_cubes import Field, MeshOptions, mesh_from_field, ve
 from vid4d.meshing.tsdf import (
     DepthViews,
     colors_of,
-    fused,
+    fibonacci_cameras,
     mesh_at,
-    splat_bounds,
-    surrounding_cameras,
+    signed_distances,
     tsdf_fuse,
+    visible_bounds,
 )
 
 SMALL = MeshOptions(faces=4000, resolution=56, views=32, size=128)
@@ -117,7 +117,7 @@ def test_silhouettes_are_those_of_the_splats():
 
 def test_all_cameras_see_all_of_the_box():
     low, high = torch.tensor([-0.4, -0.1, -0.7]), torch.tensor([0.2, 0.3, 0.1])
-    cameras = surrounding_cameras(low, high, 20, 100)
+    cameras = fibonacci_cameras(low, high, 20, 100)
     pixels, depth = cameras.project(torch.cartesian_prod(*torch.stack([low, high], 1)))
     assert ((pixels > 0) & (pixels < 100)).all()
     assert (depth > 0).all()
@@ -126,7 +126,7 @@ def test_all_cameras_see_all_of_the_box():
 
 def test_hidden_vertices_do_not_take_the_color_of_what_hides_them():
     """A red ball before a blue one: points on the far side of the red one's shadow are blue or unseen."""
-    cameras = surrounding_cameras(torch.full((3,), -0.4), torch.full((3,), 0.4), 1, 64)
+    cameras = fibonacci_cameras(torch.full((3,), -0.4), torch.full((3,), 0.4), 1, 64)
     towards = torch.nn.functional.normalize(cameras.position[0], dim=0)
     depth = float(cameras.position[0].norm())
     red = torch.tensor([1.0, 0, 0])
@@ -146,7 +146,7 @@ def test_hidden_vertices_do_not_take_the_color_of_what_hides_them():
 def test_space_that_views_look_through_is_empty_and_what_nobody_sees_is_solid():
     low, high = torch.full((3,), -0.3), torch.full((3,), 0.3)
     options = MeshOptions(resolution=12)
-    cameras = surrounding_cameras(low, high, 6, 32)
+    cameras = fibonacci_cameras(low, high, 6, 32)
     nothing = DepthViews(cameras, torch.zeros(6, 32, 32, 3), torch.zeros(6, 32, 32), torch.zeros(6, 32, 32))
     assert (tsdf_fuse(nothing, low, high, options).values > 0).all()
     near = torch.full((6, 32, 32), 0.01)
@@ -160,14 +160,14 @@ def test_voxels_that_are_not_asked_for_are_what_they_would_be():
     """Away from the surface the field is guessed from every second voxel; signs and values stay."""
     splats = ball_of_splats(count=1500, sigma=0.014).at(0.5)
     options = MeshOptions(resolution=24, views=24, size=64)
-    low, high = splat_bounds(splats, 0.5)
-    views = DepthViews.of(splats, surrounding_cameras(low, high, options.views, options.size))
+    low, high = visible_bounds(splats, 0.5)
+    views = DepthViews.of(splats, fibonacci_cameras(low, high, options.views, options.size))
     field = tsdf_fuse(views, low, high, options)
     axes = [
         start + field.voxel * torch.arange(n)
         for start, n in zip(field.origin, field.values.shape, strict=True)
     ]
-    every = fused(views, torch.cartesian_prod(*axes), field.voxel, options).clamp(-1, 1)
+    every = signed_distances(views, torch.cartesian_prod(*axes), field.voxel, options).clamp(-1, 1)
     off = (field.values.flatten() - every).abs()
     assert (field.values.flatten().sign() == every.sign()).all()
     assert (off > 0.01).float().mean() < 1e-3

@@ -68,7 +68,7 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint(run, monkeypatch):
     """Stopped in its middle and resumed gives the bytes of a fit that was never stopped."""
     config = FitConfig(iterations=8, checkpoint_every=2, report_every=2, size=32)
     matrix = toy_matrix()
-    assert len(stages.fit(run, matrix, config)) > 100
+    assert len(stages.fit_asset(run, matrix, config)) > 100
     whole = run.path("asset.safetensors").read_bytes()
 
     second = Run.create(run.root.parent / "second", run.settings)
@@ -85,7 +85,7 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint(run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(second, "stage", stage)
         with pytest.raises(KeyboardInterrupt):
-            stages.fit(second, matrix, config)
+            stages.fit_asset(second, matrix, config)
     assert second.checkpoint("fit").is_file()
-    stages.fit(second, matrix, config)
+    stages.fit_asset(second, matrix, config)
     assert second.path("asset.safetensors").read_bytes() == whole

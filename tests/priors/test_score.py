@@ -17,7 +17,7 @@ from vid4d.conventions import view_change
 from vid4d.errors import InputError
 from vid4d.priors.base import load_score_prior
 from vid4d.priors.guidance import ClassifierFree
-from vid4d.priors.multiview_sampling import for_inference
+from vid4d.priors.multiview_sampling import prepare_for_inference
 from vid4d.priors.samplers import q_sample, to_x0
 from vid4d.priors.score import LatentScorePrior, resized_render
 from vid4d.priors.small.prior import SmallScorePrior
@@ -39,22 +39,24 @@ CAMERAS = Cameras.orbit([30.0, 200.0], 20.0, size=16)
 BOTH = torch.tensor([0, 1])
 
 
-def noisy_of(judge, levels=1, t=(500, 500)):
+def noisy_of(score_prior, levels=1, t=(500, 500)):
     g = torch.Generator().manual_seed(0)
     data = torch.rand(levels, len(t), 64, 8, 8, generator=g) * 2 - 1
     noise = torch.randn(data.shape, generator=g)
     steps = torch.tensor(t)
-    return torch.stack([q_sample(judge.schedule, d, steps, n) for d, n in zip(data, noise, strict=True)])
+    return torch.stack(
+        [q_sample(score_prior.schedule, d, steps, n) for d, n in zip(data, noise, strict=True)]
+    )
 
 
 def test_a_prior_that_adds_nothing_points_at_the_lifted_rendering(frames):
     """Its UNet silenced, the implied data is what the lifted volume of that frame shows that camera."""
     prior = still_prior()
-    judge = SmallScorePrior(prior, guidance=1)
-    judge.condition(frames, 10.0)
-    noisy, t = noisy_of(judge), torch.tensor([300, 700])
-    eps = judge.predict(noisy, t, judge.view(CAMERAS, BOTH))[0]
-    data = prior.decode(to_x0(judge.schedule, noisy[0], t, eps, "eps"))
+    score_prior = SmallScorePrior(prior, guidance=1)
+    score_prior.condition(frames, 10.0)
+    noisy, t = noisy_of(score_prior), torch.tensor([300, 700])
+    eps = score_prior.predict(noisy, t, score_prior.view(CAMERAS, BOTH))[0]
+    data = prior.decode(to_x0(score_prior.schedule, noisy[0], t, eps, "eps"))
     for i in range(2):
         condition = prior.condition(to_network(frames[i : i + 1]), Cameras.orbit([0.0], 10.0, size=32))
         lifted = prior.render_features(condition, CAMERAS[i].resized(32), 1).coarse[0]
@@ -62,18 +64,18 @@ def test_a_prior_that_adds_nothing_points_at_the_lifted_rendering(frames):
         assert lifted.std() > 0.01
 
 
-def test_levels_are_judged_one_by_one(frames):
+def test_levels_are_scored_one_by_one(frames):
     """Three levels at once answer what each of them alone is answered, and so do two views."""
-    judge = SmallScorePrior(tiny_prior(), guidance=3.0)
-    judge.condition(frames, 0.0)
+    score_prior = SmallScorePrior(tiny_prior(), guidance=3.0)
+    score_prior.condition(frames, 0.0)
     t = torch.tensor([400, 800])
-    noisy = noisy_of(judge, levels=3)
-    together = judge.predict(noisy, t, judge.view(CAMERAS, BOTH))
+    noisy = noisy_of(score_prior, levels=3)
+    together = score_prior.predict(noisy, t, score_prior.view(CAMERAS, BOTH))
     assert together.shape == noisy.shape
     for level in range(3):
         for i in range(2):
-            view = judge.view(CAMERAS[i], BOTH[i : i + 1])
-            alone = judge.predict(noisy[level : level + 1, i : i + 1], t[i : i + 1], view)
+            view = score_prior.view(CAMERAS[i], BOTH[i : i + 1])
+            alone = score_prior.predict(noisy[level : level + 1, i : i + 1], t[i : i + 1], view)
             torch.testing.assert_close(alone[0, 0], together[level, i], atol=1e-3, rtol=1e-3)
 
 
@@ -81,20 +83,24 @@ def test_guidance_goes_away_from_the_blind_answer(frames):
     """Linear in the scale: 5 lies on the line through 1 and 3, twice as far again."""
     prior, answers = tiny_prior(), []
     for scale in (1.0, 3.0, 5.0):
-        judge = SmallScorePrior(prior, guidance=scale)
-        judge.condition(frames, 0.0)
-        answers.append(judge.predict(noisy_of(judge), torch.tensor([600, 600]), judge.view(CAMERAS, BOTH)))
+        score_prior = SmallScorePrior(prior, guidance=scale)
+        score_prior.condition(frames, 0.0)
+        answers.append(
+            score_prior.predict(
+                noisy_of(score_prior), torch.tensor([600, 600]), score_prior.view(CAMERAS, BOTH)
+            )
+        )
     assert (answers[1] - answers[0]).abs().max() > 1e-3
     torch.testing.assert_close(answers[2], 2 * answers[1] - answers[0], atol=1e-3, rtol=1e-3)
 
 
 def test_frame_and_camera_matter(frames):
-    judge = SmallScorePrior(tiny_prior(), guidance=1)
-    judge.condition(frames, 0.0)
-    t, noisy = torch.tensor([500]), noisy_of(judge, t=(500,))
-    here = judge.predict(noisy, t, judge.view(CAMERAS[0], BOTH[:1]))
-    assert (here - judge.predict(noisy, t, judge.view(CAMERAS[1], BOTH[:1]))).abs().max() > 1e-3
-    assert (here - judge.predict(noisy, t, judge.view(CAMERAS[0], BOTH[1:]))).abs().max() > 1e-3
+    score_prior = SmallScorePrior(tiny_prior(), guidance=1)
+    score_prior.condition(frames, 0.0)
+    t, noisy = torch.tensor([500]), noisy_of(score_prior, t=(500,))
+    here = score_prior.predict(noisy, t, score_prior.view(CAMERAS[0], BOTH[:1]))
+    assert (here - score_prior.predict(noisy, t, score_prior.view(CAMERAS[1], BOTH[:1]))).abs().max() > 1e-3
+    assert (here - score_prior.predict(noisy, t, score_prior.view(CAMERAS[0], BOTH[1:]))).abs().max() > 1e-3
 
 
 def test_frames_that_were_dropped_come_back_the_same(frames):
@@ -102,8 +108,8 @@ def test_frames_that_were_dropped_come_back_the_same(frames):
         SmallScorePrior(tiny_prior(), guidance=1, keep=1),
         SmallScorePrior(tiny_prior(), guidance=1),
     )
-    for judge in (few, all_kept):
-        judge.condition(frames, 0.0)
+    for score_prior in (few, all_kept):
+        score_prior.condition(frames, 0.0)
     noisy, t = noisy_of(few), torch.tensor([500, 500])
     for order in (BOTH, BOTH.flip(0), BOTH):
         a, b = (j.predict(noisy, t, j.view(CAMERAS, order)) for j in (few, all_kept))
@@ -111,18 +117,18 @@ def test_frames_that_were_dropped_come_back_the_same(frames):
     assert len(few._conditions) == 1
 
 
-def test_a_judge_wants_a_picture_first():
+def test_a_score_prior_needs_a_picture_first():
     with pytest.raises(RuntimeError, match="comes first"):
         SmallScorePrior(tiny_prior()).view(CAMERAS, BOTH)
 
 
 def test_encoding_has_a_gradient_and_loses_nothing():
     """At the prior's own size the latents are the pixels, mapped to [-1, 1]."""
-    judge = SmallScorePrior(tiny_prior())
+    score_prior = SmallScorePrior(tiny_prior())
     color = torch.rand(2, 32, 32, 3, requires_grad=True)
     alpha = torch.rand(2, 32, 32, requires_grad=True)
-    latents = judge.encode(color, alpha)
-    back = (judge.prior.decode(latents) + 1) / 2
+    latents = score_prior.encode(color, alpha)
+    back = (score_prior.prior.decode(latents) + 1) / 2
     torch.testing.assert_close(back[:, :3].permute(0, 2, 3, 1), color)
     torch.testing.assert_close(back[:, 3], alpha)
     latents.sum().backward()
@@ -154,11 +160,11 @@ def zero123() -> Zero123:
 
 def test_zero123_is_told_picture_and_camera(zero123, frames):
     """As the network itself answers: context and latent of the frame over white, guidance 3."""
-    judge = Zero123ScorePrior(zero123, guidance=3.0)
-    judge.condition(frames, 10.0)
+    score_prior = Zero123ScorePrior(zero123, guidance=3.0)
+    score_prior.condition(frames, 10.0)
     t = torch.tensor([400, 800])
     noisy = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-    found = judge.predict(noisy, t, judge.view(CAMERAS, BOTH.flip(0)))
+    found = score_prior.predict(noisy, t, score_prior.view(CAMERAS, BOTH.flip(0)))
     white = frames[..., :3] * frames[..., 3:] + 1 - frames[..., 3:]
     known = zero123.condition(F.interpolate(white.permute(0, 3, 1, 2), (64, 64), mode="bilinear"))
     change = view_change(torch.tensor([20.0, 20.0]), torch.tensor([30.0, 200.0]), 10.0)
@@ -171,17 +177,17 @@ def test_zero123_is_told_picture_and_camera(zero123, frames):
 
 def test_zero123_takes_the_gradient_to_the_render(zero123):
     """Directional derivative of the latents against a small difference, in double precision."""
-    judge = Zero123ScorePrior(copy.deepcopy(zero123).double())
+    score_prior = Zero123ScorePrior(copy.deepcopy(zero123).double())
     color = torch.rand(1, 16, 16, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     torch.manual_seed(0)
     alpha, way = torch.ones(1, 16, 16), torch.randn_like(color)
     color.requires_grad_()
-    latents = judge.encode(color, alpha)
+    latents = score_prior.encode(color, alpha)
     assert latents.shape == (1, 4, 8, 8)
     weights = torch.randn_like(latents)
     (gradient,) = torch.autograd.grad((latents * weights).sum(), color)
     with torch.no_grad():
-        ends = [(judge.encode(color + h * way, alpha) * weights).sum() for h in (1e-3, -1e-3)]
+        ends = [(score_prior.encode(color + h * way, alpha) * weights).sum() for h in (1e-3, -1e-3)]
     torch.testing.assert_close(
         (gradient * way).sum().item(), ((ends[0] - ends[1]) / 2e-3).item(), rtol=1e-2, atol=1e-2
     )
@@ -190,23 +196,24 @@ def test_zero123_takes_the_gradient_to_the_render(zero123):
 BOTH_WAYS = (Zero123ScorePrior.sds_loss, LatentScorePrior.sds_loss)
 
 
-def distilled(judge, way, color, alpha):
+def distilled(score_prior, way, color, alpha):
     """Loss and gradient, by `LatentScorePrior.sds_loss` or by the prior's own."""
-    view = judge.view(CAMERAS, BOTH)
+    view = score_prior.view(CAMERAS, BOTH)
     generator = torch.Generator().manual_seed(2)
     leaf = color.clone().requires_grad_()
-    loss = way(judge, leaf, alpha, torch.tensor([300, 800]), view, generator)
+    loss = way(score_prior, leaf, alpha, torch.tensor([300, 800]), view, generator)
     return loss.detach(), torch.autograd.grad(loss, leaf)[0]
 
 
-def test_zero123_distils_as_every_judge_does(zero123, frames):
+def test_zero123_distils_as_every_score_prior_does(zero123, frames):
     """The recorded form is the same composition of encode, view and predict."""
-    judge = Zero123ScorePrior(zero123, guidance=3.0)
-    judge.condition(frames, 10.0)
+    score_prior = Zero123ScorePrior(zero123, guidance=3.0)
+    score_prior.condition(frames, 10.0)
     g = torch.Generator().manual_seed(4)
     color, alpha = torch.rand(3, 2, 16, 16, 3, generator=g), torch.rand(3, 2, 16, 16, generator=g)
     own, plain = (
-        distilled(judge, way, color, alpha) for way in (Zero123ScorePrior.sds_loss, LatentScorePrior.sds_loss)
+        distilled(score_prior, way, color, alpha)
+        for way in (Zero123ScorePrior.sds_loss, LatentScorePrior.sds_loss)
     )
     assert plain[1].abs().max() > 1e-6
     torch.testing.assert_close(own[0], plain[0], rtol=1e-4, atol=1e-6)
@@ -226,13 +233,13 @@ class OnTheDevice(TorchDispatchMode):
 
 def test_zero123_distils_without_waiting_for_the_device():
     """With networks on a device that can hold no numbers."""
-    prior = for_inference(Zero123(CONFIGS["tiny"]).to("meta"))
+    prior = prepare_for_inference(Zero123(CONFIGS["tiny"]).to("meta"))
     prior.schedule = prior.schedule.to("meta")
-    judge = Zero123ScorePrior(prior)
+    score_prior = Zero123ScorePrior(prior)
     given = [(4, 3, 64, 64), (2, 4, 8, 8), (2,), (2, 1, 12), (2, 4, 8, 8)]
     inputs = [torch.empty(s, device="meta", dtype=torch.long if len(s) == 1 else None) for s in given]
     with OnTheDevice():
-        loss, slope = judge._sds(*inputs)
+        loss, slope = score_prior._sds(*inputs)
     assert loss.shape == ()
     assert slope.shape == given[0]
 
@@ -240,17 +247,17 @@ def test_zero123_distils_without_waiting_for_the_device():
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_zero123_distils_the_same_when_recorded(zero123, frames):
-    judge = Zero123ScorePrior(for_inference(copy.deepcopy(zero123).cuda()), guidance=3.0)
-    judge.condition(frames, 10.0)
+    score_prior = Zero123ScorePrior(prepare_for_inference(copy.deepcopy(zero123).cuda()), guidance=3.0)
+    score_prior.condition(frames, 10.0)
     for size in (16, 16, 64):
         color, alpha = torch.rand(2, 2, size, size, 3).cuda(), torch.rand(2, 2, size, size).cuda()
         own, plain = (
-            distilled(judge, way, color, alpha)
+            distilled(score_prior, way, color, alpha)
             for way in (Zero123ScorePrior.sds_loss, LatentScorePrior.sds_loss)
         )
         for a, b in zip(own, plain, strict=True):
             assert (a - b).norm() / b.norm() < 1e-2
-    assert len(judge._recorded._recordings) == 1
+    assert len(score_prior._recorded._recordings) == 1
 
 
 def test_priors_by_name(frames, zero123, tmp_path, monkeypatch):

@@ -1,4 +1,4 @@
-"""A Stable Diffusion as judge: prompts by view, guidance, and a whole run with a tiny random pipeline."""
+"""Stable Diffusion as score prior: prompts by view, guidance, and a whole run with a tiny random pipeline."""
 
 from __future__ import annotations
 
@@ -83,25 +83,25 @@ def pipeline(tmp_path_factory) -> Path:
 CAMERAS = Cameras.orbit([0.0, 180.0], 10.0, size=16)
 
 
-def test_the_judge_reads_its_prompts(pipeline):
+def test_the_score_depends_on_the_prompts(pipeline):
     """Other words and views give other answers; guidance is linear in its scale; latents have a gradient."""
     answers = {}
     for text, scale in (("a cat", 1.0), ("a cat", 3.0), ("a cat", 5.0), ("a dog", 1.0)):
-        judge = load_text_prior(pipeline, text, guidance=scale)
+        prior = load_text_prior(pipeline, text, guidance=scale)
         color = torch.full((2, 16, 16, 3), 0.5, requires_grad=True)
-        latents = judge.encode(color, torch.ones(2, 16, 16))
+        latents = prior.encode(color, torch.ones(2, 16, 16))
         assert latents.shape == (2, 4, 8, 8)
         (gradient,) = torch.autograd.grad(latents.square().sum(), color)
         assert gradient.abs().max() > 0
         x = torch.randn(2, 2, 4, 8, 8, generator=torch.Generator().manual_seed(0))
-        view = judge.view(CAMERAS, torch.tensor([0, 0]))
+        view = prior.view(CAMERAS, torch.tensor([0, 0]))
         assert not torch.equal(view[0], view[1])
-        answers[text, scale] = judge.predict(x, torch.tensor([500, 900]), view)
+        answers[text, scale] = prior.predict(x, torch.tensor([500, 900]), view)
         assert answers[text, scale].shape == x.shape
     assert (answers["a cat", 1.0] - answers["a dog", 1.0]).abs().max() > 1e-5
     further = 2 * answers["a cat", 3.0] - answers["a cat", 1.0]
     torch.testing.assert_close(answers["a cat", 5.0], further, atol=1e-4, rtol=1e-3)
-    levels = [judge.predict(x[i : i + 1], torch.tensor([500, 900]), view)[0] for i in range(2)]
+    levels = [prior.predict(x[i : i + 1], torch.tensor([500, 900]), view)[0] for i in range(2)]
     torch.testing.assert_close(answers["a dog", 1.0], torch.stack(levels), atol=1e-4, rtol=1e-3)
 
 

@@ -16,10 +16,10 @@ TOP = LABEL // 4
 
 
 @pytest.mark.parametrize(
-    ("count", "wanted", "picked"), [(3, 8, [0, 1, 2]), (9, 3, [0, 4, 8]), (32, 2, [0, 31]), (1, 8, [0])]
+    ("count", "most", "picked"), [(3, 8, [0, 1, 2]), (9, 3, [0, 4, 8]), (32, 2, [0, 31]), (1, 8, [0])]
 )
-def test_first_and_last_are_picked(count, wanted, picked):
-    assert pick(count, wanted) == picked
+def test_first_and_last_are_picked(count, most, picked):
+    assert pick(count, most) == picked
 
 
 def cell(sheet: Image.Image, row: int, column: int, size: int) -> np.ndarray:

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from vid4d.report.line_chart import BOTTOM, LEFT, RIGHT, TOP, line_chart, ticks, written
+from vid4d.report.line_chart import BOTTOM, LEFT, RIGHT, TOP, format_number, line_chart, ticks
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_numbers_are_written_to_be_read_and_stay_in_the_picture():
         -2000: "-2,000",
         1e-5: "1e-05",
     }
-    assert {value: written(value, 4) for value in numbers} == numbers
+    assert {value: format_number(value, 4) for value in numbers} == numbers
     width = 340
     root = ElementTree.fromstring(line_chart([(0, 20_000.0), (1500, 32_000.0)], "splats", width=width))
     texts = {text.text: text for text in root.iter("text")}

@@ -146,12 +146,12 @@ def test_a_fit_that_still_learned_is_told_from_one_that_had_finished():
     assert report.still_falling(falling[:9]) is None
 
 
-def test_doubt_is_red_and_certainty_grey():
+def test_low_confidence_is_red_and_full_confidence_grey():
     grey, red = report.confidence_overlay(
         torch.full((2, 1, 1, 3), 0.5), torch.tensor([1.0, 0.0]).view(2, 1, 1)
     )[:, 0, 0]
     assert grey.max() == grey.min() > 0.5
-    assert torch.allclose(red, torch.tensor(report.DOUBT))
+    assert torch.allclose(red, torch.tensor(report.LOW_CONFIDENCE_COLOR))
 
 
 def test_the_window_holds_all_that_is_seen_and_is_square():

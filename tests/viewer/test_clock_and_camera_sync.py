@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from vid4d.viewer.camera_sync import Pose, SharedCamera
+from vid4d.viewer.camera_sync import CameraSync, Pose
 from vid4d.viewer.clock import Clock
 
 
@@ -50,34 +50,34 @@ def watch() -> Watch:
 
 
 @pytest.fixture
-def link(watch) -> SharedCamera:
-    link = SharedCamera(hold=0.4, now=watch)
-    assert not link.moved("a", pose(0.0))  # where everybody begins
-    assert not link.moved("b", pose(0.0))
-    return link
+def sync(watch) -> CameraSync:
+    sync = CameraSync(hold=0.4, now=watch)
+    assert not sync.moved("a", pose(0.0))  # where everybody begins
+    assert not sync.moved("b", pose(0.0))
+    return sync
 
 
-def test_echoes_are_not_passed_on(link, watch):
+def test_echoes_are_not_passed_on(sync, watch):
     """a moves twice; b reports the first of these poses, late, then the second."""
-    assert link.moved("a", pose(1.0))
+    assert sync.moved("a", pose(1.0))
     watch.time += 0.05
-    assert link.moved("a", pose(2.0))
+    assert sync.moved("a", pose(2.0))
     watch.time += 0.05
-    assert not link.moved("b", pose(1.0))
+    assert not sync.moved("b", pose(1.0))
     watch.time += 5.0
-    assert not link.moved("b", pose(2.0))
-    assert link.pose is not None
-    assert link.pose.near(pose(2.0))
+    assert not sync.moved("b", pose(2.0))
+    assert sync.pose is not None
+    assert sync.pose.near(pose(2.0))
 
 
-def test_the_lead_changes_after_a_while(link, watch):
-    assert link.moved("a", pose(1.0))
+def test_the_lead_changes_after_a_while(sync, watch):
+    assert sync.moved("a", pose(1.0))
     watch.time += 0.3
-    assert not link.moved("b", pose(3.0))
+    assert not sync.moved("b", pose(3.0))
     watch.time += 0.2
-    assert link.moved("b", pose(3.1))
+    assert sync.moved("b", pose(3.1))
     watch.time += 0.3
-    assert not link.moved("a", pose(4.0))
+    assert not sync.moved("a", pose(4.0))
 
 
 def test_poses_differ_by_place_aim_and_field_of_view():

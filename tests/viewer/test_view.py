@@ -18,7 +18,7 @@ from toy_runs import toy_run
 from vid4d import cli
 from vid4d.errors import InputError
 from vid4d.viewer import Viewer
-from vid4d.viewer.split_view import SplitViewServer, frame_html
+from vid4d.viewer.split_view import SplitViewServer, split_view_html
 from vid4d.viewer.viewer import is_local
 
 WIDTH, HEIGHT = 900, 560
@@ -184,7 +184,7 @@ def test_nothing_on_the_disk_can_be_read_through_it(folders):
 
 def test_only_this_machine_may_look_unless_told(folders):
     with Viewer(folders, port=0, playing=False) as viewer:
-        places = [viewer._frame._server.server_address[0]]
+        places = [viewer._split_view._server.server_address[0]]
         for page in viewer.pages:
             assert page.server.get_host() == "127.0.0.1"
         assert places == ["127.0.0.1"]
@@ -201,12 +201,12 @@ def test_a_page_does_not_open_a_tunnel_to_the_world(folders):
 
 
 def test_names_are_escaped_and_ports_are_theirs():
-    page = frame_html(["a & b", "<i>"], [81, 82])
+    page = split_view_html(["a & b", "<i>"], [81, 82])
     assert "a &amp; b" in page
     assert "<i>" not in page
     assert "[81, 82]" in page
     assert "repeat(2, 1fr)" in page
-    assert "repeat(2, 1fr)" in frame_html(list("abcd"), [1, 2, 3, 4])
+    assert "repeat(2, 1fr)" in split_view_html(list("abcd"), [1, 2, 3, 4])
 
 
 def test_a_taken_port_is_passed_over():

@@ -115,7 +115,7 @@ def read_clip(
     candidates = keyframes.in_range(source, name, start, end, every)
     period = keyframes.period(source, candidates, cyclic)
     key = keyframes.choose_frames(source.times, candidates, frames, period)
-    chosen = keyframes.frames_around(candidates, key, dense, period)
+    chosen = keyframes.densify_keyframes(candidates, key, dense, period)
     working = max(1024, 4 * size)
     originals = _read_frames(source, chosen, size, working)
 

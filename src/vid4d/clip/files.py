@@ -17,7 +17,7 @@ from vid4d.files import folder_written_whole, natural_order, written_whole
 from vid4d.images import over, side_by_side, to_uint8
 
 
-def prepare(path: str | Path, out: str | Path, options: ClipOptions | None = None) -> Clip:
+def prepare_clip(path: str | Path, out: str | Path, options: ClipOptions | None = None) -> Clip:
     """Reads a clip and writes `out`/frames (RGBA PNGs, clip.json) and `out`/strip.png.
 
     `out` appears whole or not at all and must not hold anything yet. Raises InputError.

@@ -70,7 +70,9 @@ def choose_frames(
     return [int(usable[i]) for i in picked]
 
 
-def frames_around(candidates: Sequence[int], keys: Sequence[int], most: int, period: int | None) -> list[int]:
+def densify_keyframes(
+    candidates: Sequence[int], keys: Sequence[int], most: int, period: int | None
+) -> list[int]:
     """The key frames and others between them, at most `most` candidates, in steps as even as they allow.
 
     Only the key frames where they are as many already, and for a still (a single key frame).

@@ -28,6 +28,7 @@ class Export:
     """'auto', 'cpu', 'cuda' or 'cuda:1'."""
 
     def run(self) -> None:
+        """Writes the export and prints its files."""
         from vid4d import api
         from vid4d.progress import Progress
 

@@ -35,6 +35,7 @@ class Generate(FromClip):
     """Make a 4D asset from a clip."""
 
     def run(self) -> None:
+        """Runs the generation and reports progress."""
         from vid4d import api
         from vid4d.progress import Progress
 

@@ -14,6 +14,7 @@ class Info:
     """'auto', 'cpu', 'cuda' or 'cuda:1'."""
 
     def run(self) -> None:
+        """Prints the facts, a line each."""
         facts = info(self.device)
         width = max(map(len, facts))
         for name, text in facts.items():

@@ -13,6 +13,7 @@ class Matrix(FromClip):
     """Make only the image matrix from a clip: all sides at all key frames."""
 
     def run(self) -> None:
+        """Writes the image matrix alone."""
         from vid4d import api
         from vid4d.progress import Progress
 

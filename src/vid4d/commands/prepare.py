@@ -37,6 +37,7 @@ class Prepare:
     """Frames a second of a folder of pictures, which says nothing of time itself."""
 
     def run(self) -> None:
+        """Writes the prepared clip and prints its warnings."""
         root = prepare(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
         print(f"look at {root / 'strip.png'}")
 
@@ -51,13 +52,13 @@ def prepare(
 ) -> Path:
     """Writes the frames of a clip, cut out, and a strip to look at; prints warnings. Returns the folder."""
     from vid4d.clip.clip import ClipOptions
-    from vid4d.clip.files import prepare as write_clip
+    from vid4d.clip.files import prepare_clip
     from vid4d.methods.stages import CYCLIC
 
     options = dict(settings)
     options["cyclic"] = CYCLIC[options.get("cyclic", "auto")]
     root = Path(out) if out is not None else free_default(str(clip), suffix="frames")
-    prepared = write_clip(clip, root, ClipOptions(frames=frames, size=size, **options))
+    prepared = prepare_clip(clip, root, ClipOptions(frames=frames, size=size, **options))
     loop = ", a loop" if prepared.cyclic else ""
     print(f"{len(prepared)} frames of {prepared.seconds:.2f} s{loop}; mask from {prepared.matting!r}", end="")
     print(f" with confidence {prepared.matting_confidence:.2f}")

@@ -33,6 +33,7 @@ class Reconstruct:
     """Continue a run that was stopped. The settings must be the same."""
 
     def run(self) -> None:
+        """Fits an image matrix and writes the asset."""
         from vid4d import api
         from vid4d.progress import Progress
 

@@ -44,6 +44,7 @@ class Render:
     """'auto', 'cpu', 'cuda' or 'cuda:1'."""
 
     def run(self) -> None:
+        """Renders, and prints the files."""
         for path in render_files(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}):
             print(path)
 

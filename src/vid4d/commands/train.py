@@ -18,6 +18,7 @@ class Train(TrainOptions):
     """Train the networks of the small prior on your own models."""
 
     def run(self) -> None:
+        """Trains a stage, resumed where its folder exists."""
         if not self.models.is_dir():
             raise InputError(
                 f"no folder of models at {self.models}: give a folder of shards (docs/training.md)"

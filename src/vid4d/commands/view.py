@@ -22,6 +22,7 @@ class View:
     """'auto', 'cpu', 'cuda' or 'cuda:1'."""
 
     def run(self) -> None:
+        """Serves the viewer until it is stopped."""
         from vid4d.viewer import view
 
         view(self.runs, host=self.host, port=self.port, device=self.device)

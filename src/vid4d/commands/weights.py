@@ -22,6 +22,7 @@ class List:
     """Say which weights there are, what they are for, their licences, and which are on this machine."""
 
     def run(self) -> None:
+        """Prints the table of published weights."""
         from vid4d.priors.weights import registry
 
         print(f"kept in {registry.folder()}")
@@ -46,6 +47,7 @@ class Fetch:
     """Keep the file as it was downloaded, too."""
 
     def run(self) -> None:
+        """Downloads, verifies and converts one file."""
         from vid4d.errors import InputError
         from vid4d.priors.weights import registry
         from vid4d.priors.weights.fetch import download
@@ -93,6 +95,7 @@ class Convert:
     """Whether to take the averaged copy of the network. 'auto' does what the authors' programs do."""
 
     def run(self) -> None:
+        """Converts a downloaded file."""
         from vid4d.errors import InputError
         from vid4d.priors.weights import registry
         from vid4d.priors.weights.convert import network_in
@@ -118,6 +121,7 @@ class Verify:
     """One of those that `vid4d weights list` shows. Where not given: all that are here."""
 
     def run(self) -> None:
+        """Compares files with their checksums."""
         from vid4d.errors import InputError
         from vid4d.priors.weights import registry
 
@@ -150,6 +154,7 @@ class Weights:
     ]
 
     def run(self) -> None:
+        """Runs the chosen subcommand."""
         self.action.run()
 
 

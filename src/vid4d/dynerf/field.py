@@ -86,7 +86,7 @@ class FieldConfig:
             raise ValueError(f"radius and blob_radius must be positive: {self.radius}, {self.blob_radius}")
 
     def for_clip(self, frames: int, *, cyclic: bool = False) -> FieldConfig:
-        """The same for a clip of so many frames."""
+        """Level sizes for a clip of so many frames."""
         return replace(self, frames=frames, cyclic=cyclic)
 
 

@@ -39,7 +39,7 @@ def _read(plane, row, column, width, channels: tl.constexpr, c, mask):  # type: 
 
 @triton.jit
 def _features(space, over_time, sx, sy, sz, st, size, moments, channels: tl.constexpr, c, mask):  # type: ignore[no-untyped-def]
-    """Of the six planes, at spots along x, y, z and t."""
+    """Features of the six planes, at spots along x, y, z and t."""
     xy, xt = size * size * channels, moments * size * channels
     return (
         _read(space, sy, sx, size, channels, c, mask),

@@ -87,7 +87,7 @@ def intersect(
 
 
 def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: MarchConfig) -> Marched:
-    """Renders rays: finds samples, asks the field, adds up."""
+    """Ray marching: samples found, the field evaluated there, and composited."""
     if field.is_fused:
         return _march_fused(field, rays, grid, config)
     samples = []
@@ -97,7 +97,7 @@ def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: M
     ray, length, rank = (torch.cat(x) for x in zip(*samples, strict=True))
     direction, time = rays.direction[ray], rays.time[ray]
     points = rays.origin[ray] + length[:, None] * direction
-    density, features = _ask(field, points, time, config)
+    density, features = _query_field(field, points, time, config)
 
     hit, row = torch.unique_consecutive(ray, return_inverse=True)
     columns = int(rank.max()) + 1 if len(ray) else 1
@@ -118,11 +118,11 @@ def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: M
 
 
 def _march_fused(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: MarchConfig) -> Marched:
-    """Ray marching by fused kernels, without tables of samples."""
+    """Ray marching by kernels, samples packed instead of in tables."""
     from vid4d.dynerf import march_fused as fused
 
     packed = fused.find_samples(*rays, grid, field.density, config.step, config.early_stop)
-    density, features = _ask(field, packed.points, packed.time, config)
+    density, features = _query_field(field, packed.points, packed.time, config)
     value, weight = fused.composite(density, features, packed, config.step)
     normal = features[:, 3:] if config.normals else None
     return Marched(value, packed.points, packed.time, packed.direction, weight, normal, packed.rays)
@@ -169,16 +169,16 @@ def find_samples(
     return hit[row], length[row, column], rank
 
 
-def _ask(
+def _query_field(
     field: CascadeField, points: Float[Tensor, "m 3"], time: Float[Tensor, " m"], config: MarchConfig
 ) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels c m"]]:
-    """Density, and color in [0, 1] joined with the normal where asked for.
+    """Field values at samples: density, and color in [0, 1] joined with the normal where asked for.
 
-    In chunks where there is much to ask and much is kept of it: then each is computed once more for its
+    In chunks where there is much to compute and much is kept of it: then each is computed once more for its
     gradient.
     """
 
-    def ask(points: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
+    def query(points: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
         values = field.sample(points, time, normals=config.normals)
         color = values.color.transpose(1, 2).sigmoid()
         if values.normal is None:
@@ -187,10 +187,10 @@ def _ask(
 
     chunk = max(1, config.chunk // 4) if config.normals else config.chunk
     if field.is_fused or len(points) <= chunk:
-        return ask(points, time)
+        return query(points, time)
     parts = zip(points.split(chunk), time.split(chunk), strict=True)
     if torch.is_grad_enabled():
-        asked = [checkpoint(ask, *x, use_reentrant=False, preserve_rng_state=False) for x in parts]
+        results = [checkpoint(query, *x, use_reentrant=False, preserve_rng_state=False) for x in parts]
     else:
-        asked = [ask(*x) for x in parts]
-    return torch.cat([x[0] for x in asked], -1), torch.cat([x[1] for x in asked], -1)
+        results = [query(*x) for x in parts]
+    return torch.cat([x[0] for x in results], -1), torch.cat([x[1] for x in results], -1)

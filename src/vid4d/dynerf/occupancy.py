@@ -66,7 +66,7 @@ class OccupancyGrid(nn.Module):
         self.density *= self.decay
         lower = self._corners()
         for draw in range(draws):
-            noise = uniform((len(lower), 4), generator, lower.device)
+            noise = uniform_noise((len(lower), 4), generator, lower.device)
             points = lower + noise[:, :3] * (2 / self.resolution)
             time = field.time_coordinate((draw + noise[:, 3]) / draws)
             for i in range(0, len(lower), chunk):
@@ -108,7 +108,7 @@ class OccupancyGrid(nn.Module):
             self.bounds[1, axis] = torch.where(none, 0.0, last * (2 / r) - 1)
 
 
-def uniform(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
+def uniform_noise(shape: tuple[int, ...], generator: torch.Generator | None, device: torch.device) -> Tensor:
     """Uniform in [0, 1), drawn where the generator lives."""
     where = device if generator is None else generator.device
     return torch.rand(shape, generator=generator, device=where).to(device)

@@ -19,7 +19,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.dynerf.field import CascadeField
 from vid4d.dynerf.march import MarchConfig, Rays, march
-from vid4d.dynerf.occupancy import OccupancyGrid, uniform
+from vid4d.dynerf.occupancy import OccupancyGrid, uniform_noise
 from vid4d.images import unweighted
 
 
@@ -99,7 +99,7 @@ def render_field(
         stretch = direction.norm(dim=-1)
         shift = torch.full_like(stretch, 0.5)
         if generator is not None:
-            shift = uniform((len(stretch),), generator, field.device).to(field.dtype)
+            shift = uniform_noise((len(stretch),), generator, field.device).to(field.dtype)
         rays = Rays(
             origin.repeat_interleave(h * w, 0) / field.config.radius,
             direction / stretch[:, None],

@@ -145,7 +145,7 @@ def read_path(file: str | Path) -> CameraPath:
     """Reads a camera path. Raises InputError, which names the key, for what it does not understand."""
     file = Path(file)
     layout = read_json(file)
-    _known(file, layout, TOP, "the camera path")
+    _check_keys(file, layout, TOP, "the camera path")
     keys = layout.get("keys")
     if not isinstance(keys, list) or not keys or not all(isinstance(k, dict) for k in keys):
         raise InputError(f"{file} has no list 'keys' of camera positions: see the documented layout")
@@ -186,7 +186,7 @@ def read_path(file: str | Path) -> CameraPath:
 
 def _read_key(file: Path, key: dict[str, Any], where: str, before: list[float] | None) -> list[float]:
     """Azimuth, elevation, distance, target, fov, time. What a key leaves out is as in the key before."""
-    _known(file, key, KEYS, where)
+    _check_keys(file, key, KEYS, where)
     last = before or [0.0, 15.0, RING_DISTANCE, 0.0, 0.0, 0.0, FOV, 0.0]
     target = _point(file, key, "target", where) if "target" in key else last[3:6]
     if "position" in key:
@@ -209,7 +209,7 @@ def _read_key(file: Path, key: dict[str, Any], where: str, before: list[float] |
     return [*angles, *target, fov, _number(file, key, "time", 0.0, -1000, 1000, where)]
 
 
-def _known(file: Path, entries: dict[str, Any], allowed: set[str], where: str) -> None:
+def _check_keys(file: Path, entries: dict[str, Any], allowed: set[str], where: str) -> None:
     if strange := sorted(set(entries) - allowed):
         raise InputError(
             f"{file}: {where} has unknown {strange[0]!r}: it may have {', '.join(sorted(allowed))}"

@@ -26,7 +26,7 @@ from vid4d.export.options import ExportOptions
 from vid4d.files import write_text
 from vid4d.gaussians import raster
 from vid4d.gaussians import sh as harmonics
-from vid4d.gaussians.culling import visible_splats
+from vid4d.gaussians.culling import visibility_mask
 from vid4d.gaussians.model import MARGINAL_CUT, Gaussians3D, Gaussians4D
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def player_html(
     azimuth, elevation: of the first view, degrees. report: called once, when done.
     """
     gaussians = gaussians.detach().to("cpu", torch.float32)
-    words, about = packed(gaussians.select(visible_splats(gaussians, time)))
+    words, about = packed(gaussians.select(visibility_mask(gaussians, time)))
     about |= {
         "seconds": 0.0 if time is not None else max(float(seconds), 0.05),
         "time": 0.0 if time is None else float(time),

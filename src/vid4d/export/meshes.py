@@ -56,7 +56,7 @@ def sequence_of(
 
 
 def source_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Callable[[float], Mesh]:
-    """A function from clip time to mesh: out of the splats, or of the DyNeRF (`options.surface`).
+    """Mesh as a function of clip time: out of the splats, or of the DyNeRF (`options.surface`).
 
     Raises InputError where there is no DyNeRF to make it of.
     """

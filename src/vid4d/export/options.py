@@ -73,7 +73,7 @@ class ExportOptions:
         background_color(self.background, default=None)
 
     def report_progress(self, done: int, total: int) -> None:
-        """Progress passed on to `report`, where there is one: work done, of how much."""
+        """Calls `report`, where there is one."""
         if self.report is not None:
             self.report(done, total)
 
@@ -87,7 +87,7 @@ class FrameTimes:
 
     @property
     def seconds(self) -> float:
-        """Until the last moment has been shown."""
+        """Duration until the last moment has been shown."""
         return len(self.times) / self.fps
 
 

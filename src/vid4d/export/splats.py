@@ -38,10 +38,10 @@ def ellipsoids(
     return scales.astype(np.float32), np.stack([w, x, y, z], 1).astype(np.float32)
 
 
-def bounds(
+def bounding_box(
     means: Float[np.ndarray, "n 3"], scales: Float[np.ndarray, "n 3"], reach: float = 3.0
 ) -> Float[np.ndarray, "2 3"]:
-    """A box around all splats out to `reach` standard deviations of their longest axis; zeros for none."""
+    """Bounding box of all splats out to `reach` standard deviations of their longest axis; zeros for none."""
     if len(means) == 0:
         return np.zeros((2, 3), np.float32)
     radius = reach * scales.max(1, keepdims=True)
@@ -49,7 +49,7 @@ def bounds(
 
 
 def splats_at(asset: Asset, time: float) -> Gaussians3D:
-    """The splats that can be seen at a time: on the CPU, float32, those fainter than 1 / 255 left out."""
+    """Visible splats at a time: on the CPU, float32, those fainter than 1 / 255 left out."""
     with torch.no_grad():
         splats = asset.gaussians.at(time).to("cpu", torch.float32)
         visible = splats.opacities >= FAINTEST

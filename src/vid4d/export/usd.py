@@ -19,7 +19,7 @@ from jaxtyping import Float
 
 from vid4d.errors import InputError, install_hint, missing_package
 from vid4d.export.options import ExportOptions, FrameTimes, frame_times
-from vid4d.export.splats import bounds, ellipsoids
+from vid4d.export.splats import bounding_box, ellipsoids
 from vid4d.gaussians.culling import FAINTEST
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
         visible = splats.opacities >= FAINTEST
         means = np.ascontiguousarray(splats.means.numpy())
         opacities = torch.where(visible, splats.opacities, 0).clamp(max=1).numpy()
-        box = bounds(means[visible.numpy()], scales[visible.numpy()])
+        box = bounding_box(means[visible.numpy()], scales[visible.numpy()])
         field.CreatePositionsAttr().Set(Vt.Vec3fArray.FromNumpy(means), when)
         field.CreateOpacitiesAttr().Set(Vt.FloatArray.FromNumpy(opacities), when)
         field.CreateExtentAttr().Set(Vt.Vec3fArray.FromNumpy(box), when)
@@ -103,7 +103,7 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
 
 @torch.no_grad()
 def _visible(gaussians: Gaussians4D, plan: FrameTimes) -> Gaussians4D:
-    """Those that can be seen at one of the moments, on the CPU."""
+    """Mask of the splats that are visible at one of the moments, on the CPU."""
     gaussians = gaussians.detach().to("cpu", torch.float32)
     visible = torch.zeros(len(gaussians), dtype=torch.bool)
     for time in plan.times:

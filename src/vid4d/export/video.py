@@ -60,13 +60,13 @@ def write_turntable(
         size=size,
     )
 
-    def reported_frames():  # type: ignore[no-untyped-def]
+    def with_progress():  # type: ignore[no-untyped-def]
         for i, frame in enumerate(frames):
             if report is not None:
                 report(i, total)
             yield frame
 
-    return video.write_mp4(path, reported_frames(), fps)
+    return video.write_mp4(path, with_progress(), fps)
 
 
 def pictures(

@@ -15,8 +15,8 @@ FAINTEST = 1 / 255
 
 
 @torch.no_grad()
-def visible_splats(gaussians: Gaussians4D, time: float | None = None) -> Bool[Tensor, " n"]:
-    """Mask of the splats that are present and opaque enough at a time, or at any in [0, 1]."""
+def visibility_mask(gaussians: Gaussians4D, time: float | None = None) -> Bool[Tensor, " n"]:
+    """Visibility mask: splats that are present and opaque enough at a time, or at any in [0, 1]."""
     nearest = gaussians.means[:, 3] if gaussians.cyclic else gaussians.means[:, 3].clamp(0, 1)
     return _is_visible(gaussians.marginal(nearest if time is None else time), gaussians.opacities)
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.model import rotation4d
-from vid4d.gaussians.raster import Render
+from vid4d.gaussians.raster import SplatRender
 
 
 @dataclass(frozen=True)
@@ -60,13 +60,13 @@ class Densifier:
         self.n_visible = torch.zeros(count, device=device)
         self.done = 0
 
-    def collect(self, render: Render) -> None:
+    def collect(self, render: SplatRender) -> None:
         """Adds the gradients of one step; call after backward."""
         self.gradient += render.screen_gradients().sum(0)
         self.n_visible += render.visible.sum(0)
 
     def due(self, progress: float) -> bool:
-        """True when the next round is due, at this share of the fit."""
+        """Whether the next round of density control is due, at this share of the fit."""
         c = self.config
         if self.done >= c.n_densify or progress < c.begin:
             return False

@@ -29,10 +29,10 @@ from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.densify import Densifier, DensifyConfig
 from vid4d.gaussians.fit_targets import (
     ReferenceFrames,
-    crops,
-    cut,
+    crop_windows,
+    object_windows,
     reference_frames,
-    resized_matrix,
+    resize_matrix,
     visible_in_input,
 )
 from vid4d.gaussians.hull import HullConfig, gaussians_from_hull
@@ -151,7 +151,7 @@ def fit(
     config = config or FitConfig()
     check_matrix(matrix)
     began = time.monotonic()
-    matrix = resized_matrix(matrix, config.size, device)
+    matrix = resize_matrix(matrix, config.size, device)
     reference = reference_frames(matrix)
     state = FitState(matrix, reference, config, seed)
     path = None if checkpoint_path is None else Path(checkpoint_path)
@@ -182,7 +182,7 @@ def fit(
 
 
 class FitState:
-    """A fit of splats between two of its steps: what a checkpoint holds, and how to go on."""
+    """The state of a fit between two steps: splats, optimiser, densification, sampling order."""
 
     def __init__(self, matrix: ImageMatrix, reference: ReferenceFrames, config: FitConfig, seed: int) -> None:
         self.matrix, self.reference, self.config, self.seed = matrix, reference, config, seed
@@ -200,15 +200,15 @@ class FitState:
         self.input_frames = Shuffled(
             len(reference.times), lambda epoch: epoch_generator(seed, epoch, FIT_INPUT_FRAMES)
         )
-        self.corner, self.window = crops(matrix.images[..., 3])
+        self.corner, self.window = object_windows(matrix.images[..., 3])
         self.step, self.loss, self.seconds = 0, float("nan"), 0.0
         self.visible_in_input: Bool[Tensor, "v t h w"] | None = None
         self.n_updates = 0
 
     def gaussians(self) -> Gaussians4D:
-        """The splats as they are now.
+        """Current splats, which do not move where the matrix has a single time.
 
-        With a single time nothing may move: equal quaternions do not turn space into time.
+        Equal quaternions do not turn space into time.
         """
         values = dict(self.optimizer.parameters)
         if self.matrix.frames == 1:
@@ -225,7 +225,7 @@ class FitState:
         view, when = self._batch()
         gaussians = self.gaussians()
         if (
-            self.reference.given
+            self.reference.from_input
             and c.observed_color_weight != 1
             and sum(progress >= at for at in c.visibility_updates) > self.n_updates
         ):
@@ -236,7 +236,7 @@ class FitState:
         confidence = self._confidence(view, when)
         loss = self._loss(render.color, render.alpha, target, background, confidence, self.corner[view])
         visible = render.visible.any(0)
-        if self.reference.given and c.input_weight > 0 and self.step % c.input_every == 0:
+        if self.reference.from_input and c.input_weight > 0 and self.step % c.input_every == 0:
             i = self.input_frames[self.step // c.input_every]
             shown = rasterize_4d(
                 gaussians, self.reference.times[i : i + 1], self.reference.camera, background=background
@@ -303,8 +303,8 @@ class FitState:
 
     def _confidence(self, view: Int[Tensor, " b"], when: Int[Tensor, " b"]) -> Float[Tensor, "b h w"] | None:
         """The matrix's (section 3.3), lower where the video itself shows the surface; None is 1."""
-        given = self.matrix.confidence
-        confidence = None if given is None else given[view, when]
+        stored = self.matrix.confidence
+        confidence = None if stored is None else stored[view, when]
         if self.visible_in_input is None:
             return confidence
         weight = torch.where(self.visible_in_input[view, when], self.config.observed_color_weight, 1.0)
@@ -334,9 +334,9 @@ class FitState:
             share = 1.0
             if corner is not None:
                 share = self.window**2 / (color.shape[1] * color.shape[2])
-                color, rgb = cut(color, corner, self.window), cut(rgb, corner, self.window)
+                color, rgb = crop_windows(color, corner, self.window), crop_windows(rgb, corner, self.window)
                 if confidence is not None:
-                    confidence = cut(confidence, corner, self.window)
+                    confidence = crop_windows(confidence, corner, self.window)
             loss = loss + c.ssim_weight * c.ssim_every * share * photometric_loss(
                 color, rgb, confidence, ssim_weight=1
             )
@@ -344,7 +344,7 @@ class FitState:
 
     @torch.no_grad()
     def input_psnr(self) -> float:
-        """Mean over at most 4 of the reference frames, over white."""
+        """PSNR of the input view in dB, over white: mean over at most 4 of the reference frames."""
         t = self.reference
         some = torch.linspace(0, len(t.times) - 1, min(4, len(t.times))).round().long()
         cameras = Cameras.cat([t.camera] * len(some))

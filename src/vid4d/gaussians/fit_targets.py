@@ -12,13 +12,13 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
-from vid4d.gaussians.visibility import seen_from
+from vid4d.gaussians.visibility import visible_from
 from vid4d.images import resized
 from vid4d.matrix.matrix import ImageMatrix
 
 
-def resized_matrix(matrix: ImageMatrix, size: int, device: torch.device | str) -> ImageMatrix:
-    """On the device, at most `size` wide; input frames at most as wide as the matrix."""
+def resize_matrix(matrix: ImageMatrix, size: int, device: torch.device | str) -> ImageMatrix:
+    """Image matrix on the device, at most `size` wide; input frames at most as wide as the matrix."""
     images, cameras, confidence = matrix.images, matrix.cameras, matrix.confidence
     if cameras.width > size:
         images, cameras = resized(images, size), cameras.resized(size)
@@ -42,25 +42,28 @@ def resized_matrix(matrix: ImageMatrix, size: int, device: torch.device | str) -
 
 @dataclass(frozen=True)
 class ReferenceFrames:
-    """The input video's frames, or where there are none, the matrix's view nearest to azimuth 0."""
+    """Reference frames of a fit: the input video's, or the matrix's view nearest to azimuth 0.
+
+    from_input: whether they are the video's.
+    """
 
     images: Float[Tensor, "s h w 4"]
     camera: Cameras
     times: Float[Tensor, " s"]
-    given: bool
+    from_input: bool
 
 
 def reference_frames(matrix: ImageMatrix) -> ReferenceFrames:
-    """The frames of the matrix that the fit trusts."""
+    """Reference frames of an image matrix."""
     if matrix.input_images is not None and matrix.input_camera is not None and matrix.input_times is not None:
-        return ReferenceFrames(matrix.input_images, matrix.input_camera, matrix.input_times, given=True)
+        return ReferenceFrames(matrix.input_images, matrix.input_camera, matrix.input_times, from_input=True)
     turn = (matrix.cameras.azimuth + 180) % 360 - 180
     view = int(turn.abs().argmin())
-    return ReferenceFrames(matrix.images[view], matrix.cameras[view], matrix.times, given=False)
+    return ReferenceFrames(matrix.images[view], matrix.cameras[view], matrix.times, from_input=False)
 
 
-def crops(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[Int[Tensor, "v 2"], int]:
-    """Per view the upper left corner of a square window around the object at all times; their common size."""
+def object_windows(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[Int[Tensor, "v 2"], int]:
+    """Square windows around the object at all times: upper left corner per view, and their common size."""
     h, w = masks.shape[2:]
     size, middle = 1, []
     for mask in masks.amax(1) > 0.02:
@@ -76,7 +79,7 @@ def crops(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[Int[Tensor,
     return corner.clamp(min=0).minimum(torch.tensor([h - size, w - size])), size
 
 
-def cut(images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
+def crop_windows(images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
     """Windows (b, size, size, ...) out of pictures (b, h, w, ...)."""
     pairs = zip(images, corner.tolist(), strict=True)
     return torch.stack([image[y : y + size, x : x + size] for image, (y, x) in pairs])
@@ -94,5 +97,5 @@ def visible_in_input(
     for time in matrix.times:
         own = rasterize_4d(gaussians, time[None], reference.camera)
         views = rasterize_4d(gaussians, time.expand(matrix.views), matrix.cameras)
-        masks.append(seen_from(reference.camera, own, matrix.cameras, views))
+        masks.append(visible_from(reference.camera, own, matrix.cameras, views))
     return torch.stack(masks, 1)

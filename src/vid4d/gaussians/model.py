@@ -161,7 +161,7 @@ class Gaussians4D:
         return {name: getattr(self, name) for name in TENSORS}
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Gaussians4D:
-        """The same splats with a function applied to every parameter tensor."""
+        """Splats with a function applied to every parameter tensor."""
         values = {name: function(value) for name, value in self.tensors().items()}
         return Gaussians4D(**values, period=self.period, cyclic=self.cyclic)
 

@@ -8,11 +8,11 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.gaussians.raster import Render
+from vid4d.gaussians.raster import SplatRender
 
 
-def seen_from(
-    camera: Cameras, shown: Render, cameras: Cameras, renders: Render, *, tolerance: float = 0.04
+def visible_from(
+    camera: Cameras, shown: SplatRender, cameras: Cameras, renders: SplatRender, *, tolerance: float = 0.04
 ) -> Bool[Tensor, "v h w"]:
     """Mask of the pixels of `renders` whose surface `camera` sees.
 

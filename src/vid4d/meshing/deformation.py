@@ -22,46 +22,53 @@ from vid4d.randomness import seed_generator
 
 @dataclass(frozen=True)
 class TrackOptions:
-    """nodes: of the deformation graph. nodes_per_vertex: that move it.
-    steps: of Adam per moment. correspondences: how often closest points are searched anew in them.
-    learning_rate: world units. rigidity: weight of the graph's term at the start and at the end.
-    normals, colors: weight of a difference in unit normals and in color against one in place (world units).
-    outlier_distance: from which on points hardly count, at the start and at the end, world units.
+    """Options of non-rigid registration by a deformation graph.
+
+    nodes: of the graph. nodes_per_vertex: that move a vertex.
+    steps: of Adam per moment. n_correspondence_updates: how often in them closest points are searched anew.
+    lr: learning rate, world units, at the start; a tenth of it at the end.
+    rigidity: weight of the as-rigid-as-possible term at the start and at the end.
+    normal_weight, color_weight: of a difference in unit normals and in color, against one in place (world
+        units), in the search for closest points.
+    robust_scale: of Geman and McClure's error at the start and at the end, world units; pairs of points that
+        are farther apart hardly count.
     points: of each surface that are compared in a step.
-    threshold: the largest distance that passes, as a share of the object's diagonal, see `track`.
+    threshold: largest distance that passes, as a share of the object's diagonal, see `track`.
     """
 
     nodes: int = 500
     nodes_per_vertex: int = 5
     steps: int = 150
-    correspondences: int = 30
-    learning_rate: float = 0.012
+    n_correspondence_updates: int = 30
+    lr: float = 0.012
     rigidity: tuple[float, float] = (5.0, 0.03)
-    normals: float = 0.02
-    colors: float = 0.05
-    outlier_distance: tuple[float, float] = (0.3, 0.04)
+    normal_weight: float = 0.02
+    color_weight: float = 0.05
+    robust_scale: tuple[float, float] = (0.3, 0.04)
     points: int = 3000
     threshold: float = 0.02
 
 
 @dataclass(frozen=True)
-class Graph:
-    """A deformation graph on a mesh at rest.
+class DeformationGraph:
+    """Embedded deformation graph of a mesh at rest (Sumner et al. 2007).
 
-    nodes: (n, 3). neighbours (n, m): nodes that stay rigid to each node. links (v, k), weights (v, k): the
-    nodes that move a vertex.
+    nodes: positions, world units. neighbours: nodes that stay rigid to each node. vertex_nodes, weights: the
+    k nodes that move a vertex, and by how much.
     """
 
     mesh: Mesh
     nodes: Float[Tensor, "n 3"]
     neighbours: Int[Tensor, "n m"]
-    links: Int[Tensor, "v k"]
+    vertex_nodes: Int[Tensor, "v k"]
     weights: Float[Tensor, "v k"]
 
     @classmethod
-    def on(cls, mesh: Mesh, options: TrackOptions) -> Graph:
-        """Nodes by farthest point sampling; distances run along the surface, so that parts that only come
-        near each other stay independent."""
+    def on(cls, mesh: Mesh, options: TrackOptions) -> DeformationGraph:
+        """Graph with nodes by farthest point sampling.
+
+        Distances run along the surface, so that parts that only come near each other stay independent.
+        """
         from scipy.sparse.csgraph import dijkstra
 
         edges = adjacency(mesh.faces, len(mesh.vertices)).tocoo()
@@ -79,20 +86,22 @@ class Graph:
         far = np.linalg.norm(mesh.vertices[chosen][:, None] - mesh.vertices[None], axis=2) + 2 * limit
         reach = torch.from_numpy(np.where(np.isfinite(reach), reach, far)).float()
         k = min(options.nodes_per_vertex, count)
-        nearest, links = reach.topk(k, dim=0, largest=False)
+        nearest, vertex_nodes = reach.topk(k, dim=0, largest=False)
         width = 0.5 * float(away.max()) + 0.5 * nearest[-1:]
         weights = torch.exp(-0.5 * (nearest / width) ** 2).T.contiguous()
         apart = reach[:, chosen].clone().fill_diagonal_(float("inf"))
         neighbours = apart.topk(min(8, count - 1), dim=1, largest=False)[1]
         nodes = torch.from_numpy(mesh.vertices[chosen]).float()
-        return cls(mesh, nodes, neighbours, links.T.contiguous(), weights / weights.sum(1, keepdim=True))
+        return cls(
+            mesh, nodes, neighbours, vertex_nodes.T.contiguous(), weights / weights.sum(1, keepdim=True)
+        )
 
     def rest(self) -> Float[Tensor, "n 6"]:
         """The pose that moves nothing: per node a rotation vector (radians) and a translation."""
         return torch.zeros(len(self.nodes), 6)
 
     def motions(self, pose: Float[Tensor, "n 6"], turns: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 12"]:
-        """Of every node: x goes to R x + t; R row by row, then t."""
+        """Affine form of each node's motion, x to R x + t: R row by row, then t."""
         shifts = self.nodes + pose[:, 3:] - (turns @ self.nodes[..., None])[..., 0]
         return torch.cat([turns.flatten(1), shifts], 1)
 
@@ -100,76 +109,81 @@ class Graph:
         """Weights of the nodes at some vertices, as a sparse matrix (p, n)."""
         from scipy.sparse import csr_array
 
-        links, weights = self.links[vertices].numpy(), self.weights[vertices].numpy()
-        begins = np.arange(len(links) + 1) * links.shape[1]
-        return csr_array((weights.ravel(), links.ravel(), begins), shape=(len(links), len(self.nodes)))
+        vertex_nodes, weights = self.vertex_nodes[vertices].numpy(), self.weights[vertices].numpy()
+        begins = np.arange(len(vertex_nodes) + 1) * vertex_nodes.shape[1]
+        return csr_array(
+            (weights.ravel(), vertex_nodes.ravel(), begins), shape=(len(vertex_nodes), len(self.nodes))
+        )
 
     @torch.no_grad()
     def deform(self, pose: Float[Tensor, "n 6"]) -> Float[np.ndarray, "v 3"]:
         """The mesh's vertices in a pose."""
         motions = self.motions(pose, rotations(pose[:, :3]))
-        blended = embedding_bag(self.links, motions, per_sample_weights=self.weights, mode="sum")
+        blended = embedding_bag(self.vertex_nodes, motions, per_sample_weights=self.weights, mode="sum")
         return moved_by(blended, torch.from_numpy(self.mesh.vertices)).numpy()
 
-    def stiffness(self, pose: Float[Tensor, "n 6"], turns: Float[Tensor, "n 3 3"]) -> Float[Tensor, ""]:
-        """Mean squared distance between where neighbours are and where a node's rigid motion takes them."""
+    def rigidity_loss(self, pose: Float[Tensor, "n 6"], turns: Float[Tensor, "n 3 3"]) -> Float[Tensor, ""]:
+        """As-rigid-as-possible term (Sorkine and Alexa 2007).
+
+        Mean squared distance of neighbours from where a node's rigid motion takes them, world units.
+        """
         edge = self.nodes[self.neighbours] - self.nodes[:, None]
         rotated = edge @ turns.transpose(1, 2)
         moved = self.nodes + pose[:, 3:]
         return (moved[:, None] + rotated - moved[self.neighbours]).square().sum(-1).mean()
 
     def fit(self, start: Float[Tensor, "n 6"], target: Mesh, options: TrackOptions) -> Float[Tensor, "n 6"]:
-        """The pose, from `start` on, that brings the mesh to another's surface."""
+        """Pose that registers the mesh to another's surface, optimised from `start` on."""
         from scipy.spatial import cKDTree
 
-        draw = seed_generator(0)
+        generator = seed_generator(0)
         pose = start.clone()
         pose[:, 3:] += torch.from_numpy(_centre(target) - _centre(self.mesh.moved(self.deform(start))))
         pose.requires_grad_()
         adam = Adam(pose)
-        colors = options.colors * self.mesh.colors
-        described = np.concatenate(
-            [target.vertices, options.normals * target.normals, options.colors * target.colors], 1
+        colors = options.color_weight * self.mesh.colors
+        target_features = np.concatenate(
+            [target.vertices, options.normal_weight * target.normals, options.color_weight * target.colors], 1
         )
-        tree = cKDTree(described)
+        tree = cKDTree(target_features)
         points, normals = torch.from_numpy(target.vertices), torch.from_numpy(target.normals)
-        every = max(1, options.steps // options.correspondences)
+        update_every = max(1, options.steps // options.n_correspondence_updates)
         for step in range(options.steps):
-            done = step / options.steps
-            if step % every == 0:
+            progress = step / options.steps
+            if step % update_every == 0:
                 now = self.mesh.moved(self.deform(pose))
-                features = np.concatenate([now.vertices, options.normals * now.normals, colors], 1)
-                from_mesh = torch.randperm(len(features), generator=draw)[: options.points]
-                to = torch.from_numpy(tree.query(features[from_mesh.numpy()])[1])
-                from_target = torch.randperm(len(points), generator=draw)[: options.points]
-                closest = torch.from_numpy(cKDTree(features).query(described[from_target.numpy()])[1])
-                both = torch.cat([from_mesh, closest])
-                influence, rest = self.influence(both), torch.from_numpy(self.mesh.vertices)[both]
-                goal, across = points[torch.cat([to, from_target])], normals[torch.cat([to, from_target])]
+                features = np.concatenate([now.vertices, options.normal_weight * now.normals, colors], 1)
+                source = torch.randperm(len(features), generator=generator)[: options.points]
+                target_match = torch.from_numpy(tree.query(features[source.numpy()])[1])
+                sample = torch.randperm(len(points), generator=generator)[: options.points]
+                source_match = torch.from_numpy(cKDTree(features).query(target_features[sample.numpy()])[1])
+                vertices, matched = torch.cat([source, source_match]), torch.cat([target_match, sample])
+                influence = self.influence(vertices)
+                rest = torch.from_numpy(self.mesh.vertices)[vertices]
+                matched_points, matched_normals = points[matched], normals[matched]
             turns = rotations(pose[:, :3])
-            off = moved_by(Product.apply(self.motions(pose, turns), influence), rest) - goal
-            plane = (off * across).sum(1)
-            error = plane.square() + 0.1 * off.square().sum(1)
-            near, distant = options.outlier_distance[1], options.outlier_distance[0]
-            outlier = distant * (near / distant) ** done
-            error = (error / (1 + error / outlier**2)).mean()  # Geman and McClure's robust error
+            offset = moved_by(Product.apply(self.motions(pose, turns), influence), rest) - matched_points
+            point_to_plane = (offset * matched_normals).sum(1)
+            error = point_to_plane.square() + 0.1 * offset.square().sum(1)
+            scale = options.robust_scale[0] * (options.robust_scale[1] / options.robust_scale[0]) ** progress
+            error = (error / (1 + error / scale**2)).mean()  # Geman and McClure's robust error
             first, last = options.rigidity
-            rigidity = first * (last / first) ** done
-            loss = error + rigidity * self.stiffness(pose, turns)
-            (slope,) = torch.autograd.grad(loss, pose)
-            adam.step(slope, options.learning_rate * (1 - 0.9 * done))
+            rigidity = first * (last / first) ** progress
+            loss = error + rigidity * self.rigidity_loss(pose, turns)
+            (grad,) = torch.autograd.grad(loss, pose)
+            adam.step(grad, options.lr * (1 - 0.9 * progress))
         return pose.detach()
 
 
 def _centre(mesh: Mesh) -> Float[np.ndarray, " 3"]:
-    """Centroid of the surface, weighted by area."""
+    """Centroid of the surface."""
     corners = mesh.vertices[mesh.faces]
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
     return (corners.mean(1) * area[:, None]).sum(0) / area.sum()
 
 
 def moved_by(motions: Float[Tensor, "p 12"], points: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
-    """Each point by its own motion (`Graph.motions`)."""
+    """Points transformed, each by its own motion (`DeformationGraph.motions`)."""
     return (motions[:, :9].view(-1, 3, 3) * points[:, None]).sum(2) + motions[:, 9:]
 
 
@@ -182,8 +196,8 @@ class Product(torch.autograd.Function):
         return torch.from_numpy(matrix @ full.numpy())
 
     @staticmethod
-    def backward(ctx, slope):  # type: ignore[no-untyped-def]
-        return torch.from_numpy(ctx.transposed @ slope.numpy()), None
+    def backward(ctx, grad):  # type: ignore[no-untyped-def]
+        return torch.from_numpy(ctx.transposed @ grad.numpy()), None
 
 
 class Adam:
@@ -194,12 +208,13 @@ class Adam:
         self.mean, self.square = torch.zeros_like(x), torch.zeros_like(x)
 
     @torch.no_grad()
-    def step(self, slope: Tensor, rate: float) -> None:
+    def step(self, grad: Tensor, lr: float) -> None:
+        """One update of the tensor, in place."""
         self.count += 1
-        self.mean.lerp_(slope, 0.1)
-        self.square.lerp_(slope.square(), 0.001)
+        self.mean.lerp_(grad, 0.1)
+        self.square.lerp_(grad.square(), 0.001)
         root = (self.square / (1 - 0.999**self.count)).sqrt_().add_(1e-8)
-        self.x -= rate / (1 - 0.9**self.count) * self.mean / root
+        self.x -= lr / (1 - 0.9**self.count) * self.mean / root
 
 
 def rotations(vectors: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
@@ -212,22 +227,25 @@ def rotations(vectors: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
     return eye + angle.sin() / angle * cross + (1 - angle.cos()) / angle**2 * (cross @ cross)
 
 
-def snap_to_surface(
-    mesh: Mesh, target: Mesh, rounds: int = 3, smoothing: int = 12
+def displace_to_surface(
+    mesh: Mesh, target: Mesh, iterations: int = 3, smoothing: int = 12
 ) -> Float[np.ndarray, "v 3"]:
-    """Vertices moved along their normals onto the target's surface, by displacements that are smooth along
-    the mesh: detail that the graph is too coarse for."""
+    """Vertices displaced along the target's normals onto its surface.
+
+    Displacements are smooth along the mesh: detail that the graph is too coarse for. smoothing: Laplacian
+    smoothing steps of them in each iteration.
+    """
     from scipy.spatial import cKDTree
 
     matrix = adjacency(mesh.faces, len(mesh.vertices))
     inverse = 1 / matrix.sum(1)[:, None]
     spread = 0.03
     tree = cKDTree(np.concatenate([target.vertices, spread * target.normals], 1))
-    for _ in range(rounds):
+    for _ in range(iterations):
         distance, index = tree.query(np.concatenate([mesh.vertices, spread * mesh.normals], 1))
-        off = ((target.vertices[index] - mesh.vertices) * target.normals[index]).sum(1, keepdims=True)
-        by = np.where(distance[:, None] < spread, off * target.normals[index], 0)
+        offset = ((target.vertices[index] - mesh.vertices) * target.normals[index]).sum(1, keepdims=True)
+        displacement = np.where(distance[:, None] < spread, offset * target.normals[index], 0)
         for _ in range(smoothing):
-            by = 0.5 * by + 0.5 * (matrix @ by) * inverse
-        mesh = mesh.moved((mesh.vertices + by).astype(np.float32))
+            displacement = 0.5 * displacement + 0.5 * (matrix @ displacement) * inverse
+        mesh = mesh.moved((mesh.vertices + displacement).astype(np.float32))
     return mesh.vertices

@@ -23,7 +23,9 @@ class NoSurface(InputError):
 
 @dataclass(frozen=True)
 class MeshOptions:
-    """faces: at most so many triangles. resolution: voxels along the longest edge of the object's bounds.
+    """Options of meshing.
+
+    faces: at most so many triangles. resolution: voxels along the longest edge of the object's bounds.
     views, size: depth maps rendered around the splats, and their width in pixels.
     solidity: for the depth maps every splat counts as so many in one place, so that rays end near the front
     of surfaces that are made of faint splats. opaque: a ray with less opacity than this passed by.
@@ -160,7 +162,7 @@ def _taubin(vertices: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
 def simplify(
     vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"], count: int
 ) -> tuple[Float[np.ndarray, "w 3"], Int[np.ndarray, "g 3"]]:
-    """At most `count` faces by quadric error edge collapse (Garland and Heckbert 1997)."""
+    """Simplification to at most `count` faces by quadric error edge collapse (Garland and Heckbert 1997)."""
     try:
         import fast_simplification
     except ImportError as error:

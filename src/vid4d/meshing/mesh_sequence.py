@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from vid4d.meshing.deformation import Graph, TrackOptions, snap_to_surface
+from vid4d.meshing.deformation import DeformationGraph, TrackOptions, displace_to_surface
 from vid4d.meshing.tsdf import Mesh
 
 if TYPE_CHECKING:
@@ -76,13 +76,13 @@ def track(
     """One mesh deformed to all moments, and its `surface_distance` at each over the object's diagonal."""
     size = max(float(np.linalg.norm(np.ptp(mesh.vertices, axis=0))) for mesh in meshes)
     key = key_moment(meshes)
-    graph = Graph.on(meshes[key], options)
+    graph = DeformationGraph.on(meshes[key], options)
     moved: dict[int, np.ndarray] = {key: meshes[key].vertices}
     for way in (range(key + 1, len(meshes)), range(key - 1, -1, -1)):
         pose = graph.rest()
         for i in way:
             pose = graph.fit(pose, meshes[i], options)
-            moved[i] = snap_to_surface(meshes[key].moved(graph.deform(pose)), meshes[i])
+            moved[i] = displace_to_surface(meshes[key].moved(graph.deform(pose)), meshes[i])
             report(len(moved))
     tracked = [meshes[key].moved(moved[i]) for i in range(len(meshes))]
     distances = tuple(surface_distance(a, b) / size for a, b in zip(tracked, meshes, strict=True))

@@ -1,7 +1,8 @@
 """A triangle mesh of one moment: the depths of splats, rendered from all around and fused.
 
-Every mesh comes out of a signed field on a voxel grid (`surface.mesh_from_field`); where that field comes
-from is a separate matter: here from depth maps around the splats (`tsdf_fuse`), in `volume` from a density.
+Every mesh comes out of a signed field on a voxel grid (`marching_cubes.mesh_from_field`); where that field
+comes from is a separate matter: here from depth maps around the splats (`tsdf_fuse`), in `dynerf_mesh` from a
+density.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ class Mesh:
     colors: Float[np.ndarray, "v 3"]
 
     def moved(self, vertices: Float[np.ndarray, "v 3"]) -> Mesh:
-        """The same triangles and colors with vertices elsewhere."""
+        """Mesh with other vertex positions, the same triangles and colors."""
         return replace(self, vertices=vertices, normals=vertex_normals(vertices, self.faces))
 
 
@@ -75,8 +76,8 @@ def mesh_at(
     Raises InputError where nothing opaque enough to have a surface is there at that time.
     """
     options = options or MeshOptions()
-    splats, low, high = _splats_at(gaussians, time)
-    cameras = surrounding_cameras(low, high, options.views, options.size)
+    splats, low, high = _visible_splats(gaussians, time)
+    cameras = fibonacci_cameras(low, high, options.views, options.size)
     cameras = cameras.to(splats.means.device)
     solid = replace(splats, opacities=1 - (1 - splats.opacities) ** options.solidity)
     field = tsdf_fuse(DepthViews.of(solid, cameras), low, high, options)
@@ -95,17 +96,17 @@ def mesh_at(
 def paint_of(
     gaussians: Gaussians4D, time: float, options: MeshOptions, *, reference: Cameras | None = None
 ) -> Paint:
-    """A function that colors points of the surface at a clip time: see `mesh_at` and `colors_of`."""
-    return _paint(*_splats_at(gaussians, time), options, reference)
+    """Coloring function of surface points at a clip time, see `mesh_at` and `colors_of`."""
+    return _paint(*_visible_splats(gaussians, time), options, reference)
 
 
-def _splats_at(
+def _visible_splats(
     gaussians: Gaussians4D, time: float
 ) -> tuple[Gaussians3D, Float[Tensor, " 3"], Float[Tensor, " 3"]]:
-    """The splats that are there at a clip time, and the `bounds` of what is visible of them."""
+    """Splats of non-zero opacity at a clip time, and their `visible_bounds`."""
     splats = gaussians.at(time)
-    splats = _some(splats, splats.opacities > 0)
-    return splats, *splat_bounds(splats, time)
+    splats = _select(splats, splats.opacities > 0)
+    return splats, *visible_bounds(splats, time)
 
 
 def _paint(
@@ -115,7 +116,7 @@ def _paint(
     options: MeshOptions,
     reference: Cameras | None,
 ) -> Paint:
-    cameras = surrounding_cameras(low, high, options.views, options.size).to(splats.means.device)
+    cameras = fibonacci_cameras(low, high, options.views, options.size).to(splats.means.device)
     if reference is not None:
         cameras = Cameras.cat(
             [cameras, replace(reference.resized(options.size), height=options.size).to(cameras.focal.device)]
@@ -131,11 +132,11 @@ def _paint(
     )
 
 
-def _some(splats: Gaussians3D, keep: Tensor) -> Gaussians3D:
+def _select(splats: Gaussians3D, keep: Tensor) -> Gaussians3D:
     return Gaussians3D(splats.means[keep], splats.covariances[keep], splats.opacities[keep], splats.sh[keep])
 
 
-def splat_bounds(splats: Gaussians3D, time: float) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
+def visible_bounds(splats: Gaussians3D, time: float) -> tuple[Float[Tensor, " 3"], Float[Tensor, " 3"]]:
     """Lowest and highest corner of what is visible of the splats, cut to the cube of CUBE."""
     visible = splats.opacities >= FAINT
     if not bool(visible.any()):
@@ -148,9 +149,7 @@ def splat_bounds(splats: Gaussians3D, time: float) -> tuple[Float[Tensor, " 3"],
     return low, high
 
 
-def surrounding_cameras(
-    low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], views: int, size: int
-) -> Cameras:
+def fibonacci_cameras(low: Float[Tensor, " 3"], high: Float[Tensor, " 3"], views: int, size: int) -> Cameras:
     """Cameras spread evenly over a sphere (a Fibonacci lattice) that have all of a box in view."""
     corners = torch.cartesian_prod(*torch.stack([low, high], 1).cpu())
     radius = float(corners.norm(dim=1).max())
@@ -200,7 +199,7 @@ def tsdf_fuse(
 
     A ray that passes by (less than `opaque`) says that its voxels are empty; a few such views suffice. What
     no view sees is inside, so that the surface is closed. See `MeshOptions` for how it is made robust.
-    Every second voxel is asked for first, and the others only where the surface may be near.
+    Every second voxel is computed first, and the others only where the surface may be near.
     """
     voxel = float((high - low).max()) / options.resolution
     origin = low - MARGIN * voxel
@@ -212,19 +211,21 @@ def tsdf_fuse(
     closest = float(views.cameras.position.norm(dim=1).min()) - CUBE
     grown = math.ceil(3**0.5 * voxel * float(views.cameras.focal.max()) / closest)
     blunt = replace(views, alpha=_grown(views.alpha, grown))
-    rough = fused(views, torch.cartesian_prod(*(axis[::2] for axis in axes)), voxel, options, passing=blunt)
+    rough = signed_distances(
+        views, torch.cartesian_prod(*(axis[::2] for axis in axes)), voxel, options, passing=blunt
+    )
     rough = rough.view(1, 1, *half)
     lowest, highest = (sign * max_pool3d(sign * rough, 3, stride=1, padding=1) for sign in (-1, 1))
     near = (lowest < NEAR) & (highest > -NEAR)
     values, near = (part[0, 0].repeat_interleave(2, 0) for part in (rough, near))
     values, near = (part.repeat_interleave(2, 1).repeat_interleave(2, 2) for part in (values, near))
     points = torch.stack([axis[k] for axis, k in zip(axes, near.nonzero(as_tuple=True), strict=True)], 1)
-    values[near] = fused(views, points, voxel, options)
+    values[near] = signed_distances(views, points, voxel, options)
     # Beyond a voxel from the surface the sizes of the two sides differ, and a filter would move it.
     return Field(values.clamp(-1, 1), origin, voxel)
 
 
-def fused(
+def signed_distances(
     views: DepthViews,
     points: Float[Tensor, "p 3"],
     voxel: float,
@@ -232,12 +233,15 @@ def fused(
     *,
     passing: DepthViews | None = None,
 ) -> Float[Tensor, " p"]:
-    """Signed distances in voxels, at most `truncation`. passing: of which views rays can pass by points."""
+    """Truncated signed distances at points, in voxels.
+
+    passing: views whose rays say which points are empty; `views` where None.
+    """
     reach = options.truncation * voxel
     hidden = options.hidden * voxel * options.resolution
     cameras, most = views.cameras, options.empty * len(views.cameras)
     values = torch.full((len(points),), options.truncation, device=points.device)
-    left = torch.arange(len(points), device=points.device)
+    index = torch.arange(len(points), device=points.device)
     total, weight, passed = (torch.zeros(len(points), device=points.device) for _ in range(3))
     places = points.T.contiguous()  # products of few rows are many times as fast as of few columns
     layers = [views.alpha, views.depth * views.alpha, *([] if passing is None else [passing.alpha])]
@@ -249,19 +253,19 @@ def fused(
         alpha, depth, *other = grid_sample(
             pictures[view, None], grid[None, None], padding_mode="zeros", align_corners=False
         )[0, :, 0]
-        by = (other[0] if other else alpha) < options.opaque
+        is_empty = (other[0] if other else alpha) < options.opaque
         distance = unweighted(depth, alpha) - z
-        says = torch.where(distance < -reach, options.behind, 1.0)
-        says *= ~(by | (distance < -hidden))
-        passed += by
-        total += distance.clamp_(-reach, reach).mul_(says)
-        weight += says
-        if view % 6 == 5:  # those that are known to be empty need not be asked for again
+        view_weight = torch.where(distance < -reach, options.behind, 1.0)
+        view_weight *= ~(is_empty | (distance < -hidden))
+        passed += is_empty
+        total += distance.clamp_(-reach, reach).mul_(view_weight)
+        weight += view_weight
+        if view % 6 == 5:  # those that are known to be empty need no more views
             kept = (passed <= most).nonzero()[:, 0]
-            places, left = places[:, kept], left[kept]
+            places, index = places[:, kept], index[kept]
             total, weight, passed = total[kept], weight[kept], passed[kept]
     distances = torch.where(weight > 0, total / weight.clamp(min=1), -reach) / voxel
-    values[left] = torch.where(passed > most, options.truncation, distances)
+    values[index] = torch.where(passed > most, options.truncation, distances)
     return values
 
 

@@ -81,7 +81,7 @@ def make_matrix(run: Run) -> ImageMatrix:
 
 def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
     """Section 3.3: 4D Gaussians, fitted with the confidence-aware loss. Stage `fit`."""
-    return stages.fit(run, matrix, PRESETS[run.settings.preset].fit)
+    return stages.fit_asset(run, matrix, PRESETS[run.settings.preset].fit)
 
 
 def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> ImageMatrix:

@@ -92,7 +92,7 @@ def emptied(folder: Path) -> Path:
     return folder
 
 
-def fit(run: Run, matrix: ImageMatrix, config: FitConfig) -> Gaussians4D:
+def fit_asset(run: Run, matrix: ImageMatrix, config: FitConfig) -> Gaussians4D:
     """Stage `fit`: fits 4D Gaussians to the matrix, from its own checkpoint where it was stopped before.
 
     Writes asset.safetensors.

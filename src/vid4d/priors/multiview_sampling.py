@@ -81,9 +81,9 @@ def load_full_prior(
     name: str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> LatentPrior:
     """A prior whose weights are on this machine. Raises InputError, which says how to get them, otherwise."""
-    path, wanted = registry.require(name), registry.network_of(name)
-    network = load_converted(path, device, dtype or full_dtype(device), networks=(wanted,))
-    return for_inference(cast(LatentPrior, network))
+    path, architecture = registry.require(name), registry.network_of(name)
+    network = load_converted(path, device, dtype or full_dtype(device), networks=(architecture,))
+    return prepare_for_inference(cast(LatentPrior, network))
 
 
 def full_dtype(device: torch.device | str) -> torch.dtype:
@@ -93,8 +93,8 @@ def full_dtype(device: torch.device | str) -> torch.dtype:
     return best_dtype(device)
 
 
-def for_inference(network: P) -> P:
-    """Evaluation mode, and on a graphics card the layout that its convolutions are fastest in."""
+def prepare_for_inference(network: P) -> P:
+    """Network in evaluation mode, on a graphics card in the layout that convolutions are fastest in."""
     network.eval().requires_grad_(False)
     if next(network.parameters()).is_cuda:
         channels_last(network)

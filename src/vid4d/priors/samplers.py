@@ -42,7 +42,7 @@ class NoiseSchedule:
         return cls(torch.cumprod(1 - betas, 0))
 
     def zero_terminal(self) -> NoiseSchedule:
-        """The same schedule with pure noise at its last step (2305.08891, section 3.1); not for "eps"."""
+        """Schedule with pure noise at its last step (2305.08891, section 3.1); not for "eps"."""
         root = self.alphas_cumprod.double().sqrt()
         root = (root - root[-1]) * root[0] / (root[0] - root[-1])
         return NoiseSchedule((root**2).float())

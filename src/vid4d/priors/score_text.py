@@ -74,6 +74,7 @@ class TextScorePrior(LatentScorePrior):
     def predict(
         self, noisy: Float[Tensor, "l b c h w"], t: Int[Tensor, " b"], view: Float[Tensor, "b n c"]
     ) -> Float[Tensor, "l b c h w"]:
+        """Noise prediction of Stable Diffusion, guided by the prompts."""
         levels = len(noisy)
         x, t, prompt = noisy.flatten(0, 1), t.repeat(levels), view.repeat(levels, 1, 1)
         context = torch.cat([prompt, self.blind.expand_as(prompt)])

@@ -91,7 +91,8 @@ class SyncDreamerCondition:
 class SyncDreamer(LatentPrior):
     """A view-synchronous, time-synchronous multi-view diffusion prior.
 
-    Pictures as in `LatentPrior`. The input camera sits at azimuth 0; the views are those of `cameras`.
+    Input frames and views: RGB in [0, 1], over white, `config.image_size` wide and high. The input camera
+    sits at azimuth 0; the views are those of `cameras`.
     """
 
     def __init__(self, config: SyncDreamerConfig = CONFIGS["syncdreamer"]) -> None:
@@ -219,7 +220,10 @@ class SyncDreamer(LatentPrior):
     # Sampling
 
     def pair_values(self) -> int:
-        """At the authors' size 73 MiB in bfloat16; benchmarks/prior_speed.py saw 65 MiB reserved."""
+        """Estimate of `LatentPrior.pair_values`.
+
+        At the authors' size 73 MiB in bfloat16; benchmarks/prior_speed.py saw 65 MiB reserved.
+        """
         v, u = self.config.volumes, self.config.unet
         frustum = 10 * v.channels[0] * v.depths * v.latent_size**2
         picture = 20 * u.model_channels * v.latent_size**2

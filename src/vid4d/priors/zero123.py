@@ -75,9 +75,9 @@ class Zero123Condition:
 
 
 class Zero123(LatentPrior):
-    """Noise of single views, for sampling and for score distillation.
+    """View-conditioned diffusion of single views, for sampling and for score distillation.
 
-    Pictures as in `LatentPrior`.
+    Pictures: RGB in [0, 1] over white, squares of `config.image_size`.
     """
 
     def __init__(self, config: Zero123Config = CONFIGS["zero123"]) -> None:
@@ -146,10 +146,11 @@ class Zero123(LatentPrior):
     # Sampling
 
     def pair_values(self) -> int:
-        """Activations per picture and variant of guidance, roughly: values in memory at once."""
+        """Rough estimate of `LatentPrior.pair_values`."""
         return 2 * 40 * self.config.unet.model_channels * self.config.latent_size**2
 
     def sampling_options(self, config: FullConfig, cyclic: bool) -> dict[str, Any]:
+        """Keyword arguments of `sample` by a configuration: the guidance."""
         return {"guidance": ClassifierFree(config.scale)}
 
     @torch.no_grad()
@@ -177,8 +178,8 @@ class Zero123(LatentPrior):
         frames, views = len(images), len(azimuths_deg)
         condition = self.condition(images, batch=max(1, batch // 4))
         height = torch.as_tensor(elevations_deg, dtype=torch.float32).expand(views)
-        given = torch.as_tensor(elevation_deg, dtype=torch.float32).cpu().expand(frames)
-        change = view_change(height, torch.tensor(list(azimuths_deg)), given[:, None]).flatten(0, 1)
+        input_elevation = torch.as_tensor(elevation_deg, dtype=torch.float32).cpu().expand(frames)
+        change = view_change(height, torch.tensor(list(azimuths_deg)), input_elevation[:, None]).flatten(0, 1)
         frame = torch.arange(frames, device=self.device).repeat_interleave(views)
         context = self.context(condition.embedding[frame], change.to(self.device))
 

@@ -37,16 +37,19 @@ class Zero123ScorePrior(LatentScorePrior):
         self._recorded = CudaGraphed(self._sds)
 
     def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
+        """CLIP embeddings and latents of the input frames; elevation of their camera in degrees."""
         color = over_white(frames).permute(0, 3, 1, 2)
         size = (self.prior.config.image_size,) * 2
         condition = self.prior.condition(F.interpolate(color, size, mode="bilinear", antialias=True))
         self._condition, self._elevation = condition, elevation
 
     def encode(self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]) -> Tensor:
+        """Latents of renders over white, at the prior's size."""
         return self.prior.encode(self._pictures(color, alpha)).float()
 
     @torch.no_grad()
     def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> tuple[Tensor, Tensor]:
+        """Cross-attention token of each pose, and latents of its input frame."""
         if self._condition is None:
             raise RuntimeError("condition(...) comes first: the prior has seen no picture yet")
         change = view_change(cameras.elevation, cameras.azimuth, self._elevation)
@@ -58,6 +61,7 @@ class Zero123ScorePrior(LatentScorePrior):
     def predict(
         self, noisy: Float[Tensor, "l b c h w"], t: Int[Tensor, " b"], view: tuple[Tensor, Tensor]
     ) -> Float[Tensor, "l b c h w"]:
+        """Noise prediction with classifier-free guidance."""
         levels = len(noisy)
         context, latent = (x.repeat(levels, *[1] * (x.ndim - 1)) for x in view)
         predicted = self.prior.noise(noisy.flatten(0, 1), t.repeat(levels), context, latent, self.guidance)
@@ -71,6 +75,7 @@ class Zero123ScorePrior(LatentScorePrior):
         view: tuple[Tensor, Tensor],
         generator: torch.Generator | None = None,
     ) -> Float[Tensor, ""]:
+        """Score distillation loss, by a recorded CUDA graph on a graphics card."""
         pictures = self._pictures(color.flatten(0, 1), alpha.flatten(0, 1))
         size = (self.prior.config.autoencoder.latent_channels, *(self.prior.config.latent_size,) * 2)
         noise = torch.randn(len(t), *size, generator=generator).to(pictures)

@@ -22,11 +22,11 @@ GAP = 2
 INK, PALE, PAPER = (34, 39, 46), (110, 118, 128), (255, 255, 255)
 
 
-def pick(count: int, wanted: int) -> list[int]:
-    """At most `wanted` of `count` indices, evenly spread, first and last included."""
-    if count <= wanted:
+def pick(count: int, most: int) -> list[int]:
+    """At most `most` of `count` indices, evenly spread, first and last included."""
+    if count <= most:
         return list(range(count))
-    return [round(i * (count - 1) / (wanted - 1)) for i in range(wanted)]
+    return [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
 def draw_sheet(

@@ -1,4 +1,4 @@
-"""The HTML of report.html: `page_html` of a `Page`. Everything that comes from outside is escaped."""
+"""The HTML of report.html: `page_html` of a `ReportPage`. Everything that comes from outside is escaped."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Picture:
 
 
 @dataclass(frozen=True)
-class Page:
+class ReportPage:
     """Content of the report, top to bottom.
 
     links: files of the run folder and what they are. numbers: value, name, explanation.
@@ -122,7 +122,7 @@ summary { cursor: pointer; } footer { font-size: 13px; text-align: center; }
 """
 
 
-def page_html(page: Page) -> str:
+def page_html(page: ReportPage) -> str:
     """The whole document."""
     parts = [
         _hero(page),
@@ -165,13 +165,13 @@ def _matrix_source(settings: dict[str, Any]) -> str:
     return "What the prior imagined"
 
 
-def _hero(page: Page) -> str:
+def _hero(page: ReportPage) -> str:
     figures = "".join(p.html() for p in page.hero)
     links = "".join(f'<a href="{escape(name)}">{escape(what)}</a>' for name, what in page.links)
     return f'<section><div class="hero">{figures}</div><nav class="links">{links}</nav></section>'
 
 
-def _tiles(page: Page) -> str:
+def _tiles(page: ReportPage) -> str:
     tiles = "".join(
         f'<div class="tile" title="{escape(about)}"><b>{escape(value)}</b><small>{escape(name)}</small></div>'
         for value, name, about in page.numbers
@@ -179,7 +179,7 @@ def _tiles(page: Page) -> str:
     return f'<section class="tiles">{tiles}</section>'
 
 
-def _advice(page: Page) -> str:
+def _advice(page: ReportPage) -> str:
     if not page.advice:
         return "<section><h2>What to try next</h2><p class='about'>Nothing looks off.</p></section>"
     items = "".join(
@@ -208,7 +208,7 @@ def _sheet(title: str, about: str, picture: Picture | None) -> str:
     )
 
 
-def _curves(page: Page) -> str:
+def _curves(page: ReportPage) -> str:
     charts: list[str] = []
     for stage, numbers in page.curves.items():
         for name, points in numbers.items():
@@ -224,7 +224,7 @@ def _curves(page: Page) -> str:
     )
 
 
-def _timings(page: Page) -> str:
+def _timings(page: ReportPage) -> str:
     stages = page.timings.get("stages", {})
     if not stages:
         return ""
@@ -259,7 +259,7 @@ def again(settings: dict[str, Any], defaults: dict[str, Any]) -> str:
     return shlex.join(words)
 
 
-def _tables(page: Page) -> str:
+def _tables(page: ReportPage) -> str:
     def table(values: dict[str, Any], defaults: dict[str, Any]) -> str:
         rows = []
         for name, value in values.items():
@@ -278,7 +278,7 @@ def _tables(page: Page) -> str:
     )
 
 
-def _log(page: Page) -> str:
+def _log(page: ReportPage) -> str:
     if not page.log:
         return ""
     return f"<section><details><summary>Log</summary><pre>{escape(page.log)}</pre></details></section>"

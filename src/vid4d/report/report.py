@@ -30,14 +30,14 @@ from vid4d.matrix.matrix import ImageMatrix
 from vid4d.render import render_asset
 from vid4d.report.advice import Advice, Facts, advice
 from vid4d.report.contact import draw_sheet, pick
-from vid4d.report.page import Page, Picture, page_html
+from vid4d.report.page import Picture, ReportPage, page_html
 from vid4d.run import read_curves, read_settings
 
 SHEET_WIDTH = 1400
 """Pixels; sheets are shown at about half of that."""
 MOST_VIDEO_BYTES = 4 << 20
 """A larger turntable is linked, not embedded."""
-DOUBT = (0.84, 0.13, 0.09)
+LOW_CONFIDENCE_COLOR = (0.84, 0.13, 0.09)
 """Red, laid over places of low confidence."""
 
 
@@ -73,8 +73,8 @@ def confidence_overlay(
 ) -> Float[Tensor, "*n h w 3"]:
     """Pictures in pale grey, red where the confidence is low: grey at 1, all red at 0."""
     grey = 0.35 + 0.65 * rgb.mean(-1, keepdim=True).expand_as(rgb)
-    doubt = 1 - confidence[..., None]
-    return grey * (1 - doubt) + torch.tensor(DOUBT) * doubt
+    uncertainty = 1 - confidence[..., None]
+    return grey * (1 - uncertainty) + torch.tensor(LOW_CONFIDENCE_COLOR) * uncertainty
 
 
 def matrix_sheets(
@@ -109,8 +109,8 @@ def frames_shown(matrix: ImageMatrix, most: int, keys: Sequence[float] | None = 
     if matrix.input_times is None:
         return pick(matrix.frames, most)
     times = matrix.input_times.cpu() if keys is None else torch.tensor(keys)
-    wanted = times[pick(len(times), most)]
-    nearest = (matrix.times.cpu()[None] - wanted[:, None]).abs().argmin(1)
+    chosen = times[pick(len(times), most)]
+    nearest = (matrix.times.cpu()[None] - chosen[:, None]).abs().argmin(1)
     return sorted(set(nearest.tolist()))
 
 
@@ -200,7 +200,7 @@ def write_report(root: str | Path, gaussians: Gaussians4D, matrix: ImageMatrix) 
 
 def _page(
     root: Path, run_facts: Facts, hints: list[Advice], gaussians: Gaussians4D, matrix: ImageMatrix
-) -> Page:
+) -> ReportPage:
     settings, machine = read_settings(root), _json(root / "machine.json")
     keys = key_times(root / "frames")
     pictures, confidences = matrix_sheets(matrix, keys=keys)
@@ -220,7 +220,7 @@ def _page(
     if contact.is_file():
         with Image.open(contact) as image:
             sheets = Picture("", picture_uri(image))
-    return Page(
+    return ReportPage(
         title=root.resolve().name,
         made=_first_time(root / "log.txt"),
         hero=hero,

@@ -1,4 +1,4 @@
-"""Held-out clips with known truth: what priors are judged on."""
+"""Held-out clips with known truth: what priors are evaluated on."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ HELD_OUT = {
     "f636c36c9642": "siamese cat",
     "a1af18047c2f": "Mars rover",
 }
-"""Models that lie among those for training and are never trained on: the realistic set that priors are judged
-on, beside the 13 in a folder of their own. By name, with what they are; any first few of them differ."""
+"""Models that lie among those for training and are never trained on: the realistic set that priors are
+evaluated on, beside the 13 in a folder of their own. By name, with what they are; any first few of them
+differ."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ class Lighting:
     pattern: Float[Tensor, "n 5"]
 
     def repeat(self, times: int) -> Lighting:
-        """The same light for `times` groups of objects, one after the other."""
+        """Lighting repeated for `times` groups of objects, one after the other."""
         return Lighting(**{k: v.repeat(times, *[1] * (v.ndim - 1)) for k, v in vars(self).items()})
 
     @classmethod
@@ -215,7 +215,7 @@ def render_with_depth(
     supersample: int = 2,
     chunk: int = 1 << 25,
 ) -> tuple[Float[Tensor, "n h w 4"], Float[Tensor, "n hs ws"]]:
-    """The same, and the depth of every sample along the optical axis (infinite where there is nothing)."""
+    """RGBA renders, and depth of every sample along the optical axis (infinite where there is nothing)."""
     if cameras.width != cameras.height:
         raise ValueError(f"square pictures only, not {cameras.width}x{cameras.height}")
     n, size = len(cameras), cameras.width * supersample

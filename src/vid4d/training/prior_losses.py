@@ -15,7 +15,7 @@ from vid4d.priors.samplers import q_sample
 from vid4d.priors.small.lifting import Lifter
 from vid4d.priors.small.model import SmallPrior
 from vid4d.training.trainer import LossFunction, SideStream
-from vid4d.training.views import Views, degrade
+from vid4d.training.views import TrainingViews, degrade
 
 
 @dataclass(frozen=True)
@@ -76,8 +76,8 @@ def picture_psnr(predicted: Float[Tensor, "n 4 h w"], truth: Float[Tensor, "n 4 
 
 def _input_cameras(elevation: Tensor, noise: float, size: int) -> Cameras:
     """Input cameras with noise on the elevation: users and the guess are some degrees off."""
-    given = elevation + torch.randn_like(elevation) * noise * (torch.rand_like(elevation) < 0.7)
-    return Cameras.orbit(torch.zeros_like(given), given, size=size, device=given.device)
+    noisy = elevation + torch.randn_like(elevation) * noise * (torch.rand_like(elevation) < 0.7)
+    return Cameras.orbit(torch.zeros_like(noisy), noisy, size=size, device=noisy.device)
 
 
 def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: torch.device) -> LossFunction:
@@ -85,7 +85,7 @@ def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: tor
     size = model.config.image_size
 
     def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        views: Views = source.next()
+        views: TrainingViews = source.next()
         truth = views.targets.flatten(0, 1)
         inputs = _input_cameras(views.elevation, config.elevation_noise, size)
         with torch.autocast(device.type, torch.bfloat16):
@@ -125,7 +125,7 @@ def diffusion_loss(
     schedule = model.schedule.to(device)
 
     def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        views: Views = source.next()
+        views: TrainingViews = source.next()
         b, v = views.targets.shape[:2]
         inputs = _input_cameras(views.elevation, config.elevation_noise, size)
         data = model.encode(views.targets.flatten(0, 1)).unflatten(0, (b, v))

@@ -29,8 +29,8 @@ class TrainOptions:
     """lift: the deterministic half; diffusion: the whole prior, started from lift's weights; interpolation:
     the small RIFE; frustum: the second-generation prior, in the making."""
     models: Path
-    """Folder of model shards (docs/training.md has their layout); the models that priors are judged on are
-    left out."""
+    """Folder of model shards (docs/training.md has their layout); the models that priors are evaluated on
+    are left out."""
     out: Path
     """Folder for checkpoint, log and weights; a second call with the same folder resumes."""
     initial: Path | None = None

@@ -44,8 +44,8 @@ class ViewsConfig:
 
 
 @dataclass
-class Views:
-    """One batch. Pictures are RGBA over white in [-1, 1], channels first; cameras are flat, object by object.
+class TrainingViews:
+    """Batch of training views: RGBA over white in [-1, 1], channels first; cameras flat, object by object.
 
     picture (b, 4, h, w): the input views. targets (b, v, 4, h, w): the ring's views, then the free ones.
     ring_index (b, r): which views of the ring. elevation (b,): of the input cameras, degrees. depth,
@@ -251,7 +251,7 @@ class ViewSource:
         return replace(batch, vertices=batch.vertices + off[batch.vertex_object]), inputs
 
     @torch.no_grad()
-    def draw(self, n: int) -> Views:
+    def draw(self, n: int) -> TrainingViews:
         """One batch of n objects."""
         device, c = self.bank.device, self.config
         focal = FOCAL_PER_WIDTH * c.size
@@ -278,7 +278,7 @@ class ViewSource:
         pictures = to_network(rgba)
         stride = c.depth_stride * c.supersample
         depth = depth[:, stride // 2 :: stride, stride // 2 :: stride]
-        return Views(
+        return TrainingViews(
             pictures[:n],
             elevation,
             pictures[n:].unflatten(0, (n, views)),

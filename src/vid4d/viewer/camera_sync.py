@@ -12,22 +12,22 @@ from jaxtyping import Float
 
 
 class Pose(NamedTuple):
-    """Where a camera is, what it looks at (both world), and its vertical field of view in radians."""
+    """Pose of a camera: position and target (world), vertical field of view in radians."""
 
     position: Float[np.ndarray, " 3"]
     look_at: Float[np.ndarray, " 3"]
     fov: float
 
     def near(self, other: Pose, tolerance: float = 1e-3) -> bool:
-        """True where nobody could tell both apart."""
+        """Whether both poses agree within a tolerance."""
         apart = np.abs(np.subtract([*self.position, *self.look_at], [*other.position, *other.look_at])).max()
         return bool(apart < tolerance and abs(self.fov - other.fov) < tolerance)
 
 
-class SharedCamera:
+class CameraSync:
     """Decides which reported camera moves are to be passed on to the other pages.
 
-    A page that is told a pose reports it back, some frames late. These echoes are not passed on: while one
+    A page that is sent a pose reports it back, some frames late. These echoes are not passed on: while one
     page moves, and for `hold` seconds after, reports of the others do not count; and a report of the pose
     that everybody has already is no move.
     """

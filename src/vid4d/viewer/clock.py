@@ -36,7 +36,7 @@ class Clock:
             self._playing = playing
 
     def run_at(self, speed: float) -> None:
-        """speed: 1 is the clip's own, 2 is twice as fast; not below 0."""
+        """Sets the speed: 1 is the clip's own, 2 is twice as fast; not below 0."""
         with self._lock:
             self._speed = max(0.0, speed)
 

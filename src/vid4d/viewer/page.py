@@ -37,8 +37,8 @@ FAR = 2.1
 """Factor by which the camera moves away to see the matrix's cameras."""
 
 
-class ViewerPage:
-    """A run's page, served until `stop`. on_camera, on_look: told when a visitor changes something.
+class RunPage:
+    """A run's page, served until `stop`. on_camera, on_look: called when a visitor changes something.
 
     leads: has the controls; the others of `several` pages follow.
     """
@@ -57,7 +57,7 @@ class ViewerPage:
 
         self.content, self.clock = content, clock
         self.look = Look()
-        self.on_camera: Callable[[ViewerPage, int, Pose], object] = lambda page, client, pose: None
+        self.on_camera: Callable[[RunPage, int, Pose], object] = lambda page, client, pose: None
         self.on_look: Callable[[Look], object] = self.apply
         self._lock = threading.RLock()
         self._shown: dict[str, Any] = {}

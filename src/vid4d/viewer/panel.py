@@ -46,7 +46,10 @@ class PanelHost(Protocol):
 
 
 class Panel:
-    """leads: with controls. several: one of several pages, so that there is less room."""
+    """Controls and numbers beside a run.
+
+    leads: with controls. several: one of several pages, so that there is less room.
+    """
 
     def __init__(self, page: PanelHost, *, leads: bool, several: bool) -> None:
         self.page = page
@@ -55,9 +58,9 @@ class Panel:
         self._clip: Any = None
         self._frame: Any = None
         self._view: int | None = None
-        self._view_words = ""
-        self._view_note: Any = None
-        self._status = ""
+        self._view_label = ""
+        self._matrix_picture: Any = None
+        self._message = ""
         self._slider: Any = None
         self._text: Any = None
         self.gui.configure_theme(show_logo=False, show_share_button=False, brand_color=BRAND)
@@ -83,9 +86,9 @@ class Panel:
             self._frame = frame
             self._clip.content = picture_html(frame, "the clip")
         if self._view is not None:
-            html = picture_html(over_white_uint8(content.matrix_pictures(time)[self._view]), self._view_words)
-            if html != self._view_note.content:
-                self._view_note.content = html
+            html = picture_html(over_white_uint8(content.matrix_pictures(time)[self._view]), self._view_label)
+            if html != self._matrix_picture.content:
+                self._matrix_picture.content = html
         self._write(index)
 
     def show_look(self, look: Look) -> None:
@@ -102,14 +105,14 @@ class Panel:
             return
         camera = content.matrix.cameras[view]
         azimuth, elevation = float(camera.azimuth[0]), float(camera.elevation[0])
-        self._view_words = f"image matrix, {azimuth:.4g}° around, {elevation:.3g}° up"
+        self._view_label = f"image matrix, {azimuth:.4g}° around, {elevation:.3g}° up"
         self._view = view
-        self._view_note.visible = True
+        self._matrix_picture.visible = True
         self.page.show(self.page.clock.time)
 
     def say(self, text: str) -> None:
         """A line under the numbers."""
-        self._status = text
+        self._message = text
 
     def _add_clip(self) -> None:
         content = self.page.content
@@ -117,7 +120,7 @@ class Panel:
         if frame is not None:
             self._frame = frame
             self._clip = self.gui.add_html(picture_html(frame, "the clip"))
-        self._view_note = self.gui.add_html("", visible=False)
+        self._matrix_picture = self.gui.add_html("", visible=False)
 
     def _add_time(self) -> None:
         clock, gui = self.page.clock, self.gui
@@ -229,8 +232,8 @@ class Panel:
         ]
         if page.look.kind != "splats" and page.meshes_made() < len(content.times):
             lines.append(f"  \nmeshes: {page.meshes_made()} of {len(content.times)} made")
-        if self._status:
-            lines.append(f"  \n{self._status}")
+        if self._message:
+            lines.append(f"  \n{self._message}")
         text = "\n".join(lines)
         if text != self._text.content:
             self._text.content = text

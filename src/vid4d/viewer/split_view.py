@@ -23,7 +23,7 @@ for (const [i, port] of {ports}.entries())
 """
 
 
-def frame_html(names: Sequence[str], ports: Sequence[int]) -> str:
+def split_view_html(names: Sequence[str], ports: Sequence[int]) -> str:
     """The document. names: of the runs. ports: where their pages are, on the same host."""
     panes = "".join(
         f'<section><h1>{escape(name)}</h1><iframe title="{escape(name)}"></iframe></section>'
@@ -36,13 +36,13 @@ def frame_html(names: Sequence[str], ports: Sequence[int]) -> str:
 
 
 class SplitViewServer:
-    """Serves `frame_html` at /, and nothing at any other address, until `stop`.
+    """Serves `split_view_html` at /, and nothing at any other address, until `stop`.
 
     port: where it listens; the next free one where that is taken.
     """
 
     def __init__(self, names: Sequence[str], ports: Sequence[int], *, host: str, port: int) -> None:
-        page = frame_html(names, ports).encode()
+        page = split_view_html(names, ports).encode()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
@@ -62,6 +62,7 @@ class SplitViewServer:
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
 
     def stop(self) -> None:
+        """Closes the server."""
         self._server.shutdown()
         self._server.server_close()
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from vid4d.errors import InputError
-from vid4d.viewer.camera_sync import Pose, SharedCamera
+from vid4d.viewer.camera_sync import CameraSync, Pose
 from vid4d.viewer.clock import Clock
 from vid4d.viewer.content import Content
 from vid4d.viewer.look import Look
-from vid4d.viewer.page import ViewerPage
+from vid4d.viewer.page import RunPage
 from vid4d.viewer.split_view import SplitViewServer
 
 TICKS = 30.0
@@ -45,21 +45,21 @@ class Viewer:
         contents = [Content.open(run, device) for run in runs]
         self.host = host
         self.clock = Clock(max(c.asset.seconds for c in contents), playing=playing)
-        self.link = SharedCamera()
-        self.pages: list[ViewerPage] = []
-        self._frame: SplitViewServer | None = None
+        self.camera_sync = CameraSync()
+        self.pages: list[RunPage] = []
+        self._split_view: SplitViewServer | None = None
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._go_on, daemon=True)
         several = len(contents) > 1
         try:
             for i, content in enumerate(contents):
                 place = port if not (several and port) else port + 1 + i
-                page = ViewerPage(content, self.clock, host=host, port=place, leads=i == 0, several=several)
+                page = RunPage(content, self.clock, host=host, port=place, leads=i == 0, several=several)
                 page.on_camera, page.on_look = self._camera_moved, self._look_changed
                 self.pages.append(page)
             if several:
                 names, ports = [p.content.name for p in self.pages], [p.port for p in self.pages]
-                self._frame = SplitViewServer(names, ports, host=host, port=port)
+                self._split_view = SplitViewServer(names, ports, host=host, port=port)
         except BaseException:
             self.stop()
             raise
@@ -74,11 +74,12 @@ class Viewer:
 
     @property
     def port(self) -> int:
-        """Where to look: of the only page, or of the frame around several."""
-        return self._frame.port if self._frame is not None else self.pages[0].port
+        """Port of the only page, or of the split view of several."""
+        return self._split_view.port if self._split_view is not None else self.pages[0].port
 
     @property
     def url(self) -> str:
+        """Address to open in a browser."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
         return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
 
@@ -92,8 +93,8 @@ class Viewer:
         self._stopped.set()
         if self._thread.is_alive():
             self._thread.join(timeout=60)  # a process that ends while torch works for a thread is aborted
-        if self._frame is not None:
-            self._frame.stop()
+        if self._split_view is not None:
+            self._split_view.stop()
         for page in self.pages:
             page.stop()
 
@@ -114,8 +115,8 @@ class Viewer:
         for page in self.pages:
             page.apply(look)
 
-    def _camera_moved(self, page: ViewerPage, client: int, pose: Pose) -> None:
-        if self.link.moved((page.port, client), pose):
+    def _camera_moved(self, page: RunPage, client: int, pose: Pose) -> None:
+        if self.camera_sync.moved((page.port, client), pose):
             for other in self.pages:
                 if other is not page:
                     other.follow(pose)

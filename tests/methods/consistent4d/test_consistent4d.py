@@ -28,7 +28,7 @@ from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import DistillConfig, render_matrix
 from vid4d.priors.base import PRIORS
-from vid4d.priors.multiview_sampling import for_inference
+from vid4d.priors.multiview_sampling import prepare_for_inference
 from vid4d.priors.rife import as_interpolator
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.samplers import NoiseSchedule
@@ -146,7 +146,7 @@ class Wanting(LatentScorePrior):
 
     def __init__(self) -> None:
         self.schedule = NoiseSchedule.scaled_linear()
-        self.asked: list[tuple] = []
+        self.calls: list[tuple] = []
 
     def encode(self, color, alpha):
         return color.permute(0, 3, 1, 2)
@@ -156,7 +156,7 @@ class Wanting(LatentScorePrior):
 
     def predict(self, noisy, t, view):
         cameras, frame = view
-        self.asked.append((len(noisy), t.tolist(), frame.tolist(), cameras.width))
+        self.calls.append((len(noisy), t.tolist(), frame.tolist(), cameras.width))
         alpha, sigma = self.schedule.alpha_sigma(t, noisy[0])
         return (noisy - alpha * 0.5) / sigma
 
@@ -168,21 +168,21 @@ def subject():
     return Subject(frames, torch.tensor([0.0, 0.5, 1.0]), 0.0)
 
 
-def trainer(subject, judge=None, **changes) -> Consistent4DTrainer:
-    return Consistent4DTrainer(replace(TINY, **changes), subject, judge or Wanting(), nothing_between)
+def trainer(subject, score_prior=None, **changes) -> Consistent4DTrainer:
+    return Consistent4DTrainer(replace(TINY, **changes), subject, score_prior or Wanting(), nothing_between)
 
 
-def test_steps_alternate_and_their_views_are_told_to_the_judge(subject):
-    judge = Wanting()
-    made = trainer(subject, judge, batch=BatchConfig(0.0, 0.0, 1.0, 0.0))
+def test_steps_alternate_and_the_prior_gets_their_views(subject):
+    score_prior = Wanting()
+    made = trainer(subject, score_prior, batch=BatchConfig(0.0, 0.0, 1.0, 0.0))
     for _ in range(6):
         made.advance()
-    assert [len(a[1]) for a in judge.asked] == [3, 3, 1]
-    assert [a[3] for a in judge.asked] == [16, 16, 24]
-    assert [a[0] for a in judge.asked] == [2, 2, 2]
-    assert judge.asked[0][2] == [0, 1, 2]
+    assert [len(a[1]) for a in score_prior.calls] == [3, 3, 1]
+    assert [a[3] for a in score_prior.calls] == [16, 16, 24]
+    assert [a[0] for a in score_prior.calls] == [2, 2, 2]
+    assert score_prior.calls[0][2] == [0, 1, 2]
     low, high = (0.8 - 0.6 / 4) * 999, (0.98 - 0.58 / 4) * 999  # at step 1 of 4
-    assert all(low - 1 <= t <= high + 1 for t in judge.asked[0][1])
+    assert all(low - 1 <= t <= high + 1 for t in score_prior.calls[0][1])
 
 
 def test_a_reference_step_brings_the_render_to_the_frame(subject):
@@ -193,7 +193,7 @@ def test_a_reference_step_brings_the_render_to_the_frame(subject):
     for _ in range(30):
         made.advance()
     assert made.reference_step() < 0.6 * before
-    assert made.prior.asked == []
+    assert made.prior.calls == []
 
 
 @pytest.mark.parametrize("prior_every", [2, 3])
@@ -219,19 +219,21 @@ def test_reference_steps_see_every_frame_as_often(subject, monkeypatch, prior_ev
 
 def test_the_prior_step_is_score_distillation_of_every_level(subject):
     """By hand: for each level 0.1 (1 - a)(eps_hat - eps), whose gradient in the picture is known here."""
-    judge = Wanting()
-    made = trainer(subject, judge, batch=BatchConfig(0, 0, 0, 1.0), lambda_normal_smooth=0.0, n_reg_samples=0)
+    score_prior = Wanting()
+    made = trainer(
+        subject, score_prior, batch=BatchConfig(0, 0, 0, 1.0), lambda_normal_smooth=0.0, n_reg_samples=0
+    )
     made.step = 1
     loss = made.prior_step()
     parameter = made.field.cascade[0].colour_out
     (found,) = torch.autograd.grad(loss, parameter)
 
     made.step = 1
-    t = torch.tensor(judge.asked[0][1])
+    t = torch.tensor(score_prior.calls[0][1])
     kept = []
-    judge.encode = lambda color, alpha: kept.append(color) or color.permute(0, 3, 1, 2)
+    score_prior.encode = lambda color, alpha: kept.append(color) or color.permute(0, 3, 1, 2)
     made.prior_step()
-    a = judge.schedule.alphas_cumprod[t].double().reshape(-1, 1, 1, 1)
+    a = score_prior.schedule.alphas_cumprod[t].double().reshape(-1, 1, 1, 1)
     # the noise implied by data of 0.5 is off by sqrt(a) / sqrt(1 - a) (x - 0.5)
     by_pixel = [0.1 * (1 - a) * (a / (1 - a)).sqrt() * (x.double() - 0.5) for x in kept]
     total = sum((g.detach() * x.double()).sum() for g, x in zip(by_pixel, kept, strict=True))
@@ -258,11 +260,11 @@ def test_icl_joins_where_views_are_in_a_row(subject):
 
 
 def test_a_text_has_no_reference_steps():
-    judge = Wanting()
-    made = trainer(Subject(None, torch.zeros(1), 15.0, text="a cat"), judge)
+    score_prior = Wanting()
+    made = trainer(Subject(None, torch.zeros(1), 15.0, text="a cat"), score_prior)
     for _ in range(3):
         made.advance()
-    assert len(judge.asked) == 3
+    assert len(score_prior.calls) == 3
     assert "psnr" not in made.numbers
 
 
@@ -423,16 +425,16 @@ def test_settings_reach_the_run_folder(tiny, tmp_path, monkeypatch):
     ],
 )
 def test_all_kinds_of_steps_with_a_zero123(device):
-    """Reference steps and prior steps of every kind of batch, judged through an autoencoder."""
-    prior = for_inference(Zero123(CONFIGS["tiny"]).to(device))
+    """Reference steps and prior steps of every kind of batch, distilled through an autoencoder."""
+    prior = prepare_for_inference(Zero123(CONFIGS["tiny"]).to(device))
     clip = torch.cat([torch.rand(3, 64, 64, 3), torch.ones(3, 64, 64, 1)], -1)
     subject = Subject(clip, torch.tensor([0.0, 0.5, 1.0]), 10.0)
-    judge = Zero123ScorePrior(prior, guidance=3.0)
-    judge.condition(subject.frames, subject.elevation)
+    score_prior = Zero123ScorePrior(prior, guidance=3.0)
+    score_prior.condition(subject.frames, subject.elevation)
     between = as_interpolator(load_interpolator(device))
     for kind in ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0)):
         config = replace(TINY, batch=BatchConfig(*kind), prior_every=2)
-        trainer = Consistent4DTrainer(config, subject, judge, between, device=device)
+        trainer = Consistent4DTrainer(config, subject, score_prior, between, device=device)
         before = [p.detach().clone() for p in trainer.field.parameters()]
         for _ in range(2):
             trainer.advance()

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import torch
 
-from vid4d.priors.layers.autoencoder import AttentionBlock, Autoencoder, AutoencoderConfig, Downsample
+from vid4d.priors.layers.autoencoder import (
+    AttentionBlock,
+    Autoencoder,
+    AutoencoderConfig,
+    AutoencoderDownsample,
+)
 
 SMALL = AutoencoderConfig(channels=8, channel_mult=(1, 2, 2), num_res_blocks=1, norm_groups=4)
 
@@ -22,7 +27,7 @@ def test_sizes():
 
 
 def test_downsampling_pads_right_and_below():
-    layer = Downsample(1)
+    layer = AutoencoderDownsample(1)
     torch.nn.init.ones_(layer.conv.weight)
     torch.nn.init.zeros_(layer.conv.bias)
     out = layer(torch.ones(1, 1, 4, 4))

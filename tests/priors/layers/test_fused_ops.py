@@ -45,7 +45,7 @@ def in_use(kernels, monkeypatch):
     names = ("group_norm", "plus", "geglu", "along_rays")
     counted = type("Counted", (), {n: staticmethod(note(n)) for n in names})
     monkeypatch.setattr(fused_ops, "_kernels", lambda: counted)
-    monkeypatch.setattr(fused_ops, "_servable", lambda x: kernels_room.enabled)
+    monkeypatch.setattr(fused_ops, "_is_supported", lambda x: kernels_room.enabled)
     return served
 
 

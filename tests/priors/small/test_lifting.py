@@ -9,7 +9,7 @@ from tiny_prior import LIFT
 from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.priors.small.lifting import (
     Lifter,
-    composite,
+    composite_features,
     lift,
     lift_depth,
     ray_points,
@@ -91,7 +91,7 @@ def test_weights_sum_to_an_alpha():
 def test_composite_by_hand():
     """Samples of features 1 and 3 with weights 0.5 and 0.25: 1.25; alpha 0.75; mean depth -0.5 + 0.25."""
     frustum = torch.tensor([[9.0, 9.0], [1.0, 3.0]]).reshape(1, 2, 1, 2, 1, 1)
-    out = composite(frustum, torch.tensor([0.5, 0.25]).reshape(1, 1, 2, 1, 1))
+    out = composite_features(frustum, torch.tensor([0.5, 0.25]).reshape(1, 1, 2, 1, 1))
     torch.testing.assert_close(out.flatten(), torch.tensor([1.25, 0.75, -0.25]))
 
 
@@ -102,7 +102,7 @@ def test_outside_of_the_volume_there_is_nothing():
     model = Lifter(LIFT)
     empty = torch.zeros(1, LIFT.features + 1, 8, 8, 8)
     empty[:, 0] = -10.0
-    frustum = model.solid(empty, Cameras.orbit([0.0], 20.0, size=32), 1)
+    frustum = model.padded_frustum(empty, Cameras.orbit([0.0], 20.0, size=32), 1)
     assert float(ray_weights(frustum[:, 0], model.step).sum(2).max()) < 1e-3
 
 

@@ -51,7 +51,7 @@ log = logging.getLogger("vid4d.raster")
 
 
 @dataclass(frozen=True)
-class Render:
+class SplatRender:
     """Pictures of V cameras, and what the density control needs to know.
 
     color: over the background, not clipped above. alpha: in [0, 1].
@@ -99,7 +99,7 @@ class Backend(Protocol):
         cameras: Cameras,
         background: Tensor,
         antialias: bool,
-    ) -> Render: ...
+    ) -> SplatRender: ...
 
 
 def rasterize(
@@ -109,7 +109,7 @@ def rasterize(
     background: float | Tensor = 1.0,
     backend: str = "auto",
     antialias: bool = True,
-) -> Render:
+) -> SplatRender:
     """Renders splats from V cameras; differentiable in means, covariances, opacities and sh.
 
     background: a grey level, a color (3,), or a color per camera (V, 3); not differentiated.
@@ -126,7 +126,7 @@ def rasterize_4d(
     background: float | Tensor = 1.0,
     backend: str = "auto",
     antialias: bool = True,
-) -> Render:
+) -> SplatRender:
     """Renders 4D splats from V cameras, camera i at clip time times[i]; differentiable in all parameters.
 
     Equal to `rasterize(gaussians.at(times[i]), cameras[i])` for every i, in one call.
@@ -146,7 +146,7 @@ def _render(
     background: float | Tensor,
     backend: str,
     antialias: bool,
-) -> Render:
+) -> SplatRender:
     like = splats.means
     grey = torch.as_tensor(background, dtype=like.dtype, device=like.device).detach()
     module = resolve(backend, like)
@@ -179,7 +179,7 @@ def resolve(backend: str, like: Tensor) -> Backend:
 
 
 def splat_device(device: str) -> str:
-    """Where splats are best kept on a machine whose networks run on `device`.
+    """Device on which splats are best kept on a machine whose networks run on `device`.
 
     The CPU kernel is far faster than the torch reference on a GPU, so without gsplat that is the CPU.
     """

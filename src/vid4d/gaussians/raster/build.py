@@ -73,7 +73,7 @@ def compiler() -> str | None:
 
 
 def cached_library() -> Path:
-    """Where a library built at first use lies."""
+    """Path of a library built at first use."""
     if sys.platform == "win32":
         base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
     elif sys.platform == "darwin":

@@ -133,7 +133,7 @@ def render(
     cameras: Cameras,
     background: Tensor,
     antialias: bool,
-) -> raster.Render:
+) -> raster.SplatRender:
     """Renders with the C kernel; see `vid4d.gaussians.raster.Backend`."""
     if isinstance(splats, Gaussians4D):
         inputs = (splats.means, splats.covariance4d(), splats.opacities, splats.sh)
@@ -155,7 +155,7 @@ def render(
         cyclic,
     )
     color, alpha, depth, records, radii = _Rasterize.apply(*inputs, screen, scene)
-    return raster.Render(color, alpha, depth, records[..., :2], radii, screen)
+    return raster.SplatRender(color, alpha, depth, records[..., :2], radii, screen)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def render(
     cameras: Cameras,
     background: Tensor,
     antialias: bool,
-) -> raster.Render:
+) -> raster.SplatRender:
     """Renders with gsplat; see `vid4d.gaussians.raster.Backend`."""
     from gsplat.rendering import rasterization
 
@@ -57,7 +57,7 @@ def render(
     if screen is not None:
         screen.retain_grad()
     radii = info["radii"].to(like.dtype).reshape(views, len(splats), -1).amax(-1)
-    return raster.Render(
+    return raster.SplatRender(
         picture[:, 0, ..., :3],
         alpha[:, 0, ..., 0],
         picture[:, 0, ..., 3],

@@ -39,7 +39,7 @@ def render(
     cameras: Cameras,
     background: Float[Tensor, "v 3"],
     antialias: bool,
-) -> raster.Render:
+) -> raster.SplatRender:
     """Renders in plain torch; see `vid4d.gaussians.raster.Backend`."""
     like = splats.means
     v, n, h, w = len(cameras), len(splats), cameras.height, cameras.width
@@ -65,7 +65,7 @@ def render(
     radii = torch.stack([p[2] for p in parts]) if parts else like.new_zeros(0, n)
     # Alpha is either 0 or at least ALPHA_MIN, so the clamp acts only where the sum is 0 as well.
     depth = picture[..., 4] / picture[..., 3].clamp(min=raster.ALPHA_MIN / 2)
-    return raster.Render(color, picture[..., 3], depth, means2d, radii, screen)
+    return raster.SplatRender(color, picture[..., 3], depth, means2d, radii, screen)
 
 
 def project(

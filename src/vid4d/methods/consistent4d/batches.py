@@ -83,7 +83,10 @@ class BatchConfig:
             raise ValueError("the probabilities of the kinds of batches do not sum to 1")
 
     def probabilities(self, frames: int) -> dict[Kind, float]:
-        """Of the kinds for a clip of so many frames: fewer than 3 have no temporal runs, but more spatial."""
+        """Probabilities of the batch kinds for a clip of so many frames.
+
+        Fewer than 3 frames have no consecutive times, but more consecutive views.
+        """
         moving = frames >= 3
         return {
             "random": self.random,
@@ -107,7 +110,7 @@ class Batch:
 
     @property
     def is_consecutive(self) -> bool:
-        """True where there are views between a first and a last one, for the interpolation loss."""
+        """Whether there are views between a first and a last one, for the interpolation loss."""
         return self.kind in CONSECUTIVE_KINDS and len(self) >= 3
 
     def cameras(self, size: int, device: torch.device | str = "cpu") -> Cameras:

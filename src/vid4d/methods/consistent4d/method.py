@@ -1,7 +1,7 @@
-"""Consistent4D (2311.02848): a cascade DyNeRF of a clip, with score distillation from a diffusion prior.
+"""Consistent4D (2311.02848): a clip becomes a cascade DyNeRF by score distillation from an image prior.
 
 clip  --reference steps-->  the input camera's renders look like the frames       (section 3.1)
-      --prior steps------>  renders from anywhere look right to the prior (SDS), and like what a frame
+      --prior steps------>  score distillation (SDS) on random views, and consistency with what a frame
                             interpolator expects between their neighbours (ICL)   (sections 3.1, 3.3)
       --rendered--------->  image matrix, from which 4D Gaussians are fitted: the outputs of every method
 
@@ -50,7 +50,7 @@ def make_matrix(run: Run) -> ImageMatrix:
     path = run.path("dynerf.safetensors")
 
     def make(bar: Bar) -> tuple[CascadeField, OccupancyGrid]:
-        return train(run, config, subject, bar)
+        return train_dynerf(run, config, subject, bar)
 
     dynerf, grid = run.stage(
         "dynerf", make, save=lambda made: save_field(path, *made), load=lambda: load_field(path, run.device)
@@ -66,10 +66,10 @@ def make_matrix(run: Run) -> ImageMatrix:
 
 def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
     """The DyNeRF distilled into 4D Gaussians, so that every export works. Stage `fit`."""
-    return stages.fit(run, matrix, PRESETS[run.settings.preset].fit)
+    return stages.fit_asset(run, matrix, PRESETS[run.settings.preset].fit)
 
 
-def train(
+def train_dynerf(
     run: Run, config: Consistent4DConfig, subject: Subject, bar: Bar
 ) -> tuple[CascadeField, OccupancyGrid]:
     """All steps, from the run's checkpoint where there is one; with log lines and validation renders."""

@@ -28,7 +28,7 @@ SMOOTH_RADIUS = 0.01
 
 
 class _ReferenceFrames(NamedTuple):
-    """The input camera, and the clip's frames over white and their masks."""
+    """The clip's frames over white, their masks, and the input camera."""
 
     camera: Cameras
     color: Float[Tensor, "t h w 3"]
@@ -36,7 +36,10 @@ class _ReferenceFrames(NamedTuple):
 
 
 class Consistent4DTrainer:
-    """A cascade DyNeRF in training. All randomness follows from the seed and the step."""
+    """Trainer of a cascade DyNeRF: field, occupancy grid, optimiser, step.
+
+    Random numbers of a step follow from the seed and its number.
+    """
 
     def __init__(
         self,
@@ -65,7 +68,7 @@ class Consistent4DTrainer:
         )
         self.step = 0
         self._means: dict[str, Tensor] = {}
-        self._references: dict[int, _ReferenceFrames] = {}
+        self._reference: dict[int, _ReferenceFrames] = {}
 
     def advance(self) -> None:
         """One step: a reference step, or every `prior_every`-th time a prior step."""
@@ -82,23 +85,23 @@ class Consistent4DTrainer:
     # Section 3.1: the frames
 
     def reference_step(self) -> Float[Tensor, ""]:
-        """The input camera at one frame, against that frame over white and its mask, level by level."""
+        """Color and mask loss of the input camera's render at one frame, summed over the levels."""
         c, size = self.config, milestone_at(self.config.milestones, self.step).size
         index = self.step - self.step // c.prior_every
         i = reference_frame(self.seed, index, len(self.times))
-        reference = self._reference(size)
-        renders = self._render(reference.camera, self.times[i : i + 1])
-        frame, alpha = reference.color[i : i + 1], reference.mask[i : i + 1]
-        color = torch.stack([F.mse_loss(level.color, frame) for level in renders]).sum()
-        mask = torch.stack([losses.mask_loss(level.alpha, alpha) for level in renders]).sum()
-        score = psnr(renders[-1].color.detach().clamp(0, 1), frame)
+        reference = self._reference_frames(size)
+        rendered = self._render(reference.camera, self.times[i : i + 1])
+        target, target_mask = reference.color[i : i + 1], reference.mask[i : i + 1]
+        color = torch.stack([F.mse_loss(level.color, target) for level in rendered]).sum()
+        mask = torch.stack([losses.mask_loss(level.alpha, target_mask) for level in rendered]).sum()
+        score = psnr(rendered[-1].color.detach().clamp(0, 1), target)
         self._note(color=color, mask=mask, psnr=score)
-        return c.lambda_rgb * color + c.lambda_mask * mask + self._regularisers(renders)
+        return c.lambda_rgb * color + c.lambda_mask * mask + self._regularisers(rendered)
 
     # Section 3.1: the prior; section 3.3: the interpolation-driven consistency loss
 
     def prior_step(self) -> Float[Tensor, ""]:
-        """Score distillation at random views; on consecutive views also the interpolation loss."""
+        """Score distillation on random views; interpolation consistency on consecutive ones."""
         c, stage = self.config, milestone_at(self.config.milestones, self.step)
         batch = draw_batch(
             c.batch,
@@ -109,25 +112,25 @@ class Consistent4DTrainer:
             cyclic=self.subject.cyclic,
         )
         cameras = batch.cameras(stage.size, self.device)
-        renders = self._render(cameras, self.times[batch.frame.to(self.device)])
-        sds = self._distillation(renders, cameras, batch)
-        loss = c.lambda_sds * sds + self._regularisers(renders)
+        rendered = self._render(cameras, self.times[batch.frame.to(self.device)])
+        sds = self._distillation(rendered, cameras, batch)
+        loss = c.lambda_sds * sds + self._regularisers(rendered)
         self._note(sds=sds)
         if batch.is_consecutive:
             icl = losses.interpolation_consistency(
-                torch.stack([x.color for x in renders]), self.interpolate
-            ) * len(renders)
+                torch.stack([x.color for x in rendered]), self.interpolate
+            ) * len(rendered)
             self._note(icl=icl)
             loss = loss + c.lambda_icl * icl
         return loss
 
-    def _distillation(self, renders: list[Rendering], cameras: Cameras, batch: Batch) -> Float[Tensor, ""]:
-        """Score distillation, summed over the levels, which all get the same noise."""
+    def _distillation(self, rendered: list[Rendering], cameras: Cameras, batch: Batch) -> Float[Tensor, ""]:
+        """Score distillation loss, summed over the levels, which all get the same noise."""
         prior = self.prior
         generator = step_generator(self.seed, self.step, purpose=4)
         low, high = (round(s * (len(prior.schedule) - 1)) for s in self.config.t_range.at(self.step))
         t = torch.randint(low, high + 1, (len(batch),), generator=generator).to(self.device)
-        color, alpha = (torch.stack(x) for x in zip(*((x.color, x.alpha) for x in renders), strict=True))
+        color, alpha = (torch.stack(x) for x in zip(*((x.color, x.alpha) for x in rendered), strict=True))
         return prior.sds_loss(color, alpha, t, prior.view(cameras, batch.frame), generator)
 
     # What both kinds of steps need
@@ -143,38 +146,38 @@ class Consistent4DTrainer:
             chunk=self.config.chunk,
         )
 
-    def _regularisers(self, renders: list[Rendering]) -> Float[Tensor, ""] | float:
-        """Smooth normals that do not face away, at some of the samples that were drawn, level by level."""
+    def _regularisers(self, rendered: list[Rendering]) -> Float[Tensor, ""] | float:
+        """Normal smoothness and orientation losses at random samples of the rendering."""
         c = self.config
-        samples = renders[0].samples
+        samples = rendered[0].samples
         assert samples is not None
         count = len(samples.points)
         if count == 0 or c.n_reg_samples == 0:
             return 0.0
         generator, device = self._generator(6), self.device
-        some = torch.randint(count, (min(count, c.n_reg_samples),), generator=generator, device=device)
-        points, time = samples.points[some], samples.time[some]
-        away = torch.randn(points.shape, generator=generator, device=device)
-        moved = points + SMOOTH_RADIUS * away
+        chosen = torch.randint(count, (min(count, c.n_reg_samples),), generator=generator, device=device)
+        points, time = samples.points[chosen], samples.time[chosen]
+        jitter = torch.randn(points.shape, generator=generator, device=device)
+        moved = points + SMOOTH_RADIUS * jitter
         normals, around = self.field.normals(torch.cat([points, moved]), time.repeat(2)).chunk(2, 1)
-        smooth = losses.normal_smoothness_loss(normals, around) * len(renders)
-        weights = torch.stack([level.samples.weight[some] for level in renders if level.samples])
-        rays = samples.rays * len(some) / count
-        facing = losses.orientation_loss(normals, samples.direction[some], weights, rays)
+        smooth = losses.normal_smoothness_loss(normals, around) * len(rendered)
+        weights = torch.stack([level.samples.weight[chosen] for level in rendered if level.samples])
+        rays = samples.rays * len(chosen) / count
+        facing = losses.orientation_loss(normals, samples.direction[chosen], weights, rays)
         return c.lambda_normal_smooth * smooth + c.lambda_orient.at(self.step) * facing
 
     def _generator(self, purpose: int) -> torch.Generator:
-        """Of this step's random numbers, on the device: there are as many as samples."""
+        """Generator of this step's random numbers, on the device: there are as many as samples."""
         return step_generator(self.seed, self.step, purpose, self.device)
 
-    def _reference(self, size: int) -> _ReferenceFrames:
-        """Target frames and masks of the input camera at the size that is rendered."""
-        if size not in self._references:
+    def _reference_frames(self, size: int) -> _ReferenceFrames:
+        """Reference frames at the size that is rendered; the last size is kept."""
+        if size not in self._reference:
             assert self.subject.frames is not None
             frames = resized(self.subject.frames, size).to(self.device)
             camera = Cameras.orbit([0.0], self.subject.elevation, size=size, device=self.device)
-            self._references = {size: _ReferenceFrames(camera, over_white(frames), frames[..., 3])}
-        return self._references[size]
+            self._reference = {size: _ReferenceFrames(camera, over_white(frames), frames[..., 3])}
+        return self._reference[size]
 
     def _note(self, **values: Tensor) -> None:
         """Running means, kept as tensors: reading them would wait for the device."""
@@ -190,7 +193,7 @@ class Consistent4DTrainer:
         return {name: float(value) for name, value in self._means.items()}
 
     def line(self) -> str:
-        """Where training stands, as a line of the log."""
+        """Log line: step, size, noise range, occupancy, running means of the losses."""
         c, stage = self.config, milestone_at(self.config.milestones, max(self.step - 1, 0))
         low, high = c.t_range.at(self.step)
         numbers = self.numbers

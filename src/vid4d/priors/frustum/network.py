@@ -143,7 +143,7 @@ class FrustumVolume(nn.Module):
         return picture[..., edge : edge + c.crop, edge : edge + c.crop]
 
     def columns(self, picture: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c q q"]:
-        """What a picture shows at the volume's columns."""
+        """Picture sampled at the volume's columns."""
         return F.interpolate(
             self.cropped(picture), (self.config.volume_size,) * 2, mode="bilinear", align_corners=False
         )

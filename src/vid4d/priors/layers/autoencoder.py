@@ -115,7 +115,7 @@ class Middle(nn.Module):
         return self.block_2(self.attn_1(self.block_1(x)))
 
 
-class Downsample(nn.Module):
+class AutoencoderDownsample(nn.Module):
     """Halves the size; pads on the right and below only, as the authors do."""
 
     def __init__(self, channels: int) -> None:
@@ -154,7 +154,7 @@ class Encoder(nn.Module):
             level = Level(channels, mult * config.channels, config.num_res_blocks, groups)
             channels = mult * config.channels
             if i + 1 < len(config.channel_mult):
-                level.downsample = Downsample(channels)
+                level.downsample = AutoencoderDownsample(channels)
             self.down.append(level)
         self.mid = Middle(channels, groups)
         self.norm_out = nn.GroupNorm(groups, channels, eps=1e-6)

@@ -116,7 +116,7 @@ def _normalise_kernel(
 
 @triton.jit
 def _tile(x, gradient, place, inside, mean, rate, w, b, ACTIVATION: tl.constexpr):  # type: ignore[no-untyped-def]
-    """Of a tile: n = (x - mean) / deviation, and w g, where g is the gradient before the activation."""
+    """Tile values: n = (x - mean) / deviation, and w g, where g is the gradient before the activation."""
     n = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
     n = (n - mean[None, :]) * rate[None, :]
     g = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
@@ -264,7 +264,7 @@ class Normalisation:
     def gradient(
         self, moments: Float[Tensor, "b 2 g"], grad_out: Float[Tensor, "b n c"]
     ) -> Float[Tensor, "b n c"]:
-        """With respect to x, from that with respect to what `normalise` returned."""
+        """Gradient with respect to x, from that with respect to what `normalise` returned."""
         sums, out = self._empty_sums(), torch.empty_like(self.x)
         tensors = (self.x, self.add, grad_out, moments)
         rest = (*self.layout, self.activation, TILE)

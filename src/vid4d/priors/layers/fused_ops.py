@@ -29,10 +29,11 @@ def is_channels_last(x: Float[Tensor, "b c *s"]) -> bool:
 
 def usable(x: Tensor) -> bool:
     """Availability of the kernels that have no gradient for this tensor, in any layout."""
-    return not torch.is_grad_enabled() and _servable(x)
+    return not torch.is_grad_enabled() and _is_supported(x)
 
 
-def _servable(x: Tensor) -> bool:
+def _is_supported(x: Tensor) -> bool:
+    """Availability of fused kernels for this dtype and device."""
     return x.dtype in _FLOATS and kernels.available(x)
 
 
@@ -41,7 +42,7 @@ def normalisable(x: Tensor, norm: nn.GroupNorm, add: Tensor | None = None) -> bo
     learnt = torch.is_grad_enabled() and any(
         p is not None and p.requires_grad for p in (norm.weight, norm.bias, add)
     )
-    return not learnt and _servable(x) and is_channels_last(x)
+    return not learnt and _is_supported(x) and is_channels_last(x)
 
 
 def group_norm(
@@ -70,7 +71,7 @@ def without_bias(conv: nn.Conv2d, x: Float[Tensor, "b i h w"]) -> Float[Tensor, 
 def addable(x: Tensor, bias: Tensor) -> bool:
     """Availability of fused `plus` for this input: a gradient goes through the sum, but not to the bias."""
     learnt = torch.is_grad_enabled() and bias.requires_grad
-    return not learnt and _servable(x) and is_channels_last(x)
+    return not learnt and _is_supported(x) and is_channels_last(x)
 
 
 def plus(

@@ -126,10 +126,10 @@ class _Block3D(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c d h w"], time: Tensor, view: Tensor | None = None
     ) -> Float[Tensor, "b o d2 h2 w2"]:
-        known = self.t_conv(time[:, :, None, None, None])
+        embedding = self.t_conv(time[:, :, None, None, None])
         if view is not None:
-            known = known + self.v_conv(view[:, :, None, None, None])
-        return self.conv(group_norm(self.norm if self.up else self.bn, x, "silu", known.flatten(1)))
+            embedding = embedding + self.v_conv(view[:, :, None, None, None])
+        return self.conv(group_norm(self.norm if self.up else self.bn, x, "silu", embedding.flatten(1)))
 
 
 class SpatialTime3DNet(nn.Module):

@@ -132,7 +132,7 @@ class PictureEncoder(nn.Module):
         self.depth = conv(2, a, config.depths + 1, 1)
 
     def forward(self, picture: Float[Tensor, "b 4 h w"]) -> EncoderOutput:
-        """Of a picture in RGBA over white, [-1, 1]."""
+        """Features and guesses of a picture in RGBA over white, [-1, 1]."""
         x0 = self.stem(F.pixel_unshuffle(picture, self.patch))
         for layer in self.down0:
             x0 = layer(x0)
@@ -297,7 +297,7 @@ def ray_weights(density: Float[Tensor, "b n d p p"], step: float) -> Float[Tenso
     return through * (1 - torch.exp(-optical))
 
 
-def composite(
+def composite_features(
     frustum: Float[Tensor, "b c n d p p"], weight: Float[Tensor, "b n d p p"]
 ) -> Float[Tensor, "b n c2 p p"]:
     """Features (all channels but the density), alpha, mean depth in [-1, 1] along each ray (c2 = c + 1)."""
@@ -352,8 +352,8 @@ class Lifter(nn.Module):
         points = ray_points(cameras, c.positions, c.depths, c.depth_range)
         return sample_volume(volume, points.unflatten(0, (-1, views)), c.extent)
 
-    def solid(self, volume: Tensor, cameras: Cameras, views: int) -> Float[Tensor, "b c n d p p"]:
-        """The same of the lifted volume, whose channel 0 is the raw density: outside of it lies `outside`."""
+    def padded_frustum(self, volume: Tensor, cameras: Cameras, views: int) -> Float[Tensor, "b c n d p p"]:
+        """`frustum` of the lifted volume (channel 0: raw density), padded with empty density (`outside`)."""
         shift = volume.new_zeros(1, volume.shape[1], 1, 1, 1)
         shift[:, 0] = self.config.outside
         return self.frustum(volume - shift, cameras, views) + shift[..., None]
@@ -368,8 +368,8 @@ class Lifter(nn.Module):
     ) -> Lifted:
         """RGBA pictures from `views` cameras per object (targets: b * views, objects outermost)."""
         encoded = self.encoder(picture)
-        frustum = self.solid(self.volume(encoded, input_cameras), targets, views)
+        frustum = self.padded_frustum(self.volume(encoded, input_cameras), targets, views)
         weight = ray_weights(frustum[:, 0], self.step)
-        rays = composite(frustum, weight)
+        rays = composite_features(frustum, weight)
         pictures = self.head(rays.flatten(0, 1).to(encoded.fine.dtype))
         return Lifted(pictures.unflatten(0, (-1, views)), weight, encoded)

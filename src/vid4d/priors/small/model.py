@@ -23,7 +23,7 @@ from vid4d.priors.layers.residual import ResBlock
 from vid4d.priors.layers.unet import UNet
 from vid4d.priors.layers.unet_config import DepthAttentionConfig, UNetConfig
 from vid4d.priors.samplers import NoiseSchedule
-from vid4d.priors.small.lifting import LiftConfig, Lifter, composite, lift, ray_weights
+from vid4d.priors.small.lifting import LiftConfig, Lifter, composite_features, lift, ray_weights
 
 
 def shifted_cosine(steps: int = 1000, shift: float = -2.0) -> NoiseSchedule:
@@ -85,18 +85,19 @@ class SmallCondition:
 
 @dataclass
 class ViewFeatures:
-    """The lifted volume seen from target cameras: frustum (b, c, n, d, p, p), compositing weights, composited
+    """The lifted volume seen by n target cameras of each of b frames.
 
-    features (b * n, c, p, p), pictures rendered from them (b * n, 4, h, w), and the cameras themselves.
-    first_features: the frustum's part of the frustum network's first layer, where `precompute` made it ahead.
+    frustum: samples along rays (b, c, n, d, p, p). weight: of compositing (b, n, d, p, p).
+    ray_features: composited (b * n, c, p, p). coarse: pictures rendered from them (b * n, 4, h, w).
+    frustum_in: output of the frustum network's first layer for `frustum`, where `precompute` made it.
     """
 
     frustum: Tensor | None
     weight: Tensor
-    rays: Tensor
+    ray_features: Tensor
     coarse: Tensor
     cameras: Cameras
-    first_features: Tensor | None = None
+    frustum_in: Tensor | None = None
 
 
 class NoisyVolume(nn.Module):
@@ -145,15 +146,19 @@ class FrustumNet(nn.Module):
         self.enter = nn.Conv3d(config.lift.features + 1 + config.noisy_volume[0], channels[0], 1)
         self.down = nn.ModuleList([nn.Conv3d(a, b, 2, 2) for a, b in pairwise(channels)])
 
-    def first_layer(self, frustum: Float[Tensor, "b c n d p p"], first: int) -> Float[Tensor, "b e n d p p"]:
-        """Output of the entering layer for its input channels first, first + 1, ... alone; no bias."""
+    def project_in(self, frustum: Float[Tensor, "b c n d p p"], first: int) -> Float[Tensor, "b e n d p p"]:
+        """First layer applied to its input channels from `first` on alone, without bias."""
         weight = self.enter.weight[:, first : first + frustum.shape[1]]
         part = F.conv3d(frustum.flatten(2, 3), weight.to(frustum.dtype))
         return part.unflatten(2, frustum.shape[2:4])
 
-    def forward(self, first_features: Float[Tensor, "b e n d p p"], visibility: Tensor) -> dict[int, Tensor]:
-        """first_features: the sum of all parts. visibility: factor per frame (b,), 0 hides the volumes."""
-        x = first_features * visibility[:, None, None, None, None, None]
+    def forward(self, frustum_in: Float[Tensor, "b e n d p p"], frame_mask: Tensor) -> dict[int, Tensor]:
+        """Feature pyramid by edge length.
+
+        frustum_in: sum of `project_in` over all input channels. frame_mask: factor per frame (b,), 0 hides
+        the volumes.
+        """
+        x = frustum_in * frame_mask[:, None, None, None, None, None]
         bias = self.enter.bias
         assert bias is not None
         x = x.transpose(1, 2).flatten(0, 1) + bias.to(x.dtype)[:, None, None, None]
@@ -184,6 +189,7 @@ class SmallPrior(nn.Module):
         return F.pixel_unshuffle(pictures, self.config.lift.patch)
 
     def decode(self, latents: Float[Tensor, "n c p p"]) -> Float[Tensor, "n 4 h w"]:
+        """Inverse of `encode` (pixel-shuffle)."""
         return F.pixel_shuffle(latents, self.config.lift.patch)
 
     def ring(self, device: torch.device | str) -> Cameras:
@@ -200,16 +206,16 @@ class SmallPrior(nn.Module):
     def render_features(self, condition: SmallCondition, cameras: Cameras, views: int) -> ViewFeatures:
         """The lifted volume seen by `views` cameras per frame (frames outermost): what no step changes."""
         dtype = condition.latent.dtype
-        frustum = self.lifter.solid(condition.volume, cameras, views)
+        frustum = self.lifter.padded_frustum(condition.volume, cameras, views)
         weight = ray_weights(frustum[:, 0], self.lifter.step)
-        rays = composite(frustum, weight).flatten(0, 1).to(dtype)
-        return ViewFeatures(frustum.to(dtype), weight, rays, self.lifter.head(rays), cameras)
+        ray_features = composite_features(frustum, weight).flatten(0, 1).to(dtype)
+        pictures = self.lifter.head(ray_features)
+        return ViewFeatures(frustum.to(dtype), weight, ray_features, pictures, cameras)
 
     def precompute(self, features: ViewFeatures) -> ViewFeatures:
         """The features for many steps with fixed weights: smaller, their share of each step done ahead."""
         assert features.frustum is not None
-        first = self.frustum_net.first_layer(features.frustum, 0)
-        return replace(features, frustum=None, first_features=first)
+        return replace(features, frustum=None, frustum_in=self.frustum_net.project_in(features.frustum, 0))
 
     def synchronous_volume(
         self, noisy: Float[Tensor, "b v c p p"], t: Real[Tensor, " b"], smoothing: Tensor | None = None
@@ -240,24 +246,26 @@ class SmallPrior(nn.Module):
         b, n = noisy.shape[:2]
         c, dtype = self.config, condition.latent.dtype
         ones = torch.ones(b, device=noisy.device, dtype=dtype)
-        shown = ones if volume_on is None else volume_on.to(dtype)
+        frame_mask = ones if volume_on is None else volume_on.to(dtype)
         image = (ones if image_on is None else image_on.to(dtype)).repeat_interleave(n)[:, None, None, None]
-        solid = shown.repeat_interleave(n)[:, None, None, None]
-        first_features = features.first_features
-        if first_features is None:
+        mask = frame_mask.repeat_interleave(n)[:, None, None, None]
+        frustum_in = features.frustum_in
+        if frustum_in is None:
             assert features.frustum is not None
-            first_features = self.frustum_net.first_layer(features.frustum, 0)
+            frustum_in = self.frustum_net.project_in(features.frustum, 0)
         if volume is None:
-            surface = features.rays.new_zeros(b * n, c.noisy_volume[0], *features.rays.shape[2:])
+            surface = features.ray_features.new_zeros(
+                b * n, c.noisy_volume[0], *features.ray_features.shape[2:]
+            )
         else:
             inner = self.lifter.frustum(volume, features.cameras, n).to(dtype)
             surface = torch.einsum("bcndpq,bndpq->bncpq", inner, features.weight.to(dtype)).flatten(0, 1)
-            first_features = first_features + self.frustum_net.first_layer(inner, c.lift.features + 1)
-        pyramid = self.frustum_net(first_features, shown)
-        coarse = self.encode(features.coarse) * solid
+            frustum_in = frustum_in + self.frustum_net.project_in(inner, c.lift.features + 1)
+        pyramid = self.frustum_net(frustum_in, frame_mask)
+        coarse = self.encode(features.coarse) * mask
         latent = condition.latent.repeat_interleave(n, 0) * (image * image_scale)
         x = torch.cat(
-            [noisy.flatten(0, 1).to(dtype), latent, coarse, features.rays * solid, surface * solid], 1
+            [noisy.flatten(0, 1).to(dtype), latent, coarse, features.ray_features * mask, surface * mask], 1
         )
         tokens = condition.tokens.repeat_interleave(n, 0) * image[..., 0]
         context = torch.cat([tokens, self._pose_token(condition.cameras, features.cameras, n, dtype)], 1)

@@ -81,16 +81,19 @@ class SmallScorePrior(LatentScorePrior):
         self._conditions: dict[int, SmallCondition] = {}
 
     def condition(self, frames: Float[Tensor, "t h w 4"], elevation: float) -> None:
+        """Input frames in straight-alpha RGBA and their camera's elevation in degrees, kept for `view`."""
         parameter = next(self.prior.parameters())
         self._pictures = to_network(resized(frames, self.size)).to(parameter)
         self._camera = Cameras.orbit([0.0], elevation, size=self.size, device=parameter.device)
         self._conditions = {}
 
     def encode(self, color: Float[Tensor, "b h w 3"], alpha: Float[Tensor, "b h w"]) -> Tensor:
+        """Pixel-unshuffled RGBA renders in [-1, 1], with a gradient."""
         return self.prior.encode(resized_render(color, alpha, self.size) * 2 - 1)
 
     @torch.no_grad()
     def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> tuple[SmallCondition, ViewFeatures]:
+        """Conditions of the frames, and their lifted volumes rendered from the cameras."""
         condition = self._condition_of(frame.tolist())
         return condition, self.prior.render_features(condition, cameras.resized(self.size), 1)
 
@@ -101,6 +104,7 @@ class SmallScorePrior(LatentScorePrior):
         t: Int[Tensor, " b"],
         view: tuple[SmallCondition, ViewFeatures],
     ) -> Float[Tensor, "l b c p p"]:
+        """Noise prediction without noisy views, with classifier-free guidance."""
         condition, features = view
         levels = len(noisy)
         x, features = noisy.transpose(0, 1), _repeated(features, levels)
@@ -141,7 +145,7 @@ def _repeated(features: ViewFeatures, levels: int) -> ViewFeatures:
         features,
         frustum=features.frustum.repeat_interleave(levels, 2),
         weight=features.weight.repeat_interleave(levels, 1),
-        rays=features.rays.repeat_interleave(levels, 0),
+        ray_features=features.ray_features.repeat_interleave(levels, 0),
         coarse=features.coarse.repeat_interleave(levels, 0),
         cameras=features.cameras[torch.arange(len(features.cameras)).repeat_interleave(levels)],
     )
