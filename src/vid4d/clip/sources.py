@@ -8,25 +8,46 @@ the frames asked for and holds one at a time.
 from __future__ import annotations
 
 import glob
-import json
 import math
 import warnings
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
+from msgspec import Meta, Struct
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vid4d.errors import InputError
 from vid4d.files import natural_order
+from vid4d.records import Seconds, Share, Time, read_record
 from vid4d.video import Video, shrink
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".tga")
 ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 DEFAULT_FPS = 24.0
 CLIP_FILE = "clip.json"
+
+
+class ClipRecord(Struct):
+    """clip.json: the frames beside it, as the fields of `vid4d.clip.clip.Clip`."""
+
+    times: Annotated[list[Time], Meta(min_length=1)]
+    seconds: Seconds
+    cyclic: bool
+    warnings: tuple[str, ...] = ()
+    source: str = ""
+    matting: str = ""
+    matting_confidence: Share = 1.0
+    keys: Annotated[tuple[int, ...], Meta(min_length=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if any(later <= earlier for earlier, later in pairwise(self.times)):
+            raise ValueError("'times' do not increase")
+        if self.keys is not None and not all(0 <= a < b for a, b in pairwise((*self.keys, len(self.times)))):
+            raise ValueError("'keys' are no increasing numbers of frames")
 
 
 @runtime_checkable
@@ -91,23 +112,15 @@ def _open_prepared(folder: Path, files: list[Path], fps: float) -> Source:
     record = folder / CLIP_FILE
     if not record.is_file():
         return source
-    try:
-        data = json.loads(record.read_text(encoding="utf-8"))
-        times = np.asarray(data["times"], np.float64) * float(data["seconds"])
-        cyclic = bool(data["cyclic"])
-        seconds = float(data["seconds"])
-    except (ValueError, KeyError, TypeError) as e:
+    told = read_record(record, ClipRecord, "correct it, delete it or prepare the clip again")
+    if len(told.times) != len(files):
         raise InputError(
-            f"{record}: not a clip description of vid4d ({e}); delete it or write it anew"
-        ) from e
-    if times.shape != (len(files),):
-        raise InputError(
-            f"{record}: describes {times.size} frames but {len(files)} lie beside it; "
+            f"{record}: describes {len(told.times)} frames but {len(files)} lie beside it; "
             "delete it or restore them"
         )
-    source.times = times
-    source.duration = seconds if cyclic else seconds + seconds / max(len(files) - 1, 1)
-    source.cyclic = cyclic
+    source.times = np.array(told.times) * told.seconds
+    source.duration = told.seconds + (0 if told.cyclic else told.seconds / max(len(files) - 1, 1))
+    source.cyclic = told.cyclic
     return source
 
 

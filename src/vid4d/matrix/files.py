@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -26,16 +24,6 @@ def as_rgba(picture: Picture) -> Picture:
     if picture.shape[-1] == 4:
         return picture
     return remove_border_background(to_uint8(picture)).astype(np.float32) / 255
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e:
-        raise InputError(f"{file} cannot be read as JSON ({e}): write it again.") from e
-    if not isinstance(meta, dict):
-        raise InputError(f"{file} does not hold a JSON object: see the documented layout.")
-    return meta
 
 
 def pictures_in(folder: Path) -> list[Path]:
