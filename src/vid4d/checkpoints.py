@@ -13,7 +13,7 @@ from msgspec import Struct
 from torch import Tensor
 
 from vid4d.errors import InputError
-from vid4d.files import written_whole
+from vid4d.files import refuse_special, written_whole
 from vid4d.records import Kind, parsed
 
 T = TypeVar("T")
@@ -87,6 +87,7 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """
     from safetensors import SafetensorError, safe_open
 
+    refuse_special(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118

@@ -14,6 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from vid4d.errors import InputError
+from vid4d.files import refuse_special
 
 T = TypeVar("T")
 Kind = Callable[..., T]
@@ -49,6 +50,7 @@ def read_record(file: Path, kind: Kind[T], advice: str) -> T:
     advice: what to do about a file that is wrong, the end of the sentence.
     Raises InputError, with the file and the field, for anything but JSON of that type.
     """
+    refuse_special(file)
     try:
         if file.stat().st_size > LARGEST:
             raise InputError(f"{file}: larger than any description; {advice}")

@@ -125,7 +125,7 @@ class Run:
     def log(self, text: str) -> None:
         """Appends a line, with date and time, to log.txt."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        with open(self.root / "log.txt", "a", encoding="utf-8") as file:
+        with open(self.root / "log.txt", "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{stamp}  {text}\n")
 
     def path(self, *parts: str) -> Path:

@@ -225,7 +225,7 @@ BROKEN = {
     "do not increase": lambda m, p: m.update(times=[0, 1, 0.5]),
     "divide evenly": lambda m, p: write(p / "images/001.png", disc(33)),
     "mixes pictures": lambda m, p: write(p / "images/001.png", np.zeros((30, 120, 4), np.uint8)),
-    "cannot be read as a picture": lambda m, p: (p / "images/001.png").write_bytes(b"\x89PNG junk"),
+    "not an image that can be read": lambda m, p: (p / "images/001.png").write_bytes(b"\x89PNG junk"),
     "masks of all views are empty": lambda m, p: write(p / "images/001.png", np.zeros((24, 96, 4), np.uint8)),
     "holds no file": lambda m, p: (p / "images/000.png").unlink(),
 }
@@ -273,3 +273,31 @@ def test_transforms_that_cannot_be_true_are_refused(tmp_path, change, field):
     with pytest.raises(InputError, match=rf"transforms_train\.json.*{field}") as caught:
         load_matrix(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "images/000.png{time!s:.0}",
+        "images/{time:2000000000}.png",
+        "images/{time:012d}.png",
+        "images/{time.real}.png",
+        "images/{time[0]}.png",
+        "images/{time}{other}.png",
+        "images/{time}}.png",
+        "images/{{time}}.png",
+        "images/{time}\0.png",
+        "images/{time:0{view}d}.png",
+    ],
+)
+def test_names_are_a_fixed_grammar_and_no_format_strings(tmp_path, pattern):
+    folder = ours_with(tmp_path, lambda m, p: m.update(images=pattern))
+    with pytest.raises(InputError, match=r"use \{view\} and \{time\}"):
+        load_matrix(folder)
+
+
+@pytest.mark.parametrize(("pattern", "name"), [("{time}", "2"), ("{time:d}", "2"), ("{time:03d}", "002")])
+def test_names_count_as_format_strings_do(tmp_path, pattern, name):
+    from vid4d.matrix.io import _fill
+
+    assert _fill(f"a/{pattern}_{{view:02d}}.png", tmp_path, time=2, view=11) == f"a/{name}_11.png"

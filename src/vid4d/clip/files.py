@@ -15,6 +15,7 @@ from vid4d.clip.sources import CLIP_FILE, ClipRecord, to_rgba
 from vid4d.errors import InputError
 from vid4d.files import folder_written_whole, natural_order, written_whole
 from vid4d.images import over, to_uint8
+from vid4d.pictures import open_picture
 from vid4d.records import read_record
 
 
@@ -65,11 +66,8 @@ def load_frames(folder: str | Path) -> Clip:
         )
     pictures = []
     for file in files:
-        try:
-            with Image.open(file) as image:
-                pictures.append(to_rgba(image, file).astype(np.float32) / 255)
-        except OSError as e:
-            raise InputError(f"{file}: not an image that can be read; prepare the clip again") from e
+        with open_picture(file, "prepare the clip again") as image:
+            pictures.append(to_rgba(image, file).astype(np.float32) / 255)
         if pictures[-1].shape != pictures[0].shape:
             raise InputError(f"{file}: another size than the frames before it; prepare the clip again")
     return Clip(

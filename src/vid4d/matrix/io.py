@@ -29,6 +29,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ from vid4d.matrix.descriptions import cameras_of, read_described
 from vid4d.matrix.files import (
     Picture,
     as_rgba,
+    check_room,
     read_grey,
     read_picture,
     read_video,
@@ -231,11 +233,17 @@ def _read_ours(path: Path) -> ImageMatrix:
     )
 
 
+PLACE = re.compile(r"\{(view|time)(?::0?([1-9])?d)?\}")
+"""A number in a file name: {time}, or {time:03d} with at most 9 digits. Nothing else of format strings."""
+
+
 def _fill(pattern: str, file: Path, **numbers: int) -> str:
-    try:
-        return pattern.format(**numbers)
-    except (KeyError, ValueError, IndexError) as e:
-        raise InputError(f"{file} names files by {pattern!r}: use {{view}} and {{time}} only.") from e
+    """The file name that a pattern gives; see `PLACE`. Raises InputError for any other use of braces."""
+    if re.search(r"[{}\0]", PLACE.sub("", pattern)) or {m[1] for m in PLACE.finditer(pattern)} - set(numbers):
+        raise InputError(
+            f"{file} names files by {pattern!r:.80}: use {{view}} and {{time}}, or {{time:03d}}, only."
+        )
+    return PLACE.sub(lambda m: str(numbers[m[1]]).zfill(int(m[2] or 1)), pattern)
 
 
 def _read_pattern(path: Path, pattern: str, views: int, *, grey: bool) -> Float[np.ndarray, "v t h w c"]:
@@ -264,6 +272,7 @@ def _read_pattern(path: Path, pattern: str, views: int, *, grey: bool) -> Float[
             frames.append(stack([finish(read(n)) for n in names], path))
         else:
             frames.append(stack([finish(p) for p in split_grid(read(name), views, 1, name)], path))
+        check_room(path, len(frames) * frames[0].nbytes)
     if not frames:
         raise InputError(
             f"{path} holds no file {_fill(pattern, file, view=0, time=0)}: see 'images' in {file}."

@@ -31,7 +31,7 @@ Report = Callable[[int, int], None]
 MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle of PyTorch's older format."""
 
-LARGEST_PICKLE = 2**30
+LARGEST_PICKLE = 2**26
 """Bytes; the pickle of a real checkpoint has a few megabytes beside its tensors."""
 
 ABANDONED = 600.0
@@ -151,7 +151,7 @@ def _zipped(file: BinaryIO, path: Path) -> dict[str, Any]:
             if entries[pickles[0]].file_size > LARGEST_PICKLE:
                 raise _damaged(path, "its pickle is too large")
             order = entries.get(f"{root}byteorder")
-            if order is not None and archive.read(order) != b"little":
+            if order is not None and (order.file_size > 8 or archive.read(order) != b"little"):
                 raise InputError(f"{path} was written on a big-endian machine: convert it there")
             tree, _ = unpickled(io.BytesIO(archive.read(pickles[0])), path)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
