@@ -34,6 +34,12 @@ MAGIC = 0x1950A86A20F9469CFC6C
 LARGEST_PICKLE = 2**26
 """Bytes; the pickle of a real checkpoint has a few megabytes beside its tensors."""
 
+FAULTS = (
+    *(ArithmeticError, EOFError, LookupError, NotImplementedError, OSError),
+    *(RuntimeError, TypeError, ValueError, struct.error, zlib.error),
+)
+"""What readers of damaged archives raise."""
+
 ABANDONED = 600.0
 """Seconds after which an unfinished file that nobody has written to counts as left by a killed conversion."""
 
@@ -154,7 +160,9 @@ def _zipped(file: BinaryIO, path: Path) -> dict[str, Any]:
             if order is not None and (order.file_size > 8 or archive.read(order) != b"little"):
                 raise InputError(f"{path} was written on a big-endian machine: convert it there")
             tree, _ = unpickled(io.BytesIO(archive.read(pickles[0])), path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, *FAULTS) as error:
         raise _damaged(path, f"not a PyTorch archive: {error}") from error
     state = _state_dict(tree, path)
     records: dict[str, tuple[int, int]] = {}
