@@ -202,7 +202,7 @@ def test_deep_and_grey_pictures_work(kind):
         ("--method consistent4d --frames 1000000", "1000000 key frames are more than"),
         ("--prior syncdreamer", "the weights of syncdreamer are not on this machine: get"),
         ("--every 0", "--every 0"),
-        ("--start nan", "no frame between"),
+        ("--start nan", "--start nan"),
         ("--start 99", "no frame between"),
         ("--end 0", "--end 0"),
         ("--fps 0", "no rate"),

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TypedDict
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
-from vid4d.checkpoints import identity_of, load_checkpoint, save_checkpoint, with_prefix
+from vid4d.checkpoints import identity_of, load_checkpoint, restoring, save_checkpoint, with_prefix
 from vid4d.errors import InputError
+from vid4d.records import Step
+
+
+class State(TypedDict):
+    step: Step
 
 
 def test_tensors_and_numbers_come_back(tmp_path):
     path, tensors = tmp_path / "a.safetensors", {"a.x": torch.rand(3), "b": torch.rand(2, 3).T}
-    save_checkpoint(path, tensors, {"step": 7, "loss": float("nan")}, "me")
-    found, state = load_checkpoint(path, "me", "clip")
+    save_checkpoint(path, tensors, {"step": 7, "loss": 0.5}, "me")
+    found, state = load_checkpoint(path, "me", "clip", dict)
     assert all(torch.equal(found[k], v) for k, v in tensors.items())
     assert state["step"] == 7
     assert list(with_prefix(found, "a.")) == ["x"]
@@ -36,10 +43,18 @@ def test_what_does_not_belong_here_is_refused_with_one_sentence(tmp_path):
     path = tmp_path / "a.safetensors"
     save_checkpoint(path, {"x": torch.zeros(1)}, {"step": 1}, "me")
     with pytest.raises(InputError, match="belongs to another clip, or to another version"):
-        load_checkpoint(path, "you", "clip")
+        load_checkpoint(path, "you", "clip", dict)
     save_file({"x": torch.zeros(1)}, path, {"vid4d-fit": "{}"})  # as vid4d wrote them in the beginning
     with pytest.raises(InputError, match="another version of vid4d: delete it"):
-        load_checkpoint(path, "me", "clip")
+        load_checkpoint(path, "me", "clip", dict)
+    save_checkpoint(path, {"x": torch.tensor([1.0, torch.nan])}, {"step": 1}, "me")
+    with pytest.raises(InputError, match="NaN or infinity in 'x'"):
+        load_checkpoint(path, "me", "clip", dict)
+    save_checkpoint(path, {"x": torch.zeros(1)}, {"step": -1}, "me")
+    with pytest.raises(InputError, match=r"'step' must be a whole number >= 0; delete it"):
+        load_checkpoint(path, "me", "clip", State)
+    with pytest.raises(InputError, match="is damaged"), restoring(path):
+        raise KeyError("y")
     path.write_bytes(b"half")
     with pytest.raises(InputError, match="cannot be read"):
-        load_checkpoint(path, "me", "clip")
+        load_checkpoint(path, "me", "clip", dict)

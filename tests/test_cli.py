@@ -348,3 +348,10 @@ def test_help_names_every_prior(capsys):
         main(["generate", "--help"])
     line = next(line for line in capsys.readouterr().out.splitlines() if "--prior " in line)
     assert "|".join(PRIORS) in line
+
+
+def test_memory_that_runs_out_is_one_sentence():
+    from vid4d.cli import _explained
+
+    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")):
+        assert "not enough memory" in str(_explained(error, []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -157,3 +158,45 @@ def test_shrinking_leaves_no_fringe() -> None:
     small = shrink(picture, 97)
     assert max(small.shape) == 97
     assert small[small[..., 3] > 8][:, 1].max() <= 1
+
+
+@pytest.mark.parametrize("name", ["2024-01-01T12:30:00.mp4", "caf\udce9.mp4", "héllo ☃.mp4", "http:a.mp4"])
+def test_files_of_any_name_are_opened(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    write_mp4("plain.mp4", [np.full((32, 32, 3), 90, np.uint8)] * 3, 10)
+    Path("plain.mp4").rename(name)
+    for path in (name, f"./{name}", tmp_path / name):
+        assert len(list(Video(path).read([0, 2]))) == 2
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("notes.txt", "The quick brown fox\n" * 40),
+        ("x.svg", '<svg xmlns="http://www.w3.org/2000/svg"/>'),
+        ("list.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\nplain.mp4\n#EXT-X-ENDLIST\n"),
+        ("list.txt", "ffconcat version 1.0\nfile plain.mp4\n"),
+        ("a.srt", "1\n00:00:01,000 --> 00:00:02,000\nHello\n"),
+    ],
+)
+def test_text_and_playlists_are_no_videos(tmp_path, monkeypatch, name, content):
+    monkeypatch.chdir(tmp_path)
+    write_mp4("plain.mp4", [np.full((32, 32, 3), 90, np.uint8)] * 3, 10)
+    Path(name).write_text(content)
+    with pytest.raises(InputError, match=r"no video|not a video"):
+        Video(name)
+
+
+@pytest.mark.parametrize(("pixel", "width"), [(2, 64), (0.5, 16), (100, 32), (1, 32)])
+def test_pixels_are_made_square(tmp_path, pixel, width):
+    """Those of anamorphic video; what a pixel cannot be is not believed."""
+    file = tmp_path / "a.mp4"
+    with av.open(str(file), "w") as container:
+        stream = container.add_stream("mpeg4", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 32, 32, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(pixel).limit_denominator(100)
+        for _ in range(3):
+            frame = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8), format="rgb24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    assert next(Video(file).read([0])).shape == (32, width, 4)

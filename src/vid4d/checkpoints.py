@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from msgspec import Struct
 from torch import Tensor
 
 from vid4d.errors import InputError
-from vid4d.files import written_whole
+from vid4d.files import refuse_special, written_whole
+from vid4d.records import Kind, parsed
+
+T = TypeVar("T")
 
 KEY = "vid4d-checkpoint-1"
 """Of the metadata: the only entry, since several would lie in the file in any order."""
+
+
+class _Identity(Struct):
+    identity: str = ""
 
 
 def identity_of(plain: Any, *parts: bytes | Tensor) -> str:
@@ -35,20 +44,31 @@ def save_checkpoint(
     save_tensors(path, tensors, {KEY: json.dumps({**state, "identity": identity})})
 
 
-def load_checkpoint(path: Path, identity: str, what: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+@contextmanager
+def restoring(path: Path) -> Iterator[None]:
+    """A block that puts what a checkpoint holds into its place; what does not fit there is an InputError."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise InputError(f"The checkpoint {path} is damaged ({e}): delete it to start anew.") from e
+
+
+def load_checkpoint(path: Path, identity: str, what: str, kind: Kind[T]) -> tuple[dict[str, Tensor], T]:
     """Tensors and state that `save_checkpoint` wrote.
 
-    what: the identity is made of, for people ('clip, configuration or seed').
+    what: the identity is made of, for people ('clip, configuration or seed'). kind: of the state.
     Raises InputError for damaged files, for a checkpoint of another identity, and for one of another version.
     """
     tensors, metadata = load_tensors(path)
-    state = json.loads(metadata.get(KEY, "{}"))
-    if state.get("identity") != identity:
+    text, advice = metadata.get(KEY, "{}"), "delete it to start anew."
+    if parsed(text, _Identity, str(path), advice).identity != identity:
         raise InputError(
             f"The checkpoint {path} belongs to another {what}, or to another version of vid4d: "
             "delete it to start anew."
         )
-    return tensors, state
+    return tensors, parsed(text, kind, str(path), advice)
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -61,14 +81,28 @@ def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[st
 
 
 def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """Tensors and metadata of a safetensors file of a run. Raises InputError for one that is damaged."""
+    """Tensors and metadata of a safetensors file of a run.
+
+    Raises InputError for one that is damaged, and for numbers that are not finite.
+    """
     from safetensors import SafetensorError, safe_open
 
+    refuse_special(path)
     try:
         with safe_open(path, framework="pt") as file:
-            return {k: file.get_tensor(k) for k in file.keys()}, file.metadata() or {}  # noqa: SIM118
+            tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
     except (SafetensorError, OSError) as e:
         raise InputError(f"{path} cannot be read ({e}): delete it to have it made anew.") from e
+    if broken := not_finite(tensors):
+        raise InputError(f"{path} holds NaN or infinity in {broken!r}: delete it to have it made anew.")
+    return tensors, metadata
+
+
+def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
+    """The name of the first tensor that holds NaN or infinity; None where all are finite."""
+    broken = (k for k, v in tensors.items() if v.is_floating_point() and not bool(v.isfinite().all()))
+    return next(broken, None)
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

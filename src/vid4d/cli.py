@@ -6,6 +6,7 @@ Nothing heavy is imported at module level, so that `vid4d --help` answers at onc
 from __future__ import annotations
 
 import errno
+import io
 import os
 import shlex
 import sys
@@ -25,7 +26,7 @@ from vid4d.commands.render import Render
 from vid4d.commands.train import Train
 from vid4d.commands.view import View
 from vid4d.commands.weights import Weights
-from vid4d.errors import InputError
+from vid4d.errors import InputError, printable
 
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -47,6 +48,9 @@ Command = Generate | Prepare | Matrix | Reconstruct | Render | View | Export | W
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 when done, 2 for bad input (one sentence), 130 when stopped by Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # whatever the name of a file, it can be printed
+            stream.reconfigure(errors="backslashreplace")
     arguments = list(sys.argv[1:] if argv is None else argv)
     show_traceback = "--traceback" in arguments
     arguments = [a for a in arguments if a != "--traceback"]
@@ -76,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def _say(text: str) -> None:
-    print(f"vid4d: {text}", file=sys.stderr, flush=True)
+    print(f"vid4d: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def _explained(error: BaseException, arguments: Sequence[str]) -> str | None:
@@ -84,6 +88,8 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str | None:
     if isinstance(error, InputError):
         return str(error)
     message = str(error)
+    if isinstance(error, MemoryError) or "allocate memory" in message or "out of memory" in message:
+        return "there is not enough memory for this: close other programs, or ask for less (smaller, fewer)"
     full = "no space left on device" in message.lower() or "os error 28" in message
     if full or (isinstance(error, OSError) and error.errno in FULL):
         again = "run the same command" + (" with --resume" if _resumes(arguments) else " again")

@@ -19,6 +19,11 @@ class InputError(ValueError):
     """
 
 
+def printable(text: str) -> str:
+    """Text for a terminal: control characters, line ends among them, as escapes like \\x1b."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 def missing_package(package: str, what: str) -> InputError:
     """The sentence for a package of the extra `export` that is not installed."""
     return InputError(f"{what} needs {package}, which is not installed: {install_hint('export')}")

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from vid4d.errors import InputError
 
 
 @contextmanager
@@ -51,6 +54,16 @@ def folder_written_whole(path: str | Path) -> Iterator[Path]:
         temporary.rename(path)
 
 
+def refuse_special(path: str | Path) -> None:
+    """Raises InputError for pipes, sockets and devices, which may never end; before they are opened."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path}: a pipe, socket or device and no file; copy what it gives into a file")
+
+
 def natural_order(paths: Iterable[Path]) -> list[Path]:
     """Sorts as people count: 2.png before 10.png."""
 
@@ -62,8 +75,9 @@ def natural_order(paths: Iterable[Path]) -> list[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
+    """Writes UTF-8, whole or not at all; of names that are no UTF-8 the bytes are written as \\udcXX."""
     with written_whole(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TextIO
 
+from vid4d.errors import printable
+
 PLAIN_INTERVAL = 15.0
 """Seconds between two plain lines of one stage."""
 
@@ -122,6 +124,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """A line for the person and for the log."""
+        text = printable(text)
         if self.log is not None:
             self.log(text)
         if self.quiet:

@@ -9,14 +9,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, fields
 from functools import partial
-from json import JSONDecodeError, dumps, loads
+from json import dumps
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, TypedDict, TypeVar, overload
+
+from msgspec import Struct
 
 from vid4d import machine
 from vid4d.errors import InputError
 from vid4d.files import write_json, write_text
 from vid4d.progress import Bar, Progress
+from vid4d.records import Amount, Finite, checked, parsed, read_record
 from vid4d.settings import Settings
 
 T = TypeVar("T")
@@ -28,6 +31,29 @@ CURVES = "curves.jsonl"
 """Numbers that stages reported (losses, scores) as they went on, one report a line."""
 FREE_TO_CHANGE = frozenset({"device", "memory"})
 """Settings that may differ when a run is resumed: they say where it runs, not what it makes."""
+
+
+class Stored(Struct):
+    """settings.json: version of the layout, version of vid4d, and the settings, which a version may lack."""
+
+    format: int
+    settings: dict[str, Any]
+    vid4d: str = "unknown"
+
+
+class StageTiming(TypedDict):
+    """How long a stage took, and how much memory (MiB by kind) it needed."""
+
+    seconds: Amount
+    peak_memory_mib: dict[str, Amount]
+
+
+class Timings(TypedDict, total=False):
+    """timings.json."""
+
+    stages: dict[str, StageTiming]
+    seconds: Amount
+    peak_memory_mib: dict[str, Amount]
 
 
 class Run:
@@ -99,7 +125,7 @@ class Run:
     def log(self, text: str) -> None:
         """Appends a line, with date and time, to log.txt."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        with open(self.root / "log.txt", "a", encoding="utf-8") as file:
+        with open(self.root / "log.txt", "a", encoding="utf-8", errors="backslashreplace") as file:
             file.write(f"{stamp}  {text}\n")
 
     def path(self, *parts: str) -> Path:
@@ -175,10 +201,10 @@ class Run:
 
     def _note_timing(self, name: str, seconds: float) -> None:
         path = self.path("timings.json")
-        noted: dict[str, Any] = {"stages": {}}
+        noted: Timings = {"stages": {}}
         if path.is_file():
-            noted = loads(path.read_text(encoding="utf-8"))
-        noted["stages"].pop(name, None)
+            noted = read_record(path, Timings, f"delete {path} to go on without it")
+        noted.setdefault("stages", {}).pop(name, None)
         noted["stages"][name] = {
             "seconds": round(seconds, 3),
             "peak_memory_mib": machine.peak_memory_mib(self.device),
@@ -201,10 +227,10 @@ def read_curves(root: str | Path) -> dict[str, dict[str, list[tuple[float, float
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
         try:
-            entry = loads(line)
-            stage, step = entry.pop("stage"), float(entry.pop("step"))
-            values = {name: float(value) for name, value in entry.items()}
-        except (AttributeError, JSONDecodeError, KeyError, TypeError, ValueError):
+            entry = parsed(line, dict[str, Finite | str], str(path), "")
+            stage, step = checked(entry.pop("stage"), str, "", ""), checked(entry.pop("step"), Finite, "", "")
+            values = checked(entry, dict[str, Finite], "", "")
+        except (InputError, KeyError):
             continue
         kept = curves.setdefault(stage, {})
         for name in kept:
@@ -217,25 +243,19 @@ def read_curves(root: str | Path) -> dict[str, dict[str, list[tuple[float, float
 def read_settings(root: str | Path) -> Settings:
     """The settings of a run folder. Raises InputError where it is none or was written by another layout."""
     path = Path(root) / "settings.json"
-    try:
-        stored = loads(path.read_text(encoding="utf-8"))
-        if stored["format"] != FORMAT:
-            raise InputError(
-                f"{path} has layout {stored['format']}, this vid4d reads {FORMAT}: start a new run"
-            )
-        kept = stored["settings"]
-        if unknown := kept.keys() - {field.name for field in fields(Settings)}:
-            raise InputError(
-                f"{path} was written by another version of vid4d ({stored.get('vid4d', 'unknown')}): it has "
-                f"{', '.join(sorted(unknown))}, which this one does not know; start a new run"
-            )
-        if not isinstance(kept["clip"], str):
-            raise TypeError("the clip is no text")
-        return Settings(**kept)
-    except FileNotFoundError:
-        raise InputError(f"{root} is not a run folder: it has no settings.json") from None
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{path} cannot be read as settings of a run ({error}): start a new run") from None
+    if not path.exists():
+        raise InputError(f"{root} is not a run folder: it has no settings.json")
+    stored = read_record(path, Stored, "start a new run")
+    if stored.format != FORMAT:
+        raise InputError(f"{path} has layout {stored.format}, this vid4d reads {FORMAT}: start a new run")
+    if unknown := stored.settings.keys() - {field.name for field in fields(Settings)}:
+        raise InputError(
+            f"{path} was written by another version of vid4d ({stored.vid4d}): it has "
+            f"{', '.join(sorted(unknown))}, which this one does not know; start a new run"
+        )
+    if "clip" not in stored.settings:
+        raise InputError(f"{path}: 'settings' lacks 'clip'; start a new run")
+    return checked(stored.settings, Settings, f"{path}: settings", "start a new run")
 
 
 def _remove_empty(folders: list[Path]) -> None:

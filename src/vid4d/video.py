@@ -13,11 +13,19 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from vid4d.errors import InputError
-from vid4d.files import written_whole
+from vid4d.files import refuse_special, written_whole
 from vid4d.images import to_uint8
+from vid4d.pictures import check_pixels
 
 ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
 """Decoders that keep the alpha of WebM files; FFmpeg's own vp8 and vp9 drop it without a word."""
+
+NO_VIDEOS = {"tty", "hls", "dash", "concat", "sdp", "rtsp", "rtp", "lavfi", "svg_pipe", "bin", "xbin", "adf"}
+NO_VIDEOS |= {"idf", "imf", "webm_dash_manifest", "vapoursynth", "ffmetadata", "srt", "webvtt", "ass"}
+"""Formats that FFmpeg takes text for, and those that name other files."""
+
+MOST_PACKETS = 2_000_000
+"""Frames of a video: a day of 24 a second."""
 
 H264_ENCODERS = ("libx264", "libopenh264", "h264_nvenc", "h264_videotoolbox", "h264_mf", "mpeg4")
 
@@ -46,6 +54,8 @@ class Video:
         self._pts: np.ndarray | None = None  # None: frames are found by counting
         with self._open() as container:
             stream = container.streams.video[0]
+            check_pixels(self.path, stream.codec_context.width or 1, stream.codec_context.height or 1)
+            self._aspect = _aspect(stream)
             self.has_alpha = stream.metadata.get("alpha_mode") == "1" or _pixel_format_has_alpha(stream)
             self._base = stream.time_base
             rate = stream.average_rate or stream.guessed_rate or Fraction(24)
@@ -93,7 +103,7 @@ class Video:
             decoded = self._decode_at([int(self._pts[i]) for i in indices])
         count = 0
         for count, frame in enumerate(decoded, start=1):
-            yield shrink(_to_rgba(frame), max_side)
+            yield shrink(self._to_rgba(frame), max_side)
             if count == len(indices):
                 return
         if count < len(indices):
@@ -102,16 +112,29 @@ class Video:
                 "again or cut the clip before it with --end"
             )
 
+    def _to_rgba(self, frame: Any) -> UInt8[np.ndarray, "h w 4"]:
+        """8-bit RGBA, upright and with square pixels."""
+        check_pixels(self.path, frame.width, frame.height)
+        width = max(1, round(frame.width * self._aspect))
+        picture = frame.reformat(width=width, height=frame.height, format="rgba").to_ndarray()
+        turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
+        return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
+
     def _open(self) -> Any:
         import av
 
+        refuse_special(self.path)
         try:
-            container = av.open(str(self.path))
+            # "file:" so that a colon in a name is no protocol; no file of a playlist is opened
+            container = av.open(f"file:{self.path}", options={"protocol_whitelist": "file"})
         except (av.error.FFmpegError, OSError, ValueError) as e:
             raise InputError(
                 f"{self.path}: not a video or image that can be read ({getattr(e, 'strerror', None) or e}); "
                 "the file may be cut off or of another kind, export it as mp4, webm or PNG frames"
             ) from e
+        if set(container.format.name.split(",")) & NO_VIDEOS:
+            container.close()
+            raise InputError(f"{self.path}: text or a playlist, no video; give a video or pictures")
         if not container.streams.video:
             container.close()
             raise InputError(f"{self.path}: holds no video, only sound or data; give a file with a picture")
@@ -129,6 +152,8 @@ class Video:
                 if packet.size == 0 or packet.is_discard:
                     continue
                 unknown |= packet.pts is None
+                if len(pts) >= MOST_PACKETS:
+                    raise InputError(f"{self.path}: more than {MOST_PACKETS} frames; cut the video first")
                 pts.append(len(pts) if packet.pts is None else packet.pts)
                 if packet.is_keyframe:
                     keys.append(pts[-1])
@@ -207,20 +232,15 @@ class Video:
                 return
 
 
+def _aspect(stream: Any) -> float:
+    """Width of a pixel over its height; 1 where a stream does not say, or says nonsense."""
+    said = getattr(stream, "sample_aspect_ratio", None) or stream.codec_context.sample_aspect_ratio
+    return float(said) if said and 0.1 <= said <= 10 else 1.0
+
+
 def _pixel_format_has_alpha(stream: Any) -> bool:
     form = stream.codec_context.format
     return form is not None and any(c.is_alpha for c in form.components)
-
-
-def _to_rgba(frame: Any) -> UInt8[np.ndarray, "h w 4"]:
-    """8-bit RGBA, upright and with square pixels."""
-    width, height = frame.width, frame.height
-    aspect = getattr(frame, "sample_aspect_ratio", None)
-    if aspect and aspect != 1:
-        width = max(1, round(width * float(aspect)))
-    picture = frame.reformat(width=width, height=height, format="rgba").to_ndarray()
-    turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
-    return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
 
 def write_mp4(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -402,10 +403,39 @@ def test_written_frames_remember_their_key_frames(tmp_path: Path) -> None:
     assert key_times(folder) == tuple(clip.times)
     for wrong in ([], [0, 9], "x", 3):
         file.write_text(json.dumps(metadata | {"keys": wrong}))
-        with pytest.raises(InputError, match="damaged clip description"):
+        with pytest.raises(InputError, match=r"clip\.json: 'keys' "):
             load_frames(folder)
     assert keys == list(clip.keys or ())
     assert key_times(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"seconds": math.nan}, "'seconds'"),
+        ({"seconds": -1}, "'seconds'"),
+        ({"seconds": 1e6}, "'seconds'"),
+        ({"seconds": "1"}, "'seconds'"),
+        ({"cyclic": "false"}, "'cyclic' must be true or false, not text"),
+        ({"cyclic": 0}, "'cyclic'"),
+        ({"times": [1, 0.5, 0]}, "'times' do not increase"),
+        ({"times": [0, 0.5, 2]}, r"'times.*'"),
+        ({"times": [0, None, 1]}, r"'times.*'"),
+        ({"times": []}, "'times'"),
+        ({"matting_confidence": 7}, "'matting_confidence'"),
+        ({"warnings": "none"}, "'warnings'"),
+        ({"keys": [0, 3]}, "'keys'"),
+    ],
+)
+def test_a_description_that_cannot_be_true_is_refused(tmp_path: Path, change, field) -> None:
+    folder = folder_of(tmp_path / "f", moving(3))
+    told = {"times": [0, 0.5, 1], "seconds": 1, "cyclic": False, **change}
+    (folder / "clip.json").write_text(json.dumps(told))
+    for read in (load_frames, read_clip):
+        with pytest.raises(InputError, match=rf"clip\.json: .*{field}.*; ") as caught:
+            read(folder)
+        assert "\n" not in str(caught.value)
+    assert key_times(folder) is None
 
 
 def test_prepare_writes_frames_strip_and_description(tmp_path: Path) -> None:
@@ -516,7 +546,7 @@ def test_bad_options(tmp_path: Path, unchecked: None) -> None:
     with pytest.raises(InputError, match=r"no clip\.json"):
         load_frames(folder)
     (folder / "clip.json").write_text("{}")
-    with pytest.raises(InputError, match="damaged clip description"):
+    with pytest.raises(InputError, match=r"clip\.json: the file lacks 'times'"):
         load_frames(folder)
 
 

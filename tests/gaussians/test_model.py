@@ -234,8 +234,46 @@ def test_bad_assets_are_told_apart(tmp_path: Path) -> None:
     path.write_bytes(data.replace(b'"vid4d-gaussians"', b'"other-gaussians"'))
     with pytest.raises(InputError, match="no 4D Gaussians"):
         load_asset(path)
-    with pytest.raises(InputError, match="seconds"):
-        save_asset(path, cloud(5), {"seconds": "long"})
+    for wrong in ("long", "nan", "1e6", "-1"):
+        with pytest.raises(InputError, match="seconds"):
+            save_asset(path, cloud(5), {"seconds": wrong})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("seconds", "1e6"),
+        ("seconds", "x"),
+        ("seconds", "nan"),
+        ("period", "0"),
+        ("period", "inf"),
+        ("fps", "-3"),
+        ("cyclic", "yes"),
+        ("count", "-1"),
+        ("count", "6"),
+    ],
+)
+def test_metadata_that_cannot_be_true_are_refused(tmp_path: Path, name: str, value: str) -> None:
+    path = tmp_path / "asset.safetensors"
+    save_asset(path, cloud(5), {"seconds": "2"})
+    save_file(cloud(5).tensors(), path, load_asset(path)[1] | {name: value})
+    with pytest.raises(InputError, match="says 6" if value == "6" else f"'{name}' (must|cannot) be"):
+        load_asset(path)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf, 1e30])
+@pytest.mark.parametrize("name", ["means", "log_scales", "quats_left", "opacity_logits", "sh"])
+def test_splats_that_cannot_be_are_refused(tmp_path: Path, name: str, value: float) -> None:
+    path = tmp_path / "asset.safetensors"
+    save_asset(path, cloud(5))
+    tensors, metadata = cloud(5).tensors(), load_asset(path)[1]
+    tensors[name].view(-1)[0] = value
+    save_file(tensors, path, metadata)
+    with pytest.raises(InputError, match=f"in {name}"):
+        load_asset(path)
+    save_file(cloud(5).tensors() | {name: cloud(5).tensors()[name].to(torch.int64)}, path, metadata)
+    with pytest.raises(InputError, match=f"{name} as torch.int64"):
+        load_asset(path)
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

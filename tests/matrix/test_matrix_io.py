@@ -205,18 +205,27 @@ def ours_with(tmp_path, change):
 
 
 BROKEN = {
-    "no list 'views'": lambda m, p: m.pop("views"),
-    "needs 'images'": lambda m, p: m.pop("images"),
+    "lacks 'views'": lambda m, p: m.pop("views"),
+    "lacks 'images'": lambda m, p: m.pop("images"),
     "is no camera": lambda m, p: m["views"][1].pop("world_to_camera") and m["views"][1].pop("azimuth"),
     "not a rigid": lambda m, p: m["views"][0].update(
         world_to_camera=torch.diag(torch.tensor([2.0, 1, 1, 1])).tolist()
     ),
-    "not finite": lambda m, p: m["views"][0].update(focal=math.nan),
+    "focal.* must be": lambda m, p: m["views"][0].update(focal=math.nan),
+    r"'views.+.fov' must be": lambda m, p: m["views"][0].update(fov=180),
+    r"'views.+.focal' must be": lambda m, p: m["views"][0].update(focal=0),
+    "a focal length of": lambda m, p: m["views"][0].update(focal=1e-3),
+    r"'views.+.elevation'": lambda m, p: m["views"][0].update(elevation=100),
+    r"'views.+.world_to_camera' must be": lambda m, p: m["views"][0].update(world_to_camera=[]),
+    "View 0 in .* not a rigid": lambda m, p: m["views"][0].update(world_to_camera=[[0] * 4] * 4),
+    "'seconds' must be a number <= 86400": lambda m, p: m.update(seconds=1e6),
+    "'cyclic' must be true or false, not text": lambda m, p: m.update(cyclic="false"),
+    "'input.camera' must be an object": lambda m, p: m["input"].update(camera=7),
     "lists 2": lambda m, p: m.update(times=[0, 1]),
     "do not increase": lambda m, p: m.update(times=[0, 1, 0.5]),
     "divide evenly": lambda m, p: write(p / "images/001.png", disc(33)),
     "mixes pictures": lambda m, p: write(p / "images/001.png", np.zeros((30, 120, 4), np.uint8)),
-    "cannot be read as a picture": lambda m, p: (p / "images/001.png").write_bytes(b"\x89PNG junk"),
+    "not an image that can be read": lambda m, p: (p / "images/001.png").write_bytes(b"\x89PNG junk"),
     "masks of all views are empty": lambda m, p: write(p / "images/001.png", np.zeros((24, 96, 4), np.uint8)),
     "holds no file": lambda m, p: (p / "images/000.png").unlink(),
 }
@@ -237,3 +246,58 @@ def test_unknown_folders(tmp_path):
         load_matrix(tmp_path)
     with pytest.raises(InputError, match="no layout"):
         load_matrix(tmp_path, layout="magic")
+
+
+@pytest.mark.parametrize(
+    ("change", "field"),
+    [
+        ({"camera_angle_x": "0.8"}, "'camera_angle_x' must be a number or null, not text"),
+        ({"camera_angle_x": math.pi}, "'camera_angle_x'"),
+        ({"camera_angle_x": 0}, "'camera_angle_x'"),
+        ({"fl_x": -5}, "'fl_x'"),
+        ({"cx": "middle"}, "'cx'"),
+        ({"time": "first"}, "'frames.*time'"),
+        ({"file_path": 3}, "'frames.*file_path'"),
+        ({"transform_matrix": [[0] * 4] * 4}, "no rotation in the transform_matrix"),
+        ({"transform_matrix": [[1] * 4]}, "'frames.*transform_matrix'"),
+        ({"transform_matrix": [[math.inf] * 4] * 4}, "transform_matrix"),
+    ],
+)
+def test_transforms_that_cannot_be_true_are_refused(tmp_path, change, field):
+    write(tmp_path / "a.png", disc(32))
+    entry = {"file_path": "a", "time": 0, "transform_matrix": torch.eye(4).tolist()}
+    meta = {"camera_angle_x": 0.8, "frames": [entry]}
+    for name, value in change.items():
+        (entry if name in entry else meta)[name] = value
+    (tmp_path / "transforms_train.json").write_text(json.dumps(meta))
+    with pytest.raises(InputError, match=rf"transforms_train\.json.*{field}") as caught:
+        load_matrix(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "images/000.png{time!s:.0}",
+        "images/{time:2000000000}.png",
+        "images/{time:012d}.png",
+        "images/{time.real}.png",
+        "images/{time[0]}.png",
+        "images/{time}{other}.png",
+        "images/{time}}.png",
+        "images/{{time}}.png",
+        "images/{time}\0.png",
+        "images/{time:0{view}d}.png",
+    ],
+)
+def test_names_are_a_fixed_grammar_and_no_format_strings(tmp_path, pattern):
+    folder = ours_with(tmp_path, lambda m, p: m.update(images=pattern))
+    with pytest.raises(InputError, match=r"use \{view\} and \{time\}"):
+        load_matrix(folder)
+
+
+@pytest.mark.parametrize(("pattern", "name"), [("{time}", "2"), ("{time:d}", "2"), ("{time:03d}", "002")])
+def test_names_count_as_format_strings_do(tmp_path, pattern, name):
+    from vid4d.matrix.io import _fill
+
+    assert _fill(f"a/{pattern}_{{view:02d}}.png", tmp_path, time=2, view=11) == f"a/{name}_11.png"

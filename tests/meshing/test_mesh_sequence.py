@@ -192,7 +192,8 @@ def run(tmp_path):  # type: ignore[no-untyped-def]
         "height": 64,
     }
     (tmp_path / "matrix").mkdir()
-    text = json.dumps({"input": {"camera": given, "times": [0.0, 1 / 3, 2 / 3, 1.0]}})
+    filmed = {"camera": given, "times": [0.0, 1 / 3, 2 / 3, 1.0], "images": "input/{time}.png"}
+    text = json.dumps({"views": [given], "images": "images/{time}.png", "input": filmed})
     (tmp_path / "matrix" / "cameras.json").write_text(text)
     return Asset(ball_of_splats(count=300), {"seconds": "2.0"}, tmp_path / "asset.safetensors")
 
@@ -205,7 +206,7 @@ def test_the_run_knows_how_its_clip_was_filmed(run, caplog):
     assert clip_of(replace(run, path=run.root / "elsewhere" / "asset.safetensors")) is None
     assert not caplog.records
     (run.root / "frames").mkdir()
-    told = {"times": [0, 1 / 3, 2 / 3, 1.0], "keys": [0, 2, 3]}
+    told = {"times": [0, 1 / 3, 2 / 3, 1.0], "keys": [0, 2, 3], "seconds": 1, "cyclic": False}
     (run.root / "frames" / "clip.json").write_text(json.dumps(told))
     keyed = clip_of(run)
     assert keyed is not None

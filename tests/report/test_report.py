@@ -120,7 +120,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path):
 def test_damaged_timings_are_one_sentence(folder, tmp_path):
     (tmp_path / "settings.json").write_text((folder / "settings.json").read_text())
     (tmp_path / "timings.json").write_text("{")
-    with pytest.raises(InputError, match=r"timings.json cannot be read"):
+    with pytest.raises(InputError, match=r"timings.json: not JSON"):
         report.write_report(tmp_path, jumping_ball(80), toy_matrix())
 
 
@@ -180,7 +180,9 @@ def test_key_frames_are_those_of_the_run_folder(folder, tmp_path):
     shutil.copytree(folder, root)
     asset, matrix = jumping_ball(20), toy_matrix()
     assert report.facts(root, asset, matrix).key_frames == 3
-    (root / "frames" / "clip.json").write_text(json.dumps({"times": [0, 0.5, 1], "keys": [0, 2]}))
+    (root / "frames" / "clip.json").write_text(
+        json.dumps({"times": [0, 0.5, 1], "keys": [0, 2], "seconds": 1, "cyclic": False})
+    )
     assert report.facts(root, asset, matrix).key_frames == 2
     page = report.report_html(root, asset, matrix)
     assert "of which 2 are shown" in page

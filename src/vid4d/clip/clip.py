@@ -5,6 +5,7 @@ Reading, alpha or background removal, one crop for the whole clip, time sampling
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -170,9 +171,9 @@ def _check_options(
 ) -> None:
     if frames is not None and frames < 0:
         raise InputError(f"--frames {frames}: give the number of key frames, 0 for all")
-    if start is not None and start < 0:
+    if start is not None and not 0 <= start < math.inf:
         raise InputError(f"--start {start}: give seconds from the clip's beginning, 0 or more")
-    if end is not None and end <= (start or 0):
+    if end is not None and not end > (start or 0):
         raise InputError(f"--end {end}: lies before the start at {start or 0} s; give a later second")
     if every < 1:
         raise InputError(f"--every {every}: give 1 for every frame, 2 for every second one")

@@ -11,10 +11,12 @@ import numpy as np
 from PIL import Image
 
 from vid4d.clip.clip import Clip, ClipOptions, read_clip
-from vid4d.clip.sources import CLIP_FILE, to_rgba
+from vid4d.clip.sources import CLIP_FILE, ClipRecord, to_rgba
 from vid4d.errors import InputError
 from vid4d.files import folder_written_whole, natural_order, written_whole
 from vid4d.images import over, side_by_side, to_uint8
+from vid4d.pictures import open_picture
+from vid4d.records import read_record
 
 
 def prepare_clip(path: str | Path, out: str | Path, options: ClipOptions | None = None) -> Clip:
@@ -56,47 +58,38 @@ def load_frames(folder: str | Path) -> Clip:
         raise InputError(
             f"{folder}: no {CLIP_FILE} here, so not a prepared clip; give the folder that was written"
         )
-    try:
-        data = json.loads(record.read_text(encoding="utf-8"))
-        times = np.asarray(data["times"], np.float64)
-        seconds, cyclic, notes = (
-            float(data["seconds"]),
-            bool(data["cyclic"]),
-            tuple(map(str, data["warnings"])),
-        )
-        source, method = str(data["source"]), str(data["matting"])
-        keys = tuple(map(int, data["keys"])) if data.get("keys") is not None else None
-        confidence = float(data["matting_confidence"])
-    except (OSError, ValueError, KeyError, TypeError) as e:
-        raise InputError(f"{record}: damaged clip description ({e}); prepare the clip again") from e
+    told = read_record(record, ClipRecord, "prepare the clip again")
     files = natural_order(list(folder.glob("*.png")))
-    if times.ndim != 1 or len(files) != len(times) or len(files) == 0:
+    if len(files) != len(told.times):
         raise InputError(
-            f"{folder}: {len(files)} frames but {times.size} times in {CLIP_FILE}; prepare it again"
+            f"{folder}: {len(files)} frames but {len(told.times)} times in {CLIP_FILE}; prepare it again"
         )
     pictures = []
     for file in files:
-        try:
-            with Image.open(file) as image:
-                pictures.append(to_rgba(image, file).astype(np.float32) / 255)
-        except OSError as e:
-            raise InputError(f"{file}: not an image that can be read; prepare the clip again") from e
+        with open_picture(file, "prepare the clip again") as image:
+            pictures.append(to_rgba(image, file).astype(np.float32) / 255)
         if pictures[-1].shape != pictures[0].shape:
             raise InputError(f"{file}: another size than the frames before it; prepare the clip again")
-    try:
-        return Clip(np.stack(pictures), times, seconds, cyclic, notes, source, method, confidence, keys)
-    except ValueError as e:
-        raise InputError(f"{record}: damaged clip description ({e}); prepare the clip again") from e
+    return Clip(
+        np.stack(pictures),
+        np.array(told.times),
+        told.seconds,
+        told.cyclic,
+        told.warnings,
+        told.source,
+        told.matting,
+        told.matting_confidence,
+        told.keys,
+    )
 
 
 def key_times(folder: str | Path) -> tuple[float, ...] | None:
     """Times in [0, 1] of the key frames of a folder that `write_frames` wrote; None where it is not one."""
     try:
-        data = json.loads((Path(folder) / CLIP_FILE).read_text(encoding="utf-8"))
-        times, keys = data["times"], data.get("keys")
-        return tuple(float(times[i]) for i in (range(len(times)) if keys is None else keys))
-    except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
+        told = read_record(Path(folder) / CLIP_FILE, ClipRecord, "")
+    except InputError:
         return None
+    return tuple(told.times[i] for i in (range(len(told.times)) if told.keys is None else told.keys))
 
 
 def save_strip(clip: Clip, path: str | Path) -> Path:

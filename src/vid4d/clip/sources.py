@@ -8,26 +8,47 @@ the frames asked for and holds one at a time.
 from __future__ import annotations
 
 import glob
-import json
 import math
-import warnings
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
+from msgspec import Meta, Struct
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vid4d.errors import InputError
-from vid4d.files import natural_order
+from vid4d.files import natural_order, refuse_special
 from vid4d.images import to_uint8
+from vid4d.pictures import FAULTS, MOST_ANIMATED, open_picture, reading_picture
+from vid4d.records import Seconds, Share, Time, read_record
 from vid4d.video import Video, shrink
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".tga")
 ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 DEFAULT_FPS = 24.0
 CLIP_FILE = "clip.json"
+
+
+class ClipRecord(Struct):
+    """clip.json: the frames beside it, as the fields of `vid4d.clip.clip.Clip`."""
+
+    times: Annotated[list[Time], Meta(min_length=1)]
+    seconds: Seconds
+    cyclic: bool
+    warnings: tuple[str, ...] = ()
+    source: str = ""
+    matting: str = ""
+    matting_confidence: Share = 1.0
+    keys: Annotated[tuple[int, ...], Meta(min_length=1)] | None = None
+
+    def __post_init__(self) -> None:
+        if any(later <= earlier for earlier, later in pairwise(self.times)):
+            raise ValueError("'times' do not increase")
+        if self.keys is not None and not all(0 <= a < b for a, b in pairwise((*self.keys, len(self.times)))):
+            raise ValueError("'keys' are no increasing numbers of frames")
 
 
 @runtime_checkable
@@ -69,20 +90,19 @@ def open_source(path: str | Path, *, fps: float = DEFAULT_FPS) -> Source:
 
 
 def _open_file(path: Path) -> Source:
+    refuse_special(path)
     if path.stat().st_size == 0:
         raise InputError(f"{path}: the file is empty; export or copy it again")
-    try:
-        with Image.open(path) as image:
+    with reading_picture(path):
+        try:
+            image = Image.open(path)
+        except UnidentifiedImageError:
+            return Video(path)
+        with image:
             if image.format == "MPEG":  # Pillow knows its first bytes but cannot decode it
                 return Video(path)
             if image.format in ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1:
                 return AnimatedImage(path)
-    except UnidentifiedImageError:
-        return Video(path)
-    except Image.DecompressionBombError as e:
-        raise InputError(f"{path}: the picture is too large ({e}); scale it down first") from e
-    except (OSError, SyntaxError, ValueError) as e:
-        raise InputError(f"{path}: the image cannot be read ({e}); export it again") from e
     return ImageFiles([path], DEFAULT_FPS)
 
 
@@ -92,23 +112,15 @@ def _open_prepared(folder: Path, files: list[Path], fps: float) -> Source:
     record = folder / CLIP_FILE
     if not record.is_file():
         return source
-    try:
-        data = json.loads(record.read_text(encoding="utf-8"))
-        times = np.asarray(data["times"], np.float64) * float(data["seconds"])
-        cyclic = bool(data["cyclic"])
-        seconds = float(data["seconds"])
-    except (ValueError, KeyError, TypeError) as e:
+    told = read_record(record, ClipRecord, "correct it, delete it or prepare the clip again")
+    if len(told.times) != len(files):
         raise InputError(
-            f"{record}: not a clip description of vid4d ({e}); delete it or write it anew"
-        ) from e
-    if times.shape != (len(files),):
-        raise InputError(
-            f"{record}: describes {times.size} frames but {len(files)} lie beside it; "
+            f"{record}: describes {len(told.times)} frames but {len(files)} lie beside it; "
             "delete it or restore them"
         )
-    source.times = times
-    source.duration = seconds if cyclic else seconds + seconds / max(len(files) - 1, 1)
-    source.cyclic = cyclic
+    source.times = np.array(told.times) * told.seconds
+    source.duration = told.seconds + (0 if told.cyclic else told.seconds / max(len(files) - 1, 1))
+    source.cyclic = told.cyclic
     return source
 
 
@@ -126,7 +138,7 @@ class ImageFiles:
         sizes: dict[tuple[int, int], Path] = {}
         self.has_alpha = False
         for file in self.files:
-            with _opened(file) as image:
+            with open_picture(file) as image, reading_picture(file):
                 # asking a PNG for its orientation would decode it; such frames are compared when read
                 turned = image.format != "PNG" and image.getexif().get(0x0112, 1) >= 5
                 sizes.setdefault(image.size[::-1] if turned else image.size, file)
@@ -142,7 +154,7 @@ class ImageFiles:
         self, indices: Sequence[int], max_side: int | None = None
     ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
         for i in indices:
-            with _opened(self.files[i]) as image:
+            with open_picture(self.files[i]) as image:
                 yield shrink(to_rgba(image, self.files[i]), max_side)
 
 
@@ -152,11 +164,13 @@ class AnimatedImage:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.notes: tuple[str, ...] = ()
-        with _opened(path) as image:
+        with open_picture(path) as image, reading_picture(path):
             # an APNG may carry a still picture that is not part of the animation
             self._first = 1 if getattr(image, "default_image", False) else 0
             self.has_alpha = image.has_transparency_data or image.mode == "RGBA"
             lengths: list[float] = []
+            if getattr(image, "n_frames", 1) * image.width * image.height > MOST_ANIMATED:
+                raise InputError(f"{path}: too many frames of too many pixels; shorten it or scale it down")
             try:
                 for i in range(self._first, getattr(image, "n_frames", 1)):
                     image.seek(i)
@@ -164,7 +178,7 @@ class AnimatedImage:
                     length = float(image.info.get("duration") or 0)
                     lengths.append(length if length > 10 else 100.0)
                     self.has_alpha |= image.has_transparency_data
-            except (OSError, EOFError, SyntaxError, ValueError) as e:
+            except FAULTS as e:
                 if not lengths:
                     raise InputError(f"{path}: no frame can be read ({e}); export it again") from e
                 self.notes = (f"the file is cut off: the {len(lengths)} frames that can be read are used",)
@@ -174,9 +188,10 @@ class AnimatedImage:
     def read(
         self, indices: Sequence[int], max_side: int | None = None
     ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
-        with _opened(self.path) as image:
+        with open_picture(self.path) as image:
             for i in indices:
-                image.seek(i + self._first)
+                with reading_picture(self.path):
+                    image.seek(i + self._first)
                 yield shrink(to_rgba(image, self.path), max_side)
 
 
@@ -185,31 +200,16 @@ def to_rgba(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 4"]:
 
     Raises InputError for damaged files and for values that are no picture (NaN, floats beyond [0, 1]).
     """
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # Pillow warns about palettes whose transparency is a table
-            image.load()
-            image = ImageOps.exif_transpose(image)
-            if image.mode.startswith("I") or image.mode == "F":
-                values = np.asarray(image, np.float64)
-                top = 1.0 if image.mode == "F" else 65535.0
-                if not np.isfinite(values).all() or values.min() < 0 or values.max() > top * 1.001:
-                    raise InputError(
-                        f"{path}: pixel values outside 0..{top:g}; export the picture with 8 or 16 bits"
-                    )
-                grey = to_uint8(values / top)
-                return np.dstack([grey, grey, grey, np.full_like(grey, 255)])
-            return np.array(image.convert("RGBA"))
-    except (OSError, SyntaxError, EOFError) as e:
-        raise InputError(f"{path}: the image is damaged or cut off ({e}); export it again") from e
-
-
-def _opened(path: Path) -> Image.Image:
-    try:
-        return Image.open(path)
-    except UnidentifiedImageError as e:
-        raise InputError(f"{path}: not an image that can be read; remove it or export it as PNG") from e
-    except Image.DecompressionBombError as e:
-        raise InputError(f"{path}: the picture is too large ({e}); scale it down first") from e
-    except (OSError, SyntaxError, ValueError) as e:
-        raise InputError(f"{path}: the image cannot be read ({e}); export it again") from e
+    with reading_picture(path):
+        image.load()
+        image = ImageOps.exif_transpose(image)
+        if image.mode.startswith("I") or image.mode == "F":
+            values = np.asarray(image, np.float64)
+            top = 1.0 if image.mode == "F" else 65535.0
+            if not np.isfinite(values).all() or values.min() < 0 or values.max() > top * 1.001:
+                raise InputError(
+                    f"{path}: pixel values outside 0..{top:g}; export the picture with 8 or 16 bits"
+                )
+            grey = to_uint8(values / top)
+            return np.dstack([grey, grey, grey, np.full_like(grey, 255)])
+        return np.array(image.convert("RGBA"))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vid4d.commands.generate import Clip
+from vid4d.errors import printable
 from vid4d.run import free_default
 
 
@@ -39,7 +40,7 @@ class Prepare:
     def run(self) -> None:
         """Writes the prepared clip and prints its warnings."""
         root = prepare(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
-        print(f"look at {root / 'strip.png'}")
+        print(f"look at {printable(str(root / 'strip.png'))}")
 
 
 def prepare(
@@ -63,5 +64,5 @@ def prepare(
     print(f"{len(prepared)} frames of {prepared.seconds:.2f} s{loop}; mask from {prepared.matting!r}", end="")
     print(f" with confidence {prepared.matting_confidence:.2f}")
     for warning in prepared.warnings:
-        print(f"warning: {warning}")
+        print(f"warning: {printable(warning)}")
     return root

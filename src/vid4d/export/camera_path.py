@@ -26,7 +26,7 @@ from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
 from vid4d.errors import InputError
-from vid4d.matrix.files import read_json
+from vid4d.records import read_record
 from vid4d.render import loops_to_play
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class CameraPath:
 def read_path(file: str | Path) -> CameraPath:
     """Reads a camera path. Raises InputError, which names the key, for what it does not understand."""
     file = Path(file)
-    layout = read_json(file)
+    layout = read_record(file, dict[str, Any], "see the documented layout")
     _check_keys(file, layout, TOP, "the camera path")
     keys = layout.get("keys")
     if not isinstance(keys, list) or not keys or not all(isinstance(k, dict) for k in keys):

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import torch
 
 from vid4d.cameras import Cameras
 from vid4d.clip.files import key_times
@@ -17,6 +15,7 @@ from vid4d.dynerf import CascadeField, OccupancyGrid
 from vid4d.dynerf.files import load_field
 from vid4d.errors import InputError
 from vid4d.export.options import ExportOptions, FrameTimes, frame_times
+from vid4d.matrix.descriptions import cameras_of, read_described
 from vid4d.meshing.deformation import TrackOptions
 from vid4d.meshing.dynerf_mesh import mesh_of_dynerf
 from vid4d.meshing.marching_cubes import MeshOptions
@@ -105,16 +104,15 @@ def clip_of(asset: Asset) -> Filmed | None:
     if not file.is_file():
         return None
     try:
-        clip = json.loads(file.read_text(encoding="utf-8")).get("input")
+        clip = read_described(file).input
         if clip is None:
             return None
-        given = clip["camera"]
-        pose = torch.tensor(given["world_to_camera"], dtype=torch.float32)[None]
-        focal = torch.tensor([float(given["focal"])])
-        camera = Cameras(pose, focal, int(given["width"]), int(given["height"]))
-        keys = key_times(asset.root / "frames")
-        return Filmed(camera, keys or tuple(float(time) for time in clip["times"]))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        given = clip.camera
+        if given.width is None or given.height is None:
+            raise InputError("the clip's camera lacks width or height")
+        camera = cameras_of([given], None, given.width, given.height, file)
+        return Filmed(camera, key_times(asset.root / "frames") or tuple(clip.times))
+    except InputError as error:
         log.warning("%s cannot be read (%s): meshes are colored without the clip's camera", file, error)
         return None
 

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.checkpoints import identity_of, load_checkpoint, save_checkpoint, with_prefix
+from vid4d.checkpoints import identity_of, load_checkpoint, restoring, save_checkpoint, with_prefix
 from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.densify import Densifier, DensifyConfig
 from vid4d.gaussians.fit_targets import (
@@ -45,6 +46,7 @@ from vid4d.matrix.io import check_matrix
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.metrics import psnr
 from vid4d.randomness import FIT_INPUT_FRAMES, FIT_PICTURES, Shuffled, epoch_generator, step_generator
+from vid4d.records import Amount, Finite, Step
 
 Callback = Callable[[int, int, float, float, int], None]
 """step, total, loss (running mean), PSNR of the input view in dB, number of splats."""
@@ -179,6 +181,13 @@ def fit(
         callback(state.step, config.iterations, state.loss, input_psnr, len(state.optimizer))
     report = FitReport(state.step, state.seconds, state.loss, input_psnr, len(state.optimizer))
     return state.gaussians().detach(), report
+
+
+class _State(TypedDict):
+    step: Step
+    loss: Finite | None
+    seconds: Amount
+    n_updates: Step
 
 
 class FitState:
@@ -365,7 +374,7 @@ class FitState:
             tensors["visible_in_input"] = torch.from_numpy(np.packbits(self.visible_in_input.cpu().numpy()))
         state = {
             "step": self.step,
-            "loss": self.loss,
+            "loss": self.loss if math.isfinite(self.loss) else None,
             "seconds": self.seconds,
             "n_updates": self.n_updates,
         }
@@ -374,13 +383,26 @@ class FitState:
     def load(self, path: Path) -> None:
         """Restores a fit. Raises InputError for a checkpoint of another matrix, configuration or seed."""
         what = "image matrix, configuration or seed"
-        stored, state = load_checkpoint(path, self._identity(), what)
+        stored, state = load_checkpoint(path, self._identity(), what, _State)
         tensors = {k: v.to(self.matrix.images.device) for k, v in stored.items()}
-        self.optimizer.load(with_prefix(tensors, "adam."))
-        self.densifier.load(with_prefix(tensors, "densify."))
-        self.step, self.loss, self.seconds = state["step"], state["loss"], state["seconds"]
-        self.n_updates = state["n_updates"]
+        with restoring(path):
+            self.optimizer.load(with_prefix(tensors, "adam."))
+            self.densifier.load(with_prefix(tensors, "densify."))
+            self._fits_together()
+        self.step, self.seconds, self.n_updates = state["step"], state["seconds"], state["n_updates"]
+        self.loss = math.nan if state["loss"] is None else state["loss"]
         if "visible_in_input" in tensors:
             shape = self.matrix.images.shape[:4]
             bits = np.unpackbits(tensors["visible_in_input"].cpu().numpy(), count=shape.numel()).astype(bool)
             self.visible_in_input = torch.from_numpy(bits).view(shape).to(self.matrix.images.device)
+
+    def _fits_together(self) -> None:
+        """Raises ValueError where restored tensors are not those of one set of splats."""
+        o, n = self.optimizer, len(self.gaussians())
+        for name, value in o.parameters.items():
+            moments = (o.mean[name], o.square[name])
+            if any(v.shape != value.shape or v.dtype != torch.float32 for v in (value.detach(), *moments)):
+                raise ValueError(f"{name} and its moments differ in size or type")
+        for counts in (o.steps, self.densifier.gradient, self.densifier.n_visible):
+            if counts.shape[0] != n:
+                raise ValueError(f"counts of {counts.shape[0]} splats for {n}")

@@ -15,14 +15,17 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float
+from msgspec import Meta, Struct
 from torch import Tensor
 
 from vid4d.errors import InputError
 from vid4d.files import written_whole
 from vid4d.gaussians import sh as harmonics
+from vid4d.records import LONGEST, Seconds, checked
 
 MARGINAL_CUT = 0.05
 """A splat whose temporal marginal is below this is not there at that time (2310.10642, code)."""
@@ -211,6 +214,9 @@ class Gaussians4D:
 TENSORS = tuple(f.name for f in fields(Gaussians4D) if f.name not in ("period", "cyclic"))
 """Names of the parameters."""
 
+LARGEST = dict.fromkeys(TENSORS, 1e6) | {"log_scales": 80.0}
+"""The largest magnitudes that are read; exp(80) and exp(-80) are still float32."""
+
 
 def time_from(t: Float[Tensor, " n"], time: float | Tensor, cyclic: bool) -> Float[Tensor, " n"]:
     """Clip time from splats at t to a moment: time - t, in a loop the shorter way round: [-1/2, 1/2]."""
@@ -265,7 +271,7 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
     path = Path(path)
     values = {**DEFAULT_METADATA, **(metadata or {})}
     for key in ("seconds", "fps"):
-        if key in values and not _is_number(values[key]):
+        if key in values and not _is_duration(values[key]):
             raise InputError(f"metadata {key!r} is {values[key]!r}, expected a positive number as a string")
     values |= {
         "format": FORMAT,
@@ -297,6 +303,14 @@ def _sorted_header(data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
+class _Metadata(Struct):
+    period: Annotated[float, Meta(gt=0, le=1e6)]
+    cyclic: Literal["true", "false"] = "false"
+    seconds: Seconds | None = None
+    fps: Annotated[float, Meta(gt=0, le=LONGEST)] | None = None
+    count: Annotated[int, Meta(ge=0)] | None = None
+
+
 def load_asset(
     path: str | Path, device: torch.device | str | None = None
 ) -> tuple[Gaussians4D, dict[str, str]]:
@@ -322,16 +336,34 @@ def load_asset(
         raise InputError(
             f"{path} has format version {version}, this program reads {FORMAT_VERSION}: update it"
         )
+    said = checked(metadata, _Metadata, f"{path}: metadata", "write it again", strict=False)
+    kept = {name: tensors[name] for name in TENSORS}
+    _check_values(kept, path)
     try:
-        values = {name: tensors[name].to(device) for name in TENSORS}
-        period, cyclic = float(metadata["period"]), metadata.get("cyclic") == "true"
-        return Gaussians4D(**values, period=period, cyclic=cyclic), metadata
+        splats = Gaussians4D(**kept, period=said.period, cyclic=said.cyclic == "true")
     except (ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}): write it again") from error
+    if (said.count or len(splats)) != len(splats):
+        raise InputError(f"{path} holds {len(splats)} splats but says {said.count}: write it again")
+    return splats.to(device), metadata
 
 
-def _is_number(text: str) -> bool:
+def _check_values(tensors: dict[str, Tensor], path: Path) -> None:
+    """Raises InputError, with the tensor's name, for values that no splats have."""
+    for name, value in tensors.items():
+        if value.dtype != torch.float32:
+            raise InputError(f"{path} has {name} as {value.dtype}, expected torch.float32: write it again")
+        if not value.isfinite().all():
+            raise InputError(f"{path} has NaN or infinity in {name}: write it again")
+        if value.numel() and value.abs().max() > LARGEST[name]:
+            raise InputError(
+                f"{path} has {float(value.abs().max()):g} in {name}, at most {LARGEST[name]:g} can be: "
+                "write it again"
+            )
+
+
+def _is_duration(text: str) -> bool:
     try:
-        return 0 < float(text) < math.inf
+        return 0 < float(text) <= LONGEST
     except (TypeError, ValueError):
         return False

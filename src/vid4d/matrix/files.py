@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -15,7 +13,12 @@ from vid4d.errors import InputError
 from vid4d.files import natural_order
 from vid4d.images import to_uint8
 from vid4d.keying import remove_border_background
+from vid4d.pictures import open_picture, reading_picture
 from vid4d.video import Video
+
+REPLACE = "replace it or remove it"
+MOST_BYTES = 6 << 30
+"""Of all pictures of an image matrix together."""
 
 Picture = np.ndarray
 """(h, w, c) float32 in [0, 1]: 1, 3 or 4 channels."""
@@ -28,16 +31,6 @@ def as_rgba(picture: Picture) -> Picture:
     return remove_border_background(to_uint8(picture)).astype(np.float32) / 255
 
 
-def read_json(file: Path) -> dict[str, Any]:
-    try:
-        meta = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as e:
-        raise InputError(f"{file} cannot be read as JSON ({e}): write it again.") from e
-    if not isinstance(meta, dict):
-        raise InputError(f"{file} does not hold a JSON object: see the documented layout.")
-    return meta
-
-
 def pictures_in(folder: Path) -> list[Path]:
     """The picture files of a folder in natural order (2 before 10)."""
     files = [p for p in folder.iterdir() if p.suffix.lower() in (".png", ".jpg", ".jpeg", ".webp")]
@@ -46,43 +39,38 @@ def pictures_in(folder: Path) -> list[Path]:
 
 def picture_size(file: Path) -> tuple[int, int]:
     """Width and height."""
-    try:
-        with Image.open(file) as picture:
-            return picture.size
-    except (OSError, SyntaxError) as e:
-        raise InputError(f"{file} cannot be read as a picture: replace it or remove it.") from e
+    with open_picture(file, REPLACE) as picture:
+        return picture.size
 
 
 def read_picture(file: Path) -> Picture:
     """RGB, or RGBA where the file has transparency."""
-    try:
-        with Image.open(file) as picture:
-            alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
-            return np.asarray(picture.convert("RGBA" if alpha else "RGB"), dtype=np.float32) / 255
-    except FileNotFoundError as e:
-        raise InputError(f"{file} is missing: an image matrix needs every view at every time.") from e
-    except (OSError, SyntaxError) as e:
-        raise InputError(f"{file} cannot be read as a picture: replace it or remove it.") from e
+    if not file.exists():
+        raise InputError(f"{file} is missing: an image matrix needs every view at every time.")
+    with open_picture(file, REPLACE) as picture, reading_picture(file, REPLACE):
+        alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
+        return np.asarray(picture.convert("RGBA" if alpha else "RGB"), dtype=np.float32) / 255
 
 
 def read_grey(file: Path) -> Picture:
     """One channel, from 8 or 16 bits."""
-    try:
-        with Image.open(file) as picture:
-            deep = picture.mode.startswith("I")
-            pixels = np.asarray(picture if deep else picture.convert("L"), dtype=np.float32)
-            return (pixels / (65535 if deep else 255))[..., None]
-    except FileNotFoundError as e:
-        raise InputError(f"{file} is missing: confidence is needed for every view and time, or none.") from e
-    except (OSError, SyntaxError) as e:
-        raise InputError(f"{file} cannot be read as a picture: replace it or remove it.") from e
+    if not file.exists():
+        raise InputError(f"{file} is missing: confidence is needed for every view and time, or none.")
+    with open_picture(file, REPLACE) as picture, reading_picture(file, REPLACE):
+        deep = picture.mode.startswith("I")
+        pixels = np.asarray(picture if deep else picture.convert("L"), dtype=np.float32)
+        return (pixels / (65535 if deep else 255))[..., None]
 
 
 def read_video(file: Path) -> tuple[list[Picture], float]:
     """All frames in RGB, and the duration in seconds."""
     try:
         video = Video(file)
-        frames = [frame[..., :3].astype(np.float32) / 255 for frame in video.read(range(len(video)))]
+        frames: list[Picture] = []
+        for frame in video.read(range(len(video))):
+            if not frames:
+                check_room(file, len(video) * frame.nbytes * 4)
+            frames.append(frame[..., :3].astype(np.float32) / 255)
     except InputError as e:
         raise InputError(f"{file} cannot be read as a video ({e}): replace it.") from e
     return frames, video.duration
@@ -112,3 +100,11 @@ def stack(pictures: Sequence[Picture], where: str | os.PathLike[str]) -> np.ndar
         sizes = " and ".join(f"{s[-2]} x {s[-3]}" for s in shapes[:2])
         raise InputError(f"{where} mixes pictures of {sizes} pixels: make all views and times one size.")
     return np.stack(pictures)
+
+
+def check_room(where: str | os.PathLike[str], needed: int) -> None:
+    """Raises InputError where pictures need more bytes of memory than an image matrix may have."""
+    if needed > MOST_BYTES:
+        raise InputError(
+            f"{where} would need {needed / 2**30:.0f} GiB of memory: give smaller or fewer pictures."
+        )

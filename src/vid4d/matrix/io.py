@@ -28,8 +28,8 @@ transparent (see `vid4d.keying`).
 from __future__ import annotations
 
 import json
-import math
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -39,15 +39,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
+from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.files import folder_written_whole
 from vid4d.matrix import layouts
+from vid4d.matrix.descriptions import cameras_of, read_described
 from vid4d.matrix.files import (
     Picture,
     as_rgba,
+    check_room,
     read_grey,
-    read_json,
     read_picture,
     read_video,
     split_grid,
@@ -55,6 +56,7 @@ from vid4d.matrix.files import (
     write_picture,
 )
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.records import LONGEST
 
 OURS = "cameras-json"
 LAYOUTS = (OURS, *layouts.LAYOUTS)
@@ -105,8 +107,8 @@ def check_matrix(matrix: ImageMatrix) -> None:
         raise InputError(
             "The image matrix has a camera that is not finite: correct its pose and focal length."
         )
-    if not 0 < matrix.seconds < math.inf:
-        raise InputError(f"The image matrix lasts {matrix.seconds:g} seconds: give a positive number.")
+    if not 0 < matrix.seconds <= LONGEST:
+        raise InputError(f"The image matrix lasts {matrix.seconds:g} seconds: give 0 to {LONGEST:g}.")
     if matrix.frames > 1 and not (matrix.times.diff() > 0).all():
         raise InputError("The times of the image matrix do not increase: sort its frames by time.")
     if not -1e-6 <= float(matrix.times.min()) <= float(matrix.times.max()) <= 1 + 1e-6:
@@ -188,12 +190,10 @@ def _view_to_json(camera: Cameras) -> dict[str, Any]:
 
 def _read_ours(path: Path) -> ImageMatrix:
     file = path / "cameras.json"
-    meta = read_json(file)
-    views, pattern = meta.get("views"), meta.get("images")
-    if not isinstance(views, list) or not views:
-        raise InputError(f"{file} has no list 'views': name the camera of every view there.")
+    said = read_described(file)
+    views, pattern = said.views, said.images
     seconds: float | None = None
-    if isinstance(pattern, str) and "{view" in pattern and "{time" not in pattern:
+    if "{view" in pattern and "{time" not in pattern:
         clips = [read_video(path / _fill(pattern, file, view=v)) for v in range(len(views))]
         seconds = clips[0][1]
         if len({len(frames) for frames, _ in clips}) != 1:
@@ -203,57 +203,53 @@ def _read_ours(path: Path) -> ImageMatrix:
         images = stack([stack([as_rgba(f) for f in frames], path) for frames, _ in clips], path)
     else:
         images = _read_pattern(path, pattern, len(views), grey=False)
-    times = _numbers(meta.get("times"), "times", file) or layouts.even_times(images.shape[1])
+    times = said.times or layouts.even_times(images.shape[1])
     if len(times) != images.shape[1]:
         raise InputError(f"{path} holds images for {images.shape[1]} times but {file} lists {len(times)}.")
     matrix = ImageMatrix(
         images=torch.from_numpy(images),
-        cameras=_cameras(views, meta, images.shape[3], images.shape[2], file),
+        cameras=cameras_of(views, said, images.shape[3], images.shape[2], file),
         times=torch.tensor(times, dtype=torch.float32),
-        seconds=_numbers([meta.get("seconds", seconds or 1.0)], "seconds", file)[0],
-        cyclic=bool(meta.get("cyclic", False)),
+        seconds=said.seconds or seconds or 1.0,
+        cyclic=said.cyclic,
     )
-    if "confidence" in meta:
-        confidence = _read_pattern(path, meta["confidence"], len(views), grey=True)[..., 0]
+    if said.confidence is not None:
+        confidence = _read_pattern(path, said.confidence, len(views), grey=True)[..., 0]
         if confidence.shape != images.shape[:4]:
             raise InputError(f"The confidence in {path} has another size than its images: compute it again.")
         matrix = matrix.with_confidence(torch.from_numpy(np.ascontiguousarray(confidence)))
-    given = meta.get("input")
+    given = said.input
     if given is None:
         return matrix
-    if not isinstance(given, dict) or not all(given.get(k) for k in ("times", "images", "camera")):
-        raise InputError(f"'input' in {file} needs 'images', 'times' and 'camera'.")
-    input_times = _numbers(given["times"], "times", file)
     frames = [
-        as_rgba(read_picture(path / _fill(given["images"], file, time=i))) for i in range(len(input_times))
+        as_rgba(read_picture(path / _fill(given.images, file, time=i))) for i in range(len(given.times))
     ]
     inputs = torch.from_numpy(stack(frames, path))
     return replace(
         matrix,
         input_images=inputs,
-        input_camera=_cameras([given["camera"]], meta, inputs.shape[2], inputs.shape[1], file),
-        input_times=torch.tensor(input_times, dtype=torch.float32),
+        input_camera=cameras_of([given.camera], said, inputs.shape[2], inputs.shape[1], file),
+        input_times=torch.tensor(given.times, dtype=torch.float32),
     )
 
 
-def _numbers(values: Any, name: str, file: Path) -> list[float]:
-    try:
-        return [float(value) for value in values or []]
-    except (TypeError, ValueError) as e:
-        raise InputError(f"{name!r} in {file} is {values!r:.80}: give numbers there.") from e
+PLACE = re.compile(r"\{(view|time)(?::0?([1-9])?d)?\}")
+"""A number in a file name: {time}, or {time:03d} with at most 9 digits. Nothing else of format strings."""
 
 
 def _fill(pattern: str, file: Path, **numbers: int) -> str:
-    try:
-        return pattern.format(**numbers)
-    except (KeyError, ValueError, IndexError) as e:
-        raise InputError(f"{file} names files by {pattern!r}: use {{view}} and {{time}} only.") from e
+    """The file name that a pattern gives; see `PLACE`. Raises InputError for any other use of braces."""
+    if re.search(r"[{}\0]", PLACE.sub("", pattern)) or {m[1] for m in PLACE.finditer(pattern)} - set(numbers):
+        raise InputError(
+            f"{file} names files by {pattern!r:.80}: use {{view}} and {{time}}, or {{time:03d}}, only."
+        )
+    return PLACE.sub(lambda m: str(numbers[m[1]]).zfill(int(m[2] or 1)), pattern)
 
 
-def _read_pattern(path: Path, pattern: Any, views: int, *, grey: bool) -> Float[np.ndarray, "v t h w c"]:
+def _read_pattern(path: Path, pattern: str, views: int, *, grey: bool) -> Float[np.ndarray, "v t h w c"]:
     """Strips per time, or one picture per view and time; as many times as there are files."""
     file = path / "cameras.json"
-    if not isinstance(pattern, str) or "{time" not in pattern:
+    if "{time" not in pattern:
         raise InputError(
             f"{file} needs 'images', a file name with {{time}} such as \"images/{{time:03d}}.png\", "
             "and likewise for confidence."
@@ -276,41 +272,9 @@ def _read_pattern(path: Path, pattern: Any, views: int, *, grey: bool) -> Float[
             frames.append(stack([finish(read(n)) for n in names], path))
         else:
             frames.append(stack([finish(p) for p in split_grid(read(name), views, 1, name)], path))
+        check_room(path, len(frames) * frames[0].nbytes)
     if not frames:
         raise InputError(
             f"{path} holds no file {_fill(pattern, file, view=0, time=0)}: see 'images' in {file}."
         )
     return np.ascontiguousarray(stack(frames, path).swapaxes(0, 1))
-
-
-def _cameras(views: list[Any], meta: dict[str, Any], width: int, height: int, file: Path) -> Cameras:
-    poses, focals = [], []
-    for i, view in enumerate(views):
-        try:
-            if "world_to_camera" in view:
-                pose = torch.tensor(view["world_to_camera"], dtype=torch.float32)
-                rotation = pose[:3, :3].double()
-                rigid = pose.shape == (4, 4) and torch.allclose(
-                    rotation @ rotation.T, torch.eye(3, dtype=torch.float64), atol=1e-3
-                )
-                if not rigid or torch.linalg.det(rotation) < 0:
-                    raise ValueError("world_to_camera is not a rigid 4x4 matrix")
-            else:
-                distance = float(view.get("distance", meta.get("distance", RING_DISTANCE)))
-                where = Cameras.orbit([float(view["azimuth"])], float(view["elevation"]), distance=distance)
-                pose = where.world_to_camera[0]
-            given = view if "focal" in view or "fov" in view else meta
-            focal = FOCAL_PER_WIDTH * width
-            if "focal" in given:
-                focal = float(given["focal"])
-            elif "fov" in given:
-                focal = width / 2 / math.tan(math.radians(float(given["fov"])) / 2)
-            if not (math.isfinite(focal) and focal > 0 and torch.isfinite(pose).all()):
-                raise ValueError("pose or focal length is not finite")
-        except (KeyError, TypeError, ValueError, IndexError, RuntimeError, AttributeError) as e:
-            raise InputError(
-                f"View {i} in {file} is no camera ({e}): give azimuth and elevation, or world_to_camera."
-            ) from e
-        poses.append(pose)
-        focals.append(focal)
-    return Cameras(torch.stack(poses), torch.tensor(focals), width, height)

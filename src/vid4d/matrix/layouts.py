@@ -13,12 +13,13 @@ import torch
 
 from vid4d.cameras import RING_VIEWS, Cameras
 from vid4d.errors import InputError
+from vid4d.matrix.descriptions import Frame, is_rotation
+from vid4d.matrix.descriptions import read_transforms as read_transforms_file
 from vid4d.matrix.files import (
     as_rgba,
     picture_size,
     pictures_in,
     read_grey,
-    read_json,
     read_picture,
     read_video,
     split_grid,
@@ -124,21 +125,16 @@ def read_transforms(path: Path) -> ImageMatrix:
     turned. Frames of one pose form a view; each view needs the same times.
     """
     file = path / "transforms_train.json"
-    meta = read_json(file)
-    entries = meta.get("frames")
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f"{file} has no list 'frames': it needs one entry per view and time.")
+    said = read_transforms_file(file)
     poses: dict[tuple[float, ...], int] = {}
-    cells: dict[tuple[int, float], dict] = {}
-    for entry in entries:
-        try:
-            pose = np.asarray(entry["transform_matrix"], dtype=np.float64)[:3]
-            name, time = str(entry["file_path"]), float(entry.get("time", 0.0))
-        except (KeyError, TypeError, ValueError) as e:
-            raise InputError(f"{file} has a frame without file_path or transform_matrix: correct it.") from e
-        if pose.shape != (3, 4) or not np.isfinite(pose).all() or not math.isfinite(time):
-            raise InputError(f"{file} has no finite 4x4 matrix and time for {name}: correct or remove it.")
-        cells[poses.setdefault(tuple(np.round(pose, 5).ravel()), len(poses)), time] = entry
+    cells: dict[tuple[int, float], Frame] = {}
+    for entry in said.frames:
+        pose = np.asarray(entry.transform_matrix, dtype=np.float64)[:3]
+        if not is_rotation(pose[:, :3], 1e-2):
+            raise InputError(
+                f"{file} has no rotation in the transform_matrix of {entry.file_path}: correct or remove it."
+            )
+        cells[poses.setdefault(tuple(np.round(pose, 5).ravel()), len(poses)), entry.time] = entry
     times = sorted({t for _, t in cells})
     views = range(len(poses))
     if len(cells) != len(poses) * len(times):
@@ -147,15 +143,16 @@ def read_transforms(path: Path) -> ImageMatrix:
             "an image matrix needs every camera at every time."
         )
 
-    def picture(entry: dict) -> Path:
-        named = path / entry["file_path"]
+    def picture(entry: Frame) -> Path:
+        named = path / entry.file_path
         return named if named.suffix else named.with_suffix(".png")
 
     images = stack(
         [stack([as_rgba(read_picture(picture(cells[v, t]))) for t in times], path) for v in views], path
     )
     height, width = images.shape[2:4]
-    if max(abs(meta.get("cx", width / 2) - width / 2), abs(meta.get("cy", height / 2) - height / 2)) > 1:
+    cx, cy = (width / 2 if said.cx is None else said.cx), (height / 2 if said.cy is None else said.cy)
+    if max(abs(cx - width / 2), abs(cy - height / 2)) > 1:
         raise InputError(
             f"{file} has its principal point off the picture's centre: crop the images around it."
         )
@@ -165,9 +162,12 @@ def read_transforms(path: Path) -> ImageMatrix:
     world_to_camera = np.tile(np.eye(4), (len(poses), 1, 1))
     world_to_camera[:, :3, :3] = to_world[:, :, :3].transpose(0, 2, 1)
     world_to_camera[:, :3, 3] = -np.einsum("nij,nj->ni", world_to_camera[:, :3, :3], to_world[:, :, 3])
-    if "fl_x" not in meta and "camera_angle_x" not in meta:
+    if said.fl_x is not None:
+        focal = said.fl_x
+    elif said.camera_angle_x is not None:
+        focal = width / 2 / math.tan(said.camera_angle_x / 2)
+    else:
         raise InputError(f"{file} has neither fl_x nor camera_angle_x: add the focal length.")
-    focal = float(meta["fl_x"]) if "fl_x" in meta else width / 2 / math.tan(meta["camera_angle_x"] / 2)
     seconds = times[-1] - times[0]
     matrix = ImageMatrix(
         torch.from_numpy(images),
@@ -175,10 +175,11 @@ def read_transforms(path: Path) -> ImageMatrix:
         torch.tensor([(t - times[0]) / seconds if seconds > 0 else 0.0 for t in times]),
         seconds=seconds or 1.0,
     )
-    names = {cell.get("conf_ssim", cell["file_path"]) for cell in cells.values()}
-    if names & {cell["file_path"] for cell in cells.values()}:  # without confidence it names the image itself
+    pictures = {cell.file_path for cell in cells.values()}
+    named = [[cells[v, t].conf_ssim for t in times] for v in views]
+    if any(n is None or n in pictures for row in named for n in row):  # without confidence: the image itself
         return matrix
-    maps = [stack([read_grey(path / cells[v, t]["conf_ssim"]) for t in times], path) for v in views]
+    maps = [stack([read_grey(path / str(n)) for n in row], path) for row in named]
     return matrix.with_confidence(torch.from_numpy(stack(maps, path)[..., 0].copy()))
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import base64
 import io
-import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict, TypeVar
 
 import numpy as np
 import torch
@@ -21,17 +21,19 @@ from PIL import Image, features
 from torch import Tensor
 
 from vid4d.clip.files import key_times
-from vid4d.errors import InputError
 from vid4d.files import write_text
 from vid4d.gaussians.culling import splats_over_time
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import over_white, side_by_side, to_uint8
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.records import Finite, Kind, Share, read_record
 from vid4d.render import render_asset
 from vid4d.report.advice import Advice, Facts, advice
 from vid4d.report.contact import draw_sheet, pick
 from vid4d.report.page import Picture, ReportPage, page_html
-from vid4d.run import read_curves, read_settings
+from vid4d.run import Timings, read_curves, read_settings
+
+T = TypeVar("T")
 
 SHEET_WIDTH = 1400
 """Pixels; sheets are shown at about half of that."""
@@ -161,7 +163,7 @@ def still_falling(losses: Sequence[tuple[float, float]]) -> float | None:
 def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
     """Collects the facts for `vid4d.report.advice` from the run folder, asset and matrix."""
     settings = read_settings(root)
-    clip, timings = _json(root / "frames" / "clip.json"), _json(root / "timings.json")
+    clip, timings = _noted(root / "frames" / "clip.json", _Clip), _noted(root / "timings.json", Timings)
     losses = next((c["loss"] for c in read_curves(root).values() if "loss" in c), [])
     keys = key_times(root / "frames")
     if keys is None and matrix.input_times is not None:
@@ -174,13 +176,13 @@ def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
         seconds=matrix.seconds,
         key_frames=None if keys is None else len(keys),
         confidence=confidence_inside(matrix),
-        input_psnr=_json(root / "report.json").get("input_psnr_db"),
+        input_psnr=_noted(root / "report.json", _Scores).get("input_psnr_db"),
         agreement=agreement(gaussians, matrix),
         splats=len(gaussians),
         visible=tuple(splats_over_time(gaussians, torch.linspace(0, 1, 9).tolist())),
         still_falling=still_falling(losses),
         minutes=timings.get("seconds", 0.0) / 60,
-        gpu=str(_json(root / "machine.json").get("device", "")).startswith("cuda"),
+        gpu=str(_machine(root).get("device", "")).startswith("cuda"),
     )
 
 
@@ -201,7 +203,7 @@ def write_report(root: str | Path, gaussians: Gaussians4D, matrix: ImageMatrix) 
 def _page(
     root: Path, run_facts: Facts, hints: list[Advice], gaussians: Gaussians4D, matrix: ImageMatrix
 ) -> ReportPage:
-    settings, machine = read_settings(root), _json(root / "machine.json")
+    settings, machine = read_settings(root), _machine(root)
     keys = key_times(root / "frames")
     pictures, confidences = matrix_sheets(matrix, keys=keys)
     hero, strip = [], None
@@ -234,8 +236,8 @@ def _page(
         confidence=None if confidences is None else Picture("", picture_uri(confidences)),
         contact=sheets,
         curves=read_curves(root),
-        timings=_json(root / "timings.json"),
-        settings=_json(root / "settings.json").get("settings", {}),
+        timings=dict(_noted(root / "timings.json", Timings)),
+        settings=asdict(settings),
         defaults=vars(type(settings)(clip="")),
         machine={k: v for k, v in machine.items() if k != "versions"},
         versions=machine.get("versions", {}),
@@ -264,14 +266,14 @@ def _numbers(
 ) -> list[tuple[str, str, str]]:
     """Value, what it is, an explanation to hover over."""
     visible = run_facts.visible
-    timings = _json(root / "timings.json")
+    timings = _noted(root / "timings.json", Timings)
     numbers = [
         (f"{len(gaussians):,}", "splats", f"{min(visible):,} to {max(visible):,} of them at one moment"),
         (f"{matrix.seconds:.3g} s", "loop" if matrix.cyclic else "clip", "duration"),
     ]
     if run_facts.input_psnr is not None:
         about = "PSNR over white, from the clip's camera, mean over the clip's frames"
-        at_keys = _json(root / "report.json").get("key_frame_psnr_db")
+        at_keys = _noted(root / "report.json", _Scores).get("key_frame_psnr_db")
         if at_keys is not None:
             about += f"; {at_keys:.1f} dB over the key frames alone"
         numbers.append((f"{run_facts.input_psnr:.1f} dB", "likeness to the clip", about))
@@ -313,12 +315,21 @@ def _first_time(log: Path) -> str:
         return file.readline()[:19]
 
 
-def _json(path: Path) -> dict[str, Any]:
+class _Clip(TypedDict, total=False):
+    warnings: list[str]
+    matting_confidence: Share
+
+
+class _Scores(TypedDict, total=False):
+    input_psnr_db: Finite | None
+    key_frame_psnr_db: Finite | None
+
+
+def _machine(root: Path) -> dict[str, Any]:
+    noted = _noted(root / "machine.json", dict[str, str | dict[str, str]])
+    return {k: v for k, v in noted.items() if isinstance(v, str) != (k == "versions")}
+
+
+def _noted(path: Path, kind: Kind[T]) -> T:
     """The object in a JSON file; empty where there is none. Raises InputError where it is damaged."""
-    if not path.is_file():
-        return {}
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path} cannot be read ({error}): remove it to go on without it") from error
-    return values if isinstance(values, dict) else {}
+    return read_record(path, kind, f"delete {path} to go on without it") if path.exists() else kind()

@@ -11,7 +11,6 @@ trained on (docs/training.md describes the layout). Any other source can fill a 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vid4d.errors import InputError
+from vid4d.records import read_record
 
 
 @dataclass
@@ -116,8 +116,8 @@ def read_folder(
     """All models below a folder of shards, in the order of the file names, without those to be left out."""
     paths = _shards(folder)
     listing = Path(folder).parent / "manifest.json"
-    listed = json.loads(listing.read_text(encoding="utf-8")) if listing.exists() else []
-    manifest = {m["id"]: m for m in listed}
+    listed = read_record(listing, list[dict], "write it again") if listing.exists() else []
+    manifest = {m["id"]: m for m in listed if "id" in m}
     meshes: list[TrainingMesh] = []
     for path in paths:
         for mesh in read_shard(path, manifest):

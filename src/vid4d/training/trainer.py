@@ -13,12 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
 from torch import Tensor, nn
 
-from vid4d.checkpoints import identity_of, load_checkpoint, save_checkpoint, with_prefix
+from vid4d.checkpoints import identity_of, load_checkpoint, restoring, save_checkpoint, with_prefix
+from vid4d.records import Amount, Step
 from vid4d.training.muon import Muon, split_for_muon
 
 LossFunction = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
@@ -63,6 +64,11 @@ def start_distributed() -> torch.device:
     if size > 1 and not torch.distributed.is_initialized():
         torch.distributed.init_process_group("nccl", device_id=device)
     return device
+
+
+class _State(TypedDict):
+    step: Step
+    elapsed: Amount
 
 
 class Trainer:
@@ -138,7 +144,14 @@ class Trainer:
         """
         if not self.checkpoint.exists():
             return False
-        tensors, state = load_checkpoint(self.checkpoint, self._identity(), "network or optimiser")
+        tensors, state = load_checkpoint(self.checkpoint, self._identity(), "network or optimiser", _State)
+        with restoring(self.checkpoint):
+            self._restore(tensors)
+        self.step, self.elapsed = state["step"], state["elapsed"]
+        return True
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        """Puts the tensors of a checkpoint in their places."""
         self.model.load_state_dict(with_prefix(tensors, "model."))
         for i, optimizer in enumerate(self.optimizers):
             kept: dict[int, dict[str, Tensor]] = {}
@@ -149,8 +162,6 @@ class Trainer:
             optimizer.load_state_dict({"state": kept, "param_groups": groups})
         for i, mine in enumerate(self.ema):
             mine.copy_(tensors[f"ema.{i}"])
-        self.step, self.elapsed = state["step"], state["elapsed"]
-        return True
 
     def averaged_state(self) -> dict[str, Tensor]:
         """The model's state with the averaged weights in place of the current ones."""

@@ -16,7 +16,7 @@ from vid4d.errors import InputError
 from vid4d.gaussians.culling import FAINTEST, splats_over_time
 from vid4d.gaussians.model import Gaussians3D, slice_at
 from vid4d.images import over_white, to_uint8
-from vid4d.matrix.files import read_json
+from vid4d.matrix.descriptions import read_described
 from vid4d.matrix.io import load_matrix
 from vid4d.matrix.matrix import ImageMatrix
 
@@ -117,13 +117,9 @@ def shown_times(asset: api.Asset) -> tuple[float, ...]:
 def refuse_outside(folder: Path) -> None:
     """Raises InputError where an image matrix's cameras.json names files outside of its folder."""
     file = folder / "cameras.json"
-    metadata = read_json(file)
-    patterns = [metadata.get("images"), metadata.get("confidence")]
-    if isinstance(metadata.get("input"), dict):
-        patterns.append(metadata["input"].get("images"))
+    said = read_described(file)
+    patterns = [said.images, said.confidence or "", said.input.images if said.input else ""]
     for pattern in patterns:
-        if not isinstance(pattern, str):
-            continue
         parts = pattern.replace("\\", "/").split("/")
         if ".." in parts or pattern.startswith(("/", "\\")) or ":" in parts[0].split("{")[0]:
             raise InputError(

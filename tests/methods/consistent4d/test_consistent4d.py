@@ -308,10 +308,30 @@ def test_a_field_comes_back_from_its_file(tmp_path):
         (renamed, metadata[key]),
         (tensors, metadata[key].replace('"channels"', '"chanels"')),
         (tensors, "{"),
+        (tensors, metadata[key].replace('"cyclic": true', '"cyclic": "true"')),
+        (tensors, metadata[key].replace('"step": ', '"step": -')),
     ):
         save_tensors(tmp_path / "other.safetensors", kept, {key: text})
         with pytest.raises(InputError, match="another version of vid4d, or is damaged"):
             load_field(tmp_path / "other.safetensors")
+    tensors["field.cascade.0.space"][0, 0, 0, 0] = torch.nan
+    save_tensors(tmp_path / "other.safetensors", tensors, metadata)
+    with pytest.raises(InputError, match=r"NaN or infinity in 'field\.cascade\.0\.space'"):
+        load_field(tmp_path / "other.safetensors")
+
+
+def test_a_field_that_announces_more_than_it_holds_is_not_built(tmp_path):
+    file = tmp_path / "dynerf.safetensors"
+    save_field(file, CascadeField(SMALL_FIELD.for_clip(5)), OccupancyGrid(8, samples=32))
+    tensors, metadata = load_tensors(file)
+    ((key, text),) = metadata.items()
+    for name, value in (("space", 10**6), ("time", 10**9), ("width", 10**9)):
+        sizes = json.loads(text)
+        sizes["field"]["levels"][0][name] = value
+        sizes["field"]["frames"] = None
+        save_tensors(file, tensors, {key: json.dumps(sizes)})
+        with pytest.raises(InputError, match="announces more numbers than it holds"):
+            load_field(file)
 
 
 def test_the_matrix_is_what_the_field_shows(subject):

@@ -172,3 +172,16 @@ def test_broken_pickles_are_input_errors():
         except InputError:
             refused += 1
     assert refused > 500
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"N0" * 600_000, "longer than that of any checkpoint"),
+        (b"(" * 1_200_000, "longer than that of any checkpoint"),
+        (b"}K\x01" + b"2\x86" * 60 + b"Ns", "a key of keys"),  # 2^60 of them when it is hashed
+    ],
+)
+def test_pickles_that_unpack_to_more_than_they_are_end_soon(body, words):
+    with pytest.raises(InputError, match=words):
+        unpickled(io.BytesIO(b"\x80\x02" + body + b"."), Path("bomb.ckpt"))

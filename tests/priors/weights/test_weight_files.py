@@ -52,6 +52,8 @@ def test_a_prefix_takes_its_part_of_a_file(tmp_path):
     [
         ({"0.weight": None}, r"1 tensors missing, 0 unknown, 0 of another shape \(first: 0.weight\)"),
         ({"0.extra": torch.zeros(1)}, r"0 tensors missing, 1 unknown, 0 of another shape \(first: 0.extra\)"),
+        ({"0.bias": torch.full((2,), torch.nan)}, r"something else than finite numbers in 0.bias"),
+        ({"0.bias": torch.zeros(2, dtype=torch.int64)}, r"something else than finite numbers in 0.bias"),
         ({"0.bias": torch.zeros(3)}, r"0 tensors missing, 0 unknown, 1 of another shape \(first: 0.bias\)"),
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vid4d import losses
 from vid4d.cameras import Cameras
-from vid4d.checkpoints import identity_of, load_checkpoint, save_checkpoint, with_prefix
+from vid4d.checkpoints import identity_of, load_checkpoint, restoring, save_checkpoint, with_prefix
 from vid4d.dynerf import CascadeField, OccupancyGrid, Rendering, render_field
 from vid4d.images import over_white, resized
 from vid4d.methods.consistent4d.batches import Batch, draw_batch, milestone_at, reference_frame
@@ -22,9 +22,15 @@ from vid4d.methods.consistent4d.subject import Subject
 from vid4d.metrics import psnr
 from vid4d.priors.base import ScorePrior
 from vid4d.randomness import step_generator
+from vid4d.records import Finite, Step
 
 SMOOTH_RADIUS = 0.01
 """Distance of compared normals, in units of the box (2311.02848, code)."""
+
+
+class _State(TypedDict):
+    step: Step
+    numbers: dict[str, Finite]
 
 
 class _ReferenceFrames(NamedTuple):
@@ -220,7 +226,14 @@ class Consistent4DTrainer:
 
     def load(self, path: Path) -> None:
         """Restores training. Raises InputError for a checkpoint of another clip, configuration or seed."""
-        tensors, state = load_checkpoint(path, self.identity(), "clip, configuration or seed")
+        tensors, state = load_checkpoint(path, self.identity(), "clip, configuration or seed", _State)
+        with restoring(path):
+            self._restore(tensors)
+        self.step = state["step"]
+        self._means = {name: torch.tensor(v, device=self.device) for name, v in state["numbers"].items()}
+
+    def _restore(self, tensors: dict[str, Tensor]) -> None:
+        """Puts the tensors of a checkpoint in their places."""
         self.field.load_state_dict(with_prefix(tensors, "field."))
         self.grid.load_state_dict(with_prefix(tensors, "grid."))
         moments: dict[int, dict[str, Tensor]] = {}
@@ -235,5 +248,3 @@ class Consistent4DTrainer:
             for key, value in moment.items():
                 if value.shape == parameter.shape:
                     moment[key] = torch.empty_like(parameter).copy_(value)
-        self.step = state["step"]
-        self._means = {name: torch.tensor(v, device=self.device) for name, v in state["numbers"].items()}

@@ -31,8 +31,14 @@ Report = Callable[[int, int], None]
 MAGIC = 0x1950A86A20F9469CFC6C
 """The first pickle of PyTorch's older format."""
 
-LARGEST_PICKLE = 2**30
+LARGEST_PICKLE = 2**26
 """Bytes; the pickle of a real checkpoint has a few megabytes beside its tensors."""
+
+FAULTS = (
+    *(ArithmeticError, EOFError, LookupError, NotImplementedError, OSError),
+    *(RuntimeError, TypeError, ValueError, struct.error, zlib.error),
+)
+"""What readers of damaged archives raise."""
 
 ABANDONED = 600.0
 """Seconds after which an unfinished file that nobody has written to counts as left by a killed conversion."""
@@ -151,10 +157,12 @@ def _zipped(file: BinaryIO, path: Path) -> dict[str, Any]:
             if entries[pickles[0]].file_size > LARGEST_PICKLE:
                 raise _damaged(path, "its pickle is too large")
             order = entries.get(f"{root}byteorder")
-            if order is not None and archive.read(order) != b"little":
+            if order is not None and (order.file_size > 8 or archive.read(order) != b"little"):
                 raise InputError(f"{path} was written on a big-endian machine: convert it there")
             tree, _ = unpickled(io.BytesIO(archive.read(pickles[0])), path)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, *FAULTS) as error:
         raise _damaged(path, f"not a PyTorch archive: {error}") from error
     state = _state_dict(tree, path)
     records: dict[str, tuple[int, int]] = {}

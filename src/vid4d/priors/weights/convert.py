@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from vid4d.checkpoints import not_finite
 from vid4d.errors import InputError
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.checkpoint_reader import (
@@ -140,7 +141,10 @@ def load_converted(
         found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         compare_shapes(expected, found, Path(path))
         for name in found:
-            value = file.get_tensor(name).to(device, dtype)
+            value = file.get_tensor(name)
+            if not_finite({name: value}):
+                raise InputError(f"{path} holds NaN or infinity in {name}: convert the original again")
+            value = value.to(device, dtype)
             owner, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
     return model.to(device)

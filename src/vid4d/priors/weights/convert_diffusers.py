@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -12,6 +11,7 @@ from typing import Any
 from vid4d.errors import InputError
 from vid4d.priors.weights.checkpoint_reader import StoredTensor, open_checkpoint
 from vid4d.priors.weights.convert_layouts import Named, Parts, unexpected
+from vid4d.records import read_record
 
 _RESNET = {
     "norm1": "in_layers.0",
@@ -201,6 +201,7 @@ def _check_settings(folder: Path) -> None:
         ("scheduler/scheduler_config.json", "beta_schedule", ("scaled_linear",)),
     ):
         path = folder / file
-        value = json.loads(path.read_text(encoding="utf-8")).get(name) if path.is_file() else None
+        known = read_record(path, dict[str, Any], "fetch it again") if path.is_file() else {}
+        value = known.get(name)
         if value is not None and value not in allowed:
             raise InputError(f"{path} says {name} = {value}, which is no Zero123: give a folder of Zero123")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import errno
 import http.client
-import json
 import os
 import re
 import shutil
@@ -16,12 +15,12 @@ import urllib.error
 import urllib.request
 from importlib import util
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from vid4d.errors import InputError
 from vid4d.files import write_json
 from vid4d.priors.weights.registry import Report, gigabytes, sha256_of
+from vid4d.records import read_record
 
 PIECE = 1 << 20
 TIMEOUT = 30.0
@@ -150,7 +149,7 @@ def _receive(url: str, partial: Path, report: Report | None) -> None:
         if have and have == notes.get("size"):
             return
         request.add_header("Range", f"bytes={have}-")
-        request.add_header("If-Range", notes["version"])
+        request.add_header("If-Range", str(notes["version"]))
     try:
         answer = urllib.request.urlopen(request, timeout=TIMEOUT)
     except urllib.error.HTTPError as error:
@@ -180,13 +179,12 @@ def _receive(url: str, partial: Path, report: Report | None) -> None:
         raise ConnectionError(f"{gigabytes(size - have)} are missing")
 
 
-def _read_notes(partial: Path) -> dict[str, Any]:
+def _read_notes(partial: Path) -> dict[str, str | int | None]:
     path = _notes(partial)
     try:
-        notes = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    except json.JSONDecodeError:
+        return read_record(path, dict[str, str | int | None], "") if path.is_file() else {}
+    except InputError:
         return {}
-    return notes if isinstance(notes, dict) else {}
 
 
 def _check_room(beside: Path, needed: int) -> None:

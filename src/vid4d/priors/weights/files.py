@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from vid4d.checkpoints import save_tensors
+from vid4d.checkpoints import not_finite, save_tensors
 from vid4d.errors import InputError
+from vid4d.records import parsed, unknown_field
 
 T = TypeVar("T")
 
@@ -70,6 +71,10 @@ def fill(model: nn.Module, state: Mapping[str, Tensor], path: Path, prefix: str 
             f"{path} does not fit this network: {len(missing)} tensors missing, {len(extra)} unknown, "
             f"{len(wrong)} of another shape (first: {first})"
         )
+    broken = not_finite(state)
+    whole = (k for k, v in expected.items() if v.is_floating_point() != state[k].is_floating_point())
+    if broken or (broken := next(whole, None)):
+        raise InputError(f"{path} holds something else than finite numbers in {broken}: fetch it again")
     model.load_state_dict(state)
 
 
@@ -88,26 +93,9 @@ def config_from_json(kind: type[T], text: str | None) -> T:
 
     Raises InputError for settings that this version does not know.
     """
-    return _built(kind, json.loads(text)) if text else kind()
-
-
-def _built(kind: type[T], values: dict[str, Any]) -> T:
-    types = get_type_hints(kind)
-    unknown = sorted(values.keys() - types.keys())
-    if unknown:
-        raise InputError(
-            f"the weights were made for a newer version: it has {unknown[0]!r} in {kind.__name__}"
-        )
-    return kind(**{name: _value(types[name], value) for name, value in values.items()})
-
-
-def _value(kind: Any, value: Any) -> Any:
-    """A setting of this type: an int, say, a configuration (or None), or a tuple of either."""
-    if isinstance(value, list):
-        (item, *_) = get_args(kind) or (None,)
-        return tuple(_value(item, v) for v in value)
-    if isinstance(value, dict):
-        return _built(
-            next(k for k in (kind, *get_args(kind)) if isinstance(k, type) and is_dataclass(k)), value
-        )
-    return value
+    if not text:
+        return kind()
+    where, advice = "the configuration of the weights", "fetch them again"
+    if unknown := unknown_field(kind, parsed(text, dict[str, Any], where, advice)):
+        raise InputError(f"the weights were made for a newer version: it has {unknown}")
+    return parsed(text, kind, where, advice)

@@ -8,16 +8,16 @@ recorded in the weights folder, and everything later is held against it.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from vid4d.errors import InputError
 from vid4d.files import write_json
 from vid4d.priors.base import PRIORS, WeightSpec, named_object
+from vid4d.records import read_record
 
 if TYPE_CHECKING:
     from vid4d.priors.weights.network import Network
@@ -146,16 +146,12 @@ def sha256_of(path: Path, report: Report | None = None) -> str:
     return digest.hexdigest()
 
 
-def records() -> dict[str, dict[str, Any]]:
+def records() -> dict[str, dict[str, str]]:
     """Name -> what was recorded of it: `source` and `converted`, SHA-256 each, where there is one."""
     path = folder() / "checksums.json"
     if not path.is_file():
         return {}
-    try:
-        checksums = json.loads(path.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
-        raise InputError(f"{path} cannot be read ({error}): remove it, and verify again") from None
-    return checksums if isinstance(checksums, dict) else {}
+    return read_record(path, dict[str, dict[str, str]], "remove it, and verify again")
 
 
 def record(name: str, **checksums: str) -> None:

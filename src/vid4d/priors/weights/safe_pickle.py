@@ -144,8 +144,8 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "collections.defaultdict": dict,
     "builtins.dict": dict,
     "builtins.list": list,
-    "builtins.set": set,
-    "builtins.frozenset": frozenset,
+    "builtins.set": lambda items=(): set(map(_key, items)),
+    "builtins.frozenset": lambda items=(): frozenset(map(_key, items)),
     "builtins.tuple": tuple,
     "builtins.slice": lambda *bounds: bounds,
     "builtins.range": lambda *bounds: bounds,
@@ -156,6 +156,9 @@ _PLAIN: dict[str, Callable[..., Any]] = {
     "torch.nn.parameter.Parameter": lambda tensor=None, *_: tensor,
 }
 
+
+MOST_STEPS = 1_000_000
+"""Opcodes of a pickle; the largest published checkpoint has some hundred thousand."""
 
 MARK = object()
 
@@ -172,7 +175,9 @@ class _Machine:
     def run(self, stream: BinaryIO) -> Any:
         """The value that the pickle describes. Leaves the stream behind the pickle."""
         try:
-            for opcode, argument, _ in pickletools.genops(stream):
+            for steps, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+                if steps >= MOST_STEPS:
+                    raise self._damaged("its pickle is longer than that of any checkpoint")
                 if opcode.name == "STOP":
                     return self.stack.pop()
                 self._step(opcode.name, argument)
@@ -227,7 +232,7 @@ class _Machine:
         elif name == "DICT":
             stack.append(_paired(self._marked()))
         elif name == "FROZENSET":
-            stack.append(frozenset(self._marked()))
+            stack.append(frozenset(map(_key, self._marked())))
         elif name == "APPEND":
             item = stack.pop()
             self._extend([item])
@@ -236,10 +241,10 @@ class _Machine:
         elif name == "ADDITEMS":
             items = self._marked()
             if not isinstance(stack[-1], Foreign):
-                stack[-1].update(items)
+                stack[-1].update(map(_key, items))
         elif name == "SETITEM":
             value, key = stack.pop(), stack.pop()
-            self._set({key: value})
+            self._set(_paired([key, value]))
         elif name == "SETITEMS":
             self._set(_paired(self._marked()))
         elif name == "GLOBAL":
@@ -371,7 +376,15 @@ def _whole(value: Any) -> int:
 
 
 def _paired(items: list[Any]) -> dict[Any, Any]:
-    return dict(zip(items[::2], items[1::2], strict=True))
+    return dict(zip(map(_key, items[::2]), items[1::2], strict=True))
+
+
+def _key(value: Any) -> Any:
+    """A key as it is; nested ones are refused, for to hash those can take for ever."""
+    parts = value if isinstance(value, tuple) else (value,)
+    if any(isinstance(part, tuple | frozenset | dict | list | set) for part in parts):
+        raise ValueError("a key of keys")
+    return value
 
 
 def unpickled(stream: BinaryIO, path: Path) -> tuple[Any, dict[str, Storage]]:

@@ -1,0 +1,60 @@
+"""Picture files opened within bounds: ordinary files, so many pixels at most; every fault one sentence."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from PIL import Image, UnidentifiedImageError
+
+from vid4d.errors import InputError
+from vid4d.files import refuse_special
+
+MOST_PIXELS = 100_000_000
+"""Of one picture or frame; a strip of 16 views of 1024 x 1024 pixels has 17 million."""
+MOST_ANIMATED = 1 << 31
+"""Pixels of all frames of an animation together, which takes seconds to decode."""
+
+FAULTS = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, NotImplementedError, OSError),
+    *(RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error),
+)
+"""What Pillow's readers raise for damaged files."""
+
+
+@contextmanager
+def reading_picture(path: Path, advice: str = "export it again") -> Iterator[None]:
+    """A block that opens or decodes a picture; any fault of the file is an InputError."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of odd palettes and of sizes; those are checked here
+            yield
+    except InputError:
+        raise
+    except FileNotFoundError as e:
+        raise InputError(f"{path}: no such file; check the path") from e
+    except UnidentifiedImageError as e:
+        raise InputError(f"{path}: not an image that can be read; remove it or export it as PNG") from e
+    except Image.DecompressionBombError as e:
+        raise InputError(f"{path}: the picture is too large; scale it down first") from e
+    except FAULTS as e:
+        raise InputError(f"{path}: the image is damaged or cut off ({e}); {advice}") from e
+
+
+def open_picture(path: Path, advice: str = "export it again") -> Image.Image:
+    """The picture, not decoded yet. Raises InputError for what is none, and for too many pixels."""
+    refuse_special(path)
+    with reading_picture(path, advice):
+        image = Image.open(path)
+        check_pixels(path, *image.size)
+        return image
+
+
+def check_pixels(path: Path, width: int, height: int) -> None:
+    """Raises InputError where a picture or video has more pixels than anybody needs."""
+    if not 0 < width * height <= MOST_PIXELS:
+        raise InputError(f"{path}: {width} x {height} pixels are too many; scale it down first")

@@ -1,0 +1,87 @@
+"""Pictures and special files: bounds before anything is decoded, one sentence for every damage."""
+
+from __future__ import annotations
+
+import os
+import struct
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vid4d.clip.sources import open_source
+from vid4d.errors import InputError, printable
+from vid4d.files import refuse_special
+from vid4d.matrix.files import read_grey, read_picture
+from vid4d.pictures import open_picture
+from vid4d.records import read_record
+
+
+def png_of(path: Path, width: int, height: int) -> Path:
+    """A PNG whose header says so many pixels, and that holds none."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    path.write_bytes(
+        b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    )
+    return path
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes here")
+@pytest.mark.parametrize(
+    "read",
+    [
+        open_source,
+        read_picture,
+        read_grey,
+        open_picture,
+        lambda path: read_record(path, dict, ""),
+    ],
+)
+def test_pipes_are_refused_before_they_are_opened(tmp_path, read):
+    os.mkfifo(tmp_path / "a.png")
+    with pytest.raises(InputError, match="a pipe, socket or device"):
+        read(tmp_path / "a.png")
+
+
+def test_files_and_folders_are_not_special(tmp_path):
+    refuse_special(tmp_path)
+    refuse_special(tmp_path / "nowhere")
+    refuse_special(png_of(tmp_path / "a.png", 3, 3))
+    with pytest.raises(InputError, match="a pipe, socket or device"):
+        refuse_special(os.devnull)
+
+
+@pytest.mark.parametrize("side", [12_000, 60_000])
+@pytest.mark.parametrize("read", [open_source, read_picture, read_grey])
+def test_too_many_pixels_are_refused_before_they_are_decoded(tmp_path, side, read):
+    with pytest.raises(InputError, match=r"too many|too large"):
+        read(png_of(tmp_path / "a.png", side, side))
+
+
+@pytest.mark.parametrize("ending", ["tif", "gif", "png", "webp", "jpg", "bmp"])
+def test_every_cut_of_a_picture_is_read_or_one_sentence(tmp_path, ending):
+    noise = np.random.default_rng(0).integers(0, 255, (2, 24, 32, 3), np.uint8)
+    frames = [Image.fromarray(n) for n in noise]
+    several = {"save_all": True, "append_images": frames[1:]} if ending in ("gif", "webp") else {}
+    frames[0].save(tmp_path / f"whole.{ending}", **several)
+    whole = (tmp_path / f"whole.{ending}").read_bytes()
+    for share in np.linspace(0.02, 0.98, 25):
+        cut = tmp_path / f"cut.{ending}"
+        cut.write_bytes(whole[: int(len(whole) * share)])
+        with suppress(InputError):
+            source = open_source(cut)
+            list(source.read(range(len(source.times))))
+        with suppress(InputError):
+            read_picture(cut)
+
+
+def test_text_for_a_terminal_holds_no_control_characters():
+    assert printable("a\x1b[31m\n\u202eb é ☃.mp4") == r"a\x1b[31m\n\u202eb é ☃.mp4"
+    assert printable("caf\udce9") == r"caf\udce9"
