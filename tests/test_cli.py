@@ -316,6 +316,19 @@ def test_render_stills_and_an_orbit(finished, tmp_path, capsys):
     assert Path("turn.mp4").stat().st_size > 500
 
 
+def test_render_asks_before_it_replaces_what_it_did_not_write(finished, capsys):
+    Path("photo.png").write_text("mine")
+    still = ("render", finished, "--size", "16", "--out")
+    assert "photo.png exists: replace it with --force" in refused(capsys, *still, "photo.png")
+    assert Path("photo.png").read_text() == "mine"
+    assert run(*still, "photo.png", "--force") == 0
+    assert Image.open("photo.png").size == (16, 16)
+    assert run("render", finished, "--size", "16") == run("render", finished, "--size", "24") == 0
+    (made,) = Path(finished, "renders").glob("*.png")
+    made.write_text("mine")
+    assert "exists: replace it with --force" in refused(capsys, "render", finished, "--size", "16")
+
+
 def test_render_refuses_what_it_cannot_do(finished, capsys):
     assert "2 stills" in refused(capsys, "render", finished, "--out", "a.png", "--time", "0", "1")
     assert "outside of the clip" in refused(capsys, "render", finished, "--time", "1.5")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -17,6 +16,17 @@ from vid4d import machine
 from vid4d.errors import InputError
 from vid4d.files import write_json, write_text
 from vid4d.progress import Bar, Progress
+from vid4d.run_folder import (
+    CLEARED,
+    append_line,
+    clear,
+    inside,
+    is_free,
+    note_checkpoint,
+    record,
+    refuse_links,
+    remove_later,
+)
 from vid4d.settings import Settings
 
 T = TypeVar("T")
@@ -44,6 +54,7 @@ class Run:
         self.device = settings.device
         self._visited: list[str] = []
         self._made: list[Path] = []
+        self._begun = False
 
     @classmethod
     def create(
@@ -68,48 +79,58 @@ class Run:
             root = _newest_like(settings) if resume else free_default(settings.label)
         if root.exists() and not root.is_dir():
             raise InputError(f"{root} exists and is not a folder: choose another --out")
+        begun = False
         new_folders = [folder for folder in (root, *root.parents) if not folder.exists()]
         try:
             root.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"the folder {root} cannot be made ({reason}): choose another --out") from None
+        refuse_links(root)
         if (root / "settings.json").is_file():
             _refuse_difference(root, settings, resume)
-        elif any(root.iterdir()):
+        elif not is_free(root):
             raise InputError(f"{root} is not empty and not a run of vid4d: choose another --out or empty it")
         else:
             try:
                 write_json(root / "settings.json", _described(settings))
+                record(root)
+                (root / CLEARED).unlink(missing_ok=True)
             except OSError:
                 _remove_empty(new_folders)
                 raise
+            begun = True
         run = cls(root, settings, progress)
-        run._made = new_folders
+        run._made, run._begun = new_folders, begun
         run.log(f"vid4d {machine.versions()['vid4d']}, {'resumed' if run.finished else 'started'}")
         return run
 
     def discard_if_new(self) -> None:
-        """Removes the folder if this object made it and no stage was finished: for bad input."""
-        if self._made and not self.finished:
+        """Removes what this object wrote if it began the run and no stage was finished: for bad input.
+
+        The folder goes, too, where this object made it.
+        """
+        if self._begun and not self.finished:
             self.progress.log = None
-            shutil.rmtree(self.root)
-            _remove_empty(self._made[1:])
+            self._begun = False
+            record(self.root)
+            clear(self.root)
+            (self.root / CLEARED).unlink()
+            _remove_empty(self._made)
 
     def log(self, text: str) -> None:
         """Appends a line, with date and time, to log.txt."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        with open(self.root / "log.txt", "a", encoding="utf-8") as file:
-            file.write(f"{stamp}  {text}\n")
+        append_line(self.root / "log.txt", f"{stamp}  {text}")
 
     def path(self, *parts: str) -> Path:
-        """A path inside the folder."""
-        return self.root.joinpath(*parts)
+        """A path inside the folder. Raises InputError where it leads out of it, by a link or otherwise."""
+        return inside(self.root, *parts)
 
     def checkpoint(self, stage: str) -> Path:
         """Where a stage keeps what it needs to go on in its middle; its folder exists."""
         self.path("checkpoints").mkdir(exist_ok=True)
-        return self.path("checkpoints", f"{stage}.safetensors")
+        return note_checkpoint(self.root, stage)
 
     @property
     def finished(self) -> list[str]:
@@ -154,9 +175,8 @@ class Run:
             result = None if load is None else load()
             self.progress.say(f"{name}: done before")
             return result
-        for later in [*self.root.glob(".done/*"), *self.root.glob("checkpoints/*")]:
-            if later.stem not in self._visited:
-                later.unlink()
+        refuse_links(self.root)
+        remove_later(self.root, self._visited)
         began = time.perf_counter()
         with self.progress.stage(name) as bar:
             bar.record = partial(self._note_curve, name)
@@ -165,13 +185,13 @@ class Run:
                 None if load is None else load()
             )  # rounded as it was saved, so that a resumed run goes on from the same numbers
         self._note_timing(name, time.perf_counter() - began)
+        record(self.root)
         write_text(marker, time.strftime("%Y-%m-%d %H:%M:%S\n"))
         return result
 
     def _note_curve(self, stage: str, step: float, numbers: dict[str, float]) -> None:
         """Appends what a stage reported to curves.jsonl, which `read_curves` reads."""
-        with open(self.path(CURVES), "a", encoding="utf-8") as file:
-            file.write(dumps({"stage": stage, "step": step, **numbers}) + "\n")
+        append_line(self.path(CURVES), dumps({"stage": stage, "step": step, **numbers}))
 
     def _note_timing(self, name: str, seconds: float) -> None:
         path = self.path("timings.json")
