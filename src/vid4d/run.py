@@ -27,6 +27,7 @@ from vid4d.run_folder import (
     refuse_links,
     remove_later,
 )
+from vid4d.run_lock import RunLock
 from vid4d.settings import Settings
 
 T = TypeVar("T")
@@ -55,6 +56,7 @@ class Run:
         self._visited: list[str] = []
         self._made: list[Path] = []
         self._begun = False
+        self._lock: RunLock | None = None
 
     @classmethod
     def create(
@@ -79,7 +81,6 @@ class Run:
             root = _newest_like(settings) if resume else free_default(settings.label)
         if root.exists() and not root.is_dir():
             raise InputError(f"{root} exists and is not a folder: choose another --out")
-        begun = False
         new_folders = [folder for folder in (root, *root.parents) if not folder.exists()]
         try:
             root.mkdir(parents=True, exist_ok=True)
@@ -87,21 +88,24 @@ class Run:
             reason = error.strerror or error
             raise InputError(f"the folder {root} cannot be made ({reason}): choose another --out") from None
         refuse_links(root)
-        if (root / "settings.json").is_file():
-            _refuse_difference(root, settings, resume)
-        elif not is_free(root):
+        is_run = (root / "settings.json").is_file()
+        if not is_run and not is_free(root):
             raise InputError(f"{root} is not empty and not a run of vid4d: choose another --out or empty it")
-        else:
-            try:
+        lock = _locked(root, new_folders)
+        is_run = (root / "settings.json").is_file()
+        try:
+            if is_run:
+                _refuse_difference(root, settings, resume)
+            else:
                 write_json(root / "settings.json", _described(settings))
                 record(root)
                 (root / CLEARED).unlink(missing_ok=True)
-            except OSError:
-                _remove_empty(new_folders)
-                raise
-            begun = True
+        except BaseException:
+            lock.release(remove=not is_run)
+            _remove_empty(new_folders)
+            raise
         run = cls(root, settings, progress)
-        run._made, run._begun = new_folders, begun
+        run._made, run._begun, run._lock = new_folders, not is_run, lock
         run.log(f"vid4d {machine.versions()['vid4d']}, {'resumed' if run.finished else 'started'}")
         return run
 
@@ -116,7 +120,13 @@ class Run:
             record(self.root)
             clear(self.root)
             (self.root / CLEARED).unlink()
+            self.close(remove=True)
             _remove_empty(self._made)
+
+    def close(self, *, remove: bool = False) -> None:
+        """Lets other processes work in the folder. remove: the lock's file, too."""
+        if self._lock is not None:
+            self._lock.release(remove=remove)
 
     def log(self, text: str) -> None:
         """Appends a line, with date and time, to log.txt."""
@@ -256,6 +266,14 @@ def read_settings(root: str | Path) -> Settings:
         raise InputError(f"{root} is not a run folder: it has no settings.json") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise InputError(f"{path} cannot be read as settings of a run ({error}): start a new run") from None
+
+
+def _locked(root: Path, new_folders: list[Path]) -> RunLock:
+    try:
+        return RunLock(root)
+    except OSError:
+        _remove_empty(new_folders)
+        raise
 
 
 def _remove_empty(folders: list[Path]) -> None:

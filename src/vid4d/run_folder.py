@@ -11,6 +11,7 @@ from pathlib import Path
 from vid4d import manifest
 from vid4d.errors import InputError
 from vid4d.files import clear_away, write_text
+from vid4d.run_lock import HOLDER, LOCK, RunLock
 from vid4d.scratch import is_scratch, remove_leftovers
 
 MADE = (
@@ -34,7 +35,7 @@ FOLDERS = ("frames", "matrix")
 """Folders that a run writes whole, with a list of what is in them."""
 BESIDE = ("export", "renders")
 """Folders that other commands write into a run's."""
-INNER = (".done", ".vid4d-files.json", "checkpoints", "validation", "vid4d.lock")
+INNER = (".done", manifest.MANIFEST, LOCK, HOLDER, "checkpoints", "validation")
 """What else vid4d keeps there."""
 CLEARED = ".vid4d-cleared"
 """Left by `clear`: a run may begin here, whatever else lies in the folder."""
@@ -58,7 +59,7 @@ def is_free(root: Path) -> bool:
     """True for a folder in which a run may begin: empty, but for exports, scratch and what systems put."""
     if (root / CLEARED).is_file():
         return True
-    ours = (*BESIDE, ".DS_Store", "vid4d.lock", manifest.MANIFEST)
+    ours = (*BESIDE, ".DS_Store", LOCK, HOLDER, manifest.MANIFEST)
     return all(
         p.name in ours or is_scratch(p) or re.fullmatch(r"\.settings\..*\.json", p.name)
         for p in root.iterdir()
@@ -87,9 +88,18 @@ def clear(root: str | Path) -> None:
     """Removes what a run wrote, so that another may begin in its folder. All else stays: exports, notes.
 
     Files that were changed afterwards stay, too, and folders with files of others are kept beside.
+    Raises InputError where a process works in the folder, and for links.
     """
     root = Path(root)
     refuse_links(root)
+    lock = RunLock(root)
+    try:
+        _clear(root)
+    finally:
+        lock.release(remove=True)
+
+
+def _clear(root: Path) -> None:
     remove_leftovers(root)
     write_text(root / CLEARED, "A run of vid4d may begin here.\n")
     remove_later(root, [])
