@@ -137,6 +137,23 @@ def test_a_killed_run_resumes(clip, tmp_path):
     assert (tmp_path / "out" / "asset.safetensors").exists()
 
 
+def test_a_matrix_that_cannot_be_fitted_leaves_no_folder_that_refuses_a_mended_one(
+    clip, tmp_path, capsys, monkeypatch
+):
+    assert run("matrix", clip, "--out", "run") == 0
+
+    def refuses(run, matrix):
+        raise InputError("nothing to see")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(toys, "make_asset", refuses)
+        assert "nothing to see" in refused(capsys, "reconstruct", "run/matrix", "--out", "new")
+        assert not Path("new").exists()
+        assert "nothing to see" in refused(capsys, "generate", clip, "--out", "run", "--resume")
+        assert Path("run/matrix/cameras.json").exists()
+    assert run("reconstruct", "run/matrix", "--out", "new") == 0
+
+
 def test_a_second_process_is_told_who_works_in_the_folder(clip, tmp_path, capsys):
     process = fitting(clip)
     before = sorted(tmp_path.rglob("*"))

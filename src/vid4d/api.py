@@ -74,6 +74,9 @@ def make(settings: Settings, *, out: str | Path | None, resume: bool, progress: 
     try:
         gaussians = _method(run.settings).make_asset(run, matrix)
         write_outputs(run, gaussians, matrix)
+    except InputError:
+        run.discard_if_new(finished=settings.source == "matrix")  # which is read in a moment
+        raise
     finally:
         run.close()
     return load(run.root, splat_device(run.device))
@@ -102,7 +105,7 @@ def _to_matrix(
         run.use_device(settings.device)
         return run, _method(settings).make_matrix(run)
     except BaseException as error:
-        if isinstance(error, InputError):
+        if isinstance(error, Exception):  # not Ctrl-C: its run goes on with --resume
             run.discard_if_new()
         run.close()
         raise

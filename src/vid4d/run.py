@@ -18,8 +18,11 @@ from vid4d.files import write_json, write_text
 from vid4d.progress import Bar, Progress
 from vid4d.run_folder import (
     CLEARED,
+    STAGE_FILES,
     append_line,
     clear,
+    has_checkpoint,
+    holds_run,
     inside,
     is_free,
     note_checkpoint,
@@ -31,6 +34,8 @@ from vid4d.run_lock import RunLock
 from vid4d.settings import Settings
 
 T = TypeVar("T")
+DAMAGE = (InputError, OSError, ValueError, KeyError, IndexError, TypeError, EOFError, SyntaxError)
+"""What loading a file raises that is missing, cut off or overwritten. SyntaxError is Pillow's."""
 FORMAT = 1
 """Version of the folder's layout, in settings.json."""
 
@@ -88,11 +93,11 @@ class Run:
             reason = error.strerror or error
             raise InputError(f"the folder {root} cannot be made ({reason}): choose another --out") from None
         refuse_links(root)
-        is_run = (root / "settings.json").is_file()
+        is_run = holds_run(root)
         if not is_run and not is_free(root):
             raise InputError(f"{root} is not empty and not a run of vid4d: choose another --out or empty it")
         lock = _locked(root, new_folders)
-        is_run = (root / "settings.json").is_file()
+        is_run = holds_run(root)
         try:
             if is_run:
                 _refuse_difference(root, settings, resume)
@@ -109,12 +114,13 @@ class Run:
         run.log(f"vid4d {machine.versions()['vid4d']}, {'resumed' if run.finished else 'started'}")
         return run
 
-    def discard_if_new(self) -> None:
+    def discard_if_new(self, *, finished: bool = False) -> None:
         """Removes what this object wrote if it began the run and no stage was finished: for bad input.
 
-        The folder goes, too, where this object made it.
+        The folder goes, too, where this object made it. finished: also where stages were. A run that has a
+        checkpoint stays.
         """
-        if self._begun and not self.finished:
+        if self._begun and (finished or not self.finished) and not has_checkpoint(self.root):
             self.progress.log = None
             self._begun = False
             record(self.root)
@@ -177,14 +183,17 @@ class Run:
         name: one word, unique in the run. make: gets the bar to report to. save, load: of the result; without
         `load` the stage is one that only writes files, and its result is None. A stage that is made (again)
         unmarks every stage that has not been passed yet, and removes its checkpoint: they were made from
-        something else.
+        something else. One whose result is missing or damaged is made again.
         """
         self._visited.append(name)
         marker = self.path(".done", name)
         if marker.is_file():
-            result = None if load is None else load()
-            self.progress.say(f"{name}: done before")
-            return result
+            try:
+                result = self._made_before(name, load)
+                self.progress.say(f"{name}: done before")
+                return result
+            except DAMAGE as damage:
+                self.progress.say(f"{name}: made again, for what was saved cannot be used ({damage})")
         refuse_links(self.root)
         remove_later(self.root, self._visited)
         began = time.perf_counter()
@@ -199,15 +208,20 @@ class Run:
         write_text(marker, time.strftime("%Y-%m-%d %H:%M:%S\n"))
         return result
 
+    def _made_before(self, name: str, load: Callable[[], T] | None) -> T | None:
+        """What a finished stage saved. Raises one of `DAMAGE` where it is missing or damaged."""
+        for file in STAGE_FILES.get(name, ()):
+            if not self.path(file).is_file() or not self.path(file).stat().st_size:
+                raise InputError(f"{self.path(file)} is missing or empty")
+        return None if load is None else load()
+
     def _note_curve(self, stage: str, step: float, numbers: dict[str, float]) -> None:
         """Appends what a stage reported to curves.jsonl, which `read_curves` reads."""
         append_line(self.path(CURVES), dumps({"stage": stage, "step": step, **numbers}))
 
     def _note_timing(self, name: str, seconds: float) -> None:
         path = self.path("timings.json")
-        noted: dict[str, Any] = {"stages": {}}
-        if path.is_file():
-            noted = loads(path.read_text(encoding="utf-8"))
+        noted: dict[str, Any] = {"stages": _noted_timings(path)}
         noted["stages"].pop(name, None)
         noted["stages"][name] = {
             "seconds": round(seconds, 3),
@@ -219,6 +233,21 @@ class Run:
             for kind in sorted({k for s in noted["stages"].values() for k in s["peak_memory_mib"]})
         }
         write_json(path, noted)
+
+
+def _noted_timings(path: Path) -> dict[str, dict[str, Any]]:
+    """Stages of timings.json; none where it is damaged, for they are only told."""
+    try:
+        stages = loads(path.read_text(encoding="utf-8"))["stages"]
+        return {
+            str(name): {
+                "seconds": float(stage["seconds"]),
+                "peak_memory_mib": {kind: float(mib) for kind, mib in stage["peak_memory_mib"].items()},
+            }
+            for name, stage in stages.items()
+        }
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
 
 
 def read_curves(root: str | Path) -> dict[str, dict[str, list[tuple[float, float]]]]:

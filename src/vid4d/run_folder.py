@@ -33,6 +33,13 @@ MADE = (
 """Files that a run writes at the top of its folder."""
 FOLDERS = ("frames", "matrix")
 """Folders that a run writes whole, with a list of what is in them."""
+STAGE_FILES = {
+    "contact": ("contact.png",),
+    "turntable": ("turntable.mp4",),
+    "player": ("player.html",),
+    "report": ("report.html",),
+}
+"""What stages that only write files have written."""
 BESIDE = ("export", "renders")
 """Folders that other commands write into a run's."""
 INNER = (".done", manifest.MANIFEST, LOCK, HOLDER, "checkpoints", "validation")
@@ -46,6 +53,16 @@ def record(root: Path) -> None:
     there = [name for name in MADE if (root / name).is_file() and not (root / name).is_symlink()]
     noted: manifest.Hashes = {name: [] for name in manifest.read(root) if name.startswith("checkpoints/")}
     write_text(root / manifest.MANIFEST, manifest.text_of(noted | manifest.hashes_of(root, there)))
+
+
+def holds_run(root: Path) -> bool:
+    """True for the folder of a run that was not cleared."""
+    return (root / "settings.json").is_file() and not (root / CLEARED).is_file()
+
+
+def has_checkpoint(root: Path) -> bool:
+    """True where a stage of the run has kept its middle."""
+    return any(path.is_file() for path in _checkpoints(root))
 
 
 def is_marker(path: Path) -> bool:
