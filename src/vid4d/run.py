@@ -31,6 +31,7 @@ from vid4d.run_folder import (
     remove_later,
 )
 from vid4d.run_lock import RunLock
+from vid4d.scratch import remove_leftovers
 from vid4d.settings import Settings
 
 T = TypeVar("T")
@@ -109,6 +110,8 @@ class Run:
             lock.release(remove=not is_run)
             _remove_empty(new_folders)
             raise
+        for folder in (root, root / ".done", root / "checkpoints", *root.glob("validation/*")):
+            remove_leftovers(folder)
         run = cls(root, settings, progress)
         run._made, run._begun, run._lock = new_folders, not is_run, lock
         run.log(f"vid4d {machine.versions()['vid4d']}, {'resumed' if run.finished else 'started'}")
@@ -152,7 +155,7 @@ class Run:
     def finished(self) -> list[str]:
         """Names of the finished stages."""
         folder = self.path(".done")
-        return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+        return sorted(p.name for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []
 
     def use_device(self, name: str) -> str:
         """Resolves the device (`auto`, ...), keeps it and writes machine.json. Returns the resolved name."""
