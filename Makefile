@@ -15,10 +15,10 @@ BUILD_INPUTS := pyproject.toml constraints.txt $(wildcard setup.py) \
 .PHONY: help setup demo test lint clean
 
 help:
-	@echo "make demo   turn $(CLIP) into a 4D asset in $(DEMO)"
+	@printf 'make demo   turn %s into a 4D asset in %s\n' $(call quoted,$(CLIP)) $(call quoted,$(DEMO))
 	@echo "make test   run the tests"
 	@echo "make lint   ruff, mypy, and which room may import which"
-	@echo "make clean  remove $(VENV) and the demo's run folder"
+	@echo "make clean  remove $(VENV) and what the demo made"
 
 setup: $(DEV_STAMP)
 
@@ -36,16 +36,19 @@ $(DEV_STAMP): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-# A demo that was interrupted goes on where it stopped; a finished one is made anew.
+# A demo that was interrupted goes on where it stopped; a finished one is made anew. Exports made into its folder, and
+# whatever else vid4d did not write there, stay.
+quoted = '$(subst ','\'',$(1))'
+CLEAR = $(BIN)/python -c 'import sys; from vid4d.run_folder import clear; clear(sys.argv[1])' $(call quoted,$(DEMO))
 demo: $(STAMP)
-	@if [ -e $(DEMO)/.done/report ]; then rm -r $(DEMO); fi
-	$(BIN)/vid4d generate $(CLIP) --out $(DEMO) --resume
+	@if [ -e $(call quoted,$(DEMO)/.done/report) ]; then $(CLEAR); fi
+	$(BIN)/vid4d generate --resume --out $(call quoted,$(DEMO)) -- $(call quoted,$(CLIP))
 	@echo
 	@echo "Look at:"
-	@echo "  $(DEMO)/report.html     open it in a browser: what was made, how it went, what to try next"
-	@echo "  $(DEMO)/player.html     it plays, and you can turn it"
-	@echo "  $(DEMO)/turntable.mp4   a camera once around the object while time plays"
-	@echo "  $(DEMO)/contact.png     all sides at all moments, the input on top"
+	@printf '  %s/report.html     open it in a browser: what was made, how it went, what to try next\n' $(call quoted,$(DEMO))
+	@printf '  %s/player.html     it plays, and you can turn it\n' $(call quoted,$(DEMO))
+	@printf '  %s/turntable.mp4   a camera once around the object while time plays\n' $(call quoted,$(DEMO))
+	@printf '  %s/contact.png     all sides at all moments, the input on top\n' $(call quoted,$(DEMO))
 
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
@@ -57,4 +60,5 @@ lint: $(DEV_STAMP)
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) $(DEMO)
+	@if [ -x $(BIN)/python ] && [ -e $(call quoted,$(DEMO)/settings.json) ]; then $(CLEAR); fi
+	rm -rf $(VENV)

@@ -130,25 +130,74 @@ def test_ctrl_c_says_how_to_go_on_and_it_does(clip, tmp_path, capsys, monkeypatc
 
 def test_a_killed_run_resumes(clip, tmp_path):
     """SIGKILL in the middle of the fit; what was finished is not made again."""
-    code = (
-        "import sys, time, toys\nfrom vid4d import api, cli\n"
-        "def make_asset(run, matrix):\n    print('fitting', flush=True); time.sleep(60)\n"
-        "toys.make_asset = make_asset\napi.METHODS['efficient4d'] = 'toys'\n"
-        f"cli.main(['generate', {str(clip)!r}, '--out', 'out'])"
-    )
-    environment = os.environ | {"PYTHONPATH": str(TESTS), "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, env=environment
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == "fitting\n"
+    process = fitting(clip)
     process.kill()
     process.wait()
-    process.stdout.close()
     made = (tmp_path / "out" / "matrix" / "cameras.json").stat().st_mtime_ns
     assert run("generate", clip, "--out", "out", "--resume") == 0
     assert (tmp_path / "out" / "matrix" / "cameras.json").stat().st_mtime_ns == made
     assert (tmp_path / "out" / "asset.safetensors").exists()
+
+
+def test_a_matrix_that_cannot_be_fitted_leaves_no_folder_that_refuses_a_mended_one(
+    clip, tmp_path, capsys, monkeypatch
+):
+    assert run("matrix", clip, "--out", "run") == 0
+
+    def refuses(run, matrix):
+        raise InputError("nothing to see")
+
+    with monkeypatch.context() as changed:
+        changed.setattr(toys, "make_asset", refuses)
+        assert "nothing to see" in refused(capsys, "reconstruct", "run/matrix", "--out", "new")
+        assert not Path("new").exists()
+        assert "nothing to see" in refused(capsys, "generate", clip, "--out", "run", "--resume")
+        assert Path("run/matrix/cameras.json").exists()
+    assert run("reconstruct", "run/matrix", "--out", "new") == 0
+
+
+def test_a_second_process_is_told_who_works_in_the_folder(clip, tmp_path, capsys):
+    process = fitting(clip)
+    before = sorted(tmp_path.rglob("*"))
+    said = refused(capsys, "generate", clip, "--out", "out", "--resume")
+    assert f"out is in use by process {process.pid} on " in said
+    assert sorted(tmp_path.rglob("*")) == before
+    process.kill()
+    process.wait()
+    assert run("generate", clip, "--out", "out", "--resume") == 0
+    assert run("generate", clip, "--out", "out", "--resume") == 0
+
+
+def test_a_terminated_run_says_how_to_go_on(clip, tmp_path):
+    """SIGTERM goes the way of Ctrl-C: `written_whole` leaves nothing half written."""
+    process = fitting(clip, "with written_whole('out/half.txt') as t: time.sleep(60)")
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 143
+    assert said.strip().splitlines()[-1].startswith("vid4d: stopped; continue with: vid4d generate ")
+    assert not [p for p in (tmp_path / "out").iterdir() if "half" in p.name]
+
+
+def fitting(clip: Path, then: str = "time.sleep(60)") -> subprocess.Popen[str]:
+    """A process that runs `vid4d generate CLIP --out out` and is in the middle of its fit."""
+    code = (
+        "import sys, time, toys\nfrom vid4d import api, cli\nfrom vid4d.files import written_whole\n"
+        f"def make_asset(run, matrix):\n    print('fitting', flush=True)\n    {then}\n"
+        "toys.make_asset = make_asset\napi.METHODS['efficient4d'] = 'toys'\n"
+        f"cli.main(['generate', {str(clip)!r}, '--out', 'out'])"
+    )
+    places = os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": places, "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "fitting\n"
+    return process
 
 
 def test_bad_input_is_one_sentence(clip, tmp_path, capsys, unchecked):
@@ -316,6 +365,19 @@ def test_render_stills_and_an_orbit(finished, tmp_path, capsys):
     assert Image.open("one.png").mode == "RGBA"
     assert run("render", finished, "--out", "turn.mp4", "--seconds", "0.5", "--size", "32") == 0
     assert Path("turn.mp4").stat().st_size > 500
+
+
+def test_render_asks_before_it_replaces_what_it_did_not_write(finished, capsys):
+    Path("photo.png").write_text("mine")
+    still = ("render", finished, "--size", "16", "--out")
+    assert "photo.png exists: replace it with --force" in refused(capsys, *still, "photo.png")
+    assert Path("photo.png").read_text() == "mine"
+    assert run(*still, "photo.png", "--force") == 0
+    assert Image.open("photo.png").size == (16, 16)
+    assert run("render", finished, "--size", "16") == run("render", finished, "--size", "24") == 0
+    (made,) = Path(finished, "renders").glob("*.png")
+    made.write_text("mine")
+    assert "exists: replace it with --force" in refused(capsys, "render", finished, "--size", "16")
 
 
 def test_render_refuses_what_it_cannot_do(finished, capsys):

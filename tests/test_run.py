@@ -231,3 +231,51 @@ def test_a_stage_that_only_writes_files_needs_no_save_and_load(tmp_path):
     run.stage("one", lambda bar: made.append(1))
     run.stage("one", lambda bar: made.append(2))
     assert made == [1]
+
+
+def test_a_finished_stage_whose_result_is_damaged_is_made_again(tmp_path):
+    run, made = Run.create(tmp_path, SETTINGS), []
+    for name in ("one", "two", "three"):
+        stage(run, name, "old", made)
+    (tmp_path / "two.txt").unlink()
+    (tmp_path / "timings.json").write_text("")
+    again = Run.create(tmp_path, SETTINGS, resume=True)
+    assert [stage(again, name, "new", made) for name in ("one", "two", "three")] == ["old", "new", "new"]
+    assert "two: made again" in (tmp_path / "log.txt").read_text()
+    assert list(json.loads((tmp_path / "timings.json").read_text())["stages"]) == ["two", "three"]
+
+
+def test_an_output_that_is_missing_is_made_again(tmp_path):
+    run = Run.create(tmp_path, SETTINGS)
+    made = []
+
+    def sheet(bar):
+        made.append(1)
+        run.path("contact.png").write_text("sheet")
+
+    run.stage("contact", sheet)
+    run.stage("contact", sheet)
+    run.path("contact.png").unlink()
+    run.stage("contact", sheet)
+    assert len(made) == 2
+
+
+def test_a_folder_in_which_a_run_was_killed_while_it_began_takes_a_run(tmp_path):
+    (tmp_path / ".settings.abcd.json").touch()
+    (tmp_path / ".settings.json.vid4d-999999999-0123abcd").mkdir()
+    (tmp_path / ".vid4d.lock").touch()
+    Run.create(tmp_path, SETTINGS)
+
+
+def test_a_folder_in_which_a_run_was_killed_while_it_was_discarded_takes_another(tmp_path):
+    Run.create(tmp_path, SETTINGS).close()
+    (tmp_path / ".vid4d-cleared").touch()
+    Run.create(tmp_path, replace(SETTINGS, clip="good.mp4"))
+    assert read_settings(tmp_path).clip == "good.mp4"
+
+
+def test_a_run_with_a_checkpoint_is_not_discarded(tmp_path):
+    run = Run.create(tmp_path / "a", SETTINGS)
+    run.checkpoint("dynerf").write_text("hours of work")
+    run.discard_if_new()
+    assert (tmp_path / "a" / "checkpoints" / "dynerf.safetensors").exists()

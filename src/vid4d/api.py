@@ -67,19 +67,26 @@ def generate(
 
 def make(settings: Settings, *, out: str | Path | None, resume: bool, progress: Progress) -> Asset:
     """All stages of a run, from the clip (or an image matrix) to the outputs."""
-    run, matrix = _to_matrix(settings, out, resume, progress)
-    gaussians = _method(run.settings).make_asset(run, matrix)
-
     from vid4d.gaussians.raster import splat_device
     from vid4d.outputs import write_outputs
 
-    write_outputs(run, gaussians, matrix)
+    run, matrix = _to_matrix(settings, out, resume, progress)
+    try:
+        gaussians = _method(run.settings).make_asset(run, matrix)
+        write_outputs(run, gaussians, matrix)
+    except InputError:
+        run.discard_if_new(finished=settings.source == "matrix")  # which is read in a moment
+        raise
+    finally:
+        run.close()
     return load(run.root, splat_device(run.device))
 
 
 def make_matrix(settings: Settings, *, out: str | Path | None, resume: bool, progress: Progress) -> Path:
     """The stages of a run up to its image matrix. Returns the run folder."""
-    return _to_matrix(settings, out, resume, progress)[0].root
+    run, _ = _to_matrix(settings, out, resume, progress)
+    run.close()
+    return run.root
 
 
 def _to_matrix(
@@ -97,8 +104,10 @@ def _to_matrix(
     try:
         run.use_device(settings.device)
         return run, _method(settings).make_matrix(run)
-    except InputError:
-        run.discard_if_new()
+    except BaseException as error:
+        if isinstance(error, Exception):  # not Ctrl-C: its run goes on with --resume
+            run.discard_if_new()
+        run.close()
         raise
 
 

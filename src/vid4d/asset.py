@@ -65,6 +65,7 @@ def load(path: str | Path, device: str = "auto") -> Asset:
     from vid4d.gaussians.model import load_asset
     from vid4d.gaussians.raster import splat_device
     from vid4d.machine import resolve_device
+    from vid4d.run_folder import refuse_links
 
     file = Path(path)
     if not file.exists():
@@ -79,6 +80,9 @@ def load(path: str | Path, device: str = "auto") -> Asset:
             )
             raise InputError(f"{file} holds no {ASSET}: {reason}")
         file = file / ASSET
+        refuse_links(file.parent)
+    elif (file.parent / "settings.json").is_file():
+        refuse_links(file.parent)
     place = resolve_device(device)
     gaussians, metadata = load_asset(file, splat_device(place) if device == "auto" else place)
     return Asset(gaussians, metadata, file)

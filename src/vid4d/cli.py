@@ -9,9 +9,12 @@ import errno
 import io
 import os
 import shlex
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import tyro
 
@@ -47,7 +50,10 @@ Command = Generate | Prepare | Matrix | Reconstruct | Render | View | Export | W
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Runs one command and exits: 0 when done, 2 for bad input (one sentence), 130 when stopped by Ctrl-C."""
+    """Runs one command and exits: 0 when done, 2 for bad input (one sentence), 130 when stopped by Ctrl-C.
+
+    SIGTERM goes the way of Ctrl-C, what is unfinished being removed, and exits with 143.
+    """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # whatever the name of a file, it can be printed
             stream.reconfigure(errors="backslashreplace")
@@ -56,17 +62,43 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = [a for a in arguments if a != "--traceback"]
     if not arguments:
         arguments = ["--help"]
+    with _terminable():
+        _dispatch(arguments, show_traceback)
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM."""
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Raises `Terminated` at SIGTERM, which otherwise ends a process without cleaning up."""
+
+    def stop(*_: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _dispatch(arguments: list[str], show_traceback: bool) -> None:
     try:
         if arguments[0] == "--version":
             print(f"vid4d {__version__}")
         else:
             command = tyro.cli(Command, prog="vid4d", description=DESCRIPTION, args=arguments, config=_STYLE)  # type: ignore[call-overload]
             command.run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         if show_traceback:
             traceback.print_exc()
         _say(f"stopped{_how_to_resume(arguments)}")
-        raise SystemExit(130) from None
+        raise SystemExit(143 if isinstance(stop, Terminated) else 130) from None
     except BrokenPipeError:
         raise SystemExit(141) from None
     except Exception as error:

@@ -6,52 +6,86 @@ import json
 import os
 import re
 import stat
-import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
+from vid4d import manifest
 from vid4d.errors import InputError
+from vid4d.scratch import scratch_folder
 
 
 @contextmanager
 def written_whole(path: str | Path) -> Iterator[Path]:
-    """A temporary name beside `path` to write to; takes its place on success, vanishes on any error.
+    """A temporary file beside `path` to write to; takes its place on success, vanishes on any error.
 
-    The temporary name keeps the suffix, so that writers which look at it (PyAV, Pillow) work.
+    The temporary name is that of `path`, so that writers which look at its ending (PyAV, Pillow) work. It
+    lies in a scratch folder (`vid4d.scratch`), and on the disk before it takes its place.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
+    with scratch_folder(path) as scratch:
+        temporary = scratch / path.name
+        temporary.touch()
         yield temporary
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files
+        to_disk(temporary)
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
+        to_disk(path.parent)
 
 
 @contextmanager
 def folder_written_whole(path: str | Path) -> Iterator[Path]:
     """A new temporary folder beside `path`; takes its place on success, vanishes on any error.
 
-    A folder that is there already is replaced only when the new one is complete.
+    It gets a list of its files (`vid4d.manifest`). A folder that is there already is replaced only when the
+    new one is complete: what that list of the old one proves to be ours is removed, and a folder with
+    anything else is kept beside it, as `NAME.kept-1`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as scratch:
-        temporary = Path(scratch) / path.name
+    with scratch_folder(path) as scratch:
+        temporary = scratch / path.name
         temporary.mkdir()
         yield temporary
-        if path.exists():
-            path.rename(Path(scratch) / "before")
+        manifest.record(temporary)
+        for below in (*temporary.rglob("*"), temporary):
+            to_disk(below)
+        clear_away(path)
         temporary.rename(path)
+        to_disk(path.parent)
+
+
+def clear_away(path: Path) -> Path | None:
+    """Frees the place of a folder that vid4d wrote: removes its files; keeps it aside where others are left.
+
+    Returns where it was kept; None where nothing was left.
+    """
+    if not path.is_symlink() and not path.exists():
+        return None
+    if path.is_dir() and not path.is_symlink():
+        manifest.remove_written(path)
+        if not path.exists():
+            return None
+        if not any(path.iterdir()):
+            path.rmdir()
+            return None
+    number = 1
+    while (aside := path.with_name(f"{path.name}.kept-{number}")).exists() or aside.is_symlink():
+        number += 1
+    return path.rename(aside)
+
+
+def to_disk(path: Path) -> None:
+    """Has the operating system write a file, or the names in a folder, to the disk: for power cuts."""
+    if os.name != "posix" and path.is_dir():
+        return
+    handle = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
+    try:
+        with suppress(OSError) if path.is_dir() else nullcontext():
+            os.fsync(handle)  # some file systems cannot do this for folders
+    finally:
+        os.close(handle)
 
 
 def refuse_special(path: str | Path) -> None:
@@ -82,3 +116,9 @@ def write_text(path: str | Path, text: str) -> None:
 
 def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def note_written(folder: Path, name: str) -> None:
+    """Adds a file to the list of those that vid4d wrote into a folder (`vid4d.manifest`)."""
+    hashes = manifest.read(folder) | manifest.hashes_of(folder, [name])
+    write_text(folder / manifest.MANIFEST, manifest.text_of(hashes))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -20,9 +19,27 @@ from vid4d.errors import InputError
 from vid4d.files import write_json, write_text
 from vid4d.progress import Bar, Progress
 from vid4d.records import Amount, Finite, checked, parsed, read_record
+from vid4d.run_folder import (
+    CLEARED,
+    STAGE_FILES,
+    append_line,
+    clear,
+    has_checkpoint,
+    holds_run,
+    inside,
+    is_free,
+    note_checkpoint,
+    record,
+    refuse_links,
+    remove_later,
+)
+from vid4d.run_lock import RunLock
+from vid4d.scratch import remove_leftovers
 from vid4d.settings import Settings
 
 T = TypeVar("T")
+DAMAGE = (InputError, OSError, ValueError, KeyError, IndexError, TypeError, EOFError, SyntaxError)
+"""What loading a file raises that is missing, cut off or overwritten. SyntaxError is Pillow's."""
 FORMAT = 1
 """Version of the folder's layout, in settings.json."""
 
@@ -70,6 +87,8 @@ class Run:
         self.device = settings.device
         self._visited: list[str] = []
         self._made: list[Path] = []
+        self._begun = False
+        self._lock: RunLock | None = None
 
     @classmethod
     def create(
@@ -100,48 +119,69 @@ class Run:
         except OSError as error:
             reason = error.strerror or error
             raise InputError(f"the folder {root} cannot be made ({reason}): choose another --out") from None
-        if (root / "settings.json").is_file():
-            _refuse_difference(root, settings, resume)
-        elif any(root.iterdir()):
+        refuse_links(root)
+        is_run = holds_run(root)
+        if not is_run and not is_free(root):
             raise InputError(f"{root} is not empty and not a run of vid4d: choose another --out or empty it")
-        else:
-            try:
+        lock = _locked(root, new_folders)
+        is_run = holds_run(root)
+        try:
+            if is_run:
+                _refuse_difference(root, settings, resume)
+            else:
                 write_json(root / "settings.json", _described(settings))
-            except OSError:
-                _remove_empty(new_folders)
-                raise
+                record(root)
+                (root / CLEARED).unlink(missing_ok=True)
+        except BaseException:
+            lock.release(remove=not is_run)
+            _remove_empty(new_folders)
+            raise
+        for folder in (root, root / ".done", root / "checkpoints", *root.glob("validation/*")):
+            remove_leftovers(folder)
         run = cls(root, settings, progress)
-        run._made = new_folders
+        run._made, run._begun, run._lock = new_folders, not is_run, lock
         run.log(f"vid4d {machine.versions()['vid4d']}, {'resumed' if run.finished else 'started'}")
         return run
 
-    def discard_if_new(self) -> None:
-        """Removes the folder if this object made it and no stage was finished: for bad input."""
-        if self._made and not self.finished:
+    def discard_if_new(self, *, finished: bool = False) -> None:
+        """Removes what this object wrote if it began the run and no stage was finished: for bad input.
+
+        The folder goes, too, where this object made it. finished: also where stages were. A run that has a
+        checkpoint stays.
+        """
+        if self._begun and (finished or not self.finished) and not has_checkpoint(self.root):
             self.progress.log = None
-            shutil.rmtree(self.root)
-            _remove_empty(self._made[1:])
+            self._begun = False
+            record(self.root)
+            clear(self.root)
+            (self.root / CLEARED).unlink()
+            self.close(remove=True)
+            _remove_empty(self._made)
+
+    def close(self, *, remove: bool = False) -> None:
+        """Lets other processes work in the folder. remove: the lock's file, too."""
+        if self._lock is not None:
+            self._lock.release(remove=remove)
 
     def log(self, text: str) -> None:
         """Appends a line, with date and time, to log.txt."""
         stamp = time.strftime("%Y-%m-%d %H:%M:%S")
-        with open(self.root / "log.txt", "a", encoding="utf-8", errors="backslashreplace") as file:
-            file.write(f"{stamp}  {text}\n")
+        append_line(self.root / "log.txt", f"{stamp}  {text}")
 
     def path(self, *parts: str) -> Path:
-        """A path inside the folder."""
-        return self.root.joinpath(*parts)
+        """A path inside the folder. Raises InputError where it leads out of it, by a link or otherwise."""
+        return inside(self.root, *parts)
 
     def checkpoint(self, stage: str) -> Path:
         """Where a stage keeps what it needs to go on in its middle; its folder exists."""
         self.path("checkpoints").mkdir(exist_ok=True)
-        return self.path("checkpoints", f"{stage}.safetensors")
+        return note_checkpoint(self.root, stage)
 
     @property
     def finished(self) -> list[str]:
         """Names of the finished stages."""
         folder = self.path(".done")
-        return sorted(p.name for p in folder.iterdir()) if folder.is_dir() else []
+        return sorted(p.name for p in folder.iterdir() if p.is_file()) if folder.is_dir() else []
 
     def use_device(self, name: str) -> str:
         """Resolves the device (`auto`, ...), keeps it and writes machine.json. Returns the resolved name."""
@@ -172,17 +212,19 @@ class Run:
         name: one word, unique in the run. make: gets the bar to report to. save, load: of the result; without
         `load` the stage is one that only writes files, and its result is None. A stage that is made (again)
         unmarks every stage that has not been passed yet, and removes its checkpoint: they were made from
-        something else.
+        something else. One whose result is missing or damaged is made again.
         """
         self._visited.append(name)
         marker = self.path(".done", name)
         if marker.is_file():
-            result = None if load is None else load()
-            self.progress.say(f"{name}: done before")
-            return result
-        for later in [*self.root.glob(".done/*"), *self.root.glob("checkpoints/*")]:
-            if later.stem not in self._visited:
-                later.unlink()
+            try:
+                result = self._made_before(name, load)
+                self.progress.say(f"{name}: done before")
+                return result
+            except DAMAGE as damage:
+                self.progress.say(f"{name}: made again, for what was saved cannot be used ({damage})")
+        refuse_links(self.root)
+        remove_later(self.root, self._visited)
         began = time.perf_counter()
         with self.progress.stage(name) as bar:
             bar.record = partial(self._note_curve, name)
@@ -191,20 +233,25 @@ class Run:
                 None if load is None else load()
             )  # rounded as it was saved, so that a resumed run goes on from the same numbers
         self._note_timing(name, time.perf_counter() - began)
+        record(self.root)
         write_text(marker, time.strftime("%Y-%m-%d %H:%M:%S\n"))
         return result
 
+    def _made_before(self, name: str, load: Callable[[], T] | None) -> T | None:
+        """What a finished stage saved. Raises one of `DAMAGE` where it is missing or damaged."""
+        for file in STAGE_FILES.get(name, ()):
+            if not self.path(file).is_file() or not self.path(file).stat().st_size:
+                raise InputError(f"{self.path(file)} is missing or empty")
+        return None if load is None else load()
+
     def _note_curve(self, stage: str, step: float, numbers: dict[str, float]) -> None:
         """Appends what a stage reported to curves.jsonl, which `read_curves` reads."""
-        with open(self.path(CURVES), "a", encoding="utf-8") as file:
-            file.write(dumps({"stage": stage, "step": step, **numbers}) + "\n")
+        append_line(self.path(CURVES), dumps({"stage": stage, "step": step, **numbers}))
 
     def _note_timing(self, name: str, seconds: float) -> None:
         path = self.path("timings.json")
-        noted: Timings = {"stages": {}}
-        if path.is_file():
-            noted = read_record(path, Timings, f"delete {path} to go on without it")
-        noted.setdefault("stages", {}).pop(name, None)
+        noted: dict[str, Any] = {"stages": _noted_timings(path)}
+        noted["stages"].pop(name, None)
         noted["stages"][name] = {
             "seconds": round(seconds, 3),
             "peak_memory_mib": machine.peak_memory_mib(self.device),
@@ -215,6 +262,17 @@ class Run:
             for kind in sorted({k for s in noted["stages"].values() for k in s["peak_memory_mib"]})
         }
         write_json(path, noted)
+
+
+def _noted_timings(path: Path) -> dict[str, StageTiming]:
+    """Stages of timings.json; none where it is damaged, for they are only told."""
+    if not path.is_file():
+        return {}
+    try:
+        noted = read_record(path, Timings, "it is written anew")
+    except InputError:
+        return {}
+    return noted.get("stages", {})
 
 
 def read_curves(root: str | Path) -> dict[str, dict[str, list[tuple[float, float]]]]:
@@ -256,6 +314,14 @@ def read_settings(root: str | Path) -> Settings:
     if "clip" not in stored.settings:
         raise InputError(f"{path}: 'settings' lacks 'clip'; start a new run")
     return checked(stored.settings, Settings, f"{path}: settings", "start a new run")
+
+
+def _locked(root: Path, new_folders: list[Path]) -> RunLock:
+    try:
+        return RunLock(root)
+    except OSError:
+        _remove_empty(new_folders)
+        raise
 
 
 def _remove_empty(folders: list[Path]) -> None:

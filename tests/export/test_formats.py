@@ -11,7 +11,7 @@ import pytest
 from command_line import refused
 from exported import ball_asset, visible
 
-from vid4d import cli
+from vid4d import cli, manifest
 from vid4d.errors import InputError
 from vid4d.export import formats, ply
 from vid4d.export.formats import FORMATS, export
@@ -32,7 +32,8 @@ def run_folder(tmp_path, monkeypatch) -> Path:
 
 
 def everything(folder: Path) -> list[str]:
-    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*"))
+    """Names of all files and folders, but for the lists of what vid4d wrote."""
+    return sorted(str(p.relative_to(folder)) for p in folder.rglob("*") if p.name != manifest.MANIFEST)
 
 
 def test_the_command_tells_of_every_format(capsys):
@@ -82,6 +83,56 @@ def test_force_replaces_a_sequence_and_nothing_else(run_folder, capsys):
     cli.main(["export", "run", "--to", "ply", "--frames", "2", "--out", "mine", "--force"])
     assert everything(Path("mine")) == ["frame_0000.ply", "frame_0001.ply", "notes.txt", "times.json"]
     assert Path("mine/notes.txt").read_text() == "keep me"
+
+
+def test_force_deletes_no_picture_of_the_user(run_folder):
+    Path("pics").mkdir()
+    mine = ["frame_0007.png", "img_0001.png", "photo_20240101.png"]
+    for name in mine:
+        Path("pics", name).write_text("mine")
+    for frames in (3, 2):
+        cli.main(
+            [
+                "export",
+                "run",
+                "--to",
+                "png",
+                "--size",
+                "16",
+                "--frames",
+                str(frames),
+                "--out",
+                "pics",
+                "--force",
+            ]
+        )
+        assert everything(Path("pics")) == sorted([*(f"frame_000{i}.png" for i in range(frames)), *mine])
+    assert all(Path("pics", name).read_text() == "mine" for name in mine)
+
+
+def test_force_neither_replaces_nor_deletes_files_that_were_changed(run_folder, capsys):
+    export_pngs = ("export", "run", "--to", "png", "--size", "16", "--out", "pics", "--force", "--frames")
+    cli.main([*export_pngs, "3"])
+    Path("pics/frame_0002.png").write_text("retouched")
+    cli.main([*export_pngs, "2"])
+    assert Path("pics/frame_0002.png").read_text() == "retouched"
+    Path("pics/frame_0000.png").write_text("mine")
+    assert "pics/frame_0000.png is not as vid4d wrote it" in refused(capsys, *export_pngs, "1")
+    assert Path("pics/frame_0000.png").read_text() == "mine"
+    assert len(everything(Path("pics"))) == 3
+
+
+def test_a_list_leads_to_no_file_outside_of_its_folder(tmp_path):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "thesis.tex").write_text("precious")
+    folder = tmp_path / "pics"
+    folder.mkdir()
+    (folder / "link").symlink_to(tmp_path / "docs")
+    hashes = manifest.hashes_of(tmp_path, ["docs/thesis.tex"])["docs/thesis.tex"]
+    names = ["../docs/thesis.tex", "link/thesis.tex", str(tmp_path / "docs/thesis.tex")]
+    (folder / manifest.MANIFEST).write_text(manifest.text_of({name: hashes for name in names}))
+    assert manifest.remove_written(folder) == ["link"]
+    assert (tmp_path / "docs/thesis.tex").read_text() == "precious"
 
 
 @pytest.mark.parametrize(
@@ -157,10 +208,10 @@ def test_a_disk_that_fills_up_in_the_middle_of_a_sequence(run_folder, capsys, mo
 
 
 def test_no_permission_is_said(run_folder, capsys, monkeypatch):
-    def denied(*_, **options):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(options["dir"]))
+    def denied(path):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path.parent))
 
-    monkeypatch.setattr(formats.tempfile, "TemporaryDirectory", denied)
+    monkeypatch.setattr(formats, "scratch_folder", denied)
     assert "no permission to read or write" in refused(capsys, "export", "run", "--to", "ply", "--out", "new")
     assert everything(Path()) == ["run", "run/asset.safetensors"]
 

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
+from vid4d import manifest
 from vid4d.errors import InputError
+from vid4d.files import note_written, written_whole
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
@@ -40,6 +42,8 @@ class Render:
     """Duration of the orbit. Where not given: whole repetitions of the clip, 4 seconds at least."""
     transparent: bool = False
     """Stills with an alpha channel instead of on white."""
+    force: bool = False
+    """Replace files that exist."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda' or 'cuda:1'."""
 
@@ -60,12 +64,14 @@ def render_files(
     orbit: bool = False,
     seconds: float | None = None,
     transparent: bool = False,
+    force: bool = False,
     device: str = "auto",
 ) -> list[Path]:
     """Stills at all combinations of the angles (degrees) and times ([0, 1]), or an orbit as a video.
 
     out: a .png for one still, a folder for several, an .mp4 for an orbit (which it then is); beside the asset
-        where not given. Returns the files written. Raises InputError for bad values.
+        where not given. force: replace files that exist; those that vid4d wrote into a folder and nobody
+        changed need no force. Returns the files written. Raises InputError for bad values.
     """
     for name, values in (("azimuth", azimuth), ("elevation", elevation), ("time", time)):
         if not values:
@@ -83,20 +89,35 @@ def render_files(
     opened = load(asset, device)
     ending = out.suffix.lower() if out is not None else ""
     if orbit or ending == ".mp4":
-        return [_render_orbit(opened, out, ending, azimuth[0], elevation[0], size, seconds)]
+        return [_render_orbit(opened, out, ending, azimuth[0], elevation[0], size, seconds, force)]
     if ending not in ("", ".png"):
         raise InputError(f"{out} has an unknown ending: use .png for a still or .mp4 for an orbit")
     views = list(product(azimuth, elevation, time))
     if ending == ".png" and len(views) > 1:
         raise InputError(f"{len(views)} stills do not fit into {out}: give a folder with --out")
-    files = []
-    for a, e, t in views:
-        name = f"azimuth{a:g}_elevation{e:g}_time{t:g}.png"
-        folder = opened.root / "renders" if out is None else out
-        file = out if out is not None and ending == ".png" else folder / name
+    folder = _folder(opened, out)
+    files = [folder / f"azimuth{a:g}_elevation{e:g}_time{t:g}.png" for a, e, t in views]
+    if out is not None and ending == ".png":
+        files = [out]
+    _refuse_existing(files, force)
+    for file, (a, e, t) in zip(files, views, strict=True):
         _write_still(file, opened, a, e, t, size, transparent)
-        files.append(file)
+        if ending != ".png":
+            note_written(folder, file.name)
     return files
+
+
+def _folder(asset: Asset, out: Path | None) -> Path:
+    return asset.root / "renders" if out is None else out
+
+
+def _refuse_existing(files: Sequence[Path], force: bool) -> None:
+    """Raises InputError for files that exist, unless vid4d wrote them and nobody changed them since."""
+    for file in files:
+        if file.is_dir():
+            raise InputError(f"{file} is a folder: name another place with --out")
+        if file.exists() and not force and not manifest.wrote(file.parent, file.name):
+            raise InputError(f"{file} exists: replace it with --force, or name another place with --out")
 
 
 def _render_orbit(
@@ -107,6 +128,7 @@ def _render_orbit(
     elevation: float,
     size: int,
     seconds: float | None,
+    force: bool,
 ) -> Path:
     from vid4d.export.video import write_turntable
 
@@ -115,12 +137,10 @@ def _render_orbit(
     if out is not None and ending not in ("", ".mp4"):
         raise InputError(f"{out} has an unknown ending for an orbit: use .mp4")
     name = f"orbit_elevation{elevation:g}.mp4"
-    if out is None:
-        file = asset.root / "renders" / name
-    else:
-        file = out if ending == ".mp4" else out / name
+    file = out if out is not None and ending == ".mp4" else _folder(asset, out) / name
+    _refuse_existing([file], force)
     file.parent.mkdir(parents=True, exist_ok=True)
-    return write_turntable(
+    write_turntable(
         file,
         asset.gaussians,
         seconds=asset.seconds,
@@ -129,6 +149,9 @@ def _render_orbit(
         elevation=elevation,
         size=size,
     )
+    if ending != ".mp4":
+        note_written(file.parent, file.name)
+    return file
 
 
 def _write_still(
@@ -137,7 +160,6 @@ def _write_still(
     from PIL import Image
 
     from vid4d.cameras import Cameras
-    from vid4d.files import written_whole
     from vid4d.images import to_uint8
 
     camera = Cameras.orbit([azimuth], elevation, size=size)

@@ -10,14 +10,15 @@ written to where it belongs.
 from __future__ import annotations
 
 import os
-import re
-import tempfile
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from vid4d import manifest
 from vid4d.errors import InputError
 from vid4d.export.options import ExportOptions
+from vid4d.files import write_text
+from vid4d.scratch import scratch_folder
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
@@ -76,12 +77,12 @@ def export(
     writer = getattr(import_module(chosen.module), chosen.function)
     new_folders = _make_parents(place.parent)
     try:
-        with tempfile.TemporaryDirectory(prefix=f".{place.name}.", dir=place.parent) as scratch:
-            target = Path(scratch) / place.name
+        with scratch_folder(place) as scratch:
+            target = scratch / place.name
             if folder:
                 target.mkdir()
             writer(asset, target, options)
-            return _into_place(Path(scratch), target if folder else None, place, chosen, options.force)
+            return _folder_into_place(target, place) if folder else _file_into_place(scratch, place)
     except BaseException as error:
         for parent in new_folders:
             if not any(parent.iterdir()):
@@ -128,35 +129,48 @@ def _make_parents(folder: Path) -> list[Path]:
     return missing
 
 
-def _into_place(scratch: Path, folder: Path | None, place: Path, chosen: Format, force: bool) -> list[Path]:
-    """Moves written files from `scratch` (on the same disk) to where they belong."""
-    if folder is not None:
-        _readable(folder)
-        files = sorted(p.relative_to(folder) for p in folder.rglob("*") if p.is_file())
-        if place.exists() and any(place.iterdir()):
-            for stale in place.iterdir():
-                if re.fullmatch(rf"[a-z]+_\d{{4,}}{re.escape(chosen.ending)}", stale.name):
-                    stale.unlink()
-            for file in files:
-                (place / file).parent.mkdir(parents=True, exist_ok=True)
-                (folder / file).replace(place / file)
-        else:
-            if place.exists():
-                place.rmdir()
-            folder.rename(place)
-        return [place / file for file in files]
-    written = sorted(scratch.iterdir())
-    for file in written:
-        if file.name != place.name and (place.parent / file.name).exists() and not force:
-            raise InputError(f"{place.parent / file.name} exists: replace it with --force")
-    for file in written:
-        target = place.parent / file.name
-        file.replace(target)
-    return [place, *(place.parent / f.name for f in written if f.name != place.name)]
+def _refuse_foreign(place: Path, names: list[str]) -> None:
+    """Raises InputError where a file that is to be replaced is not, byte for byte, one that vid4d wrote."""
+    known = manifest.read(place)
+    for name in names:
+        path = place / name
+        if (path.exists() or path.is_symlink()) and not manifest.wrote(place, name, known):
+            raise InputError(
+                f"{path} is not as vid4d wrote it, so it is not replaced: move it away, or name another "
+                "folder with --out"
+            )
 
 
-def _readable(folder: Path) -> None:
-    """Rights as new files have them: temporary folders are private."""
-    umask = os.umask(0)
-    os.umask(umask)
-    folder.chmod(0o777 & ~umask)
+def _folder_into_place(folder: Path, place: Path) -> list[Path]:
+    """Moves the files of a folder (on the same disk) to where they belong, and keeps the list of them there.
+
+    Of what is there, files of an earlier export that nobody changed are replaced or removed.
+    """
+    names = manifest.contents(folder)
+    if not place.exists() or (not place.is_symlink() and not any(place.iterdir())):
+        manifest.record(folder)
+        if place.exists():
+            place.rmdir()
+        folder.rename(place)
+        return [place / name for name in names]
+    _refuse_foreign(place, names)
+    before, new = manifest.read(place), manifest.hashes_of(folder, names)
+    both = {name: [*before.get(name, []), *new.get(name, [])] for name in before.keys() | new.keys()}
+    write_text(place / manifest.MANIFEST, manifest.text_of(both))
+    for name in names:
+        (place / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).replace(place / name)
+    manifest.remove_written(place, keep=names)
+    write_text(place / manifest.MANIFEST, manifest.text_of(new))
+    return [place / name for name in names]
+
+
+def _file_into_place(scratch: Path, place: Path) -> list[Path]:
+    """Moves a written file, and those beside it (on the same disk), to where they belong."""
+    beside = sorted(p for p in scratch.iterdir() if p.name != place.name)
+    for file in beside:
+        if (target := place.parent / file.name).exists() or target.is_symlink():
+            raise InputError(f"{target} exists and would be replaced: move it away, or name another --out")
+    for file in (*beside, scratch / place.name):
+        file.replace(place.parent / file.name)
+    return [place, *(place.parent / f.name for f in beside)]

@@ -76,7 +76,12 @@ def make_matrix(run: Run) -> ImageMatrix:
         def make(bar: Bar) -> ImageMatrix:
             return draw_matrix(run, clip, config, bar)
 
-    return run.stage("matrix", make, save=lambda m: save_matrix(m, folder), load=lambda: load_matrix(folder))
+    return run.stage(
+        "matrix",
+        make,
+        save=lambda m: save_matrix(m, stages.emptied(run, folder)),
+        load=lambda: load_matrix(folder),
+    )
 
 
 def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:

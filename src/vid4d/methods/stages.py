@@ -8,7 +8,6 @@ A method (`vid4d.methods`) has two functions, each a few calls of `run.stage` an
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 from jaxtyping import Float
@@ -16,6 +15,7 @@ from torch import Tensor
 
 from vid4d.clip.clip import Clip, read_clip
 from vid4d.clip.files import load_frames, save_strip, write_frames
+from vid4d.files import clear_away
 from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.fit import fit as fit_gaussians
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
@@ -58,7 +58,7 @@ def frames(run: Run, *, frames: int, size: int, dense: int = 0) -> Clip:
     folder = run.path("frames")
 
     def save(clip: Clip) -> None:
-        write_frames(clip, emptied(folder))
+        write_frames(clip, emptied(run, folder))
         save_strip(clip.at_keys(), run.path("strip.png"))
 
     clip = run.stage(
@@ -85,10 +85,10 @@ def input_elevation(run: Run, frames: Float[Tensor, "t h w 4"]) -> float:
     return guess
 
 
-def emptied(folder: Path) -> Path:
-    """The folder's path, after removing what an interrupted stage left there."""
-    if folder.exists():
-        shutil.rmtree(folder)
+def emptied(run: Run, folder: Path) -> Path:
+    """The folder's path, after removing what vid4d wrote there; all else is kept beside it, and said."""
+    if (aside := clear_away(folder)) is not None:
+        run.progress.say(f"{folder} held files that vid4d did not write: they are in {aside}")
     return folder
 
 

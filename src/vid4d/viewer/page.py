@@ -22,6 +22,7 @@ from vid4d.images import to_uint8
 from vid4d.viewer.camera_sync import Pose
 from vid4d.viewer.clock import Clock
 from vid4d.viewer.content import Content
+from vid4d.viewer.guard import Guard
 from vid4d.viewer.look import BACKGROUNDS, Look
 from vid4d.viewer.panel import Panel
 
@@ -40,6 +41,7 @@ FAR = 2.1
 class RunPage:
     """A run's page, served until `stop`. on_camera, on_look: called when a visitor changes something.
 
+    guard: whom it answers; this machine alone where not given.
     leads: has the controls; the others of `several` pages follow.
     """
 
@@ -50,6 +52,7 @@ class RunPage:
         *,
         host: str,
         port: int,
+        guard: Guard | None = None,
         leads: bool = True,
         several: bool = False,
     ) -> None:
@@ -69,7 +72,8 @@ class RunPage:
         self._wanted = threading.Event()
         for name in ("websockets.server", "websockets"):
             logging.getLogger(name).setLevel(logging.ERROR)
-        with redirect_stdout(StringIO()):  # the viewer says itself where to look
+        guard = guard or Guard()
+        with redirect_stdout(StringIO()), guard.watching():  # the viewer says itself where to look
             self.server = viser.ViserServer(host=host, port=port, label=content.name, verbose=False)
         self.server.request_share_url = lambda *_, **__: None  # type: ignore[method-assign,assignment]
         self.port: int = self.server.get_port()

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from html import escape
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+from vid4d.viewer.guard import REFUSED, Guard
+
 PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <link rel="icon" href="data:,"><style>
 html, body {{ margin: 0; height: 100%; font: 14px system-ui, sans-serif; color: #22272e; }}
@@ -38,17 +40,25 @@ def split_view_html(names: Sequence[str], ports: Sequence[int]) -> str:
 class SplitViewServer:
     """Serves `split_view_html` at /, and nothing at any other address, until `stop`.
 
-    port: where it listens; the next free one where that is taken.
+    port: where it listens; the next free one where that is taken. guard: whom it answers; this machine alone
+    where not given.
     """
 
-    def __init__(self, names: Sequence[str], ports: Sequence[int], *, host: str, port: int) -> None:
-        page = split_view_html(names, ports).encode()
+    def __init__(
+        self, names: Sequence[str], ports: Sequence[int], *, host: str, port: int, guard: Guard | None = None
+    ) -> None:
+        page, watch = split_view_html(names, ports).encode(), guard or Guard()
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                is_root = self.path.partition("?")[0] == "/"
-                body = page if is_root else b"not found"
-                self.send_response(200 if is_root else 404)
+                asked = (self.headers.get(name) for name in ("Host", "Origin", "Cookie"))
+                allowed = watch.allows(self.path, *asked)
+                is_root = allowed and self.path.partition("?")[0] == "/"
+                body = page if is_root else b"not found" if allowed else REFUSED.encode()
+                self.send_response(200 if is_root else 404 if allowed else 403)
+                if allowed and watch.cookie is not None:
+                    self.send_header("Set-Cookie", watch.cookie)
+                    self.send_header("Referrer-Policy", "no-referrer")
                 self.send_header("Content-Type", "text/html; charset=utf-8" if is_root else "text/plain")
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()

@@ -13,6 +13,7 @@ from vid4d.errors import InputError
 from vid4d.viewer.camera_sync import CameraSync, Pose
 from vid4d.viewer.clock import Clock
 from vid4d.viewer.content import Content
+from vid4d.viewer.guard import Guard
 from vid4d.viewer.look import Look
 from vid4d.viewer.page import RunPage
 from vid4d.viewer.split_view import SplitViewServer
@@ -44,6 +45,7 @@ class Viewer:
         _check_address(host, port)
         contents = [Content.open(run, device) for run in runs]
         self.host = host
+        self.guard = Guard.for_host(is_local(host))
         self.clock = Clock(max(c.asset.seconds for c in contents), playing=playing)
         self.camera_sync = CameraSync()
         self.pages: list[RunPage] = []
@@ -54,12 +56,20 @@ class Viewer:
         try:
             for i, content in enumerate(contents):
                 place = port if not (several and port) else port + 1 + i
-                page = RunPage(content, self.clock, host=host, port=place, leads=i == 0, several=several)
+                page = RunPage(
+                    content,
+                    self.clock,
+                    host=host,
+                    port=place,
+                    guard=self.guard,
+                    leads=i == 0,
+                    several=several,
+                )
                 page.on_camera, page.on_look = self._camera_moved, self._look_changed
                 self.pages.append(page)
             if several:
                 names, ports = [p.content.name for p in self.pages], [p.port for p in self.pages]
-                self._split_view = SplitViewServer(names, ports, host=host, port=port)
+                self._split_view = SplitViewServer(names, ports, host=host, port=port, guard=self.guard)
         except BaseException:
             self.stop()
             raise
@@ -81,7 +91,7 @@ class Viewer:
     def url(self) -> str:
         """Address to open in a browser."""
         host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}"
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.port}{self.guard.query}"
 
     def show(self, time: float) -> None:
         """Shows a time in [0, 1] on all pages."""
@@ -155,7 +165,7 @@ def view(
     with Viewer(runs, host=host, port=port, device=device) as viewer:
         say(f"look at {viewer.url} (Ctrl-C ends it)")
         if not is_local(host):
-            say(f"warning: everyone who can reach this machine at {host} can look, too")
+            say(f"warning: everyone who has this address, with its token, and can reach {host} can look, too")
         try:
             viewer.wait()
         except KeyboardInterrupt:

@@ -77,21 +77,19 @@ def test_what_is_written_is_what_the_library_reads(tmp_path):
     assert all(found[name].start % value.element_size() == 0 for name, value in state.items())
 
 
-def test_unfinished_files_vanish_and_abandoned_ones_are_cleared(tmp_path):
+def test_unfinished_files_vanish_and_hidden_ones_of_others_stay(tmp_path):
     def broken() -> torch.Tensor:
         raise KeyboardInterrupt
 
-    path = tmp_path / "a.safetensors"
-    old, fresh = tmp_path / ".a.killed.safetensors", tmp_path / ".a.running.safetensors"
-    for file in (old, fresh):
-        file.write_bytes(b"half")
-    os.utime(old, (time.time() - 3600,) * 2)
+    path, other = tmp_path / "a.safetensors", tmp_path / ".a.mine.safetensors"
+    other.write_bytes(b"mine")
+    os.utime(other, (time.time() - 3600,) * 2)
     good = Entry("x", torch.float32, (2,), lambda: torch.zeros(2))
     with pytest.raises(KeyboardInterrupt):
         write_safetensors(path, [good, Entry("y", torch.float32, (2,), broken)], {})
-    assert {f.name for f in tmp_path.iterdir()} == {fresh.name}
+    assert {f.name for f in tmp_path.iterdir()} == {other.name}
     write_safetensors(path, [good], {})
-    assert {f.name for f in tmp_path.iterdir()} == {fresh.name, path.name}
+    assert {f.name for f in tmp_path.iterdir()} == {other.name, path.name}
 
 
 @pytest.mark.parametrize("zipped", [True, False])

@@ -59,7 +59,7 @@ def make_matrix(run: Run) -> ImageMatrix:
     return run.stage(
         "matrix",
         lambda bar: render_matrix(dynerf, grid, subject, config.distill, config.samples_per_ray, bar.update),
-        save=lambda matrix: save_matrix(matrix, folder),
+        save=lambda matrix: save_matrix(matrix, stages.emptied(run, folder)),
         load=lambda: load_matrix(folder),
     )
 

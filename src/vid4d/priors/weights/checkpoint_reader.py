@@ -10,7 +10,6 @@ import json
 import math
 import shutil
 import struct
-import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -40,8 +39,6 @@ FAULTS = (
 )
 """What readers of damaged archives raise."""
 
-ABANDONED = 600.0
-"""Seconds after which an unfinished file that nobody has written to counts as left by a killed conversion."""
 
 SAFETENSORS_DTYPES = {
     "F64": torch.float64,
@@ -262,9 +259,6 @@ def write_safetensors(
         header[entry.name] = {"dtype": names[entry.dtype], "shape": list(entry.shape), "data_offsets": span}
         total += entry.nbytes
     path.parent.mkdir(parents=True, exist_ok=True)
-    for rest in path.parent.glob(f".{path.stem}.*{path.suffix}"):
-        if time.time() - rest.stat().st_mtime > ABANDONED:
-            rest.unlink()
     free = shutil.disk_usage(path.parent).free
     if free < total + 2**20:
         raise InputError(

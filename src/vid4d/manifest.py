@@ -1,0 +1,88 @@
+"""Lists of the files that vid4d wrote into a folder, with hashes: what it may delete or replace there."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+
+MANIFEST = ".vid4d-files.json"
+FORMAT = 1
+Hashes = dict[str, list[str]]
+"""Name (with / between folders) -> SHA-256 of what vid4d wrote there; two of them while it is replaced."""
+
+
+def hashes_of(folder: Path, files: Iterable[str]) -> Hashes:
+    """Hashes of files of a folder."""
+    return {name: [_hash(folder / name)] for name in sorted(files)}
+
+
+def contents(folder: Path) -> list[str]:
+    """Names of all files below a folder, the manifest left out; links are named, not followed."""
+    below = (p for p in folder.rglob("*") if p.is_symlink() or not p.is_dir())
+    return sorted(p.relative_to(folder).as_posix() for p in below if p != folder / MANIFEST)
+
+
+def record(folder: Path) -> None:
+    """Writes the manifest of a folder that holds nothing but what vid4d wrote."""
+    (folder / MANIFEST).write_text(text_of(hashes_of(folder, contents(folder))), encoding="utf-8")
+
+
+def text_of(hashes: Hashes) -> str:
+    return json.dumps({"vid4d_wrote": FORMAT, "files": hashes}, indent=1, ensure_ascii=False) + "\n"
+
+
+def read(folder: Path) -> Hashes:
+    """The manifest of a folder; empty where there is none, or none that can be read."""
+    file = folder / MANIFEST
+    if file.is_symlink() or not file.is_file():
+        return {}
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        files = stored["files"] if stored["vid4d_wrote"] == FORMAT else {}
+        return {name: hashes for name, hashes in files.items() if isinstance(hashes, list)}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return {}
+
+
+def wrote(folder: Path, name: str, hashes: Hashes | None = None) -> bool:
+    """True where a file is, byte for byte, what vid4d wrote there. hashes: of the manifest, read before."""
+    known = (read(folder) if hashes is None else hashes).get(name)
+    path, parts = folder / name, PurePosixPath(name).parts
+    if not known or not parts or ".." in parts or PurePosixPath(name).is_absolute() or "\\" in name:
+        return False
+    steps = [folder.joinpath(*parts[: i + 1]) for i in range(len(parts))]
+    if any(step.is_symlink() for step in steps) or not path.is_file():
+        return False
+    try:
+        return _hash(path) in known
+    except OSError:
+        return False
+
+
+def remove_written(folder: Path, keep: Iterable[str] = ()) -> list[str]:
+    """Removes the files that vid4d wrote and nobody changed, but for those to keep. Returns what is left.
+
+    The manifest goes with the last of them, and the folder, too, where nothing is left in it.
+    """
+    hashes, kept = read(folder), set(keep)
+    for name in hashes.keys() - kept:
+        if wrote(folder, name, hashes):
+            (folder / name).unlink()
+    for below in sorted((p for p in folder.rglob("*") if p.is_dir() and not p.is_symlink()), reverse=True):
+        with suppress(OSError):  # it holds something
+            below.rmdir()
+    left = contents(folder)
+    if not left:
+        if hashes:
+            (folder / MANIFEST).unlink()
+        with suppress(OSError):
+            folder.rmdir()
+    return left
+
+
+def _hash(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,200 @@
+"""Files of a run folder: where its boundary is, which of them vid4d wrote, and how these are removed."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from contextlib import suppress
+from pathlib import Path
+
+from vid4d import manifest
+from vid4d.errors import InputError
+from vid4d.files import clear_away, write_text
+from vid4d.run_lock import HOLDER, LOCK, RunLock
+from vid4d.scratch import is_scratch, remove_leftovers
+
+MADE = (
+    "asset.safetensors",
+    "config.json",
+    "contact.png",
+    "curves.jsonl",
+    "dynerf.safetensors",
+    "log.txt",
+    "machine.json",
+    "player.html",
+    "report.html",
+    "report.json",
+    "settings.json",
+    "strip.png",
+    "timings.json",
+    "turntable.mp4",
+)
+"""Files that a run writes at the top of its folder."""
+FOLDERS = ("frames", "matrix")
+"""Folders that a run writes whole, with a list of what is in them."""
+STAGE_FILES = {
+    "contact": ("contact.png",),
+    "turntable": ("turntable.mp4",),
+    "player": ("player.html",),
+    "report": ("report.html",),
+}
+"""What stages that only write files have written."""
+BESIDE = ("export", "renders")
+"""Folders that other commands write into a run's."""
+INNER = (".done", manifest.MANIFEST, LOCK, HOLDER, "checkpoints", "validation")
+"""What else vid4d keeps there."""
+CLEARED = ".vid4d-cleared"
+"""Left by `clear`: a run may begin here, whatever else lies in the folder."""
+
+
+def record(root: Path) -> None:
+    """Notes what a run has written at the top of its folder (`vid4d.manifest`)."""
+    there = [name for name in MADE if (root / name).is_file() and not (root / name).is_symlink()]
+    noted: manifest.Hashes = {name: [] for name in manifest.read(root) if name.startswith("checkpoints/")}
+    write_text(root / manifest.MANIFEST, manifest.text_of(noted | manifest.hashes_of(root, there)))
+
+
+def holds_run(root: Path) -> bool:
+    """True for the folder of a run that was not cleared."""
+    return (root / "settings.json").is_file() and not (root / CLEARED).is_file()
+
+
+def has_checkpoint(root: Path) -> bool:
+    """True where a stage of the run has kept its middle."""
+    return any(path.is_file() for path in _checkpoints(root))
+
+
+def is_marker(path: Path) -> bool:
+    """True for the marker of a finished stage: a file with the time at which it was finished."""
+    if path.is_symlink() or not path.is_file() or path.stat().st_size > 64:
+        return False
+    return re.fullmatch(rb"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\r?\n", path.read_bytes()) is not None
+
+
+def is_free(root: Path) -> bool:
+    """True for a folder in which a run may begin: empty, but for exports, scratch and what systems put."""
+    if (root / CLEARED).is_file():
+        return True
+    ours = (*BESIDE, ".DS_Store", LOCK, HOLDER, manifest.MANIFEST)
+    return all(
+        p.name in ours or is_scratch(p) or re.fullmatch(r"\.settings\..*\.json", p.name)
+        for p in root.iterdir()
+    )
+
+
+def note_checkpoint(root: Path, stage: str) -> Path:
+    """The place of a stage's checkpoint, noted as a run's own, whatever is written there."""
+    known, name = manifest.read(root), f"checkpoints/{stage}.safetensors"
+    if name not in known:
+        write_text(root / manifest.MANIFEST, manifest.text_of(known | {name: []}))
+    return root / name
+
+
+def remove_later(root: Path, visited: list[str]) -> None:
+    """Removes markers and checkpoints of all stages but those named; nothing that vid4d did not write."""
+    for marker in root.glob(".done/*"):
+        if marker.name not in visited and is_marker(marker):
+            marker.unlink()
+    for path in _checkpoints(root):
+        if path.stem not in visited and not path.is_symlink() and path.is_file():
+            path.unlink()
+
+
+def clear(root: str | Path) -> None:
+    """Removes what a run wrote, so that another may begin in its folder. All else stays: exports, notes.
+
+    Files that were changed afterwards stay, too, and folders with files of others are kept beside.
+    Raises InputError where a process works in the folder, and for links.
+    """
+    root = Path(root)
+    refuse_links(root)
+    lock = RunLock(root)
+    try:
+        _clear(root)
+    finally:
+        lock.release(remove=True)
+
+
+def _clear(root: Path) -> None:
+    remove_leftovers(root)
+    write_text(root / CLEARED, "A run of vid4d may begin here.\n")
+    remove_later(root, [])
+    for name in FOLDERS:
+        clear_away(root / name)
+    _remove_validation(root / "validation")
+    for name in manifest.read(root):
+        if name in MADE and manifest.wrote(root, name):
+            (root / name).unlink()
+    (root / manifest.MANIFEST).unlink(missing_ok=True)
+    for folder in (".done", "checkpoints"):
+        with suppress(OSError):  # it holds something
+            (root / folder).rmdir()
+
+
+def _checkpoints(root: Path) -> list[Path]:
+    if (root / "checkpoints").is_symlink():
+        return []
+    names = [name for name in manifest.read(root) if re.fullmatch(r"checkpoints/\w+\.safetensors", name)]
+    return [root / name for name in names]
+
+
+def _remove_validation(folder: Path) -> None:
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    for step in folder.iterdir():
+        if step.is_dir() and not step.is_symlink():
+            manifest.remove_written(step)
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def refuse_links(root: str | Path) -> None:
+    """Raises InputError where something that a run uses in its folder is a link: a run folder is a boundary.
+
+    Nothing outside of it is read, written or deleted through it. Other files of its user may be links.
+    """
+    root = Path(root)
+    waiting = [root / name for name in (*MADE, *FOLDERS, *BESIDE, *INNER)]
+    while waiting:
+        path = waiting.pop()
+        if is_link(path):
+            raise InputError(
+                f"{path} is a link, and a run folder holds none: replace it by what it leads to, or remove it"
+            )
+        if path.is_dir():
+            waiting.extend(path.iterdir())
+
+
+def inside(root: Path, *parts: str) -> Path:
+    """A path in a run folder. Raises InputError where a link lies on the way, or it leads out."""
+    path = root.joinpath(*parts)
+    names = path.relative_to(root).parts if path.is_relative_to(root) else ("..",)
+    steps = [root.joinpath(*names[: i + 1]) for i in range(len(names))]
+    if ".." in names or any(is_link(step) for step in steps):
+        raise InputError(
+            f"{path} leads out of the run folder {root}: remove the link, or name another folder"
+        )
+    return path
+
+
+def append_line(path: Path, line: str) -> None:
+    """Appends a line to a file of a run folder, not through a link, nor to anything but a file."""
+    flags = (
+        os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    )
+    try:
+        handle = os.open(path, flags, 0o666)
+    except OSError as error:
+        if is_link(path) or (path.exists() and not path.is_file()):
+            raise InputError(f"{path} is a link or no file: remove it") from error
+        raise
+    with open(handle, "a", encoding="utf-8") as file:
+        if not stat.S_ISREG(os.fstat(handle).st_mode):
+            raise InputError(f"{path} is no file: remove it")
+        file.write(line + "\n")
+
+
+def is_link(path: Path) -> bool:
+    """True for symbolic links, and for junctions on Windows."""
+    return path.is_symlink() or getattr(os.path, "isjunction", lambda _: False)(path)
