@@ -190,7 +190,7 @@ def test_bad_input_is_refused_in_a_sentence(weights, capsys, arguments, sentence
 def test_damaged_records_are_said(weights):
     weights.mkdir()
     (weights / "checksums.json").write_text("{")
-    with pytest.raises(registry.InputError, match="cannot be read"):
+    with pytest.raises(registry.InputError, match="not JSON"):
         registry.records()
     (weights / "checksums.json").write_text(json.dumps({}))
     assert registry.records() == {}

@@ -147,7 +147,7 @@ def test_a_list_leads_to_no_file_outside_of_its_folder(tmp_path):
         (("--to", "mp4", "--fps", "0"), "0 frames a second"),
         (("--to", "ply", "--frames", "0"), "0 frames cannot be written"),
         (("--to", "gif", "--background", "pink"), "'pink' is no background"),
-        (("--to", "mp4", "--cameras", "none.json"), "none.json cannot be read"),
+        (("--to", "mp4", "--cameras", "none.json"), "none.json: cannot be read"),
         (("--to", "mp4", "--elevation", "95"), "95 degrees does not exist"),
         (("--to", "mp4", "--seconds", "1e9"), "a video of 1e+09 seconds"),
     ],
