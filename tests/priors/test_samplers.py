@@ -219,16 +219,6 @@ def test_given_noise_is_used_and_not_in_the_last_step():
     assert calls == [torch.Size([2])] * 4
 
 
-def test_zero_terminal_schedule_ends_in_pure_noise_and_samples():
-    schedule = SCHEDULE.zero_terminal()
-    assert schedule.alphas_cumprod[-1] == 0
-    torch.testing.assert_close(schedule.alphas_cumprod[0], SCHEDULE.alphas_cumprod[0])
-    x = torch.linspace(-2, 2, 9, dtype=torch.float64)
-    exact = flow_solution(schedule, x, 999)
-    got = draw_samples(gaussian_x0(schedule), x, schedule, Sampling("dpm", 40), prediction="x0")
-    assert (got - exact).abs().max() < 0.02
-
-
 def test_clip_bounds_the_data():
     x = torch.full((3,), 5.0)
     for sampler in SAMPLERS:

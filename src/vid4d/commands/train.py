@@ -1,4 +1,4 @@
-"""`vid4d train`: the networks of the small prior, on your own models.
+"""`vid4d train`: the networks that ship, on your own models.
 
 Runs in one process, or under torchrun on every GPU of a machine (docs/training.md).
 """
@@ -15,7 +15,7 @@ from vid4d.training.train import TrainOptions, train
 
 @dataclass(frozen=True)
 class Train(TrainOptions):
-    """Train the networks of the small prior on your own models."""
+    """Train the networks that ship with vid4d on your own models."""
 
     def run(self) -> None:
         """Trains a stage, resumed where its folder exists."""

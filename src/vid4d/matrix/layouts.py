@@ -70,7 +70,7 @@ def sv4d_videos(path: Path) -> dict[int, Path]:
 
 
 def detect(path: Path) -> str | None:
-    """The name of the layout in `READERS`, or None."""
+    """Name of a folder's layout, one of `LAYOUTS`; None where it has none of them."""
     if (path / "transforms_train.json").is_file():
         return "transforms"
     videos = sv4d_videos(path)

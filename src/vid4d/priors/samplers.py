@@ -41,12 +41,6 @@ class NoiseSchedule:
         betas = torch.linspace(start**0.5, end**0.5, steps, dtype=torch.float32) ** 2
         return cls(torch.cumprod(1 - betas, 0))
 
-    def zero_terminal(self) -> NoiseSchedule:
-        """Schedule with pure noise at its last step (2305.08891, section 3.1); not for "eps"."""
-        root = self.alphas_cumprod.double().sqrt()
-        root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-        return NoiseSchedule((root**2).float())
-
     def __len__(self) -> int:
         return self.alphas_cumprod.shape[0]
 

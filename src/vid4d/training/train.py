@@ -23,7 +23,7 @@ prior and the interpolator; `frustum.OUTER` of the second."""
 
 @dataclass(frozen=True)
 class TrainOptions:
-    """Train a network of the small prior, on your own models or on ours."""
+    """Train a network that ships, on your own models or on ours."""
 
     stage: Literal["lift", "diffusion", "interpolation", "frustum"]
     """lift: the deterministic half; diffusion: the whole prior, started from lift's weights; interpolation:

@@ -4,7 +4,7 @@ The input view's features are lifted along their rays into a volume over the obj
 network instead of learned), with a guess of where on each ray the surface lies (as in 2008.05711), completed
 by a 3D U-Net whose coarsest level is a transformer, and rendered from any camera by alpha compositing.
 SyncDreamer (2309.03453, section 3.2) has only the noisy target views to build a volume from; the joint
-diffusion on top of this one (`small.py`) adds such a volume in every step.
+diffusion on top of this one (`model.py`) adds such a volume in every step.
 """
 
 from __future__ import annotations
