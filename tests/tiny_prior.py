@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from vid4d.methods import stages
+from vid4d.priors.base import DEFAULT_PRIORS
 from vid4d.priors.small import prior as small
 from vid4d.priors.small.lifting import LiftConfig
 from vid4d.priors.small.model import SmallConfig, SmallPrior, ViewFeatures
@@ -64,6 +65,7 @@ def still_prior(kind: type[SmallPrior] = SmallPrior) -> SmallPrior:
 
 def ship(monkeypatch: pytest.MonkeyPatch, network: SmallPrior, draft: SampleConfig | None = None) -> None:
     """Makes a network the one that the package ships. draft: how it draws with the preset of that name."""
+    monkeypatch.setitem(DEFAULT_PRIORS, "matrix", "small")
     for module in (small, stages):
         monkeypatch.setattr(module, "load_small_prior", lambda device: network)
     if draft is not None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from vid4d.asset import Asset, load
 from vid4d.errors import InputError
-from vid4d.priors.base import Offer, prior_spec, priors_with
+from vid4d.priors.base import DEFAULT_PRIORS, Offer, prior_spec, priors_with
 from vid4d.progress import Progress
 from vid4d.run import Run
 from vid4d.settings import Settings
@@ -94,6 +94,8 @@ def _to_matrix(
 ) -> tuple[Run, ImageMatrix]:
     if settings.text:
         settings = replace(settings, method="consistent4d")  # the only one that can
+    if settings.prior == "auto" and settings.method in METHODS:
+        settings = replace(settings, prior=DEFAULT_PRIORS[_method(settings).NEEDS])
     _check(settings)
     source = Path(settings.clip)
     if settings.source == "matrix" and not source.is_dir():

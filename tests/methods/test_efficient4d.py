@@ -23,11 +23,12 @@ from vid4d.matrix.io import load_matrix
 from vid4d.methods import efficient4d, stages
 from vid4d.methods.efficient4d import Efficient4DConfig, interpolate_frames, with_confidence
 from vid4d.outputs import input_psnr
+from vid4d.priors.base import DEFAULT_PRIORS
 from vid4d.priors.rife import IFNet, IFNetConfig
 from vid4d.priors.small import prior as small
 from vid4d.priors.small.sampling import SampleConfig
 from vid4d.progress import Progress
-from vid4d.run import Run
+from vid4d.run import Run, read_settings
 from vid4d.settings import Settings
 
 
@@ -134,6 +135,7 @@ def generate(clip: Path, out: Path, **settings) -> api.Asset:
 def test_a_clip_becomes_an_asset(tiny, clip, tmp_path):
     """The outputs are there; a run that is resumed after its matrix ends in the same bytes."""
     first = generate(clip, tmp_path / "a", seed=1)
+    assert read_settings(tmp_path / "a").prior == DEFAULT_PRIORS["matrix"], "'auto' is written as what it was"
     for name in MADE.split():
         assert (tmp_path / "a" / name).stat().st_size > 0, name
     matrix = load_matrix(tmp_path / "a" / "matrix")
@@ -191,7 +193,8 @@ def test_the_report_tells_all_frames_from_key_frames(tiny, longer, tmp_path):
 
 def test_a_run_from_before_there_were_frames_between_goes_on(tiny, longer, tmp_path):
     """Its folder of frames holds the key frames alone."""
-    run = Run.create(tmp_path / "a", Settings(clip=str(longer), preset="draft", device="cpu", cyclic="no"))
+    settings = Settings(clip=str(longer), preset="draft", prior="small", device="cpu", cyclic="no")
+    run = Run.create(tmp_path / "a", settings)
     stages.frames(run, frames=3, size=32)
     assert len(list(run.path("frames").glob("*.png"))) == 3
     generate(longer, tmp_path / "a", cyclic="no", resume=True)

@@ -22,6 +22,7 @@ from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
 from vid4d.methods.consistent4d.views import DistillConfig
 from vid4d.methods.efficient4d import Efficient4DConfig
 from vid4d.priors.base import (
+    DEFAULT_PRIORS,
     PRIORS,
     DrawnViews,
     DrawRequest,
@@ -124,3 +125,9 @@ def test_what_a_prior_does_not_offer_is_refused(monkeypatch):
         load_matrix_prior("blind")
     with pytest.raises(InputError, match="no prior 'other': choose one of small"):
         load_score_prior("other", torch.zeros(1, 8, 8, 4), 0.0)
+
+
+def test_what_auto_stands_for_comes_with_the_package():
+    for need, name in DEFAULT_PRIORS.items():
+        assert PRIORS[name].offers(need)
+        assert PRIORS[name].weights is None

@@ -19,7 +19,7 @@ Clip = Positional[Annotated[str, arg(metavar="CLIP")]]
 class FromClip(Settings):
     clip: Clip = ""
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
-    prior: Annotated[str, arg(metavar="|".join(PRIORS))] = "small"
+    prior: Annotated[str, arg(metavar="|".join(["auto", *PRIORS]))] = "auto"
     source: Suppress[Literal["clip", "matrix"]] = "clip"
     out: Path | None = None
     """The run folder. Where not given: runs/ and the clip's name, numbered when that is taken."""
