@@ -14,6 +14,7 @@ from tiny_prior import Copying, ship, still_prior, tiny_prior
 from toys import toy_matrix
 
 from vid4d import api
+from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.hull import HullConfig
@@ -23,7 +24,7 @@ from vid4d.matrix.io import load_matrix
 from vid4d.methods import efficient4d, stages
 from vid4d.methods.efficient4d import Efficient4DConfig, interpolate_frames, with_confidence
 from vid4d.outputs import input_psnr
-from vid4d.priors.base import DEFAULT_PRIORS
+from vid4d.priors.base import DEFAULT_PRIORS, DrawnViews
 from vid4d.priors.rife import IFNet, IFNetConfig
 from vid4d.priors.small import prior as small
 from vid4d.priors.small.sampling import SampleConfig
@@ -250,3 +251,21 @@ def test_an_unknown_prior_is_refused(clip, tmp_path, monkeypatch):
     monkeypatch.setitem(efficient4d.PRESETS, "draft", TINY)
     with pytest.raises(InputError, match="there is no prior 'large'"):
         generate(clip, tmp_path / "a", prior="large")
+
+
+@pytest.mark.parametrize(
+    ("prior", "steps", "told"), [("frustum", 3, 1), ("frustum", None, 0), ("small", 3, 0)]
+)
+def test_options_that_change_nothing_are_said(tmp_path, monkeypatch, prior, steps, told):
+    class Grey:
+        image_size = 16
+
+        def draw(self, frames, elevation, request, **more):
+            return DrawnViews(torch.zeros(4, len(frames), 16, 16, 4), Cameras.ring(4, size=16))
+
+    monkeypatch.setattr(efficient4d, "load_matrix_prior", lambda name, device: Grey())
+    run = Run.create(tmp_path / "a", Settings(clip="c.mp4", prior=prior, steps=steps))
+    with Progress(quiet=True).stage("matrix") as bar:
+        efficient4d.draw_views(run, torch.zeros(2, 32, 32, 4), 10.0, cyclic=False, bar=bar)
+    said = (tmp_path / "a" / "log.txt").read_text() if (tmp_path / "a" / "log.txt").exists() else ""
+    assert said.count("--steps and --sampler change nothing") == told

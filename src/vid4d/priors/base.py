@@ -147,13 +147,14 @@ class PriorSpec:
 
     matrix: "module:function" that loads it as a `MatrixPrior`, called as `load_matrix_prior`; None where it
     draws no matrix. score: the same for a `ScorePrior` and `load_score_prior`.
-    image_size: pixels that it works at. memory_gib: that it takes while a field is trained under its score,
-    with the gradient through its encoder. licence: of its weights. weights: what has to be fetched first;
-    None where they come with the package.
+    sampled: whether it draws by a diffusion sampler, in steps. image_size: pixels that it works at.
+    memory_gib: that it takes while a field is trained under its score, with the gradient through its encoder.
+    licence: of its weights. weights: what has to be fetched first; None where they come with the package.
     """
 
     matrix: str | None = None
     score: str | None = None
+    sampled: bool = True
     image_size: int = 256
     memory_gib: float = 5.0
     licence: str = ""
@@ -198,6 +199,7 @@ PRIORS = {
     ),
     "frustum": PriorSpec(
         matrix="vid4d.priors.frustum.prior:load_matrix_prior",
+        sampled=False,
         image_size=128,
         licence="Apache-2.0",
     ),
