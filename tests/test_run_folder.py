@@ -13,7 +13,7 @@ from vid4d.asset import load
 from vid4d.errors import InputError
 from vid4d.files import folder_written_whole
 from vid4d.run import Run
-from vid4d.run_folder import clear
+from vid4d.run_folder import append_line, clear
 from vid4d.settings import Settings
 
 SETTINGS = Settings(clip="clip.mp4")
@@ -129,3 +129,8 @@ def test_a_link_that_comes_while_a_run_goes_on_is_refused(tmp_path):
         with pytest.raises(InputError):
             use()
     assert list(docs.iterdir()) == []
+
+
+def test_lines_tell_names_that_are_no_utf8(tmp_path):
+    append_line(tmp_path / "log.txt", "caf\udce9.mp4")
+    assert (tmp_path / "log.txt").read_text(encoding="utf-8") == "caf\\udce9.mp4\n"

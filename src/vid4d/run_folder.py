@@ -179,7 +179,10 @@ def inside(root: Path, *parts: str) -> Path:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Appends a line to a file of a run folder, not through a link, nor to anything but a file."""
+    """Appends a line to a file of a run folder, not through a link, nor to anything but a file.
+
+    Of file names that are no UTF-8 the bytes are written as \\udcXX.
+    """
     flags = (
         os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     )
@@ -189,7 +192,7 @@ def append_line(path: Path, line: str) -> None:
         if is_link(path) or (path.exists() and not path.is_file()):
             raise InputError(f"{path} is a link or no file: remove it") from error
         raise
-    with open(handle, "a", encoding="utf-8") as file:
+    with open(handle, "a", encoding="utf-8", errors="backslashreplace") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise InputError(f"{path} is no file: remove it")
         file.write(line + "\n")

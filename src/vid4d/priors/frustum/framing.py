@@ -62,7 +62,7 @@ def follow(alpha: Float[Tensor, "t h w"], threshold: float = 0.5) -> Framing:
             widest = max(widest, (high - low) / n if len(shown) else 0.0)
         centers.append(center)
     if widest == 0:
-        return whole(len(alpha))
+        return whole(len(alpha)).to(alpha.device)
     return Framing(torch.tensor(centers, device=alpha.device), min(1.0, max(SMALLEST, widest / FILL)))
 
 

@@ -73,8 +73,9 @@ class FrustumMatrixPrior:
         ring = Cameras.ring(size=config.image_size, device=device)
         total, solids, views = 2 * len(frames), [], []
         angle = torch.deg2rad(inputs.elevation)
-        framing = follow(frames[..., 3].to(device))
-        pictures = to_network(windows(frames.to(device), framing, config.image_size))
+        frames = frames.to(device)
+        framing = follow(frames[..., 3])
+        pictures = to_network(windows(frames, framing, config.image_size))
         for i, picture in enumerate(pictures.split(1)):
             solids.append(draw_solids(self.network, picture, angle))
             if progress:
