@@ -39,3 +39,19 @@ def test_files_that_recipes_name_are_there():
         if "NAME" not in file:
             places = (SOURCE / file, ROOT / file, ROOT / "benchmarks" / file)
             assert any(p.is_file() for p in places), file
+
+
+def moves_files(node: ast.AST) -> bool:
+    """True for `path.rename(other)`, `path.replace(other)`, `os.replace(a, b)`, `shutil.move(a, b)`."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)) or node.keywords:
+        return False
+    name, module = node.func.attr, node.func.value.id if isinstance(node.func.value, ast.Name) else ""
+    if module in ("os", "shutil"):
+        return name in ("rename", "renames", "replace", "move")
+    return name in ("rename", "replace") and len(node.args) == 1
+
+
+def test_one_module_renames_files_into_their_place():
+    nodes = {p: ast.walk(ast.parse(p.read_text(encoding="utf-8"))) for p in SOURCE.rglob("*.py")}
+    moving = {p.relative_to(SOURCE).as_posix() for p, tree in nodes.items() if any(map(moves_files, tree))}
+    assert moving == {"files.py", "gaussians/raster/build.py"}

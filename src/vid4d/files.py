@@ -29,9 +29,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         temporary = scratch / path.name
         temporary.touch()
         yield temporary
-        to_disk(temporary)
-        temporary.replace(path)
-        to_disk(path.parent)
+        move_into_place(temporary, path)
 
 
 @contextmanager
@@ -49,11 +47,19 @@ def folder_written_whole(path: str | Path) -> Iterator[Path]:
         temporary.mkdir()
         yield temporary
         manifest.record(temporary)
-        for below in (*temporary.rglob("*"), temporary):
-            to_disk(below)
+        all_to_disk(temporary)
         clear_away(path)
-        temporary.rename(path)
-        to_disk(path.parent)
+        move_into_place(temporary, path)
+
+
+def move_into_place(finished: Path, path: Path) -> None:
+    """Renames a finished file, or folder, of the same file system to its place; a file there is replaced.
+
+    Its content is on the disk before that. Of a folder, that is for `all_to_disk` to do.
+    """
+    to_disk(finished)
+    finished.replace(path)
+    to_disk(path.parent)
 
 
 def clear_away(path: Path) -> Path | None:
@@ -86,6 +92,13 @@ def to_disk(path: Path) -> None:
             os.fsync(handle)  # some file systems cannot do this for folders
     finally:
         os.close(handle)
+
+
+def all_to_disk(folder: Path) -> None:
+    """`to_disk` for all that is below a folder, and for the folder."""
+    for below in folder.rglob("*"):
+        to_disk(below)
+    to_disk(folder)
 
 
 def refuse_special(path: str | Path) -> None:

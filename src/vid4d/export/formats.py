@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from vid4d import manifest
 from vid4d.errors import InputError
 from vid4d.export.options import ExportOptions
-from vid4d.files import write_text
+from vid4d.files import all_to_disk, move_into_place, write_text
 from vid4d.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ def _folder_into_place(folder: Path, place: Path) -> list[Path]:
         manifest.record(folder)
         if place.exists():
             place.rmdir()
-        folder.rename(place)
+        all_to_disk(folder)
+        move_into_place(folder, place)
         return [place / name for name in names]
     _refuse_foreign(place, names)
     before, new = manifest.read(place), manifest.hashes_of(folder, names)
@@ -159,7 +160,7 @@ def _folder_into_place(folder: Path, place: Path) -> list[Path]:
     write_text(place / manifest.MANIFEST, manifest.text_of(both))
     for name in names:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).replace(place / name)
+        move_into_place(folder / name, place / name)
     manifest.remove_written(place, keep=names)
     write_text(place / manifest.MANIFEST, manifest.text_of(new))
     return [place / name for name in names]
@@ -172,5 +173,5 @@ def _file_into_place(scratch: Path, place: Path) -> list[Path]:
         if (target := place.parent / file.name).exists() or target.is_symlink():
             raise InputError(f"{target} exists and would be replaced: move it away, or name another --out")
     for file in (*beside, scratch / place.name):
-        file.replace(place.parent / file.name)
+        move_into_place(file, place.parent / file.name)
     return [place, *(place.parent / f.name for f in beside)]

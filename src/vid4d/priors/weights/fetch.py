@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vid4d.errors import InputError
-from vid4d.files import write_json
+from vid4d.files import move_into_place, write_json
 from vid4d.priors.weights.registry import Report, gigabytes, sha256_of
 from vid4d.records import read_record
 
@@ -62,7 +62,7 @@ def download(
             f"{url} is not the file that is expected (SHA-256 {actual[:12]}..., not {sha256[:12]}...): "
             f"it was removed; try again, and if it stays so do not use it{_also(otherwise)}"
         )
-    partial.replace(to)
+    move_into_place(partial, to)
     _notes(partial).unlink(missing_ok=True)
     shutil.rmtree(to.parent / ".hub", ignore_errors=True)
     return actual
