@@ -229,7 +229,7 @@ def test_options_of_prepare_that_cannot_be(options, clip, capsys):
     refused(capsys, "prepare", clip, "--out", "out", *options.split())
 
 
-@pytest.mark.parametrize("options", ["--steps -5", "--batch 0", "--seconds nan", "--learning-rate -1"])
+@pytest.mark.parametrize("options", ["--steps -5", "--batch 0", "--seconds nan", "--lr -1"])
 def test_options_of_train_that_cannot_be(options, clip, capsys):
     message = refused(capsys, "train", "--stage", "lift", "--models", clip, "--out", "out", *options.split())
     assert options in message

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import torch
 
-from vid4d.randomness import Shuffled, epoch_generator, rank_seed, seed_generator, step_generator
+from vid4d.randomness import (
+    Shuffled,
+    epoch_generator,
+    rank_seed,
+    seed_default_generator,
+    seed_generator,
+    step_generator,
+)
 
 
 def test_formulas_stay():
@@ -25,3 +32,9 @@ def test_shuffled_has_everything_once_an_epoch():
     order = Shuffled(5, lambda epoch: epoch_generator(0, epoch, 11))
     drawn = torch.tensor([order[i] for i in range(15)]).view(3, 5)
     assert bool((drawn.sort(1).values == torch.arange(5)).all())
+
+
+def test_the_default_generator_gives_what_one_of_that_seed_does():
+    with torch.random.fork_rng(devices=[]):
+        seed_default_generator(7)
+        assert torch.equal(torch.rand(3), torch.rand(3, generator=seed_generator(7)))

@@ -31,6 +31,11 @@ def seed_generator(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
+def seed_default_generator(seed: int) -> None:
+    """Seeds PyTorch's own generators, which first weights are drawn from, and the batches of a training."""
+    torch.manual_seed(seed)
+
+
 def rank_seed(seed: int, rank: int, step: int = 0) -> int:
     """The seed of one of the processes that train a network; of a resumed training, from that step on."""
     return seed * 1000 + rank + 1 + 1_000_003 * step

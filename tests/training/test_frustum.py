@@ -101,10 +101,10 @@ def test_a_few_steps_of_training_find_more_of_the_shape(source: FrustumSource, t
     source.last = None
     kept = source.draw(2)
     network = FrustumVolume(CONFIG)
-    loss = frustum_loss(network, SideStream(lambda: kept, torch.device("cpu")), TERMS, torch.device("cpu"))
+    loss = frustum_loss(network, SideStream(lambda: kept, torch.device("cpu")), torch.device("cpu"), TERMS)
     torch.manual_seed(1)
     _, before = loss(0)
-    config = TrainerConfig(steps=40, learning_rate=1e-2, warmup=3, log_every=100)
+    config = TrainerConfig(steps=40, lr=1e-2, warmup=3, log_every=100)
     Trainer(network, loss, config, tmp_path, ("stem", "to_tokens", "leave", "to_cells")).run()
     torch.manual_seed(1)
     _, after = loss(40)

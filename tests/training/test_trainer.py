@@ -39,7 +39,7 @@ def toy_loss(model: nn.Module, pause: float = 0.0) -> Any:
 
 def test_the_loss_falls_and_the_log_says_so(tmp_path: Path) -> None:
     model = toy()
-    config = TrainerConfig(steps=400, learning_rate=1e-2, warmup=10, log_every=20)
+    config = TrainerConfig(steps=400, lr=1e-2, warmup=10, log_every=20)
     reported: list[dict[str, Any]] = []
     assert Trainer(model, toy_loss(model), config, tmp_path).run(report=reported.append)
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
@@ -52,7 +52,7 @@ def test_the_loss_falls_and_the_log_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path: Path, optimizer: str) -> None:
-    config = TrainerConfig(steps=45, learning_rate=1e-2, warmup=10, optimizer=optimizer)
+    config = TrainerConfig(steps=45, lr=1e-2, warmup=10, optimizer=optimizer)
     whole = Trainer(toy(), lambda step: (torch.zeros(()), {}), config, tmp_path / "whole")
     whole.loss = toy_loss(whole.model)
     assert whole.run()
@@ -94,7 +94,7 @@ def test_the_average_by_hand(tmp_path: Path) -> None:
             path.append(model.weight.detach().clone())
         return model(torch.ones(1, 1)).square().mean(), {}
 
-    trainer = Trainer(model, loss, TrainerConfig(steps=2, warmup=1, learning_rate=0.1), tmp_path)
+    trainer = Trainer(model, loss, TrainerConfig(steps=2, warmup=1, lr=0.1), tmp_path)
     trainer.run()
     path.append(model.weight.detach().clone())
     # decays (1 + step) / (10 + step): 1/10, then 2/11
@@ -105,14 +105,14 @@ def test_the_average_by_hand(tmp_path: Path) -> None:
     assert torch.equal(model.weight.detach(), path[2])
 
 
-def test_the_rate_warms_up_and_falls_to_its_share(tmp_path: Path) -> None:
+def test_the_learning_rate_warms_up_and_falls_to_its_share(tmp_path: Path) -> None:
     trainer = Trainer(
         nn.Linear(1, 1), toy_loss(toy()), TrainerConfig(steps=1000, seconds=100.0, warmup=100), tmp_path
     )
     rates = {}
     for step, elapsed in ((0, 0.0), (49, 0.0), (500, 0.0), (100, 50.0), (1000, 0.0)):
         trainer.step, trainer.elapsed = step, elapsed
-        rates[step, elapsed] = trainer._rate() / 4e-4
+        rates[step, elapsed] = trainer._lr() / 4e-4
     assert rates[0, 0.0] == pytest.approx(0.01)
     assert rates[49, 0.0] == pytest.approx(0.5, abs=0.01)
     assert rates[500, 0.0] == pytest.approx(0.51)  # halfway between 1 and 0.02
@@ -142,7 +142,7 @@ def test_frozen_parameters_stay(tmp_path: Path) -> None:
     model = toy()
     model[0].requires_grad_(False)  # type: ignore[index]
     before = {k: v.clone() for k, v in model.state_dict().items()}
-    trainer = Trainer(model, toy_loss(model), TrainerConfig(steps=5, warmup=1, learning_rate=1e-2), tmp_path)
+    trainer = Trainer(model, toy_loss(model), TrainerConfig(steps=5, warmup=1, lr=1e-2), tmp_path)
     trainer.run()
     after = trainer.averaged_state()
     assert torch.equal(after["0.weight"], before["0.weight"])

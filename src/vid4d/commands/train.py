@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from tyro.conf import arg
 
 from vid4d.errors import InputError
+from vid4d.training.stages import STAGES
 from vid4d.training.train import TrainOptions, train
 
 
@@ -17,13 +20,17 @@ from vid4d.training.train import TrainOptions, train
 class Train(TrainOptions):
     """Train the networks that ship with vid4d on your own models."""
 
+    stage: Annotated[
+        str, arg(metavar="|".join(STAGES), help="; ".join(f"{k}: {v.help}" for k, v in STAGES.items()) + ".")
+    ]
+
     def run(self) -> None:
         """Trains a stage, resumed where its folder exists."""
         if not self.models.is_dir():
             raise InputError(
                 f"no folder of models at {self.models}: give a folder of shards (docs/training.md)"
             )
-        for name in ("batch", "steps", "seconds", "learning_rate"):
+        for name in ("batch", "steps", "seconds", "lr"):
             value = getattr(self, name)
             if not value > 0:
                 option = name.replace("_", "-")

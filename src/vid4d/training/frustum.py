@@ -24,16 +24,11 @@ from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume, Solid
 from vid4d.priors.small.sampling import to_network
 from vid4d.training import carving
 from vid4d.training.mesh_render import render_with_depth
-from vid4d.training.trainer import SideStream
+from vid4d.training.trainer import LossFunction, SideStream
 from vid4d.training.views import ViewSource, degrade, random_lighting, uniform
 
 DepthBehind = Callable[[Tensor, Cameras, Tensor, Tensor], Tensor]
 """`carving.depth_behind`, or the same by a kernel."""
-
-OUTER = ("stem", "to_tokens", "guess.3", "elevation.0", "leave", "to_cells")
-"""Ends of the names of the network's layers that Muon leaves to Adam."""
-
-Loss = Callable[[int], tuple[Tensor, dict[str, Tensor]]]
 
 
 @dataclass(frozen=True)
@@ -184,10 +179,19 @@ def silhouettes(
     return 1 - (1 - alpha).prod(1)
 
 
+def frustum_batches(model: FrustumVolume, source: ViewSource, n: int, device: torch.device) -> SideStream:
+    """Batches of n objects with their true occupancy."""
+    drawn = FrustumSource(source, model.config, FrustumLossConfig())
+    return SideStream(lambda: drawn.draw(n), device)
+
+
 def frustum_loss(
-    model: FrustumVolume, source: SideStream, config: FrustumLossConfig, device: torch.device
-) -> Loss:
-    """The loss function of a `Trainer`."""
+    model: FrustumVolume,
+    source: SideStream,
+    device: torch.device,
+    config: FrustumLossConfig = FrustumLossConfig(),
+) -> LossFunction:
+    """Weighted losses of volume, silhouettes, colors and elevation. source: of `FrustumBatch`."""
 
     def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         views: FrustumBatch = source.next()

@@ -28,12 +28,16 @@ def pyramid_loss(predicted: Tensor, truth: Tensor, levels: int = 4) -> Tensor:
     return total
 
 
-def interpolation_loss(model: IFNet, source: ViewSource, batch: int, device: torch.device) -> LossFunction:
-    """Every refinement's frame against the true one."""
-    batches = SideStream(lambda: source.draw_motion(batch), device)
+def motion_batches(model: IFNet, source: ViewSource, n: int, device: torch.device) -> SideStream:
+    """Batches of n objects at three times."""
+    return SideStream(lambda: source.draw_motion(n), device)
+
+
+def interpolation_loss(model: IFNet, source: SideStream, device: torch.device) -> LossFunction:
+    """Every refinement's frame against the true one. source: of `motion_batches`."""
 
     def loss(step: int) -> tuple[Tensor, dict[str, Tensor]]:
-        motion = batches.next()
+        motion = source.next()
         predicted = model(motion.start, motion.end, motion.time)
         count = len(predicted.frames)
         total = sum(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from vid4d.cameras import RING_DISTANCE, RING_VIEWS, Cameras
 from vid4d.metrics import mask_iou, psnr
@@ -15,7 +15,7 @@ from vid4d.priors.samplers import q_sample
 from vid4d.priors.small.lifting import Lifter
 from vid4d.priors.small.model import SmallPrior
 from vid4d.training.trainer import LossFunction, SideStream
-from vid4d.training.views import TrainingViews, degrade
+from vid4d.training.views import TrainingViews, ViewSource, degrade
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,24 @@ def _input_cameras(elevation: Tensor, noise: float, size: int) -> Cameras:
     return Cameras.orbit(torch.zeros_like(noisy), noisy, size=size, device=noisy.device)
 
 
-def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: torch.device) -> LossFunction:
+def view_batches(
+    model: nn.Module, source: ViewSource, n: int, device: torch.device, reuse: int = 1
+) -> SideStream:
+    """Batches of n objects' views. reuse: steps in a row that get the same batch."""
+    return SideStream(lambda: source.draw(n), device, reuse)
+
+
+def reused_view_batches(model: nn.Module, source: ViewSource, n: int, device: torch.device) -> SideStream:
+    """`view_batches`, each for two steps, which draw other noise and other views of it."""
+    return view_batches(model, source, n, device, reuse=2)
+
+
+def lift_loss(
+    model: Lifter,
+    source: SideStream,
+    device: torch.device,
+    config: LossConfig = LossConfig(),
+) -> LossFunction:
     """The deterministic half: the pictures of all targets, rendered from the lifted volume."""
     size = model.config.image_size
 
@@ -118,7 +135,10 @@ def lift_loss(model: Lifter, source: SideStream, config: LossConfig, device: tor
 
 
 def diffusion_loss(
-    model: SmallPrior, source: SideStream, config: LossConfig, device: torch.device
+    model: SmallPrior,
+    source: SideStream,
+    device: torch.device,
+    config: LossConfig = LossConfig(),
 ) -> LossFunction:
     """Joint diffusion on top of a finished volume generator: some ring views, all free views are denoised."""
     size = model.config.lift.image_size

@@ -37,9 +37,9 @@ class TrainerConfig:
 
     steps: int = 100_000
     seconds: float = math.inf
-    learning_rate: float = 4e-4
+    lr: float = 4e-4
     optimizer: str = "adam"
-    final_rate: float = 0.02
+    final_lr_ratio: float = 0.02
     warmup: int = 200
     betas: tuple[float, float] = (0.9, 0.98)
     weight_decay: float = 0.02
@@ -106,14 +106,14 @@ class Trainer:
         optimizers: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(
                 groups,
-                lr=c.learning_rate,
+                lr=c.lr,
                 betas=c.betas,
                 weight_decay=c.weight_decay,
                 fused=self.parameters[0].is_cuda,
             )
         ]
         if matrices:
-            optimizers.append(Muon(matrices, lr=c.learning_rate, weight_decay=c.weight_decay))
+            optimizers.append(Muon(matrices, lr=c.lr, weight_decay=c.weight_decay))
         return optimizers
 
     @property
@@ -169,11 +169,11 @@ class Trainer:
         state = {k: v.detach() for k, v in self.model.state_dict().items()}
         return state | dict(zip(names, self.ema, strict=True))
 
-    def _rate(self) -> float:
+    def _lr(self) -> float:
         c = self.config
         progress = min(1.0, max(self.step / c.steps, self.elapsed / c.seconds))
-        cosine = c.final_rate + (1 - c.final_rate) * 0.5 * (1 + math.cos(math.pi * progress))
-        return c.learning_rate * cosine * min(1.0, (self.step + 1) / c.warmup)
+        cosine = c.final_lr_ratio + (1 - c.final_lr_ratio) * 0.5 * (1 + math.cos(math.pi * progress))
+        return c.lr * cosine * min(1.0, (self.step + 1) / c.warmup)
 
     def _average_gradients(self) -> None:
         if self.size == 1:
@@ -197,7 +197,7 @@ class Trainer:
         """Trains until the budget is used up (returns True) or `until` seconds passed (returns False)."""
         begin, last_save, last_log = time.monotonic(), time.monotonic(), time.monotonic()
         base, log = self.elapsed, self.folder / "log.jsonl"
-        rate_of_last, first_step = 0, self.step
+        last_logged, first_step = 0, self.step
         while True:
             if self.step % 20 == 0:
                 now = time.monotonic()
@@ -215,11 +215,11 @@ class Trainer:
             elif self.step >= self.config.steps:
                 self.save()
                 return True
-            rate = self._rate()
+            lr = self._lr()
             for optimizer in self.optimizers:
                 optimizer.zero_grad(set_to_none=True)
                 for group in optimizer.param_groups:
-                    group["lr"] = rate
+                    group["lr"] = lr
             loss, numbers = self.loss(self.step)
             loss.backward()
             self._average_gradients()
@@ -238,13 +238,13 @@ class Trainer:
                     "step": self.step,
                     "seconds": round(base + now - begin, 1),
                     "steps_per_second": round(
-                        (self.step - max(rate_of_last, first_step)) / (now - last_log), 2
+                        (self.step - max(last_logged, first_step)) / (now - last_log), 2
                     ),
                     "loss": float(loss.detach()),
                     "gradient": float(norm),
                     **{k: float(v) for k, v in numbers.items()},
                 }
-                last_log, rate_of_last = now, self.step
+                last_log, last_logged = now, self.step
                 with log.open("a") as file:
                     file.write(json.dumps(entry) + "\n")
                 if report:

@@ -21,7 +21,7 @@ from vid4d.methods.consistent4d.config import Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.metrics import psnr
 from vid4d.priors.base import ScorePrior
-from vid4d.randomness import step_generator
+from vid4d.randomness import seed_default_generator, step_generator
 from vid4d.records import Finite, Step
 
 SMOOTH_RADIUS = 0.01
@@ -61,7 +61,7 @@ class Consistent4DTrainer:
         self.interpolate, self.seed, self.device = interpolate, seed, torch.device(device)
         self.times = subject.times.to(device)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            seed_default_generator(seed)
             sizes = config.levels.for_clip(len(subject.times), cyclic=subject.cyclic)
             self.field = CascadeField(sizes).on(device)
         self.grid = OccupancyGrid(config.grid_resolution, samples=config.samples_per_ray).to(device)

@@ -1,0 +1,89 @@
+"""Stages of training: one row each, with its network, data, loss and outer layers.
+
+To add a stage: its functions, and its row in `STAGES`. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from vid4d.errors import InputError
+
+
+@dataclass(frozen=True)
+class Stage:
+    """How one network is trained. Functions are named as "module:function".
+
+    network: of `TrainOptions`; gives the network on the CPU with its first weights (parts that stay fixed
+    need no gradient), and its configuration as JSON. data: of the network, a `ViewSource`, the batch's size
+    and the device; gives a `SideStream` of batches. views: fields of `ViewsConfig` that are not the default.
+    loss: of the network, the stream and the device; gives the `LossFunction` of a `Trainer`. outer: ends of
+    the names of the layers that see pictures or predict them, which Muon leaves to Adam. compiled: modules
+    and methods of the network that run on fixed shapes. eight_bit: weights are written in 8-bit pieces.
+    """
+
+    help: str
+    network: str
+    data: str
+    loss: str
+    outer: tuple[str, ...]
+    views: Mapping[str, Any] = field(default_factory=dict)
+    compiled: tuple[str, ...] = ()
+    eight_bit: bool = False
+
+
+SMALL_OUTER = (
+    *("stem", "enter", "input_blocks.0.0", "head.leave", "volume.leave.2", "elevation.3"),
+    *("encoder.depth", "unet.out.2"),
+)
+"""Outer layers of the small prior and its volume generator."""
+
+STAGES = {
+    "lift": Stage(
+        help="the deterministic half of the small prior",
+        network="vid4d.training.networks:lift_network",
+        data="vid4d.training.prior_losses:view_batches",
+        loss="vid4d.training.prior_losses:lift_loss",
+        outer=SMALL_OUTER,
+        views={"ring_views": 2, "free_views": 1},
+        compiled=("encoder", "volume", "head"),
+    ),
+    "diffusion": Stage(
+        help="the whole small prior, started from lift's weights",
+        network="vid4d.training.networks:diffusion_network",
+        data="vid4d.training.prior_losses:reused_view_batches",
+        loss="vid4d.training.prior_losses:diffusion_loss",
+        outer=SMALL_OUTER,
+        compiled=(
+            *("lifter.encoder", "lifter.volume", "lifter.head"),
+            *("noisy_volume", "frustum_net", "unet"),
+        ),
+    ),
+    "interpolation": Stage(
+        help="the small RIFE",
+        network="vid4d.training.networks:interpolation_network",
+        data="vid4d.training.interpolation:motion_batches",
+        loss="vid4d.training.interpolation:interpolation_loss",
+        outer=(),
+    ),
+    "frustum": Stage(
+        help="the second-generation prior",
+        network="vid4d.training.networks:frustum_network",
+        data="vid4d.training.frustum:frustum_batches",
+        loss="vid4d.training.frustum:frustum_loss",
+        outer=("stem", "to_tokens", "guess.3", "elevation.0", "leave", "to_cells"),
+        views={"combine": 0.03, "augment": 0.5},
+        compiled=("encode", "decode"),
+        eight_bit=True,
+    ),
+}
+"""Stages by the name that `vid4d train --stage` takes."""
+
+
+def stage_named(name: str) -> Stage:
+    """Row of a stage. Raises InputError for a name that there is not."""
+    if name not in STAGES:
+        raise InputError(f"there is no stage {name!r}: choose one of {', '.join(STAGES)}")
+    return STAGES[name]
