@@ -120,6 +120,8 @@ def test_opengl_and_back():
     cameras = Cameras.orbit([0, 70, 200], [-10, 20, 80], distance=2.0, size=64)
     back = from_opengl(to_opengl(cameras), cameras.focal, cameras.width, cameras.height)
     assert torch.allclose(back.world_to_camera, cameras.world_to_camera, atol=1e-6)
+    rows = from_opengl(to_opengl(cameras)[:, :3].double(), cameras.focal, cameras.width, cameras.height)
+    assert torch.allclose(rows.world_to_camera, cameras.world_to_camera, atol=1e-6)
 
 
 def test_rays_meet_the_points_whose_pixels_they_leave_from():

@@ -26,16 +26,19 @@ def to_opengl(cameras: Cameras) -> Float[Tensor, "n 4 4"]:
 
 
 def from_opengl(
-    camera_to_world: Float[Tensor, "n 4 4"], focal: Float[Tensor, " n"], width: int, height: int
+    camera_to_world: Float[Tensor, "n r 4"], focal: Float[Tensor, " n"], width: int, height: int
 ) -> Cameras:
-    """The inverse of `to_opengl`. focal: pixels."""
+    """Cameras of camera-to-world matrices with OpenGL axes, the last row of which may be missing.
+
+    focal: pixels. The inverse of `to_opengl`, in the precision of the matrices, rounded to float32.
+    """
     flip = torch.tensor(OPENCV_TO_OPENGL, device=camera_to_world.device)
     rotation = (camera_to_world * flip)[:, :3, :3].transpose(1, 2)
-    pose = torch.zeros_like(camera_to_world)
+    pose = camera_to_world.new_zeros(len(camera_to_world), 4, 4)
     pose[:, :3, :3] = rotation
     pose[:, :3, 3] = -torch.einsum("nij,nj->ni", rotation, camera_to_world[:, :3, 3])
     pose[:, 3, 3] = 1
-    return Cameras(pose, focal, width, height)
+    return Cameras(pose.float(), focal, width, height)
 
 
 def view_change(

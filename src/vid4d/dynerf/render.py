@@ -58,8 +58,12 @@ class Rendering:
     def premultiplied(self, background: Tensor | float = 1.0) -> Float[Tensor, "n h w 4"]:
         """RGBA with premultiplied color, from the background that it was rendered over."""
         alpha = self.alpha[..., None]
-        paint = torch.as_tensor(background, dtype=alpha.dtype, device=alpha.device)
-        return torch.cat([self.color - (1 - alpha) * paint, alpha], -1)
+        return torch.cat([self.color - shining_through(alpha, background), alpha], -1)
+
+
+def shining_through(alpha: Float[Tensor, "*n 1"], background: Tensor | float) -> Float[Tensor, "*n c"]:
+    """The background's share of a color. background: a grey level (c = 1) or a color (3,), in [0, 1]."""
+    return (1 - alpha) * torch.as_tensor(background, dtype=alpha.dtype, device=alpha.device)
 
 
 def render_field(
@@ -112,9 +116,8 @@ def render_field(
         else:
             blocks = [rays.at(slice(i, i + config.block)) for i in range(0, len(stretch), config.block)]
             value = torch.cat([march(field, block, grid, config).value for block in blocks], -1)
-        paint = torch.as_tensor(background, dtype=value.dtype, device=value.device).reshape(-1, 1)
         alpha = value[:, 3]
-        color = value[:, :3] + (1 - alpha[:, None]) * paint
+        color = value[:, :3] + shining_through(alpha[..., None], background).mT
         depth = unweighted(value[:, 4], alpha) * (field.config.radius / stretch)
 
     renderings = []
@@ -153,8 +156,7 @@ def shade(
     normal, alpha = F.normalize(rendering.normal, dim=-1), rendering.alpha[..., None]
     toward = F.normalize(torch.as_tensor(light, dtype=normal.dtype, device=normal.device), dim=0)
     grey = ambient + (1 - ambient) * (normal @ toward).clamp(min=0)[..., None]
-    paint = torch.as_tensor(background, dtype=normal.dtype, device=normal.device)
-    return (grey * alpha + (1 - alpha) * paint).expand(*normal.shape)
+    return (grey * alpha + shining_through(alpha, background)).expand(*normal.shape)
 
 
 def paint_normals(rendering: Rendering, *, background: Tensor | float = 1.0) -> Float[Tensor, "n h w 3"]:
@@ -165,5 +167,5 @@ def paint_normals(rendering: Rendering, *, background: Tensor | float = 1.0) -> 
     if rendering.normal is None:
         raise ValueError("the rendering has no normals: render with normals=True")
     alpha = rendering.alpha[..., None]
-    paint = torch.as_tensor(background, dtype=alpha.dtype, device=alpha.device)
-    return (F.normalize(rendering.normal, dim=-1) * 0.5 + 0.5) * alpha + (1 - alpha) * paint
+    colors = F.normalize(rendering.normal, dim=-1) * 0.5 + 0.5
+    return colors * alpha + shining_through(alpha, background)

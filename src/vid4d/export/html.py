@@ -45,7 +45,7 @@ def fixed_colors(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
     """
     degree = harmonics.degree_of(splats.sh.shape[1])
     if degree == 0:
-        return (splats.sh[:, 0] * harmonics.C0 + 0.5).clamp(0, 1)
+        return harmonics.to_rgb(splats.sh[:, 0]).clamp(0, 1)
     azimuth = [float(a) for a in range(0, 360, 30)]
     places = Cameras.cat([Cameras.orbit(azimuth, e, distance=1.0) for e in (0.0, 30.0)]).position
     outward = places.to(splats.means)  # unit vectors from the object to the viewer

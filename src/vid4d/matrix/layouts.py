@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from vid4d.cameras import RING_VIEWS, Cameras
+from vid4d.conventions import from_opengl
 from vid4d.errors import InputError
 from vid4d.matrix.descriptions import Frame, is_rotation
 from vid4d.matrix.descriptions import read_transforms as read_transforms_file
@@ -158,10 +159,6 @@ def read_transforms(path: Path) -> ImageMatrix:
         )
     to_world = np.array(list(poses)).reshape(-1, 3, 4)
     to_world[np.linalg.det(to_world[:, :, :3]) < 0, :, 0] *= -1
-    to_world[:, :, 1:3] *= -1  # OpenGL (y up, z backward) to OpenCV
-    world_to_camera = np.tile(np.eye(4), (len(poses), 1, 1))
-    world_to_camera[:, :3, :3] = to_world[:, :, :3].transpose(0, 2, 1)
-    world_to_camera[:, :3, 3] = -np.einsum("nij,nj->ni", world_to_camera[:, :3, :3], to_world[:, :, 3])
     if said.fl_x is not None:
         focal = said.fl_x
     elif said.camera_angle_x is not None:
@@ -171,7 +168,7 @@ def read_transforms(path: Path) -> ImageMatrix:
     seconds = times[-1] - times[0]
     matrix = ImageMatrix(
         torch.from_numpy(images),
-        Cameras(torch.from_numpy(world_to_camera).float(), torch.full((len(poses),), focal), width, height),
+        from_opengl(torch.from_numpy(to_world), torch.full((len(poses),), focal), width, height),
         torch.tensor([(t - times[0]) / seconds if seconds > 0 else 0.0 for t in times]),
         seconds=seconds or 1.0,
     )
