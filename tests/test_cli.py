@@ -412,6 +412,21 @@ def test_help_names_every_prior(capsys):
     assert "|".join(PRIORS) in line
 
 
+COMMANDS = (
+    *("generate", "prepare", "matrix", "reconstruct", "render", "view", "export", "train", "info"),
+    *("weights list", "weights fetch", "weights convert", "weights verify"),
+)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_no_default_that_says_nothing(command, capsys):
+    with pytest.raises(SystemExit):
+        main([*command.split(), "--help"])
+    text = " ".join(capsys.readouterr().out.replace("│", "").split())
+    assert not re.search(r"\(default: *(None|''|\"\")? *\)", text)
+    assert "{None}" not in text
+
+
 def test_memory_that_runs_out_is_one_sentence():
     from vid4d.cli import _explained
 

@@ -21,6 +21,7 @@ import tyro
 from vid4d import __version__
 from vid4d.commands.export import Export
 from vid4d.commands.generate import Generate
+from vid4d.commands.help import quiet_defaults
 from vid4d.commands.info import Info
 from vid4d.commands.matrix import Matrix
 from vid4d.commands.prepare import Prepare
@@ -45,7 +46,12 @@ from every side at every moment.
 Every command takes --help, and --traceback to show where an error came from."""
 
 
-_STYLE = (tyro.conf.FlagCreatePairsOff, tyro.conf.HelptextFromCommentsOff, tyro.conf.SuppressFixed)
+_STYLE = (
+    tyro.conf.FlagCreatePairsOff,
+    tyro.conf.HelptextFromCommentsOff,
+    tyro.conf.SuppressFixed,
+    tyro.conf.DisallowNone,  # an option that is not given is None; nobody types it
+)
 Command = Generate | Prepare | Matrix | Reconstruct | Render | View | Export | Weights | Train | Info
 
 
@@ -92,7 +98,10 @@ def _dispatch(arguments: list[str], show_traceback: bool) -> None:
         if arguments[0] == "--version":
             print(f"vid4d {__version__}")
         else:
-            command = tyro.cli(Command, prog="vid4d", description=DESCRIPTION, args=arguments, config=_STYLE)  # type: ignore[call-overload]
+            with quiet_defaults():
+                command = tyro.cli(  # type: ignore[call-overload]
+                    Command, prog="vid4d", description=DESCRIPTION, args=arguments, config=_STYLE
+                )
             command.run()
     except KeyboardInterrupt as stop:
         if show_traceback:

@@ -12,7 +12,7 @@ from tyro.conf import Positional, arg
 class View:
     """Look at runs in a browser: turn them, scrub through time, side by side."""
 
-    runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN [RUN ...]")]]
+    runs: Positional[Annotated[tuple[str, ...], arg(metavar="RUN [RUN ...]", help_behavior_hint="")]]
     """Run folders or asset.safetensors files; several are shown side by side, cameras and time linked."""
     host: str = "127.0.0.1"
     """Who may look: 127.0.0.1 is this machine alone, 0.0.0.0 everyone who can reach it."""
