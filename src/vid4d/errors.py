@@ -4,12 +4,20 @@ from __future__ import annotations
 
 import re
 import shutil
+import struct
 import sys
+import zlib
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 CHECKOUT = Path(__file__).parents[2]
 """Where the source tree lies, if this is one."""
+
+FAULTS = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, OSError, RuntimeError),
+    *(SyntaxError, TypeError, ValueError, struct.error, zlib.error),
+)
+"""What readers raise for files that are missing, cut off or damaged. SyntaxError is Pillow's."""
 
 
 class InputError(ValueError):

@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from PIL import Image, UnidentifiedImageError
 
-from vid4d.errors import InputError
+from vid4d.errors import FAULTS, InputError
 from vid4d.files import refuse_special
 
 MOST_PIXELS = 100_000_000
 """Of one picture or frame; a strip of 16 views of 1024 x 1024 pixels has 17 million."""
 MOST_ANIMATED = 1 << 31
 """Pixels of all frames of an animation together, which takes seconds to decode."""
-
-FAULTS = (
-    *(ArithmeticError, AttributeError, EOFError, LookupError, NotImplementedError, OSError),
-    *(RuntimeError, SyntaxError, TypeError, ValueError, struct.error, zlib.error),
-)
-"""What Pillow's readers raise for damaged files."""
 
 
 @contextmanager

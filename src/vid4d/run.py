@@ -15,7 +15,7 @@ from typing import Any, TypedDict, TypeVar, overload
 from msgspec import Struct
 
 from vid4d import machine
-from vid4d.errors import InputError
+from vid4d.errors import FAULTS, InputError
 from vid4d.files import write_json, write_text
 from vid4d.progress import Bar, Progress
 from vid4d.records import Amount, Finite, checked, parsed, read_record
@@ -38,8 +38,8 @@ from vid4d.scratch import remove_leftovers
 from vid4d.settings import Settings
 
 T = TypeVar("T")
-DAMAGE = (InputError, OSError, ValueError, KeyError, IndexError, TypeError, EOFError, SyntaxError)
-"""What loading a file raises that is missing, cut off or overwritten. SyntaxError is Pillow's."""
+DAMAGE = tuple(fault for fault in FAULTS if fault is not RuntimeError)
+"""What loading a damaged file raises. Not RuntimeError: PyTorch has it for memory that ran out, too."""
 FORMAT = 1
 """Version of the folder's layout, in settings.json."""
 

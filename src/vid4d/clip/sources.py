@@ -19,10 +19,10 @@ from jaxtyping import UInt8
 from msgspec import Meta, Struct
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from vid4d.errors import InputError
+from vid4d.errors import FAULTS, InputError
 from vid4d.files import natural_order, refuse_special
 from vid4d.images import to_uint8
-from vid4d.pictures import FAULTS, MOST_ANIMATED, open_picture, reading_picture
+from vid4d.pictures import MOST_ANIMATED, open_picture, reading_picture
 from vid4d.records import Seconds, Share, Time, read_record
 from vid4d.video import Video, shrink
 

@@ -11,7 +11,6 @@ import math
 import shutil
 import struct
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any, BinaryIO
 import torch
 from torch import Tensor
 
-from vid4d.errors import InputError
+from vid4d.errors import FAULTS, InputError
 from vid4d.files import written_whole
 from vid4d.priors.weights.safe_pickle import Described, unpickled
 
@@ -32,12 +31,6 @@ MAGIC = 0x1950A86A20F9469CFC6C
 
 LARGEST_PICKLE = 2**26
 """Bytes; the pickle of a real checkpoint has a few megabytes beside its tensors."""
-
-FAULTS = (
-    *(ArithmeticError, EOFError, LookupError, NotImplementedError, OSError),
-    *(RuntimeError, TypeError, ValueError, struct.error, zlib.error),
-)
-"""What readers of damaged archives raise."""
 
 
 SAFETENSORS_DTYPES = {
