@@ -29,6 +29,7 @@ from vid4d.priors.frustum.network import FrustumVolume
 from vid4d.priors.frustum.prior import BIAS, SHIPPED, load_frustum_volume
 from vid4d.priors.frustum.rendering import render_solid
 from vid4d.priors.small.sampling import to_network
+from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.training.evaluate import HELD_OUT, TrueClip, true_clips
 from vid4d.training.meshes import MeshBank, read_folder, read_models
 
@@ -39,7 +40,8 @@ VIEWS, SIZE = 16, 128
 def views_of(network: FrustumVolume, clip: TrueClip, cameras: Cameras, bias: float) -> tuple[Tensor, float]:
     """Pictures (v, t, h, w, 4) of a clip's solids, and the mean error of the guessed elevation, degrees."""
     picture, frames = to_network(clip.frames), len(clip.frames)
-    solid = draw_solids(network, picture, torch.full((frames,), math.radians(clip.elevation)))
+    angle = torch.full((frames,), math.radians(clip.elevation))
+    solid = draw_solids(network, picture, angle, averaging=smoothing_matrix(frames, cyclic=True).float())
     inputs = Cameras.orbit([0.0] * frames, clip.elevation, size=SIZE)
     pictures = render_solid(solid, inputs, cameras, network.config, size=SIZE, bias=bias)
     error = float((torch.rad2deg(solid.elevation) - clip.elevation).abs().mean())

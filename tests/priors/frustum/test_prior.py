@@ -48,17 +48,6 @@ def test_a_thing_that_does_not_move_looks_the_same_with_and_without_averaging(ne
     torch.testing.assert_close(averaged, alone, atol=2e-4, rtol=0)
 
 
-def test_averaging_draws_frames_together(network: FrustumVolume) -> None:
-    frames = clip(6)
-    frames[:, [20, 107], [20, 107]] = 1  # the window stays where it is
-
-    def change(prior: FrustumMatrixPrior) -> float:
-        alpha = prior.draw(frames, 10.0, REQUEST).images[..., 3]
-        return float((alpha[:, 1:] - alpha[:, :-1]).abs().mean())
-
-    assert change(FrustumMatrixPrior(network)) < 0.9 * change(FrustumMatrixPrior(network, synchronous=False))
-
-
 def test_frames_of_another_size_are_refused(network: FrustumVolume) -> None:
     with pytest.raises(InputError, match="32x32 pixels"):
         FrustumMatrixPrior(network).draw(clip(1, 32), 10.0, REQUEST)

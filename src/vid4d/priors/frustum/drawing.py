@@ -1,6 +1,9 @@
-"""From pictures to solids as the network is best read: mirrored as well, and within the silhouette."""
+"""From pictures to solids as the network is best read: mirrored as well, within the silhouette, over time."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -10,19 +13,82 @@ from vid4d.priors.frustum.geometry import within_silhouette
 from vid4d.priors.frustum.network import FrustumVolume, Solid
 
 
-@torch.no_grad()
-def draw_solids(
-    network: FrustumVolume, picture: Float[Tensor, "b 4 h w"], elevation: Float[Tensor, " b"]
-) -> Solid:
-    """The mean of what the network says of pictures and of their mirror images, cut to the silhouette's cone.
+class _Features(NamedTuple):
+    """What the network knows of one picture before voxels are drawn of it (`FrustumVolume`)."""
 
-    picture: RGBA over white in [-1, 1]. elevation: of the input cameras as far as it is known, radians.
-    """
-    plain = network(picture, elevation)
-    mirrored = network(picture.flip(3), elevation)
+    fine: Tensor
+    picture_tokens: Tensor
+    volume_tokens: Tensor
+    elevation: Tensor
+
+
+@torch.no_grad()
+def _features(network: FrustumVolume, picture: Tensor, elevation: Tensor) -> _Features:
+    fine, tokens, guess = network.encode(picture)
+    return _Features(fine, *network.attend(tokens, elevation), guess)
+
+
+@torch.no_grad()
+def _solid(
+    network: FrustumVolume, plain: _Features, mirrored: _Features, picture: Float[Tensor, "1 4 h w"]
+) -> Solid:
+    """The mean of two readings, the second of the mirror image, within the picture's silhouette."""
+    logits, color = network.voxels(*plain[:3], picture)
+    other_logits, other_color = network.voxels(*mirrored[:3], picture.flip(3))
     solid = Solid(
-        (plain.logits + mirrored.logits.flip(4)) / 2,
-        (plain.color + mirrored.color.flip(4)) / 2,
+        (logits + other_logits.flip(4)) / 2,
+        (color + other_color.flip(4)) / 2,
         (plain.elevation + mirrored.elevation) / 2,
     )
     return within_silhouette(solid, network.columns(picture)[:, 3] / 2 + 0.5)
+
+
+def _averaged(frames: Sequence[_Features], index: int, weights: Float[Tensor, " t"]) -> _Features:
+    """A frame's features with its volume tokens averaged over time."""
+    tokens = sum(w * f.volume_tokens for w, f in zip(weights, frames, strict=True) if w)
+    return frames[index]._replace(volume_tokens=tokens)
+
+
+def iterate_solids(
+    network: FrustumVolume,
+    pictures: Float[Tensor, "t 4 h w"],
+    elevation: Float[Tensor, " t"],
+    *,
+    averaging: Float[Tensor, "t t"] | None = None,
+    progress: Callable[[int], object] | None = None,
+) -> Iterator[Solid]:
+    """The solids of a clip's frames, one after the other, so that few are held at a time.
+
+    Each is the mean of what the network says of the picture and of its mirror image, within the silhouette's
+    cone. Before voxels are drawn, the volume tokens of all frames are averaged over time (the volumes of
+    2401.08742, section 3.2); each frame's own picture then draws its detail. Averaging the occupancies
+    themselves takes away what moves (docs/experiments.md).
+
+    pictures: RGBA over white in [-1, 1]. elevation: of the input cameras as far as it is known, radians.
+    averaging: weights of each frame's (row's) tokens; each stays as it is where None. progress: called with
+    the frames that the transformer has been through.
+    """
+    plain: list[_Features] = []
+    mirrored: list[_Features] = []
+    for i, picture in enumerate(pictures.split(1)):
+        plain.append(_features(network, picture, elevation[i : i + 1]))
+        mirrored.append(_features(network, picture.flip(3), elevation[i : i + 1]))
+        if progress:
+            progress(i + 1)
+    for i, picture in enumerate(pictures.split(1)):
+        sides = plain[i], mirrored[i]
+        if averaging is not None:
+            sides = _averaged(plain, i, averaging[i]), _averaged(mirrored, i, averaging[i])
+        yield _solid(network, *sides, picture)
+
+
+def draw_solids(
+    network: FrustumVolume,
+    pictures: Float[Tensor, "t 4 h w"],
+    elevation: Float[Tensor, " t"],
+    *,
+    averaging: Float[Tensor, "t t"] | None = None,
+) -> Solid:
+    """The solids of `iterate_solids` in one batch."""
+    solids = iterate_solids(network, pictures, elevation, averaging=averaging)
+    return Solid(*map(torch.cat, zip(*solids, strict=True)))

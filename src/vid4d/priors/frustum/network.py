@@ -156,6 +156,45 @@ class FrustumVolume(nn.Module):
             x = block(x)
         return fine, x, self.guess(x.mean(1))[:, 0]
 
+    def attend(
+        self, tokens: Float[Tensor, "b n c"], elevation: Float[Tensor, " b"]
+    ) -> tuple[Float[Tensor, "b n c"], Float[Tensor, "b m c"]]:
+        """Tokens of the picture and of the volume after the joint transformer.
+
+        elevation: of the input camera, radians.
+        """
+        half = self.config.positions // 2
+        angle = self.elevation(torch.stack([elevation.sin(), elevation.cos()], 1).to(tokens.dtype))[:, None]
+        column = F.avg_pool2d(tokens.transpose(1, 2).unflatten(2, (half, half)), 2).flatten(2).transpose(1, 2)
+        volume = self.volume_place + self.to_volume(column)[:, None]
+        x = torch.cat([tokens + angle, volume.flatten(1, 2).to(tokens.dtype) + angle], 1)
+        for block in self.joint_blocks:
+            x = block(x)
+        return x[:, : half**2], x[:, half**2 :]
+
+    def voxels(
+        self,
+        fine: Float[Tensor, "b s p p"],
+        picture_tokens: Float[Tensor, "b n c"],
+        volume_tokens: Float[Tensor, "b m c"],
+        picture: Float[Tensor, "b 4 h w"],
+    ) -> tuple[Tensor, Tensor]:
+        """Logits and colors (`Solid`) of volume tokens, in the detail of their picture."""
+        c = self.config
+        half, k = c.positions // 2, c.tokens
+        flat = self.to_fine(self.picture_norm(picture_tokens)).transpose(1, 2).unflatten(2, (half, half))
+        flat = self.fine_block(F.pixel_shuffle(flat, 2) + self.stem_to_fine(fine))
+        cells = self.to_cells(self.volume_norm(volume_tokens))
+        cells = cells.unflatten(2, (c.cells, 4, 4, 4)).unflatten(1, (k, k, k))
+        cells = cells.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(len(cells), c.cells, *[c.positions] * 3)
+        scale, shift = self.fine_to_cells(flat)[:, :, None].chunk(2, 1)
+        y = cells * (1 + scale) + shift + self.depth_place.to(cells.dtype)
+        for block in self.cell_blocks:
+            y = block(y)
+        y = self.leave(F.silu(self.leave_norm(y))).unflatten(1, (4, *[c.voxels] * 3))
+        y = y.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(len(y), 4, *[c.volume_size] * 3)
+        return y[:, :1], y[:, 1:] + self.columns(picture)[:, :3, None]
+
     def decode(
         self,
         fine: Float[Tensor, "b s p p"],
@@ -163,29 +202,8 @@ class FrustumVolume(nn.Module):
         elevation: Float[Tensor, " b"],
         picture: Float[Tensor, "b 4 h w"],
     ) -> tuple[Tensor, Tensor]:
-        """Logits and colors (`Solid`). elevation: of the input camera, radians."""
-        c = self.config
-        half, k = c.positions // 2, c.tokens
-        angle = self.elevation(torch.stack([elevation.sin(), elevation.cos()], 1).to(tokens.dtype))[:, None]
-        column = F.avg_pool2d(tokens.transpose(1, 2).unflatten(2, (half, half)), 2).flatten(2).transpose(1, 2)
-        volume = self.volume_place + self.to_volume(column)[:, None]
-        x = torch.cat([tokens + angle, volume.flatten(1, 2).to(tokens.dtype) + angle], 1)
-        for block in self.joint_blocks:
-            x = block(x)
-        seen, inside = x[:, : half**2], x[:, half**2 :]
-        flat = self.to_fine(self.picture_norm(seen)).transpose(1, 2).unflatten(2, (half, half))
-        flat = self.fine_block(F.pixel_shuffle(flat, 2) + self.stem_to_fine(fine))
-        cells = (
-            self.to_cells(self.volume_norm(inside)).unflatten(2, (c.cells, 4, 4, 4)).unflatten(1, (k, k, k))
-        )
-        cells = cells.permute(0, 4, 1, 5, 2, 6, 3, 7).reshape(len(x), c.cells, *[c.positions] * 3)
-        scale, shift = self.fine_to_cells(flat)[:, :, None].chunk(2, 1)
-        y = cells * (1 + scale) + shift + self.depth_place.to(cells.dtype)
-        for block in self.cell_blocks:
-            y = block(y)
-        y = self.leave(F.silu(self.leave_norm(y))).unflatten(1, (4, *[c.voxels] * 3))
-        y = y.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(len(x), 4, *[c.volume_size] * 3)
-        return y[:, :1], y[:, 1:] + self.columns(picture)[:, :3, None]
+        """Logits and colors (`Solid`) of what `encode` made. elevation: of the input camera, radians."""
+        return self.voxels(fine, *self.attend(tokens, elevation), picture)
 
     def forward(self, picture: Float[Tensor, "b 4 h w"], elevation: Float[Tensor, " b"]) -> Solid:
         """elevation: of the input camera as far as it is known, radians."""

@@ -11,9 +11,9 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.priors.base import DrawnViews, DrawRequest
-from vid4d.priors.frustum.drawing import draw_solids
+from vid4d.priors.frustum.drawing import iterate_solids
 from vid4d.priors.frustum.framing import follow, windows
-from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume, Solid
+from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
 from vid4d.priors.frustum.rendering import render_solid
 from vid4d.priors.small.sampling import check_size, to_network
 from vid4d.priors.smoothing import smoothing_matrix
@@ -48,7 +48,7 @@ def load_matrix_prior(name: str, device: torch.device | str = "cpu") -> FrustumM
 class FrustumMatrixPrior:
     """The frustum volume as a `MatrixPrior`.
 
-    synchronous: average the volumes over time (2401.08742, section 3.2).
+    synchronous: average the volumes' tokens over time (2401.08742, section 3.2; `iterate_solids`).
     """
 
     def __init__(self, network: FrustumVolume, *, synchronous: bool = True) -> None:
@@ -71,22 +71,21 @@ class FrustumMatrixPrior:
         device = next(self.network.parameters()).device
         inputs = Cameras.orbit([0.0], elevation, size=config.image_size, device=device)
         ring = Cameras.ring(size=config.image_size, device=device)
-        total, solids, views = 2 * len(frames), [], []
-        angle = torch.deg2rad(inputs.elevation)
         frames = frames.to(device)
         framing = follow(frames[..., 3])
         pictures = to_network(windows(frames, framing, config.image_size))
-        for i, picture in enumerate(pictures.split(1)):
-            solids.append(draw_solids(self.network, picture, angle))
-            if progress:
-                progress(i + 1, total)
-        logits = torch.cat([s.logits for s in solids])
-        if self.synchronous:
-            weights = smoothing_matrix(len(frames), cyclic).to(logits)
-            logits = torch.einsum("st,tcdhw->scdhw", weights, logits.clamp(-10, 10))
+        averaging = smoothing_matrix(len(frames), cyclic).to(pictures) if self.synchronous else None
+        total, views = 2 * len(frames), []
+        solids = iterate_solids(
+            self.network,
+            pictures,
+            torch.deg2rad(inputs.elevation).expand(len(frames)),
+            averaging=averaging,
+            progress=progress and (lambda done: progress(done, total)),
+        )
         for i, solid in enumerate(solids):
             view = render_solid(
-                Solid(logits[i : i + 1], solid.color, solid.elevation),
+                solid,
                 inputs,
                 ring,
                 config,
@@ -97,5 +96,5 @@ class FrustumMatrixPrior:
             )
             views.append(view[0].cpu())
             if progress:
-                progress(len(solids) + i + 1, total)
+                progress(len(frames) + i + 1, total)
         return DrawnViews(torch.stack(views, 1), ring.to("cpu"))
