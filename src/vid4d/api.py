@@ -13,6 +13,7 @@ from vid4d.priors.base import DEFAULT_PRIORS, Offer, prior_spec, priors_with
 from vid4d.progress import Progress
 from vid4d.run import Run
 from vid4d.settings import Settings
+from vid4d.threads import fixed_threads
 
 if TYPE_CHECKING:
     from vid4d.gaussians.model import Gaussians4D
@@ -65,6 +66,7 @@ def generate(
         return make(chosen, out=out, resume=resume, progress=progress)
 
 
+@fixed_threads()
 def make(settings: Settings, *, out: str | Path | None, resume: bool, progress: Progress) -> Asset:
     """All stages of a run, from the clip (or an image matrix) to the outputs."""
     from vid4d.gaussians.raster import splat_device
@@ -82,6 +84,7 @@ def make(settings: Settings, *, out: str | Path | None, resume: bool, progress: 
     return load(run.root, splat_device(run.device))
 
 
+@fixed_threads()
 def make_matrix(settings: Settings, *, out: str | Path | None, resume: bool, progress: Progress) -> Path:
     """The stages of a run up to its image matrix. Returns the run folder."""
     run, _ = _to_matrix(settings, out, resume, progress)

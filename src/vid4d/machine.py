@@ -10,6 +10,7 @@ from pathlib import Path
 
 from vid4d import __version__
 from vid4d.errors import InputError
+from vid4d.threads import THREADS, free_threads
 
 PACKAGES = ("torch", "numpy", "av", "pillow", "safetensors", "scipy", "viser")
 
@@ -84,7 +85,7 @@ def describe(device: str = "auto") -> dict[str, str]:
         "device": chosen,
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "cpu": cpu_name(),
-        "cores": f"{usable_cores()} usable, {torch.get_num_threads()} torch threads",
+        "cores": f"{usable_cores()} usable, {free_threads()} threads, {THREADS} for what sums",
         "instructions": torch.backends.cpu.get_cpu_capability(),
     }
     if chosen.startswith("cuda"):

@@ -16,6 +16,7 @@ from vid4d.errors import InputError
 from vid4d.files import refuse_special, written_whole
 from vid4d.images import to_uint8
 from vid4d.pictures import check_pixels
+from vid4d.threads import THREADS
 
 ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
 """Decoders that keep the alpha of WebM files; FFmpeg's own vp8 and vp9 drop it without a word."""
@@ -277,6 +278,7 @@ def write_mp4(
             stream: Any = container.add_stream(name, rate=Fraction(fps).limit_denominator(60000))
             stream.width, stream.height = width + width % 2, height + height % 2
             stream.pix_fmt = "yuv420p"
+            stream.codec_context.thread_count = THREADS  # what it writes depends on it
             if name == "libx264":
                 stream.options = {"crf": str(quality), "preset": "medium"}
             else:

@@ -11,18 +11,17 @@ import pytest
 import torch
 from clips import disc
 from tiny_prior import Copying, ship, still_prior, tiny_prior
+from tiny_runs import EFFICIENT as TINY
 from toys import toy_matrix
 
 from vid4d import api
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.gaussians.fit import FitConfig
-from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import load_asset
 from vid4d.images import resized
 from vid4d.matrix.io import load_matrix
 from vid4d.methods import efficient4d, stages
-from vid4d.methods.efficient4d import Efficient4DConfig, interpolate_frames, with_confidence
+from vid4d.methods.efficient4d import interpolate_frames, with_confidence
 from vid4d.outputs import input_psnr
 from vid4d.priors.base import DEFAULT_PRIORS, DrawnViews
 from vid4d.priors.rife import IFNet, IFNetConfig
@@ -105,12 +104,6 @@ def test_presets_are_in_order_of_effort():
         assert less.frames <= more.frames
 
 
-TINY = Efficient4DConfig(
-    frames=3,
-    n_interpolated=1,
-    clip_size=32,
-    fit=FitConfig(iterations=4, size=32, hull=HullConfig(resolution=32, splats=40, min_splats=80)),
-)
 LAST = ("fit", "contact", "turntable", "player", "report")
 MADE = (
     "asset.safetensors turntable.mp4 contact.png player.html report.html strip.png report.json "

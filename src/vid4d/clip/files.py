@@ -17,8 +17,10 @@ from vid4d.files import folder_written_whole, natural_order, written_whole
 from vid4d.images import over, side_by_side, to_uint8
 from vid4d.pictures import open_picture
 from vid4d.records import read_record
+from vid4d.threads import fixed_threads
 
 
+@fixed_threads()
 def prepare_clip(path: str | Path, out: str | Path, options: ClipOptions | None = None) -> Clip:
     """Reads a clip and writes `out`/frames (RGBA PNGs, clip.json) and `out`/strip.png.
 

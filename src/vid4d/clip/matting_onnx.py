@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from vid4d.errors import InputError, install_hint
 from vid4d.images import to_uint8
+from vid4d.threads import THREADS
 
 
 @dataclass(frozen=True)
@@ -84,8 +85,10 @@ def model_frames(
     except ImportError as e:
         raise InputError(f"{file}: matting models need onnxruntime: {install_hint('matting')}") from e
     try:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = THREADS
         session: Any = onnxruntime.InferenceSession(
-            str(file), providers=onnxruntime.get_available_providers()
+            str(file), options, providers=onnxruntime.get_available_providers()
         )
         port = session.get_inputs()[0]
         spec = model_spec(file)

@@ -19,6 +19,7 @@ from vid4d.errors import InputError
 from vid4d.export.options import ExportOptions
 from vid4d.files import all_to_disk, move_into_place, write_text
 from vid4d.scratch import scratch_folder
+from vid4d.threads import fixed_threads
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
@@ -57,6 +58,7 @@ FORMATS = {
 """Formats by the name that `vid4d export --to` takes."""
 
 
+@fixed_threads()
 def export(
     asset: Asset, to: str, out: str | Path | None = None, options: ExportOptions | None = None
 ) -> list[Path]:

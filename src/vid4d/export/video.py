@@ -20,6 +20,7 @@ from vid4d.export.options import ExportOptions, background_color, frame_name
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import over, premultiplied, straight, to_uint8
 from vid4d.render import BATCH, loops_to_play, render_asset, turntable_frames
+from vid4d.threads import THREADS
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
@@ -125,6 +126,7 @@ def write_webm(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
             rate = Fraction(shots.fps).limit_denominator(60000)
             stream: Any = container.add_stream("libvpx-vp9", rate=rate)
             stream.pix_fmt = pixels
+            stream.codec_context.thread_count = THREADS  # what it writes depends on it
             stream.options = {"crf": "24", "b": "0", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"}
             for i, picture in enumerate(pictures(asset, shots, options, background)):
                 h, w, channels = picture.shape

@@ -28,6 +28,7 @@ from vid4d.priors.samplers import SAMPLERS, ProgressCallback, Sampling
 from vid4d.priors.small.sampling import best_dtype, check_size
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.convert import load_converted
+from vid4d.threads import free_threads
 
 P = TypeVar("P", bound=nn.Module)
 
@@ -177,7 +178,7 @@ def sample_full_prior(
 def with_alpha(pictures: Float[Tensor, "v t h w 3"]) -> Float[Tensor, "v t h w 4"]:
     """Colors over white in [0, 1] as straight-alpha RGBA."""
     flat = to_uint8(pictures.flatten(0, 1))
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:
+    with ThreadPoolExecutor(free_threads()) as pool:
         cut = np.stack(list(pool.map(remove_white_background, flat)))
     return torch.from_numpy(cut).float().div(255).unflatten(0, pictures.shape[:2])
 

@@ -10,20 +10,19 @@ import pytest
 import torch
 from clips import disc
 from tiny_prior import Copying, ship, still_prior
+from tiny_runs import CONSISTENT as TINY
+from tiny_runs import SMALL_FIELD
 
 from vid4d import api, losses
 from vid4d.cameras import Cameras
 from vid4d.checkpoints import load_tensors, save_tensors
-from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig, OccupancyGrid, render_field
+from vid4d.dynerf import CascadeField, OccupancyGrid, render_field
 from vid4d.dynerf.files import load_field, save_field
 from vid4d.errors import InputError
-from vid4d.gaussians.fit import FitConfig
-from vid4d.gaussians.hull import HullConfig
 from vid4d.matrix.io import load_matrix
 from vid4d.methods.consistent4d import limits, method
 from vid4d.methods.consistent4d import trainer as trainers
-from vid4d.methods.consistent4d.batches import BatchConfig, LinearSchedule, Milestone, TimestepRange
-from vid4d.methods.consistent4d.config import Consistent4DConfig
+from vid4d.methods.consistent4d.batches import BatchConfig, LinearSchedule, Milestone
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import DistillConfig, render_matrix
@@ -36,26 +35,6 @@ from vid4d.priors.score import LatentScorePrior
 from vid4d.priors.zero123 import CONFIGS, Zero123
 from vid4d.priors.zero123_score import Zero123ScorePrior
 
-SMALL_FIELD = FieldConfig((LevelConfig(12, 3, 4, 8), LevelConfig(20, 3, 4, 8)))
-TINY = Consistent4DConfig(
-    frames=3,
-    clip_size=32,
-    levels=SMALL_FIELD,
-    steps=6,
-    milestones=(Milestone(0, 16, 3), Milestone(4, 24, 1)),
-    lambda_orient=LinearSchedule(1.0, 20.0, 3),
-    n_reg_samples=64,
-    guidance=1.0,
-    t_range=TimestepRange(LinearSchedule(0.8, 0.2, 4), LinearSchedule(0.98, 0.4, 4)),
-    samples_per_ray=32,
-    grid_resolution=8,
-    distill=DistillConfig(views=4, elevations=(10.0,), size=24),
-    fit=FitConfig(iterations=4, size=24, hull=HullConfig(resolution=32, splats=40, min_splats=80)),
-    validate_every=3,
-    validate_size=16,
-    checkpoint_every=2,
-    report_every=1,
-)
 OUTPUTS = "asset.safetensors dynerf.safetensors turntable.mp4 contact.png player.html strip.png report.json"
 
 

@@ -1,7 +1,7 @@
 """The C rasteriser behind torch: loading the library, allocating, gradients.
 
 float32 on the CPU. Slicing in time, projection and harmonics happen in the kernel, so 4D splats need no
-copies per view. As many threads as `torch.get_num_threads()`; the bytes of the results do not depend on it.
+copies per view. As many threads as `threads.free_threads()`; the bytes of the results do not depend on it.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from vid4d.errors import InputError
 from vid4d.gaussians import raster
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.gaussians.raster import build
+from vid4d.threads import free_threads
 
 RECORD = 16
 ENTRY_SUMS = 10
@@ -189,7 +190,7 @@ def _arguments(inputs: tuple[Tensor, ...], scene: _Scene, buffers: dict[str, Ten
         "height": scene.height,
         "antialias": int(scene.antialias),
         "cyclic": int(scene.cyclic),
-        "threads": torch.get_num_threads(),
+        "threads": free_threads(),
     }
     pointers = {
         "means": means,
