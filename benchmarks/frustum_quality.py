@@ -28,7 +28,7 @@ from vid4d.priors.frustum.drawing import draw_solids
 from vid4d.priors.frustum.network import FrustumVolume
 from vid4d.priors.frustum.prior import BIAS, SHIPPED, load_frustum_volume
 from vid4d.priors.frustum.rendering import render_solid
-from vid4d.priors.small.sampling import to_network
+from vid4d.priors.pictures import to_network
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.training.evaluate import HELD_OUT, TrueClip, true_clips
 from vid4d.training.meshes import MeshBank, read_folder, read_models

@@ -18,10 +18,10 @@ from vid4d.errors import InputError
 from vid4d.priors.base import load_score_prior
 from vid4d.priors.guidance import ClassifierFree
 from vid4d.priors.multiview_sampling import prepare_for_inference
+from vid4d.priors.pictures import to_network
 from vid4d.priors.samplers import q_sample, to_x0
 from vid4d.priors.score import LatentScorePrior, resized_render
 from vid4d.priors.small.prior import SmallScorePrior
-from vid4d.priors.small.sampling import to_network
 from vid4d.priors.zero123 import CONFIGS, Zero123
 from vid4d.priors.zero123_score import Zero123ScorePrior
 
@@ -270,5 +270,5 @@ def test_priors_by_name(frames, zero123, tmp_path, monkeypatch):
     assert isinstance(told, Zero123ScorePrior)
     assert told.guidance == ClassifierFree(2.0)
     assert told.view(CAMERAS, BOTH)[1].shape == (2, 4, 8, 8)
-    with pytest.raises(InputError, match=r"syncdreamer cannot score single views: .* small, zero123-xl"):
+    with pytest.raises(InputError, match=r"syncdreamer cannot score single .* small, frustum, zero123-xl"):
         load_score_prior("syncdreamer", frames, 10.0)

@@ -9,7 +9,7 @@ import torch
 from mesh_shapes import box, moving_box
 
 from vid4d.cameras import Cameras
-from vid4d.priors.small.sampling import to_network
+from vid4d.priors.pictures import to_network
 from vid4d.training import views as module
 from vid4d.training.meshes import MeshBank
 from vid4d.training.views import ViewsConfig, ViewSource, degrade

@@ -199,8 +199,10 @@ PRIORS = {
     ),
     "frustum": PriorSpec(
         matrix="vid4d.priors.frustum.prior:load_matrix_prior",
+        score="vid4d.priors.frustum.score:load_score_prior",
         sampled=False,
         image_size=128,
+        memory_gib=1.2,
         licence="Apache-2.0",
     ),
     "syncdreamer": PriorSpec(

@@ -24,8 +24,9 @@ from vid4d.keying import remove_white_background
 from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.guidance import Decomposed, Guidance
 from vid4d.priors.latent_diffusion import LatentPrior
+from vid4d.priors.pictures import check_size
 from vid4d.priors.samplers import SAMPLERS, ProgressCallback, Sampling
-from vid4d.priors.small.sampling import best_dtype, check_size
+from vid4d.priors.small.sampling import best_dtype
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.convert import load_converted
 from vid4d.threads import free_threads

@@ -21,7 +21,7 @@ from vid4d.priors.frustum.geometry import (
     to_frustum,
 )
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume, Solid
-from vid4d.priors.small.sampling import to_network
+from vid4d.priors.pictures import to_network
 from vid4d.training import carving
 from vid4d.training.mesh_render import render_with_depth
 from vid4d.training.trainer import LossFunction, SideStream

@@ -9,7 +9,8 @@ import torch
 from tiny_prior import CONFIG, still_prior, tiny_prior
 
 from vid4d.cameras import Cameras
-from vid4d.priors.small.model import SmallPrior, shifted_cosine
+from vid4d.priors.samplers import NoiseSchedule
+from vid4d.priors.small.model import SmallPrior
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +35,12 @@ T = torch.tensor([500, 500])
 
 def test_the_schedule_decreases_to_almost_pure_noise():
     """Halfway the log signal-to-noise ratio is the shift itself."""
-    a = shifted_cosine(1000, shift=-2.0).alphas_cumprod.double()
+    a = NoiseSchedule.shifted_cosine(1000, shift=-2.0).alphas_cumprod.double()
     assert (a.diff() < 0).all()
     assert a[0] > 0.9999
     assert a[-1] < 1e-6
     assert a[499].item() == pytest.approx(1 / (1 + math.e**2), rel=1e-5)
-    plain = shifted_cosine(1000, shift=0.0).alphas_cumprod
+    plain = NoiseSchedule.shifted_cosine(1000, shift=0.0).alphas_cumprod
     assert plain[249].item() == pytest.approx(math.cos(math.pi / 8) ** 2, rel=1e-5)
 
 

@@ -12,16 +12,10 @@ from tiny_prior import still_prior, tiny_prior
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.priors.guidance import PLAIN, ClassifierFree, Decomposed
+from vid4d.priors.pictures import from_network, to_network
 from vid4d.priors.small import sampling
 from vid4d.priors.small.model import SmallPrior
-from vid4d.priors.small.sampling import (
-    SampleConfig,
-    from_network,
-    guess_elevation,
-    lifted_views,
-    sample_small_prior,
-    to_network,
-)
+from vid4d.priors.small.sampling import SampleConfig, guess_elevation, lifted_views, sample_small_prior
 
 FREE = SampleConfig(steps=2, anchor=0.0)
 """Colors not drawn to those of the lifted rendering."""

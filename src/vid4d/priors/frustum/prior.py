@@ -15,7 +15,7 @@ from vid4d.priors.frustum.drawing import iterate_solids
 from vid4d.priors.frustum.framing import follow, windows
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
 from vid4d.priors.frustum.rendering import render_solid
-from vid4d.priors.small.sampling import check_size, to_network
+from vid4d.priors.pictures import check_size, to_network
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights.eight_bit import read_pieces
 from vid4d.priors.weights.files import config_from_json, fill

@@ -26,16 +26,6 @@ from vid4d.priors.samplers import NoiseSchedule
 from vid4d.priors.small.lifting import LiftConfig, Lifter, composite_features, lift, ray_weights
 
 
-def shifted_cosine(steps: int = 1000, shift: float = -2.0) -> NoiseSchedule:
-    """The cosine schedule with its log signal-to-noise ratio shifted (2301.11093, section 3.1).
-
-    Pictures keep their large shapes visible under much noise; the shift trains where geometry is decided.
-    """
-    u = (torch.arange(steps, dtype=torch.float64) + 1) / steps
-    log_snr = (-2 * torch.log(torch.tan(torch.pi / 2 * u.clamp(max=0.9999)))).clamp(-14, 14) + shift
-    return NoiseSchedule(torch.sigmoid(log_snr).float())
-
-
 @dataclass(frozen=True)
 class SmallConfig:
     """Sizes of the small prior.
@@ -182,7 +172,7 @@ class SmallPrior(nn.Module):
         self.frustum_net = FrustumNet(c)
         self.pose = nn.Linear(4, c.lift.channels[2])
         self.unet = UNet(c.unet)
-        self.schedule = shifted_cosine(shift=c.noise_shift)
+        self.schedule = NoiseSchedule.shifted_cosine(shift=c.noise_shift)
 
     def encode(self, pictures: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n c p p"]:
         """RGBA over white in [-1, 1] -> latents (pixel-unshuffle, so nothing is lost)."""

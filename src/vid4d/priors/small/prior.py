@@ -14,10 +14,11 @@ from vid4d.images import resized
 from vid4d.matrix.cleanup import smooth_alpha
 from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.guidance import Decomposed
+from vid4d.priors.pictures import to_network
 from vid4d.priors.samplers import to_eps
 from vid4d.priors.score import LatentScorePrior, resized_render
 from vid4d.priors.small.model import SmallCondition, SmallPrior, ViewFeatures
-from vid4d.priors.small.sampling import SampleConfig, load_small_prior, sample_small_prior, to_network
+from vid4d.priors.small.sampling import SampleConfig, load_small_prior, sample_small_prior
 
 PRESETS = {
     "draft": SampleConfig(steps=5),

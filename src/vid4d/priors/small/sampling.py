@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.images import over_white, straight
 from vid4d.priors.guidance import PLAIN, Guidance
+from vid4d.priors.pictures import check_size, from_network, to_network
 from vid4d.priors.samplers import ProgressCallback, Sampling, draw_samples, q_sample
 from vid4d.priors.small.model import SmallCondition, SmallConfig, SmallPrior, ViewFeatures
 from vid4d.priors.smoothing import smoothing_matrix
@@ -62,28 +62,6 @@ def load_small_prior(
     prior = SmallPrior(config).eval().requires_grad_(False)
     load_into(prior, weights)
     return prior.to(device, dtype or best_dtype(device))
-
-
-def to_network(frames: Float[Tensor, "n h w 4"]) -> Float[Tensor, "n 4 h w"]:
-    """Straight-alpha RGBA in [0, 1] -> colors over white and alpha in [-1, 1], channels first."""
-    return torch.cat([over_white(frames), frames[..., 3:]], -1).permute(0, 3, 1, 2) * 2 - 1
-
-
-def check_size(frames: Float[Tensor, "t h w 4"], size: int) -> None:
-    """Raises InputError for frames that are not as wide and high as a prior's pictures."""
-    height, width = frames.shape[1:3]
-    if (height, width) != (size, size):
-        raise InputError(
-            f"the frames are {width}x{height} pixels, but this prior sees {size}x{size}: resize them"
-        )
-
-
-def from_network(pictures: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n h w 4"]:
-    """The inverse of `to_network`; colors where there is no alpha are white."""
-    rgba = ((pictures.float() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
-    alpha = rgba[..., 3:]
-    color = straight(torch.cat([rgba[..., :3] - (1 - alpha), alpha], -1))[..., :3]
-    return torch.cat([torch.where(alpha > 1 / 255, color, 1.0), alpha], -1)
 
 
 @torch.no_grad()
