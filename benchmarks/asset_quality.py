@@ -4,7 +4,7 @@
     python benchmarks/asset_quality.py --set realistic --rows prior truth --cache DIR
 
 Every model's first motion is rendered as a clip from the azimuth and elevation that `vid4d.training.evaluate`
-fixes in advance. Each row (asset_rows.py) makes an image matrix of it (the true elevation is told), Gaussians
+fixes in advance. Each row (asset_rows.py) makes an image matrix of it (the true elevation given), Gaussians
 are fitted to that and to the clip, and what they show is compared with the truth at the clip's frames: 16
 views at elevation 30 and 16 at elevation 0, by azimuth distance from the input view. `pictures` is no asset:
 the input picture as it is, held against the truth of every side.
@@ -60,8 +60,8 @@ Scores = dict[str, list[float]]
 """Per measure, the mean over the moments of each view: those of the ring, then those of the equator."""
 
 
-def means(found: Sides, truth: Sides) -> Scores:
-    return {name: values.nanmean(1).tolist() for name, values in compare(found, truth).items()}
+def means(rendered: Sides, truth: Sides) -> Scores:
+    return {name: values.nanmean(1).tolist() for name, values in compare(rendered, truth).items()}
 
 
 def held_up(clip: TrueClip) -> Sides:
@@ -144,10 +144,10 @@ def main() -> None:
         truth = Sides(CAMERAS, clip.matrix, clip.depth)
         times = torch.arange(len(clip.frames)) / len(clip.frames)
         name = HELD_OUT.get(clip.name, clip.name)
-        told = []
+        summaries = []
         for row in options.rows:
             if row == PICTURES:
-                found = held_up(clip)
+                rendered = held_up(clip)
             else:
                 key = f"{options.preset}{options.steps or ''}_{len(clip.frames)}_{fit.iterations}"
                 kept = options.cache and options.cache / f"{clip.name}_{row}_{key}.safetensors"
@@ -156,19 +156,19 @@ def main() -> None:
                 )
                 gaussians, spent = asset_of(matrix, fit, kept)
                 seconds.append(spent)
-                found = sides_of(gaussians, times)
+                rendered = sides_of(gaussians, times)
                 lines.append(
                     strip(
                         LABELS.get(row, row),
                         f"{clip.elevation:g}°",
-                        None if lines and told else clip.frames[0],
-                        found,
+                        None if lines and summaries else clip.frames[0],
+                        rendered,
                     )
                 )
-            scores = results[row][clip.name] = means(found, truth)
-            told.append(f"{row} {torch.tensor(scores['iou']).mean():.3f}")
+            scores = results[row][clip.name] = means(rendered, truth)
+            summaries.append(f"{row} {torch.tensor(scores['iou']).mean():.3f}")
         lines.append(strip(name, "truth", None, truth))
-        print(f"{name}: IoU " + ", ".join(told), flush=True)
+        print(f"{name}: IoU " + ", ".join(summaries), flush=True)
     fits = f"fit {sum(seconds) / len(seconds):.0f} s (mean)" if seconds else "nothing fitted"
     print(f"\n{options.set}, {len(bank)} models, preset {options.preset}, {fit.iterations} steps, {fits}")
     print("all measures: mean of the ring at elevation 30 / of 16 views at elevation 0\n")

@@ -51,7 +51,7 @@ def models(assets: Path, which: str, limit: int) -> list[TrainingMesh]:
 _network = functools.cache(load_small_prior)
 
 
-def drawn(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
+def draw_small(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
     """What `vid4d generate` draws with the prior that ships; the true elevation is told."""
     request = DrawRequest(preset, "auto", steps)
     generator = torch.Generator().manual_seed(0)
@@ -85,7 +85,7 @@ def frustum(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v 
 
 
 ROWS: dict[str, Callable[[TrueClip, str, int | None], Float[Tensor, "v t h w 4"]]] = {
-    "prior": drawn,
+    "prior": draw_small,
     "lifter": lifted,
     "frustum": frustum,
     "copied": copied,
@@ -122,8 +122,8 @@ def matrix_of(
 def asset_of(matrix: ImageMatrix, config: FitConfig, kept: Path | None) -> tuple[Gaussians4D, float]:
     """What is fitted to a matrix, and the seconds it took."""
     if kept and kept.is_file():
-        gaussians, told = load_asset(kept)
-        return gaussians, float(told["fit_seconds"])
+        gaussians, metadata = load_asset(kept)
+        return gaussians, float(metadata["fit_seconds"])
     began = time.monotonic()
     gaussians, _ = fit(matrix, config)
     seconds = time.monotonic() - began

@@ -90,13 +90,13 @@ def measure(trainer: Consistent4DTrainer, kind: str, runs: int, warmup: int) -> 
 def profile(trainer: Consistent4DTrainer, kind: str) -> None:
     """Prints where three steps' time goes."""
     from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as profiled
+    from torch.profiler import profile as profiler
 
     cuda = trainer.device.type == "cuda"
-    with profiled(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda) as told:
+    with profiler(activities=[ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * cuda) as profile:
         measure(trainer, kind, runs=3, warmup=0)
     order = "self_device_time_total" if cuda else "self_cpu_time_total"
-    print(told.key_averages().table(sort_by=order, row_limit=40, max_name_column_width=70))
+    print(profile.key_averages().table(sort_by=order, row_limit=40, max_name_column_width=70))
 
 
 def main() -> None:
@@ -128,7 +128,7 @@ def main() -> None:
     print(f"{place}, torch {torch.__version__}, {dtype}, preset {options.preset}, chunk {config.chunk}")
     print("| pixels | batch | step | ms | authors' ms | times faster | occupied | peak GiB |")
     print("|---|---|---|---|---|---|---|---|")
-    for (size, batch), told in zip(stages, (64, 256), strict=True):
+    for (size, batch), official_size in zip(stages, (64, 256), strict=True):
         for kind in ("reference", "prior", "with ICL"):
             if kind == "with ICL" and batch < 3:
                 continue
@@ -143,7 +143,7 @@ def main() -> None:
                 trainer.grid.update(trainer.field)
             shown = float(trainer.grid.occupied.float().mean())
             ms, peak = measure(trainer, kind, options.runs, options.warmup)
-            theirs = None if options.tiny else AUTHORS.get((told, kind))
+            theirs = None if options.tiny else AUTHORS.get((official_size, kind))
             ratio = f"{theirs / ms:.1f}" if theirs else ""
             print(
                 f"| {size} | {batch} | {kind} | {ms:.1f} | {theirs or ''} | {ratio} | {100 * shown:.0f} % "

@@ -43,15 +43,15 @@ def measure(
         field.zero_grad(set_to_none=True)
         _wait(device)
         start = time.perf_counter()
-        drawn = render_field(field, cameras, times, grid=grid, generator=generator, normals=normals)
-        losses = [d.color.square().mean() + d.alpha.mean() for d in drawn]
-        losses += [d.normal.square().mean() for d in drawn if d.normal is not None]
+        renderings = render_field(field, cameras, times, grid=grid, generator=generator, normals=normals)
+        losses = [d.color.square().mean() + d.alpha.mean() for d in renderings]
+        losses += [d.normal.square().mean() for d in renderings if d.normal is not None]
         loss = torch.stack(losses).sum()
         _wait(device)
         middle = time.perf_counter()
         loss.backward()
         _wait(device)
-        samples = drawn[0].samples
+        samples = renderings[0].samples
         return len(samples.points) if samples else 0, middle - start, time.perf_counter() - middle
 
     step()

@@ -42,10 +42,10 @@ def main() -> None:
     options = parser.parse_args()
     model = load_interpolator()
     bank = MeshBank(read_folder(options.folder))
-    found: dict[int, list[Tensor]] = {1: [], 2: []}
+    psnrs: dict[int, list[Tensor]] = {1: [], 2: []}
     for clip in true_clips(bank, frames=16):
         pictures = clip.matrix[VIEWS].permute(0, 1, 4, 2, 3)
-        for gap, scores in found.items():
+        for gap, scores in psnrs.items():
             before, after = (pictures.roll(shift, 1).flatten(0, 1) for shift in (gap, -gap))
             truth = white(pictures.flatten(0, 1))
             predicted = white(frame_at(model, before, after))
@@ -56,7 +56,7 @@ def main() -> None:
     print(f"{len(bank)} models, {len(VIEWS)} views, 128 px, 16 poses of a loop")
     print("| poses apart | interpolated | mean of neighbours | earlier neighbour | frames |")
     print("|---|---|---|---|---|")
-    for gap, scores in found.items():
+    for gap, scores in psnrs.items():
         joined = torch.cat(scores, 1)
         cells = " | ".join(f"{float(v):.2f} dB" for v in joined.mean(1))
         print(f"| {2 * gap} | {cells} | {joined.shape[1]} |")

@@ -76,15 +76,15 @@ def synchronise(device: str) -> None:
 
 def kernels_agree(prior: nn.Module, frames: torch.Tensor) -> float:
     """Relative difference of one picture's latents-to-picture way and one step, with and without kernels."""
-    found = []
+    predictions = []
     was = kernels.enabled
     for enabled in (False, True):
         kernels.enabled = enabled
         generator = torch.Generator().manual_seed(0)
         config = FullConfig(steps=1, batch=len(prior.cameras))
-        found.append(draw(prior, frames[:1], 10.0, config, generator=generator).float())
+        predictions.append(draw(prior, frames[:1], 10.0, config, generator=generator).float())
     kernels.enabled = was
-    return ((found[1] - found[0]).norm() / found[0].norm()).item()
+    return ((predictions[1] - predictions[0]).norm() / predictions[0].norm()).item()
 
 
 @dataclass(frozen=True)
@@ -141,14 +141,14 @@ def measure(prior: nn.Module, frames: torch.Tensor, config: FullConfig, device: 
 def profile(prior: nn.Module, frames: torch.Tensor, config: FullConfig, device: str) -> None:
     """Prints where two steps' time goes."""
     from torch.profiler import ProfilerActivity
-    from torch.profiler import profile as profiled
+    from torch.profiler import profile as profiler
 
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * device.startswith("cuda")
-    with profiled(activities=activities) as told:
+    with profiler(activities=activities) as profile:
         draw(prior, frames, 10.0, replace(config, steps=2), generator=torch.Generator().manual_seed(0))
         synchronise(device)
     order = "self_device_time_total" if device.startswith("cuda") else "self_cpu_time_total"
-    print(told.key_averages().table(sort_by=order, row_limit=40, max_name_column_width=70))
+    print(profile.key_averages().table(sort_by=order, row_limit=40, max_name_column_width=70))
 
 
 @contextlib.contextmanager

@@ -167,13 +167,13 @@ class Glb:
     @property
     def samplers(self) -> list[tuple[dict[str, Any], np.ndarray, np.ndarray, str]]:
         """Of the first animation: what is moved, the keys in seconds, a row of values per key, how."""
-        found = []
+        samplers = []
         for channel in self.json["animations"][0]["channels"]:
             sampler = self.json["animations"][0]["samplers"][channel["sampler"]]
             keys = self.array(sampler["input"])
             values = self.array(sampler["output"]).reshape(len(keys), -1)
-            found.append((channel["target"], keys, values, sampler["interpolation"]))
-        return found
+            samplers.append((channel["target"], keys, values, sampler["interpolation"]))
+        return samplers
 
     @property
     def seconds(self) -> float:
@@ -193,9 +193,9 @@ class Glb:
                     shown.append(target["node"])
         (node,) = shown
         mesh = self.json["nodes"][node]["mesh"]
-        found = self.morphed(weights, mesh)
+        attributes = self.morphed(weights, mesh)
         faces = self.array(self.json["meshes"][mesh]["primitives"][0]["indices"]).reshape(-1, 3)
-        return found["POSITION"], faces, found["COLOR_0"][:, :3]
+        return attributes["POSITION"], faces, attributes["COLOR_0"][:, :3]
 
 
 # Pictures ----------------------------------------------------------------------------------------------

@@ -78,7 +78,7 @@ def span(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
 # Splats ------------------------------------------------------------------------------------------------
 
 
-def seen(splats: Gaussians3D) -> Gaussians3D:
+def visible_splats(splats: Gaussians3D) -> Gaussians3D:
     visible = splats.opacities >= FAINTEST * (1 - 1e-6)
     parts = (splats.means, splats.covariances, splats.opacities, splats.sh)
     return Gaussians3D(*(part[visible].double() for part in parts))
@@ -99,8 +99,8 @@ def compare_splats(
     A splat whose opacity lies within rounding of the faintest may be seen or not; bounds and colors then
     are not changed by more than the tolerance either.
     """
-    true = [summary(seen(asset.gaussians.at(t))) for t in times]
-    exported = [summary(seen(back(i))) for i in range(len(times))]
+    true = [summary(visible_splats(asset.gaussians.at(t))) for t in times]
+    exported = [summary(visible_splats(back(i))) for i in range(len(times))]
     counts = [np.array([entry[0] for entry in some]) for some in (true, exported)]
     slack = 0 if tolerance < 1e-4 else 0.002
     agrees = bool((np.abs(counts[1] - counts[0]) <= slack * counts[0]).all())
@@ -123,8 +123,8 @@ def plan(asset: Asset, fps: float) -> list[float]:
     return [i / (count if asset.cyclic else count - 1) for i in range(count)]
 
 
-def duration(asset: Asset, found: float, say: Say) -> None:
-    say("duration", f"{asset.seconds:.3f} s", f"{found:.3f} s", abs(found - asset.seconds) < 2e-3)
+def duration(asset: Asset, exported: float, say: Say) -> None:
+    say("duration", f"{asset.seconds:.3f} s", f"{exported:.3f} s", abs(exported - asset.seconds) < 2e-3)
 
 
 def check_ply(asset: Asset, files: list[Path], say: Say) -> None:
@@ -145,8 +145,8 @@ def check_usd(asset: Asset, files: list[Path], say: Say) -> None:
     say("moments", str(len(times)), str(len(samples)), list(samples) == list(range(len(times))))
     duration(asset, len(samples) / stage.GetTimeCodesPerSecond(), say)
     compare_splats(asset, times, lambda i: usd_splats(field, i), say, tolerance=2e-5)
-    said = usd_complaints(stage)
-    say("complaints of OpenUSD's validators", "0", str(len(said)), not said)
+    complaints = usd_complaints(stage)
+    say("complaints of OpenUSD's validators", "0", str(len(complaints)), not complaints)
 
 
 def check_html(asset: Asset, files: list[Path], say: Say, *, browser: bool = True) -> None:
@@ -175,14 +175,16 @@ def check_html(asset: Asset, files: list[Path], say: Say, *, browser: bool = Tru
             whole = replace(camera, width=width, height=height)
             expected = asset.render(whole, moment, background=1.0)[0].numpy()
             worst = min(worst, decibels(picture[square], expected[square]))
-            shown.append((len(seen(asset.gaussians.at(moment)).means), opened.evaluate("player.shown")))
-        said = [line for line in opened.log if line.startswith("error ")]
+            shown.append(
+                (len(visible_splats(asset.gaussians.at(moment)).means), opened.evaluate("player.shown"))
+            )
+        errors = [line for line in opened.log if line.startswith("error ")]
     agrees = all(abs(a - b) <= max(1, 0.002 * a) for a, b in shown)
     ranges = [f"{min(s):,} to {max(s):,}" for s in zip(*shown, strict=True)]
     say("splats that Chromium draws at 6 moments (± 0.2%)", *ranges, agrees)
     what = f"Chromium's pictures, 6 sides and moments (≥ {PAGE_SHARPNESS:g} dB)"
     say(what, "renders", f"{worst:.1f} dB at worst", worst >= PAGE_SHARPNESS)
-    say("errors on the console", "0", str(len(said)), not said)
+    say("errors on the console", "0", str(len(errors)), not errors)
 
 
 # Meshes ------------------------------------------------------------------------------------------------
@@ -196,7 +198,7 @@ class Surface:
     faces: np.ndarray
     colors: np.ndarray
 
-    def drawn(self, cameras: Cameras, count: int = 600_000) -> np.ndarray:
+    def point_renders(self, cameras: Cameras, count: int = 600_000) -> np.ndarray:
         """RGBA pictures: points all over the surface, the nearest one in every pixel."""
         draw = np.random.default_rng(0)
         corners = self.vertices[self.faces]
@@ -241,10 +243,10 @@ def compare_surfaces(asset: Asset, times: Sequence[float], surfaces: list[Surfac
     pixel = 1.5 / float(cameras.focal[0])
     overlaps, offs, bounds, colors = [], [], [], []
     for moment, surface in zip(times, surfaces, strict=True):
-        true, found = asset.render(cameras, moment).numpy(), surface.drawn(cameras)
-        masks = [torch.from_numpy(some[..., 3]) for some in (true, found)]
+        true, exported = asset.render(cameras, moment).numpy(), surface.point_renders(cameras)
+        masks = [torch.from_numpy(some[..., 3]) for some in (true, exported)]
         overlaps += mask_iou(*masks).tolist()
-        for a, b in zip(true, found, strict=True):
+        for a, b in zip(true, exported, strict=True):
             both = (a[..., 3] > 0.5) & (b[..., 3] > 0.5)
             boxes = [pixel * extent(some[..., 3] > 0.5) for some in (a, b)]
             bounds.append(boxes)
@@ -381,19 +383,19 @@ def round_trip(
     *,
     size: int = 256,
     browser: bool = True,
-    told: Callable[[Check], object] = lambda check: None,
+    report: Callable[[Check], object] = lambda check: None,
     **options,  # type: ignore[no-untyped-def]
 ) -> list[Check]:
     """Exports an asset to every format, into a folder, and compares.
 
-    told: called with each check as soon as it is made. options: of `ExportOptions`, for toys.
+    report: called with each check as soon as it is made. options: of `ExportOptions`, for toys.
     """
     checks: list[Check] = []
     for to in only:
 
-        def say(what: str, true: str, found: str, agrees: bool, to: str = to) -> None:
-            checks.append(Check(to, what, true, found, bool(agrees)))
-            told(checks[-1])
+        def say(what: str, true: str, exported: str, agrees: bool, to: str = to) -> None:
+            checks.append(Check(to, what, true, exported, bool(agrees)))
+            report(checks[-1])
 
         out = folder / (to if FORMATS[to].sequence else f"asset{FORMATS[to].ending}")
         files = export(asset, to, out, ExportOptions(size=size, **options))
@@ -432,7 +434,7 @@ def main() -> None:
                 args.only,
                 size=args.size,
                 browser=not args.no_browser,
-                told=lambda check: print(check.row(), flush=True),
+                report=lambda check: print(check.row(), flush=True),
             )
         failed += sum(not check.agrees for check in checks)
     print(f"\n{failed} disagree" if failed else "\nAll agree.")

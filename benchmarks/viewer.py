@@ -29,7 +29,7 @@ from vid4d.viewer import Viewer
 COUNT_FRAMES = "window.frames_ = 0; (function f() { window.frames_++; requestAnimationFrame(f); })()"
 
 
-def drawn(browser: Browser) -> bool:
+def shows_colors(browser: Browser) -> bool:
     """Whether something colorful is to be seen left of the panel."""
     scene = browser.screenshot()[160:, :550].astype(int)
     return bool(((scene.max(-1) - scene.min(-1)) > 60).sum() > 500)
@@ -42,7 +42,7 @@ def measure(run: Path, program: str, scrub: float = 10.0) -> dict[str, float]:
         timings = {"seconds until the address is said": time.perf_counter() - began}
         began = time.perf_counter()
         browser.send("Page.navigate", url=viewer.url)
-        while not drawn(browser):
+        while not shows_colors(browser):
             if time.perf_counter() - began > 300:
                 raise SystemExit("the viewer drew nothing within five minutes")
             time.sleep(0.1)

@@ -49,15 +49,15 @@ def read(folder: Path) -> Hashes:
 
 def wrote(folder: Path, name: str, hashes: Hashes | None = None) -> bool:
     """True where a file is, byte for byte, what vid4d wrote there. hashes: of the manifest, read before."""
-    known = (read(folder) if hashes is None else hashes).get(name)
+    recorded = (read(folder) if hashes is None else hashes).get(name)
     path, parts = folder / name, PurePosixPath(name).parts
-    if not known or not parts or ".." in parts or PurePosixPath(name).is_absolute() or "\\" in name:
+    if not recorded or not parts or ".." in parts or PurePosixPath(name).is_absolute() or "\\" in name:
         return False
     steps = [folder.joinpath(*parts[: i + 1]) for i in range(len(parts))]
     if any(step.is_symlink() for step in steps) or not path.is_file():
         return False
     try:
-        return _hash(path) in known
+        return _hash(path) in recorded
     except OSError:
         return False
 

@@ -93,13 +93,15 @@ def checked(value: Any, kind: Kind[T], where: str, advice: str, *, strict: bool 
 def unknown_field(kind: Any, value: Any) -> str | None:
     """'width in LevelConfig': the first name that a dataclass (or None, or a tuple of it) does not have."""
     inner: list[tuple[Any, Any]] = []
-    known = next((k for k in (kind, *get_args(kind)) if isinstance(k, type) and is_dataclass(k)), None)
+    dataclass_type = next(
+        (k for k in (kind, *get_args(kind)) if isinstance(k, type) and is_dataclass(k)), None
+    )
     if isinstance(value, list):
         inner = [((get_args(kind) or (None,))[0], item) for item in value]
-    elif isinstance(value, dict) and known is not None:
-        types = get_type_hints(known)
+    elif isinstance(value, dict) and dataclass_type is not None:
+        types = get_type_hints(dataclass_type)
         if unknown := sorted(value.keys() - types.keys()):
-            return f"{unknown[0]!r} in {known.__name__}"
+            return f"{unknown[0]!r} in {dataclass_type.__name__}"
         inner = [(types[name], item) for name, item in value.items()]
     return next(filter(None, (unknown_field(*pair) for pair in inner)), None)
 

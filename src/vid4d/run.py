@@ -86,7 +86,7 @@ class Run:
         progress.log = self.log
         self.device = settings.device
         self._visited: list[str] = []
-        self._made: list[Path] = []
+        self._new_folders: list[Path] = []
         self._begun = False
         self._lock: RunLock | None = None
 
@@ -139,7 +139,7 @@ class Run:
         for folder in (root, root / ".done", root / "checkpoints", *root.glob("validation/*")):
             remove_leftovers(folder)
         run = cls(root, settings, progress)
-        run._made, run._begun, run._lock = new_folders, not is_run, lock
+        run._new_folders, run._begun, run._lock = new_folders, not is_run, lock
         run.log(f"vid4d {machine.versions()['vid4d']}, {'resumed' if run.finished else 'started'}")
         return run
 
@@ -156,7 +156,7 @@ class Run:
             clear(self.root)
             (self.root / CLEARED).unlink()
             self.close(remove=True)
-            _remove_empty(self._made)
+            _remove_empty(self._new_folders)
 
     def close(self, *, remove: bool = False) -> None:
         """Lets other processes work in the folder. remove: the lock's file, too."""
@@ -250,18 +250,18 @@ class Run:
 
     def _note_timing(self, name: str, seconds: float) -> None:
         path = self.path("timings.json")
-        noted: dict[str, Any] = {"stages": _noted_timings(path)}
-        noted["stages"].pop(name, None)
-        noted["stages"][name] = {
+        timings: dict[str, Any] = {"stages": _noted_timings(path)}
+        timings["stages"].pop(name, None)
+        timings["stages"][name] = {
             "seconds": round(seconds, 3),
             "peak_memory_mib": machine.peak_memory_mib(self.device),
         }
-        noted["seconds"] = round(sum(s["seconds"] for s in noted["stages"].values()), 3)
-        noted["peak_memory_mib"] = {
-            kind: max(s["peak_memory_mib"].get(kind, 0.0) for s in noted["stages"].values())
-            for kind in sorted({k for s in noted["stages"].values() for k in s["peak_memory_mib"]})
+        timings["seconds"] = round(sum(s["seconds"] for s in timings["stages"].values()), 3)
+        timings["peak_memory_mib"] = {
+            kind: max(s["peak_memory_mib"].get(kind, 0.0) for s in timings["stages"].values())
+            for kind in sorted({k for s in timings["stages"].values() for k in s["peak_memory_mib"]})
         }
-        write_json(path, noted)
+        write_json(path, timings)
 
 
 def _noted_timings(path: Path) -> dict[str, StageTiming]:
@@ -269,10 +269,10 @@ def _noted_timings(path: Path) -> dict[str, StageTiming]:
     if not path.is_file():
         return {}
     try:
-        noted = read_record(path, Timings, "it is written anew")
+        timings = read_record(path, Timings, "it is written anew")
     except InputError:
         return {}
-    return noted.get("stages", {})
+    return timings.get("stages", {})
 
 
 def read_curves(root: str | Path) -> dict[str, dict[str, list[tuple[float, float]]]]:

@@ -39,10 +39,10 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 def remove_leftovers(parent: Path) -> None:
     """Removes scratch folders in `parent` whose process is gone: those that nobody holds the lock of."""
     try:
-        found = [p for p in parent.iterdir() if is_scratch(p)]
+        leftovers = [p for p in parent.iterdir() if is_scratch(p)]
     except OSError:
         return
-    for folder in found:
+    for folder in leftovers:
         if not (folder / LOCK).exists():
             if not _alive(folder):
                 with suppress(OSError):  # killed before it wrote anything: empty

@@ -59,7 +59,7 @@ class Video:
             self._aspect = _aspect(stream)
             self.has_alpha = stream.metadata.get("alpha_mode") == "1" or _pixel_format_has_alpha(stream)
             self._base = stream.time_base
-            rate = stream.average_rate or stream.guessed_rate or Fraction(24)
+            frame_rate = stream.average_rate or stream.guessed_rate or Fraction(24)
             expected = stream.frames
             pts, keys, unknown = self._scan(container, stream)
         broken = expected > len(pts) + 1 or not pts
@@ -84,10 +84,10 @@ class Video:
             self._pts, self._keyframes = np.array(sorted(pts)), np.array(sorted(keys))
         ordered = np.array(sorted(pts), np.float64)
         if len(set(pts)) == len(pts) and not (unknown and any(p < 0 for p in pts)):
-            self.times = (ordered - ordered[0]) * float(self._base or 1 / rate)
+            self.times = (ordered - ordered[0]) * float(self._base or 1 / frame_rate)
         else:
-            self.times = np.arange(len(pts)) / float(rate)
-        step = float(np.median(np.diff(self.times))) if len(self.times) > 1 else 1 / float(rate)
+            self.times = np.arange(len(pts)) / float(frame_rate)
+        step = float(np.median(np.diff(self.times))) if len(self.times) > 1 else 1 / float(frame_rate)
         self.duration = float(self.times[-1]) + step
 
     def __len__(self) -> int:
@@ -235,8 +235,8 @@ class Video:
 
 def _aspect(stream: Any) -> float:
     """Width of a pixel over its height; 1 where a stream does not say, or says nonsense."""
-    said = getattr(stream, "sample_aspect_ratio", None) or stream.codec_context.sample_aspect_ratio
-    return float(said) if said and 0.1 <= said <= 10 else 1.0
+    ratio = getattr(stream, "sample_aspect_ratio", None) or stream.codec_context.sample_aspect_ratio
+    return float(ratio) if ratio and 0.1 <= ratio <= 10 else 1.0
 
 
 def _pixel_format_has_alpha(stream: Any) -> bool:

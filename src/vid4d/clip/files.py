@@ -60,11 +60,11 @@ def load_frames(folder: str | Path) -> Clip:
         raise InputError(
             f"{folder}: no {CLIP_FILE} here, so not a prepared clip; give the folder that was written"
         )
-    told = read_record(record, ClipRecord, "prepare the clip again")
+    stored = read_record(record, ClipRecord, "prepare the clip again")
     files = natural_order(list(folder.glob("*.png")))
-    if len(files) != len(told.times):
+    if len(files) != len(stored.times):
         raise InputError(
-            f"{folder}: {len(files)} frames but {len(told.times)} times in {CLIP_FILE}; prepare it again"
+            f"{folder}: {len(files)} frames but {len(stored.times)} times in {CLIP_FILE}; prepare it again"
         )
     pictures = []
     for file in files:
@@ -74,24 +74,24 @@ def load_frames(folder: str | Path) -> Clip:
             raise InputError(f"{file}: another size than the frames before it; prepare the clip again")
     return Clip(
         np.stack(pictures),
-        np.array(told.times),
-        told.seconds,
-        told.cyclic,
-        told.warnings,
-        told.source,
-        told.matting,
-        told.matting_confidence,
-        told.keys,
+        np.array(stored.times),
+        stored.seconds,
+        stored.cyclic,
+        stored.warnings,
+        stored.source,
+        stored.matting,
+        stored.matting_confidence,
+        stored.keys,
     )
 
 
 def key_times(folder: str | Path) -> tuple[float, ...] | None:
     """Times in [0, 1] of the key frames of a folder that `write_frames` wrote; None where it is not one."""
     try:
-        told = read_record(Path(folder) / CLIP_FILE, ClipRecord, "")
+        stored = read_record(Path(folder) / CLIP_FILE, ClipRecord, "")
     except InputError:
         return None
-    return tuple(told.times[i] for i in (range(len(told.times)) if told.keys is None else told.keys))
+    return tuple(stored.times[i] for i in (range(len(stored.times)) if stored.keys is None else stored.keys))
 
 
 def save_strip(clip: Clip, path: str | Path) -> Path:

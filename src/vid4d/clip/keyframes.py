@@ -21,9 +21,9 @@ def in_range(source: Source, name: str, start: float | None, end: float | None, 
         inside &= times <= end + 1e-6
     candidates = np.nonzero(inside)[0][::every]
     if len(candidates) == 0:
-        asked = f"{start or 0:g} s and {f'{end:g} s' if end is not None else 'its end'}"
+        interval = f"{start or 0:g} s and {f'{end:g} s' if end is not None else 'its end'}"
         raise InputError(
-            f"{name}: no frame between {asked}; the clip is {source.duration:.2f} s long, "
+            f"{name}: no frame between {interval}; the clip is {source.duration:.2f} s long, "
             "change --start and --end"
         )
     return [int(i) for i in candidates]

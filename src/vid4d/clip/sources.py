@@ -112,15 +112,15 @@ def _open_prepared(folder: Path, files: list[Path], fps: float) -> Source:
     record = folder / CLIP_FILE
     if not record.is_file():
         return source
-    told = read_record(record, ClipRecord, "correct it, delete it or prepare the clip again")
-    if len(told.times) != len(files):
+    stored = read_record(record, ClipRecord, "correct it, delete it or prepare the clip again")
+    if len(stored.times) != len(files):
         raise InputError(
-            f"{record}: describes {len(told.times)} frames but {len(files)} lie beside it; "
+            f"{record}: describes {len(stored.times)} frames but {len(files)} lie beside it; "
             "delete it or restore them"
         )
-    source.times = np.array(told.times) * told.seconds
-    source.duration = told.seconds + (0 if told.cyclic else told.seconds / max(len(files) - 1, 1))
-    source.cyclic = told.cyclic
+    source.times = np.array(stored.times) * stored.seconds
+    source.duration = stored.seconds + (0 if stored.cyclic else stored.seconds / max(len(files) - 1, 1))
+    source.cyclic = stored.cyclic
     return source
 
 

@@ -14,18 +14,18 @@ NOTHING = (None, "", ())
 
 def quiet_defaults() -> ConstructorRegistry:
     """Rules for `tyro.cli` that leave out "(default: None)" and the like."""
-    registry, asked = ConstructorRegistry(), False
+    registry, inside = ConstructorRegistry(), False
 
     @registry.struct_rule
     def quiet(info: StructTypeInfo) -> StructConstructorSpec | None:
-        nonlocal asked
-        if asked:
+        nonlocal inside
+        if inside:
             return None  # the other rules' turn
-        asked = True
+        inside = True
         try:
             spec: Any = ConstructorRegistry.get_struct_spec(info)
         finally:
-            asked = False
+            inside = False
         if not isinstance(spec, StructConstructorSpec):
             return None
         return replace(spec, fields=tuple(_quiet(field) for field in spec.fields))

@@ -263,12 +263,12 @@ def level_gradient_kernel(
         _add(grad_time + xt, st, sy, size, channels, c, mask, grad_in_time * f_xt * f_zt)
         _add(grad_time + 2 * xt, st, sz, size, channels, c, mask, grad_in_time * f_xt * f_yt)
 
-    there = (c < channels)[:, None] & (h < width)[None, :]
+    valid = (c < channels)[:, None] & (h < width)[None, :]
     place = h[None, :] * channels + c[:, None]
-    tl.atomic_add(grad_density_in + place, grad_first, mask=there, sem="relaxed")
+    tl.atomic_add(grad_density_in + place, grad_first, mask=valid, sem="relaxed")
     tl.atomic_add(grad_density_out + h, grad_second, mask=h < width, sem="relaxed")
     if COLOR:
-        tl.atomic_add(grad_color_in + place, grad_paint, mask=there, sem="relaxed")
+        tl.atomic_add(grad_color_in + place, grad_paint, mask=valid, sem="relaxed")
         tl.atomic_add(grad_color_out + h, grad_red, mask=h < width, sem="relaxed")
         tl.atomic_add(grad_color_out + width + h, grad_green, mask=h < width, sem="relaxed")
         tl.atomic_add(grad_color_out + 2 * width + h, grad_blue, mask=h < width, sem="relaxed")

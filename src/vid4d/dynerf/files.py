@@ -41,10 +41,10 @@ def load_field(path: Path, device: torch.device | str = "cpu") -> tuple[CascadeF
     if KEY not in metadata:
         raise InputError(f"{path} holds no DyNeRF of vid4d: give the dynerf.safetensors of a run")
     advice = "it is of another version of vid4d, or is damaged: make the run anew"
-    told = parsed(metadata[KEY], dict[str, Any], str(path), advice)
-    if unknown := unknown_field(FieldConfig, told.get("field")):
+    header = parsed(metadata[KEY], dict[str, Any], str(path), advice)
+    if unknown := unknown_field(FieldConfig, header.get("field")):
         raise InputError(f"{path} has {unknown}; {advice}")
-    sizes = checked(told, _Sizes, str(path), advice)
+    sizes = checked(header, _Sizes, str(path), advice)
     _check_sizes(sizes, tensors, path)
     try:
         field, grid = CascadeField(sizes.field), OccupancyGrid(sizes.cells)

@@ -70,22 +70,22 @@ def plan(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Shots:
     else:
         duration = options.seconds or loops_to_play(clip) * clip
     count = options.frames or max(1, round(duration * (options.fps or fps)))
-    rate = options.fps if options.fps is not None else count / duration if options.frames else fps
-    seconds = torch.arange(count) / rate
+    frame_rate = options.fps if options.fps is not None else count / duration if options.frames else fps
+    seconds = torch.arange(count) / frame_rate
     if options.time is not None:
         times = torch.full((count,), float(options.time))
     else:
         times = (seconds / clip) % 1.0
     if path is not None:
-        cameras, path_times = path.sample(seconds.numpy(), count / rate, options.size)
+        cameras, path_times = path.sample(seconds.numpy(), count / frame_rate, options.size)
         if path_times is not None and options.time is None:
             times = path_times
-        return Shots((cameras,), times, rate)
+        return Shots((cameras,), times, frame_rate)
     still = Cameras.orbit([options.azimuth] * count, options.elevation, size=options.size)
     turn = options.azimuth + 360.0 * torch.arange(count) / count
     turning = Cameras.orbit(turn, options.elevation, size=options.size)
     views = {"turntable": (turning,), "fixed": (still,), "both": (still, turning)}
-    return Shots(views[options.view], times, rate)
+    return Shots(views[options.view], times, frame_rate)
 
 
 @dataclass(frozen=True)

@@ -133,10 +133,10 @@ def _make_parents(folder: Path) -> list[Path]:
 
 def _refuse_foreign(place: Path, names: list[str]) -> None:
     """Raises InputError where a file that is to be replaced is not, byte for byte, one that vid4d wrote."""
-    known = manifest.read(place)
+    hashes = manifest.read(place)
     for name in names:
         path = place / name
-        if (path.exists() or path.is_symlink()) and not manifest.wrote(place, name, known):
+        if (path.exists() or path.is_symlink()) and not manifest.wrote(place, name, hashes):
             raise InputError(
                 f"{path} is not as vid4d wrote it, so it is not replaced: move it away, or name another "
                 "folder with --out"

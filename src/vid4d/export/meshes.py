@@ -79,15 +79,15 @@ def textured_sequence(
     camera = None if filmed is None else filmed.camera
     chosen = MeshOptions(faces=options.faces, size=TEXTURED_VIEWS, sharpness=TEXTURED_SHARPNESS)
 
-    def made(i: int) -> tuple[np.ndarray, Mesh, Skin]:
+    def textured_at(i: int) -> tuple[np.ndarray, Mesh, Skin]:
         paint = paint_of(asset.gaussians, sequence.times[i], chosen, reference=camera)
         return textured(sequence.meshes[i], paint, options.texture)
 
     if sequence.tracked:
-        origin, mesh, skin = made(key_moment(sequence.meshes))
+        origin, mesh, skin = textured_at(key_moment(sequence.meshes))
         meshes = tuple(along(m, origin, mesh.faces) for m in sequence.meshes)
         return replace(sequence, meshes=meshes), (skin,)
-    several = [made(i)[1:] for i in range(len(sequence.meshes))]
+    several = [textured_at(i)[1:] for i in range(len(sequence.meshes))]
     return replace(sequence, meshes=tuple(m for m, _ in several)), tuple(s for _, s in several)
 
 

@@ -100,9 +100,9 @@ def frame_times(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> F
     if options.time is not None:
         return FrameTimes((options.time,), options.fps or fps)
     count = options.frames or max(2, round(seconds * (options.fps or fps)))
-    rate = options.fps if options.frames and options.fps else count / seconds
+    frame_rate = options.fps if options.frames and options.fps else count / seconds
     last = count if asset.cyclic else max(count - 1, 1)
-    return FrameTimes(tuple(i / last for i in range(count)), rate)
+    return FrameTimes(tuple(i / last for i in range(count)), frame_rate)
 
 
 def background_color(text: str, *, default: str | None) -> tuple[float, float, float] | None:

@@ -123,8 +123,8 @@ def write_webm(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     pixels = "yuva420p" if background is None else "yuv420p"
     try:
         with av.open(str(out), "w", format="webm") as container:
-            rate = Fraction(shots.fps).limit_denominator(60000)
-            stream: Any = container.add_stream("libvpx-vp9", rate=rate)
+            frame_rate = Fraction(shots.fps).limit_denominator(60000)
+            stream: Any = container.add_stream("libvpx-vp9", rate=frame_rate)
             stream.pix_fmt = pixels
             stream.codec_context.thread_count = THREADS  # what it writes depends on it
             stream.options = {"crf": "24", "b": "0", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"}

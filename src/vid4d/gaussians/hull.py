@@ -168,9 +168,9 @@ def shell(occupied: Bool[Tensor, "r r r"]) -> tuple[Int[Tensor, "n 3"], Float[Te
     index = (occupied & open_side).nonzero()
     field = F.avg_pool3d(F.avg_pool3d(solid, 3, 1, 1), 3, 1, 1)[0, 0]
     x, y, z = (index + 1).unbind(-1)
-    slope = [field[x + 1, y, z] - field[x - 1, y, z], field[x, y + 1, z] - field[x, y - 1, z]]
-    slope.append(field[x, y, z + 1] - field[x, y, z - 1])
-    return index, -F.normalize(torch.stack(slope, -1), dim=-1)
+    gradient = [field[x + 1, y, z] - field[x - 1, y, z], field[x, y + 1, z] - field[x, y - 1, z]]
+    gradient.append(field[x, y, z + 1] - field[x, y, z - 1])
+    return index, -F.normalize(torch.stack(gradient, -1), dim=-1)
 
 
 def cut_unseen(

@@ -243,14 +243,14 @@ def slice_at(
     # Both halves of the symmetric matrix, so that its gradient is symmetric too.
     cross = (covariances[:, :3, 3] + covariances[:, 3, :3]) / 2
     variance = covariances[:, 3, 3]
-    slope = cross / variance[:, None]
+    velocity = cross / variance[:, None]
     marginal = marginal_of(dt, variance)
     marginal = torch.where(marginal >= MARGINAL_CUT, marginal, 0)
     order = torch.arange(sh.shape[2], dtype=means.dtype, device=means.device)
     series = torch.cos((2 * math.pi / period) * dt[:, None] * order)
     return Gaussians3D(
-        means[:, :3] + slope * dt[:, None],
-        covariances[:, :3, :3] - slope[:, :, None] * cross[:, None, :],
+        means[:, :3] + velocity * dt[:, None],
+        covariances[:, :3, :3] - velocity[:, :, None] * cross[:, None, :],
         opacities * marginal,
         torch.einsum("nf,nkfc->nkc", series, sh) if sh.shape[2] > 1 else sh[:, :, 0],
     )
@@ -336,15 +336,15 @@ def load_asset(
         raise InputError(
             f"{path} has format version {version}, this program reads {FORMAT_VERSION}: update it"
         )
-    said = checked(metadata, _Metadata, f"{path}: metadata", "write it again", strict=False)
+    header = checked(metadata, _Metadata, f"{path}: metadata", "write it again", strict=False)
     kept = {name: tensors[name] for name in TENSORS}
     _check_values(kept, path)
     try:
-        splats = Gaussians4D(**kept, period=said.period, cyclic=said.cyclic == "true")
+        splats = Gaussians4D(**kept, period=header.period, cyclic=header.cyclic == "true")
     except (ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}): write it again") from error
-    if (said.count or len(splats)) != len(splats):
-        raise InputError(f"{path} holds {len(splats)} splats but says {said.count}: write it again")
+    if (header.count or len(splats)) != len(splats):
+        raise InputError(f"{path} holds {len(splats)} splats but says {header.count}: write it again")
     return splats.to(device), metadata
 
 

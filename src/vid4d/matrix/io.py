@@ -190,8 +190,8 @@ def _view_to_json(camera: Cameras) -> dict[str, Any]:
 
 def _read_ours(path: Path) -> ImageMatrix:
     file = path / "cameras.json"
-    said = read_described(file)
-    views, pattern = said.views, said.images
+    described = read_described(file)
+    views, pattern = described.views, described.images
     seconds: float | None = None
     if "{view" in pattern and "{time" not in pattern:
         clips = [read_video(path / _fill(pattern, file, view=v)) for v in range(len(views))]
@@ -203,22 +203,22 @@ def _read_ours(path: Path) -> ImageMatrix:
         images = stack([stack([as_rgba(f) for f in frames], path) for frames, _ in clips], path)
     else:
         images = _read_pattern(path, pattern, len(views), grey=False)
-    times = said.times or layouts.even_times(images.shape[1])
+    times = described.times or layouts.even_times(images.shape[1])
     if len(times) != images.shape[1]:
         raise InputError(f"{path} holds images for {images.shape[1]} times but {file} lists {len(times)}.")
     matrix = ImageMatrix(
         images=torch.from_numpy(images),
-        cameras=cameras_of(views, said, images.shape[3], images.shape[2], file),
+        cameras=cameras_of(views, described, images.shape[3], images.shape[2], file),
         times=torch.tensor(times, dtype=torch.float32),
-        seconds=said.seconds or seconds or 1.0,
-        cyclic=said.cyclic,
+        seconds=described.seconds or seconds or 1.0,
+        cyclic=described.cyclic,
     )
-    if said.confidence is not None:
-        confidence = _read_pattern(path, said.confidence, len(views), grey=True)[..., 0]
+    if described.confidence is not None:
+        confidence = _read_pattern(path, described.confidence, len(views), grey=True)[..., 0]
         if confidence.shape != images.shape[:4]:
             raise InputError(f"The confidence in {path} has another size than its images: compute it again.")
         matrix = matrix.with_confidence(torch.from_numpy(np.ascontiguousarray(confidence)))
-    given = said.input
+    given = described.input
     if given is None:
         return matrix
     frames = [
@@ -228,7 +228,7 @@ def _read_ours(path: Path) -> ImageMatrix:
     return replace(
         matrix,
         input_images=inputs,
-        input_camera=cameras_of([given.camera], said, inputs.shape[2], inputs.shape[1], file),
+        input_camera=cameras_of([given.camera], described, inputs.shape[2], inputs.shape[1], file),
         input_times=torch.tensor(given.times, dtype=torch.float32),
     )
 

@@ -126,10 +126,10 @@ def read_transforms(path: Path) -> ImageMatrix:
     turned. Frames of one pose form a view; each view needs the same times.
     """
     file = path / "transforms_train.json"
-    said = read_transforms_file(file)
+    transforms = read_transforms_file(file)
     poses: dict[tuple[float, ...], int] = {}
     cells: dict[tuple[int, float], Frame] = {}
-    for entry in said.frames:
+    for entry in transforms.frames:
         pose = np.asarray(entry.transform_matrix, dtype=np.float64)[:3]
         if not is_rotation(pose[:, :3], 1e-2):
             raise InputError(
@@ -152,17 +152,20 @@ def read_transforms(path: Path) -> ImageMatrix:
         [stack([as_rgba(read_picture(picture(cells[v, t]))) for t in times], path) for v in views], path
     )
     height, width = images.shape[2:4]
-    cx, cy = (width / 2 if said.cx is None else said.cx), (height / 2 if said.cy is None else said.cy)
+    cx, cy = (
+        (width / 2 if transforms.cx is None else transforms.cx),
+        (height / 2 if transforms.cy is None else transforms.cy),
+    )
     if max(abs(cx - width / 2), abs(cy - height / 2)) > 1:
         raise InputError(
             f"{file} has its principal point off the picture's centre: crop the images around it."
         )
     to_world = np.array(list(poses)).reshape(-1, 3, 4)
     to_world[np.linalg.det(to_world[:, :, :3]) < 0, :, 0] *= -1
-    if said.fl_x is not None:
-        focal = said.fl_x
-    elif said.camera_angle_x is not None:
-        focal = width / 2 / math.tan(said.camera_angle_x / 2)
+    if transforms.fl_x is not None:
+        focal = transforms.fl_x
+    elif transforms.camera_angle_x is not None:
+        focal = width / 2 / math.tan(transforms.camera_angle_x / 2)
     else:
         raise InputError(f"{file} has neither fl_x nor camera_angle_x: add the focal length.")
     seconds = times[-1] - times[0]

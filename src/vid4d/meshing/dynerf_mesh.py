@@ -142,21 +142,21 @@ def colors_of_dynerf(
     """
     points = torch.as_tensor(vertices, dtype=dynerf.dtype, device=dynerf.device)
     normal = torch.as_tensor(normals, dtype=dynerf.dtype, device=dynerf.device)
-    seen, opacity, _ = _surface_seen(dynerf, grid, moment, points + AHEAD * voxel * normal, -normal)
-    found = dynerf.sample(points / dynerf.config.radius, moment).color[-1].sigmoid()
+    rendered, opacity, _ = _surface_seen(dynerf, grid, moment, points + AHEAD * voxel * normal, -normal)
+    field_color = dynerf.sample(points / dynerf.config.radius, moment).color[-1].sigmoid()
     few = (1 - opacity[:, None]).clamp(min=0)
-    colors = seen + few * found
+    colors = rendered + few * field_color
     if reference is not None:
         eye = reference.position[0].to(points)
         facing = (normal * normalize(eye - points, dim=1)).sum(1).clamp(min=0)
         some = (facing > 0).nonzero()[:, 0]
         away = points[some] - eye
-        seen, opacity, depth = _surface_seen(
+        rendered, opacity, depth = _surface_seen(
             dynerf, grid, moment, eye.expand_as(away), normalize(away, dim=1)
         )
         visible = (away.norm(dim=1) - depth < 1.5 * voxel) & (opacity > SEEN)
         weight = torch.where(visible, TRUST * opacity * facing[some], 0)[:, None]
-        colors[some] = (colors[some] + weight * unweighted(seen, opacity[:, None])) / (1 + weight)
+        colors[some] = (colors[some] + weight * unweighted(rendered, opacity[:, None])) / (1 + weight)
     return colors.clamp(0, 1).cpu().numpy().astype(np.float32)
 
 

@@ -50,7 +50,7 @@ class ReportPage:
     """
 
     title: str
-    made: str
+    created: str
     hero: list[Picture]
     links: list[tuple[str, str]]
     numbers: list[tuple[str, str, str]]
@@ -151,7 +151,7 @@ def page_html(page: ReportPage) -> str:
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,"><title>{escape(page.title)} - vid4d report</title>'
         f"<style>{STYLE}</style></head><body><main>"
-        f"<header><h1>{escape(page.title)}</h1><span>{escape(page.made)}</span></header>"
+        f"<header><h1>{escape(page.title)}</h1><span>{escape(page.created)}</span></header>"
         f"{''.join(parts)}<footer>vid4d {escape(str(page.versions.get('vid4d', '')))}</footer>"
         "</main></body></html>\n"
     )

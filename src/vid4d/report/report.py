@@ -163,7 +163,7 @@ def still_falling(losses: Sequence[tuple[float, float]]) -> float | None:
 def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
     """Collects the facts for `vid4d.report.advice` from the run folder, asset and matrix."""
     settings = read_settings(root)
-    clip, timings = _noted(root / "frames" / "clip.json", _Clip), _noted(root / "timings.json", Timings)
+    clip, timings = _stored(root / "frames" / "clip.json", _Clip), _stored(root / "timings.json", Timings)
     losses = next((c["loss"] for c in read_curves(root).values() if "loss" in c), [])
     keys = key_times(root / "frames")
     if keys is None and matrix.input_times is not None:
@@ -176,7 +176,7 @@ def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
         seconds=matrix.seconds,
         key_frames=None if keys is None else len(keys),
         confidence=confidence_inside(matrix),
-        input_psnr=_noted(root / "report.json", _Scores).get("input_psnr_db"),
+        input_psnr=_stored(root / "report.json", _Scores).get("input_psnr_db"),
         agreement=agreement(gaussians, matrix),
         splats=len(gaussians),
         visible=tuple(splats_over_time(gaussians, torch.linspace(0, 1, 9).tolist())),
@@ -224,7 +224,7 @@ def _page(
             sheets = Picture("", picture_uri(image))
     return ReportPage(
         title=root.resolve().name,
-        made=_first_time(root / "log.txt"),
+        created=_first_time(root / "log.txt"),
         hero=hero,
         links=[(name, what) for name, what in LINKS if (root / name).exists()],
         numbers=_numbers(root, run_facts, matrix, gaussians),
@@ -236,7 +236,7 @@ def _page(
         confidence=None if confidences is None else Picture("", picture_uri(confidences)),
         contact=sheets,
         curves=read_curves(root),
-        timings=dict(_noted(root / "timings.json", Timings)),
+        timings=dict(_stored(root / "timings.json", Timings)),
         settings=asdict(settings),
         defaults=vars(type(settings)(clip="")),
         machine={k: v for k, v in machine.items() if k != "versions"},
@@ -266,14 +266,14 @@ def _numbers(
 ) -> list[tuple[str, str, str]]:
     """Value, what it is, an explanation to hover over."""
     visible = run_facts.visible
-    timings = _noted(root / "timings.json", Timings)
+    timings = _stored(root / "timings.json", Timings)
     numbers = [
         (f"{len(gaussians):,}", "splats", f"{min(visible):,} to {max(visible):,} of them at one moment"),
         (f"{matrix.seconds:.3g} s", "loop" if matrix.cyclic else "clip", "duration"),
     ]
     if run_facts.input_psnr is not None:
         about = "PSNR over white, from the clip's camera, mean over the clip's frames"
-        at_keys = _noted(root / "report.json", _Scores).get("key_frame_psnr_db")
+        at_keys = _stored(root / "report.json", _Scores).get("key_frame_psnr_db")
         if at_keys is not None:
             about += f"; {at_keys:.1f} dB over the key frames alone"
         numbers.append((f"{run_facts.input_psnr:.1f} dB", "likeness to the clip", about))
@@ -326,10 +326,10 @@ class _Scores(TypedDict, total=False):
 
 
 def _machine(root: Path) -> dict[str, Any]:
-    noted = _noted(root / "machine.json", dict[str, str | dict[str, str]])
-    return {k: v for k, v in noted.items() if isinstance(v, str) != (k == "versions")}
+    stored = _stored(root / "machine.json", dict[str, str | dict[str, str]])
+    return {k: v for k, v in stored.items() if isinstance(v, str) != (k == "versions")}
 
 
-def _noted(path: Path, kind: Kind[T]) -> T:
+def _stored(path: Path, kind: Kind[T]) -> T:
     """The object in a JSON file; empty where there is none. Raises InputError where it is damaged."""
     return read_record(path, kind, f"delete {path} to go on without it") if path.exists() else kind()

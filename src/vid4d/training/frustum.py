@@ -181,8 +181,8 @@ def silhouettes(
 
 def frustum_batches(model: FrustumVolume, source: ViewSource, n: int, device: torch.device) -> SideStream:
     """Batches of n objects with their true occupancy."""
-    drawn = FrustumSource(source, model.config, FrustumLossConfig())
-    return SideStream(lambda: drawn.draw(n), device)
+    objects = FrustumSource(source, model.config, FrustumLossConfig())
+    return SideStream(lambda: objects.draw(n), device)
 
 
 def frustum_loss(

@@ -117,8 +117,12 @@ def shown_times(asset: api.Asset) -> tuple[float, ...]:
 def refuse_outside(folder: Path) -> None:
     """Raises InputError where an image matrix's cameras.json names files outside of its folder."""
     file = folder / "cameras.json"
-    said = read_described(file)
-    patterns = [said.images, said.confidence or "", said.input.images if said.input else ""]
+    described = read_described(file)
+    patterns = [
+        described.images,
+        described.confidence or "",
+        described.input.images if described.input else "",
+    ]
     for pattern in patterns:
         parts = pattern.replace("\\", "/").split("/")
         if ".." in parts or pattern.startswith(("/", "\\")) or ":" in parts[0].split("{")[0]:

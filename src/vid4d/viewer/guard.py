@@ -111,7 +111,7 @@ def _is_loopback(name: str) -> bool:
 def _tokens(path: str, cookies: str) -> list[str]:
     tokens = parse_qs(urlsplit(path).query).get("token", [])
     try:
-        found = SimpleCookie(cookies).get(COOKIE)
+        cookie = SimpleCookie(cookies).get(COOKIE)
     except CookieError:
-        found = None
-    return tokens if found is None else [*tokens, found.value]
+        cookie = None
+    return tokens if cookie is None else [*tokens, cookie.value]

@@ -51,8 +51,8 @@ class SplitViewServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                asked = (self.headers.get(name) for name in ("Host", "Origin", "Cookie"))
-                allowed = watch.allows(self.path, *asked)
+                headers = (self.headers.get(name) for name in ("Host", "Origin", "Cookie"))
+                allowed = watch.allows(self.path, *headers)
                 is_root = allowed and self.path.partition("?")[0] == "/"
                 body = page if is_root else b"not found" if allowed else REFUSED.encode()
                 self.send_response(200 if is_root else 404 if allowed else 403)

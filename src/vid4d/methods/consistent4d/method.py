@@ -53,7 +53,10 @@ def make_matrix(run: Run) -> ImageMatrix:
         return train_dynerf(run, config, subject, bar)
 
     dynerf, grid = run.stage(
-        "dynerf", make, save=lambda made: save_field(path, *made), load=lambda: load_field(path, run.device)
+        "dynerf",
+        make,
+        save=lambda trained: save_field(path, *trained),
+        load=lambda: load_field(path, run.device),
     )
     folder = run.path("matrix")
     return run.stage(

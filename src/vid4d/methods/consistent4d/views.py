@@ -59,7 +59,7 @@ def render_views(
     pictures, shapes = [], []
     for i in range(0, len(cameras), batch):
         some, when = cameras[i : i + batch], times[i : i + batch]
-        seen = render_field(
+        rendering = render_field(
             field,
             some,
             when.to(field.device),
@@ -69,9 +69,11 @@ def render_views(
             normals=normals,
             samples=samples,
         )[0]
-        pictures.append(straight(torch.cat([seen.color, seen.alpha[..., None]], -1)).clamp(0, 1).cpu())
+        pictures.append(
+            straight(torch.cat([rendering.color, rendering.alpha[..., None]], -1)).clamp(0, 1).cpu()
+        )
         if normals:
-            shapes.append(paint_normals(seen).clamp(0, 1).cpu())
+            shapes.append(paint_normals(rendering).clamp(0, 1).cpu())
         if report is not None:
             report(min(i + batch, len(cameras)))
     return torch.cat(pictures), torch.cat(shapes) if shapes else None

@@ -74,5 +74,5 @@ def windows(
     y, x = torch.meshgrid(at, at, indexing="ij")
     grid = torch.stack([x, y], -1) * framing.scale + framing.center[:, None, None]
     flat = premultiplied(frames).movedim(-1, 1)
-    found = F.avg_pool2d(F.grid_sample(flat, 2 * grid, align_corners=False), 2).movedim(1, -1)
-    return straight(found.clamp(0, 1))
+    framed = F.avg_pool2d(F.grid_sample(flat, 2 * grid, align_corners=False), 2).movedim(1, -1)
+    return straight(framed.clamp(0, 1))

@@ -45,17 +45,17 @@ def to_frustum(
     u, v, w = (m[:, 0] * x + m[:, 1] * y + m[:, 2] * z + m[:, 3] for m in pose.unbind(1))
     scale = 2 / config.slope / w.clamp(min=1e-3)
     depth = (w - config.near) * (2 / (config.far - config.near)) - 1
-    found = torch.stack([u * scale, v * scale, depth], -1)
+    coordinates = torch.stack([u * scale, v * scale, depth], -1)
     if framing is not None:
         middle = F.pad(framing.center, (0, 1)) * (2 * config.image_size / config.crop)
-        found = (found - middle[:, None]) / framing.scale
-    return found.view(shape)
+        coordinates = (coordinates - middle[:, None]) / framing.scale
+    return coordinates.view(shape)
 
 
 def sampled(volume: Float[Tensor, "b c d h w"], at: Float[Tensor, "b p 3"]) -> Float[Tensor, "b p c"]:
     """Trilinear samples at frustum coordinates; zero outside."""
-    found = F.grid_sample(volume, at[:, None, None], mode="bilinear", align_corners=False)
-    return found[:, :, 0, 0].transpose(1, 2)
+    samples = F.grid_sample(volume, at[:, None, None], mode="bilinear", align_corners=False)
+    return samples[:, :, 0, 0].transpose(1, 2)
 
 
 def march_points(cameras: Cameras, pixels: int, samples: int) -> Float[Tensor, "n s p 3"]:

@@ -61,8 +61,8 @@ class _Marcher:
     def render(self, rays: Rays, distance: Float[Tensor, " 1"], samples: int) -> Float[Tensor, "r 4"]:
         """Straight-alpha RGBA of rays."""
         at = self.places(rays, distance, samples)
-        found = F.grid_sample(self.occupancy, at[:, None], align_corners=False)[0, 0, 0]
-        alpha = alpha_along(found, 2 * REACH / samples)
+        occupancy = F.grid_sample(self.occupancy, at[:, None], align_corners=False)[0, 0, 0]
+        alpha = alpha_along(occupancy, 2 * REACH / samples)
         through = torch.cumprod(1 - alpha, 0)
         weight = alpha * torch.cat([torch.ones_like(alpha[:1]), through[:-1]])
         sample, ray = (weight > FAINT).nonzero(as_tuple=True)

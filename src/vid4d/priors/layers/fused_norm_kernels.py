@@ -34,11 +34,11 @@ def _of_channels(
     """Normalisation of each channel: mean of x, 1 / deviation, weight and bias."""
     place = moments + picture * 2 * groups + c // per_group
     mean = tl.load(place, mask=inside, other=0.0)
-    rate = tl.load(place + groups, mask=inside, other=0.0)
+    rstd = tl.load(place + groups, mask=inside, other=0.0)
     if HAS_ADD:
         mean -= tl.load(add + picture * add_stride + c, mask=inside, other=0.0).to(tl.float32)
     w = tl.load(weight + c, mask=inside, other=0.0).to(tl.float32)
-    return mean, rate, w, tl.load(bias + c, mask=inside, other=0.0).to(tl.float32)
+    return mean, rstd, w, tl.load(bias + c, mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -55,23 +55,23 @@ def _sums_kernel(
     TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """Sum and sum of squares of x + add per channel, over a chunk of positions of one picture."""
-    part, picture, first, c, seen = _own_part(channels, chunk, chunks, TILE)
+    part, picture, first, c, valid = _own_part(channels, chunk, chunks, TILE)
     extra = tl.zeros([TILE], dtype=tl.float32)
     if HAS_ADD:
-        extra += tl.load(add + picture * add_stride + c, mask=seen, other=0.0).to(tl.float32)
+        extra += tl.load(add + picture * add_stride + c, mask=valid, other=0.0).to(tl.float32)
     base = x + picture * rows * channels
     total = tl.zeros([TILE, TILE], dtype=tl.float32)
     squares = tl.zeros([TILE, TILE], dtype=tl.float32)
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
-        inside = (r < rows)[:, None] & seen[None, :]
+        inside = (r < rows)[:, None] & valid[None, :]
         value = tl.load(base + r[:, None] * channels + c[None, :], mask=inside, other=0.0).to(tl.float32)
         value = tl.where(inside, value + extra[None, :], 0.0)
         total += value
         squares += value * value
     place = out + part * 2 * channels + c
-    tl.store(place, tl.sum(total, axis=0), mask=seen)
-    tl.store(place + channels, tl.sum(squares, axis=0), mask=seen)
+    tl.store(place, tl.sum(total, axis=0), mask=valid)
+    tl.store(place + channels, tl.sum(squares, axis=0), mask=valid)
 
 
 @triton.jit
@@ -94,16 +94,16 @@ def _normalise_kernel(
     TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """activation((x + add - mean) / deviation * weight + bias) for a chunk of positions of one picture."""
-    _part, picture, first, c, seen = _own_part(channels, chunk, chunks, TILE)
-    mean, rate, w, b = _of_channels(
-        moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD
+    _part, picture, first, c, valid = _own_part(channels, chunk, chunks, TILE)
+    mean, rstd, w, b = _of_channels(
+        moments, add, weight, bias, picture, c, valid, groups, per_group, add_stride, HAS_ADD
     )
-    scale = rate * w
+    scale = rstd * w
     shift = b - mean * scale
     base = picture * rows * channels
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
-        inside = (r < rows)[:, None] & seen[None, :]
+        inside = (r < rows)[:, None] & valid[None, :]
         place = base + r[:, None] * channels + c[None, :]
         value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
         value = value * scale[None, :] + shift[None, :]
@@ -115,10 +115,10 @@ def _normalise_kernel(
 
 
 @triton.jit
-def _tile(x, gradient, place, inside, mean, rate, w, b, ACTIVATION: tl.constexpr):  # type: ignore[no-untyped-def]
+def _tile(x, gradient, place, inside, mean, rstd, w, b, ACTIVATION: tl.constexpr):  # type: ignore[no-untyped-def]
     """Tile values: n = (x - mean) / deviation, and w g, where g is the gradient before the activation."""
     n = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-    n = (n - mean[None, :]) * rate[None, :]
+    n = (n - mean[None, :]) * rstd[None, :]
     g = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
     z = n * w[None, :] + b[None, :]
     if ACTIVATION == 1:
@@ -150,23 +150,23 @@ def _gradient_sums_kernel(
     TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """Sums of w g and of w g n per channel, over a chunk of positions; g before the activation."""
-    part, picture, first, c, seen = _own_part(channels, chunk, chunks, TILE)
-    mean, rate, w, b = _of_channels(
-        moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD
+    part, picture, first, c, valid = _own_part(channels, chunk, chunks, TILE)
+    mean, rstd, w, b = _of_channels(
+        moments, add, weight, bias, picture, c, valid, groups, per_group, add_stride, HAS_ADD
     )
     base = picture * rows * channels
     total = tl.zeros([TILE, TILE], dtype=tl.float32)
     product = tl.zeros([TILE, TILE], dtype=tl.float32)
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
-        inside = (r < rows)[:, None] & seen[None, :]
+        inside = (r < rows)[:, None] & valid[None, :]
         place = base + r[:, None] * channels + c[None, :]
-        n, g = _tile(x, gradient, place, inside, mean, rate, w, b, ACTIVATION)
+        n, g = _tile(x, gradient, place, inside, mean, rstd, w, b, ACTIVATION)
         total += g
         product += g * n
     place = out + part * 2 * channels + c
-    tl.store(place, tl.sum(total, axis=0), mask=seen)
-    tl.store(place + channels, tl.sum(product, axis=0), mask=seen)
+    tl.store(place, tl.sum(total, axis=0), mask=valid)
+    tl.store(place + channels, tl.sum(product, axis=0), mask=valid)
 
 
 @triton.jit
@@ -192,20 +192,20 @@ def _gradient_kernel(
     TILE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """(w g - mean(w g) - n mean(w g n)) / deviation, the means over a group of one picture."""
-    _part, picture, first, c, seen = _own_part(channels, chunk, chunks, TILE)
-    mean, rate, w, b = _of_channels(
-        moments, add, weight, bias, picture, c, seen, groups, per_group, add_stride, HAS_ADD
+    _part, picture, first, c, valid = _own_part(channels, chunk, chunks, TILE)
+    mean, rstd, w, b = _of_channels(
+        moments, add, weight, bias, picture, c, valid, groups, per_group, add_stride, HAS_ADD
     )
     place = sums + picture * 2 * groups + c // per_group
-    mean_g = tl.load(place, mask=seen, other=0.0) * one_over_count
-    mean_gn = tl.load(place + groups, mask=seen, other=0.0) * one_over_count
+    mean_g = tl.load(place, mask=valid, other=0.0) * one_over_count
+    mean_gn = tl.load(place + groups, mask=valid, other=0.0) * one_over_count
     base = picture * rows * channels
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
-        inside = (r < rows)[:, None] & seen[None, :]
+        inside = (r < rows)[:, None] & valid[None, :]
         here = base + r[:, None] * channels + c[None, :]
-        n, g = _tile(x, gradient, here, inside, mean, rate, w, b, ACTIVATION)
-        g = (g - mean_g[None, :] - n * mean_gn[None, :]) * rate[None, :]
+        n, g = _tile(x, gradient, here, inside, mean, rstd, w, b, ACTIVATION)
+        g = (g - mean_g[None, :] - n * mean_gn[None, :]) * rstd[None, :]
         tl.store(out + here, g.to(out.dtype.element_ty), mask=inside)
 
 

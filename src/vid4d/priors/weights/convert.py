@@ -138,9 +138,9 @@ def load_converted(
         model = network.build(config).eval()
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     with safe_open(path, "pt") as file:
-        found = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-        compare_shapes(expected, found, Path(path))
-        for name in found:
+        shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
+        compare_shapes(expected, shapes, Path(path))
+        for name in shapes:
             value = file.get_tensor(name)
             if not_finite({name: value}):
                 raise InputError(f"{path} holds NaN or infinity in {name}: convert the original again")

@@ -190,7 +190,7 @@ def _component(folder: Path, name: str) -> dict[str, Any]:
 
 def _numbers(names: Iterable[str], pattern: str) -> set[str]:
     """The different numbers in the names that match."""
-    return {found[1] for found in (re.match(pattern, name) for name in names) if found}
+    return {match[1] for match in (re.match(pattern, name) for name in names) if match}
 
 
 def _check_settings(folder: Path) -> None:
@@ -201,7 +201,7 @@ def _check_settings(folder: Path) -> None:
         ("scheduler/scheduler_config.json", "beta_schedule", ("scaled_linear",)),
     ):
         path = folder / file
-        known = read_record(path, dict[str, Any], "fetch it again") if path.is_file() else {}
-        value = known.get(name)
+        options = read_record(path, dict[str, Any], "fetch it again") if path.is_file() else {}
+        value = options.get(name)
         if value is not None and value not in allowed:
             raise InputError(f"{path} says {name} = {value}, which is no Zero123: give a folder of Zero123")

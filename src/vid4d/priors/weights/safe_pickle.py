@@ -264,7 +264,7 @@ class _Machine:
             stack.append(self._called(kind, tuple(rest)))
         elif name in ("NEWOBJ", "NEWOBJ_EX"):
             del stack[-(1 if name == "NEWOBJ" else 2) :]  # arguments
-            stack.append(self._made(stack.pop()))
+            stack.append(self._new_object(stack.pop()))
         elif name == "BUILD":
             stack.pop()  # the state
             if isinstance(stack[-1], Global):
@@ -301,7 +301,7 @@ class _Machine:
             raise self._refused(named, "names")
         return named
 
-    def _made(self, kind: Any) -> Any:
+    def _new_object(self, kind: Any) -> Any:
         """A new object of a class, without calling it."""
         if isinstance(kind, Foreign):
             raise self._refused(kind.kind)
@@ -331,7 +331,7 @@ class _Machine:
         if name == "_codecs.encode":
             return arguments[0].encode("latin1")
         if name in ("copyreg._reconstructor", "copyreg.__newobj__"):
-            return self._made(arguments[0])
+            return self._new_object(arguments[0])
         if name in IGNORED_CALLS or what.module.partition(".")[0] in IGNORED_PACKAGES:
             return Foreign(what)
         raise self._refused(what)
