@@ -170,7 +170,11 @@ def test_a_second_process_is_told_who_works_in_the_folder(clip, tmp_path, capsys
 
 def test_a_terminated_run_says_how_to_go_on(clip, tmp_path):
     """SIGTERM goes the way of Ctrl-C: `written_whole` leaves nothing half written."""
-    process = fitting(clip, "with written_whole('out/half.txt') as t: time.sleep(60)")
+    process = fitting(
+        clip, "with written_whole('out/half.txt') as t: print('writing', flush=True); time.sleep(60)"
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "writing\n"
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 143
