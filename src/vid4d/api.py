@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Method(Protocol):
-    """The interface of a method's module; `vid4d.methods.stages` has what they share.
+    """Interface of a method's module; `vid4d.methods.stages` has the stages that they share.
 
     PRESETS: name -> configuration. NEEDS: what it asks of a prior.
     """
@@ -117,7 +117,7 @@ def _to_matrix(
 
 
 def _check(settings: Settings) -> None:
-    """Refuses at once what a run would find out late."""
+    """Checks settings before a run begins. Raises InputError."""
     if settings.method not in METHODS:
         raise InputError(f"there is no method {settings.method!r}: choose one of {', '.join(METHODS)}")
     if settings.preset not in COMMON_PRESETS and settings.preset not in _method(settings).PRESETS:

@@ -106,5 +106,5 @@ def not_finite(tensors: Mapping[str, Tensor]) -> str | None:
 
 
 def with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """Those whose names begin so, without that beginning."""
+    """Tensors whose names begin with a prefix, under the rest of their names."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}

@@ -32,10 +32,12 @@ class Background:
 
     @property
     def region(self) -> float:
+        """Color distance, 8-bit steps, above which a pixel is object if connected to a certain one."""
         return max(REGION, 6.0 * self.noise)
 
     @property
     def core(self) -> float:
+        """Color distance, 8-bit steps, above which a pixel is certainly object."""
         return max(CORE, 10.0 * self.noise)
 
 
@@ -186,8 +188,10 @@ def _drop_specks(alpha: Float[np.ndarray, "h w"]) -> Float[np.ndarray, "h w"]:
 
 
 def border_labels(labels: np.ndarray) -> np.ndarray:
+    """Labels (h, w) that touch the border of the picture, each once, with 0 for no component."""
     return np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
 
 
 def smooth(picture: Float[np.ndarray, "h w 3"], sigma: float = 0.7) -> Float[np.ndarray, "h w 3"]:
+    """Gaussian blur of each channel. sigma: pixels."""
     return np.stack([ndimage.gaussian_filter(picture[..., c], sigma) for c in range(3)], -1)

@@ -27,7 +27,7 @@ def step_generator(
 
 
 def seed_generator(seed: int) -> torch.Generator:
-    """The random numbers of something that is drawn at once, from beginning to end."""
+    """Generator of random numbers that are drawn all at once, independent of any step."""
     return torch.Generator().manual_seed(seed)
 
 

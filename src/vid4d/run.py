@@ -59,7 +59,7 @@ class Stored(Struct):
 
 
 class StageTiming(TypedDict):
-    """How long a stage took, and how much memory (MiB by kind) it needed."""
+    """Seconds and peak memory (MiB by kind) of a stage."""
 
     seconds: Amount
     peak_memory_mib: dict[str, Amount]
@@ -173,7 +173,7 @@ class Run:
         return inside(self.root, *parts)
 
     def checkpoint(self, stage: str) -> Path:
-        """Where a stage keeps what it needs to go on in its middle; its folder exists."""
+        """Path of a stage's checkpoint, from which it goes on in its middle; its folder exists."""
         self.path("checkpoints").mkdir(exist_ok=True)
         return note_checkpoint(self.root, stage)
 
@@ -238,7 +238,7 @@ class Run:
         return result
 
     def _made_before(self, name: str, load: Callable[[], T] | None) -> T | None:
-        """What a finished stage saved. Raises one of `DAMAGE` where it is missing or damaged."""
+        """Loads the result of a finished stage. Raises one of `DAMAGE` where it is missing or damaged."""
         for file in STAGE_FILES.get(name, ()):
             if not self.path(file).is_file() or not self.path(file).stat().st_size:
                 raise InputError(f"{self.path(file)} is missing or empty")

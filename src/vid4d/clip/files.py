@@ -50,7 +50,7 @@ def write_frames(clip: Clip, folder: str | Path) -> Path:
 
 
 def load_frames(folder: str | Path) -> Clip:
-    """Reads what `write_frames` wrote, exactly as it is: no new masks, crop or sampling.
+    """Reads the folder of a prepared clip as it is: no new masks, crop or sampling.
 
     Raises InputError.
     """

@@ -13,6 +13,7 @@ from vid4d.errors import InputError
 
 
 def in_range(source: Source, name: str, start: float | None, end: float | None, every: int) -> Sequence[int]:
+    """Numbers of every n-th frame from `start` to `end` (seconds). Raises InputError where there is none."""
     times = source.times
     inside = np.ones(len(times), bool)
     if start is not None:
@@ -95,6 +96,7 @@ def densify_keyframes(
 
 
 def seconds(source: Source, candidates: Sequence[int], chosen: Sequence[int], period: int | None) -> float:
+    """Duration of the chosen frames in seconds: from first to last, or one period of a loop."""
     times = source.times
     if len(chosen) == 1:
         return 1.0

@@ -37,7 +37,7 @@ MODELS = {
 
 
 def model_folder() -> Path:
-    """Where matting models are looked for by name: VID4D_MATTING, or vid4d/matting in the user's cache."""
+    """Folder of the matting models: VID4D_MATTING, or vid4d/matting in the user's cache."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return Path(os.environ.get("VID4D_MATTING") or cache / "vid4d" / "matting")
 
@@ -69,6 +69,7 @@ def installed_model() -> Path | None:
 
 
 def model_spec(file: Path) -> ModelSpec:
+    """Input size and normalisation of a model, by its file's name; BiRefNet's for unknown ones."""
     stem = file.stem.lower().replace("-", "").replace("_", "")
     return next((spec for name, spec in MODELS.items() if stem.startswith(name)), MODELS["birefnet"])
 

@@ -180,7 +180,7 @@ def _convert(
 
 
 def _networks() -> tuple[Network, ...]:
-    """Those of the published weights, and the fields of Consistent4D's runs."""
+    """Networks that can be converted: of the table of priors, and the DyNeRF of Consistent4D's authors."""
     from vid4d.methods.consistent4d.convert import NETWORK
     from vid4d.priors.weights import registry
 

@@ -36,7 +36,7 @@ def save_field(path: Path, field: CascadeField, grid: OccupancyGrid) -> None:
 
 
 def load_field(path: Path, device: torch.device | str = "cpu") -> tuple[CascadeField, OccupancyGrid]:
-    """Reads what `save_field` wrote. Raises InputError for anything else."""
+    """Loads a DyNeRF and its occupancy grid. Raises InputError for any other file."""
     tensors, metadata = load_tensors(path)
     if KEY not in metadata:
         raise InputError(f"{path} holds no DyNeRF of vid4d: give the dynerf.safetensors of a run")

@@ -49,6 +49,7 @@ class MarchConfig:
 
     @property
     def step(self) -> float:
+        """Distance between samples, in the field's coordinates."""
         return BOX_DIAGONAL / self.samples
 
     @property

@@ -66,7 +66,7 @@ class Densifier:
         self.n_visible += render.visible.sum(0)
 
     def due(self, progress: float) -> bool:
-        """Whether the next round of density control is due, at this share of the fit."""
+        """True when the next round of density control is due. progress: share of the fit, 0 to 1."""
         c = self.config
         if self.done >= c.n_densify or progress < c.begin:
             return False
@@ -124,6 +124,6 @@ class Densifier:
         return {"gradient": self.gradient, "n_visible": self.n_visible, "done": done}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Restores what `state` gave."""
+        """Restores the sums and counts of a checkpoint's `state`."""
         self.gradient, self.n_visible = state["gradient"].clone(), state["n_visible"].clone()
         self.done, self.first = (int(x) for x in state["done"])

@@ -284,7 +284,7 @@ class FitState:
     def _interpolation_loss(
         self, gaussians: Gaussians4D, random: torch.Generator, background: Float[Tensor, " 3"]
     ) -> tuple[Float[Tensor, ""], Bool[Tensor, " n"]]:
-        """Loss of a picture at a time between two frames, and what it shows.
+        """Loss of a render at a time between two frames, and mask of the splats that it shows.
 
         No frame tells how splats should fade into each other there. Where both neighbours in time show the
         object, it is there, in about their colors; where neither does, it is not; elsewhere anything goes.

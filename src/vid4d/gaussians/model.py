@@ -296,7 +296,7 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
 
 
 def _sorted_header(data: bytes) -> bytes:
-    """The same safetensors with its header's keys sorted: the library writes metadata in random order."""
+    """Safetensors bytes with their header's keys sorted: the library writes metadata in random order."""
     length = int.from_bytes(data[:8], "little")
     header = json.dumps(json.loads(data[8 : 8 + length]), sort_keys=True, separators=(",", ":")).encode()
     header += b" " * (-len(header) % 8)
@@ -314,7 +314,7 @@ class _Metadata(Struct):
 def load_asset(
     path: str | Path, device: torch.device | str | None = None
 ) -> tuple[Gaussians4D, dict[str, str]]:
-    """Reads what `save_asset` wrote; without `cyclic` it is no loop.
+    """Loads an asset's splats and metadata; without `cyclic` it is no loop.
 
     Raises InputError where the file is missing, foreign or damaged.
     """

@@ -1,4 +1,4 @@
-"""What the description of an image matrix may say: cameras.json, and NeRF's transforms_train.json."""
+"""Records of the descriptions of an image matrix: cameras.json, and NeRF's transforms_train.json."""
 
 from __future__ import annotations
 
@@ -84,17 +84,17 @@ class Transforms(Struct):
 
 
 def read_described(file: Path) -> Described:
-    """What a cameras.json says. Raises InputError, with the field, where that cannot be."""
+    """Reads and checks a cameras.json. Raises InputError, with the field, for what cannot be."""
     return read_record(file, Described, "correct it as docs/formats.md says, or write it again.")
 
 
 def read_transforms(file: Path) -> Transforms:
-    """What a transforms_train.json says. Raises InputError, with the field, where that cannot be."""
+    """Reads and checks a transforms_train.json, as `read_described` does a cameras.json."""
     return read_record(file, Transforms, "correct it, or write it again.")
 
 
 def is_rotation(matrix: Float[np.ndarray, "3 3"] | Float[Tensor, "3 3"], tolerance: float = 1e-3) -> bool:
-    """Whether the axes have unit length and stand at right angles; mirrored ones do, too."""
+    """Test for orthonormal axes, of a rotation or of a mirrored one."""
     axes = np.asarray(matrix, np.float64)
     return bool(np.allclose(axes @ axes.T, np.eye(3), atol=tolerance))
 

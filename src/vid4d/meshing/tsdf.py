@@ -172,6 +172,7 @@ class DepthViews:
 
     @classmethod
     def of(cls, splats: Gaussians3D, cameras: Cameras) -> DepthViews:
+        """Renders of splats, in the size of the cameras."""
         rendered = rasterize(splats, cameras, background=0.0)
         colors = unweighted(rendered.color, rendered.alpha[..., None]).clamp(0, 1)
         return cls(cameras, colors, rendered.alpha, rendered.depth)

@@ -126,5 +126,5 @@ def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
 
 
 def kept_asset(run: Run) -> Gaussians4D:
-    """Loads what `keep_asset` wrote, on the device that renders it fastest."""
+    """Loads the asset of a run, on the device that renders it fastest."""
     return load_asset(run.path("asset.safetensors"), splat_device(run.device))[0]

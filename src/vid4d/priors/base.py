@@ -117,7 +117,7 @@ class ScorePrior(Protocol):
 
 @dataclass(frozen=True)
 class WeightSpec:
-    """A file that somebody publishes, and what becomes of it here.
+    """A published file of weights: origin, licence, and how it is converted.
 
     what: for. network: "module:name" of the `weights.convert.Network` that reads it. licence, terms: the
     authors', and what comes with it. commercial: whether commercial use is allowed, as far as the licence

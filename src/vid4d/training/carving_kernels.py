@@ -24,6 +24,7 @@ def carve_kernel(
     SIZE: tl.constexpr,
     BLOCK: tl.constexpr,
 ):
+    """Distances of a block of points behind the surface of one object, the least over its views."""
     thing = tl.program_id(0)
     index = tl.program_id(1) * BLOCK + tl.arange(0, BLOCK)
     inside = index < count

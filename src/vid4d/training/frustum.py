@@ -50,7 +50,7 @@ class FrustumBatch:
     rays: Float[Tensor, "b r 3"]
 
     def mirrored(self) -> FrustumBatch:
-        """The same objects with left and right swapped: as true as the first."""
+        """Mirror images of the objects, left and right swapped, with their truth."""
         flip = torch.tensor([-1.0, 1.0, 1.0], device=self.picture.device)
         return replace(
             self,

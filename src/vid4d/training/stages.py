@@ -14,7 +14,7 @@ from vid4d.errors import InputError
 
 @dataclass(frozen=True)
 class Stage:
-    """How one network is trained. Functions are named as "module:function".
+    """Recipe of the training of one network. Functions are named as "module:function".
 
     network: of `TrainOptions`; gives the network on the CPU with its first weights (parts that stay fixed
     need no gradient), and its configuration as JSON. data: of the network, a `ViewSource`, the batch's size

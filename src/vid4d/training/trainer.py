@@ -121,7 +121,7 @@ class Trainer:
         return self.folder / "trainer.safetensors"
 
     def _identity(self) -> str:
-        """Of the network and its optimiser. The budget, the batch and the learning rate may change."""
+        """Hash of the network's shapes and the optimiser's name; budget, batch and rates may change."""
         shapes = {name: list(value.shape) for name, value in self.model.state_dict().items()}
         return identity_of({"shapes": shapes, "optimizer": self.config.optimizer})
 
@@ -264,6 +264,7 @@ class SideStream:
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
 
     def next(self) -> Any:
+        """The batch of this step: a new one, or the last one again up to `reuse` times."""
         if self.batch is None or self.used >= self.reuse:
             self.batch, self.used = self._fresh(), 0
         self.used += 1

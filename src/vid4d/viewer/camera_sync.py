@@ -19,7 +19,7 @@ class Pose(NamedTuple):
     fov: float
 
     def near(self, other: Pose, tolerance: float = 1e-3) -> bool:
-        """Whether both poses agree within a tolerance."""
+        """Test for the same pose. tolerance: of position, target (world units) and field of view."""
         apart = np.abs(np.subtract([*self.position, *self.look_at], [*other.position, *other.look_at])).max()
         return bool(apart < tolerance and abs(self.fov - other.fov) < tolerance)
 

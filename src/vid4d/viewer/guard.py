@@ -36,7 +36,7 @@ class Guard:
 
     @property
     def query(self) -> str:
-        """What the address has to end in."""
+        """End of the address, with the token where there is one."""
         return f"/?token={self.token}" if self.token else ""
 
     @property
@@ -45,7 +45,7 @@ class Guard:
         return f"{COOKIE}={self.token}; Path=/; HttpOnly; SameSite=Strict" if self.token else None
 
     def allows(self, path: str, host: str | None, origin: str | None, cookies: str | None) -> bool:
-        """Whether to answer. path: with its query; the others are headers, None where they are missing."""
+        """True for a request that is answered. path: with its query; the rest are headers or None."""
         place = _place(f"//{host or ''}")
         if place is None or (origin is not None and _place(origin) != place):
             return False

@@ -313,6 +313,7 @@ class RunPage:
 
 
 def set_pose(client: viser.ClientHandle, pose: Pose) -> None:
+    """Moves a visitor's camera at once."""
     with client.atomic():
         client.camera.position = pose.position
         client.camera.look_at = pose.look_at

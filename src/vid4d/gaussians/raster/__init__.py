@@ -71,6 +71,7 @@ class SplatRender:
 
     @property
     def visible(self) -> Bool[Tensor, "v n"]:
+        """Mask of the splats that each camera draws."""
         return self.radii > 0
 
     def screen_gradients(self) -> Float[Tensor, "v n"]:

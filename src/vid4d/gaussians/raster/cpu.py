@@ -58,6 +58,7 @@ class Kernel:
     path: Path
 
     def call(self, function: str, arguments: _Arguments) -> None:
+        """Runs a function of the library in its variant for this processor."""
         getattr(self.library, f"raster_{function}_{self.variant}")(ctypes.byref(arguments))
 
 
@@ -116,6 +117,7 @@ def obstacle() -> str:
 
 
 def describe() -> str:
+    """Instruction set, threads and path of the library, for people."""
     kernel = _kernel()
     threads = "OpenMP" if kernel.library.raster_openmp() else "one thread (no OpenMP)"
     return f"C, {kernel.variant}, {threads}, {kernel.path}"

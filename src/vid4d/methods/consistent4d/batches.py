@@ -43,6 +43,7 @@ class TimestepRange:
     high: LinearSchedule = LinearSchedule(0.98, 0.25, 5000)
 
     def at(self, step: int) -> tuple[float, float]:
+        """Lowest and highest share of the noise schedule at a step."""
         return self.low.at(step), self.high.at(step)
 
 
@@ -110,7 +111,7 @@ class Batch:
 
     @property
     def is_consecutive(self) -> bool:
-        """Whether there are views between a first and a last one, for the interpolation loss."""
+        """True where views lie between a first and a last one, as the interpolation loss needs it."""
         return self.kind in CONSECUTIVE_KINDS and len(self) >= 3
 
     def cameras(self, size: int, device: torch.device | str = "cpu") -> Cameras:

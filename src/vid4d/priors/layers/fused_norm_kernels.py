@@ -244,6 +244,7 @@ class Normalisation:
         return torch.empty(size, dtype=torch.float32, device=self.x.device)
 
     def compute_moments(self, eps: float) -> Float[Tensor, "b 2 g"]:
+        """Mean and reciprocal standard deviation of each group of x + add. eps: added to the variance."""
         sums = self._empty_sums()
         sizes = (self.rows, self.channels)
         on_device_of(

@@ -211,7 +211,7 @@ def _fitting(network: Network, named: Named, source: Path) -> tuple[Any, dict[st
 
 
 def _shape(name: str, named: Named) -> tuple[int, ...]:
-    """Of an entry when its parts are joined along their first dimension."""
+    """Shape of an entry, whose parts are joined along their first dimension."""
     parts = named.parts[name]
     shape = (sum(part.shape[0] for part in parts), *parts[0].shape[1:]) if len(parts) > 1 else parts[0].shape
     return shape[::-1] if name in named.swapped else shape

@@ -66,6 +66,7 @@ def in_our_names(
 
 
 def unexpected(names: Iterable[str], source: Path) -> InputError:
+    """The error for tensors of a checkpoint that no parameter takes."""
     first, *others = sorted(names)
     more = f" and {len(others)} more" if others else ""
     return InputError(

@@ -69,7 +69,7 @@ def save_pieces(
 
 
 def read_pieces(folder: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
-    """State dict in float32 and metadata of what `save_pieces` wrote.
+    """State dict in float32 and metadata of a folder of 8-bit pieces.
 
     Raises InputError for a folder without pieces, or with some of them missing.
     """

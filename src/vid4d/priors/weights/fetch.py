@@ -98,7 +98,7 @@ def _from_server(
 
 
 def _is_about_disk(error: Exception) -> bool:
-    """Of writing, not of the network: `urllib` wraps the network's."""
+    """True for an error of writing, not of the network: `urllib` wraps the network's."""
     return _full(error) or (isinstance(error, OSError) and getattr(error, "filename", None) is not None)
 
 

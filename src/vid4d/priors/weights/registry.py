@@ -147,7 +147,7 @@ def sha256_of(path: Path, report: Report | None = None) -> str:
 
 
 def records() -> dict[str, dict[str, str]]:
-    """Name -> what was recorded of it: `source` and `converted`, SHA-256 each, where there is one."""
+    """Checksums by name of the weights: SHA-256 of `source` and `converted`, where there is one."""
     path = folder() / "checksums.json"
     if not path.is_file():
         return {}
@@ -155,7 +155,7 @@ def records() -> dict[str, dict[str, str]]:
 
 
 def record(name: str, **checksums: str) -> None:
-    """Adds to what is recorded of these weights."""
+    """Adds checksums (SHA-256) to the record of these weights."""
     recorded = records()
     recorded[name] = recorded.get(name, {}) | checksums
     write_json(folder() / "checksums.json", recorded)
