@@ -8,7 +8,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vid4d.checkpoints import identity_of, load_checkpoint, restoring, save_checkpoint, with_prefix
+from vid4d.checkpoints import (
+    check_step,
+    identity_of,
+    load_checkpoint,
+    load_tensors,
+    restoring,
+    save_checkpoint,
+    save_tensors,
+    with_prefix,
+)
 from vid4d.errors import InputError
 from vid4d.records import Step
 
@@ -37,6 +46,33 @@ def test_everything_that_matters_is_in_the_identity():
         identity_of([{"lr": 0.1}, 0], b"loop", images + 1),
     ]
     assert len({first, *others}) == 5
+
+
+def test_a_changed_checkpoint_is_refused(tmp_path):
+    """Whatever was changed in it, though it may be finite and fit in its place."""
+    path, tensors = tmp_path / "a.safetensors", {"x": torch.zeros(3), "flag": torch.ones(2, dtype=torch.bool)}
+    save_checkpoint(path, tensors, {"step": 7}, "me")
+    found, metadata = load_tensors(path)
+    ((key, text),) = metadata.items()
+    changes = (
+        (found | {"x": found["x"] + 1}, text),
+        (found | {"x": found["x"].double()}, text),
+        (found | {"x": found["x"][None]}, text),
+        ({"x": found["x"]}, text),
+        (found, text.replace('"step": 7', '"step": 8')),
+    )
+    for kept, told in changes:
+        save_tensors(path, kept, {key: told})
+        with pytest.raises(InputError, match="was changed or is damaged: delete it"):
+            load_checkpoint(path, "me", "clip", dict)
+    save_tensors(path, found, metadata)
+    assert load_checkpoint(path, "me", "clip", State)[1]["step"] == 7
+
+
+def test_a_step_behind_the_last_is_damage(tmp_path):
+    with pytest.raises(InputError, match=r"is damaged \(step 9 of 8\)"), restoring(tmp_path):
+        check_step(9, 8)
+    check_step(8, 8)
 
 
 def test_what_does_not_belong_here_is_refused_with_one_sentence(tmp_path):

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from msgspec import Struct
 from torch import Tensor
 
@@ -24,6 +25,7 @@ KEY = "vid4d-checkpoint-1"
 
 class _Identity(Struct):
     identity: str = ""
+    contents: str = ""
 
 
 def identity_of(plain: Any, *parts: bytes | Tensor) -> str:
@@ -41,7 +43,17 @@ def save_checkpoint(
     path: Path, tensors: Mapping[str, Tensor], state: Mapping[str, Any], identity: str
 ) -> None:
     """Writes all that is needed to go on, whole or not at all. state: plain numbers and texts."""
-    save_tensors(path, tensors, {KEY: json.dumps({**state, "identity": identity})})
+    kept = {k: v.detach().cpu().contiguous() for k, v in tensors.items()}
+    contents = _digest(kept, state)
+    save_tensors(path, kept, {KEY: json.dumps({**state, "identity": identity, "contents": contents})})
+
+
+def _digest(tensors: Mapping[str, Tensor], state: Mapping[str, Any]) -> str:
+    """Hash of all that a checkpoint holds: one that was changed or damaged is not gone on from."""
+    names = sorted(tensors)
+    plain: list[Any] = [{**state}]
+    plain += [[name, str(tensors[name].dtype), list(tensors[name].shape)] for name in names]
+    return identity_of(plain, *(tensors[name].reshape(-1).view(torch.uint8) for name in names))
 
 
 @contextmanager
@@ -59,16 +71,28 @@ def load_checkpoint(path: Path, identity: str, what: str, kind: Kind[T]) -> tupl
     """Tensors and state that `save_checkpoint` wrote.
 
     what: the identity is made of, for people ('clip, configuration or seed'). kind: of the state.
-    Raises InputError for damaged files, for a checkpoint of another identity, and for one of another version.
+    Raises InputError for files that are damaged or were changed, for a checkpoint of another identity, and for
+    one of another version.
     """
     tensors, metadata = load_tensors(path)
     text, advice = metadata.get(KEY, "{}"), "delete it to start anew."
-    if parsed(text, _Identity, str(path), advice).identity != identity:
+    stored = parsed(text, _Identity, str(path), advice)
+    if stored.identity != identity:
         raise InputError(
             f"The checkpoint {path} belongs to another {what}, or to another version of vid4d: "
             "delete it to start anew."
         )
-    return tensors, parsed(text, kind, str(path), advice)
+    state = parsed(text, kind, str(path), advice)
+    plain = parsed(text, dict[str, Any], str(path), advice)
+    if stored.contents != _digest(tensors, {k: plain[k] for k in plain.keys() - {"identity", "contents"}}):
+        raise InputError(f"The checkpoint {path} was changed or is damaged: {advice}")
+    return tensors, state
+
+
+def check_step(step: int, last: int) -> None:
+    """Raises ValueError for a step that an optimisation of so many steps never comes to."""
+    if step > last:
+        raise ValueError(f"step {step} of {last}")
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:

@@ -137,6 +137,7 @@ class Progress:
     @contextmanager
     def stage(self, name: str) -> Iterator[Bar]:
         """A stage that is running; its bar is yielded."""
+        name = printable(name)
         if self.log is not None:
             self.log(f"{name}: started")
         if self._rich is not None:

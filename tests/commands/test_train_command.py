@@ -52,6 +52,19 @@ def test_a_training_writes_weights_and_goes_on(tmp_path: Path) -> None:
         assert torch.equal(value, model.state_dict()[name]), name
 
 
+@pytest.mark.parametrize("name", ["weights.safetensors", "weights/part_0.safetensors"])
+def test_weights_that_no_training_made_are_not_replaced(tmp_path: Path, name: str) -> None:
+    (tmp_path / "models").mkdir()
+    write_shard(tmp_path / "models" / "made.npz")
+    mine = tmp_path / "out" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    options = TrainOptions("interpolation", tmp_path / "models", tmp_path / "out", batch=1, compile=False)
+    with pytest.raises(InputError, match="holds no training to continue: name another --out"):
+        train(options)
+    assert mine.read_text() == "mine"
+
+
 def test_a_frustum_volume_goes_on_from_its_pieces(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     write_shard(tmp_path / "models" / "made.npz")

@@ -122,6 +122,16 @@ def test_convert_finds_the_name_and_verify_finds_a_change(weights, checkpoint, c
     assert "1 of 2 weights are not as they should be: syncdreamer" in captured.err
 
 
+def test_a_file_that_out_names_is_replaced_when_asked(weights, checkpoint, tmp_path, capsys):
+    mine = tmp_path / "mine.safetensors"
+    mine.write_text("mine")
+    run("convert", str(checkpoint), "--out", str(mine), code=2)
+    assert "exists: replace it with --force" in capsys.readouterr().err
+    assert mine.read_text() == "mine"
+    run("convert", str(checkpoint), "--out", str(mine), "--force")
+    assert mine.stat().st_size > 100
+
+
 def test_verify_records_what_it_does_not_know(weights, checkpoint, capsys):
     run("convert", str(checkpoint), "--out", str(weights / "syncdreamer.safetensors"))
     assert registry.records() == {}

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, Positional, arg
 
+from vid4d.errors import printable
 from vid4d.export.formats import FORMATS, export
 from vid4d.export.options import ExportOptions
 
@@ -36,7 +37,7 @@ class Export:
         with Progress() as progress, progress.stage(f"export {self.to}") as bar:
             files = export(asset, self.to, self.out, replace(self.export, report=bar.update))
         for file in _shown(files):
-            print(file)
+            print(printable(str(file)))
 
 
 def _shown(files: list[Path]) -> list[Path]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 from vid4d import manifest
-from vid4d.errors import InputError
+from vid4d.errors import InputError, printable
 from vid4d.files import note_written, written_whole
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Render:
     def run(self) -> None:
         """Renders, and prints the files."""
         for path in render_files(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)}):
-            print(path)
+            print(printable(str(path)))
 
 
 def render_files(

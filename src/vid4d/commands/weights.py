@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 from tyro.conf import OmitSubcommandPrefixes, Positional, arg, subcommand
 
+from vid4d.errors import printable
+
 if TYPE_CHECKING:
     from vid4d.priors.weights.network import Network
     from vid4d.progress import Bar
@@ -25,14 +27,16 @@ class List:
         """Prints the table of published weights."""
         from vid4d.priors.weights import registry
 
-        print(f"kept in {registry.folder()}")
+        print(f"kept in {printable(str(registry.folder()))}")
         for name, entry in registry.WEIGHTS.items():
             path = registry.path_of(name)
             here = f"on this machine, {registry.gigabytes(path.stat().st_size)}" if path.is_file() else None
             print(f"\n{name}: {entry.what}")
             print(f"  licence     {entry.licence}")
             print(f"  commercial  {entry.commercial}; {entry.terms}")
-            print(f"  {'here' if here else 'missing':<10}  {here or registry.how_to_get(name)}")
+            print(
+                f"  {'here' if here else 'missing':<10}  {printable(str(here or registry.how_to_get(name)))}"
+            )
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class Fetch:
         entry = registry.weight_spec(self.name)
         url = self.url or entry.url
         if registry.path_of(self.name).is_file():
-            print(f"{self.name}: already at {registry.path_of(self.name)}")
+            print(printable(f"{self.name}: already at {registry.path_of(self.name)}"))
             return
         if url is None:
             raise InputError(
@@ -93,6 +97,8 @@ class Convert:
     """What goes into the converted file as its licence. Where not given: that of the published file."""
     ema: Literal["auto", "yes", "no"] = "auto"
     """Whether to take the averaged copy of the network. 'auto' does what the authors' programs do."""
+    force: bool = False
+    """Replace the file that --out names, where it exists."""
 
     def run(self) -> None:
         """Converts a downloaded file."""
@@ -102,6 +108,8 @@ class Convert:
 
         if not self.file.exists():
             raise InputError(f"there is no {self.file}: give a checkpoint, or a folder of diffusers")
+        if self.out is not None and self.out.is_file() and not self.force:
+            raise InputError(f"{self.out} exists: replace it with --force, or name another place with --out")
         name = self.name
         if name is None and self.out is None:
             name = registry.named_after(self.file, network_in(self.file, _networks()).kind)
@@ -135,7 +143,7 @@ class Verify:
             except InputError as error:
                 if len(names) == 1:
                     raise
-                print(f"{name}: {error}")
+                print(printable(f"{name}: {error}"))
                 wrong.append(name)
         if wrong:
             failed = ", ".join(wrong)
@@ -176,7 +184,7 @@ def _convert(
     _with_bar(f"convert {name or file.name}", make)
     if name is not None and out == registry.path_of(name):
         registry.record(name, converted=registry.sha256_of(out))
-    print(f"converted to {out}")
+    print(printable(f"converted to {out}"))
 
 
 def _networks() -> tuple[Network, ...]:

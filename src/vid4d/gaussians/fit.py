@@ -25,7 +25,14 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.checkpoints import identity_of, load_checkpoint, restoring, save_checkpoint, with_prefix
+from vid4d.checkpoints import (
+    check_step,
+    identity_of,
+    load_checkpoint,
+    restoring,
+    save_checkpoint,
+    with_prefix,
+)
 from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.densify import Densifier, DensifyConfig
 from vid4d.gaussians.fit_targets import (
@@ -389,6 +396,7 @@ class FitState:
             self.optimizer.load(with_prefix(tensors, "adam."))
             self.densifier.load(with_prefix(tensors, "densify."))
             self._fits_together()
+            check_step(state["step"], self.config.iterations)
         self.step, self.seconds, self.n_updates = state["step"], state["seconds"], state["n_updates"]
         self.loss = math.nan if state["loss"] is None else state["loss"]
         if "visible_in_input" in tensors:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from vid4d.errors import InputError
 from vid4d.training.stages import stage_named
 
 
@@ -56,6 +57,16 @@ def _source(options: TrainOptions, device: Any, views: Any) -> Any:
     return ViewSource(MeshBank(meshes, device), views, weight)
 
 
+def _refuse_foreign_weights(folder: Path) -> None:
+    """Raises InputError where the training would replace weights that it did not make."""
+    there = [folder / "weights.safetensors", *sorted(folder.glob("weights/part_*.safetensors"))]
+    for file in there:
+        if file.exists() and not (folder / "trainer.safetensors").is_file():
+            raise InputError(
+                f"{file} would be replaced, and {folder} holds no training to continue: name another --out"
+            )
+
+
 def _compile(model: Any, parts: Iterable[str]) -> None:
     """Compiles modules and methods of a network, for fixed shapes; names of parameters stay as they are."""
     import torch
@@ -103,6 +114,8 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     config = TrainerConfig(
         steps=options.steps, seconds=options.seconds, lr=options.lr, optimizer=options.optimizer
     )
+    if rank == 0:
+        _refuse_foreign_weights(options.out)
     trainer = Trainer(model, loss, config, options.out, stage.outer)
     if trainer.resume():  # other batches than those that the first part began with
         seed_default_generator(rank_seed(options.seed, rank, trainer.step))

@@ -13,7 +13,14 @@ from torch import Tensor
 
 from vid4d import losses
 from vid4d.cameras import Cameras
-from vid4d.checkpoints import identity_of, load_checkpoint, restoring, save_checkpoint, with_prefix
+from vid4d.checkpoints import (
+    check_step,
+    identity_of,
+    load_checkpoint,
+    restoring,
+    save_checkpoint,
+    with_prefix,
+)
 from vid4d.dynerf import CascadeField, OccupancyGrid, Rendering, render_field
 from vid4d.images import over_white, resized
 from vid4d.methods.consistent4d.batches import Batch, draw_batch, milestone_at, reference_frame
@@ -228,6 +235,7 @@ class Consistent4DTrainer:
         """Restores training. Raises InputError for a checkpoint of another clip, configuration or seed."""
         tensors, state = load_checkpoint(path, self.identity(), "clip, configuration or seed", _State)
         with restoring(path):
+            check_step(state["step"], self.config.steps)
             self._restore(tensors)
         self.step = state["step"]
         self._means = {name: torch.tensor(v, device=self.device) for name, v in state["numbers"].items()}
