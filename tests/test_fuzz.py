@@ -5,7 +5,6 @@ VID4D_FUZZ=SECONDS gives each reader so long; 3 where not given.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import time
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
+from malformed import changed_bytes, changed_json, frames_at
 from PIL import Image
 
 from vid4d.clip.files import load_frames
@@ -25,55 +25,6 @@ from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.priors.weights.checkpoint_reader import open_checkpoint
 
 SECONDS = float(os.environ.get("VID4D_FUZZ", "3"))
-ODD = [None, True, -1, 0, 180, 1e6, 1e308, float("nan"), float("inf")]
-ODD += ["", "false", "0.8", [], {}, [[0] * 4] * 4]
-
-
-def changed_bytes(data: bytes, chance: random.Random) -> bytes:
-    """The data with some bytes replaced, a part cut out, repeated or left out at its end."""
-    a, b = sorted(chance.randrange(len(data) + 1) for _ in range(2))
-    kind = chance.randrange(4)
-    if kind == 0:
-        return data[:a]
-    if kind == 1:
-        return data[:a] + data[b:]
-    if kind == 2:
-        return data[:b] + data[a:]
-    changed = bytearray(data)
-    for _ in range(chance.choice([1, 4, 32])):
-        changed[chance.randrange(len(data))] = chance.randrange(256)
-    return bytes(changed)
-
-
-def changed_json(data: bytes, chance: random.Random) -> bytes:
-    """The description with one of its values, however deep, replaced by an odd one or left out."""
-    value = json.loads(data)
-    places: list[tuple] = []
-
-    def collect(holder) -> None:
-        for key in holder if isinstance(holder, dict) else range(len(holder)):
-            places.append((holder, key))
-            if isinstance(holder[key], dict | list):
-                collect(holder[key])
-
-    collect(value)
-    holder, key = chance.choice(places)
-    if chance.random() < 0.2:
-        del holder[key]
-    else:
-        holder[key] = chance.choice(ODD)
-    return json.dumps(value).encode()
-
-
-def frames_at(folder: Path) -> Path:
-    folder.mkdir()
-    for i in range(3):
-        picture = np.zeros((16, 16, 4), np.uint8)
-        picture[4:12, 4 : 10 + i] = 255
-        Image.fromarray(picture).save(folder / f"{i}.png")
-    told = {"times": [0, 0.5, 1], "seconds": 1, "cyclic": False, "warnings": [], "keys": [0, 2]}
-    (folder / "clip.json").write_text(json.dumps(told))
-    return folder
 
 
 def clip_description(folder: Path) -> tuple[Path, Callable[[], object]]:
@@ -112,13 +63,17 @@ def checkpoint(folder: Path) -> tuple[Path, Callable[[], object]]:
     return file, lambda: open_checkpoint(file)
 
 
+def described(data: bytes, chance: random.Random) -> bytes:
+    return changed_json(data, chance)[0]
+
+
 @pytest.mark.parametrize("make", [clip_description, cameras, gif, asset, checkpoint])
 def test_a_changed_file_is_read_or_refused_in_one_sentence(tmp_path, make, unchecked):
     file, read = make(tmp_path)
     whole, chance, tried = file.read_bytes(), random.Random(0), 0
     end = time.monotonic() + SECONDS
     while tried < 5 or time.monotonic() < end:
-        change = changed_json if file.suffix == ".json" and chance.random() < 0.7 else changed_bytes
+        change = described if file.suffix == ".json" and chance.random() < 0.7 else changed_bytes
         file.write_bytes(change(whole, chance))
         tried += 1
         try:
