@@ -71,8 +71,8 @@ def load_checkpoint(path: Path, identity: str, what: str, kind: Kind[T]) -> tupl
     """Tensors and state that `save_checkpoint` wrote.
 
     what: the identity is made of, for people ('clip, configuration or seed'). kind: of the state.
-    Raises InputError for files that are damaged or were changed, for a checkpoint of another identity, and for
-    one of another version.
+    Raises InputError for files that are damaged or were changed, for one of another identity, and for
+    a checkpoint of another version.
     """
     tensors, metadata = load_tensors(path)
     text, advice = metadata.get(KEY, "{}"), "delete it to start anew."
