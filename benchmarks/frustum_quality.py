@@ -14,6 +14,7 @@ the training shards.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 from pathlib import Path
 
@@ -22,14 +23,16 @@ from PIL import Image
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.files import write_text
 from vid4d.images import over_white, side_by_side, to_uint8
 from vid4d.metrics import half_transparent, mask_iou, psnr
 from vid4d.priors.frustum.drawing import draw_solids
 from vid4d.priors.frustum.network import FrustumVolume
-from vid4d.priors.frustum.prior import BIAS, SHIPPED, load_frustum_volume
+from vid4d.priors.frustum.prior import BIAS, CONTRAST, SHIPPED, load_frustum_volume
 from vid4d.priors.frustum.rendering import render_solid
 from vid4d.priors.pictures import to_network
 from vid4d.priors.smoothing import smoothing_matrix
+from vid4d.report.report import UNSURE_ELEVATION
 from vid4d.training.evaluate import HELD_OUT, TrueClip, true_clips
 from vid4d.training.meshes import MeshBank, read_folder, read_models
 
@@ -37,26 +40,38 @@ VIEWS, SIZE = 16, 128
 
 
 @torch.no_grad()
-def views_of(network: FrustumVolume, clip: TrueClip, cameras: Cameras, bias: float) -> tuple[Tensor, float]:
-    """Pictures (v, t, h, w, 4) of a clip's solids, and the mean error of the guessed elevation, degrees."""
+def views_of(network: FrustumVolume, clip: TrueClip, cameras: Cameras, bias: float) -> tuple[Tensor, Tensor]:
+    """Pictures (v, t, h, w, 4) of a clip's solids, and the guessed elevations (t,), degrees."""
     picture, frames = to_network(clip.frames), len(clip.frames)
     angle = torch.full((frames,), math.radians(clip.elevation))
     solid = draw_solids(network, picture, angle, averaging=smoothing_matrix(frames, cyclic=True).float())
     inputs = Cameras.orbit([0.0] * frames, clip.elevation, size=SIZE)
-    pictures = render_solid(solid, inputs, cameras, network.config, size=SIZE, bias=bias)
-    error = float((torch.rad2deg(solid.elevation) - clip.elevation).abs().mean())
-    return pictures.transpose(0, 1), error
+    pictures = render_solid(solid, inputs, cameras, network.config, size=SIZE, bias=bias, contrast=CONTRAST)
+    return pictures.transpose(0, 1), torch.rad2deg(solid.elevation)
 
 
 def line(name: str, values: Tensor, digits: int) -> str:
     """A row of the table: by azimuth distance over both elevations, then the means of the two rings."""
     both = values.view(2, VIEWS)
-    cells = [(both[:, i] + both[:, -i % VIEWS]).mean() / 2 for i in range(VIEWS // 2 + 1)]
     return (
         f"| {name} | "
-        + " | ".join(f"{float(c):.{digits}f}" for c in [*cells, both[0].mean(), both[1].mean()])
+        + " | ".join(f"{float(c):.{digits}f}" for c in [*around(values), both[0].mean(), both[1].mean()])
         + " |"
     )
+
+
+def around(values: Tensor) -> list[float]:
+    """Values of both rings by azimuth distance from the clip's side."""
+    both = values.view(2, VIEWS)
+    return [float((both[:, i] + both[:, -i % VIEWS]).mean() / 2) for i in range(VIEWS // 2 + 1)]
+
+
+def note_expected(file: Path, which: str, models: int, overlap: Tensor) -> None:
+    """Writes one set's overlaps by azimuth into what reports tell (`vid4d.priors.expected`)."""
+    every = json.loads(file.read_text()) if file.is_file() else {}
+    measured = {"models": models, "overlap": [round(v, 3) for v in around(overlap)]}
+    every["frustum"] = every.get("frustum", {}) | {which: measured}
+    write_text(file, json.dumps(every, indent=2) + "\n")
 
 
 def main() -> None:
@@ -67,6 +82,9 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=1)
     parser.add_argument("--models", type=int, default=1000)
     parser.add_argument("--bias", type=float, default=BIAS, help="added to the logits of occupancy")
+    parser.add_argument(
+        "--expected", type=Path, help="JSON of what reports tell of each side: this set's part is replaced"
+    )
     parser.add_argument(
         "--sheet", type=Path, help="a picture: input, 8 azimuths, 2 from elevation 0; truth below"
     )
@@ -79,14 +97,15 @@ def main() -> None:
     bank = MeshBank(meshes)
     low = Cameras.ring(VIEWS, elevation=0.0, size=SIZE)
     cameras = Cameras.cat([Cameras.ring(VIEWS, size=SIZE), low])
-    overlap, quality, hazy, elevation, rows = [], [], [], [], []
+    overlap, quality, hazy, errors, spreads, rows = [], [], [], [], [], []
     for clip in true_clips(bank, frames=options.frames, size=SIZE, extra=low):
-        pictures, error = views_of(network, clip, cameras, options.bias)
+        pictures, guesses = views_of(network, clip, cameras, options.bias)
         alpha, true = pictures[..., 3], clip.matrix[..., 3]
         overlap.append(mask_iou(alpha, true).mean(1))
         quality.append(psnr(over_white(pictures), over_white(clip.matrix)).mean(1))
         hazy.append((half_transparent(alpha) - half_transparent(true)).mean(1))
-        elevation.append(error)
+        errors.append(abs(float(guesses.mean()) - clip.elevation))
+        spreads.append(float(guesses.std()) if len(guesses) > 1 else math.nan)
         print(f"{clip.name}: IoU {float(overlap[-1].mean()):.3f}", flush=True)
         chosen = [*range(0, VIEWS, 2), VIEWS + 4, VIEWS + 12]
         for matrix in (pictures, clip.matrix):
@@ -97,7 +116,12 @@ def main() -> None:
     print(line("IoU", torch.stack(overlap).mean(0), 3))
     print(line("PSNR", torch.stack(quality).mean(0), 2))
     print(line("half-transparent", torch.stack(hazy).mean(0), 3))
-    print(f"elevation guess: mean error {sum(elevation) / len(elevation):.1f} degrees")
+    print(f"elevation guess of a clip: mean error {sum(errors) / len(errors):.1f} degrees")
+    if agreeing := [e for e, s in zip(errors, spreads, strict=True) if s <= UNSURE_ELEVATION]:
+        mean = sum(agreeing) / len(agreeing)
+        print(f"  where frames agree within {UNSURE_ELEVATION:g} degrees ({len(agreeing)} clips): {mean:.1f}")
+    if options.expected:
+        note_expected(options.expected, options.set, len(bank), torch.stack(overlap).mean(0))
     if options.sheet:
         page = to_uint8(side_by_side(torch.cat(rows), len(rows[0])))
         Image.fromarray(page).save(options.sheet, quality=85)

@@ -20,6 +20,7 @@ MADE = (
     "contact.png",
     "curves.jsonl",
     "dynerf.safetensors",
+    "elevation.json",
     "log.txt",
     "machine.json",
     "player.html",

@@ -27,7 +27,7 @@ CASES = {
     "sparse key frames": {"seconds": 10.0},
     "still learning": {"still_falling": 0.2},
     "draft": {"preset": "draft"},
-    "guessed elevation": {"elevation_guessed": True},
+    "guessed elevation": {"elevation_unsure": True},
     "slow": {"minutes": 45.0},
 }
 
@@ -56,7 +56,7 @@ def test_numbers_are_filled_in():
 
 
 def test_serious_advice_comes_first():
-    hints = advice(replace(FINE, preset="draft", input_psnr=15.0, elevation_guessed=True))
+    hints = advice(replace(FINE, preset="draft", input_psnr=15.0, elevation_unsure=True))
     assert [a.name for a in hints] == ["poor likeness", "draft", "guessed elevation"]
 
 

@@ -30,7 +30,9 @@ from vid4d.settings import Settings
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A finished run of a made-up clip that has a hostile name."""
-    run = Run.create(tmp_path_factory.mktemp("report") / "a run", Settings(clip="<b>clip</b>.mp4", seed=3))
+    run = Run.create(
+        tmp_path_factory.mktemp("report") / "a run", Settings(clip="<b>clip</b>.mp4", seed=3, prior="frustum")
+    )
     run.use_device("cpu")
     matrix, ball = toy_matrix(), jumping_ball(80)
     matrix = matrix.with_confidence(torch.rand(matrix.images.shape[:4]))

@@ -15,14 +15,14 @@ from torch import Tensor
 
 from vid4d.clip.clip import Clip, read_clip
 from vid4d.clip.files import load_frames, save_strip, write_frames
-from vid4d.files import clear_away
+from vid4d.files import clear_away, write_json
 from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.fit import fit as fit_gaussians
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
 from vid4d.gaussians.raster import splat_device
-from vid4d.images import resized
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.priors.small.sampling import guess_elevation, load_small_prior
+from vid4d.priors.frustum.elevation import guess_elevation
+from vid4d.priors.frustum.prior import load_frustum_volume
 from vid4d.progress import Bar
 from vid4d.run import Run
 from vid4d.settings import Settings
@@ -73,16 +73,16 @@ def frames(run: Run, *, frames: int, size: int, dense: int = 0) -> Clip:
 
 
 def input_elevation(run: Run, frames: Float[Tensor, "t h w 4"]) -> float:
-    """Elevation of the clip's camera in degrees: as the settings say, else as the small prior guesses it.
+    """Elevation of the clip's camera in degrees: as the settings say, else as the frustum prior guesses it.
 
-    frames: square, straight-alpha RGBA in [0, 1].
+    Writes elevation.json where it is guessed. frames: square, straight-alpha RGBA in [0, 1].
     """
     if run.settings.elevation != "auto":
         return float(run.settings.elevation)
-    prior = load_small_prior(run.device)
-    guess = guess_elevation(prior, resized(frames, prior.config.lift.image_size))
-    run.progress.say(f"the camera seems to look down by {guess:.0f} degrees (--elevation tells it)")
-    return guess
+    guess = guess_elevation(load_frustum_volume(run.device), frames)
+    write_json(run.path("elevation.json"), guess._asdict())
+    run.progress.say(f"the camera seems to look down by {guess.degrees:.0f} degrees (--elevation tells it)")
+    return guess.degrees
 
 
 def emptied(run: Run, folder: Path) -> Path:

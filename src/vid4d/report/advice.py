@@ -11,7 +11,8 @@ class Facts:
     """Facts about a finished run, for the conditions.
 
     warnings: of the clip. matting_confidence: 0..1, how sure the background's removal was.
-    elevation_guessed: the clip's camera was not told. preset: how much time was spent.
+    elevation_unsure: the clip's camera was not told, and frames do not agree
+        about it. preset: how much time was spent.
     seconds, key_frames: of the clip.
     confidence: mean confidence of the image matrix inside the masks (Efficient4D, section 3.3).
     input_psnr: dB, of the asset against the clip. agreement: overlap (intersection over union) of the asset's
@@ -23,7 +24,7 @@ class Facts:
 
     warnings: tuple[str, ...] = ()
     matting_confidence: float = 1.0
-    elevation_guessed: bool = False
+    elevation_unsure: bool = False
     preset: str = "standard"
     seconds: float = 1.0
     key_frames: int | None = None
@@ -171,8 +172,8 @@ RULES = (
     ),
     Rule(
         "guessed elevation",
-        lambda f: f.elevation_guessed,
-        "How far the camera looks down was guessed, and that guess is rough.",
+        lambda f: f.elevation_unsure,
+        "How far the camera looks down was guessed, and the guess is unsure.",
         "If the object leans forwards or backwards, tell it: --elevation DEGREES (0 is level with it).",
         serious=False,
     ),

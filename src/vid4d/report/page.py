@@ -10,6 +10,8 @@ from typing import Any
 
 from vid4d.report.advice import Advice
 from vid4d.report.line_chart import line_chart
+from vid4d.report.ring_chart import ring_chart
+from vid4d.report.sides import KnownSides
 
 CURVE_TITLES = {"loss": "loss", "psnr": "likeness to the clip (PSNR, dB)", "splats": "splats"}
 COLORS = ("#c2571a", "#2f6f9f", "#4c8a3a", "#8a4f9e")
@@ -22,6 +24,8 @@ STAGES = {
     "player": "player page",
     "report": "this report",
 }
+SURE_FROM = 0.4
+"""Overlap and confidence that get the palest color of the ring."""
 PAUSE = "this.paused ? this.play() : this.pause()"
 
 
@@ -55,6 +59,7 @@ class ReportPage:
     links: list[tuple[str, str]]
     numbers: list[tuple[str, str, str]]
     advice: list[Advice]
+    sides: KnownSides | None
     warnings: list[str]
     strip: Picture | None
     matrix: Picture
@@ -103,6 +108,8 @@ img, video { display: block; max-width: 100%; height: auto; }
 .advice li.serious { border-color: #d5452c; } .advice b { font-weight: 600; }
 .advice span { display: block; color: #454c55; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(290px, 1fr)); gap: 14px; }
+.sides { display: flex; flex-wrap: wrap; gap: 8px 28px; align-items: center; }
+.sides div { flex: 1 1 300px; } .ring { width: 250px; font: 12px system-ui, sans-serif; }
 .chart { width: 100%; font: 11.5px system-ui, sans-serif; }
 table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
 td, th { text-align: left; padding: 3px 14px 3px 0; vertical-align: top; font-weight: normal;
@@ -128,6 +135,7 @@ def page_html(page: ReportPage) -> str:
         _hero(page),
         _tiles(page),
         _advice(page),
+        _sides(page.sides),
         _sheet("The clip", "Its frames, as they were cut out (at most 24 of them).", page.strip),
         _sheet(
             "Image matrix",
@@ -192,6 +200,22 @@ def _advice(page: ReportPage) -> str:
         f"<details><summary>Warnings of the clip</summary><ul>{warnings}</ul></details>" if warnings else ""
     )
     return f'<section><h2>What to try next</h2><ul class="advice">{items}</ul>{details}</section>'
+
+
+def _sides(sides: KnownSides | None) -> str:
+    if sides is None:
+        return ""
+    rings = [("overlap to expect", sides.expected)]
+    legend = "Outer ring: what to expect of each side, the darker the better"
+    if sides.confidence is not None:
+        rings.append(("confidence of this run's pictures", sides.confidence))
+        legend += "; inner ring: how far this run's pictures agree over time"
+    words = "".join(f"<p>{escape(s)}</p>" for s in sides.sentences())
+    chart = ring_chart(sides.azimuths, rings, "how sure each side is", low=SURE_FROM)
+    return (
+        f'<section><h2>How sure each side is</h2><div class="sides">{chart}<div>{words}'
+        f'<p class="about">{legend}.</p></div></div></section>'
+    )
 
 
 def _with_flags(text: str) -> str:

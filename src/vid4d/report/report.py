@@ -26,11 +26,13 @@ from vid4d.gaussians.culling import splats_over_time
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.images import over_white, side_by_side, to_uint8
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.records import Finite, Kind, Share, read_record
+from vid4d.priors.expected import expected_of
+from vid4d.records import Amount, Finite, Kind, Share, read_record
 from vid4d.render import render_asset
 from vid4d.report.advice import Advice, Facts, advice
 from vid4d.report.contact import draw_sheet, pick
 from vid4d.report.page import Picture, ReportPage, page_html
+from vid4d.report.sides import known_sides
 from vid4d.run import Timings, read_curves, read_settings
 
 T = TypeVar("T")
@@ -39,6 +41,8 @@ SHEET_WIDTH = 1400
 """Pixels; sheets are shown at about half of that."""
 MOST_VIDEO_BYTES = 4 << 20
 """A larger turntable is linked, not embedded."""
+UNSURE_ELEVATION = 3.0
+"""Degrees: guesses of a clip's frames that differ by more (standard deviation) are unsure."""
 LOW_CONFIDENCE_COLOR = (0.84, 0.13, 0.09)
 """Red, laid over places of low confidence."""
 
@@ -171,7 +175,7 @@ def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
     return Facts(
         warnings=tuple(clip.get("warnings", ())),
         matting_confidence=clip.get("matting_confidence", 1.0),
-        elevation_guessed=settings.source == "clip" and settings.elevation == "auto",
+        elevation_unsure=elevation_unsure(root),
         preset=settings.preset,
         seconds=matrix.seconds,
         key_frames=None if keys is None else len(keys),
@@ -184,6 +188,15 @@ def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
         minutes=timings.get("seconds", 0.0) / 60,
         gpu=str(_machine(root).get("device", "")).startswith("cuda"),
     )
+
+
+def elevation_unsure(root: Path) -> bool:
+    """Whether the elevation of a run's camera was guessed from frames that do not agree about it."""
+    settings = read_settings(root)
+    if settings.source != "clip" or settings.elevation != "auto":
+        return False
+    spread = _stored(root / "elevation.json", _Elevation).get("spread")
+    return spread is None or spread > UNSURE_ELEVATION
 
 
 def report_html(root: str | Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> str:
@@ -229,6 +242,7 @@ def _page(
         links=[(name, what) for name, what in LINKS if (root / name).exists()],
         numbers=_numbers(root, run_facts, matrix, gaussians),
         advice=hints,
+        sides=known_sides(matrix, expected_of(settings.prior)) if settings.source == "clip" else None,
         warnings=list(run_facts.warnings),
         strip=strip,
         matrix=Picture("", picture_uri(pictures)),
@@ -277,12 +291,6 @@ def _numbers(
         if at_keys is not None:
             about += f"; {at_keys:.1f} dB over the key frames alone"
         numbers.append((f"{run_facts.input_psnr:.1f} dB", "likeness to the clip", about))
-    if run_facts.confidence is not None:
-        numbers.append((f"{run_facts.confidence:.2f}", "confidence", "mean over the object, 1 is best"))
-    if run_facts.agreement is not None:
-        numbers.append(
-            (f"{run_facts.agreement:.2f}", "overlap", "of the asset's and the matrix's silhouettes")
-        )
     if "seconds" in timings:
         numbers.append((_duration(timings["seconds"]), "time", "of all stages"))
     for kind, mib in timings.get("peak_memory_mib", {}).items():
@@ -318,6 +326,10 @@ def _first_time(log: Path) -> str:
 class _Clip(TypedDict, total=False):
     warnings: list[str]
     matting_confidence: Share
+
+
+class _Elevation(TypedDict, total=False):
+    spread: Amount | None
 
 
 class _Scores(TypedDict, total=False):

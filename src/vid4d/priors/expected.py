@@ -1,0 +1,41 @@
+"""What may be expected of a prior, by direction: measured on models that it never saw."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from vid4d.records import Share, read_record
+
+FILE = Path(__file__).parent / "data" / "expected.json"
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Overlap (IoU) of drawn silhouettes with true ones.
+
+    models: how many it was measured on. overlap: at azimuths from the clip's side to the one behind it,
+    evenly spaced, mean of both ways round.
+    """
+
+    models: int
+    overlap: tuple[Share, ...]
+
+    def at(self, azimuth: float) -> float:
+        """At any azimuth in degrees, between the measured ones in a straight line."""
+        away = abs((azimuth + 180) % 360 - 180)
+        place = away / 180 * (len(self.overlap) - 1)
+        low = min(int(place), len(self.overlap) - 2)
+        return self.overlap[low] + (place - low) * (self.overlap[low + 1] - self.overlap[low])
+
+
+def expected_of(prior: str, file: Path = FILE) -> Expected | None:
+    """The mean over all sets of models that a prior was measured on; None where it was on none."""
+    every = read_record(file, dict[str, dict[str, Expected]], "install vid4d again")
+    sets = list(every.get(prior, {}).values())
+    if not sets:
+        return None
+    total = sum(s.models for s in sets)
+    columns = zip(*(s.overlap for s in sets), strict=True)
+    mean = tuple(sum(s.models * v for s, v in zip(sets, column, strict=True)) / total for column in columns)
+    return Expected(total, mean)
