@@ -92,6 +92,11 @@ def test_a_run_that_was_stopped_ends_in_the_same_bytes(tiny, tmp_path, monkeypat
     assert not (tmp_path / "stopped" / "dynerf.safetensors").exists()
     monkeypatch.setattr(Consistent4DTrainer, "advance", advance)
     generate(clip, tmp_path / "stopped", resume=True)
+    videos = sorted((tmp_path / "whole" / "validation").rglob("*.mp4"))
+    assert len(videos) == 12
+    for video in videos:
+        name = video.relative_to(tmp_path / "whole")
+        assert (tmp_path / "stopped" / name).read_bytes() == video.read_bytes(), name
     assert "goes on from step 4" in (tmp_path / "stopped" / "log.txt").read_text()
     for name in ("dynerf.safetensors", "asset.safetensors"):
         assert (tmp_path / "stopped" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name

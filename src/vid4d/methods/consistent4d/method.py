@@ -94,9 +94,6 @@ def train_dynerf(
         step = trainer.step
         if step % config.report_every == 0 or step == config.steps:
             bar.update(step, config.steps, **trainer.numbers)
-        if step % config.checkpoint_every == 0 or step == config.steps:
-            trainer.save(checkpoint)
-            run.log(trainer.line())
         if step % config.validate_every == 0 or step == config.steps:
             folder = run.path("validation", f"step_{step:05d}")
             write_validation(
@@ -107,4 +104,7 @@ def train_dynerf(
                 size=config.validate_size,
                 samples=config.samples_per_ray,
             )
+        if step % config.checkpoint_every == 0 or step == config.steps:  # last: a resumed run has its videos
+            trainer.save(checkpoint)
+            run.log(trainer.line())
     return trainer.field, trainer.grid
