@@ -1,4 +1,4 @@
-"""What a user sees for the ten commonest mistakes: `python tests/mistakes.py` prints commands and sentences."""
+"""What a user sees for the commonest mistakes: `python tests/mistakes.py` prints commands and sentences."""
 
 from __future__ import annotations
 

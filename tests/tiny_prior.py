@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vid4d.methods import stages
 from vid4d.priors.base import DEFAULT_PRIORS
 from vid4d.priors.small import prior as small
 from vid4d.priors.small.lifting import LiftConfig
@@ -66,7 +65,6 @@ def still_prior(kind: type[SmallPrior] = SmallPrior) -> SmallPrior:
 def ship(monkeypatch: pytest.MonkeyPatch, network: SmallPrior, draft: SampleConfig | None = None) -> None:
     """Makes a network the one that the package ships. draft: how it draws with the preset of that name."""
     monkeypatch.setitem(DEFAULT_PRIORS, "matrix", "small")
-    for module in (small, stages):
-        monkeypatch.setattr(module, "load_small_prior", lambda device: network)
+    monkeypatch.setattr(small, "load_small_prior", lambda device: network)
     if draft is not None:
         monkeypatch.setitem(small.PRESETS, "draft", draft)
