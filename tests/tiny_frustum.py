@@ -1,6 +1,8 @@
 """The smallest frustum volume that has all its parts."""
 
-from vid4d.priors.frustum.network import FrustumConfig
+import torch
+
+from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
 
 TINY = FrustumConfig(
     image_size=64,
@@ -14,3 +16,10 @@ TINY = FrustumConfig(
     cells=8,
     cell_blocks=1,
 )
+
+
+def tiny_frustum() -> FrustumVolume:
+    """With random weights, the same each time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return FrustumVolume(TINY).eval().requires_grad_(False)

@@ -16,7 +16,7 @@ from vid4d.errors import InputError
 from vid4d.priors.frustum.drawing import draw_solids
 from vid4d.priors.frustum.framing import follow, windows
 from vid4d.priors.frustum.network import FrustumVolume, Solid
-from vid4d.priors.frustum.prior import BIAS, load_frustum_volume
+from vid4d.priors.frustum.prior import BIAS, CONTRAST, load_frustum_volume
 from vid4d.priors.frustum.rendering import render_solid
 from vid4d.priors.pictures import to_network
 from vid4d.priors.samplers import NoiseSchedule, to_eps
@@ -71,6 +71,7 @@ class FrustumScorePrior(LatentScorePrior):
                 framing=self._framing[index : index + 1],
                 size=self.size,
                 bias=BIAS,
+                contrast=CONTRAST,
             )
             pictures.append(to_network(picture[0]))
         return torch.cat(pictures)
