@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 
 import tyro
 
@@ -28,6 +28,7 @@ from vid4d.commands.prepare import Prepare
 from vid4d.commands.reconstruct import Reconstruct
 from vid4d.commands.render import Render
 from vid4d.commands.train import Train
+from vid4d.commands.usage import usage_sentence
 from vid4d.commands.view import View
 from vid4d.commands.weights import Weights
 from vid4d.errors import InputError, printable
@@ -98,11 +99,7 @@ def _dispatch(arguments: list[str], show_traceback: bool) -> None:
         if arguments[0] == "--version":
             print(f"vid4d {__version__}")
         else:
-            with quiet_defaults():
-                command = tyro.cli(  # type: ignore[call-overload]
-                    Command, prog="vid4d", description=DESCRIPTION, args=arguments, config=_STYLE
-                )
-            command.run()
+            _command(arguments).run()
     except KeyboardInterrupt as stop:
         if show_traceback:
             traceback.print_exc()
@@ -118,6 +115,21 @@ def _dispatch(arguments: list[str], show_traceback: bool) -> None:
             raise SystemExit(1) from None
         _say(sentence)
         raise SystemExit(2) from None
+
+
+def _command(arguments: list[str]) -> Command:
+    """The command with its options. Raises InputError for arguments that it does not take."""
+    said = io.StringIO()
+    try:
+        with quiet_defaults(), redirect_stderr(said):
+            return tyro.cli(  # type: ignore[call-overload,no-any-return]
+                Command, prog="vid4d", description=DESCRIPTION, args=arguments, config=_STYLE
+            )
+    except SystemExit as stop:
+        if stop.code == 2 and (sentence := usage_sentence(said.getvalue(), arguments)):
+            raise InputError(sentence) from None
+        print(said.getvalue(), end="", file=sys.stderr)
+        raise
 
 
 def _say(text: str) -> None:
