@@ -1,7 +1,9 @@
 """A closer look at a small object: the window that the network sees, and where its volume lies in the world.
 
-An object that moves through a clip fills a part of its pictures only. The network has learned from objects
-that fill them, so it is shown a window around the object, as wide in all frames, which follows it.
+An object that moves through a clip fills a part of its pictures only, and lies off their middle. The network
+has learned from objects that lie near the middle and fill a good part, so it is shown a window, as wide in
+all frames, which is no smaller and moves no further than that takes: how large a thing looks also tells how
+long it may be along the view (docs/experiments.md).
 """
 
 from __future__ import annotations
@@ -15,8 +17,14 @@ from torch import Tensor
 
 from vid4d.images import premultiplied, straight
 
-FILL = 200 / 256
-"""Share of the window's width that the object takes where it is widest: that of a clip's crop."""
+LEAST = 0.6 * 200 / 256
+"""Share of the window's width that the object takes at least, where it is widest: the least of training."""
+
+SLACK = 0.06
+"""How far off the middle of the window the object's middle may lie, in widths of the window."""
+
+VOLUME = 112 / 128
+"""Share of the window that the network's volume covers: nothing may lie beyond it."""
 
 SMALLEST = 0.25
 """Smallest window, share of a picture's width: what is smaller has too few pixels to be enlarged."""
@@ -47,9 +55,9 @@ def whole(count: int) -> Framing:
 
 
 def follow(alpha: Float[Tensor, "t h w"], threshold: float = 0.5) -> Framing:
-    """Windows around the object of each frame: the middles of its bounding boxes, the size of the largest.
+    """Windows that show the object of each frame large enough and near enough to their middle.
 
-    A frame that shows nothing keeps the middle of the picture.
+    Sizes and middles are those of bounding boxes. A frame that shows nothing keeps the middle of the picture.
     """
     centers, widest = [], 0.0
     for mask in alpha > threshold:
@@ -63,7 +71,10 @@ def follow(alpha: Float[Tensor, "t h w"], threshold: float = 0.5) -> Framing:
         centers.append(center)
     if widest == 0:
         return whole(len(alpha)).to(alpha.device)
-    return Framing(torch.tensor(centers, device=alpha.device), min(1.0, max(SMALLEST, widest / FILL)))
+    scale = min(1.0, max(SMALLEST, widest / LEAST))
+    room = scale * min(SLACK, max(0.0, (VOLUME - widest / scale) / 2))
+    off = torch.tensor(centers, device=alpha.device)
+    return Framing(off - off.clamp(-room, room), scale)
 
 
 def windows(
