@@ -237,7 +237,7 @@ PRIORS = {
 memory_gib: benchmarks/consistent4d_speed.py saw 3.5 GiB of a Zero123 on top of a field's (an H200, 8
 renders)."""
 
-DEFAULT_PRIORS: dict[Offer, str] = {"matrix": "frustum", "score": "frustum"}
+DEFAULT_PRIORS: dict[Offer, str] = {"matrix": "frustum", "score": "small"}
 """What 'auto' stands for, by what a method needs. Both come with the package."""
 
 TEXT_PRIOR = PriorSpec(image_size=512, licence="that of the model that --text-model names")
