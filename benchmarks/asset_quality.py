@@ -23,6 +23,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -139,12 +140,12 @@ def main() -> None:
     extra = Cameras.ring(VIEWS, elevation=0.0, size=SIZE)
     results: dict[str, dict[str, Scores]] = {row: {} for row in options.rows}
     seconds: list[float] = []
-    lines = []
+    lines: list[tuple] = []
     for clip in true_clips(bank, frames=FRAMES, size=SIZE, extra=extra):
         truth = Sides(CAMERAS, clip.matrix, clip.depth)
         times = torch.arange(len(clip.frames)) / len(clip.frames)
         name = HELD_OUT.get(clip.name, clip.name)
-        summaries = []
+        summaries: list[str] = []
         for row in options.rows:
             if row == PICTURES:
                 rendered = held_up(clip)
@@ -194,7 +195,8 @@ def rounded(results: dict[str, dict[str, Scores]]) -> dict[str, dict[str, Scores
 
 def save_sheet(path: Path, sheet: Image.Image) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    sheet.save(path, **({} if path.suffix == ".png" else {"quality": 80}))
+    options: dict[str, Any] = {} if path.suffix == ".png" else {"quality": 80}
+    sheet.save(path, **options)
 
 
 if __name__ == "__main__":

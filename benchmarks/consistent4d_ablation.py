@@ -58,7 +58,6 @@ def variants(steps: int) -> dict[str, Consistent4DConfig]:
     """The draft preset, its schedules over so many steps: two levels and one, with and without the loss."""
     base = PRESETS["draft"]
     share = steps / base.steps
-    noise, orientation = base.noise, base.orientation
 
     def scaled(line: LinearSchedule) -> LinearSchedule:
         return replace(line, steps=round(line.steps * share))
@@ -66,8 +65,8 @@ def variants(steps: int) -> dict[str, Consistent4DConfig]:
     base = replace(
         base,
         steps=steps,
-        t_range=TimestepRange(scaled(noise.low), scaled(noise.high)),
-        lambda_orient=scaled(orientation),
+        t_range=TimestepRange(scaled(base.t_range.low), scaled(base.t_range.high)),
+        lambda_orient=scaled(base.lambda_orient),
     )
     one = replace(base, levels=FieldConfig(base.levels.levels[-1:]))
     return {
@@ -114,7 +113,7 @@ def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, lis
     for name, config in variants(options.steps).items():
         began = time.monotonic()
         score_prior = SmallScorePrior(prior)
-        score_prior.condition(subject.frames, subject.elevation)
+        score_prior.condition(clip.frames, subject.elevation)
         between = as_interpolator(interpolator)
         trainer = Consistent4DTrainer(config, subject, score_prior, between, seed=options.seed, device=device)
         while trainer.step < config.steps:

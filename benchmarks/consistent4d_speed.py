@@ -116,7 +116,11 @@ def main() -> None:
     if options.tiny:
         stages, dtype = ((8, 4), (16, 1)), torch.float32
         config = replace(
-            config, levels=FieldConfig((LevelConfig(8, 4, 4, 8),) * 2), samples=16, regularised=64, cells=8
+            config,
+            levels=FieldConfig((LevelConfig(8, 4, 4, 8),) * 2),
+            samples_per_ray=16,
+            n_reg_samples=64,
+            grid_resolution=8,
         )
         options.runs, options.warmup = 2, 1
     if options.chunk:
@@ -137,6 +141,7 @@ def main() -> None:
                 config, milestones=(Milestone(0, size, batch),), batch=KINDS.get(kind, BatchConfig())
             )
             score = Zero123ScorePrior(prior, guidance=GUIDANCE)
+            assert subject.frames is not None
             score.condition(subject.frames, subject.elevation)
             trainer = Consistent4DTrainer(here, subject, score, interpolate, device=device)
             for _ in range(8):

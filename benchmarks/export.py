@@ -18,7 +18,9 @@ import os
 import platform
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch loads OpenMP
 
@@ -42,14 +44,15 @@ FRAMES_A_SECOND = 12.0
 def drifting_shell(count: int) -> Gaussians4D:
     """The splats of benchmarks/raster.py, there all the time, in motion, of one color each."""
     generator = torch.Generator().manual_seed(1)
-    parts = {name: value.clone() for name, value in shell(count).tensors().items()}
+    splats = shell(count)
+    parts: dict[str, Any] = {name: value.clone() for name, value in splats.tensors().items()}
     parts["log_scales"][:, 3] = math.log(ALWAYS)
     turn = torch.nn.functional.normalize(parts["quats_left"], dim=-1)
     parts["quats_left"] = turn
     lean = torch.randn(count, 4, generator=generator)
     parts["quats_right"] = turn + DRIFT * torch.nn.functional.normalize(lean, dim=-1) / ALWAYS
     parts["sh"] = 4 * parts["sh"][:, :1]
-    return Gaussians4D(**parts)
+    return replace(splats, **parts)
 
 
 def browse(page: Path, seconds: float = 10.0) -> tuple[float, float, float]:

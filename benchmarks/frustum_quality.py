@@ -53,11 +53,8 @@ def views_of(network: FrustumVolume, clip: TrueClip, cameras: Cameras, bias: flo
 def line(name: str, values: Tensor, digits: int) -> str:
     """A row of the table: by azimuth distance over both elevations, then the means of the two rings."""
     both = values.view(2, VIEWS)
-    return (
-        f"| {name} | "
-        + " | ".join(f"{float(c):.{digits}f}" for c in [*around(values), both[0].mean(), both[1].mean()])
-        + " |"
-    )
+    columns = [*around(values), float(both[0].mean()), float(both[1].mean())]
+    return f"| {name} | " + " | ".join(f"{c:.{digits}f}" for c in columns) + " |"
 
 
 def around(values: Tensor) -> list[float]:

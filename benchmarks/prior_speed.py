@@ -17,6 +17,7 @@ import contextlib
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from torch import nn
@@ -24,6 +25,7 @@ from torch import nn
 from vid4d import kernels
 from vid4d.machine import cpu_name
 from vid4d.priors import syncdreamer, zero123
+from vid4d.priors.latent_diffusion import LatentPrior
 from vid4d.priors.multiview_sampling import (
     FullConfig,
     batch_within,
@@ -40,7 +42,7 @@ AUTHORS_SECONDS, AUTHORS_GIB = 75.1, 69.4
 @contextlib.contextmanager
 def uninitialised() -> Iterator[None]:
     """Layers made inside have weights that nobody set, which is quick."""
-    kinds = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose3d)
+    kinds: tuple[Any, ...] = (nn.Linear, nn.Conv2d, nn.Conv3d, nn.ConvTranspose3d)
     kept = {kind: kind.reset_parameters for kind in kinds}
     for kind in kinds:
         kind.reset_parameters = lambda self: None
@@ -51,8 +53,9 @@ def uninitialised() -> Iterator[None]:
             kind.reset_parameters = reset
 
 
-def random_prior(name: str, tiny: bool, device: str, dtype: torch.dtype) -> nn.Module:
+def random_prior(name: str, tiny: bool, device: str, dtype: torch.dtype) -> LatentPrior:
     """A network whose every layer does something, and whose numbers stay small."""
+    prior: LatentPrior
     with uninitialised():
         if name == "syncdreamer":
             prior = syncdreamer.SyncDreamer(syncdreamer.CONFIGS["tiny" if tiny else "syncdreamer"])
@@ -74,7 +77,7 @@ def synchronise(device: str) -> None:
         torch.cuda.synchronize(device)
 
 
-def kernels_agree(prior: nn.Module, frames: torch.Tensor) -> float:
+def kernels_agree(prior: LatentPrior, frames: torch.Tensor) -> float:
     """Relative difference of one picture's latents-to-picture way and one step, with and without kernels."""
     predictions = []
     was = kernels.enabled
@@ -100,7 +103,7 @@ class Result:
     finite: bool
 
 
-def measure(prior: nn.Module, frames: torch.Tensor, config: FullConfig, device: str) -> Result:
+def measure(prior: LatentPrior, frames: torch.Tensor, config: FullConfig, device: str) -> Result:
     pairs = len(frames) * len(prior.cameras)
     batch = config.batch or batch_within(prior, config.memory_gb, pairs)
     config = replace(config, batch=batch)
@@ -138,7 +141,7 @@ def measure(prior: nn.Module, frames: torch.Tensor, config: FullConfig, device: 
     return Result(batch, first, seconds, step, alpha, gib, bool(pictures.isfinite().all()))
 
 
-def profile(prior: nn.Module, frames: torch.Tensor, config: FullConfig, device: str) -> None:
+def profile(prior: LatentPrior, frames: torch.Tensor, config: FullConfig, device: str) -> None:
     """Prints where two steps' time goes."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler

@@ -210,8 +210,9 @@ def decoded(
 
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        decoder = stream.codec_context if codec is None else av.CodecContext.create(codec, "r")
+        decoder: Any = stream.codec_context if codec is None else av.CodecContext.create(codec, "r")
         frames = [f for p in container.demux(stream) for f in decoder.decode(p if p.size else None)]
+        assert stream.average_rate is not None
         return [f.to_ndarray(format=form) / 255 for f in frames], stream.average_rate
 
 
@@ -219,7 +220,7 @@ def read_gif(path: str | Path) -> tuple[list[np.ndarray], float]:
     """All frames (RGBA in [0, 1]), and how many seconds they last together."""
     frames, lasting = [], 0
     with Image.open(path) as gif:
-        for i in range(gif.n_frames):
+        for i in range(getattr(gif, "n_frames", 1)):
             gif.seek(i)
             lasting += gif.info["duration"]
             frames.append(np.asarray(gif.convert("RGBA")) / 255)

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch loads OpenMP
 
@@ -67,7 +68,8 @@ class Check:
         return f"| {' | '.join(words)} |"
 
 
-Say = Callable[[str, str, str, bool], None]
+Say = Callable[..., None]
+"""Called with what is compared, what the asset says, what the file says, and whether they agree."""
 
 
 def span(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
@@ -84,7 +86,7 @@ def visible_splats(splats: Gaussians3D) -> Gaussians3D:
     return Gaussians3D(*(part[visible].double() for part in parts))
 
 
-def summary(splats: Gaussians3D) -> tuple[int, np.ndarray, np.ndarray]:
+def summary(splats: Gaussians3D) -> tuple[Any, ...]:
     """How many, bounds of their centres (6 numbers), mean color."""
     box = torch.cat([splats.means.amin(0), splats.means.amax(0)]).numpy()
     weight = splats.opacities[:, None] / splats.opacities.sum()
@@ -290,7 +292,8 @@ def check_glb(asset: Asset, files: list[Path], say: Say) -> None:
             f"0 to {keys[-1]:.3f} s",
             right,
         )
-    closed = all(mesh.is_watertight for mesh in trimesh.load(files[0]).geometry.values())
+    scene: Any = trimesh.load(files[0])
+    closed = all(mesh.is_watertight for mesh in scene.geometry.values())
     say("closed (trimesh)", "yes", "yes" if closed else "no", closed)
     shown = sorted({0, count // 2, count - 1})
     surfaces = []
@@ -312,7 +315,7 @@ def check_obj(asset: Asset, files: list[Path], say: Say) -> None:
     expected = [i / (count if asset.cyclic else count - 1) for i in range(count)]
     right = len(times) == count and np.allclose(times, expected, atol=1e-6)
     say("files, one a moment, evenly", str(len(times)), str(count), right)
-    meshes = [trimesh.load(file, process=False, maintain_order=True) for file in files[:-1]]
+    meshes: list[Any] = [trimesh.load(file, process=False, maintain_order=True) for file in files[:-1]]
     closed = all(mesh.is_watertight for mesh in meshes)
     say("closed (trimesh)", "yes", "yes" if closed else "no", closed)
     same = all(np.array_equal(mesh.faces, meshes[0].faces) for mesh in meshes)
@@ -384,7 +387,7 @@ def round_trip(
     size: int = 256,
     browser: bool = True,
     report: Callable[[Check], object] = lambda check: None,
-    **options,  # type: ignore[no-untyped-def]
+    **options: Any,
 ) -> list[Check]:
     """Exports an asset to every format, into a folder, and compares.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 import torch
 
@@ -54,3 +56,28 @@ def test_numbers_that_are_none_are_told_so() -> None:
     assert rounded({"prior": {"model": scores}})["prior"]["model"]["color"][3] is None
     told = tables({"prior": {"model": {m: [0.5] * 32 for m in ("iou", "psnr")}}}).splitlines()
     assert told[2].startswith("| prior | 0.500 / 0.500 |  |  |")
+
+
+def test_variants_of_the_ablation_differ_in_what_their_names_say() -> None:
+    from consistent4d_ablation import variants
+
+    found = variants(100)
+    assert {name: (len(c.levels.levels), c.lambda_icl > 0) for name, c in found.items()} == {
+        "2 levels, ICL": (2, True),
+        "2 levels, no ICL": (2, False),
+        "1 level, ICL": (1, True),
+        "1 level, no ICL": (1, False),
+    }
+    for config in found.values():  # a fifth of the draft preset's 500 steps
+        assert (config.steps, config.lambda_orient.steps, config.t_range.low.steps) == (100, 50, 75)
+
+
+def test_the_speed_of_consistent4d_is_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    import consistent4d_speed
+
+    monkeypatch.setattr(sys, "argv", ["consistent4d_speed.py", "--tiny"])
+    consistent4d_speed.main()
+    rows = [line.split(" | ")[2] for line in capsys.readouterr().out.splitlines()[3:]]
+    assert rows == ["reference", "prior", "with ICL", "reference", "prior"]
