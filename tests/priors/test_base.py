@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
+from dataclasses import replace
 from types import ModuleType
 
 import pytest
@@ -106,6 +108,21 @@ def test_a_new_prior_scores_for_consistent4d(toy, tmp_path, monkeypatch):
     )
     assert len(asset.gaussians) > 20
     assert "dynerf: step 4 of 4" in (tmp_path / "a" / "log.txt").read_text()
+
+
+@pytest.mark.parametrize("shape", [(4, 3, 4, 16, 8), (2, 3, 16, 8, 4), (4, 3, 16, 8, 3), (4, 16, 8, 4)])
+def test_pictures_that_are_not_their_cameras_are_told_with_both_shapes(shape):
+    cameras = replace(Cameras.ring(4, size=8), height=16)
+    assert DrawnViews(torch.zeros(4, 3, 16, 8, 4), cameras).cameras is cameras
+    with pytest.raises(ValueError, match="a prior drew pictures of shape") as error:
+        DrawnViews(torch.zeros(shape), cameras)
+    assert str(shape) in str(error.value)
+    assert "its 4 cameras want (4, t, 16, 8, 4)" in str(error.value)
+
+
+def test_the_table_is_light():
+    code = "import sys, vid4d.priors.base; raise SystemExit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 
 
 @pytest.mark.parametrize("name", PRIORS)

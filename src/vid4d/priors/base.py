@@ -56,6 +56,16 @@ class DrawnViews:
     images: Float[Tensor, "v t h w 4"]
     cameras: Cameras
 
+    def __post_init__(self) -> None:
+        """Raises ValueError where the pictures are no RGBA, or not those of the cameras."""
+        shape, views = tuple(self.images.shape), len(self.cameras)
+        height, width = self.cameras.height, self.cameras.width
+        if len(shape) != 5 or (shape[0], *shape[2:]) != (views, height, width, 4):
+            raise ValueError(
+                f"a prior drew pictures of shape {shape}, but its {views} cameras want "
+                f"({views}, t, {height}, {width}, 4): views, frames, height, width, RGBA"
+            )
+
 
 @runtime_checkable
 class MatrixPrior(Protocol):
