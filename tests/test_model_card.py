@@ -15,7 +15,7 @@ CARD = ROOT / "docs" / "model_card.md"
 
 
 def manifest(shared_dir: Path, tiers: str) -> list[dict]:
-    """The models of some tiers: A and B made the shipped weights, C the unfinished ones as well."""
+    """The models of some tiers: A and B made all shipped weights, C the frustum prior's as well."""
     models = json.loads((shared_dir / "assets" / "manifest.json").read_text())
     return [m for m in models if m["tier"] in tiers]
 

@@ -30,9 +30,19 @@ def info(device: str = "auto") -> dict[str, str]:
     facts = describe(device)
     for name, what in available_backends().items():
         facts[f"raster {name}"] = what
-    for file in sorted(Path(__file__).parents[1].rglob("*.safetensors")):
-        facts[f"weights {file.stem}"] = f"{file.stat().st_size / (1 << 20):.1f} MiB, shipped"
+    for name, size in shipped_weights().items():
+        facts[f"weights {name}"] = f"{size / (1 << 20):.1f} MiB, shipped"
     model = installed_model()
     facts["matting"] = "plain backgrounds" if model is None else f"plain backgrounds, {model}"
     facts |= {f"version {name}": version for name, version in versions().items()}
     return facts
+
+
+def shipped_weights() -> dict[str, int]:
+    """Networks whose weights come with the package, as name -> bytes: of a file, or of a folder of pieces."""
+    data = Path(__file__).parents[1] / "priors" / "data"
+    sizes: dict[str, int] = {}
+    for file in sorted(data.rglob("*.safetensors")):
+        name = file.relative_to(data).parts[0].removesuffix(".safetensors")
+        sizes[name] = sizes.get(name, 0) + file.stat().st_size
+    return sizes

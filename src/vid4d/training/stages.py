@@ -69,7 +69,7 @@ STAGES = {
         outer=(),
     ),
     "frustum": Stage(
-        help="the second-generation prior",
+        help="the frustum prior",
         network="vid4d.training.networks:frustum_network",
         data="vid4d.training.frustum:frustum_batches",
         loss="vid4d.training.frustum:frustum_loss",

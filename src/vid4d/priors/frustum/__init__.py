@@ -1,1 +1,1 @@
-"""The second-generation prior: one solid thing per frame, in the view frustum of the input camera."""
+"""The frustum prior: one solid thing per frame, in the view frustum of the input camera."""

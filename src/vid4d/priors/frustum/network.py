@@ -1,6 +1,6 @@
 """From one picture to one solid thing: occupancy and color in the view frustum of the input camera.
 
-The second-generation prior, trained by `vid4d train --stage frustum` (docs/experiments.md). The volume is
+The frustum prior, trained by `vid4d train --stage frustum` (docs/experiments.md). The volume is
 aligned with the picture: its columns are the picture's pixels, its third axis is depth along the optical
 axis. So what the picture shows needs no lifting (it is broadcast along its rays), the silhouette holds
 exactly, and a wrong guess of the elevation turns the thing but does not bend it. A transformer over picture
