@@ -217,8 +217,17 @@ def test_no_permission_is_said(run_folder, capsys, monkeypatch):
 
 
 def test_an_unknown_format_names_the_known(run_folder):
-    with pytest.raises(InputError, match=r"no format 'fbx': choose one of ply, usd"):
+    with pytest.raises(InputError, match=f"no format 'fbx': choose one of {', '.join(FORMATS)}"):
         export(ball_asset(run_folder), "fbx")
+
+
+def test_help_says_what_each_format_is(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit):
+        cli.main(["export", "--help"])
+    shown = capsys.readouterr().out
+    for name, chosen in FORMATS.items():
+        assert f"{name}: {chosen.help}" in shown
 
 
 def test_moments_last_as_long_as_the_clip(tmp_path):

@@ -19,9 +19,9 @@ class Export:
 
     asset: Positional[Annotated[str, arg(metavar="RUN")]]
     """A run folder or an asset.safetensors."""
-    to: Annotated[str, arg(metavar="|".join(FORMATS))]
-    """Splats: ply (a file per moment), usd, usdz. Meshes: glb (animated), obj (a file per moment). To look
-    at: html (a page that plays and turns), mp4, webm and gif (with transparency), png (numbered pictures)."""
+    to: Annotated[
+        str, arg(metavar="|".join(FORMATS), help="\n".join(f"{k}: {v.help}" for k, v in FORMATS.items()))
+    ]
     out: Path | None = None
     """A file, or a folder for numbered files. Where not given: in export/ beside the asset."""
     export: OmitArgPrefixes[ExportOptions] = field(default_factory=ExportOptions)

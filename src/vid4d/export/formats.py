@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 class Format(NamedTuple):
     """module, function: the writer. ending: of its files. sequence: many numbered files in a folder.
 
+    help: what it is, for `vid4d export --help`.
     one_moment: with `options.time`, a sequence is a single file.
     """
 
@@ -40,17 +41,23 @@ class Format(NamedTuple):
 
 
 FORMATS = {
-    "ply": Format("vid4d.export.ply", "write", ".ply", "3D Gaussian PLY per moment", sequence=True),
-    "usd": Format("vid4d.export.usd", "write", ".usd", "OpenUSD Gaussian splats with time samples"),
+    "ply": Format(
+        "vid4d.export.ply", "write", ".ply", "Gaussian splats, a PLY file per moment", sequence=True
+    ),
+    "usd": Format("vid4d.export.usd", "write", ".usd", "Gaussian splats with time samples (OpenUSD)"),
     "usdz": Format("vid4d.export.usd", "write", ".usdz", "the same, packed into one file"),
     "glb": Format(
         "vid4d.export.glb", "write", ".glb", "animated mesh with vertex colors or a texture (glTF 2.0)"
     ),
-    "obj": Format("vid4d.export.obj", "write", ".obj", "mesh with vertex colors per moment", sequence=True),
+    "obj": Format(
+        "vid4d.export.obj", "write", ".obj", "mesh with vertex colors, a file per moment", sequence=True
+    ),
     "html": Format("vid4d.export.html", "write", ".html", "a page that plays and turns, in any browser"),
     "mp4": Format("vid4d.export.video", "write_mp4", ".mp4", "video (H.264)"),
     "webm": Format("vid4d.export.video", "write_webm", ".webm", "video with transparency (VP9)"),
-    "gif": Format("vid4d.export.video", "write_gif", ".gif", "animated GIF with one palette"),
+    "gif": Format(
+        "vid4d.export.video", "write_gif", ".gif", "animated picture with transparency, one palette"
+    ),
     "png": Format(
         "vid4d.export.video", "write_png", ".png", "numbered pictures", sequence=True, one_moment=False
     ),
