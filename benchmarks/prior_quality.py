@@ -9,7 +9,8 @@ are compared with rendered ones, by azimuth distance from the input view, with t
 that need no depth. They are pictures: what people get is judged by asset_quality.py. Beside it: what its
 lifted volume alone renders, and two baselines (the input view copied to all azimuths; the same, mirrored
 behind). Temporal consistency: PSNR between a frame and the interpolation of its two neighbours, per view, of
-the generated matrix and of the true one.
+the generated matrix and of the true one. The error of the elevation is that of a run's guess, which
+is the frustum prior's.
 """
 
 from __future__ import annotations
@@ -31,11 +32,12 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.images import over_white, side_by_side, to_uint8
 from vid4d.metrics import Sides, compare, temporal_consistency
+from vid4d.priors.frustum.elevation import guess_elevation
+from vid4d.priors.frustum.prior import load_frustum_volume
 from vid4d.priors.rife import as_midpoint
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.small.sampling import (
     SampleConfig,
-    guess_elevation,
     lifted_views,
     load_small_prior,
     sample_small_prior,
@@ -100,7 +102,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     parser.add_argument("--sheets", type=Path)
     options = parser.parse_args()
-    prior = load_small_prior()
+    prior, frustum = load_small_prior(), load_frustum_volume()
     bank = MeshBank(models(options.assets, options.set, options.models))
     results: dict[str, dict[str, list[list[float]]]] = {}
     steady: dict[str, list[float]] = {"generated": [], "true": []}
@@ -118,7 +120,7 @@ def main() -> None:
                 results.setdefault(name, {}).setdefault(measure, []).append(values)
         steady["generated"].append(consistency(generated))
         steady["true"].append(consistency(clip.matrix))
-        guesses.append(guess_elevation(prior, clip.frames) - clip.elevation)
+        guesses.append(guess_elevation(frustum, clip.frames).degrees - clip.elevation)
         rows += [row_of(clip, generated), row_of(clip, clip.matrix)]
         ring = {name: np.mean(results[name]["psnr"][-1]) for name in matrices}
         overlap = np.mean(results["generated"]["iou"][-1])
@@ -129,7 +131,7 @@ def main() -> None:
     print(table(results))
     means = {name: float(np.nanmean(values)) for name, values in steady.items()}
     print(f"temporal consistency: generated {means['generated']:.2f} dB, true {means['true']:.2f} dB")
-    print(f"elevation guess: mean error {np.abs(guesses).mean():.1f} degrees")
+    print(f"elevation guess (frustum prior): mean error {np.abs(guesses).mean():.1f} degrees")
     if options.out:
         kept = {"scores": results, "consistency": steady, "elevation_error": guesses, "models": bank.names}
         options.out.parent.mkdir(parents=True, exist_ok=True)

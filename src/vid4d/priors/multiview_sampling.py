@@ -25,8 +25,8 @@ from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.guidance import Decomposed, Guidance
 from vid4d.priors.latent_diffusion import LatentPrior
 from vid4d.priors.pictures import check_size
+from vid4d.priors.precision import best_dtype
 from vid4d.priors.samplers import SAMPLERS, ProgressCallback, Sampling
-from vid4d.priors.small.sampling import best_dtype
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.convert import load_converted
 from vid4d.threads import free_threads

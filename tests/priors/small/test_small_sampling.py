@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -15,7 +14,7 @@ from vid4d.priors.guidance import PLAIN, ClassifierFree, Decomposed
 from vid4d.priors.pictures import from_network, to_network
 from vid4d.priors.small import sampling
 from vid4d.priors.small.model import SmallPrior
-from vid4d.priors.small.sampling import SampleConfig, guess_elevation, lifted_views, sample_small_prior
+from vid4d.priors.small.sampling import SampleConfig, lifted_views, sample_small_prior
 
 FREE = SampleConfig(steps=2, anchor=0.0)
 """Colors not drawn to those of the lifted rendering."""
@@ -200,11 +199,3 @@ def test_frames_of_another_size_are_refused(prior):
 def test_settings_that_cannot_be_are_refused(setting, told):
     with pytest.raises(InputError, match=told):
         SampleConfig(**setting)
-
-
-@pytest.mark.parametrize(("radians", "degrees"), [(math.pi / 9, 20.0), (2.0, 40.0), (-2.0, -10.0)])
-def test_the_elevation_is_guessed_in_degrees_within_the_training_range(frames, radians, degrees):
-    prior = tiny_prior()
-    prior.lifter.encoder.elevation[-1].weight.zero_()
-    prior.lifter.encoder.elevation[-1].bias.fill_(radians)
-    assert guess_elevation(prior, frames) == pytest.approx(degrees, abs=1e-3)

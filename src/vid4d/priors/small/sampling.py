@@ -14,6 +14,7 @@ from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.priors.guidance import PLAIN, Guidance
 from vid4d.priors.pictures import check_size, from_network, to_network
+from vid4d.priors.precision import best_dtype
 from vid4d.priors.samplers import ProgressCallback, Sampling, draw_samples, q_sample
 from vid4d.priors.small.model import SmallCondition, SmallConfig, SmallPrior, ViewFeatures
 from vid4d.priors.smoothing import smoothing_matrix
@@ -47,13 +48,6 @@ class SampleConfig(Sampling):
             raise InputError(f"start is {self.start}, but it is a share of the noise schedule: use 0 to 1")
 
 
-def best_dtype(device: torch.device | str) -> torch.dtype:
-    """bfloat16 where the processor multiplies in it, else float32."""
-    if torch.device(device).type == "cuda":
-        return torch.bfloat16
-    return torch.bfloat16 if torch.cpu._is_avx512_bf16_supported() else torch.float32
-
-
 def load_small_prior(
     device: torch.device | str = "cpu", dtype: torch.dtype | None = None, weights: Path = SHIPPED
 ) -> SmallPrior:
@@ -62,19 +56,6 @@ def load_small_prior(
     prior = SmallPrior(config).eval().requires_grad_(False)
     load_into(prior, weights)
     return prior.to(device, dtype or best_dtype(device))
-
-
-@torch.no_grad()
-def guess_elevation(prior: SmallPrior, frames: Float[Tensor, "t h w 4"]) -> float:
-    """The input camera's elevation in degrees: the network's guess, averaged over the frames.
-
-    Rough: docs/model_card.md has its error. Kept to the range of the training, -10 to 40 degrees.
-    """
-    parameter = next(prior.parameters())
-    guesses = [
-        prior.lifter.encoder(to_network(part).to(parameter)).elevation.float() for part in frames.split(8)
-    ]
-    return float(torch.rad2deg(torch.cat(guesses).mean()).clamp(-10, 40))
 
 
 @dataclass
