@@ -143,7 +143,7 @@ def _check(settings: Settings) -> None:
         raise InputError(f"{settings.steps} sampling steps cannot be made: choose 1 to 1000")
     if settings.memory is not None and not settings.memory > 0:
         raise InputError(f"{settings.memory:g} GB of memory hold nothing: give more, or leave --memory out")
-    if settings.method != "efficient4d" and (settings.steps is not None or settings.sampler != "auto"):
+    if needs != "matrix" and (settings.steps is not None or settings.sampler != "auto"):
         raise InputError(f"{settings.method} draws no image matrix: leave --steps and --sampler out")
     if settings.elevation != "auto" and not -90 <= settings.elevation <= 90:
         raise InputError(f"an elevation of {settings.elevation:g} degrees does not exist: choose -90 to 90")

@@ -164,7 +164,7 @@ def _write(matrix: ImageMatrix, part: Path) -> None:
         (part / "input").mkdir()
         for i, image in enumerate(matrix.input_images):
             write_picture(part / "input" / f"{i:03d}.png", image.detach().cpu().clamp(0, 1).numpy())
-    (part / "cameras.json").write_text(json.dumps(meta, indent=1) + "\n")
+    (part / "cameras.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
 def _existing(folder: str | os.PathLike[str]) -> Path:

@@ -245,7 +245,7 @@ class Trainer:
                     **{k: float(v) for k, v in numbers.items()},
                 }
                 last_log, last_logged = now, self.step
-                with log.open("a") as file:
+                with log.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(entry) + "\n")
                 if report:
                     report(entry)
