@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-THREADS = 8
+THREADS = 4
 """Of what a run computes, on however many cores: where there are fewer, the operating system shares them out.
 
 Part of what a run makes: another number is other bytes for the same seed.
