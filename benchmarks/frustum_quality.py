@@ -4,9 +4,9 @@
 
 MODELS: a folder of model shards (docs/training.md). FOLDER: the 8-bit pieces that `vid4d train --stage
 frustum` wrote; those that ship by default. The first motion of every model is rendered as a clip, from the
-azimuth and elevation that `vid4d.training.evaluate` fixes in advance; the network gets the frames and the
-true elevation, and its solids are compared with rendered truth from 16 views at elevation 30 and 16 at
-elevation 0: IoU of the masks at alpha 0.5, PSNR over white, half-transparent pixels beyond the truth's
+azimuth and elevation that `vid4d.training.evaluate` fixes in advance; the prior gets the frames and the true
+elevation, as in a run, and what it draws is compared with rendered truth from 16 views at elevation 30 and 16
+at elevation 0: IoU of the masks at alpha 0.5, PSNR over white, half-transparent pixels beyond the truth's
 (`vid4d.metrics`), error of the guessed elevation. `--set realistic` takes the held-out realistic models of
 the training shards.
 """
@@ -24,30 +24,15 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.files import write_text
-from vid4d.images import over_white, side_by_side, to_uint8
+from vid4d.images import over_white, resized, side_by_side, to_uint8
 from vid4d.metrics import half_transparent, mask_iou, psnr
-from vid4d.priors.frustum.drawing import draw_solids
-from vid4d.priors.frustum.network import FrustumVolume
-from vid4d.priors.frustum.prior import BIAS, CONTRAST, SHIPPED, load_frustum_volume
-from vid4d.priors.frustum.rendering import render_solid
-from vid4d.priors.pictures import to_network
-from vid4d.priors.smoothing import smoothing_matrix
+from vid4d.priors.frustum.elevation import guess_elevation
+from vid4d.priors.frustum.prior import BIAS, SHIPPED, FrustumMatrixPrior, load_frustum_volume
 from vid4d.report.report import UNSURE_ELEVATION
-from vid4d.training.evaluate import HELD_OUT, TrueClip, true_clips
+from vid4d.training.evaluate import HELD_OUT, true_clips
 from vid4d.training.meshes import MeshBank, read_folder, read_models
 
 VIEWS, SIZE = 16, 128
-
-
-@torch.no_grad()
-def views_of(network: FrustumVolume, clip: TrueClip, cameras: Cameras, bias: float) -> tuple[Tensor, Tensor]:
-    """Pictures (v, t, h, w, 4) of a clip's solids, and the guessed elevations (t,), degrees."""
-    picture, frames = to_network(clip.frames), len(clip.frames)
-    angle = torch.full((frames,), math.radians(clip.elevation))
-    solid = draw_solids(network, picture, angle, averaging=smoothing_matrix(frames, cyclic=True).float())
-    inputs = Cameras.orbit([0.0] * frames, clip.elevation, size=SIZE)
-    pictures = render_solid(solid, inputs, cameras, network.config, size=SIZE, bias=bias, contrast=CONTRAST)
-    return pictures.transpose(0, 1), torch.rad2deg(solid.elevation)
 
 
 def line(name: str, values: Tensor, digits: int) -> str:
@@ -86,7 +71,7 @@ def main() -> None:
         "--sheet", type=Path, help="a picture: input, 8 azimuths, 2 from elevation 0; truth below"
     )
     options = parser.parse_args()
-    network = load_frustum_volume(weights=options.weights)
+    prior = FrustumMatrixPrior(load_frustum_volume(weights=options.weights), bias=options.bias)
     if options.set == "realistic":
         meshes = read_models(options.folder, list(HELD_OUT)[: options.models])
     else:
@@ -96,13 +81,15 @@ def main() -> None:
     cameras = Cameras.cat([Cameras.ring(VIEWS, size=SIZE), low])
     overlap, quality, hazy, errors, spreads, rows = [], [], [], [], [], []
     for clip in true_clips(bank, frames=options.frames, size=SIZE, extra=low):
-        pictures, guesses = views_of(network, clip, cameras, options.bias)
+        frames = resized(clip.frames, prior.image_size)
+        pictures = prior.views(frames, clip.elevation, cameras, cyclic=True)
+        guess = guess_elevation(prior.network, frames)
         alpha, true = pictures[..., 3], clip.matrix[..., 3]
         overlap.append(mask_iou(alpha, true).mean(1))
         quality.append(psnr(over_white(pictures), over_white(clip.matrix)).mean(1))
         hazy.append((half_transparent(alpha) - half_transparent(true)).mean(1))
-        errors.append(abs(float(guesses.mean()) - clip.elevation))
-        spreads.append(float(guesses.std()) if len(guesses) > 1 else math.nan)
+        errors.append(abs(guess.degrees - clip.elevation))
+        spreads.append(math.nan if guess.spread is None else guess.spread)
         print(f"{clip.name}: IoU {float(overlap[-1].mean()):.3f}", flush=True)
         chosen = [*range(0, VIEWS, 2), VIEWS + 4, VIEWS + 12]
         for matrix in (pictures, clip.matrix):

@@ -10,6 +10,11 @@ from vid4d.records import Share, read_record
 FILE = Path(__file__).parent / "data" / "expected.json"
 
 
+def away_from_clip(azimuth: float) -> float:
+    """Degrees between a direction and the clip's side, whichever way round."""
+    return abs((azimuth + 180) % 360 - 180)
+
+
 @dataclass(frozen=True)
 class Expected:
     """Overlap (IoU) of drawn silhouettes with true ones.
@@ -23,8 +28,7 @@ class Expected:
 
     def at(self, azimuth: float) -> float:
         """At any azimuth in degrees, between the measured ones in a straight line."""
-        away = abs((azimuth + 180) % 360 - 180)
-        place = away / 180 * (len(self.overlap) - 1)
+        place = away_from_clip(azimuth) / 180 * (len(self.overlap) - 1)
         low = min(int(place), len(self.overlap) - 2)
         return self.overlap[low] + (place - low) * (self.overlap[low + 1] - self.overlap[low])
 

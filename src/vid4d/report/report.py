@@ -32,8 +32,9 @@ from vid4d.render import render_asset
 from vid4d.report.advice import Advice, Facts, advice
 from vid4d.report.contact import draw_sheet, pick
 from vid4d.report.page import Picture, ReportPage, page_html
-from vid4d.report.sides import known_sides
+from vid4d.report.sides import known_sides, object_confidence
 from vid4d.run import Timings, read_curves, read_settings
+from vid4d.settings import Settings
 
 T = TypeVar("T")
 
@@ -135,11 +136,9 @@ def window(alpha: Float[Tensor, "*n h w"], margin: float = 0.06) -> tuple[slice,
 
 
 def confidence_inside(matrix: ImageMatrix) -> float | None:
-    """Mean confidence, weighted by alpha: the background, which is always sure, does not count."""
-    if matrix.confidence is None:
-        return None
-    alpha = matrix.images[..., 3]
-    return float((matrix.confidence * alpha).sum() / alpha.sum().clamp(min=1e-6))
+    """`object_confidence` of all views and moments together."""
+    mean = object_confidence(matrix)
+    return None if mean is None else float(mean)
 
 
 def agreement(gaussians: Gaussians4D, matrix: ImageMatrix, times: int = 4, size: int = 64) -> float:
@@ -175,7 +174,7 @@ def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
     return Facts(
         warnings=tuple(clip.get("warnings", ())),
         matting_confidence=clip.get("matting_confidence", 1.0),
-        elevation_unsure=elevation_unsure(root),
+        elevation_unsure=elevation_unsure(root, settings),
         preset=settings.preset,
         seconds=matrix.seconds,
         key_frames=None if keys is None else len(keys),
@@ -190,9 +189,8 @@ def facts(root: Path, gaussians: Gaussians4D, matrix: ImageMatrix) -> Facts:
     )
 
 
-def elevation_unsure(root: Path) -> bool:
+def elevation_unsure(root: Path, settings: Settings) -> bool:
     """Whether the elevation of a run's camera was guessed from frames that do not agree about it."""
-    settings = read_settings(root)
     if settings.source != "clip" or settings.elevation != "auto":
         return False
     spread = _stored(root / "elevation.json", _Elevation).get("spread")

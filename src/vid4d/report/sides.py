@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.priors.expected import Expected
+from vid4d.priors.expected import Expected, away_from_clip
 
 DOUBTFUL = 0.05
 """How far a side's confidence lies below the mean of all sides, where it is named."""
@@ -45,8 +46,8 @@ class KnownSides:
         }
         means = {}
         for name, (low, high) in ranges.items():
-            away = [abs((a + 180) % 360 - 180) for a in self.azimuths]
-            values = [e for a, e in zip(away, self.expected, strict=True) if low <= a <= high]
+            pairs = zip(self.azimuths, self.expected, strict=True)
+            values = [e for a, e in pairs if low <= away_from_clip(a) <= high]
             means[name] = sum(values) / len(values) if values else None
         told = ", ".join(f"{value:.2f} {name}" for name, value in means.items() if value is not None)
         words = [
@@ -76,16 +77,21 @@ def _ranges(azimuths: Sequence[float], chosen: Sequence[float]) -> list[str]:
     return stretches
 
 
+def object_confidence(matrix: ImageMatrix, over: tuple[int, ...] = (0, 1, 2, 3)) -> Tensor | None:
+    """Mean confidence over axes, weighted by alpha: the background, which is always sure, does not count."""
+    if matrix.confidence is None:
+        return None
+    alpha = matrix.images[..., 3]
+    return (matrix.confidence * alpha).sum(over) / alpha.sum(over).clamp(min=1e-6)
+
+
 def known_sides(matrix: ImageMatrix, expected: Expected | None) -> KnownSides | None:
     """What is known of the views of a matrix; None where the prior was never measured."""
     if expected is None or matrix.input_images is None:
         return None
     azimuths = [round(a, 1) % 360 for a in matrix.cameras.azimuth.tolist()]
-    confidence = None
-    if matrix.confidence is not None:
-        alpha = matrix.images[..., 3]
-        weights = alpha.sum((1, 2, 3)).clamp(min=1e-6)
-        confidence = ((matrix.confidence * alpha).sum((1, 2, 3)) / weights).tolist()
+    of_views = object_confidence(matrix, (1, 2, 3))
+    confidence = None if of_views is None else of_views.tolist()
     order = torch.tensor(azimuths).argsort().tolist()
     return KnownSides(
         [azimuths[i] for i in order],

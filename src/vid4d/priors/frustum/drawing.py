@@ -86,9 +86,6 @@ def draw_solids(
     network: FrustumVolume,
     pictures: Float[Tensor, "t 4 h w"],
     elevation: Float[Tensor, " t"],
-    *,
-    averaging: Float[Tensor, "t t"] | None = None,
 ) -> Solid:
-    """The solids of `iterate_solids` in one batch."""
-    solids = iterate_solids(network, pictures, elevation, averaging=averaging)
-    return Solid(*map(torch.cat, zip(*solids, strict=True)))
+    """The solids of `iterate_solids` in one batch, each frame's own."""
+    return Solid(*map(torch.cat, zip(*iterate_solids(network, pictures, elevation), strict=True)))

@@ -8,9 +8,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.priors.frustum.framing import follow, windows
+from vid4d.priors.frustum.framing import network_pictures
 from vid4d.priors.frustum.network import FrustumVolume
-from vid4d.priors.pictures import to_network
 
 RANGE = (-10.0, 40.0)
 """Degrees that the network has learned from."""
@@ -31,8 +30,7 @@ def guess_elevation(network: FrustumVolume, frames: Float[Tensor, "t h w 4"]) ->
     frames: square, straight-alpha RGBA in [0, 1], of any size.
     """
     frames = frames.to(next(network.parameters()).device)
-    size = network.config.image_size
-    pictures = to_network(windows(frames, follow(frames[..., 3]), size))
+    _, pictures = network_pictures(frames, network.config)
     both = [network.encode(torch.cat([p, p.flip(3)]))[2].mean() for p in pictures.split(1)]
     guesses = torch.rad2deg(torch.stack(both).float())
     spread = float(guesses.std()) if len(guesses) > 1 else None

@@ -16,6 +16,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.images import premultiplied, straight
+from vid4d.priors.frustum.network import FrustumConfig
+from vid4d.priors.pictures import to_network
 
 LEAST = 0.6 * 200 / 256
 """Share of the window's width that the object takes at least, where it is widest: the least of training."""
@@ -23,7 +25,7 @@ LEAST = 0.6 * 200 / 256
 SLACK = 0.06
 """How far off the middle of the window the object's middle may lie, in widths of the window."""
 
-VOLUME = 112 / 128
+VOLUME = FrustumConfig.crop / FrustumConfig.image_size
 """Share of the window that the network's volume covers: nothing may lie beyond it."""
 
 SMALLEST = 0.25
@@ -54,10 +56,12 @@ def whole(count: int) -> Framing:
     return Framing(torch.zeros(count, 2), 1.0)
 
 
-def follow(alpha: Float[Tensor, "t h w"], threshold: float = 0.5) -> Framing:
+def follow(alpha: Float[Tensor, "t h w"], volume: float = VOLUME, threshold: float = 0.5) -> Framing:
     """Windows that show the object of each frame large enough and near enough to their middle.
 
     Sizes and middles are those of bounding boxes. A frame that shows nothing keeps the middle of the picture.
+
+    volume: share of a window that the network's volume covers.
     """
     centers, widest = [], 0.0
     for mask in alpha > threshold:
@@ -72,7 +76,7 @@ def follow(alpha: Float[Tensor, "t h w"], threshold: float = 0.5) -> Framing:
     if widest == 0:
         return whole(len(alpha)).to(alpha.device)
     scale = min(1.0, max(SMALLEST, widest / LEAST))
-    room = scale * min(SLACK, max(0.0, (VOLUME - widest / scale) / 2))
+    room = scale * min(SLACK, max(0.0, (volume - widest / scale) / 2))
     off = torch.tensor(centers, device=alpha.device)
     return Framing(off - off.clamp(-room, room), scale)
 
@@ -87,3 +91,14 @@ def windows(
     flat = premultiplied(frames).movedim(-1, 1)
     framed = F.avg_pool2d(F.grid_sample(flat, 2 * grid, align_corners=False), 2).movedim(1, -1)
     return straight(framed.clamp(0, 1))
+
+
+def network_pictures(
+    frames: Float[Tensor, "t h w 4"], config: FrustumConfig
+) -> tuple[Framing, Float[Tensor, "t 4 p p"]]:
+    """The windows of a clip's frames, and what the network takes: RGBA over white in [-1, 1].
+
+    frames: square, straight-alpha RGBA in [0, 1], of any size.
+    """
+    framing = follow(frames[..., 3], config.crop / config.image_size)
+    return framing, to_network(windows(frames, framing, config.image_size))

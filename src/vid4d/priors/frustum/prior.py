@@ -12,10 +12,10 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.frustum.drawing import iterate_solids
-from vid4d.priors.frustum.framing import follow, windows
+from vid4d.priors.frustum.framing import network_pictures
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
 from vid4d.priors.frustum.rendering import render_solid
-from vid4d.priors.pictures import check_size, to_network
+from vid4d.priors.pictures import check_size
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights.eight_bit import read_pieces
 from vid4d.priors.weights.files import config_from_json, fill
@@ -49,10 +49,11 @@ class FrustumMatrixPrior:
     """The frustum volume as a `MatrixPrior`.
 
     synchronous: average the volumes' tokens over time (2401.08742, section 3.2; `iterate_solids`).
+    bias: added to the logits of occupancy.
     """
 
-    def __init__(self, network: FrustumVolume, *, synchronous: bool = True) -> None:
-        self.network, self.synchronous = network.eval(), synchronous
+    def __init__(self, network: FrustumVolume, *, synchronous: bool = True, bias: float = BIAS) -> None:
+        self.network, self.synchronous, self.bias = network.eval(), synchronous, bias
         self.image_size = 2 * network.config.image_size  # of which a window is cut
 
     def draw(
@@ -66,14 +67,24 @@ class FrustumMatrixPrior:
         progress: Callable[[int, int], object] | None = None,
     ) -> DrawnViews:
         """As `MatrixPrior.draw`. Deterministic: sampler, steps and generator do not matter."""
-        config = self.network.config
         check_size(frames, self.image_size)
+        ring = Cameras.ring(size=self.network.config.image_size)
+        return DrawnViews(self.views(frames, elevation, ring, cyclic=cyclic, progress=progress), ring)
+
+    def views(
+        self,
+        frames: Float[Tensor, "t h w 4"],
+        elevation: float,
+        cameras: Cameras,
+        *,
+        cyclic: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Float[Tensor, "v t p p 4"]:
+        """Pictures from any cameras, on the CPU, as wide as the network's; else as `draw`."""
+        config = self.network.config
         device = next(self.network.parameters()).device
         inputs = Cameras.orbit([0.0], elevation, size=config.image_size, device=device)
-        ring = Cameras.ring(size=config.image_size, device=device)
-        frames = frames.to(device)
-        framing = follow(frames[..., 3])
-        pictures = to_network(windows(frames, framing, config.image_size))
+        framing, pictures = network_pictures(frames.to(device), config)
         averaging = smoothing_matrix(len(frames), cyclic).to(pictures) if self.synchronous else None
         total, views = 2 * len(frames), []
         solids = iterate_solids(
@@ -87,14 +98,14 @@ class FrustumMatrixPrior:
             view = render_solid(
                 solid,
                 inputs,
-                ring,
+                cameras.to(device),
                 config,
                 framing=framing[i : i + 1],
                 size=config.image_size,
-                bias=BIAS,
+                bias=self.bias,
                 contrast=CONTRAST,
             )
             views.append(view[0].cpu())
             if progress:
                 progress(len(frames) + i + 1, total)
-        return DrawnViews(torch.stack(views, 1), ring.to("cpu"))
+        return torch.stack(views, 1)

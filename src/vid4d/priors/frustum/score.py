@@ -14,16 +14,13 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.priors.frustum.drawing import draw_solids
-from vid4d.priors.frustum.framing import follow, windows
+from vid4d.priors.frustum.framing import network_pictures
 from vid4d.priors.frustum.network import FrustumVolume, Solid
 from vid4d.priors.frustum.prior import BIAS, CONTRAST, load_frustum_volume
 from vid4d.priors.frustum.rendering import render_solid
 from vid4d.priors.pictures import to_network
 from vid4d.priors.samplers import NoiseSchedule, to_eps
 from vid4d.priors.score import LatentScorePrior, resized_render
-
-WINDOW = 2
-"""Pixels of the frames to one of the windows that the network sees."""
 
 
 class FrustumScorePrior(LatentScorePrior):
@@ -48,9 +45,7 @@ class FrustumScorePrior(LatentScorePrior):
         self.size = network.config.image_size
         self.device = next(network.parameters()).device
         self.schedule = NoiseSchedule.shifted_cosine().to(self.device)
-        frames = frames.to(self.device)
-        self._framing = follow(frames[..., 3])
-        self._pictures = to_network(windows(frames, self._framing, self.size))
+        self._framing, self._pictures = network_pictures(frames.to(self.device), network.config)
         self._camera = Cameras.orbit([0.0], elevation, size=self.size, device=self.device)
         self._solids: dict[int, Solid] = {}
 
