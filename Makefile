@@ -39,7 +39,7 @@ $(DEV_STAMP): $(STAMP)
 # A demo that was interrupted goes on where it stopped; a finished one is made anew. Exports made into its folder, and
 # whatever else vid4d did not write there, stay.
 quoted = '$(subst ','\'',$(1))'
-CLEAR = $(BIN)/python -c 'import sys; from vid4d.run_folder import clear; clear(sys.argv[1])' $(call quoted,$(DEMO))
+CLEAR = $(BIN)/python -c 'import sys; from vid4d.runs.folder import clear; clear(sys.argv[1])' $(call quoted,$(DEMO))
 demo: $(STAMP)
 	@if [ -e $(call quoted,$(DEMO)/.done/report) ]; then $(CLEAR); fi
 	$(BIN)/vid4d generate --resume --out $(call quoted,$(DEMO)) -- $(call quoted,$(CLIP))

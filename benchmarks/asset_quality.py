@@ -43,7 +43,7 @@ from asset_rows import (
 from PIL import Image
 
 from vid4d.cameras import Cameras
-from vid4d.images import over_white
+from vid4d.media.images import over_white
 from vid4d.methods.efficient4d import PRESETS
 from vid4d.metrics import Sides, compare
 from vid4d.metrics.sides import MEASURES

@@ -20,10 +20,10 @@ from vid4d.cameras import Cameras
 from vid4d.gaussians.fit import FitConfig, fit
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
 from vid4d.gaussians.raster import rasterize_4d
-from vid4d.images import resized, straight
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.media.images import resized, straight
 from vid4d.methods.efficient4d import interpolate_frames, with_confidence
 from vid4d.metrics import Sides
 from vid4d.priors.base import DrawRequest

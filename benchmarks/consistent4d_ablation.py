@@ -34,14 +34,14 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.dynerf import FieldConfig
-from vid4d.images import over_white, side_by_side, to_uint8
-from vid4d.losses import Middle
+from vid4d.media.images import over_white, side_by_side, to_uint8
 from vid4d.methods.consistent4d.batches import LinearSchedule, TimestepRange
 from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import render_views
 from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
+from vid4d.metrics.losses import Middle
 from vid4d.priors.rife import as_interpolator, as_midpoint
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.small.prior import SmallScorePrior

@@ -26,7 +26,7 @@ from torch import Tensor
 
 from vid4d import load
 from vid4d.cameras import Cameras
-from vid4d.images import over_white
+from vid4d.media.images import over_white
 from vid4d.metrics import Sides, compare, mask_iou
 from vid4d.metrics.sides import MEASURES
 from vid4d.report.contact import draw_sheet

@@ -26,8 +26,8 @@ from vid4d.cameras import Cameras
 from vid4d.gaussians.fit import PRESETS, fit
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
-from vid4d.images import over_white, side_by_side, to_uint8
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.media.images import over_white, side_by_side, to_uint8
 from vid4d.metrics import mask_iou, psnr, ssim
 from vid4d.training.evaluate import true_clips
 from vid4d.training.meshes import MeshBank, read_folder

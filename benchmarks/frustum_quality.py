@@ -23,8 +23,8 @@ from PIL import Image
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.files import write_text
-from vid4d.images import over_white, resized, side_by_side, to_uint8
+from vid4d.files.write import write_text
+from vid4d.media.images import over_white, resized, side_by_side, to_uint8
 from vid4d.metrics import half_transparent, mask_iou, psnr
 from vid4d.priors.frustum.elevation import guess_elevation
 from vid4d.priors.frustum.prior import BIAS, SHIPPED, FrustumMatrixPrior, load_frustum_volume

@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from raster import processor
 
-from vid4d.files import write_text
+from vid4d.files.write import write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTS = "tests/priors/test_authors_numbers.py"

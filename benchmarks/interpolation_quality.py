@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import torch
 from torch import Tensor
 
-from vid4d.images import over_white
+from vid4d.media.images import over_white
 from vid4d.metrics import psnr
 from vid4d.priors.rife import frame_at
 from vid4d.priors.rife_small import load_interpolator

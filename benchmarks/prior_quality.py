@@ -30,7 +30,7 @@ from PIL import Image
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.images import over_white, side_by_side, to_uint8
+from vid4d.media.images import over_white, side_by_side, to_uint8
 from vid4d.metrics import Sides, compare, temporal_consistency
 from vid4d.priors.frustum.elevation import guess_elevation
 from vid4d.priors.frustum.prior import load_frustum_volume

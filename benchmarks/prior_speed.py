@@ -23,7 +23,7 @@ import torch
 from torch import nn
 
 from vid4d import kernels
-from vid4d.machine import cpu_name
+from vid4d.compute.machine import cpu_name
 from vid4d.priors import syncdreamer, zero123
 from vid4d.priors.latent_diffusion import LatentPrior
 from vid4d.priors.multiview_sampling import (

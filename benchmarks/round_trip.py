@@ -40,7 +40,7 @@ from vid4d.export.formats import FORMATS, export
 from vid4d.export.options import ExportOptions
 from vid4d.gaussians.model import Gaussians3D
 from vid4d.gaussians.sh import C0
-from vid4d.images import over
+from vid4d.media.images import over
 from vid4d.metrics import mask_iou
 
 FAINTEST = 1 / 255

@@ -1,4 +1,4 @@
-"""What a fixed number of threads costs, which the same bytes on any number of cores need (`vid4d.threads`).
+"""Cost of a fixed number of threads, which the same bytes on any number of cores need (`compute/threads.py`).
 
     python benchmarks/threads.py [--threads 2 4 8] [--repeat 3] [--cores 2]
 
@@ -22,8 +22,8 @@ EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "hopper.mp4"
 RUN = """
 import os, sys
 threads, clip, out = int(sys.argv[1]), *sys.argv[2:]
-import vid4d.threads
-vid4d.threads.THREADS = threads
+import vid4d.compute.threads
+vid4d.compute.threads.THREADS = threads
 from vid4d import cli
 cli.main(["generate", clip, "--preset", "draft", "--frames", "4", "--out", out])
 """

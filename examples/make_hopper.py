@@ -16,10 +16,10 @@ import torch
 from scipy.interpolate import CubicSpline
 
 from vid4d.cameras import Cameras
-from vid4d.images import over
+from vid4d.media.images import over
+from vid4d.media.video import write_mp4
 from vid4d.training.mesh_render import fit_to_frame, render_meshes
 from vid4d.training.meshes import MeshBank, TrainingMesh
-from vid4d.video import write_mp4
 
 FRAMES, FPS, SIZE = 24, 20, 256
 AZIMUTH, ELEVATION = 42.0, 10.0

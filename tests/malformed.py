@@ -198,7 +198,7 @@ def _whole(root: Path) -> None:
     from vid4d import api
     from vid4d.gaussians.model import save_asset
     from vid4d.matrix.io import save_matrix
-    from vid4d.video import write_mp4
+    from vid4d.media.video import write_mp4
 
     for name in {kind.folder for kind in KINDS}:
         (root / name).mkdir()

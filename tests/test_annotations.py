@@ -7,7 +7,7 @@ import torch
 from jaxtyping import TypeCheckError
 
 from vid4d.cameras import Cameras
-from vid4d.images import over_white
+from vid4d.media.images import over_white
 from vid4d.settings import Settings
 
 

@@ -24,13 +24,13 @@ from filelock import FileLock
 from PIL import Image
 
 from vid4d import api
+from vid4d.files.manifest import MANIFEST
 from vid4d.gaussians.model import save_asset
-from vid4d.manifest import MANIFEST
 from vid4d.matrix.io import save_matrix
-from vid4d.run import Run
-from vid4d.run_lock import LOCK
+from vid4d.media.video import write_mp4
+from vid4d.runs.lock import LOCK
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
-from vid4d.video import write_mp4
 
 SIDE = 64
 

@@ -19,8 +19,8 @@ import vid4d
 from vid4d import api
 from vid4d.cli import main
 from vid4d.errors import InputError
+from vid4d.media.video import write_mp4
 from vid4d.priors.base import PRIORS
-from vid4d.video import write_mp4
 
 TESTS = Path(__file__).resolve().parent
 
@@ -185,7 +185,7 @@ def test_a_terminated_run_says_how_to_go_on(clip, tmp_path):
 def fitting(clip: Path, then: str = "time.sleep(60)") -> subprocess.Popen[str]:
     """A process that runs `vid4d generate CLIP --out out` and is in the middle of its fit."""
     code = (
-        "import sys, time, toys\nfrom vid4d import api, cli\nfrom vid4d.files import written_whole\n"
+        "import sys, time, toys\nfrom vid4d import api, cli\nfrom vid4d.files.write import written_whole\n"
         f"def make_asset(run, matrix):\n    print('fitting', flush=True)\n    {then}\n"
         "toys.make_asset = make_asset\napi.METHODS['efficient4d'] = 'toys'\n"
         f"cli.main(['generate', {str(clip)!r}, '--out', 'out'])"

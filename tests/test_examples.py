@@ -20,7 +20,7 @@ from vid4d import api
 from vid4d.gaussians.model import load_asset
 from vid4d.matrix.io import load_matrix
 from vid4d.methods import stages
-from vid4d.run import Run
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
 
 FOLDER = Path(__file__).resolve().parents[1] / "examples"

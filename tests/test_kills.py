@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from vid4d.files import clear_away, folder_written_whole, write_text
-from vid4d.run import Run
+from vid4d.files.write import clear_away, folder_written_whole, write_text
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
 
 EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "shutil.rmtree"}

@@ -13,9 +13,9 @@ from vid4d.gaussians.sh import from_rgb
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.methods import stages
-from vid4d.progress import Bar
 from vid4d.render import render_asset
-from vid4d.run import Run
+from vid4d.runs.progress import Bar
+from vid4d.runs.run import Run
 
 
 def jumping_ball(

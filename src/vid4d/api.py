@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from vid4d.asset import Asset, load
+from vid4d.compute.threads import fixed_threads
 from vid4d.errors import InputError
 from vid4d.priors.base import DEFAULT_PRIORS, Offer, prior_spec, priors_with
-from vid4d.progress import Progress
-from vid4d.run import Run
+from vid4d.runs.progress import Progress
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
-from vid4d.threads import fixed_threads
 
 if TYPE_CHECKING:
     from vid4d.gaussians.model import Gaussians4D

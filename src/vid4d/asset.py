@@ -62,10 +62,10 @@ class Asset:
 
 def load(path: str | Path, device: str = "auto") -> Asset:
     """Opens a run folder or an asset.safetensors. Raises InputError where there is no asset."""
+    from vid4d.compute.machine import resolve_device
     from vid4d.gaussians.model import load_asset
     from vid4d.gaussians.raster import splat_device
-    from vid4d.machine import resolve_device
-    from vid4d.run_folder import refuse_links
+    from vid4d.runs.folder import refuse_links
 
     file = Path(path)
     if not file.exists():

@@ -10,15 +10,15 @@ import torch
 from vid4d.clip.files import key_times
 from vid4d.export.html import write_player
 from vid4d.export.video import write_turntable
-from vid4d.files import write_json
+from vid4d.files.write import write_json
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.images import over_white
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.media.images import over_white
 from vid4d.metrics import psnr
 from vid4d.render import render_asset
 from vid4d.report.contact import write_contact
 from vid4d.report.report import write_report
-from vid4d.run import Run
+from vid4d.runs.run import Run
 
 
 def input_psnr(

@@ -14,7 +14,7 @@ from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
-from vid4d.images import straight
+from vid4d.media.images import straight
 
 CHUNK_PIXELS = 8 << 20
 """Pixels rendered in one call."""

@@ -16,8 +16,8 @@ from vid4d.clip.clip import Clip, ClipOptions, read_clip
 from vid4d.clip.crop import crop
 from vid4d.clip.files import key_times, load_frames, prepare_clip, save_strip, write_frames
 from vid4d.errors import InputError
-from vid4d.files import natural_order
-from vid4d.video import write_mp4
+from vid4d.files.paths import natural_order
+from vid4d.media.video import write_mp4
 
 W, H = 96, 80
 
@@ -273,7 +273,7 @@ def test_long_loops_are_judged_by_a_few_frames() -> None:
 
 
 def test_two_thousand_frames_are_sampled(tmp_path: Path) -> None:
-    from vid4d.video import Video
+    from vid4d.media.video import Video
 
     path = write_mp4(tmp_path / "long.mp4", (on_white(box(10 + i // 40)) for i in range(2000)), 50)
     held: list[int] = []

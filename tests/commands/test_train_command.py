@@ -12,8 +12,8 @@ from mesh_shapes import write_shard
 from tiny_frustum import TINY
 from tiny_prior import CONFIG, LIFT
 
-from vid4d.checkpoints import KEY, load_tensors
 from vid4d.errors import InputError
+from vid4d.files.checkpoints import KEY, load_tensors
 from vid4d.priors.base import named_object
 from vid4d.priors.frustum.network import FrustumVolume
 from vid4d.priors.small.model import SmallPrior

@@ -11,13 +11,14 @@ import pytest
 from command_line import refused
 from exported import ball_asset, visible
 
-from vid4d import cli, manifest
+from vid4d import cli
 from vid4d.errors import InputError
 from vid4d.export import formats, ply
 from vid4d.export.formats import FORMATS, export
 from vid4d.export.options import ExportOptions, frame_times
 from vid4d.export.splats import splats_at
-from vid4d.files import write_json
+from vid4d.files import manifest
+from vid4d.files.write import write_json
 
 SMALL = ("--size", "16", "--frames", "3")
 

@@ -13,8 +13,8 @@ from vid4d.gaussians.fit_targets import crop_windows, object_windows, reference_
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import LONGEST_IN_LOOP, MARGINAL_CUT
 from vid4d.gaussians.raster import rasterize_4d
-from vid4d.images import resized
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.media.images import resized
 from vid4d.metrics import psnr
 
 SMALL = FitConfig(

@@ -9,9 +9,9 @@ from PIL import Image
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.keying import remove_border_background
 from vid4d.matrix.io import detect_layout, load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.media.keying import remove_border_background
 
 
 def make_matrix(views=4, times=3, size=24, seed=0):

@@ -18,8 +18,8 @@ from vid4d import api
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.model import load_asset
-from vid4d.images import resized
 from vid4d.matrix.io import load_matrix
+from vid4d.media.images import resized
 from vid4d.methods import efficient4d, stages
 from vid4d.methods.efficient4d import interpolate_frames, with_confidence
 from vid4d.outputs import input_psnr
@@ -27,8 +27,8 @@ from vid4d.priors.base import DEFAULT_PRIORS, DrawnViews
 from vid4d.priors.rife import IFNet, IFNetConfig
 from vid4d.priors.small import prior as small
 from vid4d.priors.small.sampling import SampleConfig
-from vid4d.progress import Progress
-from vid4d.run import Run, read_settings
+from vid4d.runs.progress import Progress
+from vid4d.runs.run import Run, read_settings
 from vid4d.settings import Settings
 
 

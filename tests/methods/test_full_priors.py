@@ -22,7 +22,7 @@ from vid4d.priors.base import DrawRequest
 from vid4d.priors.multiview_sampling import FullConfig, configured
 from vid4d.priors.small import prior as small
 from vid4d.priors.small.sampling import SampleConfig
-from vid4d.progress import Progress
+from vid4d.runs.progress import Progress
 from vid4d.settings import Settings
 
 TINY = Efficient4DConfig(

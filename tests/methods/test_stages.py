@@ -13,8 +13,8 @@ from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.model import load_asset
 from vid4d.methods import stages
 from vid4d.outputs import input_psnr
-from vid4d.progress import Bar
-from vid4d.run import Run
+from vid4d.runs.progress import Bar
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
 
 

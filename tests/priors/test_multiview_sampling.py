@@ -13,7 +13,7 @@ from published import NAMES, write_weights
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.keying import remove_white_background
+from vid4d.media.keying import remove_white_background
 from vid4d.priors import multiview_sampling
 from vid4d.priors.guidance import ClassifierFree, Decomposed
 from vid4d.priors.multiview_sampling import (

@@ -20,10 +20,10 @@ from vid4d.errors import InputError
 from vid4d.matrix.io import save_matrix
 from vid4d.methods import stages
 from vid4d.outputs import write_outputs
-from vid4d.progress import Progress
 from vid4d.report import report
 from vid4d.report.page import again
-from vid4d.run import Run
+from vid4d.runs.progress import Progress
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from vid4d.clip.clip import read_clip
-from vid4d.video import Video
+from vid4d.media.video import Video
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 

@@ -8,7 +8,7 @@ from toys import jumping_ball, toy_matrix
 
 from vid4d.matrix.io import save_matrix
 from vid4d.methods import stages
-from vid4d.run import Run
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
 
 

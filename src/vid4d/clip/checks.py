@@ -9,7 +9,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from vid4d.images import premultiplied
+from vid4d.media.images import premultiplied
 
 THUMBNAIL = 96
 

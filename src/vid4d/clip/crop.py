@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from vid4d.errors import InputError
-from vid4d.images import premultiplied, straight
+from vid4d.media.images import premultiplied, straight
 
 
 def check_masks(

@@ -12,12 +12,13 @@ from PIL import Image
 
 from vid4d.clip.clip import Clip, ClipOptions, read_clip
 from vid4d.clip.sources import CLIP_FILE, ClipRecord, to_rgba
+from vid4d.compute.threads import fixed_threads
 from vid4d.errors import InputError
-from vid4d.files import folder_written_whole, natural_order, written_whole
-from vid4d.images import over, side_by_side, to_uint8
-from vid4d.pictures import open_picture
-from vid4d.records import read_record
-from vid4d.threads import fixed_threads
+from vid4d.files.paths import natural_order
+from vid4d.files.records import read_record
+from vid4d.files.write import folder_written_whole, written_whole
+from vid4d.media.images import over, side_by_side, to_uint8
+from vid4d.media.picture_files import open_picture
 
 
 @fixed_threads()

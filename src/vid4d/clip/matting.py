@@ -19,8 +19,8 @@ from scipy import ndimage
 
 from vid4d.clip.matting_onnx import find_model, installed_model, model_frames
 from vid4d.errors import InputError, install_hint
-from vid4d.images import over_white_uint8
-from vid4d.keying import REGION, Background, border_labels, cut_out, smooth
+from vid4d.media.images import over_white_uint8
+from vid4d.media.keying import REGION, Background, border_labels, cut_out, smooth
 
 MIN_INLIERS = 0.6  # share of the border that the fitted surface must explain
 MAX_NOISE = 14.0  # 8-bit steps

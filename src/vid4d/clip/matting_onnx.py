@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy import ndimage
 
+from vid4d.compute.threads import THREADS
 from vid4d.errors import InputError, install_hint
-from vid4d.images import to_uint8
-from vid4d.threads import THREADS
+from vid4d.media.images import to_uint8
 
 
 @dataclass(frozen=True)

@@ -20,11 +20,11 @@ from msgspec import Meta, Struct
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from vid4d.errors import FAULTS, InputError
-from vid4d.files import natural_order, refuse_special
-from vid4d.images import to_uint8
-from vid4d.pictures import MOST_ANIMATED, open_picture, reading_picture
-from vid4d.records import Seconds, Share, Time, read_record
-from vid4d.video import Video, shrink
+from vid4d.files.paths import natural_order, refuse_special
+from vid4d.files.records import Seconds, Share, Time, read_record
+from vid4d.media.images import to_uint8
+from vid4d.media.picture_files import MOST_ANIMATED, open_picture, reading_picture
+from vid4d.media.video import Video, shrink
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".tga")
 ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")

@@ -31,7 +31,7 @@ class Export:
     def run(self) -> None:
         """Writes the export and prints its files."""
         from vid4d import api
-        from vid4d.progress import Progress
+        from vid4d.runs.progress import Progress
 
         asset = api.load(self.asset, self.device)
         with Progress() as progress, progress.stage(f"export {self.to}") as bar:

@@ -37,7 +37,7 @@ class Generate(FromClip):
     def run(self) -> None:
         """Runs the generation and reports progress."""
         from vid4d import api
-        from vid4d.progress import Progress
+        from vid4d.runs.progress import Progress
 
         with Progress() as progress:
             asset = api.make(self.settings(), out=self.out, resume=self.resume, progress=progress)

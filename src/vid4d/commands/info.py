@@ -24,8 +24,8 @@ class Info:
 def info(device: str = "auto") -> dict[str, str]:
     """Facts about this machine and what a run would use, as name -> text."""
     from vid4d.clip.matting import installed_model
+    from vid4d.compute.machine import describe, versions
     from vid4d.gaussians.raster import available_backends
-    from vid4d.machine import describe, versions
 
     facts = describe(device)
     for name, what in available_backends().items():

@@ -15,7 +15,7 @@ class Matrix(FromClip):
     def run(self) -> None:
         """Writes the image matrix alone."""
         from vid4d import api
-        from vid4d.progress import Progress
+        from vid4d.runs.progress import Progress
 
         with Progress() as progress:
             root = api.make_matrix(self.settings(), out=self.out, resume=self.resume, progress=progress)

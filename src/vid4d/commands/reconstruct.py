@@ -35,7 +35,7 @@ class Reconstruct:
     def run(self) -> None:
         """Fits an image matrix and writes the asset."""
         from vid4d import api
-        from vid4d.progress import Progress
+        from vid4d.runs.progress import Progress
 
         settings = Settings(
             clip=self.folder,

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from tyro.conf import Positional, arg
 
-from vid4d import manifest
 from vid4d.errors import InputError, printable
-from vid4d.files import note_written, written_whole
+from vid4d.files import manifest
+from vid4d.files.write import note_written, written_whole
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
@@ -160,7 +160,7 @@ def _write_still(
     from PIL import Image
 
     from vid4d.cameras import Cameras
-    from vid4d.images import to_uint8
+    from vid4d.media.images import to_uint8
 
     camera = Cameras.orbit([azimuth], elevation, size=size)
     picture = asset.render(camera, time, background=None if transparent else 1.0)[0]

@@ -13,7 +13,7 @@ from vid4d.errors import printable
 
 if TYPE_CHECKING:
     from vid4d.priors.weights.network import Network
-    from vid4d.progress import Bar
+    from vid4d.runs.progress import Bar
 
 T = TypeVar("T")
 Name = Positional[Annotated[str, arg(metavar="NAME")]]
@@ -217,7 +217,7 @@ def _say_licence(name: str) -> None:
 
 
 def _with_bar(what: str, do: Callable[[Bar], T]) -> T:
-    from vid4d.progress import Progress
+    from vid4d.runs.progress import Progress
 
     with Progress() as progress, progress.stage(what) as bar:
         return do(bar)

@@ -12,10 +12,10 @@ import torch
 from msgspec import Meta, Struct
 from torch import Tensor
 
-from vid4d.checkpoints import load_tensors, save_tensors, with_prefix
 from vid4d.dynerf import CascadeField, FieldConfig, OccupancyGrid
 from vid4d.errors import InputError
-from vid4d.records import checked, parsed, unknown_field
+from vid4d.files.checkpoints import load_tensors, save_tensors, with_prefix
+from vid4d.files.records import checked, parsed, unknown_field
 
 KEY = "vid4d-dynerf-1"
 """Of the metadata: the only entry, since several would lie in the file in any order."""

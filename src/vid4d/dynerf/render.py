@@ -20,7 +20,7 @@ from vid4d.cameras import Cameras
 from vid4d.dynerf.field import CascadeField
 from vid4d.dynerf.march import MarchConfig, Rays, march
 from vid4d.dynerf.occupancy import OccupancyGrid, uniform_noise
-from vid4d.images import unweighted
+from vid4d.media.images import unweighted
 
 
 @dataclass(frozen=True)

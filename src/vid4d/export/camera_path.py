@@ -26,7 +26,7 @@ from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
 from vid4d.errors import InputError
-from vid4d.records import read_record
+from vid4d.files.records import read_record
 from vid4d.render import loops_to_play
 
 if TYPE_CHECKING:

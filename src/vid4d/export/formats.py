@@ -14,12 +14,12 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from vid4d import manifest
+from vid4d.compute.threads import fixed_threads
 from vid4d.errors import InputError
 from vid4d.export.options import ExportOptions
-from vid4d.files import all_to_disk, move_into_place, write_text
-from vid4d.scratch import scratch_folder
-from vid4d.threads import fixed_threads
+from vid4d.files import manifest
+from vid4d.files.scratch import scratch_folder
+from vid4d.files.write import all_to_disk, move_into_place, write_text
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset

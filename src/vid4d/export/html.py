@@ -23,7 +23,7 @@ from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
 from vid4d.export.options import ExportOptions
-from vid4d.files import write_text
+from vid4d.files.write import write_text
 from vid4d.gaussians import raster
 from vid4d.gaussians import sh as harmonics
 from vid4d.gaussians.culling import visibility_mask

@@ -16,7 +16,7 @@ from vid4d.errors import InputError
 from vid4d.export.glb import to_y_up
 from vid4d.export.meshes import sequence_of
 from vid4d.export.options import ExportOptions, frame_name
-from vid4d.files import write_json
+from vid4d.files.write import write_json
 from vid4d.meshing.tsdf import Mesh
 
 if TYPE_CHECKING:

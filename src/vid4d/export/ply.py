@@ -16,7 +16,7 @@ from jaxtyping import Float
 
 from vid4d.export.options import ExportOptions, FrameTimes, frame_name, frame_times
 from vid4d.export.splats import ellipsoids, splats_at
-from vid4d.files import write_json
+from vid4d.files.write import write_json
 from vid4d.gaussians import sh as harmonics
 
 if TYPE_CHECKING:

@@ -12,15 +12,15 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vid4d import video
 from vid4d.cameras import Cameras
+from vid4d.compute.threads import THREADS
 from vid4d.errors import InputError
 from vid4d.export.camera_path import Shots, plan
 from vid4d.export.options import ExportOptions, background_color, frame_name
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.images import over, premultiplied, straight, to_uint8
+from vid4d.media import video
+from vid4d.media.images import over, premultiplied, straight, to_uint8
 from vid4d.render import BATCH, loops_to_play, render_asset, turntable_frames
-from vid4d.threads import THREADS
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset

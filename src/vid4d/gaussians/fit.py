@@ -25,7 +25,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.checkpoints import (
+from vid4d.compute.randomness import FIT_INPUT_FRAMES, FIT_PICTURES, Shuffled, epoch_generator, step_generator
+from vid4d.files.checkpoints import (
     check_step,
     identity_of,
     load_checkpoint,
@@ -33,6 +34,7 @@ from vid4d.checkpoints import (
     save_checkpoint,
     with_prefix,
 )
+from vid4d.files.records import Amount, Finite, Step
 from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.densify import Densifier, DensifyConfig
 from vid4d.gaussians.fit_targets import (
@@ -47,13 +49,11 @@ from vid4d.gaussians.hull import HullConfig, gaussians_from_hull
 from vid4d.gaussians.model import LONGEST_IN_LOOP, Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.gaussians.shape import bound_shape
-from vid4d.images import over, over_white
-from vid4d.losses import mask_loss, photometric_loss
 from vid4d.matrix.io import check_matrix
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.media.images import over, over_white
 from vid4d.metrics import psnr
-from vid4d.randomness import FIT_INPUT_FRAMES, FIT_PICTURES, Shuffled, epoch_generator, step_generator
-from vid4d.records import Amount, Finite, Step
+from vid4d.metrics.losses import mask_loss, photometric_loss
 
 Callback = Callable[[int, int, float, float, int], None]
 """step, total, loss (running mean), PSNR of the input view in dB, number of splats."""

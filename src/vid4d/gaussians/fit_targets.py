@@ -13,8 +13,8 @@ from vid4d.cameras import Cameras
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.gaussians.visibility import visible_from
-from vid4d.images import resized
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.media.images import resized
 
 
 def resize_matrix(matrix: ImageMatrix, size: int, device: torch.device | str) -> ImageMatrix:

@@ -14,11 +14,11 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.compute.randomness import seed_generator
 from vid4d.errors import InputError
 from vid4d.gaussians import sh
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.randomness import seed_generator
 
 SEEN = 0.05
 """Cosine to the best view from which on a point of the hull counts as seen, not as grazed."""

@@ -23,9 +23,9 @@ from msgspec import Meta, Struct
 from torch import Tensor
 
 from vid4d.errors import InputError
-from vid4d.files import written_whole
+from vid4d.files.records import LONGEST, Seconds, checked
+from vid4d.files.write import written_whole
 from vid4d.gaussians import sh as harmonics
-from vid4d.records import LONGEST, Seconds, checked
 
 MARGINAL_CUT = 0.05
 """A splat whose temporal marginal is below this is not there at that time (2310.10642, code)."""

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.images import premultiplied, straight
+from vid4d.media.images import premultiplied, straight
 
 
 def remove_small_components(

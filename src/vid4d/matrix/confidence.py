@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.losses import Middle, ssim_map
+from vid4d.metrics.losses import Middle, ssim_map
 
 ErrorKind = Literal["ssim", "l1"]
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
 from vid4d.errors import InputError
-from vid4d.records import Finite, Seconds, Time, read_record
+from vid4d.files.records import Finite, Seconds, Time, read_record
 
 Row = Annotated[list[Finite], Meta(min_length=4, max_length=4)]
 Pose = Annotated[list[Row], Meta(min_length=4, max_length=4)]

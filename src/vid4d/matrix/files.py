@@ -10,11 +10,11 @@ import numpy as np
 from PIL import Image
 
 from vid4d.errors import InputError
-from vid4d.files import natural_order
-from vid4d.images import to_uint8
-from vid4d.keying import remove_border_background
-from vid4d.pictures import open_picture, reading_picture
-from vid4d.video import Video
+from vid4d.files.paths import natural_order
+from vid4d.media.images import to_uint8
+from vid4d.media.keying import remove_border_background
+from vid4d.media.picture_files import open_picture, reading_picture
+from vid4d.media.video import Video
 
 REPLACE = "replace it or remove it"
 MOST_BYTES = 6 << 30

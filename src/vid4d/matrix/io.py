@@ -22,7 +22,7 @@ Our layout, which anyone may write by hand or from a script::
   `images`), `input` with `images`, `times` and `camera` (a view with `width` and `height`).
 
 Images without alpha get one by keying: the plain background that is connected to the border becomes
-transparent (see `vid4d.keying`).
+transparent (see `vid4d.media.keying`).
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.files import folder_written_whole
+from vid4d.files.records import LONGEST
+from vid4d.files.write import folder_written_whole
 from vid4d.matrix import layouts
 from vid4d.matrix.descriptions import cameras_of, read_described
 from vid4d.matrix.files import (
@@ -56,7 +57,6 @@ from vid4d.matrix.files import (
     write_picture,
 )
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.records import LONGEST
 
 OURS = "cameras-json"
 LAYOUTS = (OURS, *layouts.LAYOUTS)

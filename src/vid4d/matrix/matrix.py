@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.images import over
+from vid4d.media.images import over
 
 
 @dataclass(frozen=True)

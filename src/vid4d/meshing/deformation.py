@@ -15,9 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
+from vid4d.compute.randomness import seed_generator
 from vid4d.meshing.marching_cubes import adjacency
 from vid4d.meshing.tsdf import Mesh
-from vid4d.randomness import seed_generator
 
 
 @dataclass(frozen=True)

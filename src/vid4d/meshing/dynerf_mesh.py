@@ -16,7 +16,7 @@ from vid4d.cameras import Cameras
 from vid4d.dynerf import CascadeField, OccupancyGrid
 from vid4d.dynerf.march import MarchConfig, Rays, march
 from vid4d.errors import InputError
-from vid4d.images import unweighted
+from vid4d.media.images import unweighted
 from vid4d.meshing.marching_cubes import Field, MeshOptions, NoSurface, mesh_from_field, vertex_normals
 from vid4d.meshing.tsdf import SEEN, TRUST, Mesh
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 
 from vid4d.errors import missing_package
-from vid4d.images import to_uint8
+from vid4d.media.images import to_uint8
 from vid4d.meshing.tsdf import Mesh, Paint
 
 

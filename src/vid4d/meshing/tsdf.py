@@ -23,7 +23,7 @@ from vid4d.errors import InputError
 from vid4d.gaussians.hull import sample_bilinear
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.gaussians.raster import rasterize
-from vid4d.images import unweighted
+from vid4d.media.images import unweighted
 from vid4d.meshing.marching_cubes import Field, MeshOptions, NoSurface, mesh_from_field, vertex_normals
 
 FAINT = 0.05

@@ -15,21 +15,21 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.clip.clip import Clip
+from vid4d.compute.randomness import seed_generator
 from vid4d.gaussians import fit as fits
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.images import resized
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.confidence import confidence_maps
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.media.images import resized
 from vid4d.methods import stages
 from vid4d.methods.stages import input_elevation
 from vid4d.priors.base import DrawnViews, DrawRequest, Offer, load_matrix_prior, prior_spec
 from vid4d.priors.rife import IFNet, as_midpoint, interpolate
 from vid4d.priors.rife_small import load_interpolator
-from vid4d.progress import Bar
-from vid4d.randomness import seed_generator
-from vid4d.run import Run
+from vid4d.runs.progress import Bar
+from vid4d.runs.run import Run
 
 
 @dataclass(frozen=True)

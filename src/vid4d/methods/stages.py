@@ -15,7 +15,7 @@ from torch import Tensor
 
 from vid4d.clip.clip import Clip, read_clip
 from vid4d.clip.files import load_frames, save_strip, write_frames
-from vid4d.files import clear_away, write_json
+from vid4d.files.write import clear_away, write_json
 from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.fit import fit as fit_gaussians
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
@@ -23,8 +23,8 @@ from vid4d.gaussians.raster import splat_device
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.priors.frustum.elevation import guess_elevation
 from vid4d.priors.frustum.prior import load_frustum_volume
-from vid4d.progress import Bar
-from vid4d.run import Run
+from vid4d.runs.progress import Bar
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
 
 CYCLIC = {"auto": "auto", "yes": True, "no": False}

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.losses import SSIM_WINDOW, Middle, ssim_map
+from vid4d.metrics.losses import SSIM_WINDOW, Middle, ssim_map
 
 
 def psnr(a: Float[Tensor, "... h w c"], b: Float[Tensor, "... h w c"]) -> Float[Tensor, " ..."]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.images import over_white
+from vid4d.media.images import over_white
 from vid4d.metrics.pictures import color_psnr, half_transparent, mask_iou, psnr, ssim
 from vid4d.metrics.surfaces import f_scores, loose_pieces, surface_points
 

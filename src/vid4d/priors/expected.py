@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from vid4d.records import Share, read_record
+from vid4d.files.records import Share, read_record
 
 FILE = Path(__file__).parent / "data" / "expected.json"
 

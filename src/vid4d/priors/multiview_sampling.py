@@ -17,10 +17,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from vid4d.compute.threads import free_threads
 from vid4d.errors import InputError
-from vid4d.images import over_white, to_uint8
 from vid4d.kernels import channels_last
-from vid4d.keying import remove_white_background
+from vid4d.media.images import over_white, to_uint8
+from vid4d.media.keying import remove_white_background
 from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.guidance import Decomposed, Guidance
 from vid4d.priors.latent_diffusion import LatentPrior
@@ -29,7 +30,6 @@ from vid4d.priors.precision import best_dtype
 from vid4d.priors.samplers import SAMPLERS, ProgressCallback, Sampling
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.convert import load_converted
-from vid4d.threads import free_threads
 
 P = TypeVar("P", bound=nn.Module)
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.errors import InputError
-from vid4d.images import over_white, straight
+from vid4d.media.images import over_white, straight
 
 
 def to_network(frames: Float[Tensor, "n h w 4"]) -> Float[Tensor, "n 4 h w"]:

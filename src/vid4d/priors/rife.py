@@ -15,8 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vid4d.errors import InputError
-from vid4d.images import premultiplied, straight
-from vid4d.losses import Interpolate, Middle
+from vid4d.media.images import premultiplied, straight
+from vid4d.metrics.losses import Interpolate, Middle
 from vid4d.priors.weights.convert_layouts import Named
 from vid4d.priors.weights.network import Network
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.conventions import view_change
-from vid4d.images import over_white
 from vid4d.kernels.cuda_graphs import CudaGraphed
+from vid4d.media.images import over_white
 from vid4d.priors.guidance import ClassifierFree
 from vid4d.priors.multiview_sampling import load_full_prior
 from vid4d.priors.score import LatentScorePrior, resized_render

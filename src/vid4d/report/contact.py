@@ -11,9 +11,9 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from vid4d.cameras import RING_ELEVATION, Cameras
-from vid4d.files import written_whole
+from vid4d.files.write import written_whole
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.images import over_white, to_uint8
+from vid4d.media.images import over_white, to_uint8
 from vid4d.render import render_asset
 
 LABEL = 92

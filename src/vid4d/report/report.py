@@ -21,19 +21,19 @@ from PIL import Image, features
 from torch import Tensor
 
 from vid4d.clip.files import key_times
-from vid4d.files import write_text
+from vid4d.files.records import Amount, Finite, Kind, Share, read_record
+from vid4d.files.write import write_text
 from vid4d.gaussians.culling import splats_over_time
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.images import over_white, side_by_side, to_uint8
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.media.images import over_white, side_by_side, to_uint8
 from vid4d.priors.expected import expected_of
-from vid4d.records import Amount, Finite, Kind, Share, read_record
 from vid4d.render import render_asset
 from vid4d.report.advice import Advice, Facts, advice
 from vid4d.report.contact import draw_sheet, pick
 from vid4d.report.page import Picture, ReportPage, page_html
 from vid4d.report.sides import known_sides, object_confidence
-from vid4d.run import Timings, read_curves, read_settings
+from vid4d.runs.run import Timings, read_curves, read_settings
 from vid4d.settings import Settings
 
 T = TypeVar("T")

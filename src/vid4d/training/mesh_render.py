@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.images import straight
+from vid4d.media.images import straight
 from vid4d.training.meshes import MeshBatch, ragged_index
 
 NEAR = 0.05

@@ -21,7 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from vid4d.errors import InputError
-from vid4d.records import read_record
+from vid4d.files.records import read_record
 
 
 @dataclass

@@ -87,10 +87,10 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     """
     import torch
 
+    from vid4d.compute.randomness import rank_seed, seed_default_generator
     from vid4d.priors.base import named_object
     from vid4d.priors.weights.eight_bit import save_pieces
     from vid4d.priors.weights.files import save_weights
-    from vid4d.randomness import rank_seed, seed_default_generator
     from vid4d.training.trainer import Trainer, TrainerConfig, start_distributed, world
     from vid4d.training.views import ViewsConfig
 

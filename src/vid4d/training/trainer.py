@@ -18,8 +18,8 @@ from typing import Any, TypedDict
 import torch
 from torch import Tensor, nn
 
-from vid4d.checkpoints import identity_of, load_checkpoint, restoring, save_checkpoint, with_prefix
-from vid4d.records import Amount, Step
+from vid4d.files.checkpoints import identity_of, load_checkpoint, restoring, save_checkpoint, with_prefix
+from vid4d.files.records import Amount, Step
 from vid4d.training.muon import Muon, split_for_muon
 
 LossFunction = Callable[[int], tuple[Tensor, dict[str, Tensor]]]

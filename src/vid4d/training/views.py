@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RING_ELEVATION, RING_VIEWS, Cameras
-from vid4d.images import premultiplied
+from vid4d.media.images import premultiplied
 from vid4d.priors.pictures import to_network
 from vid4d.training.mesh_render import Lighting, fit_to_frame, render_meshes, render_with_depth
 from vid4d.training.meshes import MeshBank, MeshBatch, join

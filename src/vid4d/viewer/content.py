@@ -15,10 +15,10 @@ from vid4d import api
 from vid4d.errors import InputError
 from vid4d.gaussians.culling import FAINTEST, splats_over_time
 from vid4d.gaussians.model import Gaussians3D, slice_at
-from vid4d.images import over_white, to_uint8
 from vid4d.matrix.descriptions import read_described
 from vid4d.matrix.io import load_matrix
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.media.images import over_white, to_uint8
 
 if TYPE_CHECKING:
     from vid4d.meshing.tsdf import Mesh

@@ -15,7 +15,7 @@ from PIL import Image
 
 from vid4d.errors import InputError
 from vid4d.export.formats import FORMATS
-from vid4d.images import over_white_uint8
+from vid4d.media.images import over_white_uint8
 from vid4d.viewer import downloads
 from vid4d.viewer.clock import Clock
 from vid4d.viewer.content import Content

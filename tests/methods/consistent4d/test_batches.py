@@ -8,6 +8,7 @@ from collections import Counter
 import pytest
 import torch
 
+from vid4d.compute.randomness import step_generator
 from vid4d.methods.consistent4d.batches import (
     BatchConfig,
     LinearSchedule,
@@ -18,7 +19,6 @@ from vid4d.methods.consistent4d.batches import (
     milestone_at,
     reference_frame,
 )
-from vid4d.randomness import step_generator
 
 
 def drawn(steps=1500, *, batch=4, frames=16, cyclic=False, seed=3, **config):

@@ -13,12 +13,12 @@ from tiny_prior import Copying, ship, still_prior
 from tiny_runs import CONSISTENT as TINY
 from tiny_runs import SMALL_FIELD
 
-from vid4d import api, losses
+from vid4d import api
 from vid4d.cameras import Cameras
-from vid4d.checkpoints import load_tensors, save_tensors
 from vid4d.dynerf import CascadeField, OccupancyGrid, render_field
 from vid4d.dynerf.files import load_field, save_field
 from vid4d.errors import InputError
+from vid4d.files.checkpoints import load_tensors, save_tensors
 from vid4d.matrix.io import load_matrix
 from vid4d.methods.consistent4d import limits, method
 from vid4d.methods.consistent4d import trainer as trainers
@@ -26,6 +26,7 @@ from vid4d.methods.consistent4d.batches import BatchConfig, LinearSchedule, Mile
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import DistillConfig, render_matrix
+from vid4d.metrics import losses
 from vid4d.priors.base import PRIORS
 from vid4d.priors.multiview_sampling import prepare_for_inference
 from vid4d.priors.rife import as_interpolator

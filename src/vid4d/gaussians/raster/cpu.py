@@ -19,11 +19,11 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from vid4d.cameras import Cameras
+from vid4d.compute.threads import free_threads
 from vid4d.errors import InputError
 from vid4d.gaussians import raster
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.gaussians.raster import build
-from vid4d.threads import free_threads
 
 RECORD = 16
 ENTRY_SUMS = 10

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.randomness import Shuffled, step_generator
+from vid4d.compute.randomness import Shuffled, step_generator
 
 Kind = Literal["random", "spatial", "temporal", "single"]
 CONSECUTIVE_KINDS = ("spatial", "temporal")

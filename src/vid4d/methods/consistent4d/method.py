@@ -15,7 +15,7 @@ from dataclasses import asdict
 from vid4d.dynerf import CascadeField, OccupancyGrid
 from vid4d.dynerf.files import load_field, save_field
 from vid4d.errors import InputError
-from vid4d.files import write_json
+from vid4d.files.write import write_json
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
@@ -28,8 +28,8 @@ from vid4d.methods.consistent4d.views import render_matrix, write_validation
 from vid4d.priors.base import Offer
 from vid4d.priors.rife import as_interpolator
 from vid4d.priors.rife_small import load_interpolator
-from vid4d.progress import Bar
-from vid4d.run import Run
+from vid4d.runs.progress import Bar
+from vid4d.runs.run import Run
 
 NEEDS: Offer = "score"
 """Protocol of the prior: gradients for a DyNeRF's renders."""

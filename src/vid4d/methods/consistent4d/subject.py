@@ -13,7 +13,7 @@ from vid4d.cameras import Cameras
 from vid4d.methods import stages
 from vid4d.priors.base import TEXT_PRIOR, PriorSpec, ScorePrior, load_score_prior, prior_spec
 from vid4d.priors.score_text import load_text_prior
-from vid4d.run import Run
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
 
 TEXT_ELEVATION = 15.0

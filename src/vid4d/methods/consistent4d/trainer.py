@@ -11,9 +11,10 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d import losses
 from vid4d.cameras import Cameras
-from vid4d.checkpoints import (
+from vid4d.compute.randomness import seed_default_generator, step_generator
+from vid4d.dynerf import CascadeField, OccupancyGrid, Rendering, render_field
+from vid4d.files.checkpoints import (
     check_step,
     identity_of,
     load_checkpoint,
@@ -21,15 +22,13 @@ from vid4d.checkpoints import (
     save_checkpoint,
     with_prefix,
 )
-from vid4d.dynerf import CascadeField, OccupancyGrid, Rendering, render_field
-from vid4d.images import over_white, resized
+from vid4d.files.records import Finite, Step
+from vid4d.media.images import over_white, resized
 from vid4d.methods.consistent4d.batches import Batch, draw_batch, milestone_at, reference_frame
 from vid4d.methods.consistent4d.config import Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
-from vid4d.metrics import psnr
+from vid4d.metrics import losses, psnr
 from vid4d.priors.base import ScorePrior
-from vid4d.randomness import seed_default_generator, step_generator
-from vid4d.records import Finite, Step
 
 SMOOTH_RADIUS = 0.01
 """Distance of compared normals, in units of the box (2311.02848, code)."""

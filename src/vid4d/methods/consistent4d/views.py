@@ -12,11 +12,11 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.dynerf import CascadeField, OccupancyGrid, paint_normals, render_field
-from vid4d.images import over_white, straight
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.media.images import over_white, straight
+from vid4d.media.video import write_mp4
 from vid4d.methods.consistent4d.subject import Subject
-from vid4d.video import write_mp4
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.images import premultiplied, straight
+from vid4d.media.images import premultiplied, straight
 from vid4d.priors.frustum.network import FrustumConfig
 from vid4d.priors.pictures import to_network
 

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vid4d.cameras import RING_DISTANCE, Cameras
-from vid4d.images import straight
+from vid4d.media.images import straight
 from vid4d.priors.frustum.framing import Framing
 from vid4d.priors.frustum.geometry import REACH, alpha_along, to_frustum
 from vid4d.priors.frustum.network import FrustumConfig, Solid

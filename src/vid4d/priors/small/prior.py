@@ -10,8 +10,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.images import resized
 from vid4d.matrix.cleanup import smooth_alpha
+from vid4d.media.images import resized
 from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.guidance import Decomposed
 from vid4d.priors.pictures import to_network

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from vid4d.errors import FAULTS, InputError
-from vid4d.files import written_whole
+from vid4d.files.write import written_whole
 from vid4d.priors.weights.safe_pickle import Described, unpickled
 
 Report = Callable[[int, int], None]

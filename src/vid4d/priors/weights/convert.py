@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from vid4d.checkpoints import not_finite
 from vid4d.errors import InputError
+from vid4d.files.checkpoints import not_finite
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.checkpoint_reader import (
     Entry,

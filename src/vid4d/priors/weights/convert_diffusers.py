@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from vid4d.errors import InputError
+from vid4d.files.records import read_record
 from vid4d.priors.weights.checkpoint_reader import StoredTensor, open_checkpoint
 from vid4d.priors.weights.convert_layouts import Named, Parts, unexpected
-from vid4d.records import read_record
 
 _RESNET = {
     "norm1": "in_layers.0",

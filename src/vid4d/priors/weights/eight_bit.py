@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from vid4d.checkpoints import save_tensors
 from vid4d.errors import InputError
+from vid4d.files.checkpoints import save_tensors
 from vid4d.priors.weights.files import read_weights
 
 SCALE = ":scale"

@@ -18,9 +18,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from vid4d.errors import InputError
-from vid4d.files import move_into_place, write_json
+from vid4d.files.records import read_record
+from vid4d.files.write import move_into_place, write_json
 from vid4d.priors.weights.registry import Report, gigabytes, sha256_of
-from vid4d.records import read_record
 
 PIECE = 1 << 20
 TIMEOUT = 30.0

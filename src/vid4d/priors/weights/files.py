@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from vid4d.checkpoints import not_finite, save_tensors
 from vid4d.errors import InputError
-from vid4d.records import parsed, unknown_field
+from vid4d.files.checkpoints import not_finite, save_tensors
+from vid4d.files.records import parsed, unknown_field
 
 T = TypeVar("T")
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vid4d.errors import InputError
-from vid4d.files import write_json
+from vid4d.files.records import read_record
+from vid4d.files.write import write_json
 from vid4d.priors.base import PRIORS, WeightSpec, named_object
-from vid4d.records import read_record
 
 if TYPE_CHECKING:
     from vid4d.priors.weights.network import Network

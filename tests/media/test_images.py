@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from vid4d.images import (
+from vid4d.media.images import (
     over,
     over_white,
     over_white_uint8,

@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Meta
 
 from vid4d.errors import InputError
-from vid4d.files import refuse_special
+from vid4d.files.paths import refuse_special
 
 T = TypeVar("T")
 Kind = Callable[..., T]

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from vid4d.errors import InputError
-from vid4d.video import Video, shrink, write_mp4
+from vid4d.media.video import Video, shrink, write_mp4
 
 
 def grey(level: int, height: int = 48, width: int = 64) -> np.ndarray:

@@ -14,8 +14,9 @@ from msgspec import Struct
 from torch import Tensor
 
 from vid4d.errors import InputError
-from vid4d.files import refuse_special, written_whole
-from vid4d.records import Kind, parsed
+from vid4d.files.paths import refuse_special
+from vid4d.files.records import Kind, parsed
+from vid4d.files.write import written_whole
 
 T = TypeVar("T")
 

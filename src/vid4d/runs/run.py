@@ -14,12 +14,12 @@ from typing import Any, TypedDict, TypeVar, overload
 
 from msgspec import Struct
 
-from vid4d import machine
+from vid4d.compute import machine
 from vid4d.errors import FAULTS, InputError
-from vid4d.files import write_json, write_text
-from vid4d.progress import Bar, Progress
-from vid4d.records import Amount, Finite, checked, parsed, read_record
-from vid4d.run_folder import (
+from vid4d.files.records import Amount, Finite, checked, parsed, read_record
+from vid4d.files.scratch import remove_leftovers
+from vid4d.files.write import write_json, write_text
+from vid4d.runs.folder import (
     CLEARED,
     STAGE_FILES,
     append_line,
@@ -33,8 +33,8 @@ from vid4d.run_folder import (
     refuse_links,
     remove_later,
 )
-from vid4d.run_lock import RunLock
-from vid4d.scratch import remove_leftovers
+from vid4d.runs.lock import RunLock
+from vid4d.runs.progress import Bar, Progress
 from vid4d.settings import Settings
 
 T = TypeVar("T")

@@ -11,9 +11,9 @@ import pytest
 
 from vid4d.asset import load
 from vid4d.errors import InputError
-from vid4d.files import folder_written_whole
-from vid4d.run import Run
-from vid4d.run_folder import append_line, clear
+from vid4d.files.write import folder_written_whole
+from vid4d.runs.folder import append_line, clear
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
 
 SETTINGS = Settings(clip="clip.mp4")
@@ -81,7 +81,7 @@ def test_bad_input_leaves_an_empty_folder_of_the_user_empty(tmp_path):
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="needs make")
 def test_make_demo_quotes_its_arguments_and_removes_no_folder():
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     arguments = ["make", "--dry-run", "demo", "DEMO=runs/it's $$(touch x)", "CLIP=a clip.mp4"]
     said = subprocess.run(arguments, cwd=root, capture_output=True, text=True, check=True).stdout
     assert "'runs/it'\\''s $(touch x)'" in said

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from vid4d.files import clear_away, folder_written_whole, write_json, write_text, written_whole
+from vid4d.files.write import clear_away, folder_written_whole, write_json, write_text, written_whole
 
 
 def test_a_file_appears_only_when_it_is_whole(tmp_path):

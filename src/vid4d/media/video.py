@@ -12,11 +12,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from vid4d.compute.threads import THREADS
 from vid4d.errors import InputError
-from vid4d.files import refuse_special, written_whole
-from vid4d.images import to_uint8
-from vid4d.pictures import check_pixels
-from vid4d.threads import THREADS
+from vid4d.files.paths import refuse_special
+from vid4d.files.write import written_whole
+from vid4d.media.images import to_uint8
+from vid4d.media.picture_files import check_pixels
 
 ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
 """Decoders that keep the alpha of WebM files; FFmpeg's own vp8 and vp9 drop it without a word."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from vid4d.randomness import (
+from vid4d.compute.randomness import (
     Shuffled,
     epoch_generator,
     rank_seed,

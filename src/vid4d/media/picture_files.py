@@ -10,7 +10,7 @@ from pathlib import Path
 from PIL import Image, UnidentifiedImageError
 
 from vid4d.errors import FAULTS, InputError
-from vid4d.files import refuse_special
+from vid4d.files.paths import refuse_special
 
 MOST_PIXELS = 100_000_000
 """Of one picture or frame; a strip of 16 views of 1024 x 1024 pixels has 17 million."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from vid4d.files import write_text
-from vid4d.scratch import scratch_folder
+from vid4d.files.scratch import scratch_folder
+from vid4d.files.write import write_text
 
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from vid4d.files import written_whole
+from vid4d.files.write import written_whole
 with written_whole(Path(sys.argv[1])) as temporary:
     temporary.write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

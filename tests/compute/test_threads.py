@@ -13,14 +13,14 @@ from tiny_prior import Copying, ship, still_prior, tiny_prior
 from tiny_runs import CONSISTENT, EFFICIENT
 
 from vid4d import api
+from vid4d.compute.threads import THREADS, fixed_threads, free_threads
 from vid4d.gaussians.fit import FitConfig
+from vid4d.media.video import write_mp4
 from vid4d.methods import efficient4d
 from vid4d.methods.consistent4d import method as consistent4d
 from vid4d.methods.consistent4d.batches import Milestone
 from vid4d.methods.consistent4d.views import DistillConfig
 from vid4d.priors.small.sampling import SampleConfig
-from vid4d.threads import THREADS, fixed_threads, free_threads
-from vid4d.video import write_mp4
 
 TOLD = ("log.txt", "timings.json", "machine.json", "report.html", ".vid4d-files.json", "settings.json")
 """Files that say when, where and how fast a run was made; its checkpoints do, too."""

@@ -8,11 +8,11 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from vid4d import manifest
 from vid4d.errors import InputError
-from vid4d.files import clear_away, write_text
-from vid4d.run_lock import HOLDER, LOCK, RunLock
-from vid4d.scratch import is_scratch, remove_leftovers
+from vid4d.files import manifest
+from vid4d.files.scratch import is_scratch, remove_leftovers
+from vid4d.files.write import clear_away, write_text
+from vid4d.runs.lock import HOLDER, LOCK, RunLock
 
 MADE = (
     "asset.safetensors",
@@ -50,7 +50,7 @@ CLEARED = ".vid4d-cleared"
 
 
 def record(root: Path) -> None:
-    """Notes what a run has written at the top of its folder (`vid4d.manifest`)."""
+    """Notes what a run has written at the top of its folder (`vid4d.files.manifest`)."""
     there = [name for name in MADE if (root / name).is_file() and not (root / name).is_symlink()]
     noted: manifest.Hashes = {name: [] for name in manifest.read(root) if name.startswith("checkpoints/")}
     write_text(root / manifest.MANIFEST, manifest.text_of(noted | manifest.hashes_of(root, there)))

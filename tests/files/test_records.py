@@ -9,7 +9,7 @@ import pytest
 from msgspec import Struct
 
 from vid4d.errors import InputError
-from vid4d.records import Finite, Seconds, Share, checked, parsed, read_record
+from vid4d.files.records import Finite, Seconds, Share, checked, parsed, read_record
 
 
 class Told(Struct):

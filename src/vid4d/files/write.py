@@ -1,19 +1,16 @@
-"""Files and folders written whole or not at all, and in the order of people."""
+"""Files and folders written whole or not at all."""
 
 from __future__ import annotations
 
 import json
 import os
-import re
-import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
-from vid4d import manifest
-from vid4d.errors import InputError
-from vid4d.scratch import scratch_folder
+from vid4d.files import manifest
+from vid4d.files.scratch import scratch_folder
 
 
 @contextmanager
@@ -21,7 +18,7 @@ def written_whole(path: str | Path) -> Iterator[Path]:
     """A temporary file beside `path` to write to; takes its place on success, vanishes on any error.
 
     The temporary name is that of `path`, so that writers which look at its ending (PyAV, Pillow) work. It
-    lies in a scratch folder (`vid4d.scratch`), and on the disk before it takes its place.
+    lies in a scratch folder (`vid4d.files.scratch`), and on the disk before it takes its place.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -36,9 +33,9 @@ def written_whole(path: str | Path) -> Iterator[Path]:
 def folder_written_whole(path: str | Path) -> Iterator[Path]:
     """A new temporary folder beside `path`; takes its place on success, vanishes on any error.
 
-    It gets a list of its files (`vid4d.manifest`). A folder that is there already is replaced only when the
-    new one is complete: what that list of the old one proves to be ours is removed, and a folder with
-    anything else is kept beside it, as `NAME.kept-1`.
+    It gets a list of its files (`vid4d.files.manifest`). A folder that is there already is replaced only
+    when the new one is complete: what that list of the old one proves to be ours is removed, and a folder
+    with anything else is kept beside it, as `NAME.kept-1`.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -101,26 +98,6 @@ def all_to_disk(folder: Path) -> None:
     to_disk(folder)
 
 
-def refuse_special(path: str | Path) -> None:
-    """Raises InputError for pipes, sockets and devices, which may never end; before they are opened."""
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise InputError(f"{path}: a pipe, socket or device and no file; copy what it gives into a file")
-
-
-def natural_order(paths: Iterable[Path]) -> list[Path]:
-    """Sorts as people count: 2.png before 10.png."""
-
-    def key(path: Path) -> list[tuple[int, int, str]]:
-        parts = re.split(r"(\d+)", str(path).lower())
-        return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
-
-    return sorted(paths, key=key)
-
-
 def write_text(path: str | Path, text: str) -> None:
     """Writes UTF-8, whole or not at all; of names that are no UTF-8 the bytes are written as \\udcXX."""
     with written_whole(path) as temporary:
@@ -133,6 +110,6 @@ def write_json(path: str | Path, value: Any) -> None:
 
 
 def note_written(folder: Path, name: str) -> None:
-    """Adds a file to the list of those that vid4d wrote into a folder (`vid4d.manifest`)."""
+    """Adds a file to the list of those that vid4d wrote into a folder (`vid4d.files.manifest`)."""
     hashes = manifest.read(folder) | manifest.hashes_of(folder, [name])
     write_text(folder / manifest.MANIFEST, manifest.text_of(hashes))

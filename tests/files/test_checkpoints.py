@@ -8,7 +8,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from vid4d.checkpoints import (
+from vid4d.errors import InputError
+from vid4d.files.checkpoints import (
     check_step,
     identity_of,
     load_checkpoint,
@@ -18,8 +19,7 @@ from vid4d.checkpoints import (
     save_tensors,
     with_prefix,
 )
-from vid4d.errors import InputError
-from vid4d.records import Step
+from vid4d.files.records import Step
 
 
 class State(TypedDict):

@@ -7,7 +7,7 @@ import torch
 from toys import jumping_ball
 
 from vid4d.cameras import Cameras
-from vid4d.losses import (
+from vid4d.metrics.losses import (
     gaussian_blur,
     interpolation_consistency,
     mask_loss,

@@ -9,8 +9,8 @@ from importlib import metadata, util
 from pathlib import Path
 
 from vid4d import __version__
+from vid4d.compute.threads import THREADS, free_threads
 from vid4d.errors import InputError
-from vid4d.threads import THREADS, free_threads
 
 PACKAGES = ("torch", "numpy", "av", "pillow", "safetensors", "scipy", "viser")
 

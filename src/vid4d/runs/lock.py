@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vid4d.errors import InputError
-from vid4d.files import write_json
+from vid4d.files.write import write_json
 
 if TYPE_CHECKING:
     from filelock import BaseFileLock

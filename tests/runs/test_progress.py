@@ -6,8 +6,8 @@ import io
 
 import pytest
 
-from vid4d import progress as progress_module
-from vid4d.progress import Bar, Progress, duration
+from vid4d.runs import progress as progress_module
+from vid4d.runs.progress import Bar, Progress, duration
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (59.6, "1:00"), (3725, "1:02:05"), (-1, "0:00")])

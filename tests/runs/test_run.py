@@ -7,9 +7,9 @@ from dataclasses import replace
 
 import pytest
 
-from vid4d import run as run_module
 from vid4d.errors import InputError
-from vid4d.run import Run, free_default, read_curves, read_settings
+from vid4d.runs import run as run_module
+from vid4d.runs.run import Run, free_default, read_curves, read_settings
 from vid4d.settings import Settings
 
 SETTINGS = Settings(clip="clips/my clip.mp4", frames=8, seed=3)

@@ -14,10 +14,10 @@ from PIL import Image
 
 from vid4d.clip.sources import open_source
 from vid4d.errors import InputError, printable
-from vid4d.files import refuse_special
+from vid4d.files.paths import refuse_special
+from vid4d.files.records import read_record
 from vid4d.matrix.files import read_grey, read_picture
-from vid4d.pictures import open_picture
-from vid4d.records import read_record
+from vid4d.media.picture_files import open_picture
 
 
 def png_of(path: Path, width: int, height: int) -> Path:

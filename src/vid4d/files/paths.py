@@ -1,0 +1,31 @@
+"""Paths: sorted as people count, and refused where they lead to no ordinary file."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Iterable
+from pathlib import Path
+
+from vid4d.errors import InputError
+
+
+def refuse_special(path: str | Path) -> None:
+    """Raises InputError for pipes, sockets and devices, which may never end; before they are opened."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path}: a pipe, socket or device and no file; copy what it gives into a file")
+
+
+def natural_order(paths: Iterable[Path]) -> list[Path]:
+    """Sorts as people count: 2.png before 10.png."""
+
+    def key(path: Path) -> list[tuple[int, int, str]]:
+        parts = re.split(r"(\d+)", str(path).lower())
+        return [(0, int(p), "") if p.isdecimal() else (1, 0, p) for p in parts]
+
+    return sorted(paths, key=key)

@@ -1,0 +1,1 @@
+"""Runs: a folder with its settings, log and finished stages."""
