@@ -17,7 +17,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.gaussians.fit import FitConfig, fit
+from vid4d.gaussians.fit import fit
+from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.matrix.cleanup import remove_small_components

@@ -23,7 +23,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.gaussians.fit import PRESETS, fit
+from vid4d.gaussians.fit import fit
+from vid4d.gaussians.fit_config import PRESETS
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.matrix.matrix import ImageMatrix

@@ -16,7 +16,8 @@ import tyro
 from tyro.conf import Positional
 
 import vid4d
-from vid4d.gaussians.fit import PRESETS, FitConfig, fit
+from vid4d.gaussians.fit import fit
+from vid4d.gaussians.fit_config import PRESETS, FitConfig
 from vid4d.matrix.io import save_matrix
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vid4d.dynerf import FieldConfig, LevelConfig
-from vid4d.gaussians.fit import FitConfig
+from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.methods.consistent4d.batches import LinearSchedule, Milestone, TimestepRange
 from vid4d.methods.consistent4d.config import Consistent4DConfig

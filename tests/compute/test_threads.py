@@ -14,7 +14,7 @@ from tiny_runs import CONSISTENT, EFFICIENT
 
 from vid4d import api
 from vid4d.compute.threads import THREADS, fixed_threads, free_threads
-from vid4d.gaussians.fit import FitConfig
+from vid4d.gaussians.fit_config import FitConfig
 from vid4d.media.video import write_mp4
 from vid4d.methods import efficient4d
 from vid4d.methods.consistent4d import method as consistent4d

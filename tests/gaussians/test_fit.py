@@ -8,7 +8,8 @@ from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians import fit as fits
 from vid4d.gaussians.densify import DensifyConfig
-from vid4d.gaussians.fit import PRESETS, FitConfig, fit
+from vid4d.gaussians.fit import fit
+from vid4d.gaussians.fit_config import PRESETS, FitConfig
 from vid4d.gaussians.fit_targets import crop_windows, object_windows, reference_frames
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import LONGEST_IN_LOOP, MARGINAL_CUT

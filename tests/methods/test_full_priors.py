@@ -12,7 +12,7 @@ from tiny_prior import ship, tiny_prior
 
 from vid4d import api, cli
 from vid4d.errors import InputError
-from vid4d.gaussians.fit import FitConfig
+from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.matrix.io import load_matrix
 from vid4d.methods import efficient4d

@@ -9,7 +9,7 @@ import pytest
 import torch
 from toys import jumping_ball, toy_matrix
 
-from vid4d.gaussians.fit import FitConfig
+from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.model import load_asset
 from vid4d.methods import stages
 from vid4d.outputs import input_psnr

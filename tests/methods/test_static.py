@@ -9,7 +9,7 @@ from tiny_prior import Copying, ship, still_prior
 
 from vid4d import api
 from vid4d.cameras import Cameras
-from vid4d.gaussians.fit import FitConfig
+from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.methods import efficient4d
 from vid4d.methods.efficient4d import Efficient4DConfig

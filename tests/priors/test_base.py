@@ -15,7 +15,7 @@ from vid4d import api
 from vid4d.cameras import Cameras
 from vid4d.dynerf import FieldConfig, LevelConfig
 from vid4d.errors import InputError
-from vid4d.gaussians.fit import FitConfig
+from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.matrix.io import load_matrix
 from vid4d.methods import efficient4d

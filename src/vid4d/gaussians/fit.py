@@ -15,7 +15,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TypedDict
 
@@ -36,7 +36,8 @@ from vid4d.files.checkpoints import (
 )
 from vid4d.files.records import Amount, Finite, Step
 from vid4d.gaussians.adam import SplatAdam
-from vid4d.gaussians.densify import Densifier, DensifyConfig
+from vid4d.gaussians.densify import Densifier
+from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.fit_targets import (
     ReferenceFrames,
     crop_windows,
@@ -45,7 +46,7 @@ from vid4d.gaussians.fit_targets import (
     resize_matrix,
     visible_in_input,
 )
-from vid4d.gaussians.hull import HullConfig, gaussians_from_hull
+from vid4d.gaussians.hull import gaussians_from_hull
 from vid4d.gaussians.model import LONGEST_IN_LOOP, Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.gaussians.shape import bound_shape
@@ -57,73 +58,6 @@ from vid4d.metrics.losses import mask_loss, photometric_loss
 
 Callback = Callable[[int, int, float, float, int], None]
 """step, total, loss (running mean), PSNR of the input view in dB, number of splats."""
-
-
-@dataclass(frozen=True)
-class FitConfig:
-    """Settings of the optimization.
-
-    iterations: steps.
-    seconds: wall-clock budget; the schedules follow whichever is nearer to its end, so a run that has to be
-        reproducible leaves it None.
-    batch: pictures a step.
-    size: pixels; wider pictures are reduced to it.
-    sh_degree: 0 is color equal from all sides.
-    *_lr: learning rates at the start (world units, clip time, logarithms), several times those of 2310.10642
-        for fifty times fewer steps.
-    max_elongation, max_flatness: of splats, see `bound_shape`.
-    final_lr_ratio: of the learning rates at the end, which fall exponentially, over those at the start.
-    ssim_weight: share of 1 - SSIM in the photometric loss, the rest is L1.
-    ssim_every: SSIM is the dear part, so only every so many steps have it, with as many times the weight.
-    mask_weight: of the mask loss.
-    interpolation_every, interpolation_weight: every so many steps a time between two frames joins, with this
-        weight against 1 for the batch.
-    input_every, input_weight: the same for a frame of the input video.
-    observed_color_weight: of the matrix's colors where the input video shows the same surface; 1 is the
-        paper's.
-    visibility_updates: shares of the schedule at which it is looked up which surfaces these are.
-    checkpoint_every, report_every: steps.
-    """
-
-    iterations: int = 500
-    seconds: float | None = None
-    batch: int = 4
-    size: int = 256
-    hull: HullConfig = field(default_factory=HullConfig)
-    densify: DensifyConfig = field(default_factory=DensifyConfig)
-    sh_degree: int = 0
-    position_lr: float = 2e-3
-    time_lr: float = 2e-3
-    scale_lr: float = 8e-2
-    rotation_lr: float = 6e-2
-    opacity_lr: float = 1e-1
-    color_lr: float = 2e-2
-    max_elongation: float = 2.5
-    max_flatness: float = 5.0
-    final_lr_ratio: float = 0.1
-    ssim_weight: float = 0.2
-    ssim_every: int = 2
-    mask_weight: float = 0.5
-    interpolation_every: int = 2
-    interpolation_weight: float = 0.2
-    input_every: int = 1
-    input_weight: float = 2.0
-    observed_color_weight: float = 0.15
-    visibility_updates: tuple[float, ...] = (0.0, 0.3, 0.6)
-    checkpoint_every: int = 50
-    report_every: int = 20
-
-
-PRESETS: dict[str, FitConfig] = {
-    "draft": FitConfig(iterations=200, hull=HullConfig(splats=800)),
-    "standard": FitConfig(iterations=1500),
-    "high": FitConfig(
-        iterations=2500,
-        hull=HullConfig(resolution=160, splats=3000, min_splats=10000),
-        densify=DensifyConfig(growth=2.0, max_splats=120000, n_densify=12),
-        sh_degree=1,
-    ),
-}
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.clip.clip import Clip
 from vid4d.compute.randomness import seed_generator
-from vid4d.gaussians import fit as fits
+from vid4d.gaussians import fit_config as fits
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.confidence import confidence_maps

@@ -16,8 +16,8 @@ from torch import Tensor
 from vid4d.clip.clip import Clip, read_clip
 from vid4d.clip.files import load_frames, save_strip, write_frames
 from vid4d.files.write import clear_away, write_json
-from vid4d.gaussians.fit import FitConfig
 from vid4d.gaussians.fit import fit as fit_gaussians
+from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
 from vid4d.gaussians.raster import splat_device
 from vid4d.matrix.matrix import ImageMatrix

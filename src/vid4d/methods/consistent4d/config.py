@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from vid4d.dynerf import PRESETS as FIELDS
 from vid4d.dynerf import FieldConfig, LevelConfig
-from vid4d.gaussians import fit as fits
+from vid4d.gaussians import fit_config as fits
 from vid4d.methods.consistent4d.batches import BatchConfig, LinearSchedule, Milestone, TimestepRange
 from vid4d.methods.consistent4d.views import DistillConfig
 
