@@ -21,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +30,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # before torch loads OpenMP
 import numpy as np
 import torch
 from browser import Browser, find_browser
+from comparisons import SIDES, Check, Say, decibels, duration, span
 from PIL import Image
-from readers import Glb, PlayerPage, decoded, open_usd, read_gif, read_ply, usd_complaints, usd_splats
+from readers import PlayerPage, decoded, open_usd, read_gif, read_ply, usd_complaints, usd_splats
+from round_trip_meshes import check_glb, check_obj
 
 import vid4d
 from vid4d.asset import Asset
@@ -44,37 +46,9 @@ from vid4d.media.images import over
 from vid4d.metrics import mask_iou
 
 FAINTEST = 1 / 255
-SIDES = ((0.0, 0.0), (90.0, 0.0), (180.0, 20.0), (270.0, 20.0), (45.0, 60.0), (0.0, -60.0))
-"""Azimuth and elevation from which meshes are looked at."""
 SHARPNESS = {"mp4": 30.0, "webm": 30.0, "gif": 30.0, "png": 50.0}
 """dB that pictures must reach; a GIF has 255 colors, and is compared with alpha that is on or off."""
 PAGE_SHARPNESS = 38.0
-OVERLAP, SILHOUETTE_BOUNDS, SURFACE_COLOR = 0.8, 0.03, 0.06
-"""Of meshes: least mean overlap of silhouettes, most mean distance of bounds (world units) and of colors."""
-
-
-@dataclass(frozen=True)
-class Check:
-    """One line: what was compared, as the asset has it and as the file has it."""
-
-    format: str
-    what: str
-    asset: str
-    file: str
-    agrees: bool
-
-    def row(self) -> str:
-        words = (self.format, self.what, self.asset, self.file, "yes" if self.agrees else "**NO**")
-        return f"| {' | '.join(words)} |"
-
-
-Say = Callable[..., None]
-"""Called with what is compared, what the asset says, what the file says, and whether they agree."""
-
-
-def span(values: Sequence[float] | np.ndarray, digits: int = 3) -> str:
-    """Numbers that lie in space: (x y z)."""
-    return "(" + " ".join(f"{v:.{digits}f}" for v in np.asarray(values).tolist()) + ")"
 
 
 # Splats ------------------------------------------------------------------------------------------------
@@ -123,10 +97,6 @@ def plan(asset: Asset, fps: float) -> list[float]:
     """The clip times that a sequence holds where nothing is asked for."""
     count = max(2, round(asset.seconds * fps))
     return [i / (count if asset.cyclic else count - 1) for i in range(count)]
-
-
-def duration(asset: Asset, exported: float, say: Say) -> None:
-    say("duration", f"{asset.seconds:.3f} s", f"{exported:.3f} s", abs(exported - asset.seconds) < 2e-3)
 
 
 def check_ply(asset: Asset, files: list[Path], say: Say) -> None:
@@ -189,150 +159,7 @@ def check_html(asset: Asset, files: list[Path], say: Say, *, browser: bool = Tru
     say("errors on the console", "0", str(len(errors)), not errors)
 
 
-# Meshes ------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Surface:
-    """Triangles in world axes (z up). colors: sRGB per vertex."""
-
-    vertices: np.ndarray
-    faces: np.ndarray
-    colors: np.ndarray
-
-    def point_renders(self, cameras: Cameras, count: int = 600_000) -> np.ndarray:
-        """RGBA pictures: points all over the surface, the nearest one in every pixel."""
-        draw = np.random.default_rng(0)
-        corners = self.vertices[self.faces]
-        area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-        faces = draw.choice(len(area), count, p=area / area.sum())
-        root, along = np.sqrt(draw.random(count)), draw.random(count)
-        weights = np.stack([1 - root, root * (1 - along), root * along], 1)[..., None]
-        points = torch.from_numpy((corners[faces] * weights).sum(1)).float()
-        colors = (self.colors[self.faces[faces]] * weights).sum(1)
-        pictures = np.zeros((len(cameras), cameras.height, cameras.width, 4))
-        for picture, pixels, depth in zip(pictures, *cameras.project(points), strict=True):
-            x, y = pixels.floor().long().T.numpy()
-            back_to_front = np.argsort(-depth.numpy(), kind="stable")
-            inside = (x >= 0) & (x < cameras.width) & (y >= 0) & (y < cameras.height)
-            order = back_to_front[inside[back_to_front]]
-            picture[y[order], x[order], :3] = colors[order]  # of several to one place, the last one stays
-            picture[y[order], x[order], 3] = 1
-        return pictures
-
-
-def to_world(points: np.ndarray) -> np.ndarray:
-    """From glTF's axes (y up, front +z) to ours (z up, front +x)."""
-    x, y, z = points.T
-    return np.stack([z, x, y], 1)
-
-
-def to_srgb(linear: np.ndarray) -> np.ndarray:
-    linear = np.clip(linear, 0, 1)
-    return np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-
-
-def extent(mask: np.ndarray) -> np.ndarray:
-    """Pixels between which the middle 98% of a silhouette lie: left, right, top, bottom."""
-    y, x = np.nonzero(mask)
-    return np.concatenate([np.quantile(along, (0.01, 0.99)) for along in (x, y)])
-
-
-def compare_surfaces(asset: Asset, times: Sequence[float], surfaces: list[Surface], say: Say) -> None:
-    """Silhouettes, bounds and colors against renders, from SIDES."""
-    size = 160
-    cameras = Cameras.orbit([a for a, _ in SIDES], [e for _, e in SIDES], size=size)
-    pixel = 1.5 / float(cameras.focal[0])
-    overlaps, offs, bounds, colors = [], [], [], []
-    for moment, surface in zip(times, surfaces, strict=True):
-        true, exported = asset.render(cameras, moment).numpy(), surface.point_renders(cameras)
-        masks = [torch.from_numpy(some[..., 3]) for some in (true, exported)]
-        overlaps += mask_iou(*masks).tolist()
-        for a, b in zip(true, exported, strict=True):
-            both = (a[..., 3] > 0.5) & (b[..., 3] > 0.5)
-            boxes = [pixel * extent(some[..., 3] > 0.5) for some in (a, b)]
-            bounds.append(boxes)
-            offs.append(np.abs(boxes[0] - boxes[1]))
-            colors.append([some[both][:, :3].mean(0) for some in (a, b)])
-    shots = f"{len(SIDES)} sides at {len(times)} moments"
-    worst = f"{np.mean(overlaps):.3f}, at worst {min(overlaps):.3f}"
-    what = f"overlap of silhouettes, {shots} (mean ≥ {OVERLAP:g})"
-    say(what, "1", worst, float(np.mean(overlaps)) >= OVERLAP)
-    sizes = ["{:.3f} x {:.3f}".format(*mean_size(boxes)) for boxes in zip(*bounds, strict=True)]
-    apart = f"mean {np.mean(offs):.3f}, most {np.max(offs):.3f}"
-    what = f"width and height of silhouettes (bounds: mean ± {SILHOUETTE_BOUNDS:g}; {apart})"
-    say(what, *sizes, float(np.mean(offs)) <= SILHOUETTE_BOUNDS)
-    means = np.array(colors).mean(0)
-    off = float(np.abs(np.array(colors)[:, 0] - np.array(colors)[:, 1]).mean())
-    what = f"mean color of silhouettes (mean ± {SURFACE_COLOR:g}; {off:.3f})"
-    say(what, span(means[0]), span(means[1]), off <= SURFACE_COLOR)
-
-
-def mean_size(boxes: Sequence[np.ndarray]) -> np.ndarray:
-    left, right, top, bottom = np.mean(boxes, 0)
-    return np.array([right - left, bottom - top])
-
-
-def check_glb(asset: Asset, files: list[Path], say: Say) -> None:
-    import trimesh
-
-    glb = Glb(files[0].read_bytes())
-    duration(asset, glb.seconds, say)
-    _, keys, _, _ = glb.samplers[0]
-    tracked = len(glb.json["meshes"]) == 1
-    targets = len(glb.json["meshes"][0]["primitives"][0].get("targets", [])) + 1
-    count = targets if tracked else len(glb.json["meshes"])
-    times = [i / (count if asset.cyclic else count - 1) for i in range(count)]
-    if tracked:
-        expected = np.array(times + ([1.0] if asset.cyclic else [])) * asset.seconds
-        right = len(keys) == len(expected) and np.allclose(keys, expected, atol=1e-4)
-        say(
-            f"{count} moments of one mesh, evenly",
-            f"0 to {expected[-1]:.3f} s",
-            f"0 to {keys[-1]:.3f} s",
-            right,
-        )
-    scene: Any = trimesh.load(files[0])
-    closed = all(mesh.is_watertight for mesh in scene.geometry.values())
-    say("closed (trimesh)", "yes", "yes" if closed else "no", closed)
-    shown = sorted({0, count // 2, count - 1})
-    surfaces = []
-    for i in shown:
-        # Where every moment has a mesh of its own, it is shown for as long as the others.
-        seconds = times[i] * asset.seconds if tracked else (i + 0.5) / count * asset.seconds
-        vertices, faces, colors = glb.at(seconds)
-        surfaces.append(Surface(to_world(vertices), faces.astype(np.int64), to_srgb(colors)))
-    compare_surfaces(asset, [times[i] for i in shown], surfaces, say)
-
-
-def check_obj(asset: Asset, files: list[Path], say: Say) -> None:
-    import trimesh
-
-    metadata = json.loads(files[-1].read_text())
-    duration(asset, metadata["seconds"], say)
-    times = [frame["time"] for frame in metadata["frames"]]
-    count = len(files) - 1
-    expected = [i / (count if asset.cyclic else count - 1) for i in range(count)]
-    right = len(times) == count and np.allclose(times, expected, atol=1e-6)
-    say("files, one a moment, evenly", str(len(times)), str(count), right)
-    meshes: list[Any] = [trimesh.load(file, process=False, maintain_order=True) for file in files[:-1]]
-    closed = all(mesh.is_watertight for mesh in meshes)
-    say("closed (trimesh)", "yes", "yes" if closed else "no", closed)
-    same = all(np.array_equal(mesh.faces, meshes[0].faces) for mesh in meshes)
-    say("`same_faces` says the truth", str(same), str(metadata["same_faces"]), same == metadata["same_faces"])
-    shown = sorted({0, count // 2, count - 1})
-    surfaces = [
-        Surface(to_world(meshes[i].vertices), meshes[i].faces, meshes[i].visual.vertex_colors[:, :3] / 255)
-        for i in shown
-    ]
-    compare_surfaces(asset, [times[i] for i in shown], surfaces, say)
-
-
 # Videos and pictures -----------------------------------------------------------------------------------
-
-
-def decibels(a: np.ndarray, b: np.ndarray) -> float:
-    return float(min(100.0, -10 * np.log10(max(((a - b) ** 2).mean(), 1e-10))))
 
 
 def over_white(picture: np.ndarray) -> np.ndarray:

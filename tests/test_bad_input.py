@@ -1,6 +1,6 @@
 """Bad input from end to end: exit code 2, one sentence, no traceback, nothing left behind.
 
-What the readers themselves refuse is tested beside them (test_clip.py, test_matrix_io.py); the commands with
+What the readers themselves refuse is tested beside them (tests/clip, test_matrix_io.py); the commands with
 a made-up method in test_cli.py. Here the commands run as shipped, as far as they come.
 """
 
@@ -22,6 +22,7 @@ import toys
 from command_line import run
 from filelock import FileLock
 from PIL import Image
+from sentences import on_disk, refused, sentence
 
 from vid4d import api
 from vid4d.files.manifest import MANIFEST
@@ -64,34 +65,6 @@ def whole_matrix(tmp_path_factory) -> Path:
 @pytest.fixture
 def matrix(whole_matrix) -> Path:
     return Path(shutil.copytree(whole_matrix, "matrix"))
-
-
-def on_disk() -> dict[str, bytes | None]:
-    """Everything below the current folder."""
-    return {str(p): p.read_bytes() if p.is_file() else None for p in sorted(Path().rglob("*"))}
-
-
-def sentence(text: str) -> str:
-    """The one sentence of a command's stderr; only the names of started stages may come before it."""
-    lines = [
-        line
-        for line in text.splitlines()
-        if not re.fullmatch(r"(frames|matrix|export \w+|verify \w+) \.\.\.", line)
-    ]
-    assert len(lines) == 1, text
-    assert re.match(r"vid4d: [\w'-]", lines[0]), text
-    return lines[0].removeprefix("vid4d: ")
-
-
-def refused(capsys, *arguments: object) -> str:
-    """The sentence of a command that ends with 2 and leaves the disk as it was."""
-    before = on_disk()
-    capsys.readouterr()
-    code = run(*arguments)
-    said = capsys.readouterr().err
-    assert code == 2, said
-    assert on_disk() == before
-    return sentence(said)
 
 
 # ---- clips -----------------------------------------------------------------------------------------------

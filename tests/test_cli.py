@@ -17,10 +17,8 @@ from PIL import Image
 
 import vid4d
 from vid4d import api
-from vid4d.cli import main
 from vid4d.errors import InputError
 from vid4d.media.video import write_mp4
-from vid4d.priors.base import PRIORS
 
 TESTS = Path(__file__).resolve().parent
 
@@ -41,36 +39,6 @@ def clip(tmp_path) -> Path:
         picture[16:32, 10 + 4 * i : 26 + 4 * i] = (200, 80, 30, 255)
         Image.fromarray(picture).save(folder / f"{i}.png")
     return folder
-
-
-def test_help_is_quick_and_imports_nothing_heavy():
-    code = (
-        "import sys, vid4d.cli\n"
-        "try:\n    vid4d.cli.main(['--help'])\n"
-        "except SystemExit: pass\n"
-        "print([m for m in ('torch', 'numpy', 'PIL', 'av', 'viser', 'scipy') if m in sys.modules])"
-    )
-    output = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert output.strip().endswith("[]")
-    for command in ("generate", "prepare", "matrix", "reconstruct", "render", "train", "info"):
-        assert command in output
-
-    def seconds() -> float:
-        """Of work; what other programs take of the machine meanwhile is not counted."""
-        before = os.times()
-        subprocess.run([sys.executable, "-m", "vid4d.cli", "--help"], capture_output=True, check=True)
-        after = os.times()
-        return sum(after[2:4]) - sum(before[2:4])
-
-    assert min(seconds() for _ in range(5)) < 0.5
-
-
-def test_importing_the_package_imports_nothing():
-    code = "import sys, vid4d; print([m for m in ('torch', 'numpy', 'tyro') if m in sys.modules])"
-    assert subprocess.check_output([sys.executable, "-c", code], text=True).strip() == "[]"
-    assert set(vid4d.__all__) <= set(dir(vid4d))
-    with pytest.raises(AttributeError, match="no attribute 'generat'"):
-        vid4d.generat  # noqa: B018
 
 
 @pytest.mark.parametrize(("asked", "used"), [(None, "passive"), ("active", "active")])
@@ -411,28 +379,6 @@ def test_from_python(clip, tmp_path):
         asset.render(cameras, time=[0, 0.5, 1])
     with pytest.raises(InputError, match="outside of 0 to 1"):
         asset.render(cameras, time=2.0)
-
-
-def test_help_names_every_prior(capsys):
-    with pytest.raises(SystemExit):
-        main(["generate", "--help"])
-    line = next(line for line in capsys.readouterr().out.splitlines() if "--prior " in line)
-    assert "|".join(PRIORS) in line
-
-
-COMMANDS = (
-    *("generate", "prepare", "matrix", "reconstruct", "render", "view", "export", "train", "info"),
-    *("weights list", "weights fetch", "weights convert", "weights verify"),
-)
-
-
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_shows_no_default_that_says_nothing(command, capsys):
-    with pytest.raises(SystemExit):
-        main([*command.split(), "--help"])
-    text = " ".join(capsys.readouterr().out.replace("│", "").split())
-    assert not re.search(r"\(default: *(None|''|\"\")? *\)", text)
-    assert "{None}" not in text
 
 
 def test_memory_that_runs_out_is_one_sentence():

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
-from malformed import changed_bytes, changed_json, frames_at
+from malformed import frames_at
 from PIL import Image
+from spoiled import changed_bytes, changed_json
 
 from vid4d.clip.files import load_frames
 from vid4d.clip.sources import open_source

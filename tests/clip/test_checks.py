@@ -1,0 +1,80 @@
+"""Warnings about clips."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from boxes import box, folder_of
+
+from vid4d.clip.clip import read_clip
+
+
+def warned(tmp_path: Path, pictures: Sequence[np.ndarray], **options: object) -> str:
+    return " | ".join(read_clip(folder_of(tmp_path / "w", pictures), **options).warnings)  # type: ignore[arg-type]
+
+
+def large(x: int = 60, blur: float = 0, seed: int = 0) -> np.ndarray:
+    """A 240-pixel box with random texture in a 360-pixel picture."""
+    from scipy import ndimage
+
+    texture = np.random.default_rng(seed).integers(0, 256, (240, 240, 3)).astype(np.float32)
+    texture = ndimage.gaussian_filter(texture, (1 + blur, 1 + blur, 0))
+    picture = np.zeros((360, 360, 4), np.uint8)
+    picture[60:300, x : x + 240, :3] = np.clip(128 + 3 * (texture - 128), 0, 255)
+    picture[60:300, x : x + 240, 3] = 255
+    return picture
+
+
+def test_a_good_clip_has_no_warnings(tmp_path: Path) -> None:
+    assert warned(tmp_path, [large(x) for x in (40, 50, 60, 70)]) == ""
+
+
+def test_warnings_say_what_and_when(tmp_path: Path) -> None:
+    assert "touches the border of the picture at 0.12 s" in warned(
+        tmp_path / "border", [large(40), large(60), large(80), large(120)]
+    )
+    jump = [large() for _ in range(6)]
+    jump[3][150:] = 0
+    assert "area jumps at 0.12, 0.17 s" in warned(tmp_path / "jump", jump)
+    two = large()
+    two[140:200] = 0
+    assert "several separate objects" in warned(tmp_path / "two", [two, two])
+    soft = [large(), large(), large(blur=2.5), large()]
+    assert "soft frames at 0.08 s" in warned(tmp_path / "soft", soft)
+    assert "very low resolution: the object is enlarged" in warned(tmp_path / "low", [box(30), box(30)])
+
+
+def test_low_confidence_is_said(tmp_path: Path) -> None:
+    picture = np.full((120, 120, 3), 200, np.uint8)
+    picture[30:90, 30:90] = 207
+    picture[30:90, 30:33] = picture[30:90, 87:90] = picture[30:33, 30:90] = picture[87:90, 30:90] = 60
+    clip = read_clip(folder_of(tmp_path / "f", [picture, picture]))
+    assert clip.matting_confidence < 0.6
+    assert any("low confidence" in w for w in clip.warnings)
+
+
+def test_a_moving_camera_is_said(tmp_path: Path) -> None:
+    from scipy import ndimage
+
+    from vid4d.clip.checks import warn
+
+    wide = ndimage.gaussian_filter(np.random.default_rng(0).normal(size=(360, 420)), 3)
+    wide = (128 + 40 * wide / wide.std()).clip(0, 255).astype(np.uint8)
+
+    def frames(shift: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+        cut, seen = [], []
+        for i in range(3):
+            rgba = large(60 + 3 * i)
+            back = wide[:, i * shift : i * shift + 360, None].repeat(3, -1)
+            cut.append(rgba)
+            seen.append(
+                np.dstack([np.where(rgba[..., 3:] > 0, rgba[..., :3], back), np.full((360, 360), 255)])
+            )
+        return cut, [s.astype(np.uint8) for s in seen]
+
+    for shift, expected in ((0, False), (9, True)):
+        cut, seen = frames(shift)
+        said = warn(cut, seen, np.arange(3.0), confidence=1.0, has_background=True, enlarged=1.0)
+        assert any("camera seems to move" in w for w in said) == expected

@@ -1,0 +1,222 @@
+"""Steps of Consistent4D: of reference and of a prior; the matrix of the field that they made."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from tiny_runs import CONSISTENT as TINY
+from tiny_runs import SMALL_FIELD
+
+from vid4d.dynerf import CascadeField, OccupancyGrid, render_field
+from vid4d.errors import InputError
+from vid4d.methods.consistent4d import trainer as trainers
+from vid4d.methods.consistent4d.batches import BatchConfig, LinearSchedule, Milestone
+from vid4d.methods.consistent4d.subject import Subject
+from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
+from vid4d.methods.consistent4d.views import DistillConfig, render_matrix
+from vid4d.metrics import losses
+from vid4d.priors.multiview_sampling import prepare_for_inference
+from vid4d.priors.rife import as_interpolator
+from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.samplers import NoiseSchedule
+from vid4d.priors.score import LatentScorePrior
+from vid4d.priors.zero123 import CONFIGS, Zero123
+from vid4d.priors.zero123_score import Zero123ScorePrior
+
+
+def nothing_between(a, b, share):
+    """An interpolator that fades."""
+    return torch.lerp(a, b, share[:, None, None, None])
+
+
+class Wanting(LatentScorePrior):
+    """A prior whose latents are the pixels and that always wants grey: predicted data of 0.5 everywhere."""
+
+    def __init__(self) -> None:
+        self.schedule = NoiseSchedule.scaled_linear()
+        self.calls: list[tuple] = []
+
+    def encode(self, color, alpha):
+        return color.permute(0, 3, 1, 2)
+
+    def view(self, cameras, frame):
+        return cameras, frame
+
+    def predict(self, noisy, t, view):
+        cameras, frame = view
+        self.calls.append((len(noisy), t.tolist(), frame.tolist(), cameras.width))
+        alpha, sigma = self.schedule.alpha_sigma(t, noisy[0])
+        return (noisy - alpha * 0.5) / sigma
+
+
+@pytest.fixture
+def subject():
+    frames = torch.zeros(3, 32, 32, 4)
+    frames[:, 8:24, 8:24] = torch.tensor([1.0, 0.0, 0.0, 1.0])
+    return Subject(frames, torch.tensor([0.0, 0.5, 1.0]), 0.0)
+
+
+def trainer(subject, score_prior=None, **changes) -> Consistent4DTrainer:
+    return Consistent4DTrainer(replace(TINY, **changes), subject, score_prior or Wanting(), nothing_between)
+
+
+def test_steps_alternate_and_the_prior_gets_their_views(subject):
+    score_prior = Wanting()
+    made = trainer(subject, score_prior, batch=BatchConfig(0.0, 0.0, 1.0, 0.0))
+    for _ in range(6):
+        made.advance()
+    assert [len(a[1]) for a in score_prior.calls] == [3, 3, 1]
+    assert [a[3] for a in score_prior.calls] == [16, 16, 24]
+    assert [a[0] for a in score_prior.calls] == [2, 2, 2]
+    assert score_prior.calls[0][2] == [0, 1, 2]
+    low, high = (0.8 - 0.6 / 4) * 999, (0.98 - 0.58 / 4) * 999  # at step 1 of 4
+    assert all(low - 1 <= t <= high + 1 for t in score_prior.calls[0][1])
+
+
+def test_a_reference_step_brings_the_render_to_the_frame(subject):
+    """Thirty of them, without a prior."""
+    made = trainer(subject, prior_every=1000, milestones=(Milestone(0, 16, 3),), lambda_normal_smooth=0.0)
+    made.config = replace(made.config, lambda_orient=LinearSchedule(0, 0, 0))
+    before = made.reference_step()
+    for _ in range(30):
+        made.advance()
+    assert made.reference_step() < 0.6 * before
+    assert made.prior.calls == []
+
+
+@pytest.mark.parametrize("prior_every", [2, 3])
+def test_reference_steps_see_every_frame_as_often(subject, monkeypatch, prior_every):
+    """However many prior steps lie between them: the frames follow the count of reference steps."""
+    made = trainer(subject, prior_every=prior_every, milestones=(Milestone(0, 8, 1),), n_reg_samples=0)
+    drawn, shown = trainers.render_field, []
+
+    def spy(field, cameras, times, **options):
+        shown.extend(times.tolist())
+        return drawn(field, cameras, times, **options)
+
+    monkeypatch.setattr(trainers, "render_field", spy)
+    monkeypatch.setattr(made, "prior_step", lambda: sum(p.sum() for p in made.field.parameters()) * 0.0)
+    rounds, steps = 4, 0
+    while len(shown) < 3 * rounds:
+        made.advance()
+        steps += 1
+    assert steps == 3 * rounds + (3 * rounds - 1) // (prior_every - 1)
+    for i in range(rounds):
+        assert sorted(shown[3 * i : 3 * i + 3]) == [0.0, 0.5, 1.0]
+
+
+def test_the_prior_step_is_score_distillation_of_every_level(subject):
+    """By hand: for each level 0.1 (1 - a)(eps_hat - eps), whose gradient in the picture is known here."""
+    score_prior = Wanting()
+    made = trainer(
+        subject, score_prior, batch=BatchConfig(0, 0, 0, 1.0), lambda_normal_smooth=0.0, n_reg_samples=0
+    )
+    made.step = 1
+    loss = made.prior_step()
+    parameter = made.field.cascade[0].colour_out
+    (found,) = torch.autograd.grad(loss, parameter)
+
+    made.step = 1
+    t = torch.tensor(score_prior.calls[0][1])
+    kept = []
+    score_prior.encode = lambda color, alpha: kept.append(color) or color.permute(0, 3, 1, 2)
+    made.prior_step()
+    a = score_prior.schedule.alphas_cumprod[t].double().reshape(-1, 1, 1, 1)
+    # the noise implied by data of 0.5 is off by sqrt(a) / sqrt(1 - a) (x - 0.5)
+    by_pixel = [0.1 * (1 - a) * (a / (1 - a)).sqrt() * (x.double() - 0.5) for x in kept]
+    total = sum((g.detach() * x.double()).sum() for g, x in zip(by_pixel, kept, strict=True))
+    (expected,) = torch.autograd.grad(total, parameter)
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-3)
+
+
+def test_icl_joins_where_views_are_in_a_row(subject):
+    """With the fading interpolator: the spatial run's loss is that of losses.interpolation_consistency."""
+    made = trainer(
+        subject, batch=BatchConfig(0, 1.0, 0, 0), lambda_sds=0.0, lambda_normal_smooth=0.0, n_reg_samples=0
+    )
+    made.step = 1
+    loss = made.prior_step()
+    drawn = []
+    made._distillation = lambda levels, cameras, batch: drawn.extend(levels) or torch.zeros(())
+    made.prior_step()
+    each = [losses.interpolation_consistency(level.color, nothing_between) for level in drawn]
+    assert len(each) == 2
+    assert sum(each).item() > 0
+    assert loss.item() == pytest.approx(2500 * sum(each).item(), rel=1e-4)
+    made.step = 5  # batches of one picture by then
+    assert made.prior_step().item() == 0
+
+
+def test_a_text_has_no_reference_steps():
+    score_prior = Wanting()
+    made = trainer(Subject(None, torch.zeros(1), 15.0, text="a cat"), score_prior)
+    for _ in range(3):
+        made.advance()
+    assert len(score_prior.calls) == 3
+    assert "psnr" not in made.numbers
+
+
+def test_a_checkpoint_of_another_seed_or_clip_is_refused(subject, tmp_path):
+    made = trainer(subject)
+    made.advance()
+    made.save(tmp_path / "c.safetensors")
+    other = Consistent4DTrainer(TINY, subject, Wanting(), nothing_between, seed=1)
+    with pytest.raises(InputError, match="another clip, configuration or seed"):
+        other.load(tmp_path / "c.safetensors")
+    with pytest.raises(InputError, match="another clip, configuration or seed"):
+        trainer(replace(subject, elevation=3.0)).load(tmp_path / "c.safetensors")
+    again = trainer(subject, validate_every=1)
+    again.load(tmp_path / "c.safetensors")
+    assert again.step == 1
+
+
+def test_the_matrix_is_what_the_field_shows(subject):
+    """Views of two rings, the second turned by half a step; pictures over white are the renders."""
+    config = DistillConfig(views=4, elevations=(0.0, 30.0), size=16, batch=3)
+    cameras = config.cameras()
+    torch.testing.assert_close(
+        cameras.azimuth, torch.tensor([0.0, 90, 180, 270, 45, 135, 225, 315]), atol=1e-3, rtol=0
+    )
+    torch.testing.assert_close(cameras.elevation, torch.tensor([0.0] * 4 + [30.0] * 4), atol=1e-3, rtol=0)
+    field, grid = CascadeField(SMALL_FIELD.for_clip(3)), OccupancyGrid(8, samples=32)
+    matrix = render_matrix(field, grid, subject, config, 32)
+    assert matrix.images.shape == (8, 3, 16, 16, 4)
+    with torch.no_grad():
+        seen = render_field(field, cameras[5], 0.5, grid=grid, samples=32)[-1]
+    torch.testing.assert_close(matrix.on_background()[5, 1], seen.color[0], atol=1e-3, rtol=0)
+    assert float(matrix.input_camera.elevation) == pytest.approx(0.0, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        "cpu",
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+            ],
+        ),
+    ],
+)
+def test_all_kinds_of_steps_with_a_zero123(device):
+    """Reference steps and prior steps of every kind of batch, distilled through an autoencoder."""
+    prior = prepare_for_inference(Zero123(CONFIGS["tiny"]).to(device))
+    clip = torch.cat([torch.rand(3, 64, 64, 3), torch.ones(3, 64, 64, 1)], -1)
+    subject = Subject(clip, torch.tensor([0.0, 0.5, 1.0]), 10.0)
+    score_prior = Zero123ScorePrior(prior, guidance=3.0)
+    score_prior.condition(subject.frames, subject.elevation)
+    between = as_interpolator(load_interpolator(device))
+    for kind in ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0)):
+        config = replace(TINY, batch=BatchConfig(*kind), prior_every=2)
+        trainer = Consistent4DTrainer(config, subject, score_prior, between, device=device)
+        before = [p.detach().clone() for p in trainer.field.parameters()]
+        for _ in range(2):
+            trainer.advance()
+        numbers = trainer.numbers
+        assert all(torch.isfinite(torch.tensor(v)) for v in numbers.values()), numbers
+        assert {"color", "mask", "psnr", "sds"} <= set(numbers)
+        assert any(not torch.equal(a, b) for a, b in zip(before, trainer.field.parameters(), strict=True))
