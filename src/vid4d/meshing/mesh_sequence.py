@@ -10,16 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from jaxtyping import Float
 
+from vid4d.compute.randomness import seed_generator
 from vid4d.meshing.deformation import DeformationGraph, TrackOptions, displace_to_surface
 from vid4d.meshing.tsdf import Mesh
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("vid4d.export")
 
@@ -118,11 +116,12 @@ def surface_distance(a: Mesh, b: Mesh) -> float:
 
 def _spread(mesh: Mesh, count: int = 40_000) -> Float[np.ndarray, "p 3"]:
     """Points on a surface, evenly by area and in random order."""
-    draw = np.random.default_rng(0)
     corners = mesh.vertices[mesh.faces].astype(np.float64)
     area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    faces = draw.choice(len(area), count, p=area / area.sum())
-    root, along = np.sqrt(draw.random((count, 1))), draw.random((count, 1))
+    random = seed_generator(0)
+    faces = torch.multinomial(torch.from_numpy(area), count, replacement=True, generator=random).numpy()
+    first, along = torch.rand(2, count, 1, generator=random, dtype=torch.float64).numpy()
+    root = np.sqrt(first)
     p, q, r = corners[faces].transpose(1, 0, 2)
     return (1 - root) * p + root * (1 - along) * q + root * along * r
 
