@@ -69,6 +69,7 @@ def toy_matrix(views: int = 4, frames: int = 3, size: int = 32) -> ImageMatrix:
 
 PRESETS: dict[str, Any] = {}
 NEEDS = "matrix"
+FROM_TEXT = False
 
 
 def make_matrix(run: Run) -> ImageMatrix:

@@ -13,7 +13,7 @@ from vid4d.errors import InputError
 from vid4d.priors.base import DEFAULT_PRIORS, Offer, prior_spec, priors_with
 from vid4d.runs.progress import Progress
 from vid4d.runs.run import Run
-from vid4d.settings import Settings
+from vid4d.settings import MethodName, Settings
 
 if TYPE_CHECKING:
     from vid4d.gaussians.model import Gaussians4D
@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 class Method(Protocol):
     """Interface of a method's module; `vid4d.methods.stages` has the stages that they share.
 
-    PRESETS: name -> configuration. NEEDS: what it asks of a prior.
+    PRESETS: name -> configuration. NEEDS: what it asks of a prior. FROM_TEXT: whether it can do with a text
+    instead of a clip.
     """
 
     PRESETS: dict[str, Any]
     NEEDS: Offer
+    FROM_TEXT: bool
 
     def make_matrix(self, run: Run) -> ImageMatrix:
         """The image matrix, by stages of the run: `frames` and `matrix`, and others before it."""
@@ -39,7 +41,10 @@ class Method(Protocol):
         ...
 
 
-METHODS = {"efficient4d": "vid4d.methods.efficient4d", "consistent4d": "vid4d.methods.consistent4d.method"}
+METHODS: dict[MethodName, str] = {
+    "efficient4d": "vid4d.methods.efficient4d",
+    "consistent4d": "vid4d.methods.consistent4d.method",
+}
 """Name -> module, which is a `Method`."""
 
 COMMON_PRESETS = ("draft", "standard", "high")
@@ -96,7 +101,7 @@ def _to_matrix(
     settings: Settings, out: str | Path | None, resume: bool, progress: Progress
 ) -> tuple[Run, ImageMatrix]:
     if settings.text:
-        settings = replace(settings, method="consistent4d")  # the only one that can
+        settings = replace(settings, method=next(name for name in METHODS if _module(name).FROM_TEXT))
     if settings.prior == "auto" and settings.method in METHODS:
         settings = replace(settings, prior=DEFAULT_PRIORS[_method(settings).NEEDS])
     _check(settings)
@@ -152,4 +157,8 @@ def _check(settings: Settings) -> None:
 
 
 def _method(settings: Settings) -> Method:
-    return cast(Method, import_module(METHODS[settings.method]))
+    return _module(settings.method)
+
+
+def _module(method: MethodName) -> Method:
+    return cast(Method, import_module(METHODS[method]))

@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+MethodName = Literal["efficient4d", "consistent4d"]
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -15,7 +17,7 @@ class Settings:
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
     frames: int | None = None
     """Key frames, first and last of the clip included. The preset decides where not given."""
-    method: Literal["efficient4d", "consistent4d"] = "efficient4d"
+    method: MethodName = "efficient4d"
     """How the asset is made."""
     preset: Literal["draft", "standard", "high", "low-vram", "four-level"] = "standard"
     """How much time to spend. The last two are sizes of consistent4d's field; its 'high' is 'four-level'."""

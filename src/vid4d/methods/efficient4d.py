@@ -57,6 +57,7 @@ PRESETS = {
 }
 
 NEEDS: Offer = "matrix"
+FROM_TEXT = False
 """Protocol of the prior: all views at all frames."""
 
 

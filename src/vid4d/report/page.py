@@ -63,6 +63,7 @@ class ReportPage:
     warnings: list[str]
     strip: Picture | None
     matrix: Picture
+    matrix_source: str
     matrix_about: str
     confidence: Picture | None
     contact: Picture | None
@@ -139,7 +140,7 @@ def page_html(page: ReportPage) -> str:
         _sheet("The clip", "Its frames, as they were cut out (at most 24 of them).", page.strip),
         _sheet(
             "Image matrix",
-            f"{_matrix_source(page.settings)}: columns are sides (0° is the clip's), rows are moments; "
+            f"{page.matrix_source}: columns are sides (0° is the clip's), rows are moments; "
             f"{page.matrix_about}. The splats were fitted to these and can only be as good.",
             page.matrix,
         ),
@@ -163,14 +164,6 @@ def page_html(page: ReportPage) -> str:
         f"{''.join(parts)}<footer>vid4d {escape(str(page.versions.get('vid4d', '')))}</footer>"
         "</main></body></html>\n"
     )
-
-
-def _matrix_source(settings: dict[str, Any]) -> str:
-    if settings.get("source") == "matrix":
-        return "The pictures that were given"
-    if settings.get("method") == "consistent4d":
-        return "What the dynamic radiance field shows"
-    return "What the prior imagined"
 
 
 def _hero(page: ReportPage) -> str:

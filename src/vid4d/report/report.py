@@ -244,6 +244,7 @@ def _page(
         warnings=list(run_facts.warnings),
         strip=strip,
         matrix=Picture("", picture_uri(pictures)),
+        matrix_source=_matrix_source(root, settings),
         matrix_about=f"{matrix.views} sides at {matrix.frames} moments, of which {_some(matrix, keys)} shown",
         confidence=None if confidences is None else Picture("", picture_uri(confidences)),
         contact=sheets,
@@ -266,6 +267,15 @@ LINKS = (
     ("asset.safetensors", "the asset"),
     ("matrix", "image matrix"),
 )
+
+
+def _matrix_source(root: Path, settings: Settings) -> str:
+    """What the pictures of the image matrix are, as the beginning of a sentence."""
+    if settings.source == "matrix":
+        return "The pictures that were given"
+    if (root / "dynerf.safetensors").is_file():
+        return "What the dynamic radiance field shows"
+    return "What the prior imagined"
 
 
 def _some(matrix: ImageMatrix, keys: Sequence[float] | None) -> str:

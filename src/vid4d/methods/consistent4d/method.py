@@ -32,6 +32,7 @@ from vid4d.runs.progress import Bar
 from vid4d.runs.run import Run
 
 NEEDS: Offer = "score"
+FROM_TEXT = True
 """Protocol of the prior: gradients for a DyNeRF's renders."""
 
 
