@@ -4,6 +4,7 @@ images/hopper_contact.jpg    the run's contact sheet
 images/hero.webp             the clip beside the asset, which is turned while time plays
 images/report.jpg            the top of its report       (these two need a Chromium)
 images/viewer.jpg            the viewer, with the cameras of the image matrix
+images/animals.jpg           made-up animals that priors are trained on (no run needed for it)
 """
 
 from __future__ import annotations
@@ -19,7 +20,12 @@ from PIL import Image, ImageDraw, ImageFont
 from tyro.conf import Positional
 
 import vid4d
+from vid4d.cameras import Cameras
 from vid4d.matrix.io import load_matrix
+from vid4d.media.images import over_white, side_by_side, to_uint8
+from vid4d.training.creatures.animals import animal
+from vid4d.training.mesh_render import fit_to_frame, render_meshes
+from vid4d.training.meshes import MeshBank
 from vid4d.viewer import Viewer
 from vid4d.viewer.content import Content
 
@@ -71,6 +77,20 @@ def contact(run: str) -> Path:
     return path
 
 
+def animals(count: int = 36, first: int = 100) -> Path:
+    """Made-up animals, each from its front left and from behind."""
+    numbers = torch.arange(count)
+    bank, pictures = MeshBank([animal(first + i) for i in range(count)]), []
+    for azimuth in (35.0, 160.0):
+        cameras = Cameras.orbit([azimuth] * count, 15.0, size=112)
+        batch = fit_to_frame(bank.batch(numbers, numbers % 16), cameras)
+        pictures.append(over_white(render_meshes(batch, cameras, numbers)))
+    path = IMAGES / "animals.jpg"
+    page = to_uint8(side_by_side(torch.stack(pictures, 1).flatten(0, 1), 12))
+    Image.fromarray(page).save(path, quality=85)
+    return path
+
+
 def shot(browser: Browser, name: str) -> Path:
     path = IMAGES / name
     Image.fromarray(browser.screenshot()).save(path, quality=88)
@@ -116,7 +136,7 @@ def _size(browser: Browser, width: int, height: int) -> None:
 def main(run: Positional[str] = "runs/demo") -> None:
     """run: the folder of a finished run of examples/hopper.mp4."""
     torch.set_grad_enabled(False)
-    files = [contact(run), hero(run)]
+    files = [contact(run), hero(run), animals()]
     program = find_browser()
     if program is None:
         print("no Chromium on this machine: report.jpg and viewer.jpg stay as they are")

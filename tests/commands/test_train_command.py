@@ -78,6 +78,7 @@ def test_a_frustum_volume_goes_on_from_its_pieces(tmp_path: Path) -> None:
         initial=tmp_path / "first",
         batch=1,
         steps=2,
+        animals=3,
         compile=False,
     )
     assert train(options)
@@ -106,13 +107,29 @@ def test_models_that_priors_are_evaluated_on_are_left_out(
 ) -> None:
     from vid4d.training import evaluate
     from vid4d.training.train import _source
-    from vid4d.training.views import ViewsConfig
 
     write_shard(tmp_path / "made.npz")
     options = TrainOptions("lift", tmp_path, tmp_path)
-    assert _source(options, "cpu", ViewsConfig()).bank.names == ["static", "skinned"]
+    assert _source(options, "cpu", STAGES["lift"]).bank.names == ["static", "skinned"]
     monkeypatch.setattr(evaluate, "HELD_OUT", {"static": "made"})
-    assert _source(options, "cpu", ViewsConfig()).bank.names == ["skinned"]
+    assert _source(options, "cpu", STAGES["lift"]).bank.names == ["skinned"]
+
+
+def test_made_up_animals_are_drawn_as_often_as_their_stage_says(tmp_path: Path) -> None:
+    from vid4d.training.train import _source
+
+    write_shard(tmp_path / "made.npz")
+    options = TrainOptions("frustum", tmp_path, tmp_path, animals=3)
+    stage = replace(STAGES["frustum"], animals=2, animal_share=0.25)
+    source = _source(options, "cpu", stage)
+    assert source.bank.names == ["static", "skinned", "animal 0", "animal 1", "animal 2"]
+    share = source.weight / source.weight.sum()
+    # 0.75 for a static model of weight 1 and a moving one of 6, 0.25 for three animals
+    torch.testing.assert_close(share, torch.tensor([0.75 / 7, 0.75 * 6 / 7, *[0.25 / 3] * 3]))
+    assert len(_source(replace(options, animals=None), "cpu", stage).bank) == 4
+    assert len(_source(replace(options, animals=0), "cpu", stage).bank) == 2
+    with pytest.raises(InputError, match="-1 made-up animals cannot be drawn"):
+        _source(replace(options, animals=-1), "cpu", stage)
 
 
 def test_a_stage_starts_from_its_own_weights_and_from_those_it_shares(tmp_path: Path) -> None:

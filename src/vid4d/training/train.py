@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vid4d.errors import InputError
-from vid4d.training.stages import stage_named
+from vid4d.training.stages import Stage, stage_named
 
 
 @dataclass(frozen=True)
@@ -39,22 +39,32 @@ class TrainOptions:
     """Muon for matrices and kernels with Adam for the rest, or Adam for everything."""
     lifter: Path | None = None
     """For diffusion: weights of lift that replace those in the initial file."""
+    animals: int | None = None
+    """Made-up animals that are drawn beside the models; as many as the stage has by default."""
     seed: int = 0
     """Of weights and batches."""
     compile: bool = True
     """Compile the networks, which makes steps faster and the first one slow."""
 
 
-def _source(options: TrainOptions, device: Any, views: Any) -> Any:
+def _source(options: TrainOptions, device: Any, stage: Stage) -> Any:
     import torch
 
+    from vid4d.training.creatures.animals import animal
     from vid4d.training.evaluate import HELD_OUT
     from vid4d.training.meshes import MeshBank, read_folder
-    from vid4d.training.views import ViewSource
+    from vid4d.training.views import ViewsConfig, ViewSource
 
     meshes = read_folder(options.models, leave_out=HELD_OUT)
     weight = torch.tensor([6.0 if len(m.poses) > 1 else 0.15 if m.modular else 1.0 for m in meshes])
-    return ViewSource(MeshBank(meshes, device), views, weight)
+    count = stage.animals if options.animals is None else options.animals
+    if count < 0:
+        raise InputError(f"{count} made-up animals cannot be drawn: --animals is at least 0")
+    if count:
+        meshes += [animal(number) for number in range(count)]
+        each = stage.animal_share / (1 - stage.animal_share) * weight.sum() / count
+        weight = torch.cat([weight, each.expand(count)])
+    return ViewSource(MeshBank(meshes, device), ViewsConfig(**stage.views), weight)
 
 
 def _refuse_foreign_weights(folder: Path) -> None:
@@ -92,7 +102,6 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     from vid4d.priors.weights.eight_bit import save_pieces
     from vid4d.priors.weights.files import save_weights
     from vid4d.training.trainer import Trainer, TrainerConfig, start_distributed, world
-    from vid4d.training.views import ViewsConfig
 
     stage = stage_named(options.stage)
     device = start_distributed()
@@ -108,7 +117,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
         elif isinstance(module, (torch.nn.Conv3d, torch.nn.ConvTranspose3d)):
             module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     seed_default_generator(rank_seed(options.seed, rank))
-    source = _source(options, device, ViewsConfig(**stage.views))
+    source = _source(options, device, stage)
     batches = named_object(stage.data)(model, source, options.batch, device)
     loss = named_object(stage.loss)(model, batches, device)
     config = TrainerConfig(

@@ -18,6 +18,7 @@ from vid4d.media.images import premultiplied
 from vid4d.priors.pictures import to_network
 from vid4d.training.mesh_render import Lighting, fit_to_frame, render_meshes, render_with_depth
 from vid4d.training.meshes import MeshBank, MeshBatch, join
+from vid4d.training.warps import Warps
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,8 @@ class ViewsConfig:
     free_views: extra views from anywhere (elevation free_elevation). combine: share of objects made of
     several models. fill: range of the picture's side that an object takes, as a share of a clip's crop.
     depth_stride: pixels from one measured depth to the next. augment: how often objects are bent and
-    recolored, 1 as often as the first prior's training did.
+    recolored, 1 as often as the first prior's training did. warp: share of the models that get other
+    proportions.
     """
 
     size: int = 128
@@ -41,6 +43,7 @@ class ViewsConfig:
     supersample: int = 2
     depth_stride: int = 4
     augment: float = 1.0
+    warp: float = 0.0
 
 
 @dataclass
@@ -183,6 +186,7 @@ class ViewSource:
         shift = torch.randn(total, 3, device=device) * 0.3 * (~first)[:, None]
         turn = _rotation(tilt) @ _rotation(angle) * (scale[:, None] * mirror)[:, None]
         deform = _random_deformation(n, device, self.config.augment)
+        warps = Warps.random(total, c.warp, device) if c.warp else None
         count = self.bank.n_poses[models]
         stride = torch.zeros_like(count) if step is None else torch.where(count > 1, step[owner], 0)
         clip = count.clamp(max=16)
@@ -193,7 +197,8 @@ class ViewSource:
             poses = torch.minimum(start + frame * stride, count - 1)
             batch = self.bank.batch(models, poses)
             part = batch.vertex_object
-            points = torch.einsum("vij,vj->vi", turn[part], batch.vertices) + shift[part]
+            points = batch.vertices if warps is None else warps.move(batch.vertices, part)
+            points = torch.einsum("vij,vj->vi", turn[part], points) + shift[part]
             batches.append(
                 replace(
                     batch,

@@ -1,0 +1,1 @@
+"""Animals that nobody made: random bodies, coats and gaits, endlessly many, to train priors on."""
