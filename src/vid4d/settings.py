@@ -49,6 +49,8 @@ class Settings:
     """Degrees that the clip's camera looks down on the object."""
     matting: str = "auto"
     """How the background is removed: 'auto' (alpha, else a plain background), or an ONNX file."""
+    keep: bool = False
+    """Keep all that the masks show: bars, captions and watermarks, specks and haze, too."""
     fps: float = 24.0
     """Frames a second of a folder of pictures, which says nothing of time itself."""
     text: str = ""

@@ -15,10 +15,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vid4d.clip import keyframes
+from vid4d.clip.bars import cut_bars
 from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop, crop_window
 from vid4d.clip.matting import matte
 from vid4d.clip.sources import DEFAULT_FPS, Source, open_source
+from vid4d.clip.subject import keep_subject
 from vid4d.errors import InputError
 
 OBJECT_SIZE = 200 / 256
@@ -74,7 +76,8 @@ class ClipOptions:
     every: use every n-th frame of the source. size: pixels of the square frames.
     object_size: share of the frame's side that the object's longer side takes.
     cyclic: whether the clip is a loop; 'auto' looks. matting: 'auto', 'alpha', 'plain', or the name or file
-    of an ONNX model. fps: frames a second of a folder of images.
+    of an ONNX model. fps: frames a second of a folder of images. keep: leave all in the masks that they
+    show, captions and specks, too.
     """
 
     frames: int = 8
@@ -86,6 +89,7 @@ class ClipOptions:
     cyclic: bool | Literal["auto"] = "auto"
     matting: str = "auto"
     fps: float = DEFAULT_FPS
+    keep: bool = False
 
 
 def read_clip(
@@ -101,6 +105,7 @@ def read_clip(
     cyclic: bool | Literal["auto"] = "auto",
     matting: str = "auto",
     fps: float = DEFAULT_FPS,
+    keep: bool = False,
 ) -> Clip:
     """Reads a video, GIF, animated WebP or PNG, folder or pattern of images, or one image, as a Clip.
 
@@ -120,16 +125,24 @@ def read_clip(
     working = max(1024, 4 * size)
     originals = _read_frames(source, chosen, size, working)
 
+    told: list[str] = []
+    if not keep and (bars := cut_bars(originals))[1]:
+        originals, told = bars[0], [bars[1]]
     cut = matte(originals, matting)
-    visible, kept = check_masks(cut.frames, [i in key for i in chosen], source.times[chosen], name)
+    objects = cut.frames
+    if not keep:
+        objects, more = keep_subject(objects, source.times[chosen])
+        told += more
+    visible, kept = check_masks(objects, [i in key for i in chosen], source.times[chosen], name)
     window = crop_window(visible, object_size)
-    masked, originals = [cut.frames[i] for i in kept], [originals[i] for i in kept]
+    masked, originals = [objects[i] for i in kept], [originals[i] for i in kept]
     lost = len(chosen) - len(kept)
     chosen = [chosen[i] for i in kept]
     times = source.times[chosen]
     pictures = np.stack([crop(f, window, size) for f in masked])
     notes = [
         *source.notes,
+        *told,
         *warn(
             masked,
             originals,

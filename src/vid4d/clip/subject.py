@@ -1,0 +1,277 @@
+"""The object among all that masks show: one rule over the whole clip, whatever the masks come from.
+
+Pieces of the masks are followed from frame to frame. The largest is the object, with all that touches it at
+some time. Told from it are pieces that never move or change while something else does (captions, watermarks,
+bars), specks, and haze. Masks are judged on copies of at most 256 pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from jaxtyping import Bool, Float, Int, UInt8
+from scipy import ndimage
+
+SIDE = 256
+SAME_COLOR = 20.0  # distance of premultiplied colors, 8-bit steps, of what has not changed
+STILL = 0.95  # share of a piece that is the same at every time, if it never moves
+SPECK = 0.003  # area of a speck over the object's
+BRIEF_SPECK = 0.02  # the same for what is seen in fewer than a quarter of the frames
+CAPTION = 0.5  # area over the object's, at most, of what stands still for a while only
+HAZE = 24  # alpha of 255 that is no haze where it is connected to the object
+EIGHT = np.ones((3, 3), bool)
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Connected pieces of small masks, followed over time.
+
+    labels: number of the piece in its frame, 0 for none. first: number of each frame's first piece among all.
+    area: pixels of each piece. track: which of them are one thing.
+    """
+
+    labels: list[Int[np.ndarray, "h w"]]
+    first: list[int]
+    area: Int[np.ndarray, " n"]
+    track: Int[np.ndarray, " n"]
+
+    def frame_of(self) -> Int[np.ndarray, " n"]:
+        """The frame of each piece."""
+        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
+
+    def mask(self, frame: int, chosen: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, "h w"]:
+        """Pixels of the frame in chosen pieces."""
+        table = np.concatenate([[False], chosen[self.first[frame] : self.first[frame + 1]]])
+        return table[self.labels[frame]]
+
+
+def keep_subject(
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.ndarray, " t"]
+) -> tuple[list[UInt8[np.ndarray, "h w 4"]], list[str]]:
+    """Frames with the object alone, and sentences about what was left out.
+
+    frames: straight alpha. times: seconds, to say where. Frames that need no change are returned themselves.
+    """
+    step = max(1, -(-max(frames[0].shape[:2]) // SIDE))
+    small = [_shrunk(f, step) for f in frames]
+    masks, colors = [m for m, _ in small], [c for _, c in small]
+    still, place = _never_moving(masks, colors)
+    masks = [m & ~s for m, s in zip(masks, still, strict=True)]
+    pieces = follow_pieces(masks)
+    if len(pieces.area) == 0:
+        return list(frames), []
+    specks, captions = _told_apart(pieces, colors)
+    cleaned, hazy = [], 0
+    for i, frame in enumerate(frames):
+        unwanted = still[i] | pieces.mask(i, specks | captions)
+        result, haze = _cleared(frame, unwanted, masks[i] & ~unwanted, step)
+        cleaned.append(result)
+        hazy = max(hazy, haze)
+    seen = np.unique(pieces.frame_of()[specks])
+    notes = []
+    if place or captions.any():
+        where = place or _where(np.any([pieces.mask(i, captions) for i in range(len(frames))], 0))
+        notes.append(f"what stands still {where} is left out (a caption, watermark or bar); --keep keeps it")
+    if len(seen):
+        listed = ", ".join(f"{times[i]:.2f}" for i in seen[:5]) + (" ..." if len(seen) > 5 else "")
+        notes.append(f"specks beside the object are left out, at {listed} s; --keep keeps them")
+    if hazy:
+        notes.append(f"haze around the object is left out (alpha up to {hazy} of 255); --keep keeps it")
+    return cleaned, notes
+
+
+def follow_pieces(masks: Sequence[Bool[np.ndarray, "h w"]]) -> Pieces:
+    """Pieces of masks; those of neighbouring frames that overlap are one thing."""
+    labels, first = [], [0]
+    for mask in masks:
+        numbered, count = ndimage.label(mask, EIGHT)
+        labels.append(numbered.astype(np.int32))
+        first.append(first[-1] + count)
+    parent = list(range(first[-1]))
+
+    def root(i: int) -> int:
+        while parent[i] != i:
+            parent[i] = parent[parent[i]]
+            i = parent[i]
+        return i
+
+    for k in range(1, len(labels)):
+        both = (labels[k - 1] > 0) & (labels[k] > 0)
+        pairs = np.stack([labels[k - 1][both] + first[k - 1] - 1, labels[k][both] + first[k] - 1], -1)
+        for a, b in np.unique(pairs, axis=0).tolist():
+            parent[root(b)] = root(a)
+    track = np.array([root(i) for i in range(len(parent))], np.int64)
+    area = [np.bincount(n.ravel(), minlength=1)[1:] for n in labels]
+    return Pieces(labels, first, np.concatenate(area).astype(np.int64), track)
+
+
+def _shrunk(frame: np.ndarray, step: int) -> tuple[Bool[np.ndarray, "h w"], Float[np.ndarray, "h w 3"]]:
+    """Where anything of a block is opaque, and the premultiplied color of its first pixel."""
+    h, w = frame.shape[:2]
+    alpha = np.pad(frame[..., 3], ((0, -h % step), (0, -w % step)))
+    mask = alpha.reshape(alpha.shape[0] // step, step, -1, step).max((1, 3)) > 127
+    corner = frame[::step, ::step].astype(np.float32)
+    return mask, corner[..., :3] * corner[..., 3:] / 255
+
+
+def _never_moving(
+    masks: list[np.ndarray], colors: list[np.ndarray]
+) -> tuple[list[Bool[np.ndarray, "h w"]], str]:
+    """What stays as it is over the whole clip while something else moves, frame by frame; where, in words.
+
+    A pixel stays if it is opaque and of one color in half of the frames at least: something may pass before
+    it. A connected blob of such pixels never moves if it is never seen through, and fills its piece of the
+    mask where nothing passes.
+    """
+    none = [np.zeros(masks[0].shape, bool)] * len(masks)
+    if len(masks) < 4:
+        return none, ""
+    sample = np.linspace(0, len(masks) - 1, min(len(masks), 32)).round().astype(int)
+    opaque = np.stack([masks[i] for i in sample])
+    shades = np.stack([colors[i] for i in sample])
+    usual = _median(opaque, shades)
+    same = opaque & (np.abs(shades - usual).max(-1) < SAME_COLOR)
+    stays = same.mean(0) >= 0.5
+    blobs, count = ndimage.label(stays, EIGHT)
+    if count == 0:
+        return none, ""
+    alone, there = np.zeros((2, len(sample), count + 1), bool)
+    moving = []
+    near = ndimage.binary_dilation(stays, EIGHT)
+    for k in range(len(sample)):
+        numbered, n = ndimage.label(opaque[k], EIGHT)
+        inside = ndimage.sum_labels(near, numbered, np.arange(n + 1))
+        area = np.bincount(numbered.ravel(), minlength=n + 1)
+        quiet = inside >= 0.97 * area
+        quiet[0] = False
+        share = ndimage.mean(same[k] & quiet[numbered], blobs, np.arange(count + 1))
+        alone[k] = share >= STILL
+        there[k] = ndimage.mean(opaque[k], blobs, np.arange(count + 1)) >= 0.9
+        moving.append(int(area[1:][~quiet[1:]].max(initial=0)))
+    frozen = (alone.mean(0) >= 0.4) & (there.mean(0) >= 0.9)
+    frozen[0] = False
+    size = np.bincount(blobs.ravel(), minlength=count + 1)
+    object_area = float(np.quantile(moving, 0.75))
+    if not frozen.any() or object_area == 0:
+        return none, ""
+    bars = _along_a_side(blobs, count)
+    frozen &= bars | (size < 4 * object_area)
+    if not frozen.any():
+        return none, ""
+    still = frozen[blobs]
+    reach = ndimage.binary_dilation(still, EIGHT)
+    usual = np.where(still[..., None], usual, np.nan)
+    result = []
+    for mask, color in zip(masks, colors, strict=True):
+        with np.errstate(invalid="ignore"):
+            own = still & mask & (np.abs(color - usual).max(-1) < 2 * SAME_COLOR)
+        numbered, n = ndimage.label(mask, EIGHT)
+        within = ndimage.mean(reach, numbered, np.arange(n + 1)) > 0.97
+        within[0] = False
+        result.append(own | within[numbered])
+    return result, _where(still)
+
+
+def _median(opaque: np.ndarray, shades: np.ndarray) -> Float[np.ndarray, "h w 3"]:
+    """Median color of each pixel over the frames in which it is opaque; 0 where it never is."""
+    count = opaque.sum(0)
+    ordered = np.sort(np.where(opaque[..., None], shades, np.inf), 0)
+    middle = np.clip((count - 1) // 2, 0, None)[None, ..., None]
+    return np.where(count[..., None] > 0, np.take_along_axis(ordered, middle, 0)[0], 0)
+
+
+def _along_a_side(blobs: np.ndarray, count: int) -> Bool[np.ndarray, " n"]:
+    """Which blobs cover nearly a whole side of the picture."""
+    result = np.zeros(count + 1, bool)
+    for side in (blobs[0], blobs[-1], blobs[:, 0], blobs[:, -1]):
+        result |= np.bincount(side, minlength=count + 1) > 0.9 * len(side)
+    result[0] = False
+    return result
+
+
+def _told_apart(
+    pieces: Pieces, colors: list[np.ndarray]
+) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
+    """Which pieces are specks, and which stand still for as long as they are seen."""
+    frame = pieces.frame_of()
+    volume = np.bincount(pieces.track, pieces.area)
+    main = int(np.argmax(volume))
+    own = pieces.track == main
+    object_area = volume[main] / len(np.unique(frame[own]))
+    specks, captions = np.zeros(len(pieces.area), bool), np.zeros(len(pieces.area), bool)
+    count = len(pieces.first) - 1
+    for track in np.unique(pieces.track):
+        if track == main:
+            continue
+        parts = np.nonzero(pieces.track == track)[0]
+        seen = np.unique(frame[parts])
+        area = volume[track] / len(seen)
+        if area < SPECK * object_area or (area < BRIEF_SPECK * object_area and len(seen) < 0.25 * count):
+            specks[parts] = True
+        elif len(seen) >= 3 and area < CAPTION * object_area:
+            captions[parts] = _stood_still(pieces, parts, own, seen, colors)
+    return specks, captions
+
+
+def _stood_still(
+    pieces: Pieces, parts: np.ndarray, own: np.ndarray, seen: np.ndarray, colors: list[np.ndarray]
+) -> bool:
+    """Whether pieces keep shape, place and color from most frames to the next, and the object does not.
+
+    Captions do, which change from time to time.
+    """
+    chosen = np.zeros(len(pieces.area), bool)
+    chosen[parts] = True
+    same, object_same = [], []
+    for i, k in pairwise(seen.tolist()):
+        a, b = pieces.mask(i, chosen), pieces.mask(k, chosen)
+        both = a & b
+        edge = 2 * np.sqrt(max(a.sum(), b.sum()))  # compression moves a few pixels of the outline
+        unchanged = (np.abs(colors[i] - colors[k]).max(-1) < SAME_COLOR)[both]
+        same.append(both.sum() + edge >= STILL * (a | b).sum() and unchanged.mean() >= STILL - 0.1)
+        a, b = pieces.mask(i, own), pieces.mask(k, own)
+        object_same.append((a & b).sum() >= 0.995 * (a | b).sum())
+    return float(np.mean(same)) >= 0.5 > float(np.mean(object_same))
+
+
+def _cleared(
+    frame: np.ndarray, unwanted: np.ndarray, wanted: np.ndarray, step: int
+) -> tuple[UInt8[np.ndarray, "h w 4"], int]:
+    """The frame without unwanted blocks and haze; the strongest alpha of haze that was taken away."""
+    h, w = frame.shape[:2]
+    alpha = frame[..., 3]
+    soft, count = ndimage.label(alpha > HAZE, EIGHT)
+    solid = _enlarged(wanted, step, h, w) & (alpha > 127)
+    held = np.zeros(count + 1, bool)
+    held[np.unique(soft[solid])] = True
+    held[0] = False
+    kept = held[soft]
+    bad = _enlarged(unwanted, step, h, w)
+    if unwanted.any():  # with its soft edge, but not the object's
+        bad = ndimage.binary_dilation(bad, EIGHT, iterations=2) & ~solid
+        kept &= ~bad
+    kept = ndimage.binary_dilation(kept, EIGHT, iterations=3) & ~bad
+    lost = (alpha > 0) & ~kept
+    if not lost.any():
+        return frame, 0
+    faint = lost & (alpha <= 127) & ~bad
+    result = frame.copy()
+    result[lost] = 0
+    return result, int(alpha[faint].max()) if faint.sum() > 0.01 * alpha.size else 0
+
+
+def _enlarged(mask: np.ndarray, step: int, h: int, w: int) -> Bool[np.ndarray, "h w"]:
+    return mask.repeat(step, 0).repeat(step, 1)[:h, :w] if step > 1 else mask
+
+
+def _where(mask: Bool[np.ndarray, "h w"]) -> str:
+    """The place of a mask's pixels in the picture, in words."""
+    y, x = np.nonzero(mask)
+    names = []
+    for values, size, low, high in ((y, mask.shape[0], "top", "bottom"), (x, mask.shape[1], "left", "right")):
+        edges = values.min() / size, (values.max() + 1) / size
+        names.append(low if edges[1] < 0.5 else high if edges[0] > 0.5 else "")
+    return ("at the " + " ".join(n for n in names if n)) if any(names) else "in the picture"
