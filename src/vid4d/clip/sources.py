@@ -56,7 +56,9 @@ class Source(Protocol):
     times: np.ndarray
     duration: float
     has_alpha: bool
-    notes: tuple[str, ...]
+
+    @property
+    def notes(self) -> tuple[str, ...]: ...
 
     def read(self, indices: Sequence[int], max_side: int | None = None) -> Iterator[np.ndarray]: ...
 

@@ -18,6 +18,7 @@ from vid4d.files.paths import refuse_special
 from vid4d.files.write import written_whole
 from vid4d.media.images import to_uint8
 from vid4d.media.picture_files import check_pixels
+from vid4d.media.video_frames import FrameReader, codec_of, deinterlaced
 
 ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
 """Decoders that keep the alpha of WebM files; FFmpeg's own vp8 and vp9 drop it without a word."""
@@ -25,6 +26,11 @@ ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
 NO_VIDEOS = {"tty", "hls", "dash", "concat", "sdp", "rtsp", "rtp", "lavfi", "svg_pipe", "bin", "xbin", "adf"}
 NO_VIDEOS |= {"idf", "imf", "webm_dash_manifest", "vapoursynth", "ffmetadata", "srt", "webvtt", "ass"}
 """Formats that FFmpeg takes text for, and those that name other files."""
+
+ATTACHED_PICTURE = 0x400
+"""FFmpeg's mark of a stream that is a cover picture."""
+
+INTERLACED = "the video is interlaced: each frame shows one moment now (FFmpeg's bwdif)"
 
 MOST_PACKETS = 2_000_000
 """Frames of a video: a day of 24 a second."""
@@ -46,18 +52,21 @@ class Video:
     """Frames of a video file, by index in order of presentation.
 
     times: seconds from the first frame. duration: seconds, the last frame's own included.
-    notes: warnings in words (a file that breaks off). Raises InputError where nothing can be decoded.
+    notes: warnings in words (a file that breaks off; what was done to the frames read so far). Raises
+    InputError where nothing can be decoded.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        self.notes: tuple[str, ...] = ()
+        self._faults: tuple[str, ...] = ()
+        self._interlaced = False
+        self._index = self._main_stream()
         self._keyframes: np.ndarray = np.zeros(0, np.int64)
         self._pts: np.ndarray | None = None  # None: frames are found by counting
         with self._open() as container:
-            stream = container.streams.video[0]
+            stream = container.streams[self._index]
             check_pixels(self.path, stream.codec_context.width or 1, stream.codec_context.height or 1)
-            self._aspect = _aspect(stream)
+            self._reader = FrameReader(self.path, stream.codec_context, _aspect(stream))
             self.has_alpha = stream.metadata.get("alpha_mode") == "1" or _pixel_format_has_alpha(stream)
             self._base = stream.time_base
             frame_rate = stream.average_rate or stream.guessed_rate or Fraction(24)
@@ -77,7 +86,7 @@ class Video:
                     "decoded; copy or export it again"
                 )
             if broken and expected > len(pts):
-                self.notes = (
+                self._faults = (
                     f"the file is cut off: {len(pts)} of its {expected} frames can be decoded and are used",
                 )
             keys = []
@@ -94,6 +103,12 @@ class Video:
     def __len__(self) -> int:
         return len(self.times)
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Warnings in words."""
+        said = (*self._faults, self._reader.note(), INTERLACED if self._interlaced else None)
+        return tuple(note for note in said if note)
+
     def read(
         self, indices: Sequence[int], max_side: int | None = None
     ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
@@ -105,7 +120,7 @@ class Video:
             decoded = self._decode_at([int(self._pts[i]) for i in indices])
         count = 0
         for count, frame in enumerate(decoded, start=1):
-            yield shrink(self._to_rgba(frame), max_side)
+            yield shrink(self._to_rgba(frame, max_side), max_side)
             if count == len(indices):
                 return
         if count < len(indices):
@@ -114,11 +129,10 @@ class Video:
                 "again or cut the clip before it with --end"
             )
 
-    def _to_rgba(self, frame: Any) -> UInt8[np.ndarray, "h w 4"]:
-        """8-bit RGBA, upright and with square pixels."""
-        check_pixels(self.path, frame.width, frame.height)
-        width = max(1, round(frame.width * self._aspect))
-        picture = frame.reformat(width=width, height=frame.height, format="rgba").to_ndarray()
+    def _to_rgba(self, frame: Any, max_side: int | None) -> UInt8[np.ndarray, "h w 4"]:
+        """8-bit sRGB with alpha, upright and with square pixels."""
+        check_pixels(self.path, round(frame.width * max(1.0, self._reader.aspect)), frame.height)
+        picture = self._reader.picture(frame, max_side)
         turns = round((getattr(frame, "rotation", 0) or 0) / 90) % 4
         return np.ascontiguousarray(np.rot90(picture, turns)) if turns else picture
 
@@ -137,10 +151,22 @@ class Video:
         if set(container.format.name.split(",")) & NO_VIDEOS:
             container.close()
             raise InputError(f"{self.path}: text or a playlist, no video; give a video or pictures")
-        if not container.streams.video:
+        if not _moving(container):
             container.close()
             raise InputError(f"{self.path}: holds no video, only sound or data; give a file with a picture")
         return container
+
+    def _main_stream(self) -> int:
+        """Index of the video: of several the one with most frames, for a cover picture has one."""
+        with self._open() as container:
+            indices = [int(s.index) for s in _moving(container)]
+            if len(indices) == 1:
+                return indices[0]
+        frames = []
+        for i in indices:
+            with self._open() as container:
+                frames.append(len(self._scan(container, container.streams[i])[0]))
+        return indices[int(np.argmax(frames))]
 
     def _scan(self, container: Any, stream: Any) -> tuple[list[int], list[int], bool]:
         """Times of the packets without decoding them: all, those of key frames, and whether some lack one."""
@@ -173,7 +199,7 @@ class Video:
     def _decoder(self, stream: Any) -> Any:
         import av
 
-        name = ALPHA_DECODERS.get(stream.codec_context.name.removeprefix("lib").split("-")[0])
+        name = ALPHA_DECODERS.get(codec_of(stream.codec_context))
         if name is None or stream.metadata.get("alpha_mode") != "1":
             stream.thread_type = "AUTO"
             return None
@@ -187,24 +213,30 @@ class Video:
 
     def _decode(self, container: Any, stream: Any) -> Iterator[Any]:
         """Frames from where the container stands; ends at the first damage that cannot be skipped."""
+        return deinterlaced(self._as_coded(container, stream))
+
+    def _as_coded(self, container: Any, stream: Any) -> Iterator[Any]:
         import av
 
         decoder = self._decoder(stream)
         try:
             for packet in container.demux(stream):
                 if decoder is not None and packet.size == 0:
-                    yield from decoder.decode(None)
-                    return
-                try:
-                    yield from (packet.decode() if decoder is None else decoder.decode(packet))
-                except av.error.InvalidDataError:
-                    continue
+                    frames = decoder.decode(None)
+                else:
+                    try:
+                        frames = packet.decode() if decoder is None else decoder.decode(packet)
+                    except av.error.InvalidDataError:
+                        continue
+                for frame in frames:
+                    self._interlaced |= bool(frame.interlaced_frame)
+                    yield frame
         except (av.error.FFmpegError, EOFError):
             return
 
     def _decode_all(self) -> Iterator[Any]:
         with self._open() as container:
-            yield from self._decode(container, container.streams.video[0])
+            yield from self._decode(container, container.streams[self._index])
 
     def _decode_at(self, wanted: list[int]) -> Iterator[Any]:
         """Frames at these presentation times, jumping over groups of pictures that hold none of them."""
@@ -215,7 +247,7 @@ class Video:
             start = int(keys[max(group, 0)]) if len(keys) else None
             progressed = False
             with self._open() as container:
-                stream = container.streams.video[0]
+                stream = container.streams[self._index]
                 if start is not None and group > 0:
                     container.seek(start, stream=stream)
                 for frame in self._decode(container, stream):
@@ -232,6 +264,16 @@ class Video:
                         break
             if not progressed:
                 return
+
+
+def _moving(container: Any) -> list[Any]:
+    """Video streams, without cover pictures that say so."""
+
+    def is_cover(stream: Any) -> bool:
+        mark = getattr(stream, "disposition", 0)
+        return bool(int(getattr(mark, "value", mark)) & ATTACHED_PICTURE)
+
+    return [s for s in container.streams.video if not is_cover(s)]
 
 
 def _aspect(stream: Any) -> float:
