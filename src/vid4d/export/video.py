@@ -20,6 +20,7 @@ from vid4d.export.options import ExportOptions, background_color, frame_name
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.media import video
 from vid4d.media.images import over, premultiplied, straight, to_uint8
+from vid4d.media.video_frames import FrameWriter
 from vid4d.render import BATCH, loops_to_play, render_asset, turntable_frames
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ def write_png(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
 
 
 def write_webm(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
-    """VP9 with straight alpha (yuva420p) where no background is asked for."""
+    """VP9 in BT.709, with straight alpha (yuva420p) where no background is asked for."""
     import av
 
     background = background_color(options.background, default="transparent")
@@ -132,12 +133,11 @@ def write_webm(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
                 h, w, channels = picture.shape
                 if i == 0:
                     stream.width, stream.height = w + w % 2, h + h % 2
+                    writer = FrameWriter(stream.codec_context, has_alpha=channels == 4)
                 if channels == 4:
                     picture = _spread(picture)
                 picture = np.pad(picture, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
-                form = "rgba" if channels == 4 else "rgb24"
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=form)
-                container.mux(stream.encode(frame.reformat(format=pixels)))
+                container.mux(stream.encode(writer.frame(picture)))
             container.mux(stream.encode())
     except av.error.FFmpegError as error:
         if isinstance(error, OSError):

@@ -18,7 +18,7 @@ from vid4d.files.paths import refuse_special
 from vid4d.files.write import written_whole
 from vid4d.media.images import to_uint8
 from vid4d.media.picture_files import check_pixels
-from vid4d.media.video_frames import FrameReader, codec_of, deinterlaced
+from vid4d.media.video_frames import FrameReader, FrameWriter, codec_of, deinterlaced
 
 ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
 """Decoders that keep the alpha of WebM files; FFmpeg's own vp8 and vp9 drop it without a word."""
@@ -294,7 +294,7 @@ def write_mp4(
     *,
     quality: int = 18,
 ) -> Path:
-    """Writes H.264 in yuv420p, which every player and browser opens; the index stands first.
+    """Writes H.264 in yuv420p and BT.709, which every player and browser opens; the index stands first.
 
     frames: RGB, float in [0, 1] or 8-bit, all of one size; odd sizes grow by one repeated row or column.
     fps: frames a second. quality: constant rate factor, 18 is visually lossless, larger is smaller.
@@ -326,6 +326,7 @@ def write_mp4(
                 stream.options = {"crf": str(quality), "preset": "medium"}
             else:
                 stream.bit_rate = max(2_000_000, int(width * height * fps * 0.2))
+            writer = FrameWriter(stream.codec_context)
             for picture in itertools.chain([first], stream_of_frames):
                 if picture.shape != (height, width, 3):
                     raise ValueError(
@@ -334,8 +335,7 @@ def write_mp4(
                 if picture.dtype != np.uint8:
                     picture = to_uint8(np.nan_to_num(picture))
                 picture = np.pad(picture, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
-                container.mux(stream.encode(frame))
+                container.mux(stream.encode(writer.frame(picture)))
             container.mux(stream.encode())
     except OSError as e:
         raise InputError(

@@ -22,7 +22,7 @@ HD_WIDTH, HD_HEIGHT = 1280, 577
 """From here on a video without a matrix is taken for BT.709, else for BT.601, as players do."""
 SMALL_CODECS = ("mjpeg", "vp8")
 """Codecs that know no other matrix than BT.601."""
-EXACT = "flags=bilinear+accurate_rnd+full_chroma_int:sws_dither=none"
+EXACT = "sws_dither=none:flags=bilinear+accurate_rnd+full_chroma_int"
 
 
 class Tags(NamedTuple):
@@ -172,6 +172,44 @@ class FrameReader:
         if self.brightest > 0.001:
             said += f"; up to {self.brightest:.1%} of a frame is brighter than white and loses its shading"
         return said
+
+
+class FrameWriter:
+    """Pictures as frames for an encoder: YUV by BT.709 in limited range, as HD players expect, and tagged so.
+
+    context: the encoder's, whose size, pixel format and rate are set. has_alpha: pictures are RGBA.
+    """
+
+    def __init__(self, context: Any, *, has_alpha: bool = False) -> None:
+        import av.filter
+
+        self._form, self._count = "rgba" if has_alpha else "rgb24", 0
+        self._step = 1 / Fraction(context.framerate)
+        context.colorspace = context.color_primaries = context.color_trc = 1
+        context.color_range = 1
+        self._graph = av.filter.Graph()
+        self._graph.link_nodes(
+            self._graph.add_buffer(
+                width=context.width,
+                height=context.height,
+                format=av.VideoFormat(self._form),
+                time_base=Fraction(1),
+            ),
+            self._graph.add("scale", f"out_color_matrix=bt709:out_range=limited:{EXACT}+full_chroma_inp"),
+            self._graph.add("format", f"pix_fmts={context.pix_fmt}"),
+            self._graph.add("buffersink"),
+        ).configure()
+
+    def frame(self, picture: UInt8[np.ndarray, "h w c"]) -> Any:
+        """The next picture, as high and wide as the video, at its time."""
+        import av
+
+        self._graph.push(av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format=self._form))
+        frame: Any = self._graph.pull()
+        frame.pts, frame.time_base = self._count, self._step
+        frame.colorspace = frame.color_range = 1
+        self._count += 1
+        return frame
 
 
 def _planar(form: Any, is_rgb: bool) -> str:
