@@ -84,10 +84,27 @@ def test_a_frustum_volume_goes_on_from_its_pieces(tmp_path: Path) -> None:
     assert train(options)
     state, metadata = read_pieces(tmp_path / "out" / "weights")
     assert metadata["stage"] == "frustum"
-    assert metadata["config"] == config_to_json(config)
-    fill(network, state, tmp_path / "out")
+    assert metadata["config"] == config_to_json(replace(config, gated=True))
+    fill(FrustumVolume(replace(config, gated=True)), state, tmp_path / "out")
     before = read_pieces(tmp_path / "first")[0]
-    assert any(not torch.equal(value, before[name]) for name, value in state.items())
+    assert any(not torch.equal(state[name], value) for name, value in before.items())
+    assert bool(state["gate.bias"].any()), "gates learn"
+
+
+def test_a_volume_gets_gates_and_draws_as_before(tmp_path: Path) -> None:
+    from vid4d.training.networks import frustum_network
+
+    network = FrustumVolume(TINY).eval()
+    save_pieces(tmp_path / "first", network.state_dict(), {"config": config_to_json(TINY)})
+    fill(network, read_pieces(tmp_path / "first")[0], tmp_path)  # rounded to eight bits
+    gated, _ = frustum_network(TrainOptions("frustum", tmp_path, tmp_path, initial=tmp_path / "first"))
+    assert gated.config == replace(TINY, gated=True)
+    picture, elevation = torch.rand(1, 4, 64, 64) * 2 - 1, torch.zeros(1)
+    for mine, before in zip(gated.eval()(picture, elevation), network(picture, elevation), strict=True):
+        torch.testing.assert_close(mine, before)
+    save_pieces(tmp_path / "second", gated.state_dict(), {"config": config_to_json(gated.config)})
+    again, _ = frustum_network(TrainOptions("frustum", tmp_path, tmp_path, initial=tmp_path / "second"))
+    assert again.config == gated.config
 
 
 def test_each_stage_has_its_own_layers_for_adam() -> None:

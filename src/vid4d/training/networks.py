@@ -37,12 +37,17 @@ def interpolation_network(options: TrainOptions) -> tuple[IFNet, str]:
 
 
 def frustum_network(options: TrainOptions) -> tuple[FrustumVolume, str]:
-    """The frustum volume, new or from a folder of 8-bit pieces."""
+    """The frustum volume, new or from a folder of 8-bit pieces.
+
+    Pieces of a volume without gates go on as one that has them, all open, which draws the same.
+    """
     path = options.initial
     state, metadata = ({}, {}) if path is None else read_pieces(path)
-    volume = FrustumVolume(config_from_json(FrustumConfig, metadata.get("config")))
+    before = config_from_json(FrustumConfig, metadata.get("config"))
+    volume = FrustumVolume(replace(before, gated=True))
     if path is not None:
-        fill(volume, state, path)
+        opened = {k: v for k, v in volume.state_dict().items() if k.startswith("gate.")}
+        fill(volume, state if before.gated else state | opened, path)
     return volume, config_to_json(volume.config)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tiny_frustum import TINY
@@ -38,6 +40,23 @@ def test_colors_begin_as_the_picture_itself_along_every_ray(network: FrustumVolu
     # 48 pixels of the crop in 24 columns: the middle of each pair of pixels, by bilinear interpolation
     pairs = picture[:, :3, 8:56, 8:56].unflatten(3, (24, 2)).unflatten(2, (24, 2)).mean((3, 5))
     torch.testing.assert_close(shown, pairs, atol=1e-5, rtol=1e-4)
+
+
+def test_a_closed_gate_keeps_the_picture_out(network: FrustumVolume) -> None:
+    gated = FrustumVolume(replace(TINY, gated=True)).eval()
+    gated.load_state_dict(network.state_dict(), strict=False)
+    assert gated.gate is not None
+    assert gated.gate.bias is not None
+    picture = torch.rand(1, 4, 64, 64) * 2 - 1
+    with torch.no_grad():
+        open_color = gated(picture, torch.zeros(1)).color
+        gated.gate.bias[5] = -1.0  # in the voxels that are second, first and second along depth, row, column
+        color = gated(picture, torch.zeros(1)).color
+    shown = gated.columns(picture)[:, :3, None].expand_as(color)
+    closed = torch.zeros_like(color, dtype=torch.bool)
+    closed[:, :, 1::2, 0::2, 1::2] = True
+    torch.testing.assert_close(color[closed], (open_color - shown)[closed])
+    torch.testing.assert_close(color[~closed], open_color[~closed])
 
 
 def test_every_cell_spreads_over_its_own_voxels(network: FrustumVolume) -> None:

@@ -31,6 +31,7 @@ class FrustumConfig:
     volume, depths along the optical axis in world units. width: of the tokens. picture_blocks: of the
     transformer over the picture alone; joint_blocks: over picture and volume. cells: channels of the 3D
     network, which works at the resolution of the feature positions; each cell holds several voxels an edge.
+    gated: say voxel by voxel how much of the picture's color reaches it along its ray; all of it without.
     """
 
     image_size: int = 128
@@ -46,6 +47,7 @@ class FrustumConfig:
     stem: int = 128
     cells: int = 64
     cell_blocks: int = 3
+    gated: bool = False
 
     @property
     def positions(self) -> int:
@@ -135,6 +137,10 @@ class FrustumVolume(nn.Module):
         self.cell_blocks = nn.ModuleList([ResBlock(3, c.cells, c.cells) for _ in range(c.cell_blocks)])
         self.leave_norm = nn.GroupNorm(8, c.cells)
         self.leave = nn.Conv3d(c.cells, 4 * c.voxels**3, 1)
+        self.gate = nn.Conv3d(c.cells, c.voxels**3, 1) if c.gated else None
+        if self.gate is not None:  # at first, all of the color reaches everything
+            nn.init.zeros_(self.gate.weight)
+            nn.init.zeros_(self.gate.bias)  # type: ignore[arg-type]
 
     def cropped(self, picture: Float[Tensor, "b c h w"]) -> Tensor:
         """The middle of a picture, which the volume covers."""
@@ -191,9 +197,18 @@ class FrustumVolume(nn.Module):
         y = cells * (1 + scale) + shift + self.depth_place.to(cells.dtype)
         for block in self.cell_blocks:
             y = block(y)
-        y = self.leave(F.silu(self.leave_norm(y))).unflatten(1, (4, *[c.voxels] * 3))
-        y = y.permute(0, 1, 5, 2, 6, 3, 7, 4).reshape(len(y), 4, *[c.volume_size] * 3)
-        return y[:, :1], y[:, 1:] + self.columns(picture)[:, :3, None]
+        y = F.silu(self.leave_norm(y))
+        logits, color = self._spread(self.leave(y)).split([1, 3], 1)
+        shown = self.columns(picture)[:, :3, None]
+        if self.gate is not None:
+            shown = shown * (1 + self._spread(self.gate(y)))
+        return logits, color + shown
+
+    def _spread(self, y: Float[Tensor, "b c d h w"]) -> Float[Tensor, "b k vd vh vw"]:
+        """Channels of cells as voxels of k channels: output by output, depth, row and column in the cell."""
+        n = self.config.voxels
+        y = y.unflatten(1, (-1, n, n, n)).permute(0, 1, 5, 2, 6, 3, 7, 4)
+        return y.reshape(*y.shape[:2], *[self.config.volume_size] * 3)
 
     def decode(
         self,
