@@ -6,8 +6,8 @@ import pytest
 import torch
 from tiny_frustum import tiny_frustum
 
-from vid4d.methods import stages
 from vid4d.priors.base import DEFAULT_PRIORS
+from vid4d.priors.frustum import elevation
 from vid4d.priors.small import prior as small
 from vid4d.priors.small.lifting import LiftConfig
 from vid4d.priors.small.model import SmallConfig, SmallPrior, ViewFeatures
@@ -68,6 +68,6 @@ def ship(monkeypatch: pytest.MonkeyPatch, network: SmallPrior, draft: SampleConf
     """Makes a network the one that the package ships. draft: how it draws with the preset of that name."""
     monkeypatch.setitem(DEFAULT_PRIORS, "matrix", "small")
     monkeypatch.setattr(small, "load_small_prior", lambda device: network)
-    monkeypatch.setattr(stages, "load_frustum_volume", lambda device: tiny_frustum())
+    monkeypatch.setattr(elevation, "load_frustum_volume", lambda device: tiny_frustum())
     if draft is not None:
         monkeypatch.setitem(small.PRESETS, "draft", draft)

@@ -22,11 +22,8 @@ class Settings:
     preset: Literal["draft", "standard", "high", "low-vram", "four-level"] = "standard"
     """How much time to spend. The last two are sizes of consistent4d's field; its 'high' is 'four-level'."""
     prior: str = "auto"
-    """The network that imagines the other sides. 'frustum' and 'small' come with vid4d: 'frustum' makes one
-    solid thing of every frame, and is what 'auto' takes with efficient4d; 'small' draws sixteen pictures, and
-    is what 'auto' takes with consistent4d, where both score renders. 'syncdreamer' and 'zero123-xl' (or the
-    older 'zero123') are larger, come with `vid4d weights` and want a graphics card: zero123-xl makes a view
-    by itself (only the noise is shared) with efficient4d, and scores the renders of consistent4d."""
+    """The network that imagines the other sides: a name of the table in `priors/base.py`, which
+    `vid4d generate --help` shows, or 'auto' for the one that suits the method."""
     steps: int | None = None
     """Steps in which the prior draws the image matrix. The preset or the sampler decides where not given."""
     sampler: Literal["auto", "ddim", "dpm", "unipc"] = "auto"

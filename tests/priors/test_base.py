@@ -10,6 +10,7 @@ from types import ModuleType
 import pytest
 import torch
 from clips import disc
+from tiny_frustum import tiny_frustum
 
 from vid4d import api
 from vid4d.cameras import Cameras
@@ -28,7 +29,9 @@ from vid4d.priors.base import (
     PRIORS,
     DrawnViews,
     DrawRequest,
+    ElevationGuess,
     PriorSpec,
+    guess_elevation,
     load_matrix_prior,
     load_score_prior,
     named_object,
@@ -66,19 +69,22 @@ def toy(monkeypatch):
     module = ModuleType("toy_prior")
     module.load_matrix = lambda name, device="cpu": Mirror()
     module.load_score = lambda name, frames, elevation, device="cpu", *, guidance=None: Mirror()
+    module.guess = lambda frames, device="cpu": ElevationGuess(12.0, None)
     monkeypatch.setitem(sys.modules, "toy_prior", module)
-    row = PriorSpec("toy_prior:load_matrix", "toy_prior:load_score", image_size=32, memory_gib=0.1)
+    entries = ("toy_prior:load_matrix", "toy_prior:load_score", "toy_prior:guess")
+    row = PriorSpec(*entries, image_size=32, memory_gib=0.1)
     monkeypatch.setitem(PRIORS, "toy", row)
 
 
 def test_a_new_prior_draws_for_efficient4d(toy, tmp_path, monkeypatch):
     monkeypatch.setitem(efficient4d.PRESETS, "draft", Efficient4DConfig(3, 0, clip_size=32, fit=FIT))
     asset = api.generate(
-        disc(tmp_path / "disc", 3), out=tmp_path / "a", prior="toy", preset="draft", elevation=0, device="cpu"
+        disc(tmp_path / "disc", 3), out=tmp_path / "a", prior="toy", preset="draft", device="cpu"
     )
     matrix = load_matrix(asset.root / "matrix")
     assert (matrix.views, matrix.frames) == (4, 3)
     torch.testing.assert_close(matrix.cameras.azimuth, torch.arange(4) * 90.0, atol=1e-3, rtol=0)
+    torch.testing.assert_close(matrix.cameras.elevation, torch.full((4,), 12.0), atol=1e-3, rtol=0)
     assert (tmp_path / "a" / "report.html").is_file()
 
 
@@ -110,6 +116,16 @@ def test_a_new_prior_scores_for_consistent4d(toy, tmp_path, monkeypatch):
     assert "dynerf: step 4 of 4" in (tmp_path / "a" / "log.txt").read_text()
 
 
+def test_where_a_prior_guesses_no_elevation_the_default_one_does(toy, monkeypatch):
+    frames = torch.zeros(2, 8, 8, 4)
+    assert guess_elevation("toy", frames) == (12.0, None)
+    monkeypatch.setitem(PRIORS, "toy", replace(PRIORS["toy"], elevation=None))
+    monkeypatch.setattr("vid4d.priors.frustum.elevation.load_frustum_volume", lambda device: tiny_frustum())
+    other = guess_elevation("toy", frames)
+    assert other == guess_elevation(DEFAULT_PRIORS["elevation"], frames)
+    assert other.degrees != 12.0
+
+
 @pytest.mark.parametrize("shape", [(4, 3, 4, 16, 8), (2, 3, 16, 8, 4), (4, 3, 16, 8, 3), (4, 16, 8, 4)])
 def test_pictures_that_are_not_their_cameras_are_told_with_both_shapes(shape):
     cameras = replace(Cameras.ring(4, size=8), height=16)
@@ -128,10 +144,13 @@ def test_the_table_is_light():
 @pytest.mark.parametrize("name", PRIORS)
 def test_rows_name_what_there_is(name):
     spec = PRIORS[name]
-    entries = [e for e in (spec.matrix, spec.score, spec.weights and spec.weights.network) if e]
+    entries = [
+        e for e in (spec.matrix, spec.score, spec.elevation, spec.weights and spec.weights.network) if e
+    ]
     assert entries
     assert all(named_object(entry) is not None for entry in entries)
     assert spec.licence
+    assert spec.help
     assert spec.memory_gib > 0
 
 

@@ -9,17 +9,32 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, Suppress, arg
 
-from vid4d.priors.base import PRIORS
+from vid4d.priors.base import DEFAULT_PRIORS, PRIORS, PriorSpec
 from vid4d.settings import Settings
 
 Clip = Positional[Annotated[str, arg(metavar="CLIP")]]
+
+
+def _prior_help(spec: PriorSpec) -> str:
+    """What `--prior` says of one."""
+    methods = ["efficient4d"] * spec.offers("matrix") + ["consistent4d"] * spec.offers("score")
+    return f"{spec.help}; for {' and '.join(methods)}"
+
+
+PRIOR_HELP = "\n".join(
+    [
+        "The network that imagines the other sides.",
+        f"auto: {DEFAULT_PRIORS['matrix']} with efficient4d, {DEFAULT_PRIORS['score']} with consistent4d",
+        *(f"{name}: {_prior_help(spec)}" for name, spec in PRIORS.items()),
+    ]
+)
 
 
 @dataclass(frozen=True)
 class FromClip(Settings):
     clip: Clip = ""
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
-    prior: Annotated[str, arg(metavar="|".join(["auto", *PRIORS]))] = "auto"
+    prior: Annotated[str, arg(metavar="|".join(["auto", *PRIORS]), help=PRIOR_HELP)] = "auto"
     source: Suppress[Literal["clip", "matrix"]] = "clip"
     out: Path | None = None
     """The run folder. Where not given: runs/ and the clip's name, numbered when that is taken."""

@@ -21,8 +21,7 @@ from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
 from vid4d.gaussians.raster import splat_device
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.priors.frustum.elevation import guess_elevation
-from vid4d.priors.frustum.prior import load_frustum_volume
+from vid4d.priors.base import guess_elevation
 from vid4d.runs.progress import Bar
 from vid4d.runs.run import Run
 from vid4d.settings import Settings
@@ -74,13 +73,13 @@ def frames(run: Run, *, frames: int, size: int, dense: int = 0) -> Clip:
 
 
 def input_elevation(run: Run, frames: Float[Tensor, "t h w 4"]) -> float:
-    """Elevation of the clip's camera in degrees: as the settings say, else as the frustum prior guesses it.
+    """Elevation of the clip's camera in degrees: as the settings say, else as the run's prior guesses it.
 
     Writes elevation.json where it is guessed. frames: square, straight-alpha RGBA in [0, 1].
     """
     if run.settings.elevation != "auto":
         return float(run.settings.elevation)
-    guess = guess_elevation(load_frustum_volume(run.device), frames)
+    guess = guess_elevation(run.settings.prior, frames, run.device)
     write_json(run.path("elevation.json"), guess._asdict())
     run.progress.say(f"the camera seems to look down by {guess.degrees:.0f} degrees (--elevation tells it)")
     return guess.degrees

@@ -1,13 +1,14 @@
 """Priors: what a method may ask of one, and the table of those there are.
 
 A prior is an image network that knows what objects look like from other sides. It offers one protocol or
-both:
+more:
 
-    MatrixPrior   draws pictures of all views at all frames       (Efficient4D, 2401.08742)
-    ScorePrior    scores renders, for distillation into a field   (Consistent4D, 2311.02848)
+    MatrixPrior      draws pictures of all views at all frames       (Efficient4D, 2401.08742)
+    ScorePrior       scores renders, for distillation into a field   (Consistent4D, 2311.02848)
+    ElevationGuess   is what it says of the clip's camera, a function
 
-To add a prior: its file, with a function that loads it for each protocol, and its row in `PRIORS`. Nothing
-heavy is imported here.
+To add a prior: its file, with a function for each of them, and its row in `PRIORS`. Nothing heavy is
+imported here.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from importlib import import_module
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from vid4d.errors import InputError
 
@@ -27,8 +28,8 @@ if TYPE_CHECKING:
     from vid4d.cameras import Cameras
     from vid4d.priors.samplers import NoiseSchedule
 
-Offer = Literal["matrix", "score"]
-"""A protocol that a prior can offer."""
+Offer = Literal["matrix", "score", "elevation"]
+"""What a prior can offer."""
 
 
 @dataclass(frozen=True)
@@ -125,6 +126,17 @@ class ScorePrior(Protocol):
         ...
 
 
+class ElevationGuess(NamedTuple):
+    """Elevation of a clip's camera, as a prior guesses it.
+
+    degrees: of the camera above the object's horizon. spread: standard deviation of the frames' guesses,
+    degrees; None for a single frame, which has nothing to disagree with.
+    """
+
+    degrees: float
+    spread: float | None
+
+
 @dataclass(frozen=True)
 class WeightSpec:
     """A published file of weights: origin, licence, and how it is converted.
@@ -156,14 +168,18 @@ class PriorSpec:
     """A prior of the table.
 
     matrix: "module:function" that loads it as a `MatrixPrior`, called as `load_matrix_prior`; None where it
-    draws no matrix. score: the same for a `ScorePrior` and `load_score_prior`.
-    sampled: whether it draws by a diffusion sampler, in steps. image_size: pixels that it works at.
-    memory_gib: that it takes while a field is trained under its score, with the gradient through its encoder.
+    draws no matrix. score: the same for a `ScorePrior` and `load_score_prior`. elevation: the same for a
+    function that `guess_elevation` calls with the frames and the device.
+    help: what `--prior` says of it. sampled: whether it draws by a diffusion sampler, in steps.
+    image_size: pixels that it works at. memory_gib: that it takes while a field is trained under its score,
+    with the gradient through its encoder.
     licence: of its weights. weights: what has to be fetched first; None where they come with the package.
     """
 
     matrix: str | None = None
     score: str | None = None
+    elevation: str | None = None
+    help: str = ""
     sampled: bool = True
     image_size: int = 256
     memory_gib: float = 5.0
@@ -195,6 +211,7 @@ _ZERO123_XL = WeightSpec(
 _ZERO123 = PriorSpec(
     matrix="vid4d.priors.multiview_sampling:load_matrix_prior",
     score="vid4d.priors.zero123_score:load_score_prior",
+    help="large (`vid4d weights`), wants a graphics card; draws views that share only their noise",
     licence=STABLE_DIFFUSION,
     weights=_ZERO123_XL,
 )
@@ -203,6 +220,7 @@ PRIORS = {
     "small": PriorSpec(
         matrix="vid4d.priors.small.prior:load_matrix_prior",
         score="vid4d.priors.small.prior:load_score_prior",
+        help="comes with vid4d; draws sixteen pictures of every frame",
         image_size=128,
         memory_gib=1.6,
         licence="Apache-2.0",
@@ -210,6 +228,8 @@ PRIORS = {
     "frustum": PriorSpec(
         matrix="vid4d.priors.frustum.prior:load_matrix_prior",
         score="vid4d.priors.frustum.score:load_score_prior",
+        elevation="vid4d.priors.frustum.elevation:guess_with_shipped",
+        help="comes with vid4d; makes one solid thing of every frame",
         sampled=False,
         image_size=128,
         memory_gib=1.2,
@@ -217,6 +237,7 @@ PRIORS = {
     ),
     "syncdreamer": PriorSpec(
         matrix="vid4d.priors.multiview_sampling:load_matrix_prior",
+        help="large (`vid4d weights`), wants a graphics card; draws sixteen pictures that know of each other",
         licence=STABLE_DIFFUSION,
         weights=WeightSpec(
             what="16 views of an object at once; --prior syncdreamer",
@@ -234,6 +255,7 @@ PRIORS = {
     "zero123-xl": _ZERO123,
     "zero123": replace(
         _ZERO123,
+        help="the first version of zero123-xl",
         weights=replace(
             _ZERO123_XL,
             what="the first Zero123 (105000 steps), as zero123-xl",
@@ -247,8 +269,9 @@ PRIORS = {
 memory_gib: benchmarks/consistent4d_speed.py saw 3.5 GiB of a Zero123 on top of a field's (an H200, 8
 renders)."""
 
-DEFAULT_PRIORS: dict[Offer, str] = {"matrix": "frustum", "score": "small"}
-"""What 'auto' stands for, by what a method needs. Both come with the package."""
+DEFAULT_PRIORS: dict[Offer, str] = {"matrix": "frustum", "score": "small", "elevation": "frustum"}
+"""What 'auto' stands for, by what a method needs; and which one guesses the elevation where the prior of a
+run does not. They come with the package."""
 
 TEXT_PRIOR = PriorSpec(image_size=512, licence="that of the model that --text-model names")
 """A Stable Diffusion that is told a text instead of a clip (`score_text`); not in the table, since its name
@@ -290,10 +313,25 @@ def load_score_prior(
     return _loader(name, "score")(name, frames, elevation, device, guidance=guidance)
 
 
+def guess_elevation(
+    name: str, frames: Float[Tensor, "t h w 4"], device: torch.device | str = "cpu"
+) -> ElevationGuess:
+    """The elevation of the clip's camera, guessed by the prior of that name, else by the default one.
+
+    frames: square, straight-alpha RGBA in [0, 1], of any size.
+    """
+    guessing = name if prior_spec(name).offers("elevation") else DEFAULT_PRIORS["elevation"]
+    return _loader(guessing, "elevation")(frames, device)
+
+
 def _loader(name: str, protocol: Offer) -> Callable[..., Any]:
     entry = getattr(prior_spec(name), protocol)
     if entry is None:
-        wanted = {"matrix": "draw an image matrix", "score": "score single views"}[protocol]
+        wanted = {
+            "matrix": "draw an image matrix",
+            "score": "score single views",
+            "elevation": "guess the elevation",
+        }[protocol]
         raise InputError(f"{name} cannot {wanted}: choose one of {', '.join(priors_with(protocol))}")
     return named_object(entry)
 

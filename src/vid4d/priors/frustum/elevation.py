@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vid4d.priors.base import ElevationGuess
 from vid4d.priors.frustum.framing import network_pictures
 from vid4d.priors.frustum.network import FrustumVolume
+from vid4d.priors.frustum.prior import load_frustum_volume
 
 RANGE = (-10.0, 40.0)
 """Degrees that the network has learned from."""
-
-
-class ElevationGuess(NamedTuple):
-    """degrees: of the camera above the object's horizon. spread: standard deviation of the frames' guesses,
-    degrees; None for a single frame, which has nothing to disagree with."""
-
-    degrees: float
-    spread: float | None
 
 
 @torch.no_grad()
@@ -35,3 +27,10 @@ def guess_elevation(network: FrustumVolume, frames: Float[Tensor, "t h w 4"]) ->
     guesses = torch.rad2deg(torch.stack(both).float())
     spread = float(guesses.std()) if len(guesses) > 1 else None
     return ElevationGuess(float(guesses.mean().clamp(*RANGE)), spread)
+
+
+def guess_with_shipped(
+    frames: Float[Tensor, "t h w 4"], device: torch.device | str = "cpu"
+) -> ElevationGuess:
+    """The guess of the network that ships with the package, as `priors.base.guess_elevation` asks for it."""
+    return guess_elevation(load_frustum_volume(device), frames)
