@@ -12,7 +12,9 @@ the input picture as it is, held against the truth of every side.
 Measures (vid4d.metrics): IoU of masks at alpha 0.5; F-score of surfaces within 0.03; share of half
 transparent pixels beyond the truth's; loose pieces of the silhouette beyond the truth's; PSNR of colors
 where both are solid; PSNR and SSIM over white. `--steps` and `--iterations` shorten sampling and fit;
-`--cache` keeps matrices and assets. `--sheet` is a picture to look at, which has to agree with the numbers.
+`--cache` keeps matrices and assets. `--weights` are other weights of the frustum prior. `--workers 12
+--threads 1` judges twelve pairs of model and row at a time. `--sheet` is a picture to look at, which has to
+agree with the numbers.
 """
 
 from __future__ import annotations
@@ -20,13 +22,17 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+import numpy as np
 import torch
 from asset_rows import (
     CAMERAS,
@@ -39,6 +45,7 @@ from asset_rows import (
     matrix_of,
     models,
     sides_of,
+    way_of,
 )
 from PIL import Image
 
@@ -111,11 +118,92 @@ def tables(results: dict[str, dict[str, Scores]]) -> str:
     return "\n".join(lines)
 
 
-def strip(title: str, second: str, first: torch.Tensor | None, sides: Sides) -> tuple:
-    """A line of the sheet: the input, eight azimuths of the ring, four of the equator, all at the start."""
+def strip(title: str, second: str, first: np.ndarray | None, seen: np.ndarray) -> tuple:
+    """A line of the sheet: the input, and the sides that `shown` chooses."""
+    return title, second, [first, *seen]
+
+
+def shown(sides: Sides) -> np.ndarray:
+    """Eight azimuths of the ring, four of the equator, all at the start, over white."""
     chosen = [*range(0, VIEWS, 2), *range(VIEWS, 2 * VIEWS, 4)]
-    shown = over_white(sides.rgba[chosen, 0])
-    return title, second, [None if first is None else over_white(first).numpy(), *shown.numpy()]
+    return over_white(sides.rgba[chosen, 0]).numpy()
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A row's asset of one model. seconds: of the fit; 0 where nothing was fitted."""
+
+    model: str
+    row: str
+    elevation: float
+    scores: Scores
+    seconds: float
+    input: np.ndarray
+    seen: np.ndarray
+    truth: np.ndarray
+
+
+def judge(options: argparse.Namespace, job: tuple[int, str]) -> Judged:
+    """The asset that a row makes of a model, held against the truth."""
+    index, row = job
+    torch.set_num_threads(options.threads)
+    config = PRESETS[options.preset]
+    fit = replace(config.fit, iterations=options.iterations or config.fit.iterations)
+    bank = MeshBank(models(options.assets, options.set, options.models))
+    extra = Cameras.ring(VIEWS, elevation=0.0, size=SIZE)
+    (clip,) = true_clips(bank, frames=FRAMES, size=SIZE, extra=extra, only=index)
+    truth = Sides(CAMERAS, clip.matrix, clip.depth)
+    times = torch.arange(len(clip.frames)) / len(clip.frames)
+    seconds = 0.0
+    if row == PICTURES:
+        rendered = held_up(clip)
+    else:
+        way = way_of(row, options.weights)
+        key = f"{options.preset}{options.steps or ''}_{len(clip.frames)}_{fit.iterations}"
+        kept = options.cache and options.cache / f"{clip.name}_{way.name}_{key}.safetensors"
+        matrix = matrix_of(way, clip, options.preset, options.steps, config.n_interpolated, options.cache)
+        gaussians, seconds = asset_of(matrix, fit, kept)
+        rendered = sides_of(gaussians, times)
+    return Judged(
+        clip.name,
+        row,
+        clip.elevation,
+        means(rendered, truth),
+        seconds,
+        over_white(clip.frames[0]).numpy(),
+        shown(rendered),
+        shown(truth),
+    )
+
+
+def every_judged(options: argparse.Namespace, count: int) -> Iterator[Judged]:
+    """All rows of all models, told as they come, in the order of the sheet."""
+    jobs = [(index, row) for index in range(count) for row in options.rows]
+
+    def told(each: Judged) -> Judged:
+        iou = torch.tensor(each.scores["iou"]).mean()
+        name = HELD_OUT.get(each.model, each.model)
+        print(f"{name}, {each.row}: IoU {iou:.3f}, fit {each.seconds:.0f} s", flush=True)
+        return each
+
+    if options.workers == 1:
+        yield from (told(judge(options, job)) for job in jobs)
+        return
+    with ProcessPoolExecutor(options.workers, mp_context=get_context("spawn")) as pool:
+        yield from map(told, pool.map(partial(judge, options), jobs))
+
+
+def sheet_lines(judged: list[Judged]) -> list[tuple]:
+    """Model by model: its rows, the first beside the input, and the truth below."""
+    lines: list[tuple] = []
+    for i, each in enumerate(judged):
+        first = i == 0 or judged[i - 1].model != each.model
+        if each.row != PICTURES:
+            title = LABELS.get(each.row, each.row)
+            lines.append(strip(title, f"{each.elevation:g}°", each.input if first else None, each.seen))
+        if i + 1 == len(judged) or judged[i + 1].model != each.model:
+            lines.append(strip(HELD_OUT.get(each.model, each.model), "truth", None, each.truth))
+    return lines
 
 
 def main() -> None:
@@ -127,61 +215,33 @@ def main() -> None:
     parser.add_argument("--preset", choices=list(PRESETS), default="standard")
     parser.add_argument("--steps", type=int, help="of the prior's sampler, instead of the preset's")
     parser.add_argument("--iterations", type=int, help="of the fit, instead of the preset's")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=2, help="of each worker")
     parser.add_argument("--cache", type=Path, help="folder where matrices and assets stay")
     parser.add_argument("--out", type=Path, help="JSON of all values")
     parser.add_argument("--sheet", type=Path, help="picture: input, rows and truth of every model")
     parser.add_argument("--cell", type=int, default=96, help="pixels of the sheet's pictures")
+    parser.add_argument("--weights", type=Path, help="of the frustum prior: a folder of 8-bit pieces")
+    parser.add_argument("--workers", type=int, default=1, help="pairs of model and row at a time")
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    config = PRESETS[options.preset]
-    fit = replace(config.fit, iterations=options.iterations or config.fit.iterations)
-    bank = MeshBank(models(options.assets, options.set, options.models))
-    extra = Cameras.ring(VIEWS, elevation=0.0, size=SIZE)
+    count = len(models(options.assets, options.set, options.models))
+    judged = list(every_judged(options, count))
     results: dict[str, dict[str, Scores]] = {row: {} for row in options.rows}
-    seconds: list[float] = []
-    lines: list[tuple] = []
-    for clip in true_clips(bank, frames=FRAMES, size=SIZE, extra=extra):
-        truth = Sides(CAMERAS, clip.matrix, clip.depth)
-        times = torch.arange(len(clip.frames)) / len(clip.frames)
-        name = HELD_OUT.get(clip.name, clip.name)
-        summaries: list[str] = []
-        for row in options.rows:
-            if row == PICTURES:
-                rendered = held_up(clip)
-            else:
-                key = f"{options.preset}{options.steps or ''}_{len(clip.frames)}_{fit.iterations}"
-                kept = options.cache and options.cache / f"{clip.name}_{row}_{key}.safetensors"
-                matrix = matrix_of(
-                    row, clip, options.preset, options.steps, config.n_interpolated, options.cache
-                )
-                gaussians, spent = asset_of(matrix, fit, kept)
-                seconds.append(spent)
-                rendered = sides_of(gaussians, times)
-                lines.append(
-                    strip(
-                        LABELS.get(row, row),
-                        f"{clip.elevation:g}°",
-                        None if lines and summaries else clip.frames[0],
-                        rendered,
-                    )
-                )
-            scores = results[row][clip.name] = means(rendered, truth)
-            summaries.append(f"{row} {torch.tensor(scores['iou']).mean():.3f}")
-        lines.append(strip(name, "truth", None, truth))
-        print(f"{name}: IoU " + ", ".join(summaries), flush=True)
+    for each in judged:
+        results[each.row][each.model] = each.scores
+    seconds = [each.seconds for each in judged if each.seconds]
     fits = f"fit {sum(seconds) / len(seconds):.0f} s (mean)" if seconds else "nothing fitted"
-    print(f"\n{options.set}, {len(bank)} models, preset {options.preset}, {fit.iterations} steps, {fits}")
+    iterations = options.iterations or PRESETS[options.preset].fit.iterations
+    print(f"\n{options.set}, {count} models, preset {options.preset}, {iterations} steps, {fits}")
     print("all measures: mean of the ring at elevation 30 / of 16 views at elevation 0\n")
     print(tables(results))
     if options.out:
         kept_all = {"set": options.set, "preset": options.preset, "steps": options.steps, "views": VIEWS}
-        kept_all |= {"iterations": fit.iterations, "frames": FRAMES, "rows": rounded(results)}
+        kept_all |= {"iterations": iterations, "frames": FRAMES, "rows": rounded(results)}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(kept_all) + "\n")
     if options.sheet:
         columns = ["input", *(f"{i * 45}°" for i in range(8)), *(f"{i * 90}°, el 0" for i in range(4))]
-        save_sheet(options.sheet, draw_sheet(lines, columns, options.cell))
+        save_sheet(options.sheet, draw_sheet(sheet_lines(judged), columns, options.cell))
 
 
 def rounded(results: dict[str, dict[str, Scores]]) -> dict[str, dict[str, Scores]]:

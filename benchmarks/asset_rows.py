@@ -8,9 +8,11 @@ stopped goes on, and another measure costs no other fit.
 from __future__ import annotations
 
 import functools
+import hashlib
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -28,7 +30,7 @@ from vid4d.media.images import resized, straight
 from vid4d.methods.efficient4d import interpolate_frames, with_confidence
 from vid4d.metrics import Sides
 from vid4d.priors.base import DrawRequest
-from vid4d.priors.frustum.prior import FrustumMatrixPrior, load_frustum_volume
+from vid4d.priors.frustum.prior import SHIPPED, FrustumMatrixPrior, load_frustum_volume
 from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.small.prior import SmallMatrixPrior
 from vid4d.priors.small.sampling import lifted_views, load_small_prior
@@ -77,15 +79,20 @@ def true(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h
     return clip.matrix[:VIEWS]
 
 
-def frustum(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
+def frustum(
+    clip: TrueClip, preset: str, steps: int | None, weights: Path = SHIPPED
+) -> Float[Tensor, "v t h w 4"]:
     """What `vid4d generate --prior frustum` draws; the true elevation is told."""
-    prior = FrustumMatrixPrior(load_frustum_volume())
+    prior = FrustumMatrixPrior(load_frustum_volume(weights=weights))
     frames = resized(clip.frames, prior.image_size)
     views = prior.draw(frames, clip.elevation, DrawRequest(preset), cyclic=True)
     return remove_small_components(views.images)
 
 
-ROWS: dict[str, Callable[[TrueClip, str, int | None], Float[Tensor, "v t h w 4"]]] = {
+Draw = Callable[[TrueClip, str, int | None], Tensor]
+"""From a clip, the preset and its sampler's steps to the ring's views (v, t, h, w, 4)."""
+
+ROWS: dict[str, Draw] = {
     "prior": draw_small,
     "lifter": lifted,
     "frustum": frustum,
@@ -94,16 +101,32 @@ ROWS: dict[str, Callable[[TrueClip, str, int | None], Float[Tensor, "v t h w 4"]
 }
 
 
+class Way(NamedTuple):
+    """A row, and the name of what is kept of it."""
+
+    name: str
+    draw: Draw
+
+
+def way_of(row: str, weights: Path | None) -> Way:
+    """A row's way to a matrix; `frustum` with given weights, which its name then tells apart."""
+    if row != "frustum":
+        return Way(row, ROWS[row])
+    pieces = sorted((weights or SHIPPED).glob("part_*.safetensors"))
+    digest = hashlib.sha256(b"".join(piece.read_bytes() for piece in pieces)).hexdigest()
+    return Way(f"frustum-{digest[:8]}", functools.partial(frustum, weights=weights or SHIPPED))
+
+
 def matrix_of(
-    row: str, clip: TrueClip, preset: str, steps: int | None, between: int, cache: Path | None
+    way: Way, clip: TrueClip, preset: str, steps: int | None, between: int, cache: Path | None
 ) -> ImageMatrix:
-    """A row's views as the matrix that is fitted: a loop, with frames between and confidence."""
-    folder = cache and cache / f"{clip.name}_{row}_{preset}{steps or ''}_{clip.frames.shape[0]}"
+    """A way's views as the matrix that is fitted: a loop, with frames between and confidence."""
+    folder = cache and cache / f"{clip.name}_{way.name}_{preset}{steps or ''}_{clip.frames.shape[0]}"
     if folder and folder.is_dir():
         return load_matrix(folder)
     times = torch.arange(len(clip.frames)) / len(clip.frames)
     matrix = ImageMatrix(
-        ROWS[row](clip, preset, steps),
+        way.draw(clip, preset, steps),
         Cameras.ring(VIEWS, size=SIZE),
         times,
         None,
