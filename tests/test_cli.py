@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import re
@@ -17,8 +18,10 @@ from PIL import Image
 
 import vid4d
 from vid4d import api
+from vid4d.commands.prepare import DENSE, prepare
 from vid4d.errors import InputError
 from vid4d.media.video import write_mp4
+from vid4d.methods.efficient4d import PRESETS
 
 TESTS = Path(__file__).resolve().parent
 
@@ -254,7 +257,7 @@ def test_two_frames_and_two_thousand_are_enough(tmp_path):
     frame[8:20, 8:20] = 30
     write_mp4(tmp_path / "long.mp4", (frame for _ in range(2000)), 25)
     assert run("prepare", "long.mp4", "--out", "b", "--frames", "5", "--cyclic", "no", "--size", "32") == 0
-    assert len(list((tmp_path / "b" / "frames").glob("*.png"))) == 5
+    assert len(list((tmp_path / "b" / "frames").glob("*.png"))) == 64
 
 
 def refused_value(function) -> str:
@@ -309,9 +312,17 @@ def test_traceback_on_request(capsys):
 def test_prepare_writes_frames_and_a_strip(clip, tmp_path, capsys):
     assert run("prepare", clip, "--frames", "3", "--size", "64") == 0
     out = tmp_path / "runs" / "square-frames"
-    assert len(list((out / "frames").glob("*.png"))) == 3
-    assert (out / "strip.png").is_file()
-    assert "3 frames" in capsys.readouterr().out
+    assert len(list((out / "frames").glob("*.png"))) == 4
+    assert Image.open(out / "strip.png").size == (3 * 64, 64)
+    assert "4 frames (3 key frames)" in capsys.readouterr().out
+
+
+def test_prepare_reads_the_frames_that_generate_uses(clip, tmp_path):
+
+    standard = PRESETS["standard"]
+    assert standard.reference_frames == DENSE
+    assert inspect.signature(prepare).parameters["frames"].default == standard.frames
+    assert inspect.signature(prepare).parameters["size"].default == standard.clip_size
 
 
 def test_info_names_the_machine(capsys):

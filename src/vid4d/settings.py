@@ -38,6 +38,8 @@ class Settings:
     """Seconds where the part to use begins."""
     end: float | None = None
     """Seconds where it ends."""
+    trim: Literal["no", "auto"] = "no"
+    """Take the longest part that shows one thing, uncut. Where not asked for, that part is named."""
     every: int = 1
     """Take every n-th frame of that part before the key frames are chosen."""
     cyclic: Literal["auto", "yes", "no"] = "auto"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -36,14 +37,35 @@ def test_warnings_say_what_and_when(tmp_path: Path) -> None:
         tmp_path / "border", [large(40), large(60), large(80), large(120)]
     )
     jump = [large() for _ in range(6)]
-    jump[3][150:] = 0
-    assert "area jumps at 0.12, 0.17 s" in warned(tmp_path / "jump", jump)
+    for late in jump[3:]:
+        late[230:] = 0
+    assert "area jumps at 0.12 s" in warned(tmp_path / "jump", jump)
     two = large()
     two[140:200] = 0
     assert "several separate objects" in warned(tmp_path / "two", [two, two])
     soft = [large(), large(), large(blur=2.5), large()]
     assert "soft frames at 0.08 s" in warned(tmp_path / "soft", soft)
     assert "very low resolution: the object is enlarged" in warned(tmp_path / "low", [box(30), box(30)])
+
+
+def test_holes_that_come_and_go_are_said(tmp_path: Path) -> None:
+    pictures = [large(60 + i) for i in range(6)]
+    assert "holes" not in warned(tmp_path / "none", pictures)
+    pictures[2][150:190, 150:190, 3] = 0
+    assert "holes in the mask come and go at 0.08 s" in warned(tmp_path / "hole", pictures)
+
+
+def test_motion_between_the_key_frames_is_said(tmp_path: Path) -> None:
+    """Back and forth five times: 6 key frames see it in one place, and as many as are advised do not."""
+    around = [box(38 + round(24 * np.sin(2 * np.pi * i / 9))) for i in range(46)]
+    folder = folder_of(tmp_path / "f", around)
+    told = " ".join(read_clip(folder, frames=6, dense=64, cyclic=False).warnings)
+    advice = re.search("moves faster than the 6 key frames show: --frames ([0-9]+) follows it", told)
+    assert advice is not None
+    enough = read_clip(folder, frames=int(advice[1]), dense=64, cyclic=False)
+    assert not any("moves faster" in w for w in enough.warnings)
+    slow = folder_of(tmp_path / "s", [box(10 + i) for i in range(46)])
+    assert not any("moves faster" in w for w in read_clip(slow, frames=6, dense=64).warnings)
 
 
 def test_low_confidence_is_said(tmp_path: Path) -> None:

@@ -22,17 +22,20 @@ def warn(
     confidence: float,
     has_background: bool,
     enlarged: float,
+    keys: Sequence[int] = (),
 ) -> list[str]:
     """Warnings about cut-out frames, in source pixels before the crop.
 
     originals: the frames as they came, background included. times: seconds, to say where.
-    enlarged: how much larger the crop shows the object than the source does.
+    enlarged: how much larger the crop shows the object than the source does. keys: which are key frames.
     """
     masks = [f[..., 3] > 127 for f in frames]
     warnings = [
         _touches_border(masks, times),
         _area_jumps(masks, times),
         _several_objects(masks, times),
+        _holes(masks, times),
+        _faster_than_keys(masks, keys),
         _soft_frames(frames, times),
         _camera_moves(originals, masks) if has_background else None,
     ]
@@ -87,6 +90,46 @@ def _several_objects(masks: Sequence[np.ndarray], times: np.ndarray) -> str | No
     if not several:
         return None
     return f"several separate objects {_at(times, several)}: the method expects one, parts may drift"
+
+
+def _holes(masks: Sequence[np.ndarray], times: np.ndarray) -> str | None:
+    """Spots that are clear in one frame, and not in those before and after it."""
+    step = max(1, max(masks[0].shape) // 256)
+    small = [m[::step, ::step] for m in masks]
+    holed = []
+    for i in range(1, len(small) - 1):
+        around = small[i - 1] & small[i + 1]
+        inside = ndimage.binary_fill_holes(small[i]) & ~small[i]
+        hole = ndimage.binary_opening(around & inside, np.ones((3, 3), bool))
+        if hole.sum() > 0.01 * small[i].sum():
+            holed.append(i)
+    if not holed:
+        return None
+    return f"holes in the mask come and go {_at(times, holed)}: the object looks like the background there"
+
+
+def _faster_than_keys(masks: Sequence[np.ndarray], keys: Sequence[int]) -> str | None:
+    """The object's way through all frames against the way through the key frames."""
+    if len(keys) < 2 or len(keys) == len(masks):
+        return None
+    center = np.array([[a.mean() for a in np.nonzero(m)] for m in masks])
+    size = float(np.median([np.sqrt(m.sum()) for m in masks]))
+
+    def way(which: np.ndarray) -> float:
+        return float(np.linalg.norm(np.diff(center[which], axis=0), axis=1).sum())
+
+    whole, by_keys = way(np.arange(len(masks))), way(np.asarray(keys))
+    if whole < 2 * by_keys or whole - by_keys < 2 * size:
+        return None
+    counts = (n for n in (12, 16, 24, 32, 48) if len(keys) < n < len(masks))
+    enough = next(
+        (n for n in counts if way(np.linspace(0, len(masks) - 1, n).round().astype(int)) > 0.8 * whole), 0
+    )
+    return (
+        f"the object moves faster than the {len(keys)} key frames show: "
+        + (f"--frames {enough} follows it, " if enough else "")
+        + "or take a shorter part with --start and --end"
+    )
 
 
 def sharpness(frame: UInt8[np.ndarray, "h w 4"]) -> float:

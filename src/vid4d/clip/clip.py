@@ -9,7 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -17,10 +17,11 @@ from jaxtyping import Float, UInt8
 from vid4d.clip import keyframes
 from vid4d.clip.bars import cut_bars
 from vid4d.clip.checks import warn
-from vid4d.clip.crop import check_masks, crop, crop_window
+from vid4d.clip.crop import check_masks, crop, crop_window, union_of
 from vid4d.clip.matting import matte
 from vid4d.clip.sources import DEFAULT_FPS, Source, open_source
 from vid4d.clip.subject import keep_subject
+from vid4d.clip.takes import Takes, changes_at_once, of_objects, of_pictures, usable, way_out
 from vid4d.errors import InputError
 
 OBJECT_SIZE = 200 / 256
@@ -72,15 +73,17 @@ class Clip:
 class ClipOptions:
     """Options of reading a clip.
 
-    frames: number of key frames, first and last included (0: all). start, end: seconds of the source.
-    every: use every n-th frame of the source. size: pixels of the square frames.
-    object_size: share of the frame's side that the object's longer side takes.
+    frames: number of key frames, first and last included (0 or None: all). dense: frames between the key
+    frames are read, too, up to so many in all, evenly spread (0: none); they share the key frames' background
+    and crop. start, end: seconds of the source. every: use every n-th frame of the source. size: pixels of
+    the square frames. object_size: share of the frame's side that the object's longer side takes.
     cyclic: whether the clip is a loop; 'auto' looks. matting: 'auto', 'alpha', 'plain', or the name or file
     of an ONNX model. fps: frames a second of a folder of images. keep: leave all in the masks that they
-    show, captions and specks, too.
+    show, captions and specks, too. trim: 'auto' takes the longest part that shows one thing, uncut.
     """
 
-    frames: int = 8
+    frames: int | None = 8
+    dense: int = 0
     start: float | None = None
     end: float | None = None
     every: int = 1
@@ -90,82 +93,103 @@ class ClipOptions:
     matting: str = "auto"
     fps: float = DEFAULT_FPS
     keep: bool = False
+    trim: Literal["no", "auto"] = "no"
 
 
-def read_clip(
-    path_or_glob: str | Path,
-    *,
-    frames: int | None = 8,
-    dense: int = 0,
-    start: float | None = None,
-    end: float | None = None,
-    every: int = 1,
-    size: int = 256,
-    object_size: float = OBJECT_SIZE,
-    cyclic: bool | Literal["auto"] = "auto",
-    matting: str = "auto",
-    fps: float = DEFAULT_FPS,
-    keep: bool = False,
-) -> Clip:
+def read_clip(path_or_glob: str | Path, **options: Any) -> Clip:
     """Reads a video, GIF, animated WebP or PNG, folder or pattern of images, or one image, as a Clip.
 
-    The parameters are those of `ClipOptions` (frames: None or 0 for all). dense: frames between the key
-    frames are read, too, up to so many in all, evenly spread (0: none); they share the key frames' background
-    and crop, and those that show no object or nothing else are left out. Only the sampled frames are held in
-    memory.
+    options: the fields of `ClipOptions`. Frames between the key frames that show no object, or something
+    else, are left out. Only the sampled frames are held in memory.
     Raises InputError for everything that cannot become a clip.
     """
-    _check_options(frames, start, end, every, size, object_size, cyclic)
-    source = open_source(path_or_glob, fps=fps)
+    chosen = ClipOptions(**options)
+    _check_options(chosen)
+    source = open_source(path_or_glob, fps=chosen.fps)
     name = str(path_or_glob)
-    candidates = keyframes.in_range(source, name, start, end, every)
-    period = keyframes.period(source, candidates, cyclic)
-    key = keyframes.choose_frames(source.times, candidates, frames, period)
-    chosen = keyframes.densify_keyframes(candidates, key, dense, period)
-    working = max(1024, 4 * size)
-    originals = _read_frames(source, chosen, size, working)
+    told: list[str] = []
+    while True:
+        result = _read_part(source, name, chosen)
+        if isinstance(result, Clip):
+            return replace(result, warnings=(*source.notes, *told, *result.warnings))
+        told += result.reasons
+        told.append(f"trimmed: {result.start:.2f} to {result.end:.2f} s are used")
+        chosen = replace(chosen, start=result.start, end=result.end)
 
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a source that is worth to be read instead. start, end: seconds. reasons: why, in words."""
+
+    start: float
+    end: float
+    reasons: list[str]
+
+
+def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
+    """Reads a clip, or names a better part of it where the options ask for that."""
+    size, keep = options.size, options.keep
+    candidates = keyframes.in_range(source, name, options.start, options.end, options.every)
+    period = keyframes.period(source, candidates, options.cyclic)
+    key = keyframes.choose_frames(source.times, candidates, options.frames, period)
+    chosen = keyframes.densify_keyframes(candidates, key, options.dense, period)
+    originals = _read_frames(source, chosen, size, max(1024, 4 * size))
     told: list[str] = []
     if not keep and (bars := cut_bars(originals))[1]:
         originals, told = bars[0], [bars[1]]
-    cut = matte(originals, matting)
+
+    takes = of_pictures(originals, source.times[chosen])
+    if (part := _better_part(takes, source, chosen, options)) is not None:
+        return part
+    try:
+        cut = matte(originals, options.matting)
+    except InputError as e:
+        if way := way_out(takes, source.times, chosen):
+            raise InputError(f"{e}; but {', '.join(takes.reasons)}: {way}") from e
+        raise
     objects = cut.frames
     if not keep:
         objects, more = keep_subject(objects, source.times[chosen])
         told += more
-    visible, kept = check_masks(objects, [i in key for i in chosen], source.times[chosen], name)
-    window = crop_window(visible, object_size)
-    masked, originals = [objects[i] for i in kept], [originals[i] for i in kept]
-    lost = len(chosen) - len(kept)
+    takes = of_objects(
+        objects, source.times[chosen], takes, lambda i: changes_at_once(source, chosen[i], chosen[i + 1])
+    )
+    if (part := _better_part(takes, source, chosen, options)) is not None:
+        return part
+    way = way_out(takes, source.times, chosen)
+    kept, key = usable(takes, chosen, key)
+    check_masks([objects[i] for i in kept if chosen[i] in key], source.times[key], name, cut.method, way)
+    left_out = len(chosen) - len(kept) - len(takes.brief)
+    objects, originals = [objects[i] for i in kept], [originals[i] for i in kept]
     chosen = [chosen[i] for i in kept]
+    window = crop_window(union_of(objects), options.object_size)
     times = source.times[chosen]
-    pictures = np.stack([crop(f, window, size) for f in masked])
-    notes = [
-        *source.notes,
-        *told,
-        *warn(
-            masked,
-            originals,
-            times,
-            confidence=cut.confidence,
-            has_background=cut.method != "alpha",
-            enlarged=size / window[2],
-        ),
-    ]
-    if lost:
-        notes.append(
-            f"{lost} frames between the key frames show no object or nothing else: they are left out"
+    told += takes.reasons
+    if way:
+        told.append(f"the clip is not one take of one thing: {way}")
+    told += warn(
+        objects,
+        originals,
+        times,
+        confidence=cut.confidence,
+        has_background=cut.method != "alpha",
+        enlarged=size / window[2],
+        keys=[chosen.index(i) for i in key],
+    )
+    if left_out:
+        told.append(
+            f"{left_out} frames between the key frames show no object or nothing else: they are left out"
         )
     seconds = keyframes.seconds(source, candidates, chosen, period)
     relative = (times - times[0]) / seconds if len(times) > 1 else np.zeros(1)
     if period is None and len(times) > 1:
         relative[-1] = 1.0
     return Clip(
-        pictures,
+        np.stack([crop(f, window, size) for f in objects]),
         relative.astype(np.float64),
         float(seconds),
         period is not None,
-        tuple(notes),
+        tuple(told),
         name,
         cut.method,
         cut.confidence,
@@ -173,29 +197,32 @@ def read_clip(
     )
 
 
-def _check_options(
-    frames: int | None,
-    start: float | None,
-    end: float | None,
-    every: int,
-    size: int,
-    object_size: float,
-    cyclic: bool | str,
-) -> None:
-    if frames is not None and frames < 0:
-        raise InputError(f"--frames {frames}: give the number of key frames, 0 for all")
-    if start is not None and not 0 <= start < math.inf:
-        raise InputError(f"--start {start}: give seconds from the clip's beginning, 0 or more")
-    if end is not None and not end > (start or 0):
-        raise InputError(f"--end {end}: lies before the start at {start or 0} s; give a later second")
-    if every < 1:
-        raise InputError(f"--every {every}: give 1 for every frame, 2 for every second one")
-    if not 16 <= size <= 4096:
-        raise InputError(f"--size {size}: give 16 to 4096 pixels")
-    if not 0.05 <= object_size <= 1:
-        raise InputError(f"--object-size {object_size}: give a share of the picture between 0.05 and 1")
-    if cyclic not in (True, False, "auto"):
-        raise InputError(f"--cyclic {cyclic}: give auto, true or false")
+def _better_part(takes: Takes, source: Source, chosen: Sequence[int], options: ClipOptions) -> _Part | None:
+    """The longest take where the options ask for it and it is not the whole."""
+    best = takes.best()
+    if options.trim != "auto" or takes.whole() or best is None or best[1] - best[0] < 2:
+        return None
+    start, end = (float(source.times[chosen[i]]) for i in best)
+    return _Part(start, end, takes.reasons)
+
+
+def _check_options(o: ClipOptions) -> None:
+    if o.frames is not None and o.frames < 0:
+        raise InputError(f"--frames {o.frames}: give the number of key frames, 0 for all")
+    if o.start is not None and not 0 <= o.start < math.inf:
+        raise InputError(f"--start {o.start}: give seconds from the clip's beginning, 0 or more")
+    if o.end is not None and not o.end > (o.start or 0):
+        raise InputError(f"--end {o.end}: lies before the start at {o.start or 0} s; give a later second")
+    if o.every < 1:
+        raise InputError(f"--every {o.every}: give 1 for every frame, 2 for every second one")
+    if not 16 <= o.size <= 4096:
+        raise InputError(f"--size {o.size}: give 16 to 4096 pixels")
+    if not 0.05 <= o.object_size <= 1:
+        raise InputError(f"--object-size {o.object_size}: give a share of the picture between 0.05 and 1")
+    if o.cyclic not in (True, False, "auto"):
+        raise InputError(f"--cyclic {o.cyclic}: give auto, true or false")
+    if o.trim not in ("no", "auto"):
+        raise InputError(f"--trim {o.trim}: give no or auto")
 
 
 def _read_frames(

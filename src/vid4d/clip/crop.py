@@ -16,31 +16,48 @@ from vid4d.media.images import premultiplied, straight
 
 
 def check_masks(
-    frames: Sequence[UInt8[np.ndarray, "h w 4"]], needed: Sequence[bool], times: np.ndarray, name: str
-) -> tuple[Bool[np.ndarray, "h w"], list[int]]:
-    """The union of all masks, and which frames it is of.
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: np.ndarray, name: str, method: str, way_out: str
+) -> None:
+    """Raises InputError where the mask of a key frame is empty, fills the picture, or is inverted.
 
-    A frame with an empty mask and one that its mask fills are left out; raises InputError where it is needed.
+    method: where the masks came from. way_out: the part of the clip that can be used, if there is one.
     """
-    union, kept = np.zeros(frames[0].shape[:2], bool), []
-    for i, (frame, time) in enumerate(zip(frames, times, strict=True)):
+    for frame, time in zip(frames, times, strict=True):
         mask = frame[..., 3] > 127
-        if not needed[i] and (mask.sum() < 4 or mask.mean() > 0.98):
-            continue
         where = f"{name}: the mask of the frame at {time:.2f} s"
         if mask.sum() < 4:
-            raise InputError(
-                f"{where} is empty, no object can be seen there; cut the clip with --start and --end or use "
-                "another --matting"
-            )
+            most = int(frame[..., 3].max())
+            why = f"is empty (alpha at most {most} of 255), no object can be seen there"
+            if method == "plain":
+                why = "is empty, nothing differs from the background there"
+            raise InputError(f"{where} {why}; {way_out or 'give frames that show it, or another --matting'}")
         if mask.mean() > 0.98:
             raise InputError(
-                f"{where} fills the whole picture; give frames that show the object with some room around "
-                "it, or another --matting"
+                f"{where} fills the whole picture; "
+                + (
+                    way_out
+                    or "give frames that show the object with some room around it, or another --matting"
+                )
             )
-        union |= mask
-        kept.append(i)
-    return union, kept
+    if method == "alpha" and all(_inverted(f[..., 3] > 127) for f in frames):
+        raise InputError(
+            f"{name}: the alpha covers the border of the picture all around and is clear inside, so it is "
+            "inverted; invert it, or take the mask from the colors with --matting plain"
+        )
+
+
+def _inverted(mask: Bool[np.ndarray, "h w"]) -> bool:
+    """True where a mask shows all of the border, and not what lies inside."""
+    border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
+    return bool(border.mean() > 0.98 and mask.mean() < 0.98)
+
+
+def union_of(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> Bool[np.ndarray, "h w"]:
+    """Pixels that the object covers at some time."""
+    union = np.zeros(frames[0].shape[:2], bool)
+    for frame in frames:
+        union |= frame[..., 3] > 127
+    return union
 
 
 def crop_window(union: np.ndarray, object_size: float) -> tuple[float, float, float]:

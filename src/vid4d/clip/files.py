@@ -23,7 +23,7 @@ from vid4d.media.picture_files import open_picture
 
 @fixed_threads()
 def prepare_clip(path: str | Path, out: str | Path, options: ClipOptions | None = None) -> Clip:
-    """Reads a clip and writes `out`/frames (RGBA PNGs, clip.json) and `out`/strip.png.
+    """Reads a clip and writes `out`/frames (RGBA PNGs, clip.json) and `out`/strip.png, the key frames.
 
     `out` appears whole or not at all and must not hold anything yet. Raises InputError.
     """
@@ -33,7 +33,7 @@ def prepare_clip(path: str | Path, out: str | Path, options: ClipOptions | None 
 
     def fill(folder: Path) -> None:
         _fill_frames(clip, folder / "frames")
-        _strip(clip).save(folder / "strip.png")
+        _strip(clip.at_keys()).save(folder / "strip.png")
 
     _write_folder(out, fill)
     return clip

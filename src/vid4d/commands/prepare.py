@@ -11,6 +11,9 @@ from vid4d.commands.generate import Clip
 from vid4d.errors import printable
 from vid4d.runs.run import free_default
 
+DENSE = 64
+"""Frames in all, as efficient4d reads them."""
+
 
 @dataclass(frozen=True)
 class Prepare:
@@ -20,14 +23,17 @@ class Prepare:
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
     out: Path | None = None
     """Where frames and strip go. Where not given: runs/ and the clip's name, numbered when that is taken."""
-    frames: int = 16
-    """Key frames, first and last of the clip included; 0 for all frames."""
+    frames: int = 8
+    """Key frames, first and last of the clip included; 0 for all frames. Those between them are written, too,
+    64 in all at most, as `vid4d generate` uses them."""
     size: int = 256
     """Width and height of the frames in pixels."""
     start: float | None = None
     """Seconds where the part to use begins."""
     end: float | None = None
     """Seconds where it ends."""
+    trim: Literal["no", "auto"] = "no"
+    """Take the longest part that shows one thing, uncut. Where not asked for, that part is named."""
     every: int = 1
     """Take every n-th frame of that part before the key frames are chosen."""
     cyclic: Literal["auto", "yes", "no"] = "auto"
@@ -49,7 +55,7 @@ def prepare(
     clip: str | Path,
     *,
     out: str | Path | None = None,
-    frames: int = 16,
+    frames: int = 8,
     size: int = 256,
     **settings: Any,
 ) -> Path:
@@ -61,9 +67,13 @@ def prepare(
     options = dict(settings)
     options["cyclic"] = CYCLIC[options.get("cyclic", "auto")]
     root = Path(out) if out is not None else free_default(str(clip), suffix="frames")
-    prepared = prepare_clip(clip, root, ClipOptions(frames=frames, size=size, **options))
+    prepared = prepare_clip(clip, root, ClipOptions(frames=frames, dense=DENSE, size=size, **options))
     loop = ", a loop" if prepared.cyclic else ""
-    print(f"{len(prepared)} frames of {prepared.seconds:.2f} s{loop}; mask from {prepared.matting!r}", end="")
+    keys = "" if prepared.keys is None else f" ({len(prepared.keys)} key frames)"
+    print(
+        f"{len(prepared)} frames{keys} of {prepared.seconds:.2f} s{loop}; mask from {prepared.matting!r}",
+        end="",
+    )
     print(f" with confidence {prepared.matting_confidence:.2f}")
     for warning in prepared.warnings:
         print(f"warning: {printable(warning)}")

@@ -41,6 +41,7 @@ def read_as_set(settings: Settings, *, frames: int, size: int, dense: int = 0) -
         start=settings.start,
         end=settings.end,
         every=settings.every,
+        trim=settings.trim,
         size=size,
         cyclic=CYCLIC[settings.cyclic],  # type: ignore[arg-type]
         matting=settings.matting,

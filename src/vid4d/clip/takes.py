@@ -1,0 +1,316 @@
+"""Takes: which frames of a clip show one thing, uncut, and what the others show.
+
+Two looks. The first is at the pictures as they come: where the background at the border changes there is a
+cut, a fade, or a card at the end. The second is at the frames without background: empty and full masks, an
+object that fades, single frames that show something else or lack a part, cuts to another thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, UInt8
+
+from vid4d.clip.checks import thumbnail
+
+SIDE = 64
+BORDER_STEP = 14.0  # median change at the border between two frames, 8-bit steps, of another background
+COLORS_DIFFER = 0.35  # share of the object's colors that are others
+MASKS_DIFFER = 0.4  # 1 - intersection over union of two masks
+FADED = 0.8  # alpha or contrast of a faded object over the usual
+BRIEF = 3  # frames at most that may show something else and are left out
+
+
+@dataclass
+class Takes:
+    """What is known of the frames of a clip.
+
+    good: frames that show the object. cuts: frames that begin another take. brief: single frames that show
+    something else, or lack a part, and can be left out. reasons: what was seen, in words.
+    """
+
+    good: Bool[np.ndarray, " t"]
+    cuts: set[int] = field(default_factory=set)
+    brief: set[int] = field(default_factory=set)
+    reasons: list[str] = field(default_factory=list)
+
+    def runs(self) -> list[tuple[int, int]]:
+        """First and last frames of all takes, in order."""
+        result: list[tuple[int, int]] = []
+        open_run = False
+        for i in range(len(self.good)):
+            if i in self.brief:
+                continue
+            if not self.good[i]:
+                open_run = False
+            elif open_run and i not in self.cuts:
+                result[-1] = (result[-1][0], i)
+            else:
+                result.append((i, i))
+                open_run = True
+            if i in self.cuts and not self.good[i]:
+                open_run = False
+        return result
+
+    def best(self) -> tuple[int, int] | None:
+        """The longest take; None where no frame shows the object."""
+        return max(self.runs(), key=lambda r: r[1] - r[0], default=None)
+
+    def whole(self) -> bool:
+        """True where all frames are one take, but for single frames that can be left out."""
+        runs = self.runs()
+        return len(runs) == 1 and all(i in self.brief for i in range(len(self.good)) if not self.good[i])
+
+
+def of_pictures(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.ndarray, " t"]) -> Takes:
+    """Takes by the border of opaque pictures. A camera that moves all the time cuts nothing."""
+    takes = Takes(np.ones(len(frames), bool))
+    if len(frames) < 3 or any((f[..., 3] < 255).any() for f in frames[:: max(1, len(frames) // 8)]):
+        return takes
+    rings = np.stack([_ring(thumbnail(f, SIDE)) for f in frames])
+    steps = np.median(np.abs(np.diff(rings, axis=0)).max(-1), -1)
+    changed = steps > BORDER_STEP + 4 * np.median(steps)
+    if not changed.any() or changed.mean() > 0.5:
+        return takes
+    bounds = [0, *(np.nonzero(changed)[0] + 1).tolist(), len(frames)]
+    lengths = np.diff(bounds)
+    fading: list[int] = []
+    for k, (first, length) in enumerate(zip(bounds, lengths.tolist(), strict=False)):
+        inner = 0 < k < len(lengths) - 1
+        if inner and length <= BRIEF:  # a flash: before and after it, the same
+            back = np.median(np.abs(rings[first - 1] - rings[first + length]).max(-1))
+            if back <= BORDER_STEP and min(lengths[k - 1], lengths[k + 1]) > length:
+                takes.brief.update(range(first, first + length))
+                continue
+        if length <= 2 and (k == 0 or k == len(lengths) - 1 or lengths[k - 1] <= 2 or lengths[k + 1] <= 2):
+            fading += range(first, first + length)
+    takes.good[fading] = False
+    near = takes.brief | {i + 1 for i in takes.brief}
+    takes.cuts = {b for b in bounds[1:-1] if takes.good[b] and takes.good[b - 1] and b not in near}
+    if fading:
+        takes.reasons.append(f"the picture fades {_span(times, fading)}")
+    if takes.brief:
+        takes.reasons.append(f"flashes at {_listed(times, sorted(takes.brief))} are left out")
+    if takes.cuts:
+        takes.reasons.append(f"the background changes at {_listed(times, sorted(takes.cuts))}: a cut")
+    return takes
+
+
+def of_objects(
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]],
+    times: Float[np.ndarray, " t"],
+    looks: Takes,
+    between: Callable[[int], bool],
+) -> Takes:
+    """Takes by the object of every frame, added to those by the pictures.
+
+    frames: without background. between: whether the picture changes at once between frame i and the next, as
+    in a cut, and not bit by bit; only asked where the object seems to be another one.
+    """
+    takes = Takes(looks.good.copy(), set(looks.cuts), set(looks.brief), list(looks.reasons))
+    sizes = np.array([(f[..., 3] > 127).sum() for f in frames])
+    empty = sizes < 4
+    full = sizes > 0.98 * frames[0][..., 3].size
+    for which, words in ((empty, "no object can be seen"), (full, "the mask fills the picture")):
+        if (new := which & takes.good).any() and not which.all():
+            takes.reasons.append(f"{words} {_span(times, np.nonzero(new)[0])}")
+    takes.good &= ~empty & ~full
+    seen = np.array([i for i in np.nonzero(takes.good)[0] if i not in takes.brief], np.int64)
+    if len(seen) < 4:
+        return takes
+    faded = _faded([frames[i] for i in seen])
+    if faded.any():
+        takes.reasons.append(f"the object fades {_span(times, seen[faded])}")
+        takes.good[seen[faded]] = False
+        seen = seen[~faded]
+    if len(seen) >= 4:
+        _compare([_Look.of(frames[i]) for i in seen], seen, times, takes, between)
+    return takes
+
+
+def changes_at_once(source: Any, first: int, last: int) -> bool:
+    """Whether most of the change between two frames of a source happens from one frame to the next."""
+    whole: float | None = None
+    while True:
+        picked = np.unique(np.linspace(first, last, min(last - first + 1, 9)).round().astype(int))
+        small = [thumbnail(f) for f in source.read(picked.tolist(), 512)]
+        steps = [float(np.sqrt(np.mean((a - b) ** 2))) for a, b in pairwise(small)]
+        if whole is None:
+            whole = float(np.sqrt(np.mean((small[0] - small[-1]) ** 2)))
+        k = int(np.argmax(steps))
+        if steps[k] < 0.6 * whole:
+            return False
+        first, last = int(picked[k]), int(picked[k + 1])
+        if last - first == 1:
+            return True
+
+
+def usable(takes: Takes, chosen: Sequence[int], key: Sequence[int]) -> tuple[list[int], list[int]]:
+    """Which of the chosen frames are used, and the key frames.
+
+    A good neighbour takes the place of a key frame that is left out. Key frames that show no object
+    stay, to be refused.
+    """
+    spare = [i for i in range(len(chosen)) if takes.good[i] and i not in takes.brief and chosen[i] not in key]
+    keys, kept = [], []
+    for i, frame in enumerate(chosen):
+        if frame not in key:
+            continue
+        if i in takes.brief and spare:
+            near = min(spare, key=lambda s: abs(s - i))
+            spare.remove(near)
+            keys.append(chosen[near])
+        elif i not in takes.brief:
+            keys.append(frame)
+    kept = [i for i in range(len(chosen)) if chosen[i] in keys or (takes.good[i] and i not in takes.brief)]
+    return kept, sorted(keys)
+
+
+def way_out(takes: Takes, times: Float[np.ndarray, " n"], chosen: Sequence[int]) -> str:
+    """The longest take as options; empty where the clip is one take, or has none that is worth it."""
+    best = takes.best()
+    if takes.whole() or best is None or best[1] - best[0] < 2:
+        return ""
+    words = option_words(times, chosen[best[0]], chosen[best[1]])
+    return f"give {words} for the longest take, or --trim auto"
+
+
+def option_words(all_times: Float[np.ndarray, " n"], first: int, last: int) -> str:
+    """--start and --end that take frames first to last of a source, with as few digits as that needs."""
+    before = all_times[first - 1] if first else -1.0
+    after = all_times[last + 1] if last + 1 < len(all_times) else np.inf
+    words = []
+    for name, time, low, high in (
+        ("--start", all_times[first], before, all_times[first]),
+        ("--end", all_times[last], all_times[last], after),
+    ):
+        text = f"{time:.6f}"
+        for digits in (2, 3, 4):
+            value = round(float(time), digits)
+            if (low < value <= high + 1e-6) if name == "--start" else (low - 1e-6 <= value < high):
+                text = f"{value:.{digits}f}"
+                break
+        words.append(f"{name} {text}")
+    return " ".join(words)
+
+
+@dataclass(frozen=True)
+class _Look:
+    """An object's colors (shares of 64 bins) and small mask."""
+
+    colors: Float[np.ndarray, " 64"]
+    mask: Bool[np.ndarray, "h w"]
+
+    @staticmethod
+    def of(frame: UInt8[np.ndarray, "h w 4"]) -> _Look:
+        step = max(1, max(frame.shape[:2]) // 128)
+        part = frame[::step, ::step]
+        mask = part[..., 3] > 127
+        # bins overlap by half, so that a shade at the edge of one does not jump to the next
+        bins = np.zeros(64)
+        for offset in (0, 32):
+            level = np.minimum((part[mask][:, :3].astype(np.int32) + offset) // 64, 3)
+            bins += np.bincount(level @ [16, 4, 1], minlength=64)
+        return _Look(bins / max(bins.sum(), 1), mask)
+
+    def differs(self, other: _Look) -> tuple[float, float]:
+        """How far colors and masks are from another's: 0 the same, 1 nothing in common."""
+        union = (self.mask | other.mask).sum()
+        same = (self.mask & other.mask).sum() / max(union, 1)
+        return 1 - float(np.minimum(self.colors, other.colors).sum()), 1 - float(same)
+
+
+def _compare(
+    looks: list[_Look], seen: np.ndarray, times: np.ndarray, takes: Takes, between: Callable[[int], bool]
+) -> None:
+    """Finds single frames unlike both neighbours, then cuts; notes them in `takes`."""
+    steps = np.array([a.differs(b) for a, b in pairwise(looks)])
+    usual = np.median(steps, 0)
+    limit = np.maximum([COLORS_DIFFER, MASKS_DIFFER], 4 * usual)
+    small = np.maximum([0.12, 0.2], 3 * usual)
+    brief: list[int] = []
+    k = 1
+    while k < len(looks) - 1:
+        for length in range(1, BRIEF + 1):
+            after = k + length
+            if after >= len(looks):
+                break
+            away = min(_excess(steps[k - 1], small), _excess(steps[after - 1], small))
+            back = _excess(np.array(looks[k - 1].differs(looks[after])), small)
+            if away > 1 and back < 0.5 * away and back < 1 + 0.2 * length:
+                brief += range(k, after)
+                k = after
+                break
+        k += 1
+    if brief and len(brief) <= 0.2 * len(looks):
+        odd = sorted(int(seen[i]) for i in brief)
+        takes.brief.update(odd)
+        takes.reasons.append(f"frames at {_listed(times, odd)} show something else or lack a part: left out")
+    else:
+        brief = []
+    rest = [i for i in range(len(looks)) if i not in brief]
+    steps = np.array([looks[a].differs(looks[b]) for a, b in pairwise(rest)])
+    over = np.array([_excess(s, limit) for s in steps])
+    cuts = []
+    for k in np.nonzero(over > 1)[0].tolist():
+        neighbours = over[[i for i in (k - 1, k + 1) if 0 <= i < len(over)]]
+        a, b = int(seen[rest[k]]), int(seen[rest[k + 1]])
+        known = any(a < c <= b for c in takes.cuts) or not takes.good[a : b + 1].all()
+        if not known and over[k] > 2 * neighbours.max(initial=0) and between(a):
+            cuts.append(b)
+    takes.cuts.update(cuts)
+    if cuts:
+        takes.reasons.append(
+            f"another thing, another take of it, or a part lost, from {_listed(times, cuts)} on: a cut"
+        )
+
+
+def _excess(step: np.ndarray, limit: np.ndarray) -> float:
+    """How much the larger of the two differences exceeds its limit: 1 at the limit."""
+    return float((step / limit).max())
+
+
+def _faded(frames: list[np.ndarray]) -> Bool[np.ndarray, " t"]:
+    """Frames at the ends whose object is clearer than usual and grows towards it."""
+    peak = np.array([np.quantile(f[..., 3][f[..., 3] > 12], 0.9) for f in frames], np.float64)
+    low = peak < FADED * np.median(peak)
+    result = np.zeros(len(frames), bool)
+    for order in (np.arange(len(frames)), np.arange(len(frames))[::-1]):
+        for i in order:
+            if not low[i]:
+                break
+            result[i] = True
+    return result
+
+
+def _ring(small: Float[np.ndarray, "h w 4"]) -> Float[np.ndarray, "n 3"]:
+    """Colors of the outermost tenth of a thumbnail."""
+    h, w = small.shape[:2]
+    n = max(1, min(h, w) // 10)
+    inner = np.zeros((h, w), bool)
+    inner[n : h - n, n : w - n] = True
+    return small[~inner][:, :3]
+
+
+def _span(times: np.ndarray, which: Sequence[int] | np.ndarray) -> str:
+    """Where frames lie: 'from 0.00 to 0.29 s', for each stretch of them."""
+    stretches: list[list[int]] = []
+    for i in sorted(int(i) for i in which):
+        if stretches and i == stretches[-1][1] + 1:
+            stretches[-1][1] = i
+        else:
+            stretches.append([i, i])
+    words = [
+        f"at {times[a]:.2f} s" if a == b else f"from {times[a]:.2f} to {times[b]:.2f} s"
+        for a, b in stretches[:3]
+    ]
+    return ", ".join(words) + (" and more" if len(stretches) > 3 else "")
+
+
+def _listed(times: np.ndarray, which: Sequence[int]) -> str:
+    shown = ", ".join(f"{times[i]:.2f}" for i in list(which)[:5])
+    return f"{shown} s" + (f" and {len(which) - 5} more times" if len(which) > 5 else "")

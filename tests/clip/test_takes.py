@@ -1,0 +1,140 @@
+"""One take of one thing: cuts, fades, other content, empty ends; the range that works, named and taken."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from boxes import H, W, box, folder_of, refuse
+
+from vid4d.clip.clip import read_clip
+from vid4d.clip.takes import Takes, changes_at_once, of_pictures, option_words
+
+GROUND = (236, 238, 234)
+
+
+def walk(
+    count: int, start: int = 10, step: int = 1, color: tuple[int, ...] = (200, 40, 40)
+) -> list[np.ndarray]:
+    return [box(start + step * i, 30, 24, 24, color) for i in range(count)]
+
+
+def before(pictures: list[np.ndarray], ground: tuple[int, ...] = GROUND) -> list[np.ndarray]:
+    return [np.where(p[..., 3:] > 0, p[..., :3], np.array(ground)).astype(np.uint8) for p in pictures]
+
+
+def filled(count: int, color: tuple[int, ...] = GROUND) -> list[np.ndarray]:
+    return [np.full((H, W, 3), color, np.uint8)] * count
+
+
+def card(count: int) -> list[np.ndarray]:
+    """A picture of noise: a photograph after the end."""
+    return [np.random.default_rng(3).integers(0, 256, (H, W, 3)).astype(np.uint8)] * count
+
+
+BLUE = [box(20 + i, 24, 24, 24, (30, 60, 190)) for i in range(10)]
+FADE = [np.rint(f * min(1, (i + 1) / 8)).astype(np.uint8) for i, f in enumerate(before(walk(24)))]
+CLEAR = [p * np.array([1, 1, 1, min(1, (i + 1) / 8)]) for i, p in enumerate(walk(24))]
+
+CASES = {
+    "cut": (walk(14) + BLUE, (0, 13), "another thing"),
+    "same thing elsewhere": (walk(14) + [p[:, ::-1] for p in walk(10)], (0, 13), "another take"),
+    "cut before a background": (before(walk(10)) + before(BLUE + BLUE[::-1]), (10, 29), "another thing"),
+    "other background": (before(walk(14)) + before(BLUE, (90, 140, 90)), (0, 13), "the background changes"),
+    "card": (before(walk(14)) + card(8), (0, 13), "the background changes"),
+    "fade in": (FADE, (7, 23), "the picture fades"),
+    "fade of alpha": ([c.astype(np.uint8) for c in CLEAR], (6, 23), "fades"),
+    "empty ends": (filled(5) + before(walk(14)) + filled(4), (5, 18), "no object can be seen"),
+    "gone in between": (walk(8) + [np.zeros((H, W, 4), np.uint8)] * 5 + walk(10, 20), (13, 22), "no object"),
+}
+
+
+@pytest.mark.parametrize("name", list(CASES))
+def test_the_longest_take_is_named_and_can_be_taken(name: str, tmp_path: Path) -> None:
+    """Its options, typed in, and --trim auto give the same frames: those of the take and no others."""
+    pictures, (first, last), said = CASES[name]
+    folder = folder_of(tmp_path / "f", pictures)
+    taken = read_clip(folder, frames=4, dense=64, trim="auto")
+    assert any(said in w for w in taken.warnings)
+    assert f"trimmed: {first / 24:.2f} to {last / 24:.2f} s are used" in taken.warnings
+    alone = read_clip(folder_of(tmp_path / "alone", pictures[first : last + 1]), frames=4, dense=64)
+    assert np.array_equal(taken.frames, alone.frames)
+    try:
+        told = " ".join(read_clip(folder, frames=4, dense=64).warnings)
+    except Exception as e:  # some cannot be used as they are: the refusal names the way out, too
+        told = str(e)
+    named = re.search(r"give --start (\S+) --end (\S+) for the longest take, or --trim auto", told)
+    assert named is not None
+    typed = read_clip(folder, frames=4, dense=64, start=float(named[1]), end=float(named[2]))
+    assert np.array_equal(typed.frames, alone.frames)
+
+
+def test_a_clip_of_one_take_is_left_alone(tmp_path: Path) -> None:
+    """Motion that begins and stops, and a thing that turns to show another color, are no cuts."""
+    rest = [box(10)] * 8 + walk(12, 10, 4) + [box(54)] * 8
+    turning = [box(30, color=(200 - 9 * i, 40, 40 + 9 * i)) for i in range(16)]
+    for k, pictures in enumerate((walk(20), rest, turning)):
+        for trim in ("no", "auto"):
+            clip = read_clip(folder_of(tmp_path / f"{k}", pictures), frames=4, dense=64, trim=trim)
+            assert len(clip) == len(pictures)
+            assert not any("cut" in w or "take" in w for w in clip.warnings)
+
+
+def test_single_frames_of_something_else_are_left_out(tmp_path: Path) -> None:
+    """Also where one is a key frame: its neighbour becomes one."""
+    pictures = walk(16)
+    pictures[5] = pictures[5] * (np.arange(W) < 24)[None, :, None].astype(np.uint8)  # two thirds are missing
+    pictures[15 // 3 * 2] = box(40, 5, 30, 60, (20, 20, 200))
+    clip = read_clip(folder_of(tmp_path / "f", pictures), frames=4, dense=64)
+    assert len(clip) == 14
+    assert clip.keys is not None
+    assert len(clip.keys) == 4
+    assert (clip.times * 15).round().astype(int).tolist() == [i for i in range(16) if i not in (5, 10)]
+    assert any(
+        "frames at 0.21, 0.42 s show something else or lack a part: left out" in w for w in clip.warnings
+    )
+
+
+def test_refusals_say_what_was_found(tmp_path: Path) -> None:
+    faint = [p * np.array([1, 1, 1, 0], np.uint8) + (p[..., 3:] > 0) for p in walk(3)]
+    refuse("alpha at most 1 of 255", folder_of(tmp_path / "faint", faint), matting="alpha")
+    inverted = [p[..., :4] * 1 for p in walk(3)]
+    for p in inverted:
+        p[..., 3] = 255 - p[..., 3]
+    refuse("so it is inverted; invert it, or .* --matting plain", folder_of(tmp_path / "inv", inverted))
+
+
+def test_runs_of_frames() -> None:
+    takes = Takes(np.array([0, 1, 1, 1, 1, 1, 0, 1, 1], bool), cuts={3}, brief={4})
+    assert takes.runs() == [(1, 2), (3, 5), (7, 8)]
+    assert takes.best() == (3, 5)
+    assert not takes.whole()
+    assert Takes(np.ones(5, bool), brief={2}).whole()
+
+
+def test_a_flash_is_no_cut() -> None:
+    frames = [np.dstack([f, np.full((H, W), 255, np.uint8)]) for f in before(walk(12))]
+    frames[6][..., :3] = 255 - frames[6][..., :3]
+    takes = of_pictures(frames, np.arange(12) / 24)
+    assert (takes.brief, takes.cuts, takes.whole()) == ({6}, set(), True)
+
+
+def test_options_have_the_digits_they_need() -> None:
+    assert option_words(np.arange(48) / 24, 8, 31) == "--start 0.33 --end 1.292"
+    assert option_words(np.arange(10) * 0.5, 1, 9) == "--start 0.50 --end 4.50"
+
+
+def test_a_cut_happens_at_once() -> None:
+    """Between frames 0 and 40 of a source: a jump between two frames, or a walk."""
+
+    class Boxes:
+        def __init__(self, at: list[int]) -> None:
+            self.at = at
+
+        def read(self, indices: list[int], max_side: int) -> list[np.ndarray]:
+            return [box(self.at[i]) for i in indices]
+
+    assert changes_at_once(Boxes([10] * 17 + [60] * 24), 0, 40)
+    assert not changes_at_once(Boxes([10 + i for i in range(41)]), 0, 40)
