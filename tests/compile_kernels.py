@@ -16,7 +16,7 @@ from vid4d.dynerf import field_kernels, march_kernels
 from vid4d.dynerf.field_fused import BLOCK
 from vid4d.dynerf.march_fused import SAMPLES
 from vid4d.priors.layers import fused_kernels, fused_norm_kernels
-from vid4d.training import carving_kernels
+from vid4d.training import carving_kernels, mesh_render_kernels
 
 HALVES = {"x", "y", "out", "add", "gradient", "weight", "bias", "query", "rays"}
 FLOATS = {"moments", "sums"}
@@ -49,7 +49,14 @@ def compile_for_h100(kernel: Any, constants: dict[str, Any], kinds: dict[str, st
 
 CARVING = dict.fromkeys(("depth", "pose", "points", "place", "out"), "*fp32") | {"focal": "fp32"}
 
+RASTER = {
+    **dict.fromkeys(("corner", "inverse", "uv"), "*fp32"),
+    **dict.fromkeys(("face", "view", "texture_start", "texture_size", "keys"), "*i64"),
+    **{"has_alpha": "*i1", "texels": "*u8"},
+}
+
 if __name__ == "__main__":
+    compile_for_h100(mesh_render_kernels.nearest_kernel, {"SIZE": 112, "ROWS": 8, "COLUMNS": 8}, RASTER)
     compile_for_h100(carving_kernels.carve_kernel, {"VIEWS": 22, "SIZE": 112, "BLOCK": 512}, CARVING)
     norm = fused_norm_kernels
     for (i, activation), add in product(enumerate(norm._ACTIVATIONS.values()), (False, True)):

@@ -123,30 +123,30 @@ def test_models_that_priors_are_evaluated_on_are_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from vid4d.training import evaluate
-    from vid4d.training.train import _source
+    from vid4d.training.train import view_source
 
     write_shard(tmp_path / "made.npz")
     options = TrainOptions("lift", tmp_path, tmp_path)
-    assert _source(options, "cpu", STAGES["lift"]).bank.names == ["static", "skinned"]
+    assert view_source(options, "cpu", STAGES["lift"]).bank.names == ["static", "skinned"]
     monkeypatch.setattr(evaluate, "HELD_OUT", {"static": "made"})
-    assert _source(options, "cpu", STAGES["lift"]).bank.names == ["skinned"]
+    assert view_source(options, "cpu", STAGES["lift"]).bank.names == ["skinned"]
 
 
 def test_made_up_animals_are_drawn_as_often_as_their_stage_says(tmp_path: Path) -> None:
-    from vid4d.training.train import _source
+    from vid4d.training.train import view_source
 
     write_shard(tmp_path / "made.npz")
     options = TrainOptions("frustum", tmp_path, tmp_path, animals=3)
     stage = replace(STAGES["frustum"], animals=2, animal_share=0.25)
-    source = _source(options, "cpu", stage)
+    source = view_source(options, "cpu", stage)
     assert source.bank.names == ["static", "skinned", "animal 0", "animal 1", "animal 2"]
     share = source.weight / source.weight.sum()
     # 0.75 for a static model of weight 1 and a moving one of 6, 0.25 for three animals
     torch.testing.assert_close(share, torch.tensor([0.75 / 7, 0.75 * 6 / 7, *[0.25 / 3] * 3]))
-    assert len(_source(replace(options, animals=None), "cpu", stage).bank) == 4
-    assert len(_source(replace(options, animals=0), "cpu", stage).bank) == 2
+    assert len(view_source(replace(options, animals=None), "cpu", stage).bank) == 4
+    assert len(view_source(replace(options, animals=0), "cpu", stage).bank) == 2
     with pytest.raises(InputError, match="-1 made-up animals cannot be drawn"):
-        _source(replace(options, animals=-1), "cpu", stage)
+        view_source(replace(options, animals=-1), "cpu", stage)
 
 
 def test_a_stage_starts_from_its_own_weights_and_from_those_it_shares(tmp_path: Path) -> None:

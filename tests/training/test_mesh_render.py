@@ -10,8 +10,15 @@ import torch
 from mesh_shapes import CORNERS, CUBE_FACES, box, mesh, scene, unlit, wall
 
 from vid4d.cameras import Cameras
-from vid4d.training.mesh_render import Lighting, fit_to_frame, render_meshes, render_with_depth
-from vid4d.training.meshes import MeshBank
+from vid4d.training.mesh_render import (
+    Lighting,
+    fit_to_frame,
+    nearest_plain,
+    project,
+    render_meshes,
+    render_with_depth,
+)
+from vid4d.training.meshes import MeshBank, MeshBatch
 
 SIZE = 32
 FRONT = Cameras.orbit([0.0], 0.0, size=SIZE)
@@ -163,3 +170,45 @@ def test_the_radius_bounds_what_the_input_view_cannot_see() -> None:
     assert float(wide.vertices.norm(dim=1).max()) == pytest.approx(0.6, abs=0.01)
     free = fit_to_frame(batch, FRONT, radius=10.0)
     assert float(free.vertices.norm(dim=1).max()) > 0.7
+
+
+def test_the_kernel_covers_the_same_pixels_with_the_same_surfaces() -> None:
+    kernels = pytest.importorskip("vid4d.training.mesh_render_kernels")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    rng = np.random.default_rng(0)
+    size, n = 24, 30
+    soup = mesh(rng.uniform(-0.4, 0.4, (3 * n, 3)), np.arange(3 * n).reshape(n, 3))
+    holes = replace(
+        mesh(rng.uniform(-0.4, 0.4, (3 * n, 3)), np.arange(3 * n).reshape(n, 3)),
+        uv=rng.uniform(-0.2, 1.2, (3 * n, 2)).astype(np.float32),
+        uv_faces=np.arange(3 * n).reshape(n, 3),
+        texture=(rng.random((5, 7, 4)) > 0.5).astype(np.uint8) * 255,
+        has_alpha=True,
+    )
+    small = box((0.1, 0.0, 0.1), 0.05)
+    batch = MeshBank([soup, holes, small]).batch(torch.tensor([0, 1, 2]), torch.zeros(3, dtype=torch.long))
+    cameras = Cameras.orbit([0.0, 70.0, 200.0, 30.0], [10.0, -20.0, 60.0, 0.0], size=size)
+    owners = torch.tensor([0, 1, 2, 1])
+    instances = project(batch, cameras, owners, size)
+    expected = nearest_plain(batch, instances, size, len(cameras))
+    moved = MeshBatch(
+        **{k: v.to(device) if isinstance(v, torch.Tensor) else v for k, v in vars(batch).items()}
+    )
+    given = {k: v.to(device) for k, v in vars(instances).items()}
+    for rows, columns in ((8, 8), (4, 16)):
+        keys = kernels.nearest(moved, **given, size=size, views=4, rows=rows, columns=columns).cpu()
+        same = (keys >> 32 == expected >> 32) & (keys & 0xFFFFFFFF == expected & 0xFFFFFFFF)
+        # edges through the middle of a pixel, and equal depths, may be rounded to either side on a GPU
+        assert float(same.float().mean()) >= (1.0 if device == "cpu" else 0.995)
+        assert (keys >= 0).sum() > 400
+        assert len(torch.unique(keys & 0xFFFFFFFF)) > 40
+    assert int((expected.view(4, -1) >= 0).sum(1).min()) > 3, "every view shows something"
+
+
+def test_the_kernel_draws_nothing_of_nothing() -> None:
+    kernels = pytest.importorskip("vid4d.training.mesh_render_kernels")
+    batch = scene(box((0, 0, 0), 0.1))
+    away = Cameras.orbit([0.0], 0.0, size=8)
+    instances = project(replace(batch, vertices=batch.vertices + 50), away, ONE, 8)
+    assert len(instances.face) == 0
+    assert bool((kernels.nearest(batch, **vars(instances), size=8, views=1) == -1).all())

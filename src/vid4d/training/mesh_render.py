@@ -13,6 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vid4d import kernels
 from vid4d.cameras import Cameras
 from vid4d.media.images import straight
 from vid4d.training.meshes import MeshBatch, ragged_index
@@ -99,7 +100,7 @@ def _screen_barycentric(corner: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 
 @dataclass
-class _Instances:
+class Instances:
     """Triangles as seen by each view: face, view, projected corners and inverse depths of the corners."""
 
     face: Tensor
@@ -108,7 +109,8 @@ class _Instances:
     inverse_depth: Tensor
 
 
-def _project(batch: MeshBatch, cameras: Cameras, view_object: Tensor, size: int) -> _Instances:
+def project(batch: MeshBatch, cameras: Cameras, view_object: Tensor, size: int) -> Instances:
+    """Triangles of the views' objects, `size` pixels wide; those wholly outside or too near are left out."""
     faces_of = torch.bincount(batch.face_object, minlength=batch.objects)
     first = torch.cumsum(faces_of, 0) - faces_of
     face, view = ragged_index(first[view_object], faces_of[view_object])
@@ -120,7 +122,7 @@ def _project(batch: MeshBatch, cameras: Cameras, view_object: Tensor, size: int)
     corner = local[..., :2] * inverse[..., None] * focal[:, None, None] + size / 2
     inside = (local[..., 2] > NEAR).all(1)
     inside &= (corner.amax(1) > 0).all(1) & (corner.amin(1) < size).all(1)
-    return _Instances(face[inside], view[inside], corner[inside], inverse[inside])
+    return Instances(face[inside], view[inside], corner[inside], inverse[inside])
 
 
 def _sample_texture(batch: MeshBatch, face: Tensor, weights: Tensor) -> Float[Tensor, "n 4"]:
@@ -132,8 +134,22 @@ def _sample_texture(batch: MeshBatch, face: Tensor, weights: Tensor) -> Float[Te
     return batch.texels[batch.texture_start[face] + row * width + column].float() / 255
 
 
-def _nearest(batch: MeshBatch, instances: _Instances, size: int, views: int, chunk: int) -> Tensor:
-    """Keys of the nearest surface per pixel: inverse depth (float bits) above, instance below; -1: empty."""
+def _nearest(batch: MeshBatch, instances: Instances, size: int, views: int, chunk: int) -> Tensor:
+    """Keys of the nearest surface per pixel, by a kernel where there can be one."""
+    if kernels.available(instances.corner):
+        from vid4d.training.mesh_render_kernels import nearest
+
+        return nearest(batch, **vars(instances), size=size, views=views)
+    return nearest_plain(batch, instances, size, views, chunk)
+
+
+def nearest_plain(
+    batch: MeshBatch, instances: Instances, size: int, views: int, chunk: int = 1 << 25
+) -> Int[Tensor, " p"]:
+    """Keys of the nearest surface per pixel: inverse depth (float bits) above, instance below; -1: empty.
+
+    chunk: pixels expanded at a time.
+    """
     keys = torch.full((views * size * size,), -1, dtype=torch.int64, device=instances.face.device)
     tri_all, row_all, begin_all, count_all = _spans(instances.corner, size)
     bounds = torch.cumsum(count_all, 0)
@@ -221,7 +237,7 @@ def render_with_depth(
     n, size = len(cameras), cameras.width * supersample
     device = batch.vertices.device
     lighting = lighting or Lighting.studio(batch.objects, device)
-    instances = _project(batch, cameras, view_object, size)
+    instances = project(batch, cameras, view_object, size)
     keys = _nearest(batch, instances, size, n, chunk)
     covered = (keys >= 0).nonzero()[:, 0]
     instance = keys[covered] & 0xFFFFFFFF
@@ -243,7 +259,7 @@ def render_depth(
 ) -> Float[Tensor, "n h w"]:
     """Depths at the pixel centers along the optical axes, infinite where there is nothing."""
     size = cameras.width
-    keys = _nearest(batch, _project(batch, cameras, view_object, size), size, len(cameras), chunk)
+    keys = _nearest(batch, project(batch, cameras, view_object, size), size, len(cameras), chunk)
     return _depth_of(keys).view(len(cameras), size, size)
 
 

@@ -47,7 +47,8 @@ class TrainOptions:
     """Compile the networks, which makes steps faster and the first one slow."""
 
 
-def _source(options: TrainOptions, device: Any, stage: Stage) -> Any:
+def view_source(options: TrainOptions, device: Any, stage: Stage) -> Any:
+    """A `ViewSource` of the models, but for the held-out ones, and of the stage's made-up animals."""
     import torch
 
     from vid4d.training.creatures.animals import animal
@@ -117,7 +118,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
         elif isinstance(module, (torch.nn.Conv3d, torch.nn.ConvTranspose3d)):
             module.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
     seed_default_generator(rank_seed(options.seed, rank))
-    source = _source(options, device, stage)
+    source = view_source(options, device, stage)
     batches = named_object(stage.data)(model, source, options.batch, device)
     loss = named_object(stage.loss)(model, batches, device)
     config = TrainerConfig(
