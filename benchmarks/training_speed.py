@@ -84,9 +84,8 @@ def main() -> None:
     print(f"loss, forward and backward: {loss:.1f} ms")
     for name, drawn in drawing.items():
         rate = options.batch / (loss + drawn / 2) * 1e3
-        print(
-            f"objects a second, optimiser aside, {name}: {rate:.0f}; drawing is {drawn / 2 / (loss + drawn / 2):.0%}"
-        )
+        share = drawn / 2 / (loss + drawn / 2)
+        print(f"objects a second, optimiser aside, {name}: {rate:.0f}; drawing is {share:.0%}")
 
 
 if __name__ == "__main__":
