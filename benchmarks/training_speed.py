@@ -1,6 +1,6 @@
 """Objects a second that the training of the frustum prior draws and learns from, and what each part takes.
 
-    python benchmarks/training_speed.py MODELS [--batch 128] [--animals 200] [--runs 7] [--device cuda]
+    python benchmarks/training_speed.py MODELS [--batch 128] [--made-up 200] [--runs 7] [--device cuda]
 
 MODELS: a folder of model shards (docs/training.md). Median milliseconds of: drawing a batch with the Triton
 kernels and with plain torch in their place; the network forward; the whole loss, forward and backward. Two
@@ -43,7 +43,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path)
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--animals", type=int, default=200, help="made-up ones beside the models")
+    parser.add_argument("--made-up", type=int, default=200, help="things beside the models")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     options = parser.parse_args()
@@ -51,7 +51,7 @@ def main() -> None:
     torch.manual_seed(0)
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     stage = STAGES["frustum"]
-    given = TrainOptions("frustum", options.folder, Path("unused"), animals=options.animals)
+    given = TrainOptions("frustum", options.folder, Path("unused"), made_up=options.made_up)
     network = FrustumVolume(FrustumConfig(gated=True)).to(device)
     source = FrustumSource(view_source(given, device, stage), network.config, FrustumLossConfig())
 

@@ -4,7 +4,7 @@ images/hopper_contact.jpg    the run's contact sheet
 images/hero.webp             the clip beside the asset, which is turned while time plays
 images/report.jpg            the top of its report       (these two need a Chromium)
 images/viewer.jpg            the viewer, with the cameras of the image matrix
-images/animals.jpg           made-up animals that priors are trained on (no run needed for it)
+images/made_up.jpg           made-up things that priors are trained on (no run needed for it)
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import vid4d
 from vid4d.cameras import Cameras
 from vid4d.matrix.io import load_matrix
 from vid4d.media.images import over_white, side_by_side, to_uint8
-from vid4d.training.creatures.animals import animal
+from vid4d.training.made_up.things import thing
 from vid4d.training.mesh_render import fit_to_frame, render_meshes
 from vid4d.training.meshes import MeshBank
 from vid4d.viewer import Viewer
@@ -77,15 +77,15 @@ def contact(run: str) -> Path:
     return path
 
 
-def animals(count: int = 36, first: int = 100) -> Path:
-    """Made-up animals, each from its front left and from behind."""
+def made_up(count: int = 36, first: int = 100) -> Path:
+    """Made-up things, each from its front left and from behind."""
     numbers = torch.arange(count)
-    bank, pictures = MeshBank([animal(first + i) for i in range(count)]), []
+    bank, pictures = MeshBank([thing(first + i) for i in range(count)]), []
     for azimuth in (35.0, 160.0):
         cameras = Cameras.orbit([azimuth] * count, 15.0, size=112)
         batch = fit_to_frame(bank.batch(numbers, numbers % 16), cameras)
         pictures.append(over_white(render_meshes(batch, cameras, numbers)))
-    path = IMAGES / "animals.jpg"
+    path = IMAGES / "made_up.jpg"
     page = to_uint8(side_by_side(torch.stack(pictures, 1).flatten(0, 1), 12))
     Image.fromarray(page).save(path, quality=85)
     return path
@@ -136,7 +136,7 @@ def _size(browser: Browser, width: int, height: int) -> None:
 def main(run: Positional[str] = "runs/demo") -> None:
     """run: the folder of a finished run of examples/hopper.mp4."""
     torch.set_grad_enabled(False)
-    files = [contact(run), hero(run), animals()]
+    files = [contact(run), hero(run), made_up()]
     program = find_browser()
     if program is None:
         print("no Chromium on this machine: report.jpg and viewer.jpg stay as they are")

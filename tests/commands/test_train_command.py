@@ -78,7 +78,7 @@ def test_a_frustum_volume_goes_on_from_its_pieces(tmp_path: Path) -> None:
         initial=tmp_path / "first",
         batch=1,
         steps=2,
-        animals=3,
+        made_up=3,
         compile=False,
     )
     assert train(options)
@@ -132,21 +132,21 @@ def test_models_that_priors_are_evaluated_on_are_left_out(
     assert view_source(options, "cpu", STAGES["lift"]).bank.names == ["skinned"]
 
 
-def test_made_up_animals_are_drawn_as_often_as_their_stage_says(tmp_path: Path) -> None:
+def test_made_up_things_are_drawn_as_often_as_their_stage_says(tmp_path: Path) -> None:
     from vid4d.training.train import view_source
 
     write_shard(tmp_path / "made.npz")
-    options = TrainOptions("frustum", tmp_path, tmp_path, animals=3)
-    stage = replace(STAGES["frustum"], animals=2, animal_share=0.25)
+    options = TrainOptions("frustum", tmp_path, tmp_path, made_up=3)
+    stage = replace(STAGES["frustum"], made_up=2, made_up_share=0.25)
     source = view_source(options, "cpu", stage)
-    assert source.bank.names == ["static", "skinned", "animal 0", "animal 1", "animal 2"]
+    assert source.bank.names == ["static", "skinned", "made up 0", "made up 1", "made up 2"]
     share = source.weight / source.weight.sum()
-    # 0.75 for a static model of weight 1 and a moving one of 6, 0.25 for three animals
+    # 0.75 for a static model of weight 1 and a moving one of 6, 0.25 for three made-up things
     torch.testing.assert_close(share, torch.tensor([0.75 / 7, 0.75 * 6 / 7, *[0.25 / 3] * 3]))
-    assert len(view_source(replace(options, animals=None), "cpu", stage).bank) == 4
-    assert len(view_source(replace(options, animals=0), "cpu", stage).bank) == 2
-    with pytest.raises(InputError, match="-1 made-up animals cannot be drawn"):
-        view_source(replace(options, animals=-1), "cpu", stage)
+    assert len(view_source(replace(options, made_up=None), "cpu", stage).bank) == 4
+    assert len(view_source(replace(options, made_up=0), "cpu", stage).bank) == 2
+    with pytest.raises(InputError, match="-1 made-up things cannot be drawn"):
+        view_source(replace(options, made_up=-1), "cpu", stage)
 
 
 def test_a_stage_starts_from_its_own_weights_and_from_those_it_shares(tmp_path: Path) -> None:

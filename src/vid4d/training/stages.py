@@ -22,7 +22,7 @@ class Stage:
     loss: of the network, the stream and the device; gives the `LossFunction` of a `Trainer`. outer: ends of
     the names of the layers that see pictures or predict them, which Muon leaves to Adam. compiled: modules
     and methods of the network that run on fixed shapes. eight_bit: weights are written in 8-bit pieces.
-    animals: made-up animals that are drawn beside the models. animal_share: how often, of all objects.
+    made_up: made-up things that are drawn beside the models. made_up_share: how often, of all objects.
     """
 
     help: str
@@ -33,8 +33,8 @@ class Stage:
     views: Mapping[str, Any] = field(default_factory=dict)
     compiled: tuple[str, ...] = ()
     eight_bit: bool = False
-    animals: int = 0
-    animal_share: float = 0.35
+    made_up: int = 0
+    made_up_share: float = 0.35
 
 
 SMALL_OUTER = (
@@ -80,7 +80,7 @@ STAGES = {
         views={"combine": 0.03, "augment": 0.5, "warp": 0.6},
         compiled=("encode", "decode"),
         eight_bit=True,
-        animals=1500,
+        made_up=1500,
     ),
 }
 """Stages by the name that `vid4d train --stage` takes."""

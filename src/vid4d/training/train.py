@@ -39,8 +39,9 @@ class TrainOptions:
     """Muon for matrices and kernels with Adam for the rest, or Adam for everything."""
     lifter: Path | None = None
     """For diffusion: weights of lift that replace those in the initial file."""
-    animals: int | None = None
-    """Made-up animals that are drawn beside the models; as many as the stage has by default."""
+    made_up: int | None = None
+    """Made-up animals, plants and vessels that are drawn beside the models; as many as the stage has by
+    default."""
     seed: int = 0
     """Of weights and batches."""
     compile: bool = True
@@ -48,22 +49,22 @@ class TrainOptions:
 
 
 def view_source(options: TrainOptions, device: Any, stage: Stage) -> Any:
-    """A `ViewSource` of the models, but for the held-out ones, and of the stage's made-up animals."""
+    """A `ViewSource` of the models, but for the held-out ones, and of the stage's made-up things."""
     import torch
 
-    from vid4d.training.creatures.animals import animal
     from vid4d.training.evaluate import HELD_OUT
+    from vid4d.training.made_up.things import thing
     from vid4d.training.meshes import MeshBank, read_folder
     from vid4d.training.views import ViewsConfig, ViewSource
 
     meshes = read_folder(options.models, leave_out=HELD_OUT)
     weight = torch.tensor([6.0 if len(m.poses) > 1 else 0.15 if m.modular else 1.0 for m in meshes])
-    count = stage.animals if options.animals is None else options.animals
+    count = stage.made_up if options.made_up is None else options.made_up
     if count < 0:
-        raise InputError(f"{count} made-up animals cannot be drawn: --animals is at least 0")
+        raise InputError(f"{count} made-up things cannot be drawn: --made-up is at least 0")
     if count:
-        meshes += [animal(number) for number in range(count)]
-        each = stage.animal_share / (1 - stage.animal_share) * weight.sum() / count
+        meshes += [thing(number) for number in range(count)]
+        each = stage.made_up_share / (1 - stage.made_up_share) * weight.sum() / count
         weight = torch.cat([weight, each.expand(count)])
     return ViewSource(MeshBank(meshes, device), ViewsConfig(**stage.views), weight)
 

@@ -1,4 +1,4 @@
-"""Made-up animals: the same from the same number, whole, within their ball, moving, of every body."""
+"""Made-up things: the same from the same number, whole, within their ball, moving, of every body."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from vid4d.cameras import Cameras
-from vid4d.training.creatures.animals import animal
-from vid4d.training.creatures.body import MIRROR, POSES, Body, Grid, Hinge, Part, along, turn
-from vid4d.training.creatures.coats import texture
-from vid4d.training.creatures.plans import PLANS, snake
+from vid4d.training.made_up.animals import snake
+from vid4d.training.made_up.body import MIRROR, POSES, Body, Grid, Hinge, Part, along, turn
+from vid4d.training.made_up.coats import texture
+from vid4d.training.made_up.plants import flower, tree, vessel
+from vid4d.training.made_up.things import PLANS, thing
 from vid4d.training.mesh_render import fit_to_frame, render_meshes
 from vid4d.training.meshes import MeshBank
 
@@ -72,14 +73,16 @@ def test_a_surface_is_closed_and_has_its_volume() -> None:
     assert faces.max() == len(points) - 1
 
 
-def test_the_same_number_is_the_same_animal() -> None:
-    first, again, other = animal(3), animal(3), animal(4)
+def test_the_same_number_is_the_same_thing() -> None:
+    first, again, other = thing(3), thing(3), thing(4)
     assert np.array_equal(first.poses, again.poses)
     assert np.array_equal(first.texture, again.texture)
     assert first.poses.shape != other.poses.shape or not np.array_equal(first.poses, other.poses)
 
 
-@pytest.mark.parametrize("plan", [p for p in PLANS if p is not snake], ids=lambda plan: plan.__name__)
+@pytest.mark.parametrize(
+    "plan", [p for p in PLANS if p not in (snake, flower, tree, vessel)], ids=lambda plan: plan.__name__
+)
 def test_every_body_has_two_sides(plan) -> None:  # type: ignore[no-untyped-def]
     """At rest, most of what is on the left is on the right as well."""
     for seed in range(4):
@@ -92,9 +95,20 @@ def test_every_body_has_two_sides(plan) -> None:  # type: ignore[no-untyped-def]
         assert np.mean(np.array(nearest) < 0.05) > 0.8
 
 
-def test_animals_move_within_their_ball_and_can_be_seen() -> None:
-    animals = [animal(i) for i in range(SOME)]
-    for made in animals:
+@pytest.mark.parametrize("plan", [flower, tree, vessel])
+def test_plants_and_vessels_stand_and_are_wide_in_all_directions(plan) -> None:  # type: ignore[no-untyped-def]
+    for seed in range(6):
+        body = Body(np.random.default_rng(seed), Grid(5, 6))
+        plan(body)
+        points = np.concatenate([part.points for part in body.parts])
+        assert np.isfinite(points).all()
+        wide, deep, _ = np.ptp(points, axis=0)
+        assert 0.4 < wide / deep < 2.5
+
+
+def test_things_move_within_their_ball_and_can_be_seen() -> None:
+    things = [thing(i) for i in range(SOME)]
+    for made in things:
         assert made.poses.shape[0] == 2 * POSES
         assert np.isfinite(made.poses).all()
         assert np.linalg.norm(made.poses, axis=2).max() == pytest.approx(0.5, abs=1e-5)
@@ -104,7 +118,7 @@ def test_animals_move_within_their_ball_and_can_be_seen() -> None:
         assert 0 <= made.uv.min() < made.uv.max() <= 1
     camera = Cameras.orbit([30.0] * SOME, 15.0, size=48)
     numbers = torch.arange(SOME)
-    batch = fit_to_frame(MeshBank(animals).batch(numbers, numbers % POSES), camera)
+    batch = fit_to_frame(MeshBank(things).batch(numbers, numbers % POSES), camera)
     alpha = render_meshes(batch, camera, numbers)[..., 3]
     assert float(alpha.mean((1, 2)).min()) > 0.03, "none is a thread or a speck"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import Float
 
-from vid4d.training.creatures.body import Body, Hinge, Vector, along, turn, vec
-from vid4d.training.creatures.coats import BELLY, BRIGHT, DARK, EYE, FUR, PUPIL, SECOND
+from vid4d.training.made_up.body import Body, Hinge, Vector, along, turn, vec
+from vid4d.training.made_up.coats import BELLY, BRIGHT, DARK, EYE, FUR, PUPIL, SECOND
 
 
 def head(body: Body, at: Vector, size: float, hinges: tuple[Hinge, ...] = (), *, beak: bool = False) -> None:

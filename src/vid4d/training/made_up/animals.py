@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
-from vid4d.training.creatures.body import Body, Hinge, turn, vec
-from vid4d.training.creatures.coats import BELLY, BRIGHT, DARK, FUR, SECOND
-from vid4d.training.creatures.heads import head
+from vid4d.training.made_up.body import Body, Hinge, turn, vec
+from vid4d.training.made_up.coats import BELLY, BRIGHT, DARK, FUR, SECOND
+from vid4d.training.made_up.heads import head
 
 Hinges = tuple[Hinge, ...]
 
@@ -347,16 +345,3 @@ def dinosaur(body: Body) -> None:
     if body.chance(0.4):  # plates along the back
         for x in np.linspace(-0.3, 0.25, 5):
             body.add(BRIGHT, (x, 0, girth), (0.05, 0.02, body.between(0.06, 0.2)), taper=0.5, hinges=sway)
-
-
-PLANS: dict[Callable[[Body], None], float] = {
-    quadruped: 0.32,
-    biped: 0.22,
-    bird: 0.12,
-    monster: 0.1,
-    fish: 0.08,
-    dinosaur: 0.07,
-    bug: 0.06,
-    snake: 0.03,
-}
-"""Each body with how often it is drawn."""

@@ -1,1 +1,0 @@
-"""Animals that nobody made: random bodies, coats and gaits, endlessly many, to train priors on."""
