@@ -100,11 +100,7 @@ def make_matrix(settings: Settings, *, out: str | Path | None, resume: bool, pro
 def _to_matrix(
     settings: Settings, out: str | Path | None, resume: bool, progress: Progress
 ) -> tuple[Run, ImageMatrix]:
-    if settings.text:
-        settings = replace(settings, method=next(name for name in METHODS if _module(name).FROM_TEXT))
-    if settings.prior == "auto" and settings.method in METHODS:
-        settings = replace(settings, prior=DEFAULT_PRIORS[_method(settings).NEEDS])
-    _check(settings)
+    settings = resolved(settings)
     source = Path(settings.clip)
     if settings.source == "matrix" and not source.is_dir():
         raise InputError(f"{source} is not a folder: give the folder of an image matrix")
@@ -119,6 +115,19 @@ def _to_matrix(
             run.discard_if_new()
         run.close()
         raise
+
+
+def resolved(settings: Settings) -> Settings:
+    """Settings as a run keeps them: checked, with the method of a text, and a prior instead of 'auto'.
+
+    Raises InputError for those that no run can have. The clip is not looked at.
+    """
+    if settings.text:
+        settings = replace(settings, method=next(name for name in METHODS if _module(name).FROM_TEXT))
+    if settings.prior == "auto" and settings.method in METHODS:
+        settings = replace(settings, prior=DEFAULT_PRIORS[_method(settings).NEEDS])
+    _check(settings)
+    return settings
 
 
 def _check(settings: Settings) -> None:

@@ -19,6 +19,7 @@ from contextlib import contextmanager, redirect_stderr
 import tyro
 
 from vid4d import __version__
+from vid4d.commands.batch import Batch
 from vid4d.commands.export import Export
 from vid4d.commands.generate import Generate
 from vid4d.commands.help import quiet_defaults
@@ -53,7 +54,7 @@ _STYLE = (
     tyro.conf.SuppressFixed,
     tyro.conf.DisallowNone,  # an option that is not given is None; nobody types it
 )
-Command = Generate | Prepare | Matrix | Reconstruct | Render | View | Export | Weights | Train | Info
+Command = Generate | Batch | Prepare | Matrix | Reconstruct | Render | View | Export | Weights | Train | Info
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -164,6 +165,8 @@ def _resumes(arguments: Sequence[str]) -> bool:
 
 
 def _how_to_resume(arguments: Sequence[str]) -> str:
+    if arguments[0] == "batch":
+        return "; the same command goes on"
     if not _resumes(arguments):
         return ""
     again = [a for a in arguments if a not in ("--resume", "-r")]

@@ -52,7 +52,7 @@ def test_help_names_every_prior(capsys):
 
 
 COMMANDS = (
-    *("generate", "prepare", "matrix", "reconstruct", "render", "view", "export", "train", "info"),
+    *("batch", "generate", "prepare", "matrix", "reconstruct", "render", "view", "export", "train", "info"),
     *("weights list", "weights fetch", "weights convert", "weights verify"),
 )
 

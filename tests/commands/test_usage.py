@@ -27,7 +27,7 @@ BOX = """╭─ Unrecognized options ──────────────�
         ("generate x.mp4 --seed", "--seed needs a value"),
         ("generate x.mp4 --seed abc", "--seed: invalid literal for int() with base 10: 'abc'"),
         ("generate x.mp4 y.mp4", "'y.mp4' is one argument too many"),
-        ("generat x.mp4", "there is no command 'generat': choose one of generate, prepare"),
+        ("generat x.mp4", "there is no command 'generat': choose one of generate, batch, prepare"),
         ("export", "vid4d export needs RUN and --to"),
         ("weights bogus", "there is no command 'bogus': choose one of list, fetch"),
     ],

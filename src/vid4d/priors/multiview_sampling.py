@@ -30,6 +30,7 @@ from vid4d.priors.precision import best_dtype
 from vid4d.priors.samplers import SAMPLERS, ProgressCallback, Sampling
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.convert import load_converted
+from vid4d.priors.weights.loaded import loaded_once
 
 P = TypeVar("P", bound=nn.Module)
 
@@ -79,6 +80,7 @@ def configured(request: DrawRequest) -> FullConfig:
     return replace(config, steps=request.steps or config.steps, memory_gb=request.memory_gb)
 
 
+@loaded_once
 def load_full_prior(
     name: str, device: torch.device | str = "cpu", dtype: torch.dtype | None = None
 ) -> LatentPrior:

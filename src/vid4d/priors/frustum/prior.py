@@ -19,6 +19,7 @@ from vid4d.priors.pictures import check_size
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights.eight_bit import read_pieces
 from vid4d.priors.weights.files import config_from_json, fill
+from vid4d.priors.weights.loaded import loaded_once
 
 SHIPPED = Path(__file__).parents[1] / "data" / "frustum"
 
@@ -29,6 +30,7 @@ CONTRAST = 2.5
 """Of the silhouettes: a solid has edges, where a mean of volumes has a haze (docs/experiments.md)."""
 
 
+@loaded_once
 def load_frustum_volume(device: torch.device | str = "cpu", weights: Path = SHIPPED) -> FrustumVolume:
     """The network that ships with the package, or one that `vid4d train --stage frustum` made.
 

@@ -19,6 +19,7 @@ from vid4d.priors.samplers import ProgressCallback, Sampling, draw_samples, q_sa
 from vid4d.priors.small.model import SmallCondition, SmallConfig, SmallPrior, ViewFeatures
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.weights.files import config_from_json, load_into, read_metadata
+from vid4d.priors.weights.loaded import loaded_once
 
 SHIPPED = Path(__file__).parents[1] / "data" / "small.safetensors"
 
@@ -48,6 +49,7 @@ class SampleConfig(Sampling):
             raise InputError(f"start is {self.start}, but it is a share of the noise schedule: use 0 to 1")
 
 
+@loaded_once
 def load_small_prior(
     device: torch.device | str = "cpu", dtype: torch.dtype | None = None, weights: Path = SHIPPED
 ) -> SmallPrior:

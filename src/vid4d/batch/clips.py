@@ -1,0 +1,123 @@
+"""Which clips a batch has, and the key of each: what its run is called, wherever the clip lies."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TypeVar
+
+from vid4d.clip.sources import CLIP_FILE, IMAGE_SUFFIXES
+from vid4d.errors import InputError
+from vid4d.files.paths import natural_order, refuse_special
+from vid4d.runs.run import FREE_TO_CHANGE
+from vid4d.settings import Settings
+
+T = TypeVar("T")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".gif")
+"""Endings of what a folder's clips are; in a list a clip may have any."""
+KEY_LENGTH = 24
+"""Hexadecimal digits of a key, 96 bits: among a million clips two share one with a chance of 1e-17."""
+
+
+def clips_of(source: Path, out: Path) -> list[str]:
+    """Absolute paths of the clips of a folder or of a list, sorted as people count or as listed.
+
+    A folder's clips are the videos and GIFs in it and below, and the folders below that hold pictures; `out`
+    and hidden files are left out. A list is a text file with a clip a line, relative to the list's own
+    folder; empty lines and those that begin with # are left out.
+    Raises InputError where there is none.
+    """
+    if source.is_dir():
+        return _in_folder(source.absolute(), out.absolute())
+    refuse_special(source)
+    try:
+        lines = source.read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        raise InputError(f"there is no {source}: give a folder of clips, or a list with one a line") from None
+    except UnicodeDecodeError:
+        raise InputError(f"{source} is no text: give a folder of clips, or a list with one a line") from None
+    named = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("#")]
+    if not named:
+        raise InputError(f"{source} names no clip: write one a line")
+    return [os.path.normpath(source.absolute().parent / name) for name in named]
+
+
+def _in_folder(folder: Path, out: Path) -> list[str]:
+    found: list[Path] = []
+    for place, inner, files in os.walk(folder):
+        here = Path(place)
+        inner[:] = [name for name in inner if not name.startswith(".") and here / name != out]
+        shown = [here / name for name in files if not name.startswith(".")]
+        if any(p.suffix.lower() in IMAGE_SUFFIXES and p.suffix.lower() != ".gif" for p in shown):
+            if here == folder:
+                raise InputError(
+                    f"{folder} holds pictures itself: give the folder above it, whose folders of pictures "
+                    "are clips, or a list of clips"
+                )
+            found.append(here)
+            inner.clear()
+            continue
+        found.extend(p for p in shown if p.suffix.lower() in VIDEO_SUFFIXES)
+    if not found:
+        raise InputError(
+            f"{folder} holds no clip: give a folder with videos, GIFs or folders of pictures, or a list"
+        )
+    return [str(path) for path in natural_order(found)]
+
+
+def part_of(clips: Sequence[T], shard: str) -> list[T]:
+    """The i-th of n parts, 'i/n' with i from 1 to n: every n-th clip. Raises InputError for what is none."""
+    said = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
+    number, count = (int(said[1]), int(said[2])) if said else (0, 0)
+    if not 1 <= number <= count:
+        raise InputError(f"--shard {shard} is no part: give i/n, the first of four is 1/4")
+    return list(clips[number - 1 :: count])
+
+
+def key_of(clip: str, settings: Settings) -> str:
+    """Key of a clip's run: a hash of its bytes, and of the settings that matter to what is made.
+
+    Paths and names do not count, but for the order that they give to pictures. Where it runs does not count
+    either (`FREE_TO_CHANGE`). Raises InputError for a clip that cannot be read.
+    """
+    chosen = {k: v for k, v in asdict(settings).items() if k != "clip" and k not in FREE_TO_CHANGE}
+    digest = hashlib.sha256()
+    if settings.matting != "auto" and Path(settings.matting).is_file():
+        chosen["matting"] = _file_hash(Path(settings.matting))
+    digest.update(json.dumps(chosen, sort_keys=True).encode())
+    for file in _files(Path(clip)):
+        digest.update(_file_hash(file).encode())
+    return digest.hexdigest()[:KEY_LENGTH]
+
+
+def bytes_of(clip: str) -> int:
+    """Size of a clip's files."""
+    return sum(file.stat().st_size for file in _files(Path(clip)))
+
+
+def _files(clip: Path) -> Iterator[Path]:
+    if clip.is_dir():
+        pictures = natural_order(
+            p for p in clip.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+        )
+        yield from (p for p in pictures if p.is_file())
+        if (clip / CLIP_FILE).is_file():
+            yield clip / CLIP_FILE
+    else:
+        yield clip
+
+
+def _file_hash(file: Path) -> str:
+    refuse_special(file)
+    try:
+        with file.open("rb") as opened:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise InputError(f"there is no {file}: correct the list, or bring the clip back") from None
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error.strerror or error}): see to it") from None

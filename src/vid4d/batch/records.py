@@ -1,0 +1,106 @@
+"""What came of each clip: a record a clip, written once it is finished, and the table of all of them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal
+
+from vid4d.errors import InputError
+from vid4d.files.paths import natural_order
+from vid4d.files.records import Amount, Finite, Step, read_record
+from vid4d.files.write import write_json, write_text
+
+INSIDE = ".batch"
+"""Folder of leases and records in that of the runs."""
+TABLE = "batch.csv"
+LINES = "batch.jsonl"
+
+
+@dataclass(frozen=True)
+class Record:
+    """What came of a clip.
+
+    status: 'done'; 'refused' for a clip that cannot be used, as `vid4d generate` says with exit code 2;
+        'failed' for any other error; 'died' where the process itself was ended, several times.
+    run: its folder, relative to that of the batch; '' where there is none. error: one line.
+    attempts: how often it was begun by processes that ended it, or were killed. seconds: of the last.
+    run_bytes, run_files: of its folder. host: where it was made. finished: date and time, UTC.
+    """
+
+    clip: str
+    key: str
+    status: Literal["done", "refused", "failed", "died"]
+    run: str = ""
+    error: str = ""
+    attempts: Step = 1
+    seconds: Amount = 0.0
+    input_psnr_db: Finite | None = None
+    splats: Step | None = None
+    clip_bytes: Step = 0
+    run_bytes: Step = 0
+    run_files: Step = 0
+    device: str = ""
+    host: str = ""
+    vid4d: str = ""
+    finished: str = ""
+
+
+def run_folder(out: Path, key: str) -> Path:
+    """Folder of a clip's run: in one of 256, so that none holds a million names."""
+    return out / key[:2] / key
+
+
+def lease_path(out: Path, key: str) -> Path:
+    return out / INSIDE / "leases" / key[:2] / key
+
+
+def record_path(out: Path, key: str) -> Path:
+    return out / INSIDE / "records" / key[:2] / f"{key}.json"
+
+
+def read(out: Path, key: str) -> Record | None:
+    """The record of a clip; None where there is none yet, or a damaged one, which is made anew."""
+    path = record_path(out, key)
+    try:
+        return read_record(path, Record, "") if path.is_file() else None
+    except InputError:
+        return None
+
+
+def write(out: Path, record: Record) -> None:
+    write_json(record_path(out, record.key), asdict(record))
+
+
+def all_records(out: Path) -> Iterator[Record]:
+    """All records of a batch's folder, of whichever list."""
+    for folder in sorted((out / INSIDE / "records").glob("??")):
+        for path in folder.glob("*.json"):
+            if (record := read(out, path.stem)) is not None:
+                yield record
+
+
+def write_table(out: Path) -> int:
+    """Writes batch.jsonl and batch.csv: a line a clip of the folder, by their names. Returns how many."""
+    from filelock import FileLock
+
+    with FileLock(out / INSIDE / "table.lock"):
+        by_clip: dict[Path, list[Record]] = {}
+        for record in all_records(out):
+            by_clip.setdefault(Path(record.clip), []).append(record)
+        rows = [asdict(r) for clip in natural_order(by_clip) for r in sorted(by_clip[clip], key=_key)]
+        write_text(out / LINES, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        text = io.StringIO()
+        table = csv.DictWriter(text, [f.name for f in fields(Record)], lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+        write_text(out / TABLE, text.getvalue())
+    return len(rows)
+
+
+def _key(record: Record) -> str:
+    return record.key

@@ -1,0 +1,81 @@
+"""`vid4d batch FOLDER --out RUNS`: many clips, by one process or many."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, Suppress, arg
+
+from vid4d.commands.generate import PRIOR_HELP
+from vid4d.errors import InputError
+from vid4d.priors.base import PRIORS
+from vid4d.settings import Settings
+
+
+@dataclass(frozen=True)
+class Batch(Settings):
+    """Make 4D assets from many clips. The same command goes on after anything, beside others like it."""
+
+    clips: Positional[Annotated[Path, arg(metavar="FOLDER|LIST")]] = dataclasses.field(kw_only=True)
+    """A folder with videos, GIFs and folders of pictures, or a text file with a clip a line."""
+    out: Annotated[Path, arg(metavar="RUNS")] = dataclasses.field(kw_only=True)
+    """Folder of the runs and of their table, batch.csv. Processes and machines may share it."""
+    shard: Annotated[str, arg(metavar="I/N")] = "1/1"
+    """Only the I-th of N parts of the clips: 1/4, 2/4, 3/4 and 4/4 make all."""
+    limit: int | None = None
+    """Clips to make at most."""
+    retry: bool = False
+    """Try those again that were refused, or failed, before."""
+    dry_run: bool = False
+    """Only say what is done, what is left, and how long it may take."""
+    clip: Suppress[str] = ""
+    text: Suppress[str] = ""
+    text_model: Suppress[str] = ""
+    source: Suppress[Literal["clip", "matrix"]] = "clip"
+    prior: Annotated[str, arg(metavar="|".join(["auto", *PRIORS]), help=PRIOR_HELP)] = "auto"
+
+    def settings(self) -> Settings:
+        """Those of every run, but for its clip. Raises InputError for those that no run can have."""
+        from vid4d import api
+
+        own = ("clip", "text", "text_model", "source")
+        chosen = {f.name: getattr(self, f.name) for f in dataclasses.fields(Settings) if f.name not in own}
+        return dataclasses.replace(api.resolved(Settings(clip="any", **chosen)), clip="")
+
+    def run(self) -> None:
+        """Exits with 1 where a clip could not be made."""
+        from vid4d.batch.clips import clips_of, part_of
+        from vid4d.batch.plan import plan
+        from vid4d.batch.records import TABLE, write_table
+        from vid4d.batch.work import work
+        from vid4d.runs.progress import Progress
+
+        if self.limit is not None and self.limit < 1:
+            raise InputError(f"--limit {self.limit} makes nothing: give 1 or more, or leave it out")
+        clips, settings = part_of(clips_of(self.clips, self.out), self.shard), self.settings()
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(f"{self.out} exists and is not a folder: choose another --out")
+        if self.dry_run:
+            print("\n".join(plan(clips, settings, self.out, retry=self.retry).lines()))
+            return
+        with Progress() as progress:
+            try:
+                tally = work(clips, settings, self.out, progress, limit=self.limit, retry=self.retry)
+            finally:
+                if self.out.is_dir():
+                    write_table(self.out)
+            counted = "".join(f", {count} {what}" for what, count in sorted(tally.statuses.items()))
+            left = f", {tally.left} not looked at" if tally.left else ""
+            progress.say(
+                f"{tally.made} of {len(clips)} clips made now{counted}{left}: see {self.out / TABLE}"
+            )
+            if tally.ill:
+                progress.say(
+                    "stopped: the last clips failed one after the other, which may be the machine's fault; "
+                    "the same command goes on"
+                )
+        if tally.failed or tally.ill:
+            raise SystemExit(1)

@@ -1,0 +1,105 @@
+"""Which clips a batch has, and what their keys depend on."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from clips import disc
+
+from vid4d.batch.clips import clips_of, key_of, part_of
+from vid4d.errors import InputError
+from vid4d.settings import Settings
+
+SETTINGS = Settings(prior="frustum")
+
+
+def test_clips_of_a_folder_are_videos_and_folders_of_pictures_below(tmp_path):
+    clips = tmp_path / "clips"
+    for name in (
+        "10.mp4",
+        "2.mov",
+        "notes.txt",
+        ".hidden.mp4",
+        "sub/a.GIF",
+        "sub/.git/b.mp4",
+        "out/ab/turntable.mp4",
+    ):
+        (clips / name).parent.mkdir(parents=True, exist_ok=True)
+        (clips / name).touch()
+    disc(clips / "sub" / "pictures", 2)
+    found = [str(Path(c).relative_to(clips)) for c in clips_of(clips, clips / "out")]
+    assert found == ["2.mov", "10.mp4", "sub/a.GIF", "sub/pictures"]
+
+
+def test_a_list_is_relative_to_its_own_folder(tmp_path, monkeypatch):
+    (tmp_path / "lists").mkdir()
+    (tmp_path / "lists" / "all.txt").write_text("# mine\n\n b.mp4 \n../a b.mp4\n/c.mp4\n")
+    monkeypatch.chdir(tmp_path)
+    found = clips_of(Path("lists/all.txt"), Path("out"))
+    assert found == [str(tmp_path / "lists/b.mp4"), str(tmp_path / "a b.mp4"), "/c.mp4"]
+
+
+def test_sources_without_clips_are_refused(tmp_path):
+    with pytest.raises(InputError, match="there is no"):
+        clips_of(tmp_path / "none", tmp_path)
+    with pytest.raises(InputError, match="holds no clip"):
+        clips_of(tmp_path, tmp_path / "out")
+    with pytest.raises(InputError, match="holds pictures itself"):
+        clips_of(disc(tmp_path / "disc", 2), tmp_path / "out")
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    with pytest.raises(InputError, match="names no clip"):
+        clips_of(tmp_path / "empty.txt", tmp_path)
+    (tmp_path / "video.mp4").write_bytes(b"\xff\xfe\x00\x9c")
+    with pytest.raises(InputError, match="is no text"):
+        clips_of(tmp_path / "video.mp4", tmp_path)
+
+
+def test_shards_are_a_partition():
+    clips = list("abcdefg")
+    parts = [part_of(clips, f"{i}/3") for i in (1, 2, 3)]
+    assert parts == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
+    assert part_of(clips, "1/1") == clips
+    for wrong in ("0/3", "4/3", "1", "1/0", "a/b", "-1/3"):
+        with pytest.raises(InputError, match="is no part"):
+            part_of(clips, wrong)
+
+
+def test_a_key_is_that_of_bytes_and_settings_wherever_the_clip_lies(tmp_path):
+    first, moved, other = tmp_path / "a.mp4", tmp_path / "b.mp4", tmp_path / "c.mp4"
+    first.write_bytes(b"one")
+    moved.write_bytes(b"one")
+    other.write_bytes(b"two")
+    key = key_of(str(first), SETTINGS)
+    assert key == key_of(str(moved), replace(SETTINGS, clip="x", device="cuda", memory=3.0))
+    assert key != key_of(str(other), SETTINGS)
+    for changed in (
+        replace(SETTINGS, seed=1),
+        replace(SETTINGS, prior="small"),
+        replace(SETTINGS, keep=True),
+    ):
+        assert key != key_of(str(first), changed)
+    with pytest.raises(InputError, match="there is no"):
+        key_of(str(tmp_path / "none.mp4"), SETTINGS)
+
+
+def test_the_key_of_a_folder_depends_on_pictures_and_their_order(tmp_path):
+    one = disc(tmp_path / "one", 3)
+    two = Path(shutil.copytree(one, tmp_path / "two"))
+    (two / "notes.txt").write_text("mine")
+    key = key_of(str(one), SETTINGS)
+    assert key == key_of(str(two), SETTINGS)
+    (two / "000.png").rename(two / "9.png")
+    assert key != key_of(str(two), SETTINGS)
+
+
+def test_a_matting_model_counts_by_its_bytes(tmp_path):
+    clip, model = tmp_path / "a.mp4", tmp_path / "m.onnx"
+    clip.write_bytes(b"one")
+    model.write_bytes(b"network")
+    settings = replace(SETTINGS, matting=str(model))
+    key = key_of(str(clip), settings)
+    model.write_bytes(b"another")
+    assert key_of(str(clip), settings) != key

@@ -1,0 +1,250 @@
+"""`vid4d batch`, with a made-up method that does what the clips say (tests/batch_toys.py)."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import batch_toys
+import pytest
+from batch_toys import begun, clips
+from command_line import refused, run
+
+from vid4d import api, outputs
+from vid4d.batch import records, work
+from vid4d.batch.leases import Lease
+
+TESTS = Path(__file__).resolve().parents[1]
+SCRIPT = "import sys, batch_toys; batch_toys.install(); from vid4d import cli; cli.main(sys.argv[1:])"
+
+
+@pytest.fixture(autouse=True)
+def toy(monkeypatch, tmp_path):
+    monkeypatch.setitem(api.METHODS, "efficient4d", "batch_toys")
+    monkeypatch.setattr(outputs, "write_outputs", batch_toys.write_outputs)
+    monkeypatch.setattr(work, "POLL", 0.05)
+    monkeypatch.chdir(tmp_path)
+
+
+def batch(*options: object) -> int:
+    return run("batch", "clips", "--out", "runs", "--device", "cpu", *options)
+
+
+def table() -> list[dict[str, str]]:
+    with Path("runs/batch.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def process(*options: str) -> subprocess.Popen:
+    """The same command in a process of its own."""
+    surroundings = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(TESTS), os.environ.get("PYTHONPATH", "")])
+    }
+    arguments = ["batch", "clips", "--out", "runs", "--device", "cpu", *options]
+    return subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, *arguments], stderr=subprocess.PIPE, env=surroundings
+    )
+
+
+def wait_for(pattern: str) -> None:
+    end = time.monotonic() + 60
+    while not list(Path("runs").glob(pattern)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_all_clips_are_made_once(tmp_path, capsys):
+    clips(tmp_path / "clips", "ok a", "ok b", "ok a")
+    assert batch() == 0
+    said = capsys.readouterr().err
+    assert "2 of 3 clips made now, 3 done" in said
+    rows = table()
+    assert [Path(r["clip"]).name for r in rows] == ["0.mp4", "1.mp4"]
+    assert {r["status"] for r in rows} == {"done"}
+    assert {r["input_psnr_db"] for r in rows} == {"30.5"}
+    for row in rows:
+        asset = Path("runs", row["run"], "asset.safetensors")
+        assert 0 < asset.stat().st_size < int(row["run_bytes"])
+        assert row["run"] == f"{row['key'][:2]}/{row['key']}"
+    lines = Path("runs/batch.jsonl").read_text().splitlines()
+    assert [json.loads(line)["key"] for line in lines] == [r["key"] for r in rows]
+    assert batch() == 0
+    assert "0 of 3 clips made now, 3 done" in capsys.readouterr().err
+    assert begun(Path("runs")) == {"0.mp4": 1, "1.mp4": 1}
+
+
+def test_clips_that_fail_are_told_and_stop_nothing(tmp_path, capsys):
+    clips(tmp_path / "clips", "ok a", "bad b", "crash c", "ok d")
+    Path("list.txt").write_text("clips/1.mp4\nclips/none.mp4\nclips/2.mp4\nclips/0.mp4\nclips/3.mp4\n")
+    assert run("batch", "list.txt", "--out", "runs", "--device", "cpu") == 1
+    said = capsys.readouterr().err
+    assert "1.mp4: refused: " in said
+    assert "is bad: bring a good one" in said
+    assert "none.mp4: refused: there is no" in said
+    assert "2.mp4: failed: RuntimeError: something broke" in said
+    assert "2 done, 1 failed, 2 refused" in said
+    failed = next(r for r in table() if r["status"] == "failed")
+    assert (
+        "something broke" in records.record_path(Path("runs"), failed["key"]).with_suffix(".txt").read_text()
+    )
+    refused_ones = [r for r in table() if r["status"] == "refused"]
+    assert [r["run"] for r in refused_ones] == ["", ""]  # nothing is left of them
+
+
+def test_a_failed_clip_is_tried_three_times_and_a_refused_one_once(tmp_path, monkeypatch):
+    clips(tmp_path / "clips", "bad", "crash")
+    tried = []
+    make = api.make
+    monkeypatch.setattr(api, "make", lambda s, **k: (tried.append(Path(s.clip).name), make(s, **k))[1])
+    for _ in range(5):
+        assert batch() == 1
+    assert sorted(tried) == ["0.mp4", "1.mp4", "1.mp4", "1.mp4"]
+    assert [r["attempts"] for r in table()] == ["1", "3"]
+    assert batch("--retry") == 1
+    assert len(tried) == 6
+
+
+def test_a_clip_that_was_unreadable_is_made_when_it_is_there(tmp_path):
+    Path("list.txt").write_text("clips/0.mp4\n")
+    assert run("batch", "list.txt", "--out", "runs", "--device", "cpu") == 1
+    assert [r["status"] for r in table()] == ["refused"]
+    clips(tmp_path / "clips", "ok")
+    assert run("batch", "list.txt", "--out", "runs", "--device", "cpu") == 0
+    assert [r["status"] for r in table()] == ["done"]
+
+
+def test_shards_and_limits_make_their_part(tmp_path, capsys):
+    clips(tmp_path / "clips", *(f"ok {i}" for i in range(5)))
+    assert batch("--shard", "2/2") == 0
+    assert sorted(begun(Path("runs"))) == ["1.mp4", "3.mp4"]
+    assert batch("--limit", "2") == 0
+    assert "2 of 5 clips made now, 3 done, 2 not looked at" in capsys.readouterr().err
+    assert sorted(begun(Path("runs"))) == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
+
+
+def test_a_dry_run_counts_and_writes_nothing(tmp_path, capsys):
+    clips(tmp_path / "clips", "ok a", "bad b", "ok c", "ok a")
+    assert batch("--dry-run") == 0
+    assert capsys.readouterr().out.splitlines() == ["4 clips: 3 left, 1 the same as another"]
+    assert not Path("runs").exists()
+    assert batch("--limit", "2") == 1
+    capsys.readouterr()
+    before = sorted(Path("runs").rglob("*"))
+    assert batch("--dry-run") == 0
+    said = capsys.readouterr().out.splitlines()
+    assert "1.mp4: refused: " in said[0]
+    assert said[1] == "4 clips: 1 done, 1 refused, 1 left, 1 the same as another"
+    assert said[2].startswith("those left: about 0:0")
+    assert sorted(Path("runs").rglob("*")) == before
+
+
+def test_bad_input_is_one_sentence_and_makes_nothing(tmp_path, capsys):
+    assert "there is no clips" in refused(capsys, "batch", "clips", "--out", "runs")
+    clips(tmp_path / "clips", "ok")
+    assert "--shard 3/2 is no part" in refused(capsys, "batch", "clips", "--out", "runs", "--shard", "3/2")
+    assert "--limit 0" in refused(capsys, "batch", "clips", "--out", "runs", "--limit", "0")
+    assert "0 key frames" in refused(capsys, "batch", "clips", "--out", "runs", "--frames", "0")
+    assert "device" in refused(capsys, "batch", "clips", "--out", "runs", "--device", "nonsense")
+    assert not Path("runs").exists()
+    Path("file").touch()
+    assert "not a folder" in refused(capsys, "batch", "clips", "--out", "file")
+    assert "needs --out" in refused(capsys, "batch", "clips")
+
+
+def test_failures_in_a_row_stop_the_process_and_leave_the_rest(tmp_path, capsys):
+    clips(tmp_path / "clips", *(f"crash {i}" for i in range(work.STOPS_AFTER + 2)))
+    assert batch() == 1
+    said = capsys.readouterr().err
+    assert f"{work.STOPS_AFTER} failed, 2 not looked at" in said
+    assert "may be the machine's fault" in said
+
+
+def test_a_full_disk_stops_all_and_is_no_clips_failure(tmp_path, capsys, monkeypatch):
+    clips(tmp_path / "clips", "ok a", "ok b")
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device", "runs/x")
+
+    monkeypatch.setattr(api, "make", full)
+    assert "the disk is full" in refused(capsys, "batch", "clips", "--out", "runs", "--device", "cpu")
+    assert table() == []
+
+
+def test_an_unfinished_run_of_a_clip_that_was_moved_begins_anew(tmp_path):
+    folder = clips(tmp_path / "clips", "crash a")
+    assert batch() == 1
+    (folder / "0.mp4").rename(folder / "moved.mp4")
+    assert batch() == 1
+    (row,) = table()
+    assert row["status"] == "failed"
+    assert row["attempts"] == "2"
+    assert row["clip"].endswith("moved.mp4")
+
+
+def test_a_killed_process_is_followed_by_the_next(tmp_path, capsys):
+    clips(tmp_path / "clips", "ok a", "wait b", "ok c")
+    killed = process("--shard", "2/3")
+    wait_for("??/*/.done/matrix")
+    killed.kill()
+    killed.communicate()
+    (left,) = Path("runs").glob(".batch/leases/*/*.0")
+    Path("go").touch()
+    assert batch() == 0
+    assert not left.exists()
+    assert [r["attempts"] for r in table()] == ["1", "2", "1"]
+    assert sorted(begun(Path("runs"))) == ["0.mp4", "1.mp4", "2.mp4"]
+    assert set(begun(Path("runs")).values()) == {1}
+
+
+def test_two_processes_share_the_clips_and_one_takes_up_what_the_other_leaves(tmp_path):
+    clips(tmp_path / "clips", "wait a", *(f"ok {i}" for i in range(4)))
+    other = process()
+    wait_for("??/*/.done/matrix")  # it has begun
+    assert batch("--limit", "4") == 0  # all that the other is not making
+    assert "0.mp4" not in {Path(r["clip"]).name for r in table()}
+    other.kill()
+    other.communicate()
+    Path("go").touch()
+    assert batch() == 0
+    assert set(begun(Path("runs")).values()) == {1}
+    assert len(table()) == 5
+
+
+def test_a_clip_that_kills_its_process_is_left_in_the_end(tmp_path, capsys):
+    clips(tmp_path / "clips", "ok a")
+    assert batch() == 0
+    (row,) = table()
+    path = records.lease_path(Path("runs"), row["key"])
+    records.record_path(Path("runs"), row["key"]).unlink()
+    for number in range(work.DEATHS):
+        (path.parent / f"{path.name}.{number}").write_text('{"machine": "gone"}')
+        os.utime(path.parent / f"{path.name}.{number}", (1.0, 1.0))
+    assert batch() == 1
+    (row,) = table()
+    assert row["status"] == "died"
+    assert "5 processes that made it were killed" in row["error"]
+    assert batch("--retry") == 0
+
+
+def test_who_waits_for_another_process_sees_its_clip_done(tmp_path, monkeypatch):
+    clips(tmp_path / "clips", "ok a")
+    assert batch() == 0
+    (row,) = table()
+    kept = records.record_path(Path("runs"), row["key"])
+    record = kept.read_bytes()
+    kept.unlink()
+    lease = Lease.taken(records.lease_path(Path("runs"), row["key"]))
+    assert lease is not None
+
+    def finish(_: float) -> None:
+        kept.write_bytes(record)
+        lease.release()
+
+    monkeypatch.setattr(work.time, "sleep", finish)
+    assert batch() == 0
+    assert begun(Path("runs")) == {"0.mp4": 1}
