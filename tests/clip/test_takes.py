@@ -10,7 +10,9 @@ import pytest
 from boxes import H, W, box, folder_of, refuse
 
 from vid4d.clip.clip import read_clip
+from vid4d.clip.crop import check_masks
 from vid4d.clip.takes import Takes, changes_at_once, of_pictures, option_words
+from vid4d.errors import InputError
 
 GROUND = (236, 238, 234)
 
@@ -98,12 +100,12 @@ def test_single_frames_of_something_else_are_left_out(tmp_path: Path) -> None:
 
 
 def test_refusals_say_what_was_found(tmp_path: Path) -> None:
-    faint = [p * np.array([1, 1, 1, 0], np.uint8) + (p[..., 3:] > 0) for p in walk(3)]
-    refuse("alpha at most 1 of 255", folder_of(tmp_path / "faint", faint), matting="alpha")
-    inverted = [p[..., :4] * 1 for p in walk(3)]
-    for p in inverted:
-        p[..., 3] = 255 - p[..., 3]
-    refuse("so it is inverted; invert it, or .* --matting plain", folder_of(tmp_path / "inv", inverted))
+    faint = [p * np.array([1, 1, 1, 0], np.uint8) + 3 * (p[..., 3:] > 0).astype(np.uint8) for p in walk(3)]
+    refuse("alpha at most 3 of 255", folder_of(tmp_path / "faint", faint), matting="alpha")
+    # as such frames come; sources mend them
+    inverted = [np.dstack([p[..., :3], 255 - p[..., 3]]) for p in walk(3)]
+    with pytest.raises(InputError, match=r"so it is inverted; invert it, or .* --matting plain"):
+        check_masks(inverted, np.arange(3.0), "a", "alpha", "")
 
 
 def test_runs_of_frames() -> None:

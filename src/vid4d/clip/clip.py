@@ -19,7 +19,8 @@ from vid4d.clip.bars import cut_bars
 from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop, crop_window, union_of
 from vid4d.clip.matting import matte
-from vid4d.clip.sources import DEFAULT_FPS, Source, open_source
+from vid4d.clip.source import Source
+from vid4d.clip.sources import DEFAULT_FPS, open_source
 from vid4d.clip.subject import keep_subject
 from vid4d.clip.takes import Takes, changes_at_once, of_objects, of_pictures, usable, way_out
 from vid4d.errors import InputError
@@ -80,6 +81,7 @@ class ClipOptions:
     cyclic: whether the clip is a loop; 'auto' looks. matting: 'auto', 'alpha', 'plain', or the name or file
     of an ONNX model. fps: frames a second of a folder of images. keep: leave all in the masks that they
     show, captions and specks, too. trim: 'auto' takes the longest part that shows one thing, uncut.
+    masks: a folder, glob or video of masks for the clip's frames.
     """
 
     frames: int | None = 8
@@ -94,6 +96,7 @@ class ClipOptions:
     fps: float = DEFAULT_FPS
     keep: bool = False
     trim: Literal["no", "auto"] = "no"
+    masks: str | Path = ""
 
 
 def read_clip(path_or_glob: str | Path, **options: Any) -> Clip:
@@ -105,7 +108,7 @@ def read_clip(path_or_glob: str | Path, **options: Any) -> Clip:
     """
     chosen = ClipOptions(**options)
     _check_options(chosen)
-    source = open_source(path_or_glob, fps=chosen.fps)
+    source = open_source(path_or_glob, fps=chosen.fps, masks=chosen.masks)
     name = str(path_or_glob)
     told: list[str] = []
     while True:

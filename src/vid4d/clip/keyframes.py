@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float
 
 from vid4d.clip.checks import loop_period, loop_probes, thumbnail
-from vid4d.clip.sources import Source
+from vid4d.clip.source import Source
 from vid4d.errors import InputError
 
 

@@ -9,16 +9,23 @@ from __future__ import annotations
 
 import glob
 import math
+import os
+import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated
 
 import numpy as np
 from jaxtyping import UInt8
 from msgspec import Meta, Struct
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from vid4d.clip.alpha import WithAlpha
+from vid4d.clip.grouping import MASKS, Found, pair, understand
+from vid4d.clip.naming import series_like
+from vid4d.clip.source import Source
 from vid4d.errors import FAULTS, InputError
 from vid4d.files.paths import natural_order, refuse_special
 from vid4d.files.records import Seconds, Share, Time, read_record
@@ -27,6 +34,7 @@ from vid4d.media.picture_files import MOST_ANIMATED, open_picture, reading_pictu
 from vid4d.media.video import Video, shrink
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".tga")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpeg", ".mts", ".wmv", ".ogv")
 ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 DEFAULT_FPS = 24.0
 CLIP_FILE = "clip.json"
@@ -51,44 +59,105 @@ class ClipRecord(Struct):
             raise ValueError("'keys' are no increasing numbers of frames")
 
 
-@runtime_checkable
-class Source(Protocol):
-    times: np.ndarray
-    duration: float
-    has_alpha: bool
-
-    @property
-    def notes(self) -> tuple[str, ...]: ...
-
-    def read(self, indices: Sequence[int], max_side: int | None = None) -> Iterator[np.ndarray]: ...
-
-
-def open_source(path: str | Path, *, fps: float = DEFAULT_FPS) -> Source:
+def open_source(path: str | Path, *, fps: float = DEFAULT_FPS, masks: str | Path = "") -> Source:
     """Opens a video, GIF, animated WebP or PNG, image, folder of images or glob pattern.
 
-    fps: frames a second of a folder or pattern of images (those carry no time of their own).
-    Raises InputError for everything that is none of these.
+    fps: frames a second of a folder or pattern of images (those carry no time of their own). masks: a folder,
+    glob or video of masks, one a frame; pictures of a folder may have theirs beside them.
+    Raises InputError for everything that is none of these, and where several sequences could be meant.
     """
-    text, place = str(path), Path(path)
-    if not text:
+    if not str(path):
         raise InputError("no clip was named; give a video, a picture, or a folder of pictures")
+    source: Source
+    found = _pictures(path)
+    if isinstance(found, Path):
+        source = _open_file(found)
+    elif isinstance(found, _Prepared):
+        source = found.source(fps)
+    else:
+        source = ImageFiles(found.files, fps, found.notes)
+    if masks:
+        return WithAlpha(source, _masks_of(source, found, masks))
+    if isinstance(found, Found) and found.masks:
+        return WithAlpha(source, found.masks)
+    return WithAlpha(source) if source.has_alpha and not isinstance(found, _Prepared) else source
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A folder that `vid4d prepare` wrote."""
+
+    folder: Path
+
+    def source(self, fps: float) -> Source:
+        return _open_prepared(self.folder, natural_order(images_in(self.folder)), fps)
+
+
+def _pictures(path: str | Path) -> Path | Found | _Prepared:
+    """The one file that is meant, or the pictures of a folder or pattern."""
+    text, place = str(path), Path(path)
     if not place.exists() and any(c in text for c in "*?["):
-        files = natural_order(Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file())
+        files = [Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file()]
+        files = natural_order(f for f in files if not f.name.startswith("."))
         if not files:
             raise InputError(f"{text}: no file matches this pattern; check the folder and the ending")
-        return _open_file(files[0]) if len(files) == 1 else ImageFiles(files, fps)
+        if len(files) == 1:
+            return files[0]
+        return understand(Path(os.path.commonpath([f.parent for f in files])), files, text)
     if not place.exists():
         raise InputError(f"{text}: no such file or folder; check the path")
-    if place.is_dir():
-        files = natural_order(
-            p
-            for p in place.iterdir()
-            if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
-        )
-        if not files:
-            raise InputError(f"{text}: no images in this folder; give one with PNG, JPEG or WebP frames")
-        return _open_prepared(place, files, fps)
-    return _open_file(place)
+    if not place.is_dir():
+        return place
+    files = images_in(place)
+    if (place / CLIP_FILE).is_file() and files:
+        return _Prepared(place)
+    folders = [f for f in sorted(place.iterdir()) if f.is_dir() and not f.name.startswith(".")]
+    if files:
+        folders = [f for f in folders if set(re.split(r"[^a-z]+", f.name.lower())) & MASKS]
+    videos = [f for f in sorted(place.iterdir()) if f.is_file() and f.suffix.lower() in VIDEO_SUFFIXES]
+    videos = [f for f in videos if not f.name.startswith(".")]
+    if len(files) <= 1 and videos:
+        if len(videos) > 1:
+            raise InputError(
+                f"{text}: holds {len(videos)} videos, {videos[0].name} and {videos[1].name}"
+                f"{' and more' if len(videos) > 2 else ''}; name one: {str(videos[0])!r}"
+            )
+        return videos[0]
+    files += [f for folder in folders for f in images_in(folder)]
+    if not files:
+        raise InputError(f"{text}: no images in this folder; give one with PNG, JPEG or WebP frames")
+    return understand(place, files, text)
+
+
+def images_in(folder: Path) -> list[Path]:
+    """Picture files of a folder; not those that systems hide there (._a.png)."""
+    return [
+        p
+        for p in folder.iterdir()
+        if p.is_file() and p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
+    ]
+
+
+def _masks_of(source: Source, found: object, masks: str | Path) -> Sequence[Path] | Source:
+    """Masks that were named, one for each frame. Raises InputError where they are not as many."""
+    given = _pictures(masks)
+    count = len(source.times)
+    if isinstance(given, Found):
+        if isinstance(found, Found):
+            return pair(series_like(found.files), series_like(given.files), str(masks))
+        if len(given.files) == count:
+            return given.files
+        held = len(given.files)
+    elif isinstance(given, Path):
+        if count == 1 and given.suffix.lower() in IMAGE_SUFFIXES:
+            return [given]
+        film = _open_file(given)
+        if len(film.times) == count:
+            return film
+        held = len(film.times)
+    else:
+        raise InputError(f"{masks}: a prepared clip and no masks; name the folder of the masks")
+    raise InputError(f"{masks}: {held} masks for {count} frames; give a mask for every frame of the clip")
 
 
 def _open_file(path: Path) -> Source:
@@ -129,11 +198,11 @@ def _open_prepared(folder: Path, files: list[Path], fps: float) -> Source:
 class ImageFiles:
     """Images of one size, a file for each frame."""
 
-    def __init__(self, files: Sequence[Path], fps: float) -> None:
+    def __init__(self, files: Sequence[Path], fps: float, notes: tuple[str, ...] = ()) -> None:
         if not 0 < fps < math.inf:
             raise InputError(f"{fps} frames a second is no rate; give a positive number")
         self.files = list(files)
-        self.notes: tuple[str, ...] = ()
+        self.notes = notes
         self.cyclic: bool | None = None
         self.times = np.arange(len(files)) / fps
         self.duration = len(files) / fps

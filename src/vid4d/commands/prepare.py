@@ -40,6 +40,9 @@ class Prepare:
     """Whether the clip is a loop. 'auto' compares its ends."""
     matting: str = "auto"
     """How the background is removed: 'auto' (alpha, else a plain background), or an ONNX file."""
+    masks: str = ""
+    """A folder, quoted glob or video of masks, one a frame, in either polarity. Not needed where they lie
+    beside the pictures of a folder, or in a folder 'masks' in it."""
     keep: bool = False
     """Keep all that the masks show: bars, captions and watermarks, specks and haze, too."""
     fps: float = 24.0

@@ -47,6 +47,7 @@ def read_as_set(settings: Settings, *, frames: int, size: int, dense: int = 0) -
         matting=settings.matting,
         keep=settings.keep,
         fps=settings.fps,
+        masks=settings.masks,
     )
 
 
