@@ -31,7 +31,7 @@ from vid4d.methods.efficient4d import interpolate_frames, with_confidence
 from vid4d.metrics import Sides
 from vid4d.priors.base import DrawRequest
 from vid4d.priors.frustum.prior import SHIPPED, FrustumMatrixPrior, load_frustum_volume
-from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.interpolators import load_interpolator
 from vid4d.priors.small.prior import SmallMatrixPrior
 from vid4d.priors.small.sampling import lifted_views, load_small_prior
 from vid4d.training.evaluate import HELD_OUT, TrueClip

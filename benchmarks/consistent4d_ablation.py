@@ -42,8 +42,7 @@ from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import render_views
 from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
 from vid4d.metrics.losses import Middle
-from vid4d.priors.rife import as_interpolator, as_midpoint
-from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.interpolators import as_interpolator, as_midpoint, load_interpolator
 from vid4d.priors.small.prior import SmallScorePrior
 from vid4d.priors.small.sampling import load_small_prior
 from vid4d.training.evaluate import true_clips
@@ -100,7 +99,7 @@ def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, lis
     """All variants on one model: its name, and the measures of each."""
     torch.set_num_threads(options.threads)
     device = options.device
-    prior, interpolator = load_small_prior(device), load_interpolator(device)
+    prior, interpolator = load_small_prior(device), load_interpolator(device=device)
     bank = MeshBank(read_folder(options.folder, limit=index + 1))
     ring = Cameras.ring(VIEWS, size=options.size)
     circle = Cameras.orbit([360.0 * i / AROUND for i in range(AROUND)], 15.0, size=options.size)

@@ -28,9 +28,8 @@ from vid4d.methods.consistent4d.batches import BatchConfig, Milestone
 from vid4d.methods.consistent4d.config import PRESETS
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
+from vid4d.priors.interpolators import as_interpolator, load_interpolator
 from vid4d.priors.multiview_sampling import prepare_for_inference
-from vid4d.priors.rife import as_interpolator
-from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.zero123 import CONFIGS, Zero123
 from vid4d.priors.zero123_score import GUIDANCE, Zero123ScorePrior
 
@@ -127,7 +126,7 @@ def main() -> None:
         config = replace(config, chunk=options.chunk)
     prior = random_zero123("tiny" if options.tiny else "zero123", device, dtype)
     subject = ball(4 if options.tiny else 32, prior.config.image_size)
-    interpolate = as_interpolator(load_interpolator(device))
+    interpolate = as_interpolator(load_interpolator(device=device))
     place = torch.cuda.get_device_name() if device == "cuda" else "CPU"
     print(f"{place}, torch {torch.__version__}, {dtype}, preset {options.preset}, chunk {config.chunk}")
     print("| pixels | batch | step | ms | authors' ms | times faster | occupied | peak GiB |")

@@ -34,8 +34,7 @@ from vid4d.media.images import over_white, side_by_side, to_uint8
 from vid4d.metrics import Sides, compare, temporal_consistency
 from vid4d.priors.frustum.elevation import guess_elevation
 from vid4d.priors.frustum.prior import load_frustum_volume
-from vid4d.priors.rife import as_midpoint
-from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.interpolators import as_midpoint, load_interpolator
 from vid4d.priors.small.sampling import (
     SampleConfig,
     lifted_views,

@@ -94,8 +94,12 @@ CONVERSION = """
 import sys
 from pathlib import Path
 from typing import Any, Union
+from vid4d.priors.rife import IFNetConfig
+from vid4d.priors.rife_versions import VERSIONS
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.convert import convert
+
+VERSIONS["wide"] = IFNetConfig(widths=(1024, 64, 64, 64))
 
 def memory(kind):
     line = next(line for line in open("/proc/self/status") if line.startswith(kind))

@@ -151,6 +151,10 @@ def _check(settings: Settings) -> None:
         from vid4d.priors.weights.registry import require
 
         require(settings.prior)
+    if settings.interpolator != "small":
+        from vid4d.priors.interpolators import check_interpolator
+
+        check_interpolator(settings.interpolator)
     if settings.frames is not None and settings.frames < 1:
         raise InputError(f"{settings.frames} key frames show nothing: give 1 or more, or leave --frames out")
     if settings.steps is not None and not 1 <= settings.steps <= 1000:

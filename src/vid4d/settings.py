@@ -28,6 +28,9 @@ class Settings:
     """Steps in which the prior draws the image matrix. The preset or the sampler decides where not given."""
     sampler: Literal["auto", "ddim", "dpm", "unipc"] = "auto"
     """How it draws: DDIM, DPM-Solver++ or UniPC, which need fewer steps. The preset decides for 'auto'."""
+    interpolator: str = "small"
+    """What finds frames between frames, and judges by them: 'small' comes with vid4d; 'rife-3' and 'rife-4'
+    are the official RIFE, converted by `vid4d weights`; or a file, such as RIFE's flownet.pkl."""
     memory: float | None = None
     """GB of the graphics card that a large prior may use. Where not given: what is free."""
     device: str = "auto"

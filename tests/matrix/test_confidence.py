@@ -30,6 +30,23 @@ def test_equals_the_reference(kind):
     assert np.abs(alone[0, 1].numpy() - data[f"conf_{kind}_near_only"]).max() < 2e-4
 
 
+def test_premultiplied_pictures_are_compared_over_white():
+    """As the colors over white, where the interpolator mixes all channels alike."""
+    torch.manual_seed(0)
+    images = torch.rand(1, 5, 16, 16, 4)
+    images[..., :3] *= images[..., 3:]
+    seen = []
+
+    def middle(a, b):
+        seen.append(a.shape[-1])
+        return linear(a, b)
+
+    found = confidence_maps(images, middle)
+    expected = confidence_maps(images[..., :3] + 1 - images[..., 3:], linear)
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    assert set(seen) == {4}
+
+
 def test_ends_of_an_open_clip_are_trusted():
     torch.manual_seed(0)
     images = torch.rand(2, 6, 16, 16, 3)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from clips import disc
+from safetensors.torch import save_file
 from tiny_prior import Copying, ship, still_prior, tiny_prior
 from tiny_runs import EFFICIENT as TINY
 from toys import toy_matrix
@@ -27,6 +28,7 @@ from vid4d.priors.base import DEFAULT_PRIORS, DrawnViews
 from vid4d.priors.rife import IFNet, IFNetConfig
 from vid4d.priors.small import prior as small
 from vid4d.priors.small.sampling import SampleConfig
+from vid4d.priors.weights.files import config_to_json
 from vid4d.runs.progress import Progress
 from vid4d.runs.run import Run, read_settings
 from vid4d.settings import Settings
@@ -79,6 +81,22 @@ def test_confidence_is_one_number_per_pixel(interpolator):
     assert (weighted.confidence[:, [0, 2]] == 1).all()
     assert torch.equal(weighted.images, matrix.images)
     assert with_confidence(weighted, interpolator) is weighted
+
+
+def test_confidence_sees_what_moves_over_its_own_color(interpolator):
+    """White on nothing is white over white; the interpolator is given alpha, which moves."""
+    images = torch.ones(1, 3, 32, 32, 4)
+    images[..., 3] = 0
+    for i in range(3):
+        images[0, i, 4:12, 2 + 4 * i : 6 + 4 * i, 3] = 1
+    matrix = replace(toy_matrix(views=1, frames=3), images=images, confidence=None)
+    asked = []
+
+    hook = interpolator.register_forward_pre_hook(lambda _, given: asked.append(given[0]))
+    with_confidence(matrix, interpolator)
+    hook.remove()
+    assert asked
+    assert all(bool((x[:, 3] == 0).any() and (x[:, 3] == 1).any()) for x in asked)
 
 
 def test_resizing_keeps_the_mean_of_what_is_visible():
@@ -147,6 +165,29 @@ def test_a_clip_becomes_an_asset(tiny, clip, tmp_path):
     first.path.unlink()
     assert generate(clip, tmp_path / "a", seed=1, resume=True).path.read_bytes() == whole
     assert sorted(p.name for p in (tmp_path / "a" / ".done").iterdir()) == sorted([*LAST, "frames", "matrix"])
+
+
+def test_the_interpolator_that_is_named_fills_the_time_between(tiny, clip, tmp_path):
+    """A file of another than the shipped one: the key frames stay, those between change."""
+    other = IFNetConfig((8, 8), (2, 1), depth=1, image_channels=4)
+    torch.manual_seed(0)
+    file = tmp_path / "weights.safetensors"
+    save_file(IFNet(other).state_dict(), file, {"config": config_to_json(other)})
+
+    def drawn(out: Path, **settings) -> torch.Tensor:
+        chosen = Settings(clip=str(clip), preset="draft", device="cpu", cyclic="no", **settings)
+        root = api.make_matrix(chosen, out=out, resume=False, progress=Progress(quiet=True))
+        return load_matrix(root / "matrix").images
+
+    small, named = drawn(tmp_path / "a"), drawn(tmp_path / "b", interpolator=str(file))
+    assert torch.equal(small[:, ::2], named[:, ::2])
+    assert not torch.equal(small[:, 1::2], named[:, 1::2])
+
+
+def test_an_interpolator_that_is_not_there_is_refused_before_the_run(clip, tmp_path):
+    with pytest.raises(InputError, match="no interpolator 'rife'"):
+        generate(clip, tmp_path / "a", interpolator="rife")
+    assert not (tmp_path / "a").exists()
 
 
 @pytest.fixture

@@ -16,8 +16,7 @@ from vid4d.metrics.losses import (
     photometric_loss,
     ssim_map,
 )
-from vid4d.priors.rife import as_interpolator
-from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.interpolators import as_interpolator, load_interpolator
 from vid4d.render import render_asset
 
 
@@ -111,6 +110,20 @@ def test_colors_with_alpha_are_compared_over_white():
     over_white = run[..., :3] + 1 - run[..., 3:]
     expected = interpolation_consistency(over_white, blend)
     torch.testing.assert_close(interpolation_consistency(run, blend), expected)
+
+
+def test_a_middle_only_interpolator_is_asked_for_middles():
+    """Of 5 pictures the inner ones lie between 0 and 2, 0 and 4, 2 and 4; squares of i miss by reach ** 2."""
+    asked = []
+
+    def middle(a, b, share):
+        asked.extend(share.tolist())
+        return (a + b) / 2
+
+    run = (torch.arange(5.0).square() / 16)[:, None, None, None].expand(5, 3, 3, 3)
+    expected = sum((reach**2 / 16) ** 2 for reach in (1, 2, 1)) / 3
+    assert interpolation_consistency(run, middle, middle_only=True).item() == pytest.approx(expected)
+    assert asked == [0.5] * 3
 
 
 def test_runs_of_two_have_nothing_to_compare():

@@ -25,6 +25,9 @@ class Reconstruct:
     """How the asset is made."""
     preset: Literal["draft", "standard", "high"] = "standard"
     """How much time to spend."""
+    interpolator: str = "small"
+    """What finds the confidence of pictures that have none, by their neighbours in time: 'small' comes with
+    vid4d; 'rife-3' and 'rife-4' are the official RIFE (`vid4d weights`); or a file, such as a flownet.pkl."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda' or 'cuda:1'."""
     seed: int = 0
@@ -41,6 +44,7 @@ class Reconstruct:
             clip=self.folder,
             method=self.method,
             preset=self.preset,
+            interpolator=self.interpolator,
             device=self.device,
             seed=self.seed,
             source="matrix",

@@ -39,7 +39,7 @@ def confidence_from_error(error: Float[Tensor, "n h w"]) -> Float[Tensor, "n h w
 
 @torch.no_grad()
 def confidence_maps(
-    images: Float[Tensor, "v t h w 3"],
+    images: Float[Tensor, "v t h w c"],
     middle: Middle,
     *,
     kind: ErrorKind = "ssim",
@@ -51,17 +51,28 @@ def confidence_maps(
     the two errors are averaged. Open clips: the first and the last frame get 1, the second and the
     second-last use distance 1 only. Cyclic clips wrap around (distance 2 from 5 frames, 1 from 3 frames on).
 
-    images: colors over a uniform background. middle: called once per frame and distance with all views.
+    images: RGBA with premultiplied color, as interpolators that were made for objects without background,
+    like the shipped one, want it; compared over white. Or colors over a uniform background.
+    middle: called once per frame and distance with all views.
     """
     views, times, h, w = images.shape[:4]
     confidence = torch.ones(views, times, h, w, device=images.device, dtype=images.dtype)
     for i in range(times):
         reach = (times - 1) // 2 if cyclic else min(i, times - 1 - i)
         errors = [
-            error_map(images[:, i], middle(images[:, (i - d) % times], images[:, (i + d) % times]), kind)
+            error_map(
+                _colors(images[:, i]),
+                _colors(middle(images[:, (i - d) % times], images[:, (i + d) % times])),
+                kind,
+            )
             for d in (1, 2)
             if d <= reach
         ]
         if errors:
             confidence[:, i] = confidence_from_error(torch.stack(errors).mean(0))
     return confidence
+
+
+def _colors(images: Float[Tensor, "n h w c"]) -> Float[Tensor, "n h w 3"]:
+    """Colors as they are, premultiplied RGBA over white."""
+    return images if images.shape[-1] == 3 else images[..., :3] + (1 - images[..., 3:])

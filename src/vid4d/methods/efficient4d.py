@@ -22,12 +22,11 @@ from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.confidence import confidence_maps
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.media.images import resized
+from vid4d.media.images import premultiplied, resized
 from vid4d.methods import stages
 from vid4d.methods.stages import input_elevation
 from vid4d.priors.base import DrawnViews, DrawRequest, Offer, load_matrix_prior, prior_spec
-from vid4d.priors.rife import IFNet, as_midpoint, interpolate
-from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.interpolators import Interpolator, as_midpoint, interpolate, load_interpolator
 from vid4d.runs.progress import Bar
 from vid4d.runs.run import Run
 
@@ -69,7 +68,9 @@ def make_matrix(run: Run) -> ImageMatrix:
     if run.settings.source == "matrix":
 
         def make(bar: Bar) -> ImageMatrix:
-            return with_confidence(load_matrix(run.settings.clip), load_interpolator(run.device))
+            return with_confidence(
+                load_matrix(run.settings.clip), load_interpolator(run.settings.interpolator, run.device)
+            )
 
     else:
         clip = stages.frames(run, frames=config.frames, size=config.clip_size, dense=config.reference_frames)
@@ -109,7 +110,7 @@ def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> Im
         seconds=clip.seconds,
         cyclic=clip.cyclic,
     )
-    interpolator = load_interpolator(run.device)
+    interpolator = load_interpolator(run.settings.interpolator, run.device)
     return with_confidence(interpolate_frames(matrix, interpolator, config.n_interpolated), interpolator)
 
 
@@ -131,7 +132,7 @@ def draw_views(
     )
 
 
-def interpolate_frames(matrix: ImageMatrix, interpolator: IFNet, count: int) -> ImageMatrix:
+def interpolate_frames(matrix: ImageMatrix, interpolator: Interpolator, count: int) -> ImageMatrix:
     """Matrix with `count` frames more between each pair of key times; a loop also closes (section 3.2)."""
     if count == 0 or matrix.frames < 2:
         return matrix
@@ -151,9 +152,9 @@ def interpolate_frames(matrix: ImageMatrix, interpolator: IFNet, count: int) -> 
     return replace(matrix, images=images, times=times)
 
 
-def with_confidence(matrix: ImageMatrix, interpolator: IFNet) -> ImageMatrix:
+def with_confidence(matrix: ImageMatrix, interpolator: Interpolator) -> ImageMatrix:
     """Confidence maps where there are none: how well neighbours in time predict a frame (section 3.3)."""
     if matrix.confidence is not None:
         return matrix
-    images, middle = matrix.on_background(), as_midpoint(interpolator)
+    images, middle = premultiplied(matrix.images), as_midpoint(interpolator)
     return matrix.with_confidence(confidence_maps(images, middle, cyclic=matrix.cyclic))

@@ -23,7 +23,7 @@ Pictures are colors (c = 3), or RGBA with premultiplied color (c = 4).
 """
 
 Middle = Callable[[Float[Tensor, "n h w c"], Float[Tensor, "n h w c"]], Float[Tensor, "n h w c"]]
-"""A frame interpolator: the pictures half way between two batches of pictures."""
+"""A frame interpolator: the pictures half way between two batches of pictures, as for `Interpolate`."""
 
 SSIM_WINDOW = 11
 SSIM_SIGMA = 1.5
@@ -122,14 +122,16 @@ def mask_loss(alpha: Float[Tensor, "... h w"], mask: Float[Tensor, "... h w"]) -
 
 
 def interpolation_consistency(
-    run: Float[Tensor, "... n h w c"], interpolate: Interpolate
+    run: Float[Tensor, "... n h w c"], interpolate: Interpolate, *, middle_only: bool = False
 ) -> Float[Tensor, ""]:
     """Interpolation consistency loss: inner pictures of a run against an interpolator's between its ends.
 
     run: n pictures in even steps of time, or of a camera's way around the object; of whatever renderer.
     Colors (c = 3), or RGBA with premultiplied color (c = 4), which interpolators that were made for objects
     without background, like the shipped one, need to do well. Mean squared error of the colors (over white)
-    of the n - 2 inner pictures, which alone get a gradient: the ends and the interpolator get none.
+    of the n - 2 inner pictures, which alone get a gradient: what they are interpolated from and the
+    interpolator get none. middle_only: for interpolators that find nothing but the middle (RIFE 3.x): each
+    inner picture is expected half way between the farthest two that lie evenly around it.
     Raises ValueError for runs without inner pictures.
 
     Source: Consistent4D (2311.02848), section 3.3, interpolation-driven consistency loss.
@@ -138,9 +140,13 @@ def interpolation_consistency(
     if n < 3:
         raise ValueError(f"a run of {n} pictures has none between its ends: use three or more")
     runs = run.reshape(-1, n, *shape)
-    share = torch.arange(1, n, device=run.device)[:-1] / (n - 1)
+    inner = torch.arange(1, n - 1, device=run.device)
+    share, left, right = inner / (n - 1), inner * 0, inner * 0 + n - 1
+    if middle_only:
+        reach = torch.minimum(inner, n - 1 - inner)
+        share, left, right = torch.full_like(share, 0.5), inner - reach, inner + reach
     with torch.no_grad():
-        first, last = (x.repeat_interleave(n - 2, 0) for x in (runs[:, 0], runs[:, -1]))
+        first, last = runs[:, left].flatten(0, 1), runs[:, right].flatten(0, 1)
         between = interpolate(first, last, share.repeat(len(runs)))
     error = runs[:, 1:-1].flatten(0, 1) - between.detach()
     if shape[-1] == 4:

@@ -17,9 +17,8 @@ from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import DistillConfig, render_matrix
 from vid4d.metrics import losses
+from vid4d.priors.interpolators import as_interpolator, load_interpolator
 from vid4d.priors.multiview_sampling import prepare_for_inference
-from vid4d.priors.rife import as_interpolator
-from vid4d.priors.rife_small import load_interpolator
 from vid4d.priors.samplers import NoiseSchedule
 from vid4d.priors.score import LatentScorePrior
 from vid4d.priors.zero123 import CONFIGS, Zero123
@@ -149,6 +148,25 @@ def test_icl_joins_where_views_are_in_a_row(subject):
     assert made.prior_step().item() == 0
 
 
+@pytest.mark.parametrize("middle_only", [False, True])
+def test_icl_asks_the_interpolator_for_premultiplied_rgba(subject, middle_only):
+    """For all inner pictures of a run at once; half way, where it finds nothing else."""
+    asked = []
+
+    def between(a, b, share):
+        asked.append((a, share))
+        return torch.lerp(a, b, share[:, None, None, None])
+
+    config = replace(TINY, batch=BatchConfig(0, 1.0, 0, 0), milestones=(Milestone(0, 16, 4),))
+    made = Consistent4DTrainer(config, subject, Wanting(), between, middle_only=middle_only)
+    made.prior_step()
+    (first, share), *_ = asked
+    assert first.shape[-1] == 4
+    assert bool((first[..., :3] <= first[..., 3:] + 1e-5).all())
+    expected = [0.5, 0.5] if middle_only else [1 / 3, 2 / 3]
+    torch.testing.assert_close(share, torch.tensor(expected * 2))
+
+
 def test_a_text_has_no_reference_steps():
     score_prior = Wanting()
     made = trainer(Subject(None, torch.zeros(1), 15.0, text="a cat"), score_prior)
@@ -209,7 +227,7 @@ def test_all_kinds_of_steps_with_a_zero123(device):
     subject = Subject(clip, torch.tensor([0.0, 0.5, 1.0]), 10.0)
     score_prior = Zero123ScorePrior(prior, guidance=3.0)
     score_prior.condition(subject.frames, subject.elevation)
-    between = as_interpolator(load_interpolator(device))
+    between = as_interpolator(load_interpolator(device=device))
     for kind in ((1.0, 0, 0, 0), (0, 1.0, 0, 0), (0, 0, 1.0, 0), (0, 0, 0, 1.0)):
         config = replace(TINY, batch=BatchConfig(*kind), prior_every=2)
         trainer = Consistent4DTrainer(config, subject, score_prior, between, device=device)

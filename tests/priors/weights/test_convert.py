@@ -19,8 +19,9 @@ from safetensors.torch import load_file, save_file
 from vid4d.dynerf.field import CascadeField, FieldConfig, LevelConfig
 from vid4d.errors import InputError
 from vid4d.methods.consistent4d import convert as kplanes
-from vid4d.priors import syncdreamer, zero123
-from vid4d.priors.rife import IFNet, IFNet3, IFNetConfig
+from vid4d.priors import rife_versions, syncdreamer, zero123
+from vid4d.priors.rife import IFNet, IFNetConfig
+from vid4d.priors.rife3 import IFNet3
 from vid4d.priors.samplers import NoiseSchedule
 from vid4d.priors.weights import convert as converter
 from vid4d.priors.weights import registry
@@ -34,6 +35,11 @@ convert = partial(converter.convert, networks=NETWORKS)
 load_converted = partial(converter.load_converted, networks=NETWORKS)
 ALPHAS = NoiseSchedule.scaled_linear().alphas_cumprod
 RIFE = IFNetConfig(widths=(16, 16, 8, 8), depth=2)
+
+
+@pytest.fixture(autouse=True)
+def tiny_rife_is_a_known_version(monkeypatch):
+    monkeypatch.setitem(rife_versions.VERSIONS, "tiny", RIFE)
 
 
 def theirs(kind: str, seed: int = 0) -> tuple[torch.nn.Module, dict[str, torch.Tensor]]:
@@ -214,7 +220,7 @@ def test_other_networks_are_told(tmp_path):
     with pytest.raises(InputError, match=r"fc\.weight"):
         network_in(source)
     torch.save({"module.block0.convblock.0.0.weight": torch.zeros(2)}, source)
-    with pytest.raises(InputError, match="another version"):
+    with pytest.raises(InputError, match="version that is not known here"):
         network_in(source)
     with pytest.raises(InputError, match="no unet"):
         network_in(tmp_path)

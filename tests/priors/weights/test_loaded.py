@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from vid4d.priors.frustum.prior import load_frustum_volume
-from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.interpolators import load_interpolator
 from vid4d.priors.weights.loaded import loaded_once, networks_kept
 
 
@@ -29,6 +29,6 @@ def test_loaded_once_in_a_block_by_its_arguments():
 
 def test_the_shipped_networks_are():
     with networks_kept():
-        assert load_interpolator() is load_interpolator("cpu")
+        assert load_interpolator() is load_interpolator("small", "cpu")
         assert load_frustum_volume("cpu") is load_frustum_volume("cpu")
     assert load_interpolator() is not load_interpolator()

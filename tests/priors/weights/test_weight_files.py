@@ -8,7 +8,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from vid4d.errors import InputError
-from vid4d.priors import rife_small
+from vid4d.priors import interpolators
 from vid4d.priors.small import sampling
 from vid4d.priors.weights.files import load_into, read_weights, save_weights
 
@@ -107,7 +107,7 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
 def test_the_shipped_weights_are_small_enough_and_load_strictly():
     folder = sampling.SHIPPED.parent
     files = {p for p in folder.iterdir() if p.is_file()}
-    assert files >= {sampling.SHIPPED, rife_small.SHIPPED}
+    assert files >= {sampling.SHIPPED, interpolators.SHIPPED}
     assert sum(p.stat().st_size for p in files) <= MOST
     prior = sampling.load_small_prior(dtype=torch.float32)
     assert all(torch.isfinite(p).all() for p in prior.parameters())

@@ -26,8 +26,7 @@ from vid4d.methods.consistent4d.subject import Subject, make_prior, read_subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import render_matrix, write_validation
 from vid4d.priors.base import Offer
-from vid4d.priors.rife import as_interpolator
-from vid4d.priors.rife_small import load_interpolator
+from vid4d.priors.interpolators import as_interpolator, finds_middles_only, load_interpolator
 from vid4d.runs.progress import Bar
 from vid4d.runs.run import Run
 
@@ -78,11 +77,13 @@ def train_dynerf(
 ) -> tuple[CascadeField, OccupancyGrid]:
     """All steps, from the run's checkpoint where there is one; with log lines and validation renders."""
     prior = make_prior(run, subject, config.guidance)
+    interpolator = load_interpolator(run.settings.interpolator, run.device)
     trainer = Consistent4DTrainer(
         config,
         subject,
         prior,
-        as_interpolator(load_interpolator(run.device)),
+        as_interpolator(interpolator),
+        middle_only=finds_middles_only(interpolator),
         seed=run.settings.seed,
         device=run.device,
     )

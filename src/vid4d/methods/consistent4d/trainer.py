@@ -60,10 +60,12 @@ class Consistent4DTrainer:
         prior: ScorePrior,
         interpolate: losses.Interpolate,
         *,
+        middle_only: bool = False,
         seed: int = 0,
         device: torch.device | str = "cpu",
     ) -> None:
         self.config, self.subject, self.prior = config, subject, prior
+        self.middle_only = middle_only
         self.interpolate, self.seed, self.device = interpolate, seed, torch.device(device)
         self.times = subject.times.to(device)
         with torch.random.fork_rng(devices=[]):
@@ -130,7 +132,9 @@ class Consistent4DTrainer:
         self._note(sds=sds)
         if batch.is_consecutive:
             icl = losses.interpolation_consistency(
-                torch.stack([x.color for x in rendered]), self.interpolate
+                torch.stack([x.premultiplied() for x in rendered]),
+                self.interpolate,
+                middle_only=self.middle_only,
             ) * len(rendered)
             self._note(icl=icl)
             loss = loss + c.lambda_icl * icl

@@ -53,7 +53,11 @@ def network_in(source: Path, networks: Sequence[Network] | None = None) -> Netwo
     if fitting := [n for n in candidates if all(map(has, n.marks))]:
         return max(fitting, key=lambda n: len(n.marks))
     if has("block0."):
-        raise InputError(f"{source} is a RIFE of another version: give 3.x, or 4.x with residual blocks")
+        found = ", ".join(sorted({".".join(n.split(".")[:2]) for n in names if n.startswith("block0.")}))
+        raise InputError(
+            f"{source} is a RIFE of a version that is not known here (a refinement of it has {found}): "
+            "give one of 3.5 to 3.9, or of 4.0 to 4.26"
+        )
     if has("unet.") and has("autoencoder."):
         raise InputError(f"{source} is converted already: use it as it is")
     some = ", ".join(sorted(names)[:3])
@@ -148,6 +152,26 @@ def load_converted(
             owner, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
     return model.to(device)
+
+
+def load_published(
+    source: Path, device: torch.device | str = "cpu", *, networks: Sequence[Network] | None = None
+) -> nn.Module:
+    """The network of a published file that was not converted, as `load_converted` gives it, in float32.
+
+    networks: that it may be; those of the published weights where not given. For small files: they are read
+    as a whole. Raises InputError as `convert` does.
+    """
+    network = network_in(source, networks)
+    named = _named(network, source, ema=False)
+    config, expected = _fitting(network, named, source)
+    with _weightless():
+        model = network.build(config).eval()
+    state = {name: _entry(name, named, shape).read().float() for name, shape in expected.items()}
+    if broken := not_finite(state):
+        raise InputError(f"{source} holds NaN or infinity in {broken}: get it again")
+    model.load_state_dict(state, assign=True)
+    return model.requires_grad_(False).to(device)
 
 
 def source_sha256(source: Path) -> str:

@@ -29,7 +29,7 @@ Report = Callable[[int, int], None]
 INTERPOLATORS = {
     "rife-3": WeightSpec(
         what="frames between frames, in the middle only (RIFE 3.x)",
-        network="vid4d.priors.rife:NETWORK_3",
+        network="vid4d.priors.rife_versions:NETWORK_3",
         licence="MIT (repository)",
         commercial="yes",
         terms="nothing else is said of the weights",
@@ -41,7 +41,7 @@ INTERPOLATORS = {
     ),
     "rife-4": WeightSpec(
         what="frames between frames, at any time (RIFE 4.x)",
-        network="vid4d.priors.rife:NETWORK_4",
+        network="vid4d.priors.rife_versions:NETWORK_4",
         licence="MIT (repository and weights)",
         commercial="yes",
         terms="the README says so of the files it links to",
