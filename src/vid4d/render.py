@@ -67,6 +67,15 @@ def loops_to_play(seconds: float, shortest: float = 4.0) -> int:
     return max(1, math.ceil(shortest / max(seconds, 1e-3) - 1e-6))
 
 
+def frames_of(duration: float, fps: float) -> tuple[int, float]:
+    """Number of pictures of a video, and their rate, at which they last exactly as long.
+
+    duration: seconds. fps: the rate to come close to.
+    """
+    count = max(1, round(duration * fps))
+    return count, count / duration
+
+
 def turntable_frames(
     gaussians: Gaussians4D,
     *,
@@ -81,12 +90,13 @@ def turntable_frames(
     """Frames of one turn around the object, over white, while time plays.
 
     seconds: the clip's duration. duration: of the video; whole repetitions of the clip, 4 seconds at least,
-        where not given. azimuth: degrees, where the turn begins. elevation: degrees.
+        where not given. fps: about; `frames_of` has their number and exact rate.
+    azimuth: degrees, where the turn begins. elevation: degrees.
     """
     duration = duration if duration is not None else loops_to_play(seconds) * seconds
-    count = max(2, round(duration * fps))
+    count, frame_rate = frames_of(duration, fps)
     for i in range(0, count, BATCH):
         frames = torch.arange(i, min(i + BATCH, count))
         cameras = Cameras.orbit(azimuth + 360.0 * frames / count, elevation, distance=distance, size=size)
-        played = frames / fps / max(seconds, 1e-3)
+        played = frames / frame_rate / max(seconds, 1e-3)
         yield from render_asset(gaussians, cameras, played % 1.0, background=1.0).cpu().numpy()

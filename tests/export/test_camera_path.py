@@ -50,6 +50,14 @@ def test_frames_alone_keep_the_duration(tmp_path):
     assert (len(shots), shots.fps) == (8, 2)
 
 
+def test_a_turntable_lasts_whole_repetitions_to_the_microsecond(tmp_path):
+    """1.2 s four times are 4.8 s, and 24 frames a second would be 115.2 of them."""
+    shots = plan(ball_asset(tmp_path, seconds=1.2), ExportOptions())
+    assert len(shots) == 115
+    assert len(shots) / shots.fps == pytest.approx(4.8, abs=1e-6)
+    assert float(shots.times[-1]) == pytest.approx(1 - 4 / 115, abs=1e-5)  # then it starts again
+
+
 def test_a_path_goes_through_its_keys(tmp_path, path):
     file = path(
         {"at": 0, "azimuth": 0, "elevation": 10, "distance": 2, "time": 0},

@@ -36,6 +36,19 @@ def test_the_clip_starts_again_after_its_end():
     np.testing.assert_allclose(frames[4], expected, atol=1e-5)
 
 
+@pytest.mark.parametrize(("seconds", "frames"), [(1.2, 115), (1.9, 137), (4.01, 96)])
+def test_the_file_lasts_whole_repetitions_of_the_clip(tmp_path, seconds, frames):
+    write_turntable(tmp_path / "t.mp4", jumping_ball(20), seconds=seconds, size=16)
+    with av.open(str(tmp_path / "t.mp4")) as container:
+        (stream,) = container.streams.video
+        assert stream.frames == frames
+        assert float(stream.duration * stream.time_base) == pytest.approx(
+            loops_to_play(seconds) * seconds, abs=1e-4
+        )
+        times = [float(f.pts * stream.time_base) for f in container.decode(stream)]
+    np.testing.assert_allclose(np.diff(times), loops_to_play(seconds) * seconds / frames, atol=1e-4)
+
+
 def test_the_file_plays(tmp_path):
     told = []
     write_turntable(

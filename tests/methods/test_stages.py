@@ -47,11 +47,15 @@ def test_input_psnr_by_hand():
 
 
 def test_an_asset_is_kept_with_what_players_need(run):
-    ball, matrix = replace(jumping_ball(20), cyclic=True), replace(toy_matrix(), seconds=2.0)
-    stages.keep_asset(run, ball, matrix)
-    kept, metadata = load_asset(run.path("asset.safetensors"))
-    assert torch.equal(kept.means, ball.means)
-    assert (float(metadata["seconds"]), float(metadata["fps"]), metadata["cyclic"]) == (2.0, 1.0, "true")
+    """Three moments in two seconds: two steps of one second, or in a loop three of two thirds."""
+    matrix = replace(toy_matrix(), seconds=2.0)
+    for cyclic, fps in ((False, 1.0), (True, 1.5)):
+        ball = replace(jumping_ball(20), cyclic=cyclic)
+        stages.keep_asset(run, ball, matrix)
+        kept, metadata = load_asset(run.path("asset.safetensors"))
+        assert torch.equal(kept.means, ball.means)
+        assert (float(metadata["seconds"]), float(metadata["fps"])) == (2.0, fps)
+        assert metadata["cyclic"] == str(cyclic).lower()
 
 
 def test_the_same_asset_is_the_same_bytes(run):

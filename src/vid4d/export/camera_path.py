@@ -27,7 +27,7 @@ from torch import Tensor
 from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.files.records import read_record
-from vid4d.render import loops_to_play
+from vid4d.render import frames_of, loops_to_play
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
@@ -59,7 +59,7 @@ def plan(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Shots:
     """Cameras and times of a video of an asset, frame by frame. fps: the format's default.
 
     The clip plays at its own speed, again and again; with `options.time` it stands still. The turntable turns
-    once. `options.frames` alone changes the rate, so that the duration stays.
+    once. Where `options.fps` names no rate, it is as close to the format's as lets the duration be exact.
     """
     clip = max(asset.seconds, 1e-3)
     path = None if options.cameras is None else read_path(options.cameras)
@@ -69,8 +69,10 @@ def plan(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Shots:
         duration = clip
     else:
         duration = options.seconds or loops_to_play(clip) * clip
-    count = options.frames or max(1, round(duration * (options.fps or fps)))
-    frame_rate = options.fps if options.fps is not None else count / duration if options.frames else fps
+    count, frame_rate = frames_of(duration, options.fps or fps)
+    if options.frames is not None:
+        count, frame_rate = options.frames, options.frames / duration
+    frame_rate = options.fps or frame_rate
     seconds = torch.arange(count) / frame_rate
     if options.time is not None:
         times = torch.full((count,), float(options.time))

@@ -21,7 +21,7 @@ from vid4d.gaussians.model import Gaussians4D
 from vid4d.media import video
 from vid4d.media.images import over, premultiplied, straight, to_uint8
 from vid4d.media.video_frames import FrameWriter
-from vid4d.render import BATCH, loops_to_play, render_asset, turntable_frames
+from vid4d.render import BATCH, frames_of, loops_to_play, render_asset, turntable_frames
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
@@ -46,12 +46,14 @@ def write_turntable(
     size: int = 384,
     report: Callable[[int, int], object] | None = None,
 ) -> Path:
-    """Writes the turntable as H.264. report: frames done, of how many; the rest as in `turntable_frames`.
+    """Writes the turntable as H.264, which lasts exactly as long as it should.
+
+    report: frames done, of how many; the rest as in `turntable_frames`.
 
     Raises InputError where the file cannot be written.
     """
     duration = duration if duration is not None else loops_to_play(seconds) * seconds
-    total = max(2, round(duration * fps))
+    total, frame_rate = frames_of(duration, fps)
     frames = turntable_frames(
         gaussians,
         seconds=seconds,
@@ -68,7 +70,7 @@ def write_turntable(
                 report(i, total)
             yield frame
 
-    return video.write_mp4(path, with_progress(), fps)
+    return video.write_mp4(path, with_progress(), frame_rate)
 
 
 def pictures(

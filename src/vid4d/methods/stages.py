@@ -120,9 +120,10 @@ def fit_asset(run: Run, matrix: ImageMatrix, config: FitConfig) -> Gaussians4D:
 
 def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
     """Writes asset.safetensors with the metadata that players need."""
+    steps = matrix.frames if gaussians.cyclic else matrix.frames - 1  # a loop's last leads to its first
     metadata = {
         "seconds": repr(float(matrix.seconds)),
-        "fps": repr(float(max(1.0, (matrix.frames - 1) / max(matrix.seconds, 1e-3)))),
+        "fps": repr(float(max(1.0, steps / max(matrix.seconds, 1e-3)))),
     }
     save_asset(run.path("asset.safetensors"), gaussians, metadata)
 
