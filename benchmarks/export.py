@@ -32,6 +32,7 @@ from vid4d.asset import Asset
 from vid4d.errors import InputError
 from vid4d.export.formats import FORMATS, export
 from vid4d.export.options import ExportOptions
+from vid4d.gaussians.metadata import AssetMetadata
 from vid4d.gaussians.model import Gaussians4D
 
 DRIFT = 1.0
@@ -101,7 +102,7 @@ def main() -> None:
     print("| format | seconds | of the processor | MB | files |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         asset = Asset(
-            drifting_shell(args.splats), {"seconds": repr(seconds)}, Path(folder) / "asset.safetensors"
+            drifting_shell(args.splats), AssetMetadata(seconds=seconds), Path(folder) / "asset.safetensors"
         )
         for name in args.only:
             began, worked = time.perf_counter(), time.process_time()

@@ -9,6 +9,7 @@ import torch
 from toys import jumping_ball
 
 from vid4d.asset import Asset
+from vid4d.gaussians.metadata import AssetMetadata
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D, save_asset
 
 
@@ -28,10 +29,9 @@ def tumbling(count: int = 40, degree: int = 1, fourier: int = 1) -> Gaussians4D:
 
 
 def asset_of(folder: Path, gaussians: Gaussians4D, seconds: float = 1.0, cyclic: bool = False) -> Asset:
-    metadata = {"seconds": repr(seconds)}
     gaussians = replace(gaussians, cyclic=cyclic)
-    save_asset(folder / "asset.safetensors", gaussians, metadata)
-    return Asset(gaussians, metadata, folder / "asset.safetensors")
+    save_asset(folder / "asset.safetensors", gaussians, {"seconds": repr(seconds)})
+    return Asset(gaussians, AssetMetadata(seconds=seconds), folder / "asset.safetensors")
 
 
 def ball_asset(folder: Path, seconds: float = 1.0, cyclic: bool = False) -> Asset:

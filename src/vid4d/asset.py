@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vid4d.cameras import Cameras
+    from vid4d.gaussians.metadata import AssetMetadata
     from vid4d.gaussians.model import Gaussians4D
 
 ASSET = "asset.safetensors"
@@ -21,10 +22,10 @@ ASSET = "asset.safetensors"
 
 @dataclass(frozen=True)
 class Asset:
-    """A 4D asset that can be rendered. path: its asset.safetensors. metadata: what stands in it."""
+    """A 4D asset that can be rendered. path: its asset.safetensors. metadata: what that says of itself."""
 
     gaussians: Gaussians4D
-    metadata: dict[str, str]
+    metadata: AssetMetadata
     path: Path
 
     @property
@@ -35,12 +36,22 @@ class Asset:
     @property
     def seconds(self) -> float:
         """Duration of the clip."""
-        return float(self.metadata.get("seconds", 1.0))
+        return self.metadata.seconds
 
     @property
     def cyclic(self) -> bool:
         """True for a loop."""
         return self.gaussians.cyclic
+
+    @property
+    def elevation(self) -> float:
+        """Degrees that the clip's camera looks down; `DEFAULT_ELEVATION` where nobody knows.
+
+        Everything that shows the asset shows it from there, unless told otherwise.
+        """
+        from vid4d.cameras import DEFAULT_ELEVATION
+
+        return DEFAULT_ELEVATION if self.metadata.elevation is None else self.metadata.elevation
 
     def render(
         self,
@@ -63,6 +74,7 @@ class Asset:
 def load(path: str | Path, device: str = "auto") -> Asset:
     """Opens a run folder or an asset.safetensors. Raises InputError where there is no asset."""
     from vid4d.compute.machine import resolve_device
+    from vid4d.gaussians.metadata import read_metadata
     from vid4d.gaussians.model import load_asset
     from vid4d.gaussians.raster import splat_device
     from vid4d.runs.folder import refuse_links
@@ -85,4 +97,4 @@ def load(path: str | Path, device: str = "auto") -> Asset:
         refuse_links(file.parent)
     place = resolve_device(device)
     gaussians, metadata = load_asset(file, splat_device(place) if device == "auto" else place)
-    return Asset(gaussians, metadata, file)
+    return Asset(gaussians, read_metadata(metadata, str(file)), file)

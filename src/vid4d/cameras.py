@@ -20,6 +20,8 @@ FOCAL_PER_WIDTH = 280.0 / 256.0
 
 RING_DISTANCE = 1.5
 RING_ELEVATION = 30.0
+DEFAULT_ELEVATION = 15.0
+"""Degrees from which things are shown that no clip's camera has seen."""
 RING_VIEWS = 16
 
 

@@ -52,12 +52,17 @@ def write_outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None
             input_images=matrix.input_images,
             input_times=matrix.input_times,
             input_camera=matrix.input_camera,
+            elevation=matrix.elevation,
         ),
     )
     run.stage(
         "turntable",
         lambda bar: write_turntable(
-            run.path("turntable.mp4"), gaussians, seconds=matrix.seconds, report=bar.update
+            run.path("turntable.mp4"),
+            gaussians,
+            seconds=matrix.seconds,
+            elevation=matrix.elevation,
+            report=bar.update,
         ),
     )
     run.stage(
@@ -66,6 +71,7 @@ def write_outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None
             run.path("player.html"),
             gaussians,
             seconds=matrix.seconds,
+            elevation=matrix.elevation,
             title=run.root.name,
             report=bar.update,
         ),

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.cameras import RING_DISTANCE, Cameras
+from vid4d.cameras import DEFAULT_ELEVATION, RING_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
@@ -83,7 +83,7 @@ def turntable_frames(
     duration: float | None = None,
     fps: float = 24.0,
     azimuth: float = 0.0,
-    elevation: float = 15.0,
+    elevation: float = DEFAULT_ELEVATION,
     size: int = 384,
     distance: float = RING_DISTANCE,
 ) -> Iterator[Float[np.ndarray, "h w 3"]]:

@@ -20,6 +20,7 @@ from vid4d.asset import Asset
 from vid4d.export.formats import export
 from vid4d.export.glb import glb_bytes, to_linear, to_y_up
 from vid4d.export.options import ExportOptions
+from vid4d.gaussians.metadata import AssetMetadata
 from vid4d.meshing.mesh_sequence import MeshSequence
 
 VALIDATE = """
@@ -124,7 +125,7 @@ def test_the_validator_has_nothing_to_say(sequence, kind, tmp_path):
 def test_an_asset_is_read_back_by_trimesh(tmp_path):
     """A ball that moves along y: volume, place and colors at the beginning, motion in the morph targets."""
     ball = ball_of_splats(radius=0.2, count=1200, sigma=0.012, velocity=0.3)
-    asset = Asset(ball, {"seconds": "2.0"}, tmp_path / "asset.safetensors")
+    asset = Asset(ball, AssetMetadata(seconds=2.0), tmp_path / "asset.safetensors")
     done = []
     options = ExportOptions(frames=2, faces=1500, report=lambda *told: done.append(told))
     [path] = export(asset, "glb", tmp_path / "ball.glb", options)

@@ -16,6 +16,7 @@ from vid4d.export.formats import export
 from vid4d.export.glb import to_y_up
 from vid4d.export.obj import obj_text
 from vid4d.export.options import ExportOptions
+from vid4d.gaussians.metadata import AssetMetadata
 
 
 def test_text_is_read_back(tmp_path):
@@ -33,7 +34,7 @@ def test_text_is_read_back(tmp_path):
 @pytest.fixture
 def asset(tmp_path):
     ball = ball_of_splats(radius=0.2, count=1000, sigma=0.014, velocity=0.3)
-    return Asset(ball, {"seconds": "2.0"}, tmp_path / "asset.safetensors")
+    return Asset(ball, AssetMetadata(seconds=2.0), tmp_path / "asset.safetensors")
 
 
 def test_a_sequence_of_files_with_the_same_faces(asset, tmp_path):

@@ -10,6 +10,7 @@ import round_trip
 from exported import asset_of
 from solids import ball_of_splats
 
+from vid4d.gaussians.metadata import AssetMetadata
 from vid4d.gaussians.model import Gaussians4D
 
 
@@ -38,7 +39,7 @@ def test_another_asset_disagrees(ball, tmp_path, monkeypatch, to):
     sh[..., 0] += 0.3
     means = ball.means.clone()
     means[:, 0] += 0.05
-    other = replace(asset, gaussians=replace(ball, means=means, sh=sh), metadata={"seconds": "0.4"})
+    other = replace(asset, gaussians=replace(ball, means=means, sh=sh), metadata=AssetMetadata(seconds=0.4))
     real = round_trip.export
     monkeypatch.setattr(round_trip, "export", lambda _, *rest: real(other, *rest))
     checks = round_trip.round_trip(asset, tmp_path / "files", [to], size=64, browser=False)

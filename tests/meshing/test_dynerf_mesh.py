@@ -24,6 +24,7 @@ from vid4d.errors import InputError
 from vid4d.export.formats import export
 from vid4d.export.meshes import DYNERF, dynerf_of
 from vid4d.export.options import ExportOptions
+from vid4d.gaussians.metadata import AssetMetadata
 from vid4d.meshing.deformation import TrackOptions
 from vid4d.meshing.dynerf_mesh import LEVEL, mesh_of_dynerf
 from vid4d.meshing.marching_cubes import MeshOptions
@@ -188,7 +189,9 @@ def test_the_command_takes_the_surface_asked_for(run_folder):
 
 
 def test_an_animated_glb_of_a_dynerf(run_folder):
-    asset = Asset(ball_of_splats(radius=0.3, count=100), {"seconds": "0.2"}, run_folder / "asset.safetensors")
+    asset = Asset(
+        ball_of_splats(radius=0.3, count=100), AssetMetadata(seconds=0.2), run_folder / "asset.safetensors"
+    )
     [path] = export(asset, "glb", options=ExportOptions(frames=2, faces=600, surface="dynerf"))
     glb = Glb(path.read_bytes())
     for weight in (0.0, 1.0):
@@ -207,4 +210,4 @@ def test_what_is_not_there_is_refused(run_folder, tmp_path, capsys, unchecked):
     assert not (run_folder / "export").exists()
     (run_folder / DYNERF).write_bytes(b"no")
     with pytest.raises(InputError, match="cannot be read"):
-        dynerf_of(Asset(ball_of_splats(count=10), {}, run_folder / "asset.safetensors"))
+        dynerf_of(Asset(ball_of_splats(count=10), AssetMetadata(), run_folder / "asset.safetensors"))

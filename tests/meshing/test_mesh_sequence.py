@@ -16,6 +16,7 @@ from vid4d.asset import Asset
 from vid4d.cameras import Cameras
 from vid4d.export.meshes import Filmed, clip_of, mesh_times
 from vid4d.export.options import ExportOptions
+from vid4d.gaussians.metadata import AssetMetadata
 from vid4d.meshing.deformation import Adam, DeformationGraph, Product, TrackOptions, moved_by, rotations
 from vid4d.meshing.marching_cubes import MeshOptions
 from vid4d.meshing.mesh_sequence import colors_from, mesh_sequence, surface_distance
@@ -195,7 +196,7 @@ def run(tmp_path):  # type: ignore[no-untyped-def]
     filmed = {"camera": given, "times": [0.0, 1 / 3, 2 / 3, 1.0], "images": "input/{time}.png"}
     text = json.dumps({"views": [given], "images": "images/{time}.png", "input": filmed})
     (tmp_path / "matrix" / "cameras.json").write_text(text)
-    return Asset(ball_of_splats(count=300), {"seconds": "2.0"}, tmp_path / "asset.safetensors")
+    return Asset(ball_of_splats(count=300), AssetMetadata(seconds=2.0), tmp_path / "asset.safetensors")
 
 
 def test_the_run_knows_how_its_clip_was_filmed(run, caplog):
@@ -221,7 +222,7 @@ def test_the_run_knows_how_its_clip_was_filmed(run, caplog):
 )
 def test_key_frames_are_among_the_moments(run, seconds, frames, count):
     """3 spans between 4 key frames: 20 moments wanted are 18 spans, 2 are 3, 48 are 45."""
-    asset = replace(run, metadata={"seconds": str(seconds)})
+    asset = replace(run, metadata=AssetMetadata(seconds=seconds))
     plan = mesh_times(asset, clip_of(asset), ExportOptions(frames=frames))
     assert len(plan.times) == count
     assert plan.seconds == pytest.approx(seconds)

@@ -39,6 +39,7 @@ def test_cells_are_renders_and_input_frames(tmp_path):
         input_images=frames,
         input_times=torch.tensor([0.0, 0.5, 1.0]),
         input_camera=camera,
+        elevation=30.0,
         views=4,
         cell=size,
     )
@@ -52,6 +53,22 @@ def test_cells_are_renders_and_input_frames(tmp_path):
     assert np.abs(cell(sheet, 5, 2, size) - side).max() < 0.01
     labels = np.asarray(sheet.crop((0, TOP, LABEL - 4, sheet.height)))
     assert (labels < 128).any()
+
+
+def test_the_clips_camera_and_azimuth_0_are_one_row_where_they_are_one(tmp_path):
+    frames, times = torch.zeros(2, 8, 8, 4), torch.tensor([0.0, 1.0])
+    for distance, rows in ((1.5, 3), (1.7, 4)):
+        write_contact(
+            tmp_path / "c.png",
+            jumping_ball(20),
+            input_images=frames,
+            input_times=times,
+            input_camera=Cameras.orbit([0.0], 12.0, distance=distance, size=8),
+            elevation=12.0,
+            views=2,
+            cell=16,
+        )
+        assert Image.open(tmp_path / "c.png").height == TOP + rows * (16 + GAP)
 
 
 def test_without_an_input_there_are_only_views(tmp_path):

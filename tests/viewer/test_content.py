@@ -14,6 +14,7 @@ from toys import jumping_ball
 
 from vid4d import api
 from vid4d.errors import InputError
+from vid4d.gaussians.metadata import AssetMetadata
 from vid4d.viewer.content import Content, nearest, shown_times
 
 
@@ -23,7 +24,7 @@ def content(tmp_path_factory) -> Content:
 
 
 def asset(seconds: float, *, cyclic: bool = False) -> api.Asset:
-    return api.Asset(replace(jumping_ball(40), cyclic=cyclic), {"seconds": str(seconds)}, Path())
+    return api.Asset(replace(jumping_ball(40), cyclic=cyclic), AssetMetadata(seconds=seconds), Path())
 
 
 def test_moments_end_with_the_clip_but_in_a_loop():

@@ -30,8 +30,9 @@ class Render:
     """A .png for one still, a folder for several, an .mp4 for an orbit. Where not given: beside the asset."""
     azimuth: tuple[float, ...] = (0.0,)
     """Degrees around the object; 0 is where the clip was filmed from. Several give several stills."""
-    elevation: tuple[float, ...] = (0.0,)
-    """Degrees above the object's equator. Several give several stills."""
+    elevation: tuple[float, ...] | None = None
+    """Degrees above the object's equator. Several give several stills. Where not given: those of the clip's
+    camera."""
     time: tuple[float, ...] = (0.0,)
     """Moments between 0 (the clip's start) and 1 (its end). Several give several stills."""
     size: int = 512
@@ -58,7 +59,7 @@ def render_files(
     *,
     out: Path | None = None,
     azimuth: Sequence[float] = (0.0,),
-    elevation: Sequence[float] = (0.0,),
+    elevation: Sequence[float] | None = None,
     time: Sequence[float] = (0.0,),
     size: int = 512,
     orbit: bool = False,
@@ -74,7 +75,7 @@ def render_files(
         changed need no force. Returns the files written. Raises InputError for bad values.
     """
     for name, values in (("azimuth", azimuth), ("elevation", elevation), ("time", time)):
-        if not values:
+        if values is not None and not values:
             raise InputError(f"--{name} needs at least one number")
     if turned := [a for a in azimuth if not math.isfinite(a)]:
         raise InputError(f"an azimuth of {turned[0]:g} degrees does not exist: give a number")
@@ -82,11 +83,12 @@ def render_files(
         raise InputError(f"a size of {size} pixels cannot be rendered: choose 8 to 8192")
     if outside := [t for t in time if not 0 <= t <= 1]:
         raise InputError(f"time {outside[0]:g} lies outside of the clip: 0 is its start and 1 its end")
-    if steep := [e for e in elevation if not -90 <= e <= 90]:
+    if steep := [e for e in elevation or () if not -90 <= e <= 90]:
         raise InputError(f"an elevation of {steep[0]:g} degrees does not exist: choose -90 to 90")
     from vid4d.asset import load
 
     opened = load(asset, device)
+    elevation = [opened.elevation] if elevation is None else elevation
     ending = out.suffix.lower() if out is not None else ""
     if orbit or ending == ".mp4":
         return [_render_orbit(opened, out, ending, azimuth[0], elevation[0], size, seconds, force)]

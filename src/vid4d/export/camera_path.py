@@ -24,7 +24,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
+from vid4d.cameras import DEFAULT_ELEVATION, FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
 from vid4d.errors import InputError
 from vid4d.files.records import read_record
 from vid4d.render import frames_of, loops_to_play
@@ -62,7 +62,7 @@ def plan(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Shots:
     once. Where `options.fps` names no rate, it is as close to the format's as lets the duration be exact.
     """
     clip = max(asset.seconds, 1e-3)
-    path = None if options.cameras is None else read_path(options.cameras)
+    path = None if options.cameras is None else read_path(options.cameras, asset.elevation)
     if path is not None:
         duration = options.seconds or path.seconds or loops_to_play(clip) * clip
     elif options.view == "fixed" and options.seconds is None:
@@ -83,9 +83,10 @@ def plan(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Shots:
         if path_times is not None and options.time is None:
             times = path_times
         return Shots((cameras,), times, frame_rate)
-    still = Cameras.orbit([options.azimuth] * count, options.elevation, size=options.size)
+    elevation = options.elevation_for(asset)
+    still = Cameras.orbit([options.azimuth] * count, elevation, size=options.size)
     turn = options.azimuth + 360.0 * torch.arange(count) / count
-    turning = Cameras.orbit(turn, options.elevation, size=options.size)
+    turning = Cameras.orbit(turn, elevation, size=options.size)
     views = {"turntable": (turning,), "fixed": (still,), "both": (still, turning)}
     return Shots(views[options.view], times, frame_rate)
 
@@ -143,8 +144,11 @@ class CameraPath:
         return np.stack([np.interp(at, self.at, column) for column in values.T], 1)
 
 
-def read_path(file: str | Path) -> CameraPath:
-    """Reads a camera path. Raises InputError, which names the key, for what it does not understand."""
+def read_path(file: str | Path, elevation: float = DEFAULT_ELEVATION) -> CameraPath:
+    """Reads a camera path. Raises InputError, which names the key, for what it does not understand.
+
+    elevation: degrees, of the first keys where they name none.
+    """
     file = Path(file)
     layout = read_record(file, dict[str, Any], "see the documented layout")
     _check_keys(file, layout, TOP, "the camera path")
@@ -156,9 +160,9 @@ def read_path(file: str | Path) -> CameraPath:
         raise InputError(f"{file}: interpolation is {smooth!r}, expected 'smooth' or 'linear'")
     seconds = None if layout.get("seconds") is None else _number(file, layout, "seconds", None, 0.05, 600)
     rows = []
-    before = None
+    before = [0.0, elevation, RING_DISTANCE, 0.0, 0.0, 0.0, FOV, 0.0]
     for i, key in enumerate(keys):
-        before = _read_key(file, key, f"key {i}", before)
+        before = _read_key(file, key, f"key {i}", before, first=i == 0)
         rows.append(before)
     timed = ["at" in key for key in keys]
     if any(timed) and not all(timed):
@@ -186,10 +190,9 @@ def read_path(file: str | Path) -> CameraPath:
     )
 
 
-def _read_key(file: Path, key: dict[str, Any], where: str, before: list[float] | None) -> list[float]:
-    """Azimuth, elevation, distance, target, fov, time. What a key leaves out is as in the key before."""
+def _read_key(file: Path, key: dict[str, Any], where: str, last: list[float], *, first: bool) -> list[float]:
+    """Azimuth, elevation, distance, target, fov, time. What a key leaves out is as in the last before it."""
     _check_keys(file, key, KEYS, where)
-    last = before or [0.0, 15.0, RING_DISTANCE, 0.0, 0.0, 0.0, FOV, 0.0]
     target = _point(file, key, "target", where) if "target" in key else last[3:6]
     if "position" in key:
         if {"azimuth", "elevation", "distance"} & set(key):
@@ -199,7 +202,7 @@ def _read_key(file: Path, key: dict[str, Any], where: str, before: list[float] |
         if not 1e-3 <= distance <= FURTHEST:
             raise InputError(f"{file}: {where} puts the camera on its target or too far from it: move it")
         azimuth = math.degrees(math.atan2(y, x))
-        azimuth += 360 * round((last[0] - azimuth) / 360) if before else 0  # the short way round
+        azimuth += 0 if first else 360 * round((last[0] - azimuth) / 360)  # the short way round
         angles = [azimuth, math.degrees(math.asin(max(-1.0, min(1.0, z / distance)))), distance]
     else:
         angles = [

@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Float, UInt16
 from torch import Tensor
 
-from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
+from vid4d.cameras import DEFAULT_ELEVATION, FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
 from vid4d.export.options import ExportOptions
 from vid4d.files.write import write_text
 from vid4d.gaussians import raster
@@ -102,7 +102,7 @@ def player_html(
     seconds: float,
     time: float | None = None,
     azimuth: float = 0.0,
-    elevation: float = 15.0,
+    elevation: float = DEFAULT_ELEVATION,
     title: str = "vid4d",
     report: Callable[[int, int], object] | None = None,
 ) -> str:
@@ -159,7 +159,7 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         seconds=asset.seconds,
         time=options.time,
         azimuth=options.azimuth,
-        elevation=options.elevation,
+        elevation=options.elevation_for(asset),
         title=asset.root.resolve().name,
         report=options.report,
     )

@@ -41,8 +41,8 @@ class ExportOptions:
     """Once around the object, from a camera that stands still, or both side by side."""
     azimuth: float = 0.0
     """Degrees around the object, where the turntable begins; 0 is where the clip was filmed from."""
-    elevation: float = 15.0
-    """Degrees above the object's equator."""
+    elevation: float | None = None
+    """Degrees above the object's equator. Where not given: those of the clip's camera."""
     seconds: float | None = None
     """Duration of a video. Where not given: whole repetitions of the clip."""
     cameras: Path | None = None
@@ -66,11 +66,15 @@ class ExportOptions:
             raise InputError(f"a texture of {self.texture} pixels cannot be made: choose 16 to 8192")
         if self.surface not in ("splats", "dynerf"):
             raise InputError(f"a mesh cannot be made of {self.surface!r}: choose splats or dynerf")
-        if not -90 <= self.elevation <= 90:
+        if self.elevation is not None and not -90 <= self.elevation <= 90:
             raise InputError(f"an elevation of {self.elevation:g} degrees does not exist: choose -90 to 90")
         if self.seconds is not None and not 0.05 <= self.seconds <= 600:
             raise InputError(f"a video of {self.seconds:g} seconds cannot be made: choose 0.05 to 600")
         background_color(self.background, default=None)
+
+    def elevation_for(self, asset: Asset) -> float:
+        """Degrees: `elevation`, else that of the clip's camera."""
+        return asset.elevation if self.elevation is None else self.elevation
 
     def report_progress(self, done: int, total: int) -> None:
         """Calls `report`, where there is one."""

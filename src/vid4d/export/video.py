@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
-from vid4d.cameras import Cameras
+from vid4d.cameras import DEFAULT_ELEVATION, Cameras
 from vid4d.compute.threads import THREADS
 from vid4d.errors import InputError
 from vid4d.export.camera_path import Shots, plan
@@ -42,7 +42,7 @@ def write_turntable(
     duration: float | None = None,
     fps: float = 24.0,
     azimuth: float = 0.0,
-    elevation: float = 15.0,
+    elevation: float = DEFAULT_ELEVATION,
     size: int = 384,
     report: Callable[[int, int], object] | None = None,
 ) -> Path:

@@ -15,17 +15,18 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 import torch
 from jaxtyping import Bool, Float
-from msgspec import Meta, Struct
+from msgspec import Meta
 from torch import Tensor
 
 from vid4d.errors import InputError
-from vid4d.files.records import LONGEST, Seconds, checked
+from vid4d.files.records import LONGEST, checked
 from vid4d.files.write import written_whole
 from vid4d.gaussians import sh as harmonics
+from vid4d.gaussians.metadata import CONSTANTS, AssetMetadata
 
 MARGINAL_CUT = 0.05
 """A splat whose temporal marginal is below this is not there at that time (2310.10642, code)."""
@@ -35,13 +36,6 @@ LONGEST_IN_LOOP = 0.2
 
 FORMAT = "vid4d-gaussians"
 FORMAT_VERSION = "1"
-DEFAULT_METADATA = {
-    "units": "object in [-0.5, 0.5]^3",
-    "up_axis": "z",
-    "front_axis": "+x",
-    "color_space": "sRGB",
-    "time": "0..1 over the clip",
-}
 
 
 @dataclass(frozen=True)
@@ -261,15 +255,16 @@ def save_asset(path: str | Path, gaussians: Gaussians4D, metadata: dict[str, str
 
     metadata: strings, kept beside the format's own keys: `format`, `format_version`, `units`, `up_axis`,
         `front_axis`, `color_space`, `time`, `period`, `cyclic` (`true` for a loop, else `false`), `count`,
-        `sh_degree`, `fourier_terms`. Callers add `seconds` (length of the clip) and `fps` (frames a second at
-        which to play it); both are numbers in decimal notation.
+        `sh_degree`, `fourier_terms`. Callers add `seconds`, `fps` and `elevation` (`AssetMetadata`), which
+        are numbers in decimal notation.
     A reader that takes no notice of `cyclic` shows a loop right but near its ends: loops need no format
     version of their own.
     """
     from safetensors.torch import save
 
     path = Path(path)
-    values = {**DEFAULT_METADATA, **(metadata or {})}
+    constants = AssetMetadata()
+    values = {name: getattr(constants, name) for name in CONSTANTS} | (metadata or {})
     for key in ("seconds", "fps"):
         if key in values and not _is_duration(values[key]):
             raise InputError(f"metadata {key!r} is {values[key]!r}, expected a positive number as a string")
@@ -303,12 +298,8 @@ def _sorted_header(data: bytes) -> bytes:
     return len(header).to_bytes(8, "little") + header + data[8 + length :]
 
 
-class _Metadata(Struct):
+class _Header(AssetMetadata, frozen=True, kw_only=True):
     period: Annotated[float, Meta(gt=0, le=1e6)]
-    cyclic: Literal["true", "false"] = "false"
-    seconds: Seconds | None = None
-    fps: Annotated[float, Meta(gt=0, le=LONGEST)] | None = None
-    count: Annotated[int, Meta(ge=0)] | None = None
 
 
 def load_asset(
@@ -336,11 +327,11 @@ def load_asset(
         raise InputError(
             f"{path} has format version {version}, this program reads {FORMAT_VERSION}: update it"
         )
-    header = checked(metadata, _Metadata, f"{path}: metadata", "write it again", strict=False)
+    header = checked(metadata, _Header, f"{path}: metadata", "write it again", strict=False)
     kept = {name: tensors[name] for name in TENSORS}
     _check_values(kept, path)
     try:
-        splats = Gaussians4D(**kept, period=header.period, cyclic=header.cyclic == "true")
+        splats = Gaussians4D(**kept, period=header.period, cyclic=header.cyclic)
     except (ValueError, KeyError) as error:
         raise InputError(f"{path} is damaged ({error}): write it again") from error
     if (header.count or len(splats)) != len(splats):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.cameras import Cameras
+from vid4d.cameras import DEFAULT_ELEVATION, Cameras
 from vid4d.media.images import over
 
 
@@ -47,6 +47,15 @@ class ImageMatrix:
             raise ValueError(f"{t} times in the images but {tuple(self.times.shape)} in times")
         if self.confidence is not None and self.confidence.shape != (v, t, h, w):
             raise ValueError(f"confidence has shape {tuple(self.confidence.shape)}, expected {(v, t, h, w)}")
+
+    @property
+    def elevation(self) -> float:
+        """Degrees that the clip's camera looks down, to hundredths: what people are shown is seen from there.
+
+        `DEFAULT_ELEVATION` where the matrix knows no clip.
+        """
+        camera = self.input_camera
+        return DEFAULT_ELEVATION if camera is None else round(float(camera.elevation[0]), 2)
 
     @property
     def views(self) -> int:

@@ -125,6 +125,8 @@ def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
         "seconds": repr(float(matrix.seconds)),
         "fps": repr(float(max(1.0, steps / max(matrix.seconds, 1e-3)))),
     }
+    if matrix.input_camera is not None:
+        metadata["elevation"] = repr(matrix.elevation)
     save_asset(run.path("asset.safetensors"), gaussians, metadata)
 
 

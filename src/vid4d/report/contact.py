@@ -10,7 +10,7 @@ from jaxtyping import Float
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from vid4d.cameras import RING_ELEVATION, Cameras
+from vid4d.cameras import DEFAULT_ELEVATION, Cameras
 from vid4d.files.write import written_whole
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.media.images import over_white, to_uint8
@@ -61,12 +61,14 @@ def write_contact(
     input_images: Float[Tensor, "s hi wi 4"] | None = None,
     input_times: Float[Tensor, " s"] | None = None,
     input_camera: Cameras | None = None,
-    elevation: float = RING_ELEVATION,
+    elevation: float = DEFAULT_ELEVATION,
     views: int = 8,
     times: int = 8,
     cell: int = 128,
 ) -> Path:
     """Writes the sheet: rows are the input, the asset from the input's camera, and `views` azimuths.
+
+    Where the input's camera is that of azimuth 0, one row stands for both.
 
     input_images, input_times, input_camera: the frames of the input video (RGBA), their times in [0, 1] and
         their camera, where known; the columns then show (at most `times` of) these moments.
@@ -81,17 +83,25 @@ def write_contact(
     rows: list[tuple[str, str, list[np.ndarray | None]]] = []
     if input_images is not None and shown:
         rows.append(("input", "the clip", list(over_white(input_images[shown]).cpu().numpy())))
-    if input_camera is not None:
-        camera = input_camera.resized(cell)
-        rows.append(("asset", "clip's camera", _row(gaussians, camera, shown_times)))
-    for view in range(views):
-        azimuth = 360.0 * view / views
-        camera = Cameras.orbit([azimuth], elevation, size=cell)
-        rows.append((f"{azimuth:g}°", f"elevation {elevation:g}°", _row(gaussians, camera, shown_times)))
+    from_clip = None if input_camera is None else input_camera.resized(cell)
+    ring = [360.0 * view / views for view in range(views)]
+    cameras = [Cameras.orbit([azimuth], elevation, size=cell) for azimuth in ring]
+    is_first = from_clip is not None and _same(from_clip, cameras[0])
+    if from_clip is not None and not is_first:
+        rows.append(("asset", "clip's camera", _row(gaussians, from_clip, shown_times)))
+    for i, (azimuth, camera) in enumerate(zip(ring, cameras, strict=True)):
+        second = "clip's camera" if is_first and i == 0 else f"elevation {elevation:.3g}°"
+        rows.append((f"{azimuth:g}°", second, _row(gaussians, camera, shown_times)))
     sheet = draw_sheet(rows, [f"t = {m:.2f}" for m in shown_times], cell)
     with written_whole(path) as temporary:
         sheet.save(temporary)
     return Path(path)
+
+
+def _same(one: Cameras, other: Cameras) -> bool:
+    """Whether two cameras give the same picture, but for hundredths of a degree."""
+    poses = torch.allclose(one.world_to_camera, other.world_to_camera, atol=1e-3)
+    return poses and torch.allclose(one.focal, other.focal, rtol=1e-3) and one.height == other.height
 
 
 def _row(gaussians: Gaussians4D, camera: Cameras, shown_times: list[float]) -> list[np.ndarray | None]:

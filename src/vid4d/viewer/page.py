@@ -202,7 +202,7 @@ class RunPage:
     def _prepare_scene(self) -> None:
         scene = self.server.scene
         scene.set_up_direction("+z")
-        camera = Cameras.orbit([0.0], 15.0, distance=1.15 * RING_DISTANCE)
+        camera = Cameras.orbit([0.0], self.content.asset.elevation, distance=1.15 * RING_DISTANCE)
         first = self.server.initial_camera
         first.position = camera.position[0].double().numpy()
         first.look_at = np.zeros(3)
