@@ -20,9 +20,10 @@ import tyro
 
 from vid4d import __version__
 from vid4d.commands.batch import Batch
+from vid4d.commands.completion import Completion
 from vid4d.commands.export import Export
 from vid4d.commands.generate import Generate
-from vid4d.commands.help import quiet_defaults
+from vid4d.commands.help import plain_help
 from vid4d.commands.info import Info
 from vid4d.commands.matrix import Matrix
 from vid4d.commands.prepare import Prepare
@@ -54,7 +55,20 @@ _STYLE = (
     tyro.conf.SuppressFixed,
     tyro.conf.DisallowNone,  # an option that is not given is None; nobody types it
 )
-Command = Generate | Batch | Prepare | Matrix | Reconstruct | Render | View | Export | Weights | Train | Info
+Command = (
+    Generate
+    | Batch
+    | Prepare
+    | Matrix
+    | Reconstruct
+    | Render
+    | View
+    | Export
+    | Weights
+    | Train
+    | Info
+    | Completion
+)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -120,9 +134,11 @@ def _dispatch(arguments: list[str], show_traceback: bool) -> None:
 
 def _command(arguments: list[str]) -> Command:
     """The command with its options. Raises InputError for arguments that it does not take."""
+    if os.environ.get("NO_COLOR"):
+        tyro._experimental_options["ansi_codes"] = False
     said = io.StringIO()
     try:
-        with quiet_defaults(), redirect_stderr(said):
+        with plain_help(), redirect_stderr(said):
             return tyro.cli(  # type: ignore[call-overload,no-any-return]
                 Command, prog="vid4d", description=DESCRIPTION, args=arguments, config=_STYLE
             )
