@@ -30,6 +30,7 @@ from vid4d.errors import FAULTS, InputError
 from vid4d.files.paths import natural_order, refuse_special
 from vid4d.files.records import Seconds, Share, Time, read_record
 from vid4d.media.images import to_uint8
+from vid4d.media.picture_colors import color_note, in_srgb
 from vid4d.media.picture_files import MOST_ANIMATED, open_picture, reading_picture
 from vid4d.media.video import Video, shrink
 
@@ -214,6 +215,8 @@ class ImageFiles:
                 turned = image.format != "PNG" and image.getexif().get(0x0112, 1) >= 5
                 sizes.setdefault(image.size[::-1] if turned else image.size, file)
                 self.has_alpha |= image.has_transparency_data
+                if (said := color_note(image)) and said not in self.notes:
+                    self.notes += (said,)
             if len(sizes) > 1:
                 (a, first), (b, second) = list(sizes.items())[:2]
                 raise InputError(
@@ -267,7 +270,7 @@ class AnimatedImage:
 
 
 def to_rgba(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 4"]:
-    """8-bit RGBA, upright: from RGB, grey, palette, 1, 16 or 32 bits, with and without alpha.
+    """8-bit sRGB with alpha, upright: from RGB, grey, palette, 1, 16 or 32 bits, with and without alpha.
 
     Raises InputError for damaged files and for values that are no picture (NaN, floats beyond [0, 1]).
     """
@@ -283,4 +286,4 @@ def to_rgba(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 4"]:
                 )
             grey = to_uint8(values / top)
             return np.dstack([grey, grey, grey, np.full_like(grey, 255)])
-        return np.array(image.convert("RGBA"))
+        return np.array(in_srgb(image).convert("RGBA"))
