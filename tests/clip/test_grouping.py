@@ -192,3 +192,11 @@ def test_a_folder_with_a_video(tmp_path: Path) -> None:
     assert len(open_source(tmp_path / "f").times) == COUNT
     write_mp4(tmp_path / "f/b.mp4", [on_white(b) for b in BOXES], 24)
     refuse(r"2 videos, b\.mp4 and утка", tmp_path / "f")
+
+
+def test_brackets_of_a_folder_that_exists_are_its_name(tmp_path: Path) -> None:
+    folder = save(tmp_path / "clip [1]", "f{}.png", BOXES)
+    check(f"{folder}/*.png")
+    save(tmp_path / "clip1", "f{}.png", BOXES[:2])
+    check(f"{folder}/f[0-9].png")
+    assert len(open_source(f"{tmp_path}/cli[p]1/*.png").times) == 2

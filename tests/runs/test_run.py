@@ -151,6 +151,23 @@ def test_default_names(clip, name, tmp_path, monkeypatch):
     assert free_default(clip).name == name
 
 
+@pytest.mark.parametrize(
+    ("clip", "name"),
+    [
+        ("duck [draft].mp4", "duck_draft"),
+        ("take [1]", "take_1"),
+        ("take [1]/*.png", "take_1"),
+        ("take [[]1]/*.png", "take_1"),
+    ],
+)
+def test_brackets_of_what_exists_are_no_pattern(clip, name, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_module, "RUNS", tmp_path / "runs")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "duck [draft].mp4").touch()
+    (tmp_path / "take [1]").mkdir()
+    assert free_default(clip).name == name
+
+
 def test_timings_memory_versions_and_log_are_recorded(tmp_path):
     run, made = Run.create(tmp_path, SETTINGS), []
     run.use_device("cpu")

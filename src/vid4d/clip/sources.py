@@ -98,7 +98,7 @@ def _pictures(path: str | Path) -> Path | Found | _Prepared:
     """The one file that is meant, or the pictures of a folder or pattern."""
     text, place = str(path), Path(path)
     if not place.exists() and any(c in text for c in "*?["):
-        files = [Path(p) for p in glob.glob(text, recursive=True) if Path(p).is_file()]
+        files = [p for p in _matching(place) if p.is_file()]
         files = natural_order(f for f in files if not f.name.startswith("."))
         if not files:
             raise InputError(f"{text}: no file matches this pattern; check the folder and the ending")
@@ -128,6 +128,13 @@ def _pictures(path: str | Path) -> Path | Found | _Prepared:
     if not files:
         raise InputError(f"{text}: no images in this folder; give one with PNG, JPEG or WebP frames")
     return understand(place, files, text)
+
+
+def _matching(pattern: Path) -> Iterator[Path]:
+    """Paths that match; brackets of a folder that exists belong to its name."""
+    folder = next(p for p in (*pattern.parents, Path()) if p.exists())
+    inside = pattern.relative_to(folder) if folder != Path() else pattern
+    return (folder / p for p in glob.glob(str(inside), root_dir=folder, recursive=True))
 
 
 def images_in(folder: Path) -> list[Path]:

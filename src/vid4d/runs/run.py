@@ -358,9 +358,12 @@ def _refuse_difference(root: Path, settings: Settings, resume: bool) -> None:
 
 
 def _default_name(clip: str) -> str:
-    """A folder name from the clip's: 'my_clip.mp4' -> 'my_clip', 'frames/*.png' -> 'frames'."""
-    path = Path(clip)
-    while any(c in path.name for c in "*?[") and path.parent != path:
+    """A folder name from the clip's: 'my_clip.mp4' -> 'my_clip', 'frames/*.png' -> 'frames'.
+
+    Brackets of files that exist belong to their names.
+    """
+    path = Path(re.sub(r"\[([*?\[])\]", r"\1", clip))  # as glob.escape writes them
+    while not path.exists() and any(c in path.name for c in "*?[") and path.parent != path:
         path = path.parent
     if not path.name or path.name == "..":
         path = path.resolve()
