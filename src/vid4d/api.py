@@ -1,4 +1,4 @@
-"""From Python: `vid4d.generate(...)` and `vid4d.load(...).render(cameras, time)`; what commands do."""
+"""Python interface: `vid4d.generate(...)`, `vid4d.load(...).render(cameras, time)`; what commands call."""
 
 from __future__ import annotations
 

@@ -95,6 +95,6 @@ def load(path: str | Path, device: str = "auto") -> Asset:
         refuse_links(file.parent)
     elif (file.parent / "settings.json").is_file():
         refuse_links(file.parent)
-    place = resolve_device(device)
-    gaussians, metadata = load_asset(file, splat_device(place) if device == "auto" else place)
+    target = resolve_device(device)
+    gaussians, metadata = load_asset(file, splat_device(target) if device == "auto" else target)
     return Asset(gaussians, read_metadata(metadata, str(file)), file)

@@ -154,7 +154,7 @@ def _say(text: str) -> None:
 
 
 def _explained(error: BaseException, arguments: Sequence[str]) -> str | None:
-    """One sentence for errors that are not the program's fault; None for the others."""
+    """Sentence for an error that is not the program's fault; None for the others."""
     if isinstance(error, InputError):
         return str(error)
     message = str(error)

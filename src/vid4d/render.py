@@ -1,4 +1,4 @@
-"""From an asset to pictures: stills, turntables, in chunks, without gradients."""
+"""Rendering of assets to pictures: stills, turntables, in chunks, without gradients."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""From a video, GIF or pictures to `Clip`: T frames of one object, cut out, with their times."""
+"""Clips: T frames of one object, read from a video, GIF or pictures, cut out, with their times."""

@@ -1,4 +1,4 @@
-"""Where frames come from: a video, an animated image, a folder or pattern of images, one image.
+"""Sources of frames: a video, an animated image, a folder or pattern of images, one image.
 
 Every source has `times` (seconds from its first frame), `duration` (seconds, the last frame's own
 included), `has_alpha`, `notes` (warnings in words) and `read(indices, max_side)`, which decodes only

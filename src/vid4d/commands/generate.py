@@ -16,7 +16,7 @@ Clip = Positional[Annotated[str, arg(metavar="CLIP")]]
 
 
 def _prior_help(spec: PriorSpec) -> str:
-    """What `--prior` says of one."""
+    """Line of `--prior`'s help for one prior."""
     methods = ["efficient4d"] * spec.offers("matrix") + ["consistent4d"] * spec.offers("score")
     return f"{spec.help}; for {' and '.join(methods)}"
 

@@ -1,4 +1,4 @@
-"""What is wrong with a command line, as one sentence instead of tyro's box of a dozen lines."""
+"""Faults of a command line, each as one sentence instead of tyro's box of a dozen lines."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _least_indented(lines: Sequence[str]) -> list[str]:
 
 
 def usage_sentence(box: str, arguments: Sequence[str]) -> str | None:
-    """One sentence for what tyro says of arguments that it refuses; None where it says something unheard of.
+    """Sentence for arguments that tyro refuses; None where it says something unheard of.
 
     box: what it would print. arguments: of the command line, the command first.
     """
@@ -61,5 +61,5 @@ def usage_sentence(box: str, arguments: Sequence[str]) -> str | None:
         return f"{refused[2]} cannot be {refused[1]}: choose one of {refused[3].replace(chr(39), '')}"
     if lacking := re.match(r"Missing value for argument '(.+)'", words):
         return f"{lacking[1]} needs a value{tell}"
-    told = words[:1].lower() + words[1:].rstrip(".")
-    return f"{told}{tell}"
+    sentence = words[:1].lower() + words[1:].rstrip(".")
+    return f"{sentence}{tell}"

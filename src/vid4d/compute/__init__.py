@@ -1,1 +1,1 @@
-"""What a run is computed with: the machine, its threads, random numbers."""
+"""Computing: the machine, its threads, random numbers."""

@@ -350,7 +350,7 @@ class _Products(torch.autograd.Function):
 
 
 def _rows() -> list[tuple[list[int], list[int]]]:
-    """For a place and its neighbours (x + step, x - step, y + step, ...): the reading of every plane."""
+    """Features of every plane at a point and its neighbours (x + step, x - step, y + step, ...)."""
     rows = [([0, 0, 0], [0, 0, 0])]
     for axis in range(3):
         for side in (0, 1):
@@ -367,7 +367,7 @@ def _bilinear(planes: Float[Tensor, "3 c h w"], at: Float[Tensor, "3 1 m 2"]) ->
 
 
 def _normal(around: Float[Tensor, "levels 6 n"]) -> Float[Tensor, "levels n 3"]:
-    """From densities at x + step, x - step, y + step, ..."""
+    """Normal by central differences of densities at x + step, x - step, y + step, ..."""
     difference = around[:, 1::2] - around[:, 0::2]
     return F.normalize(difference * (0.5 / NORMAL_STEP), dim=1, eps=1e-12).transpose(1, 2)
 

@@ -130,7 +130,7 @@ def _levels(parameters: Sequence[Tensor]) -> list[LevelParameters]:
 
 
 def _zeros_like(level: LevelParameters) -> LevelParameters:
-    """In the same layouts, by one call; every part begins at a multiple of 16 bytes."""
+    """Zeros in the same layouts, by one call; every part begins at a multiple of 16 bytes."""
     begins = [0]
     for x in level:
         begins.append(begins[-1] + -(-x.numel() // 4) * 4)

@@ -84,15 +84,15 @@ def samples_kernel(
         if FILL:
             rank = n_kept + tl.cumsum(here, axis=0) - 1
             keep = keep & (rank < most)
-            place = start + rank
-            tl.store(points + place * 3, x, mask=keep)
-            tl.store(points + place * 3 + 1, y, mask=keep)
-            tl.store(points + place * 3 + 2, z, mask=keep)
-            tl.store(directions + place * 3, dx + x * 0.0, mask=keep)
-            tl.store(directions + place * 3 + 1, dy + x * 0.0, mask=keep)
-            tl.store(directions + place * 3 + 2, dz + x * 0.0, mask=keep)
-            tl.store(times + place, at + x * 0.0, mask=keep)
-            tl.store(lengths + place, length, mask=keep)
+            offset = start + rank
+            tl.store(points + offset * 3, x, mask=keep)
+            tl.store(points + offset * 3 + 1, y, mask=keep)
+            tl.store(points + offset * 3 + 2, z, mask=keep)
+            tl.store(directions + offset * 3, dx + x * 0.0, mask=keep)
+            tl.store(directions + offset * 3 + 1, dy + x * 0.0, mask=keep)
+            tl.store(directions + offset * 3 + 2, dz + x * 0.0, mask=keep)
+            tl.store(times + offset, at + x * 0.0, mask=keep)
+            tl.store(lengths + offset, length, mask=keep)
         n_kept += tl.sum(here, axis=0)
     if not FILL:
         tl.store(counts + ray, n_kept)
@@ -127,9 +127,9 @@ def visible_kernel(
 
 
 @triton.jit
-def _weights(density, place, inside, before, step):  # type: ignore[no-untyped-def]
+def _weights(density, offset, inside, before, step):  # type: ignore[no-untyped-def]
     """Optical depths of samples, the light that is left after them, and their shares of the pixel."""
-    depth = tl.load(density + place, mask=inside, other=0.0) * step
+    depth = tl.load(density + offset, mask=inside, other=0.0) * step
     ahead = tl.maximum(before + tl.cumsum(depth, axis=0) - depth, before)  # also where depths are huge
     thin = depth * (1.0 - depth * (0.5 - depth * (1.0 / 6.0)))  # 1 - exp(-depth) where that is inexact
     alpha = tl.where(depth < 0.01, thin, 1.0 - tl.exp(-depth))
@@ -160,9 +160,9 @@ def composite_kernel(
     for i in range(0, count, SAMPLES):
         k = i + tl.arange(0, SAMPLES)
         inside = k < count
-        place = level * samples + start + k
-        depth, _after, share = _weights(density, place, inside, before, step)
-        tl.store(weight + place, share, mask=inside)
+        offset = level * samples + start + k
+        depth, _after, share = _weights(density, offset, inside, before, step)
+        tl.store(weight + offset, share, mask=inside)
         mask = (f < FEATURES)[:, None] & inside[None, :]
         row = features + (level * FEATURES + f)[:, None] * samples + start + k[None, :]
         mean += tl.sum(tl.load(row, mask=mask, other=0.0) * share[None, :], axis=1)
@@ -209,20 +209,20 @@ def composite_gradient_kernel(
         for i in range(0, count, SAMPLES):
             k = i + tl.arange(0, SAMPLES)
             inside = k < count
-            place = level * samples + start + k
-            depth, after, share = _weights(density, place, inside, before, step)
+            offset = level * samples + start + k
+            depth, after, share = _weights(density, offset, inside, before, step)
             mask = (f < FEATURES)[:, None] & inside[None, :]
             row = (level * FEATURES + f)[:, None] * samples + start + k[None, :]
             feature = tl.load(features + row, mask=mask, other=0.0)
             g = tl.sum(feature * grad_mean[:, None], axis=0) + grad_alpha
             g += grad_far * tl.load(lengths + start + k, mask=inside, other=0.0)
-            g += tl.load(grad_weight + place, mask=inside, other=0.0)
+            g += tl.load(grad_weight + offset, mask=inside, other=0.0)
             part = tl.where(inside, g * share, 0.0)
             if turn == 0:
                 behind += tl.sum(part, axis=0)
             else:
                 grad_depth = g * after - (behind - tl.cumsum(part, axis=0))
-                tl.store(grad_density + place, grad_depth * step, mask=inside)
+                tl.store(grad_density + offset, grad_depth * step, mask=inside)
                 tl.store(grad_features + row, grad_mean[:, None] * share[None, :], mask=mask)
                 behind -= tl.sum(part, axis=0)
             before += tl.sum(depth, axis=0)

@@ -1,4 +1,4 @@
-"""Where the camera is in every picture of a video: turntables, cameras that stand still, paths from JSON.
+"""Camera paths of videos: turntables, cameras that stand still, paths from JSON.
 
 A camera path (docs/formats.md) is a JSON object with a list `keys`. Each key says where the camera is at `at`
 seconds of the video:

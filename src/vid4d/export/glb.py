@@ -171,7 +171,7 @@ def _floats(points: np.ndarray) -> np.ndarray:
 def _morphing(
     document: _Document, sequence: MeshSequence, seconds: float, cyclic: bool, skin: Skin | None
 ) -> None:
-    """One mesh as it is at the first moment, and what the others differ from it as morph targets."""
+    """Mesh at the first moment, with morph targets for the others."""
     first, *others = sequence.meshes
     primitive = _primitive(document, first, skin)
     primitive["targets"] = []

@@ -23,7 +23,7 @@ from vid4d.gaussians.raster import SplatRender
 
 @dataclass(frozen=True)
 class DensifyConfig:
-    """When splats are split and removed.
+    """Schedule of density control: when splats are split and removed.
 
     growth: final number of splats over the first one.
     max_splats: hard cap on their number.

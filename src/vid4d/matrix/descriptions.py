@@ -28,7 +28,7 @@ WIDEST = 0.04
 """Focal length over width of a field of view of 170 degrees, about the least that is believed."""
 
 
-class View(Struct):
+class ViewRecord(Struct):
     """A camera. Degrees, pixels and world units, as `vid4d.matrix.io` describes."""
 
     azimuth: Finite | None = None
@@ -46,13 +46,13 @@ class Inputs(Struct):
 
     images: Name
     times: Annotated[list[Time], Meta(min_length=1)]
-    camera: View
+    camera: ViewRecord
 
 
-class Described(Struct):
+class MatrixRecord(Struct):
     """cameras.json."""
 
-    views: Annotated[list[View], Meta(min_length=1, max_length=1024)]
+    views: Annotated[list[ViewRecord], Meta(min_length=1, max_length=1024)]
     images: Name
     times: list[Time] | None = None
     seconds: Seconds | None = None
@@ -83,9 +83,9 @@ class Transforms(Struct):
     cy: Finite | None = None
 
 
-def read_described(file: Path) -> Described:
+def read_described(file: Path) -> MatrixRecord:
     """Reads and checks a cameras.json. Raises InputError, with the field, for what cannot be."""
-    return read_record(file, Described, "correct it as docs/formats.md says, or write it again.")
+    return read_record(file, MatrixRecord, "correct it as docs/formats.md says, or write it again.")
 
 
 def read_transforms(file: Path) -> Transforms:
@@ -100,7 +100,7 @@ def is_rotation(matrix: Float[np.ndarray, "3 3"] | Float[Tensor, "3 3"], toleran
 
 
 def cameras_of(
-    views: list[View], described: Described | None, width: int, height: int, file: Path
+    views: list[ViewRecord], described: MatrixRecord | None, width: int, height: int, file: Path
 ) -> Cameras:
     """The cameras of views. described: what holds for all of them. Raises InputError with the view."""
     poses, focals = [], []
@@ -115,7 +115,7 @@ def cameras_of(
     return Cameras(torch.stack(poses), torch.tensor(focals), width, height)
 
 
-def _pose(view: View, described: Described | None) -> Float[Tensor, "4 4"]:
+def _pose(view: ViewRecord, described: MatrixRecord | None) -> Float[Tensor, "4 4"]:
     if view.world_to_camera is not None:
         pose = torch.tensor(view.world_to_camera, dtype=torch.float32)
         rotation = pose[:3, :3].double()
@@ -130,7 +130,7 @@ def _pose(view: View, described: Described | None) -> Float[Tensor, "4 4"]:
     return Cameras.orbit([view.azimuth], view.elevation, distance=distance).world_to_camera[0]
 
 
-def _focal(view: View, described: Described | None, width: int) -> float:
+def _focal(view: ViewRecord, described: MatrixRecord | None, width: int) -> float:
     own = view.focal is not None or view.fov is not None
     given = view if own or described is None else described
     if given.focal is not None:

@@ -1,4 +1,4 @@
-"""From a signed field on a grid to triangles: marching cubes, one closed part, smoothing, fewer faces."""
+"""Triangles from a signed field on a grid: marching cubes, one closed part, smoothing, fewer faces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class MeshOptions:
     faces: at most so many triangles. resolution: voxels along the longest edge of the object's bounds.
     views, size: depth maps rendered around the splats, and their width in pixels.
     solidity: for the depth maps every splat counts as so many in one place, so that rays end near the front
-    of surfaces that are made of faint splats. opaque: a ray with less opacity than this passed by.
+    of surfaces that are made of faint splats. min_alpha: a ray with less opacity than this passed by.
     empty: share of the views that must look past a voxel for it to be empty whatever the others say.
     truncation: of the signed distance, in voxels. hidden: how far behind a surface a view still says
     "inside", in longest edges of the object, and behind: how much that counts. Depth from faint splats lies
@@ -43,7 +43,7 @@ class MeshOptions:
     views: int = 48
     size: int = 256
     solidity: float = 4.0
-    opaque: float = 0.5
+    min_alpha: float = 0.5
     empty: float = 0.1
     truncation: float = 4.0
     hidden: float = 0.15

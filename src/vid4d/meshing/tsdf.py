@@ -198,8 +198,8 @@ def tsdf_fuse(
 ) -> Field:
     """Depth maps into one truncated signed distance (Curless and Levoy 1996, with space carving).
 
-    A ray that passes by (less than `opaque`) says that its voxels are empty; a few such views suffice. What
-    no view sees is inside, so that the surface is closed. See `MeshOptions` for how it is made robust.
+    A ray that passes by (less than `min_alpha`) says that its voxels are empty; a few such views suffice.
+    What no view sees is inside, so that the surface is closed. See `MeshOptions` for how it is made robust.
     Every second voxel is computed first, and the others only where the surface may be near.
     """
     voxel = float((high - low).max()) / options.resolution
@@ -254,7 +254,7 @@ def signed_distances(
         alpha, depth, *other = grid_sample(
             pictures[view, None], grid[None, None], padding_mode="zeros", align_corners=False
         )[0, :, 0]
-        is_empty = (other[0] if other else alpha) < options.opaque
+        is_empty = (other[0] if other else alpha) < options.min_alpha
         distance = unweighted(depth, alpha) - z
         view_weight = torch.where(distance < -reach, options.behind, 1.0)
         view_weight *= ~(is_empty | (distance < -hidden))

@@ -81,17 +81,17 @@ class _Ssim(torch.autograd.Function):
         ssim, mean_x, mean_y, a1, a2, b1, b2 = _ssim_terms(x, y)
         if ctx.needs_input_grad[0]:
             below = 1 / (b1 * b2)
-            by_xx = -ssim / b2
-            by_xy = 2 * a1 * below
-            by_mean = 2 * (mean_y * (a2 - a1) * below - mean_x * (ssim / b1 + by_xx))
-            ctx.save_for_backward(x, y, by_mean, by_xx, by_xy)
+            grad_xx = -ssim / b2
+            grad_xy = 2 * a1 * below
+            grad_mean = 2 * (mean_y * (a2 - a1) * below - mean_x * (ssim / b1 + grad_xx))
+            ctx.save_for_backward(x, y, grad_mean, grad_xx, grad_xy)
         return ssim
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        x, y, by_mean, by_xx, by_xy = ctx.saved_tensors
-        mean, xx, xy = gaussian_blur(gradient * torch.stack([by_mean, by_xx, by_xy])).unbind(0)
+        x, y, grad_mean, grad_xx, grad_xy = ctx.saved_tensors
+        mean, xx, xy = gaussian_blur(gradient * torch.stack([grad_mean, grad_xx, grad_xy])).unbind(0)
         return mean + 2 * x * xx + y * xy, None
 
 

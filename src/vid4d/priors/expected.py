@@ -1,4 +1,4 @@
-"""What may be expected of a prior, by direction: measured on models that it never saw."""
+"""Expected quality of a prior, by direction: measured on models that it never saw."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ class Expected:
     overlap: tuple[Share, ...]
 
     def at(self, azimuth: float) -> float:
-        """At any azimuth in degrees, between the measured ones in a straight line."""
-        place = away_from_clip(azimuth) / 180 * (len(self.overlap) - 1)
-        low = min(int(place), len(self.overlap) - 2)
-        return self.overlap[low] + (place - low) * (self.overlap[low + 1] - self.overlap[low])
+        """Expected overlap at any azimuth in degrees, interpolated linearly between the measured ones."""
+        position = away_from_clip(azimuth) / 180 * (len(self.overlap) - 1)
+        low = min(int(position), len(self.overlap) - 2)
+        return self.overlap[low] + (position - low) * (self.overlap[low + 1] - self.overlap[low])
 
 
 def expected_of(prior: str, file: Path = FILE) -> Expected | None:

@@ -236,7 +236,7 @@ class Solver(Protocol):
     ) -> None: ...
 
     def __call__(self, i: int, x: Tensor, x0: Tensor, eps: Tensor) -> Tensor:
-        """From the sample x at plan[i], and the data and the noise predicted for it, to the next sample."""
+        """Next sample from x at plan[i], and the data and the noise predicted for it."""
 
 
 class DDIM:
@@ -327,7 +327,7 @@ def _unipc_move(
     levels: list[float],
     data: list[Tensor],
 ) -> Tensor:
-    """From one noise level to the next: first order, and what the slopes to other predictions add.
+    """UniPC step to the next noise level: first order, and the terms of the slopes to other predictions.
 
     ends: half log SNR here and there. variances: of the noise here and there. alpha: a_t there. levels, data:
     other predictions, before (predictor) or also at the end (corrector).
@@ -337,16 +337,16 @@ def _unipc_move(
     moved = math.sqrt(variances[1] / variances[0]) * x + math.sqrt(alpha) * growth * x0
     if not levels:
         return moved
-    place = torch.tensor([(level - ends[0]) / h for level in levels], dtype=torch.float64)
+    position = torch.tensor([(level - ends[0]) / h for level in levels], dtype=torch.float64)
     # the weights that integrate polynomials exactly, 2302.04867, equation 10
-    powers = torch.stack([place**k for k in range(len(levels))])
+    powers = torch.stack([position**k for k in range(len(levels))])
     moments, phi, factorial = [], -growth / -h - 1, 1
     for k in range(1, len(levels) + 1):
         moments.append(phi * factorial / -growth)
         factorial *= k + 1
         phi = phi / -h - 1 / factorial
     weights = torch.linalg.solve(powers, torch.tensor(moments, dtype=torch.float64)).tolist()
-    for weight, r, other in zip(weights, place.tolist(), data, strict=True):
+    for weight, r, other in zip(weights, position.tolist(), data, strict=True):
         moved = moved + math.sqrt(alpha) * growth * weight / r * (other - x0)
     return moved
 

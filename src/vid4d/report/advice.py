@@ -54,7 +54,7 @@ class Facts:
 
 @dataclass(frozen=True)
 class Rule:
-    """When `applies`, a person reads what `looks` off and what to `try_next`.
+    """Rule of advice: when `applies`, a person reads what `looks` off and what to `try_next`.
 
     `looks` may hold facts in braces. serious: it spoils the asset; the others are worth knowing.
     """

@@ -270,7 +270,7 @@ LINKS = (
 
 
 def _matrix_source(root: Path, settings: Settings) -> str:
-    """What the pictures of the image matrix are, as the beginning of a sentence."""
+    """Description of the image matrix's pictures, as the beginning of a sentence."""
     if settings.source == "matrix":
         return "The pictures that were given"
     if (root / "dynerf.safetensors").is_file():

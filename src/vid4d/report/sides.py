@@ -1,4 +1,4 @@
-"""What is known of each side of an asset: what its prior is good for, and where its pictures disagree."""
+"""Reliability of each side of an asset: what its prior is good for, and where its pictures disagree."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ DOUBTFUL = 0.05
 
 @dataclass(frozen=True)
 class KnownSides:
-    """By view of the image matrix. azimuths: degrees. expected: overlap with the truth on unseen models.
+    """Reliability by view of the image matrix.
 
+    azimuths: degrees. expected: overlap with the truth on unseen models. models: how many those were.
     confidence: mean over the object's pixels and all times; None where there is none.
     """
 
@@ -37,7 +38,7 @@ class KnownSides:
         return [azimuth for azimuth, value in pairs if value < mean - DOUBTFUL]
 
     def sentences(self) -> list[str]:
-        """In words."""
+        """Reliability in words."""
         ranges = {
             "at the clip's own side": (0, 12),
             "at 45°": (40, 50),
@@ -49,11 +50,11 @@ class KnownSides:
             pairs = zip(self.azimuths, self.expected, strict=True)
             values = [e for a, e in pairs if low <= away_from_clip(a) <= high]
             means[name] = sum(values) / len(values) if values else None
-        told = ", ".join(f"{value:.2f} {name}" for name, value in means.items() if value is not None)
+        overlaps = ", ".join(f"{value:.2f} {name}" for name, value in means.items() if value is not None)
         words = [
             "The clip shows one side; the others are imagined. On "
             f"{self.models} objects that the prior had never seen, its silhouettes overlapped with the true "
-            f"ones by {told} (1 is all of it). Expect the same here."
+            f"ones by {overlaps} (1 is all of it). Expect the same here."
         ]
         if self.doubtful:
             names = ", ".join(_ranges(self.azimuths, self.doubtful))
@@ -86,7 +87,7 @@ def object_confidence(matrix: ImageMatrix, over: tuple[int, ...] = (0, 1, 2, 3))
 
 
 def known_sides(matrix: ImageMatrix, expected: Expected | None) -> KnownSides | None:
-    """What is known of the views of a matrix; None where the prior was never measured."""
+    """Reliability of the views of a matrix; None where the prior was never measured."""
     if expected is None or matrix.input_images is None:
         return None
     azimuths = [round(a, 1) % 360 for a in matrix.cameras.azimuth.tolist()]

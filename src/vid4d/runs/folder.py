@@ -51,9 +51,9 @@ CLEARED = ".vid4d-cleared"
 
 def record(root: Path) -> None:
     """Notes what a run has written at the top of its folder (`vid4d.files.manifest`)."""
-    there = [name for name in MADE if (root / name).is_file() and not (root / name).is_symlink()]
+    written = [name for name in MADE if (root / name).is_file() and not (root / name).is_symlink()]
     noted: manifest.Hashes = {name: [] for name in manifest.read(root) if name.startswith("checkpoints/")}
-    write_text(root / manifest.MANIFEST, manifest.text_of(noted | manifest.hashes_of(root, there)))
+    write_text(root / manifest.MANIFEST, manifest.text_of(noted | manifest.hashes_of(root, written)))
 
 
 def holds_run(root: Path) -> bool:
@@ -86,9 +86,9 @@ def is_free(root: Path) -> bool:
 
 def note_checkpoint(root: Path, stage: str) -> Path:
     """The place of a stage's checkpoint, noted as a run's own, whatever is written there."""
-    known, name = manifest.read(root), f"checkpoints/{stage}.safetensors"
-    if name not in known:
-        write_text(root / manifest.MANIFEST, manifest.text_of(known | {name: []}))
+    noted, name = manifest.read(root), f"checkpoints/{stage}.safetensors"
+    if name not in noted:
+        write_text(root / manifest.MANIFEST, manifest.text_of(noted | {name: []}))
     return root / name
 
 

@@ -81,10 +81,10 @@ def _acquired(root: Path) -> BaseFileLock:
 
 def _number(path: Path) -> tuple[int, int] | None:
     try:
-        known = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return known.st_dev, known.st_ino
+    return status.st_dev, status.st_ino
 
 
 def _this_process() -> dict[str, str | int]:

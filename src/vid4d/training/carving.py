@@ -44,22 +44,22 @@ def depth_behind(
     depth: Float[Tensor, "n v s s"],
     cameras: Cameras,
     points: Float[Tensor, "p 3"],
-    place: Float[Tensor, "n 3 4"],
+    to_world: Float[Tensor, "n 3 4"],
 ) -> Float[Tensor, "n p"]:
     """Distance of points behind the first surface, the least over the views; negative in front of it.
 
-    points: the same for all objects, in axes of their own; place: from these to the world, per object.
+    points: the same for all objects, in axes of their own; to_world: from these to the world, per object.
 
     The plain way; `carving_kernels.depth_behind` is the same on a GPU.
     """
     size = cameras.width
-    points = torch.einsum("nij,pj->npi", place[..., :3], points) + place[:, None, :, 3]
+    points = torch.einsum("nij,pj->npi", to_world[..., :3], points) + to_world[:, None, :, 3]
     least = torch.full(points.shape[:2], torch.inf, device=points.device)
     for i in range(len(cameras)):
         camera = cameras[i]
         local = points @ camera.rotation[0].T + camera.translation[0]
-        place = local[..., :2] / local[..., 2:] * camera.focal[0] + (size - 1) / 2
-        column, row = place.floor().long().clamp(0, size - 2).unbind(-1)
+        pixel = local[..., :2] / local[..., 2:] * camera.focal[0] + (size - 1) / 2
+        column, row = pixel.floor().long().clamp(0, size - 2).unbind(-1)
         surface = depth[:, i].flatten(1).gather(1, row * (size - 1) + column)
         least = torch.minimum(least, local[..., 2] - surface)
     return least

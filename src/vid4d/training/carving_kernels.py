@@ -16,7 +16,7 @@ def carve_kernel(
     depth,
     pose,
     points,
-    place,
+    to_world,
     out,
     focal,
     count,
@@ -31,7 +31,7 @@ def carve_kernel(
     a = tl.load(points + index * 3, mask=inside, other=0.0)
     b = tl.load(points + index * 3 + 1, mask=inside, other=0.0)
     c = tl.load(points + index * 3 + 2, mask=inside, other=0.0)
-    p = place + thing * 12
+    p = to_world + thing * 12
     x = tl.load(p) * a + tl.load(p + 1) * b + tl.load(p + 2) * c + tl.load(p + 3)
     y = tl.load(p + 4) * a + tl.load(p + 5) * b + tl.load(p + 6) * c + tl.load(p + 7)
     z = tl.load(p + 8) * a + tl.load(p + 9) * b + tl.load(p + 10) * c + tl.load(p + 11)
@@ -54,7 +54,7 @@ def depth_behind(
     depth: Float[Tensor, "n v s s"],
     cameras: Cameras,
     points: Float[Tensor, "p 3"],
-    place: Float[Tensor, "n 3 4"],
+    to_world: Float[Tensor, "n 3 4"],
     block: int = 512,
 ) -> Float[Tensor, "n p"]:
     """See `carving.depth_behind`; all cameras of one focal length."""
@@ -66,7 +66,7 @@ def depth_behind(
         depth.contiguous(),
         pose,
         points.contiguous(),
-        place.contiguous(),
+        to_world.contiguous(),
         out,
         float(cameras.focal[0]),
         count,

@@ -124,8 +124,10 @@ class FrustumSource:
         rgba, depth = render_with_depth(
             batch, targets, objects.repeat_interleave(c.views), light, supersample=1
         )
-        place = torch.cat([inputs.rotation.mT, inputs.position[..., None]], 2)
-        behind = self.depth_behind(carving.depth_maps(batch, self.carving), self.carving, self.voxels, place)
+        to_world = torch.cat([inputs.rotation.mT, inputs.position[..., None]], 2)
+        behind = self.depth_behind(
+            carving.depth_maps(batch, self.carving), self.carving, self.voxels, to_world
+        )
         shape = (n, *[self.config.volume_size] * 3)
         occupancy = carving.soft_occupancy(behind, self.config.voxel).view(shape).to(torch.float16)
         pixel = torch.randint(0, size * size, (n * c.views, c.color_points), device=device)

@@ -59,11 +59,11 @@ def hit_loss(
     what is missing to 1 is the probability of no hit. depth: the true one, infinite for no hit.
     """
     count = weight.shape[1]
-    place = ((depth - RING_DISTANCE) / depth_range + 1) / 2 * count - 0.5
+    position = ((depth - RING_DISTANCE) / depth_range + 1) / 2 * count - 0.5
     hits = depth.isfinite()
-    place = torch.where(hits, place, 0).clamp(0, count - 1)
-    low = place.floor().clamp(max=count - 2)
-    share = place - low
+    position = torch.where(hits, position, 0).clamp(0, count - 1)
+    low = position.floor().clamp(max=count - 2)
+    share = position - low
     pair = weight.gather(1, torch.stack([low, low + 1], 1).long())
     hit = pair[:, 0] * (1 - share) + pair[:, 1] * share
     return -torch.log(torch.where(hits, hit, 1 - weight.sum(1)).clamp(min=0) + 1e-3).mean()

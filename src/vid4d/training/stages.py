@@ -13,7 +13,7 @@ from vid4d.errors import InputError
 
 
 @dataclass(frozen=True)
-class Stage:
+class TrainingStage:
     """Recipe of the training of one network. Functions are named as "module:function".
 
     network: of `TrainOptions`; gives the network on the CPU with its first weights (parts that stay fixed
@@ -44,7 +44,7 @@ SMALL_OUTER = (
 """Outer layers of the small prior and its volume generator."""
 
 STAGES = {
-    "lift": Stage(
+    "lift": TrainingStage(
         help="the deterministic half of the small prior",
         network="vid4d.training.networks:lift_network",
         data="vid4d.training.prior_losses:view_batches",
@@ -53,7 +53,7 @@ STAGES = {
         views={"ring_views": 2, "free_views": 1},
         compiled=("encoder", "volume", "head"),
     ),
-    "diffusion": Stage(
+    "diffusion": TrainingStage(
         help="the whole small prior, started from lift's weights",
         network="vid4d.training.networks:diffusion_network",
         data="vid4d.training.prior_losses:reused_view_batches",
@@ -64,14 +64,14 @@ STAGES = {
             *("noisy_volume", "frustum_net", "unet"),
         ),
     ),
-    "interpolation": Stage(
+    "interpolation": TrainingStage(
         help="the small RIFE",
         network="vid4d.training.networks:interpolation_network",
         data="vid4d.training.interpolation:motion_batches",
         loss="vid4d.training.interpolation:interpolation_loss",
         outer=(),
     ),
-    "frustum": Stage(
+    "frustum": TrainingStage(
         help="the frustum prior",
         network="vid4d.training.networks:frustum_network",
         data="vid4d.training.frustum:frustum_batches",
@@ -86,7 +86,7 @@ STAGES = {
 """Stages by the name that `vid4d train --stage` takes."""
 
 
-def stage_named(name: str) -> Stage:
+def stage_named(name: str) -> TrainingStage:
     """Row of a stage. Raises InputError for a name that there is not."""
     if name not in STAGES:
         raise InputError(f"there is no stage {name!r}: choose one of {', '.join(STAGES)}")

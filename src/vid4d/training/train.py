@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vid4d.errors import InputError
-from vid4d.training.stages import Stage, stage_named
+from vid4d.training.stages import TrainingStage, stage_named
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class TrainOptions:
     """Compile the networks, which makes steps faster and the first one slow."""
 
 
-def view_source(options: TrainOptions, device: Any, stage: Stage) -> Any:
+def view_source(options: TrainOptions, device: Any, stage: TrainingStage) -> Any:
     """A `ViewSource` of the models, but for the held-out ones, and of the stage's made-up things."""
     import torch
 

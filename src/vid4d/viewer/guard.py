@@ -1,4 +1,4 @@
-"""Who may look at a page: the machine's own browser, or whoever has the address with its token."""
+"""Access to a page: for the machine's own browser, or whoever has the address with its token."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ class Guard:
 
     def allows(self, path: str, host: str | None, origin: str | None, cookies: str | None) -> bool:
         """True for a request that is answered. path: with its query; the rest are headers or None."""
-        place = _place(f"//{host or ''}")
-        if place is None or (origin is not None and _place(origin) != place):
+        address = _place(f"//{host or ''}")
+        if address is None or (origin is not None and _place(origin) != address):
             return False
         if self.token is None:
-            return _is_loopback(place[0])
+            return _is_loopback(address[0])
         return any(hmac.compare_digest(t.encode(), self.token.encode()) for t in _tokens(path, cookies or ""))
 
     @contextmanager

@@ -200,7 +200,7 @@ def available_backends() -> dict[str, str]:
 
 
 def _obstacle(backend: str, like: Tensor) -> str:
-    """Why a backend cannot render tensors such as this one; empty if it can."""
+    """Reason why a backend cannot render tensors such as this one; empty if it can."""
     if backend == "reference":
         return ""
     device, dtype = {"cpu": "cpu", "gsplat": "cuda"}[backend], torch.float32

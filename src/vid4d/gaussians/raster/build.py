@@ -44,7 +44,7 @@ LINK = {"win32": ("-static",), "linux": ("-Wl,--no-undefined",)}
 
 
 class BuildError(RuntimeError):
-    """There is no compiler, or it failed; the message says which."""
+    """Failure to build: there is no compiler, or it failed; the message says which."""
 
 
 def source_hash() -> str:

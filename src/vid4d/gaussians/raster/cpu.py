@@ -111,7 +111,7 @@ def _variant(library: ctypes.CDLL) -> str:
 
 
 def obstacle() -> str:
-    """Why the kernel cannot be used; empty if it can. Builds the library if that is needed and possible."""
+    """Reason why the kernel cannot be used; empty if it can. Builds the library where needed and possible."""
     kernel = _load()
     return kernel if isinstance(kernel, str) else ""
 

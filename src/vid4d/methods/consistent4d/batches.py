@@ -49,7 +49,7 @@ class TimestepRange:
 
 @dataclass(frozen=True)
 class Milestone:
-    """From step `step` on, pictures of `size` pixels, `batch` of them in a prior step."""
+    """Resolution schedule: from `step` on, pictures of `size` pixels, `batch` of them in a prior step."""
 
     step: int
     size: int

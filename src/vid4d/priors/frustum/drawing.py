@@ -1,4 +1,4 @@
-"""From pictures to solids as the network is best read: mirrored as well, within the silhouette, over time."""
+"""Solids read off the network from pictures: mirrored as well, within the silhouette, over time."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from vid4d.priors.frustum.network import FrustumVolume, Solid
 
 
 class _Features(NamedTuple):
-    """What the network knows of one picture before voxels are drawn of it (`FrustumVolume`)."""
+    """Features of one picture from which voxels are decoded (`FrustumVolume`)."""
 
     fine: Tensor
     picture_tokens: Tensor

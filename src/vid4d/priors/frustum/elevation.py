@@ -1,4 +1,4 @@
-"""How far the clip's camera looks down, guessed from its frames."""
+"""Elevation of the clip's camera, guessed from its frames."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ def frustum_points(config: FrustumConfig, device: torch.device | str | None = No
     n = config.volume_size
     z, v, u = torch.meshgrid(*[(torch.arange(n, device=device) + 0.5) / n] * 3, indexing="ij")
     depth = config.near + z * (config.far - config.near)
-    width = config.slope * depth
+    width = config.width_per_depth * depth
     return torch.stack([(u - 0.5) * width, (v - 0.5) * width, depth], -1).reshape(-1, 3)
 
 
@@ -43,7 +43,7 @@ def to_frustum(
     x, y, z = points.flatten(1, -2).unbind(-1)
     pose = inputs.world_to_camera[:, :3, :, None]
     u, v, w = (m[:, 0] * x + m[:, 1] * y + m[:, 2] * z + m[:, 3] for m in pose.unbind(1))
-    scale = 2 / config.slope / w.clamp(min=1e-3)
+    scale = 2 / config.width_per_depth / w.clamp(min=1e-3)
     depth = (w - config.near) * (2 / (config.far - config.near)) - 1
     coordinates = torch.stack([u * scale, v * scale, depth], -1)
     if framing is not None:

@@ -1,4 +1,4 @@
-"""From one picture to one solid thing: occupancy and color in the view frustum of the input camera.
+"""One solid volume from one picture: occupancy and color in the view frustum of the input camera.
 
 The frustum prior, trained by `vid4d train --stage frustum` (docs/experiments.md). The volume is
 aligned with the picture: its columns are the picture's pixels, its third axis is depth along the optical
@@ -55,7 +55,7 @@ class FrustumConfig:
         return self.crop // self.patch
 
     @property
-    def slope(self) -> float:
+    def width_per_depth(self) -> float:
         """Width of the crop over its depth, in the world."""
         return self.crop / (self.image_size * FOCAL_PER_WIDTH)
 

@@ -24,11 +24,11 @@ def _plus_kernel(x, y, bias, out, rows, channels, TILE: tl.constexpr):  # type: 
     r = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
     c = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = (r < rows)[:, None] & (c < channels)[None, :]
-    place = r[:, None] * channels + c[None, :]
-    value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-    value += tl.load(y + place, mask=inside, other=0.0).to(tl.float32)
+    offset = r[:, None] * channels + c[None, :]
+    value = tl.load(x + offset, mask=inside, other=0.0).to(tl.float32)
+    value += tl.load(y + offset, mask=inside, other=0.0).to(tl.float32)
     value += tl.load(bias + c, mask=c < channels, other=0.0).to(tl.float32)[None, :]
-    tl.store(out + place, value.to(out.dtype.element_ty), mask=inside)
+    tl.store(out + offset, value.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -36,9 +36,9 @@ def _geglu_kernel(x, out, rows, width, TILE: tl.constexpr):  # type: ignore[no-u
     r = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
     c = tl.program_id(1) * TILE + tl.arange(0, TILE)
     inside = (r < rows)[:, None] & (c < width)[None, :]
-    place = r[:, None] * (2 * width) + c[None, :]
-    value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
-    gate = tl.load(x + place + width, mask=inside, other=0.0).to(tl.float32)
+    offset = r[:, None] * (2 * width) + c[None, :]
+    value = tl.load(x + offset, mask=inside, other=0.0).to(tl.float32)
+    gate = tl.load(x + offset + width, mask=inside, other=0.0).to(tl.float32)
     value = value * gate * 0.5 * (1.0 + tl.erf(gate * 0.7071067811865476))
     tl.store(out + r[:, None] * width + c[None, :], value.to(out.dtype.element_ty), mask=inside)
 
@@ -60,8 +60,8 @@ def _rays_kernel(
     d = tl.arange(0, DEPTHS)
     k = tl.arange(0, WIDTH)
     mask = (d < depths)[:, None] & (k < width)[None, :]
-    place = rays + pixel * depths * width + d[:, None] * width + k[None, :]
-    ray = tl.load(place, mask=mask, other=0.0).to(tl.float32)
+    pointer = rays + pixel * depths * width + d[:, None] * width + k[None, :]
+    ray = tl.load(pointer, mask=mask, other=0.0).to(tl.float32)
     for head in range(HEADS):
         here = (pixel * HEADS + head) * width + k
         q = tl.load(query + here, mask=k < width, other=0.0).to(tl.float32)

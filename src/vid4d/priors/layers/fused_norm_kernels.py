@@ -32,9 +32,9 @@ def _of_channels(
     moments, add, weight, bias, picture, c, inside, groups, per_group, add_stride, HAS_ADD: tl.constexpr
 ):  # type: ignore[no-untyped-def]
     """Normalisation of each channel: mean of x, 1 / deviation, weight and bias."""
-    place = moments + picture * 2 * groups + c // per_group
-    mean = tl.load(place, mask=inside, other=0.0)
-    rstd = tl.load(place + groups, mask=inside, other=0.0)
+    pointer = moments + picture * 2 * groups + c // per_group
+    mean = tl.load(pointer, mask=inside, other=0.0)
+    rstd = tl.load(pointer + groups, mask=inside, other=0.0)
     if HAS_ADD:
         mean -= tl.load(add + picture * add_stride + c, mask=inside, other=0.0).to(tl.float32)
     w = tl.load(weight + c, mask=inside, other=0.0).to(tl.float32)
@@ -69,9 +69,9 @@ def _sums_kernel(
         value = tl.where(inside, value + extra[None, :], 0.0)
         total += value
         squares += value * value
-    place = out + part * 2 * channels + c
-    tl.store(place, tl.sum(total, axis=0), mask=valid)
-    tl.store(place + channels, tl.sum(squares, axis=0), mask=valid)
+    pointer = out + part * 2 * channels + c
+    tl.store(pointer, tl.sum(total, axis=0), mask=valid)
+    tl.store(pointer + channels, tl.sum(squares, axis=0), mask=valid)
 
 
 @triton.jit
@@ -104,22 +104,22 @@ def _normalise_kernel(
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
         inside = (r < rows)[:, None] & valid[None, :]
-        place = base + r[:, None] * channels + c[None, :]
-        value = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+        offset = base + r[:, None] * channels + c[None, :]
+        value = tl.load(x + offset, mask=inside, other=0.0).to(tl.float32)
         value = value * scale[None, :] + shift[None, :]
         if ACTIVATION == 1:
             value = value * tl.sigmoid(value)
         if ACTIVATION == 2:
             value = tl.maximum(value, 0.0)
-        tl.store(out + place, value.to(out.dtype.element_ty), mask=inside)
+        tl.store(out + offset, value.to(out.dtype.element_ty), mask=inside)
 
 
 @triton.jit
-def _tile(x, gradient, place, inside, mean, rstd, w, b, ACTIVATION: tl.constexpr):  # type: ignore[no-untyped-def]
+def _tile(x, gradient, offset, inside, mean, rstd, w, b, ACTIVATION: tl.constexpr):  # type: ignore[no-untyped-def]
     """Tile values: n = (x - mean) / deviation, and w g, where g is the gradient before the activation."""
-    n = tl.load(x + place, mask=inside, other=0.0).to(tl.float32)
+    n = tl.load(x + offset, mask=inside, other=0.0).to(tl.float32)
     n = (n - mean[None, :]) * rstd[None, :]
-    g = tl.load(gradient + place, mask=inside, other=0.0).to(tl.float32)
+    g = tl.load(gradient + offset, mask=inside, other=0.0).to(tl.float32)
     z = n * w[None, :] + b[None, :]
     if ACTIVATION == 1:
         s = tl.sigmoid(z)
@@ -160,13 +160,13 @@ def _gradient_sums_kernel(
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
         inside = (r < rows)[:, None] & valid[None, :]
-        place = base + r[:, None] * channels + c[None, :]
-        n, g = _tile(x, gradient, place, inside, mean, rstd, w, b, ACTIVATION)
+        offset = base + r[:, None] * channels + c[None, :]
+        n, g = _tile(x, gradient, offset, inside, mean, rstd, w, b, ACTIVATION)
         total += g
         product += g * n
-    place = out + part * 2 * channels + c
-    tl.store(place, tl.sum(total, axis=0), mask=valid)
-    tl.store(place + channels, tl.sum(product, axis=0), mask=valid)
+    pointer = out + part * 2 * channels + c
+    tl.store(pointer, tl.sum(total, axis=0), mask=valid)
+    tl.store(pointer + channels, tl.sum(product, axis=0), mask=valid)
 
 
 @triton.jit
@@ -196,9 +196,9 @@ def _gradient_kernel(
     mean, rstd, w, b = _of_channels(
         moments, add, weight, bias, picture, c, valid, groups, per_group, add_stride, HAS_ADD
     )
-    place = sums + picture * 2 * groups + c // per_group
-    mean_g = tl.load(place, mask=valid, other=0.0) * one_over_count
-    mean_gn = tl.load(place + groups, mask=valid, other=0.0) * one_over_count
+    pointer = sums + picture * 2 * groups + c // per_group
+    mean_g = tl.load(pointer, mask=valid, other=0.0) * one_over_count
+    mean_gn = tl.load(pointer + groups, mask=valid, other=0.0) * one_over_count
     base = picture * rows * channels
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)

@@ -27,7 +27,7 @@ from vid4d.priors.layers.fused_ops import group_norm
 from vid4d.priors.layers.unet_config import UNetConfig
 
 
-class Stage(nn.Sequential):
+class TimestepEmbedSequential(nn.Sequential):
     """Layers in a row; each gets what it needs of time embedding and context."""
 
     def forward(self, x: Tensor, embed: Tensor, context: Tensor | None) -> Tensor:  # type: ignore[override]
@@ -59,7 +59,9 @@ class UNet(nn.Module):
         )
 
         channels = base
-        self.input_blocks = nn.ModuleList([Stage(nn.Conv2d(config.in_channels, base, 3, padding=1))])
+        self.input_blocks = nn.ModuleList(
+            [TimestepEmbedSequential(nn.Conv2d(config.in_channels, base, 3, padding=1))]
+        )
         skips = [base]
         last = len(config.channel_mult) - 1
         for level, mult in enumerate(config.channel_mult):
@@ -68,13 +70,13 @@ class UNet(nn.Module):
                 channels = mult * base
                 if config.attention_levels[level]:
                     layers.append(SpatialTransformer(channels, config))
-                self.input_blocks.append(Stage(*layers))
+                self.input_blocks.append(TimestepEmbedSequential(*layers))
                 skips.append(channels)
             if level < last:
-                self.input_blocks.append(Stage(Downsample(channels)))
+                self.input_blocks.append(TimestepEmbedSequential(Downsample(channels)))
                 skips.append(channels)
 
-        self.middle_block = Stage(
+        self.middle_block = TimestepEmbedSequential(
             TimestepResBlock(channels, channels, embed_dim, config),
             SpatialTransformer(channels, config),
             TimestepResBlock(channels, channels, embed_dim, config),
@@ -96,7 +98,7 @@ class UNet(nn.Module):
                 up = level > 0 and i == config.num_res_blocks
                 if up:
                     layers.append(Upsample(channels))
-                self.output_blocks.append(Stage(*layers))
+                self.output_blocks.append(TimestepEmbedSequential(*layers))
                 if depth is not None and level < last:
                     after = level - 1 if up else level
                     volume = depth.volume_channels[after]

@@ -1,4 +1,4 @@
-"""From one picture to a feature volume: the deterministic half of the small prior.
+"""Feature volume lifted from one picture: the deterministic half of the small prior.
 
 The input view's features are lifted along their rays into a volume over the object (a camera put into the
 network instead of learned), with a guess of where on each ray the surface lies (as in 2008.05711), completed
@@ -189,8 +189,10 @@ def lift_depth(
     depths = hit.shape[1]
     ahead = torch.cumsum(hit, 1) - hit / 2
     pixels, depth = cameras.project(voxel_centres(size, extent, logits.device))
-    place = torch.cat([pixels / (cameras.width / 2) - 1, (depth[..., None] - RING_DISTANCE) / depth_range], 2)
-    grid = place.unflatten(1, (size, size, size))
+    coordinates = torch.cat(
+        [pixels / (cameras.width / 2) - 1, (depth[..., None] - RING_DISTANCE) / depth_range], 2
+    )
+    grid = coordinates.unflatten(1, (size, size, size))
     volume = torch.stack([hit * (depths / 8), ahead], 1)
     out = F.grid_sample(volume, grid, mode="bilinear", padding_mode="border", align_corners=False)
     return out.to(logits.dtype)
@@ -249,8 +251,8 @@ class VolumeNet(nn.Module):
         embedding = self.base + self.height(height)
         x = lift(self.lift0(fine), cameras, size, extent)
         surface = lift_depth(encoded.depth, cameras, size, extent, self.config.depth_range).to(x.dtype)
-        place = self._coordinates(cameras, size).to(x.dtype)
-        x = self.enter(torch.cat([x, place, surface, x * surface[:, :1]], 1))
+        coordinates = self._coordinates(cameras, size).to(x.dtype)
+        x = self.enter(torch.cat([x, coordinates, surface, x * surface[:, :1]], 1))
         x0 = self.down0(x, embedding)
         y = lift(self.lift1(half), cameras, size // 2, extent)
         x1 = self.to1(x0) + self.enter1(torch.cat([y, self._coordinates(cameras, size // 2).to(y.dtype)], 1))
@@ -302,8 +304,8 @@ def composite_features(
 ) -> Float[Tensor, "b n c2 p p"]:
     """Features (all channels but the density), alpha, mean depth in [-1, 1] along each ray (c2 = c + 1)."""
     features = torch.einsum("bcndpq,bndpq->bncpq", frustum[:, 1:], weight.to(frustum.dtype))
-    place = torch.linspace(-1, 1, weight.shape[2], device=weight.device)[:, None, None]
-    extra = torch.stack([weight.sum(2), (weight * place).sum(2)], 2).to(frustum.dtype)
+    depth = torch.linspace(-1, 1, weight.shape[2], device=weight.device)[:, None, None]
+    extra = torch.stack([weight.sum(2), (weight * depth).sum(2)], 2).to(frustum.dtype)
     return torch.cat([features, extra], 2)
 
 

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from vid4d.errors import FAULTS, InputError
 from vid4d.files.write import written_whole
-from vid4d.priors.weights.safe_pickle import Described, unpickled
+from vid4d.priors.weights.safe_pickle import PickledTensor, unpickled
 
 Report = Callable[[int, int], None]
 """Called with bytes done and bytes in all."""
@@ -116,7 +116,7 @@ def _state_dict(tree: Any, path: Path) -> dict[str, Any]:
     """The part of a checkpoint that holds the network."""
     if isinstance(tree, dict) and isinstance(tree.get("state_dict"), dict):
         tree = tree["state_dict"]
-    if not isinstance(tree, dict) or not any(isinstance(v, Described) for v in tree.values()):
+    if not isinstance(tree, dict) or not any(isinstance(v, PickledTensor) for v in tree.values()):
         raise InputError(f"{path} holds no state dict (names with tensors): give the checkpoint of a network")
     return {str(name): value for name, value in tree.items()}
 
@@ -124,7 +124,7 @@ def _state_dict(tree: Any, path: Path) -> dict[str, Any]:
 def _placed(state: Mapping[str, Any], records: Mapping[str, tuple[int, int]], path: Path) -> dict[str, Any]:
     """The state dict with its tensors found in the file. records: start and size of each storage."""
 
-    def place(tensor: Described) -> StoredTensor:
+    def located(tensor: PickledTensor) -> StoredTensor:
         start, size = records[tensor.storage.key]
         end = (tensor.offset + _extent(tensor.shape, tensor.stride)) * tensor.dtype.itemsize
         if end > size or start + size > length:
@@ -132,7 +132,7 @@ def _placed(state: Mapping[str, Any], records: Mapping[str, tuple[int, int]], pa
         return StoredTensor(path, start, tensor.dtype, tensor.shape, tensor.stride, tensor.offset)
 
     length = path.stat().st_size
-    return {name: place(v) if isinstance(v, Described) else v for name, v in state.items()}
+    return {name: located(v) if isinstance(v, PickledTensor) else v for name, v in state.items()}
 
 
 def _zipped(file: BinaryIO, path: Path) -> dict[str, Any]:
@@ -156,7 +156,7 @@ def _zipped(file: BinaryIO, path: Path) -> dict[str, Any]:
         raise _damaged(path, f"not a PyTorch archive: {error}") from error
     state = _state_dict(tree, path)
     records: dict[str, tuple[int, int]] = {}
-    for key in {v.storage.key for v in state.values() if isinstance(v, Described)}:
+    for key in {v.storage.key for v in state.values() if isinstance(v, PickledTensor)}:
         info = entries.get(f"{root}data/{key}")
         if info is None or info.compress_type != zipfile.ZIP_STORED:
             raise _damaged(path, f"its record data/{key} is missing or compressed")
@@ -193,7 +193,7 @@ def _older(file: BinaryIO, path: Path) -> dict[str, Any]:
         if size < 0:
             raise _damaged(path, "a storage of negative size")
         file.seek(size, io.SEEK_CUR)
-    if missing := {v.storage.key for v in state.values() if isinstance(v, Described)} - records.keys():
+    if missing := {v.storage.key for v in state.values() if isinstance(v, PickledTensor)} - records.keys():
         raise _damaged(path, f"it has no storage {min(missing)}")
     return _placed(state, records, path)
 

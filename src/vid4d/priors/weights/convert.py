@@ -1,4 +1,4 @@
-"""From the files that authors publish to safetensors of our networks.
+"""Conversion of the files that authors publish to safetensors of our networks.
 
 Sources are told apart by their keys, never by their names, and are opened by `checkpoints`, which runs
 nothing of what is in them. Every tensor of a source is either used, or compared with what we compute, or on a

@@ -142,7 +142,7 @@ def _request(url: str) -> urllib.request.Request:
 
 
 def _receive(url: str, partial: Path, report: Report | None) -> None:
-    """One connection: from where the unfinished file ends, if the server still has the same, else anew."""
+    """Download over one connection, on from the unfinished file if the server has the same, else anew."""
     request, notes, have = _request(url), _read_notes(partial), 0
     if partial.is_file() and notes.get("url") == url and notes.get("version"):
         have = partial.stat().st_size

@@ -118,7 +118,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class Described:
+class PickledTensor:
     """A tensor as a pickle describes it; its values lie elsewhere. offset, stride: in elements."""
 
     storage: Storage
@@ -355,7 +355,7 @@ class _Machine:
 
     def _tensor(
         self, storage: Any, offset: Any, shape: Any, stride: Any, dtype: Global | None = None
-    ) -> Described:
+    ) -> PickledTensor:
         if not isinstance(storage, Storage):
             raise self._damaged("a tensor without storage")
         kind = storage.dtype
@@ -366,7 +366,7 @@ class _Machine:
         if len(shape) != len(stride):
             raise self._damaged("a tensor whose shape and strides disagree")
         sizes, steps = tuple(map(_whole, shape)), tuple(map(_whole, stride))
-        return Described(storage, kind, _whole(offset) + storage.view, sizes, steps)
+        return PickledTensor(storage, kind, _whole(offset) + storage.view, sizes, steps)
 
 
 def _whole(value: Any) -> int:
@@ -390,8 +390,8 @@ def _key(value: Any) -> Any:
 def unpickled(stream: BinaryIO, path: Path) -> tuple[Any, dict[str, Storage]]:
     """The value of the pickle at which the stream stands, and all storages that it names, by their keys.
 
-    Leaves the stream behind the pickle. path: the file, for messages. Tensors become `Described`, objects of
-    other classes `Foreign`. Raises InputError for a pickle that is broken or that could run code.
+    Leaves the stream behind the pickle. path: the file, for messages. Tensors become `PickledTensor`, objects
+    of other classes `Foreign`. Raises InputError for a pickle that is broken or that could run code.
     """
     machine = _Machine(path)
     return machine.run(stream), machine.storages
