@@ -60,10 +60,10 @@ class Video:
         self.path = Path(path)
         self._faults: tuple[str, ...] = ()
         self._interlaced = False
-        self._index = self._main_stream()
         self._keyframes: np.ndarray = np.zeros(0, np.int64)
         self._pts: np.ndarray | None = None  # None: frames are found by counting
         with self._open() as container:
+            self._index = self._main_stream(container)
             stream = container.streams[self._index]
             check_pixels(self.path, stream.codec_context.width or 1, stream.codec_context.height or 1)
             self._reader = FrameReader(self.path, stream.codec_context, _aspect(stream))
@@ -156,16 +156,15 @@ class Video:
             raise InputError(f"{self.path}: holds no video, only sound or data; give a file with a picture")
         return container
 
-    def _main_stream(self) -> int:
+    def _main_stream(self, container: Any) -> int:
         """Index of the video: of several the one with most frames, for a cover picture has one."""
-        with self._open() as container:
-            indices = [int(s.index) for s in _moving(container)]
-            if len(indices) == 1:
-                return indices[0]
+        indices = [int(s.index) for s in _moving(container)]
+        if len(indices) == 1:
+            return indices[0]
         frames = []
         for i in indices:
-            with self._open() as container:
-                frames.append(len(self._scan(container, container.streams[i])[0]))
+            with self._open() as other:
+                frames.append(len(self._scan(other, other.streams[i])[0]))
         return indices[int(np.argmax(frames))]
 
     def _scan(self, container: Any, stream: Any) -> tuple[list[int], list[int], bool]:
