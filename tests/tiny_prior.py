@@ -66,7 +66,8 @@ def still_prior(kind: type[SmallPrior] = SmallPrior) -> SmallPrior:
 
 def ship(monkeypatch: pytest.MonkeyPatch, network: SmallPrior, draft: SampleConfig | None = None) -> None:
     """Makes a network the one that the package ships. draft: how it draws with the preset of that name."""
-    monkeypatch.setitem(DEFAULT_PRIORS, "matrix", "small")
+    for offer in ("matrix", "score"):
+        monkeypatch.setitem(DEFAULT_PRIORS, offer, "small")
     monkeypatch.setattr(small, "load_small_prior", lambda device: network)
     monkeypatch.setattr(elevation, "load_frustum_volume", lambda device: tiny_frustum())
     if draft is not None:

@@ -269,7 +269,7 @@ PRIORS = {
 memory_gib: benchmarks/consistent4d_speed.py saw 3.5 GiB of a Zero123 on top of a field's (an H200, 8
 renders)."""
 
-DEFAULT_PRIORS: dict[Offer, str] = {"matrix": "frustum", "score": "small", "elevation": "frustum"}
+DEFAULT_PRIORS: dict[Offer, str] = {"matrix": "frustum", "score": "frustum", "elevation": "frustum"}
 """What 'auto' stands for, by what a method needs; and which one guesses the elevation where the prior of a
 run does not. They come with the package."""
 

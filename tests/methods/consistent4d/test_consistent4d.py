@@ -135,10 +135,10 @@ def test_clips_that_cannot_be_used(tiny, tmp_path):
     with pytest.raises(InputError, match=r"400 key frames are more than the preset 'draft' .* --frames 24"):
         generate(many, tmp_path / "a", frames=400)
     empty = disc(tmp_path / "empty", 3, radius=0)
-    with pytest.raises(InputError, match="is empty, no object can be seen"):
+    with pytest.raises(InputError, match=r"is empty .*no object can be seen"):
         generate(empty, tmp_path / "b")
     leaving = disc(tmp_path / "leaving", 4, drift=40)
-    with pytest.raises(InputError, match="is empty, no object can be seen"):
+    with pytest.raises(InputError, match=r"is empty .*no object can be seen"):
         generate(leaving, tmp_path / "c", frames=4)
     for name in "bc":
         assert not (tmp_path / name).exists()

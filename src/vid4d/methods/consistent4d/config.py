@@ -92,7 +92,7 @@ DRAFT = Consistent4DConfig(
     validate_size=64,
     checkpoint_every=50,
 )
-"""For the small prior on a processor."""
+"""For the shipped priors on a processor."""
 
 PRESETS: dict[str, Consistent4DConfig] = {
     "draft": DRAFT,
