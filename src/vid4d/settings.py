@@ -64,6 +64,8 @@ class Settings:
     """Scores the renders of an object made from a text: a folder, or a name on the Hugging Face hub."""
     source: Literal["clip", "matrix"] = "clip"
     """What `clip` names: a clip, or the folder of an image matrix to reconstruct from."""
+    layout: str = "auto"
+    """How the folder of an image matrix is laid out; found out where it is 'auto'."""
 
     @property
     def label(self) -> str:

@@ -12,6 +12,7 @@ from vid4d.errors import InputError
 from vid4d.matrix.io import detect_layout, load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.media.keying import remove_border_background
+from vid4d.media.video import write_mp4
 
 
 def make_matrix(views=4, times=3, size=24, seed=0):
@@ -192,6 +193,39 @@ def test_sv4d_videos(tmp_path):
     assert shift[1] - shift[0] == pytest.approx(6, abs=0.5)
     (tmp_path / "000000_v002.mp4").write_bytes(b"not a video")
     with pytest.raises(InputError, match="cannot be read as a video"):
+        load_matrix(tmp_path)
+
+
+def test_sv4d_without_view_0_has_its_input_beside(tmp_path):
+    pictures = np.stack([disc(64, shift=3 * t) for t in range(3)])
+    for v in range(1, 5):
+        write_mp4(tmp_path / f"000000_v{v:03d}.mp4", pictures, fps=10)
+    write_mp4(tmp_path / "000000_process_input.mp4", pictures, fps=10)
+    matrix = load_matrix(tmp_path)
+    assert matrix.cameras.azimuth.tolist() == pytest.approx([60, 120, 180, 240], abs=1e-3)
+    assert matrix.input_images.shape == (3, 64, 64, 4)
+    assert matrix.input_camera.azimuth.tolist() == pytest.approx([0], abs=1e-3)
+    write_mp4(tmp_path / "000000_process_input.mp4", pictures[:2], fps=10)
+    with pytest.raises(InputError, match="has 2 frames, the views beside it 3"):
+        load_matrix(tmp_path)
+
+
+def test_stag4d_folders(tmp_path):
+    for t in (2, 10):  # in natural order
+        (tmp_path / "zero123" / f"{t}_rgba").mkdir(parents=True)
+        for view in range(6):
+            write(tmp_path / "zero123" / f"{t}_rgba" / f"{view}.png", disc(background=0.5, shift=t))
+    (tmp_path / "ref").mkdir()
+    assert detect_layout(tmp_path) == "stag4d"
+    matrix = load_matrix(tmp_path)
+    assert matrix.images.shape == (6, 2, 32, 32, 4)
+    assert matrix.cameras.elevation.tolist() == pytest.approx([30, -20] * 3, abs=1e-3)
+    other = load_matrix(tmp_path, layout="stag4d-v1.2")
+    assert other.cameras.elevation.tolist() == pytest.approx([20, -10] * 3, abs=1e-3)
+    where = [matrix.images[0, t, :, :, 3].nonzero()[:, 1].float().mean() for t in (0, 1)]
+    assert where[0] < where[1]
+    (tmp_path / "zero123" / "2_rgba" / "4.png").unlink()
+    with pytest.raises(InputError, match=r"4\.png is missing"):
         load_matrix(tmp_path)
 
 

@@ -36,6 +36,7 @@ class FromClip(Settings):
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
     prior: Annotated[str, arg(metavar="|".join(["auto", *PRIORS]), help=PRIOR_HELP)] = "auto"
     source: Suppress[Literal["clip", "matrix"]] = "clip"
+    layout: Suppress[str] = "auto"
     out: Path | None = None
     """The run folder. Where not given: runs/ and the clip's name, numbered when that is taken."""
     resume: Annotated[bool, arg(aliases=["-r"])] = False

@@ -21,6 +21,10 @@ class Reconstruct:
     """The matrix: ours, Efficient4D's strips, SV4D's videos, Zero123++ grids, pictures and cameras.json."""
     out: Path | None = None
     """The run folder. Where not given: runs/ and the folder's name, numbered when that is taken."""
+    layout: str = "auto"
+    """How the folder is laid out: cameras-json, transforms, efficient4d, sv4d, sv4d2, sv4d2-8views,
+    zero123plus-v1.1, zero123plus-v1.2, stag4d or stag4d-v1.2. 'auto' finds out; of the two rigs of Zero123++,
+    whose grids look alike, it takes the one whose silhouettes agree better."""
     method: Literal["efficient4d"] = "efficient4d"
     """How the asset is made."""
     preset: Literal["draft", "standard", "high"] = "standard"
@@ -48,6 +52,7 @@ class Reconstruct:
             device=self.device,
             seed=self.seed,
             source="matrix",
+            layout=self.layout,
         )
         with Progress() as progress:
             asset = api.make(settings, out=self.out, resume=self.resume, progress=progress)

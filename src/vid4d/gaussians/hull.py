@@ -18,6 +18,7 @@ from vid4d.compute.randomness import seed_generator
 from vid4d.errors import InputError
 from vid4d.gaussians import sh
 from vid4d.gaussians.model import Gaussians4D
+from vid4d.gaussians.silhouettes import silhouettes, without_phantoms
 from vid4d.matrix.matrix import ImageMatrix
 
 SEEN = 0.05
@@ -129,6 +130,26 @@ def carve(masks: Float[Tensor, "v h w"], cameras: Cameras, config: HullConfig) -
     return occupied
 
 
+def silhouette_agreement(matrix: ImageMatrix, times: int = 3, size: int = 64) -> float:
+    """Share of the masks that the hull which they all allow still covers, 0 to 1, over some moments.
+
+    It falls where the cameras are not those that the pictures were taken from, or the pictures do not show
+    one thing. size: pixels of the comparison.
+    """
+    cameras = matrix.cameras.resized(min(size, matrix.cameras.width))
+    config = HullConfig(resolution=80, max_outlier_views=0)
+    step = 2 * config.half_extent / config.resolution
+    covered = total = 0.0
+    for t in key_indices(matrix.frames, min(times, matrix.frames), cyclic=True):
+        alpha = matrix.images[:, t, :, :, 3][:, None]
+        masks = F.interpolate(alpha, (cameras.height, cameras.width), mode="area")[:, 0]
+        points = (carve(masks, cameras, config).nonzero() + 0.5) * step - config.half_extent
+        solid = masks > 0.5
+        covered += float((silhouettes(points, cameras) & solid).sum())
+        total += float(solid.sum())
+    return covered / max(total, 1.0)
+
+
 def surface(
     images: Float[Tensor, "v h w 4"],
     cameras: Cameras,
@@ -138,7 +159,7 @@ def surface(
     confidence: Float[Tensor, "v h w"] | None = None,
 ) -> Surface:
     """At most count points on the surface of the visual hull, colored by the views that see them."""
-    occupied = carve(images[..., 3], cameras, config)
+    occupied = without_phantoms(carve(images[..., 3], cameras, config), cameras, config.half_extent)
     size = 2 * config.half_extent / occupied.shape[0]
     index, normals = shell(occupied)
     points = (index + 0.5) * size - config.half_extent

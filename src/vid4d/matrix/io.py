@@ -66,8 +66,8 @@ def detect_layout(folder: str | os.PathLike[str]) -> str:
     """Layout of a folder, one of `LAYOUTS`.
 
     `cameras-json` (ours), `transforms` (transforms_train.json), `sv4d`, `sv4d2`, `sv4d2-8views` (videos
-    NNNNNN_vKKK.mp4), `efficient4d` (strips of 16 square views), `zero123plus-v1.2` (3 x 2 grids; those of
-    v1.1 look the same and must be asked for).
+    NNNNNN_vKKK.mp4), `efficient4d` (strips of 16 square views), `zero123plus-v1.2` (3 x 2 grids), `stag4d`
+    (zero123/ and ref/). Layouts that look the same: `layouts.rivals`.
     """
     path = _existing(folder)
     layout = OURS if (path / "cameras.json").is_file() else layouts.detect(path)

@@ -14,6 +14,7 @@ import torch
 from vid4d.cameras import RING_VIEWS, Cameras
 from vid4d.conventions import from_opengl
 from vid4d.errors import InputError
+from vid4d.files.paths import natural_order
 from vid4d.matrix.descriptions import Frame, is_rotation
 from vid4d.matrix.descriptions import read_transforms as read_transforms_file
 from vid4d.matrix.files import (
@@ -50,6 +51,15 @@ which 1.5 (SyncDreamer's) stands.
 """
 
 
+STAG4D = {"stag4d": "zero123plus-v1.1", "stag4d-v1.2": "zero123plus-v1.2"}
+"""STAG4D's folders hold what Zero123++ drew; by which of its rigs."""
+
+
+def rivals(layout: str) -> tuple[str, ...]:
+    """Layouts that a folder of this layout may as well be in: the two rigs of Zero123++ look alike."""
+    return next((tuple(some) for some in (ZERO123PLUS_RIG, STAG4D) if layout in some), (layout,))
+
+
 def even_times(count: int) -> list[float]:
     """Times from 0 to 1 in even steps; a single one is 0."""
     return [i / (count - 1) for i in range(count)] if count > 1 else [0.0]
@@ -74,6 +84,8 @@ def detect(path: Path) -> str | None:
     """Name of a folder's layout, one of `LAYOUTS`; None where it has none of them."""
     if (path / "transforms_train.json").is_file():
         return "transforms"
+    if (path / "zero123").is_dir() and (path / "ref").is_dir():
+        return "stag4d"
     videos = sv4d_videos(path)
     if videos:
         if any(re.search(r"_(t000|diag)\.mp4$", p.name) for p in path.glob("*.mp4")):
@@ -184,7 +196,8 @@ def read_transforms(path: Path) -> ImageMatrix:
 
 
 def read_sv4d(path: Path, version: str) -> ImageMatrix:
-    """Square videos on white, one per view. Where view 0 was saved it is the reference input view, too."""
+    """Square videos on white, one per view. The input is view 0 where that was saved, else
+    NNNNNN_process_input.mp4 beside the views."""
     azimuths = SV4D_AZIMUTHS[version]
     videos = sv4d_videos(path)
     if not videos or max(videos) >= len(azimuths):
@@ -208,13 +221,54 @@ def read_sv4d(path: Path, version: str) -> ImageMatrix:
     times = torch.tensor(even_times(images.shape[1]))
     matrix = ImageMatrix(images, cameras, times, seconds=clips[numbers[0]][1])
     if numbers[0] == 0:
-        matrix = replace(matrix, input_images=images[0], input_camera=cameras[0], input_times=times)
-    return matrix
+        return replace(matrix, input_images=images[0], input_camera=cameras[0], input_times=times)
+    name = re.sub(r"_v\d+\.mp4$", "_process_input.mp4", videos[numbers[0]].name)
+    if not (path / name).is_file():
+        return matrix
+    frames = torch.from_numpy(stack([as_rgba(f) for f in read_video(path / name)[0]], path))
+    if len(frames) != len(times):
+        raise InputError(
+            f"{path / name} has {len(frames)} frames, the views beside it {len(times)}: "
+            "remove it, or generate them again."
+        )
+    side = frames.shape[2]
+    camera = Cameras.orbit(
+        [azimuths[0]],
+        SV4D_ELEVATION[version],
+        distance=SV4D_DISTANCE,
+        size=side,
+        focal=side / 2 / math.tan(math.radians(SV4D_FOV) / 2),
+    )
+    return replace(matrix, input_images=frames, input_camera=camera, input_times=times)
 
 
 def read_zero123plus(path: Path, version: str) -> ImageMatrix:
     """Grids of 3 rows x 2 columns, one picture per time, views row by row; a grey background is keyed out."""
-    images, _ = _grids(path, 2, 3)
+    return _zero123plus(_grids(path, 2, 3)[0], version)
+
+
+def read_stag4d(path: Path, layout: str) -> ImageMatrix:
+    """zero123/N_rgba/0.png to 5.png: the views of Zero123++ at time N.
+
+    ref/ holds the clip's frames, which are left aside: nothing says from which elevation they were taken.
+    """
+    moments = natural_order(p for p in (path / "zero123").iterdir() if p.is_dir())
+    if not moments:
+        raise InputError(
+            f"{path / 'zero123'} holds no folders, one a moment: give the folder of STAG4D's data."
+        )
+    rows = []
+    for moment in moments:
+        files = [moment / f"{view}.png" for view in range(len(ZERO123PLUS_AZIMUTHS))]
+        if missing := next((f for f in files if not f.is_file()), None):
+            raise InputError(f"{missing} is missing: a moment has six views; add it, or remove its folder.")
+        rows.append(stack([as_rgba(read_picture(f)) for f in files], moment))
+    images = torch.from_numpy(stack(rows, path)).transpose(0, 1).contiguous()
+    return _zero123plus(images, STAG4D[layout])
+
+
+def _zero123plus(images: torch.Tensor, version: str) -> ImageMatrix:
+    """Six views of Zero123++, (6, t, h, w, 4), in the rig of that version."""
     elevations, fov, distance = ZERO123PLUS_RIG[version]
     size = images.shape[3]
     cameras = Cameras.orbit(
@@ -233,7 +287,9 @@ def read(path: Path, layout: str) -> ImageMatrix:
         return read_transforms(path)
     if layout == "efficient4d":
         return read_efficient4d(path)
+    if layout in STAG4D:
+        return read_stag4d(path, layout)
     return read_sv4d(path, layout) if layout in SV4D_AZIMUTHS else read_zero123plus(path, layout)
 
 
-LAYOUTS: Sequence[str] = ("transforms", "efficient4d", *SV4D_AZIMUTHS, *ZERO123PLUS_RIG)
+LAYOUTS: Sequence[str] = ("transforms", "efficient4d", *SV4D_AZIMUTHS, *ZERO123PLUS_RIG, *STAG4D)

@@ -24,6 +24,7 @@ from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.media.images import premultiplied, resized
 from vid4d.methods import stages
+from vid4d.methods.given_matrix import read_given_matrix
 from vid4d.methods.stages import input_elevation
 from vid4d.priors.base import DrawnViews, DrawRequest, Offer, load_matrix_prior, prior_spec
 from vid4d.priors.interpolators import Interpolator, as_midpoint, interpolate, load_interpolator
@@ -69,7 +70,7 @@ def make_matrix(run: Run) -> ImageMatrix:
 
         def make(bar: Bar) -> ImageMatrix:
             return with_confidence(
-                load_matrix(run.settings.clip), load_interpolator(run.settings.interpolator, run.device)
+                read_given_matrix(run), load_interpolator(run.settings.interpolator, run.device)
             )
 
     else:

@@ -272,7 +272,11 @@ LINKS = (
 def _matrix_source(root: Path, settings: Settings) -> str:
     """Description of the image matrix's pictures, as the beginning of a sentence."""
     if settings.source == "matrix":
-        return "The pictures that were given"
+        read = _stored(root / "layout.json", _Layout)
+        if "layout" not in read:
+            return "The pictures that were given"
+        share = f"{100 * read.get('agreement', 0):.0f} %"
+        return f"The pictures that were given, read as {read['layout']} (silhouettes agree by {share})"
     if (root / "dynerf.safetensors").is_file():
         return "What the dynamic radiance field shows"
     return "What the prior imagined"
@@ -338,6 +342,11 @@ class _Clip(TypedDict, total=False):
 
 class _Elevation(TypedDict, total=False):
     spread: Amount | None
+
+
+class _Layout(TypedDict, total=False):
+    layout: str
+    agreement: Share
 
 
 class _Scores(TypedDict, total=False):

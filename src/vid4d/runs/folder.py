@@ -21,6 +21,7 @@ MADE = (
     "curves.jsonl",
     "dynerf.safetensors",
     "elevation.json",
+    "layout.json",
     "log.txt",
     "machine.json",
     "player.html",
