@@ -30,8 +30,7 @@ from raster import processor, shell
 
 from vid4d.asset import Asset
 from vid4d.errors import InputError
-from vid4d.export.formats import FORMATS, export
-from vid4d.export.options import ExportOptions
+from vid4d.export.formats import FORMATS, export, options_for
 from vid4d.gaussians.metadata import AssetMetadata
 from vid4d.gaussians.model import Gaussians4D
 
@@ -107,7 +106,7 @@ def main() -> None:
         for name in args.only:
             began, worked = time.perf_counter(), time.process_time()
             try:
-                files = export(asset, name, options=ExportOptions(frames=args.frames, seconds=seconds))
+                files = export(asset, name, options=options_for(name, frames=args.frames, seconds=seconds))
             except InputError as error:
                 print(f"| {name} | {error} | | | |", flush=True)
                 continue

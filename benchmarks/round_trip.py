@@ -38,8 +38,7 @@ from round_trip_meshes import check_glb, check_obj
 import vid4d
 from vid4d.asset import Asset
 from vid4d.cameras import Cameras
-from vid4d.export.formats import FORMATS, export
-from vid4d.export.options import ExportOptions
+from vid4d.export.formats import FORMATS, export, options_for
 from vid4d.gaussians.model import Gaussians3D
 from vid4d.gaussians.sh import C0
 from vid4d.media.images import over
@@ -228,7 +227,7 @@ def round_trip(
             report(checks[-1])
 
         out = folder / (to if FORMATS[to].sequence else f"asset{FORMATS[to].ending}")
-        files = export(asset, to, out, ExportOptions(size=size, **options))
+        files = export(asset, to, out, options_for(to, size=size, **options))
         if to == "ply":
             check_ply(asset, files, say)
         elif to in ("usd", "usdz"):

@@ -13,8 +13,7 @@ import tyro
 from tyro.conf import Positional
 
 import vid4d
-from vid4d.export.formats import export
-from vid4d.export.options import ExportOptions
+from vid4d.export.formats import export, options_for
 
 
 def main(
@@ -33,7 +32,8 @@ def main(
     for name in formats:
         place = out / name
         place.mkdir(parents=True, exist_ok=True)
-        files = export(asset, name, place, ExportOptions(size=size, frames=frames, force=True))
+        options = options_for(name, size=size, frames=frames, force=True)  # others than it has are refused
+        files = export(asset, name, place, options)
         megabytes = sum(f.stat().st_size for f in files) / 1e6
         print(f"{name}: {len(files)} file(s), {megabytes:.2f} MB, {files[0]}")
         written += files

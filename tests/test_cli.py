@@ -397,3 +397,18 @@ def test_memory_that_runs_out_is_one_sentence():
 
     for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")):
         assert "not enough memory" in str(_explained(error, []))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--seconds", "2"), "--seconds has no effect on stills"),
+        (("--orbit", "--time", "0.5"), "--time has no effect on an orbit"),
+        (("--orbit", "--transparent"), "--transparent has no effect on an orbit"),
+        (("--out", "a.mp4", "--azimuth", "0", "90"), "an orbit begins at one azimuth, and 2 are given"),
+    ],
+)
+def test_render_refuses_options_without_effect(finished, tmp_path, monkeypatch, capsys, options, said):
+    monkeypatch.chdir(tmp_path)
+    assert said in refused(capsys, "render", finished, *options)
+    assert not list(tmp_path.glob("a.mp4"))

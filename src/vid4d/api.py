@@ -161,12 +161,29 @@ def _check(settings: Settings) -> None:
         raise InputError(f"{settings.steps} sampling steps cannot be made: choose 1 to 1000")
     if settings.memory is not None and not settings.memory > 0:
         raise InputError(f"{settings.memory:g} GB of memory hold nothing: give more, or leave --memory out")
-    if needs != "matrix" and (settings.steps is not None or settings.sampler != "auto"):
-        raise InputError(f"{settings.method} draws no image matrix: leave --steps and --sampler out")
+    _refuse_unused(settings, prior.takes if needs == "matrix" else frozenset({"memory"}))
     if settings.elevation != "auto" and not -90 <= settings.elevation <= 90:
         raise InputError(f"an elevation of {settings.elevation:g} degrees does not exist: choose -90 to 90")
     if not 0 <= settings.seed < 1 << 32:
         raise InputError(f"the seed {settings.seed} cannot be used: choose 0 to {(1 << 32) - 1}")
+
+
+OF_DRAWING = ("steps", "sampler", "memory")
+OF_CLIPS = ("frames", "start", "end", "trim", "every", "cyclic", "matting", "masks", "keep", "fps")
+
+
+def _refuse_unused(settings: Settings, taken: frozenset[str]) -> None:
+    """Raises InputError for a setting that has no effect. taken: those of `OF_DRAWING` that have one."""
+    who = f"the prior {settings.prior} with {settings.method}"
+    unused = {name: f"{who} does not take it" for name in OF_DRAWING if name not in taken}
+    if settings.text:
+        unused |= dict.fromkeys(OF_CLIPS, "a text has no clip")
+    else:
+        unused["text_model"] = "it belongs to --text"
+    defaults = Settings()
+    for name, reason in unused.items():
+        if getattr(settings, name) != getattr(defaults, name):
+            raise InputError(f"--{name.replace('_', '-')} has no effect, for {reason}: leave it out")
 
 
 def _method(settings: Settings) -> Method:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -14,13 +16,13 @@ from exported import ball_asset, visible
 from vid4d import cli
 from vid4d.errors import InputError
 from vid4d.export import formats, ply
-from vid4d.export.formats import FORMATS, export
+from vid4d.export.formats import FORMATS, export, options_for
 from vid4d.export.options import ExportOptions, frame_times
 from vid4d.export.splats import splats_at
 from vid4d.files import manifest
 from vid4d.files.write import write_json
 
-SMALL = ("--size", "16", "--frames", "3")
+SMALL = ("--frames", "3")
 
 
 @pytest.fixture
@@ -246,3 +248,32 @@ def test_splats_too_faint_to_see_are_left_out(tmp_path):
     asset = ball_asset(tmp_path)
     assert len(splats_at(asset, 0.5)) == len(visible(asset, 0.5)) == 60 < len(asset.gaussians)
     assert splats_at(asset, 0.5).opacities.min() >= 1 / 255
+
+
+@pytest.mark.parametrize(
+    ("to", "options", "said"),
+    [
+        ("ply", {"texture": 512}, "--texture has no effect on ply: leave it out; glb take it"),
+        ("usd", {"size": 128}, "--size has no effect on usd"),
+        ("html", {"frames": 8}, "--frames has no effect on html"),
+        ("glb", {"background": "white"}, "--background has no effect on glb"),
+        ("mp4", {"faces": 100}, "--faces has no effect on mp4"),
+        ("obj", {"time": 0.5, "fps": 3.0}, "--fps has no effect beside --time"),
+        ("gif", {"cameras": Path("c.json"), "azimuth": 9.0}, "--azimuth has no effect beside --cameras"),
+        ("png", {"frames": 4, "fps": 2.0, "seconds": 3.0}, "leave --seconds out"),
+    ],
+)
+def test_options_without_effect_are_refused(tmp_path, to, options, said):
+    with pytest.raises(InputError, match=re.escape(said)):
+        export(ball_asset(tmp_path), to, options=ExportOptions(**options))
+    assert not (tmp_path / "export").exists()
+
+
+def test_formats_take_options_that_there_are():
+    options = {f.name for f in fields(ExportOptions)} - {"force", "report"}
+    assert set().union(*(chosen.takes for chosen in FORMATS.values())) == options
+
+
+def test_wishes_without_effect_are_left_out():
+    chosen = options_for("ply", size=99, frames=3, force=True)
+    assert (chosen.size, chosen.frames, chosen.force) == (ExportOptions().size, 3, True)

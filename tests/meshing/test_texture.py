@@ -122,7 +122,10 @@ def test_through_the_command(tmp_path, capsys):
     picture = Image.open(BytesIO(bytes(glb.buffer[begin : begin + view["byteLength"]])))
     assert picture.size == (64, 64)
     capsys.readouterr()
-    for to, size, told in (("glb", 4, "choose 16 to 8192"), ("obj", 64, "use --to glb")):
+    for to, size, told in (
+        ("glb", 4, "choose 16 to 8192"),
+        ("obj", 64, "no effect on obj: leave it out; glb take"),
+    ):
         place = tmp_path / (f"none.{to}" if to == "glb" else "none")
         said = refused(capsys, "export", asset.path, "--to", to, "--texture", size, "--out", place)
         assert told in said

@@ -16,7 +16,6 @@ from tiny_runs import EFFICIENT as TINY
 from toys import toy_matrix
 
 from vid4d import api
-from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.model import load_asset
 from vid4d.matrix.io import load_matrix
@@ -24,7 +23,7 @@ from vid4d.media.images import resized
 from vid4d.methods import efficient4d, stages
 from vid4d.methods.efficient4d import interpolate_frames, with_confidence
 from vid4d.outputs import input_psnr
-from vid4d.priors.base import DEFAULT_PRIORS, DrawnViews
+from vid4d.priors.base import DEFAULT_PRIORS
 from vid4d.priors.rife import IFNet, IFNetConfig
 from vid4d.priors.small import prior as small
 from vid4d.priors.small.sampling import SampleConfig
@@ -288,18 +287,27 @@ def test_an_unknown_prior_is_refused(clip, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("prior", "steps", "told"), [("frustum", 3, 1), ("frustum", None, 0), ("small", 3, 0)]
+    ("settings", "unused"),
+    [
+        ({"prior": "frustum", "steps": 3}, "steps"),
+        ({"prior": "frustum", "sampler": "dpm"}, "sampler"),
+        ({"memory": 4.0}, "memory"),
+        ({"prior": "small", "memory": 4.0}, "memory"),
+        ({"method": "consistent4d", "steps": 3}, "steps"),
+        ({"text_model": "mine"}, "text-model"),
+    ],
 )
-def test_options_that_change_nothing_are_said(tmp_path, monkeypatch, prior, steps, told):
-    class Grey:
-        image_size = 16
+def test_options_without_effect_are_refused(clip, tmp_path, settings, unused):
+    with pytest.raises(InputError, match=f"--{unused} has no effect"):
+        generate(clip, tmp_path / "a", **settings)
+    assert not (tmp_path / "a").exists()
 
-        def draw(self, frames, elevation, request, **more):
-            return DrawnViews(torch.zeros(4, len(frames), 16, 16, 4), Cameras.ring(4, size=16))
 
-    monkeypatch.setattr(efficient4d, "load_matrix_prior", lambda name, device: Grey())
-    run = Run.create(tmp_path / "a", Settings(clip="c.mp4", prior=prior, steps=steps))
-    with Progress(quiet=True).stage("matrix") as bar:
-        efficient4d.draw_views(run, torch.zeros(2, 32, 32, 4), 10.0, cyclic=False, bar=bar)
-    said = (tmp_path / "a" / "log.txt").read_text() if (tmp_path / "a" / "log.txt").exists() else ""
-    assert said.count("--steps and --sampler change nothing") == told
+def test_options_of_a_clip_have_no_effect_on_a_text():
+    with pytest.raises(InputError, match="--every has no effect, for a text has no clip"):
+        api.resolved(Settings(text="a red cat", every=2))
+
+
+def test_options_with_an_effect_are_taken():
+    for settings in ({"prior": "small", "steps": 3}, {"method": "consistent4d", "memory": 4.0}):
+        api.resolved(Settings(clip="any.mp4", **settings))

@@ -85,12 +85,14 @@ def render_files(
         raise InputError(f"time {outside[0]:g} lies outside of the clip: 0 is its start and 1 its end")
     if steep := [e for e in elevation or () if not -90 <= e <= 90]:
         raise InputError(f"an elevation of {steep[0]:g} degrees does not exist: choose -90 to 90")
+    is_orbit = orbit or (out is not None and out.suffix.lower() == ".mp4")
+    _refuse_unused(is_orbit, azimuth, elevation or (), time, transparent, seconds)
     from vid4d.asset import load
 
     opened = load(asset, device)
     elevation = [opened.elevation] if elevation is None else elevation
     ending = out.suffix.lower() if out is not None else ""
-    if orbit or ending == ".mp4":
+    if is_orbit:
         return [_render_orbit(opened, out, ending, azimuth[0], elevation[0], size, seconds, force)]
     if ending not in ("", ".png"):
         raise InputError(f"{out} has an unknown ending: use .png for a still or .mp4 for an orbit")
@@ -107,6 +109,26 @@ def render_files(
         if ending != ".png":
             note_written(folder, file.name)
     return files
+
+
+def _refuse_unused(
+    is_orbit: bool,
+    azimuth: Sequence[float],
+    elevation: Sequence[float],
+    time: Sequence[float],
+    transparent: bool,
+    seconds: float | None,
+) -> None:
+    """Raises InputError for an option that has no effect on what is rendered."""
+    if not is_orbit and seconds is not None:
+        raise InputError("--seconds has no effect on stills: leave it out, or ask for an --orbit")
+    if is_orbit and tuple(time) != (0.0,):
+        raise InputError("--time has no effect on an orbit, in which time plays: leave it out")
+    if is_orbit and transparent:
+        raise InputError("--transparent has no effect on an orbit: vid4d export --to webm has it")
+    for name, values in (("azimuth", azimuth), ("elevation", elevation)):
+        if is_orbit and len(values) > 1:
+            raise InputError(f"an orbit begins at one {name}, and {len(values)} are given: give one")
 
 
 def _folder(asset: Asset, out: Path | None) -> Path:

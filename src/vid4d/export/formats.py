@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from vid4d.compute.threads import fixed_threads
 from vid4d.errors import InputError
@@ -28,41 +28,94 @@ if TYPE_CHECKING:
 class Format(NamedTuple):
     """module, function: the writer. ending: of its files. sequence: many numbered files in a folder.
 
-    help: what it is, for `vid4d export --help`.
-    one_moment: with `options.time`, a sequence is a single file.
+    help: what it is, for `vid4d export --help`. takes: the options that have an effect on it, of
+    `ExportOptions`; all others are refused. one_moment: with `options.time`, a sequence is a single file.
     """
 
     module: str
     function: str
     ending: str
     help: str
+    takes: frozenset[str]
     sequence: bool = False
     one_moment: bool = True
 
 
+MOMENTS = frozenset({"time", "frames", "fps"})
+MESHES = MOMENTS | {"faces", "surface"}
+VIEWS = frozenset({"azimuth", "elevation"})
+PICTURES = MOMENTS | VIEWS | {"size", "background", "view", "seconds", "cameras"}
+
 FORMATS = {
     "ply": Format(
-        "vid4d.export.ply", "write", ".ply", "Gaussian splats, a PLY file per moment", sequence=True
+        "vid4d.export.ply",
+        "write",
+        ".ply",
+        "Gaussian splats, a PLY file per moment",
+        MOMENTS,
+        sequence=True,
     ),
-    "usd": Format("vid4d.export.usd", "write", ".usd", "Gaussian splats with time samples (OpenUSD)"),
-    "usdz": Format("vid4d.export.usd", "write", ".usdz", "the same, packed into one file"),
+    "usd": Format(
+        "vid4d.export.usd", "write", ".usd", "Gaussian splats with time samples (OpenUSD)", MOMENTS
+    ),
+    "usdz": Format(
+        "vid4d.export.usd",
+        "write",
+        ".usdz",
+        "the same, packed into one file",
+        MOMENTS,
+    ),
     "glb": Format(
-        "vid4d.export.glb", "write", ".glb", "animated mesh with vertex colors or a texture (glTF 2.0)"
+        "vid4d.export.glb",
+        "write",
+        ".glb",
+        "animated mesh with vertex colors or a texture (glTF 2.0)",
+        MESHES | {"texture"},
     ),
     "obj": Format(
-        "vid4d.export.obj", "write", ".obj", "mesh with vertex colors, a file per moment", sequence=True
+        "vid4d.export.obj",
+        "write",
+        ".obj",
+        "mesh with vertex colors, a file per moment",
+        MESHES,
+        sequence=True,
     ),
-    "html": Format("vid4d.export.html", "write", ".html", "a page that plays and turns, in any browser"),
-    "mp4": Format("vid4d.export.video", "write_mp4", ".mp4", "video (H.264)"),
-    "webm": Format("vid4d.export.video", "write_webm", ".webm", "video with transparency (VP9)"),
+    "html": Format(
+        "vid4d.export.html", "write", ".html", "a page that plays and turns, in any browser", VIEWS | {"time"}
+    ),
+    "mp4": Format(
+        "vid4d.export.video",
+        "write_mp4",
+        ".mp4",
+        "video (H.264)",
+        PICTURES,
+    ),
+    "webm": Format(
+        "vid4d.export.video",
+        "write_webm",
+        ".webm",
+        "video with transparency (VP9)",
+        PICTURES,
+    ),
     "gif": Format(
-        "vid4d.export.video", "write_gif", ".gif", "animated picture with transparency, one palette"
+        "vid4d.export.video", "write_gif", ".gif", "animated picture with transparency, one palette", PICTURES
     ),
     "png": Format(
-        "vid4d.export.video", "write_png", ".png", "numbered pictures", sequence=True, one_moment=False
+        "vid4d.export.video",
+        "write_png",
+        ".png",
+        "numbered pictures",
+        PICTURES,
+        sequence=True,
+        one_moment=False,
     ),
 }
 """Formats by the name that `vid4d export --to` takes."""
+
+
+def options_for(to: str, **wishes: Any) -> ExportOptions:
+    """Options of an export to a format: of the wishes those that have an effect on it."""
+    return ExportOptions(**{k: v for k, v in wishes.items() if k in (*FORMATS[to].takes, "force", "report")})
 
 
 @fixed_threads()
@@ -73,13 +126,15 @@ def export(
 
     out: a file, or a folder for numbered files; in `export/` beside the asset where not given.
     Returns the files.
-    Raises InputError for an unknown format, an existing place without `force`, and bad options.
+    Raises InputError for an unknown format, an existing place without `force`, and options that are bad or
+    have no effect.
     """
     options = options or ExportOptions()
     options.check()
     chosen = FORMATS.get(to)
     if chosen is None:
         raise InputError(f"there is no format {to!r}: choose one of {', '.join(FORMATS)}")
+    _refuse_unused(to, chosen, options)
     folder = chosen.sequence and not (chosen.one_moment and options.time is not None)
     place = _place(asset, to, chosen, None if out is None else Path(out), folder)
     _refuse_existing(place, chosen, folder, options.force)
@@ -99,6 +154,22 @@ def export(
         if isinstance(error, OSError) and error.errno:  # people know the place, not the temporary name
             raise OSError(error.errno, os.strerror(error.errno), str(place)) from error
         raise
+
+
+def _refuse_unused(to: str, chosen: Format, options: ExportOptions) -> None:
+    """Raises InputError for an option that has no effect: on this format, or beside another option."""
+    given = options.given
+    for name in (n for n in given if n not in chosen.takes):
+        others = ", ".join(key for key, other in FORMATS.items() if name in other.takes)
+        raise InputError(f"--{name} has no effect on {to}: leave it out; {others} take it")
+    if "time" in given and "size" not in chosen.takes:  # not a video that stands still
+        for name in (n for n in ("frames", "fps") if n in given):
+            raise InputError(f"--{name} has no effect beside --time, which is one moment: leave one out")
+    if "cameras" in given:
+        for name in (n for n in ("view", "azimuth", "elevation") if n in given):
+            raise InputError(f"--{name} has no effect beside --cameras: leave one of them out")
+    if {"frames", "fps", "seconds"} <= given:
+        raise InputError("--frames at --fps say how long it lasts: leave --seconds out, or one of them")
 
 
 def _place(asset: Asset, to: str, chosen: Format, out: Path | None, folder: bool) -> Path:

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vid4d.errors import InputError
 from vid4d.export.glb import to_y_up
 from vid4d.export.meshes import sequence_of
 from vid4d.export.options import ExportOptions, frame_name
@@ -38,8 +37,6 @@ def obj_text(mesh: Mesh, comments: tuple[str, ...] = ()) -> str:
 
 def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """One OBJ for `options.time`, else a folder of numbered ones with their times in times.json."""
-    if options.texture:
-        raise InputError("obj files have colors of vertices only: use --to glb for a texture")
     sequence, plan = sequence_of(asset, options)
 
     def put(path: Path, mesh: Mesh, time: float) -> Path:

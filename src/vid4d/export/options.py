@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Options of an export. Each format uses the options that mean something to it."""
+    """Options of an export. One that has no effect on the format is refused."""
 
     force: bool = False
     """Replace files that exist."""
@@ -71,6 +71,12 @@ class ExportOptions:
         if self.seconds is not None and not 0.05 <= self.seconds <= 600:
             raise InputError(f"a video of {self.seconds:g} seconds cannot be made: choose 0.05 to 600")
         background_color(self.background, default=None)
+
+    @property
+    def given(self) -> frozenset[str]:
+        """Names of the options about what is written that are not at their defaults."""
+        about = (f for f in fields(self) if f.name not in ("force", "report"))
+        return frozenset(f.name for f in about if getattr(self, f.name) != f.default)
 
     def elevation_for(self, asset: Asset) -> float:
         """Degrees: `elevation`, else that of the clip's camera."""

@@ -26,7 +26,7 @@ from vid4d.media.images import premultiplied, resized
 from vid4d.methods import stages
 from vid4d.methods.given_matrix import read_given_matrix
 from vid4d.methods.stages import input_elevation
-from vid4d.priors.base import DrawnViews, DrawRequest, Offer, load_matrix_prior, prior_spec
+from vid4d.priors.base import DrawnViews, DrawRequest, Offer, load_matrix_prior
 from vid4d.priors.interpolators import Interpolator, as_midpoint, interpolate, load_interpolator
 from vid4d.runs.progress import Bar
 from vid4d.runs.run import Run
@@ -120,8 +120,6 @@ def draw_views(
 ) -> DrawnViews:
     """All views at the times of the frames, drawn by the prior that the settings name."""
     settings = run.settings
-    if not prior_spec(settings.prior).sampled and (settings.steps is not None or settings.sampler != "auto"):
-        run.progress.say(f"the prior {settings.prior} draws in one go: --steps and --sampler change nothing")
     prior = load_matrix_prior(settings.prior, run.device)
     return prior.draw(
         resized(frames, prior.image_size),

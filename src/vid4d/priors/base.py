@@ -163,6 +163,10 @@ class WeightSpec:
     ema: bool = False
 
 
+SAMPLED = frozenset({"steps", "sampler", "memory"})
+"""Options of a large network that draws by a diffusion sampler."""
+
+
 @dataclass(frozen=True)
 class PriorSpec:
     """A prior of the table.
@@ -170,7 +174,8 @@ class PriorSpec:
     matrix: "module:function" that loads it as a `MatrixPrior`, called as `load_matrix_prior`; None where it
     draws no matrix. score: the same for a `ScorePrior` and `load_score_prior`. elevation: the same for a
     function that `guess_elevation` calls with the frames and the device.
-    help: what `--prior` says of it. sampled: whether it draws by a diffusion sampler, in steps.
+    help: what `--prior` says of it. takes: the options of `DrawRequest` that have
+    an effect on how it draws: 'steps', 'sampler', 'memory'; a run refuses the others.
     image_size: pixels that it works at. memory_gib: that it takes while a field is trained under its score,
     with the gradient through its encoder.
     licence: of its weights. weights: what has to be fetched first; None where they come with the package.
@@ -180,7 +185,7 @@ class PriorSpec:
     score: str | None = None
     elevation: str | None = None
     help: str = ""
-    sampled: bool = True
+    takes: frozenset[str] = SAMPLED
     image_size: int = 256
     memory_gib: float = 5.0
     licence: str = ""
@@ -221,6 +226,7 @@ PRIORS = {
         matrix="vid4d.priors.small.prior:load_matrix_prior",
         score="vid4d.priors.small.prior:load_score_prior",
         help="comes with vid4d; draws sixteen pictures of every frame",
+        takes=SAMPLED - {"memory"},
         image_size=128,
         memory_gib=1.6,
         licence="Apache-2.0",
@@ -230,7 +236,7 @@ PRIORS = {
         score="vid4d.priors.frustum.score:load_score_prior",
         elevation="vid4d.priors.frustum.elevation:guess_with_shipped",
         help="comes with vid4d; makes one solid thing of every frame",
-        sampled=False,
+        takes=frozenset(),
         image_size=128,
         memory_gib=1.2,
         licence="Apache-2.0",
