@@ -22,6 +22,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+_mine: set[Lease] = set()
+"""Those that this process has."""
+
 EXPIRES = 120.0
 """Seconds."""
 RENEWED = 15.0
@@ -49,6 +52,7 @@ class Lease:
         self._over = threading.Event()
         self._renewer = threading.Thread(target=self._renew, daemon=True)
         self._renewer.start()
+        _mine.add(self)
 
     @classmethod
     def taken(cls, path: Path) -> Lease | None:
@@ -90,17 +94,28 @@ class Lease:
             return
         self._over.set()
         self._renewer.join()
+        _mine.discard(self)
         if self.held():
-            for number in sorted(_numbers(self.path)):
-                _numbered(self.path, number).unlink(missing_ok=True)
+            self.forget()
             if os.name == "posix":
                 Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
+
+    def forget(self) -> None:
+        """Removes the files of this and of former holders; the lock stays until the process ends."""
+        for number in sorted(_numbers(self.path)):
+            _numbered(self.path, number).unlink(missing_ok=True)
 
     def _renew(self) -> None:
         while not self._over.wait(RENEWED):
             with suppress(OSError):
                 os.utime(_numbered(self.path, self.number))
+
+
+def forget_all() -> None:
+    """For a process that is about to end, and is told so: its clips do not count as what killed it."""
+    for lease in list(_mine):
+        lease.forget()
 
 
 def looks_held(path: Path) -> bool:

@@ -25,6 +25,7 @@ from vid4d.files.records import Finite, Step, read_record
 from vid4d.files.write import write_text
 from vid4d.priors.weights.loaded import networks_kept
 from vid4d.runs.folder import clear, holds_run
+from vid4d.runs.lock import InUseError
 from vid4d.runs.progress import Progress, duration
 from vid4d.runs.run import read_settings
 from vid4d.settings import Settings
@@ -102,9 +103,9 @@ def make_clip(clip: str, settings: Settings, out: Path, *, retry: bool = False) 
     try:
         key = key_of(clip, settings)
     except InputError as error:
-        record = unreadable(clip, str(error))
-        records.write(out, record)
-        return Outcome(record, made=True)
+        why = unreadable(clip, str(error))
+        records.write(out, why)
+        return Outcome(why, made=True)
     records.record_path(out, unreadable(clip, "").key).unlink(missing_ok=True)  # it can be read now
     before = records.read(out, key)
     if before is not None and settled(before, retry):
@@ -116,7 +117,10 @@ def make_clip(clip: str, settings: Settings, out: Path, *, retry: bool = False) 
         again = records.read(out, key)
         if again is not None and again != before and settled(again):
             return Outcome(again, made=False)
-        record = _made(clip, key, settings, out, lease, 0 if retry or again is None else again.attempts)
+        attempts = 0 if retry or again is None else again.attempts
+        record = _made(clip, key, settings, out, lease, attempts)
+        if record is None:
+            return None
         if lease.held():  # else another has followed, and writes its own
             records.write(out, record)
         return Outcome(record, made=True)
@@ -124,7 +128,8 @@ def make_clip(clip: str, settings: Settings, out: Path, *, retry: bool = False) 
         lease.release()
 
 
-def _made(clip: str, key: str, settings: Settings, out: Path, lease: Lease, before: int) -> Record:
+def _made(clip: str, key: str, settings: Settings, out: Path, lease: Lease, before: int) -> Record | None:
+    """None where somebody works in the run's folder without a lease."""
     root, began = records.run_folder(out, key), time.monotonic()
     record = Record(
         clip,
@@ -142,6 +147,8 @@ def _made(clip: str, key: str, settings: Settings, out: Path, lease: Lease, befo
         _forget_unlike(root, clip)
         with Progress(quiet=True) as progress:
             api.make(settings, out=root, resume=True, progress=progress)
+    except InUseError:
+        return None
     except InputError as error:
         record = replace(record, status="refused", error=printable(str(error)))
     except Exception as error:

@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, Suppress, arg
 
+from vid4d.batch.engines import Engine, EngineName
 from vid4d.commands.generate import PRIOR_HELP
 from vid4d.errors import InputError
 from vid4d.priors.base import PRIORS
 from vid4d.settings import Settings
+
+if TYPE_CHECKING:
+    from vid4d.batch.work import Tally
+    from vid4d.runs.progress import Progress
 
 
 @dataclass(frozen=True)
@@ -31,6 +36,20 @@ class Batch(Settings):
     """Try those again that were refused, or failed, before."""
     dry_run: bool = False
     """Only say what is done, what is left, and how long it may take."""
+    engine: EngineName = "none"
+    """What hands clips to workers: none (this process makes them), Ray, SLURM, or jobs of this machine."""
+    workers: int = 1
+    """Actors of Ray, or jobs."""
+    cpus: float = 1.0
+    """Cores of each."""
+    gpus: float = 0.0
+    """GPUs of each; with Ray also a fraction, 0.5 for two on one."""
+    minutes: int = 1440
+    """That a job may take; it is queued again then."""
+    address: str = ""
+    """Of a Ray cluster, 'auto' or 'ray://HOST:10001'. Where not given, Ray is started on this machine."""
+    job: tuple[str, ...] = ()
+    """More about jobs, name=value in submitit's words, e.g. slurm_partition=gpu mem_gb=32."""
     clip: Suppress[str] = ""
     text: Suppress[str] = ""
     text_model: Suppress[str] = ""
@@ -50,11 +69,12 @@ class Batch(Settings):
         from vid4d.batch.clips import clips_of, part_of
         from vid4d.batch.plan import plan
         from vid4d.batch.records import TABLE, write_table
-        from vid4d.batch.work import work
         from vid4d.runs.progress import Progress
 
         if self.limit is not None and self.limit < 1:
             raise InputError(f"--limit {self.limit} makes nothing: give 1 or more, or leave it out")
+        engine = Engine(self.engine, self.workers, self.cpus, self.gpus, self.minutes, self.address, self.job)
+        engine.check(self.limit)
         clips, settings = part_of(clips_of(self.clips, self.out), self.shard), self.settings()
         if self.out.exists() and not self.out.is_dir():
             raise InputError(f"{self.out} exists and is not a folder: choose another --out")
@@ -63,7 +83,7 @@ class Batch(Settings):
             return
         with Progress() as progress:
             try:
-                tally = work(clips, settings, self.out, progress, limit=self.limit, retry=self.retry)
+                tally = self._worked(engine, clips, settings, progress)
             finally:
                 if self.out.is_dir():
                     write_table(self.out)
@@ -74,8 +94,23 @@ class Batch(Settings):
             )
             if tally.ill:
                 progress.say(
-                    "stopped: the last clips failed one after the other, which may be the machine's fault; "
-                    "the same command goes on"
+                    "stopped: clips failed one after the other, or workers were lost, which may be the "
+                    "machine's fault; the same command goes on"
                 )
         if tally.failed or tally.ill:
             raise SystemExit(1)
+
+    def _worked(self, engine: Engine, clips: list[str], settings: Settings, progress: Progress) -> Tally:
+        if engine.name == "ray":
+            from vid4d.batch.on_ray import work_on_ray
+
+            return work_on_ray(
+                engine, clips, settings, self.out, progress, limit=self.limit, retry=self.retry
+            )
+        if engine.name in ("slurm", "local"):
+            from vid4d.batch.on_slurm import work_in_jobs
+
+            return work_in_jobs(engine, clips, settings, self.out, progress, retry=self.retry)
+        from vid4d.batch.work import work
+
+        return work(clips, settings, self.out, progress, limit=self.limit, retry=self.retry)

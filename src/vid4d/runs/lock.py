@@ -16,6 +16,11 @@ from vid4d.files.write import write_json
 if TYPE_CHECKING:
     from filelock import BaseFileLock
 
+
+class InUseError(InputError):
+    """Another process works in a run folder."""
+
+
 LOCK = ".vid4d.lock"
 """Held as a lock of the operating system: it ends with its process, however that ends."""
 HOLDER = ".vid4d-holder.json"
@@ -28,7 +33,7 @@ _held: dict[tuple[int, int], tuple[BaseFileLock, int]] = {}
 class RunLock:
     """The lock of a run folder, from now until `release`. A process may take it several times.
 
-    Raises InputError where another process has it, naming that one.
+    Raises InUseError where another process has it, naming that one.
     """
 
     def __init__(self, root: Path) -> None:
@@ -73,7 +78,7 @@ def _acquired(root: Path) -> BaseFileLock:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise InputError(
+        raise InUseError(
             f"{root} is in use by {_holder(root)}: wait until it has finished, or stop it"
         ) from None
     return lock
