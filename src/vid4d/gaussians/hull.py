@@ -137,7 +137,7 @@ def silhouette_agreement(matrix: ImageMatrix, times: int = 3, size: int = 64) ->
     one thing. size: pixels of the comparison.
     """
     cameras = matrix.cameras.resized(min(size, matrix.cameras.width))
-    config = HullConfig(resolution=80, max_outlier_views=0)
+    config = HullConfig(max_outlier_views=0)  # two voxels a pixel: no need to grow
     step = 2 * config.half_extent / config.resolution
     covered = total = 0.0
     for t in key_indices(matrix.frames, min(times, matrix.frames), cyclic=True):
@@ -145,7 +145,7 @@ def silhouette_agreement(matrix: ImageMatrix, times: int = 3, size: int = 64) ->
         masks = F.interpolate(alpha, (cameras.height, cameras.width), mode="area")[:, 0]
         points = (carve(masks, cameras, config).nonzero() + 0.5) * step - config.half_extent
         solid = masks > 0.5
-        covered += float((silhouettes(points, cameras) & solid).sum())
+        covered += float((silhouettes(points, cameras, grown=0) & solid).sum())
         total += float(solid.sum())
     return covered / max(total, 1.0)
 

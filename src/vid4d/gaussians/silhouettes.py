@@ -13,8 +13,8 @@ NEEDED = 0.1
 """Share of a piece's silhouette that it must cover alone, in some view, to be there for a reason."""
 
 
-def silhouettes(points: Float[Tensor, "p 3"], cameras: Cameras) -> Bool[Tensor, "v h w"]:
-    """Pixels in which some of the points lie, grown by one: points are the centres of voxels."""
+def silhouettes(points: Float[Tensor, "p 3"], cameras: Cameras, *, grown: int = 1) -> Bool[Tensor, "v h w"]:
+    """Pixels in which some of the points lie, grown by so many: points are the centres of voxels."""
     v, h, w = len(cameras), cameras.height, cameras.width
     seen = torch.zeros(v, h * w, device=points.device)
     for i in range(v):
@@ -22,7 +22,7 @@ def silhouettes(points: Float[Tensor, "p 3"], cameras: Cameras) -> Bool[Tensor, 
         x, y = pixels[0].floor().long().unbind(-1)
         inside = (depth[0] > 0) & (x >= 0) & (x < w) & (y >= 0) & (y < h)
         seen[i, (y * w + x)[inside]] = 1
-    return F.max_pool2d(seen.view(v, 1, h, w), 3, 1, 1)[:, 0] > 0
+    return F.max_pool2d(seen.view(v, 1, h, w), 2 * grown + 1, 1, grown)[:, 0] > 0
 
 
 def without_phantoms(

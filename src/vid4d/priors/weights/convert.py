@@ -79,8 +79,8 @@ def convert(
 
     source: a file, or a folder in the layout of diffusers. licence: goes into the metadata, which also
     carries the kind, the configuration, the source's name and SHA-256 and what was left out. ema: takes the
-    averaged copy of a UNet (`model_ema.*`); the published Zero123 configurations do not. networks: as for
-    `network_in`. report: progress.
+    averaged copy of a UNet (`model_ema.*`), as the programs of Zero123's authors do, and `vid4d weights`
+    where `WeightSpec.ema` says so. networks: as for `network_in`. report: progress.
 
     Numbers keep their type. One tensor is in memory at a time (of a Consistent4D run, which is small: all),
     and the file appears whole or not at all, so an interrupted conversion is simply run again.
