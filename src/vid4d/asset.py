@@ -1,11 +1,17 @@
-"""A 4D asset as it lies in its file: opened, and rendered."""
+"""A 4D asset as it lies in its file: opened, rendered, shown, exported.
+
+Exports and the player are layers above this one, which they know: `Asset.export` and `show` name them, and
+import them when they are called.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from vid4d.errors import InputError
 
@@ -20,13 +26,33 @@ if TYPE_CHECKING:
 ASSET = "asset.safetensors"
 
 
-@dataclass(frozen=True)
+class Points(NamedTuple):
+    """Splats that are there at one moment. positions: centres, world units. colors: RGB in [0, 1], as seen
+    on average from all sides. opacities: in [0, 1]."""
+
+    positions: Float[Tensor, "n 3"]
+    colors: Float[Tensor, "n 3"]
+    opacities: Float[Tensor, " n"]
+
+
+@dataclass(frozen=True, repr=False)
 class Asset:
     """A 4D asset that can be rendered. path: its asset.safetensors. metadata: what that says of itself."""
 
     gaussians: Gaussians4D
     metadata: AssetMetadata
     path: Path
+
+    def __repr__(self) -> str:
+        loop = ", a loop" if self.cyclic else ""
+        return f"Asset({str(self.path)!r}: {len(self.gaussians)} splats, {self.seconds:.4g} s{loop})"
+
+    def _repr_html_(self) -> str:
+        """The player, in a notebook."""
+        page = escape(self._player(), quote=True)
+        style = "width: 100%; max-width: 640px; height: 480px; border: 0"
+        about = f'sandbox="allow-scripts" title="{escape(str(self))}" style="{style}"'
+        return f'<iframe srcdoc="{page}" {about}></iframe>'
 
     @property
     def root(self) -> Path:
@@ -69,6 +95,46 @@ class Asset:
         from vid4d.render import render_asset
 
         return render_asset(self.gaussians, cameras, time, background=background)
+
+    def points(self, time: float = 0.0) -> Points:
+        """The splats that can be seen at a time in [0, 1], as points. Raises InputError for other times."""
+        from vid4d.gaussians import sh
+        from vid4d.gaussians.culling import FAINTEST
+
+        if not 0 <= time <= 1:
+            raise InputError(f"time {time:g} lies outside of the clip: 0 is its start and 1 its end")
+        splats = self.gaussians.detach().at(time)
+        seen = splats.opacities >= FAINTEST
+        colors = sh.to_rgb(splats.sh[seen, 0]).clamp(0, 1)
+        return Points(splats.means[seen], colors, splats.opacities[seen])
+
+    def export(self, to: str, out: str | Path | None = None, **options: Any) -> list[Path]:
+        """Writes the asset in a format that other tools open, e.g. `asset.export("glb", texture=1024)`.
+
+        to: a name that `vid4d export --to` takes. out: a file, or a folder for numbered files; `export/`
+        beside the asset where not given. options: of `vid4d.export.options.ExportOptions`.
+        Returns the files. Raises InputError where the options or the place will not do.
+        """
+        chosen = import_module("vid4d.export.options").ExportOptions(**options)
+        files = import_module("vid4d.export.formats").export(self, to, out, chosen)
+        return cast("list[Path]", files)
+
+    def show(self) -> Path:
+        """Opens the player in a browser; in a notebook the asset's name alone shows it. Returns the page."""
+        import tempfile
+        import webbrowser
+
+        page = Path(tempfile.mkdtemp(prefix="vid4d-player-")) / "player.html"
+        page.write_text(self._player(), encoding="utf-8")
+        webbrowser.open(page.as_uri())
+        return page
+
+    def _player(self) -> str:
+        player_html = import_module("vid4d.export.html").player_html
+        page = player_html(
+            self.gaussians, seconds=self.seconds, elevation=self.elevation, title=self.root.resolve().name
+        )
+        return cast(str, page)
 
 
 def load(path: str | Path, device: str = "auto") -> Asset:
