@@ -24,6 +24,9 @@ TRANSFERS = {9: "logarithmic 100:1", 10: "logarithmic 316:1", 17: "SMPTE ST 428-
 REFERENCE_WHITE = 203.0
 """cd/m2 of white in PQ; the same is 75 % of the signal in HLG (BT.2408, section 2.1)."""
 
+BRIGHT = 1.08
+"""Light that counts as brighter than white: noise of an encoder at white stays below it."""
+
 STANDARD = {1, 2, 4, 5, 6, 7, 8}
 """Primaries of standard gamut, shown as they are."""
 D65 = (0.3127, 0.3290)
@@ -162,9 +165,9 @@ def to_srgb(rgb: UInt16[np.ndarray, "h w 3"], coding: Coding) -> tuple[UInt8[np.
     """
     light = _light(coding.transfer)[rgb] @ to_srgb_matrix(coding.primaries).T.astype(np.float32)
     peak = light.max(-1, keepdims=True)
-    bright = peak[..., 0] > 1.01
-    share = float(bright.mean())
-    if share:
+    bright = peak[..., 0] > 1
+    share = float((peak[..., 0] > BRIGHT).mean())
+    if bright.any():
         most = peak[bright]
         light[bright] = light[bright] / most + (1 - light[bright] / most) * (1 - 1 / most)
     return _codes()[(np.clip(light, 0, 1) * 65535 + 0.5).astype(np.uint16)], share

@@ -170,7 +170,7 @@ class FrameReader:
         if name is None:
             return None
         said = f"an HDR video ({name}): its colors are shown as sRGB"
-        if self.brightest > 0.001:
+        if self.brightest > 0.01:
             said += f"; up to {self.brightest:.1%} of a frame is brighter than white and loses its shading"
         return said
 
