@@ -222,6 +222,6 @@ def read_gif(path: str | Path) -> tuple[list[np.ndarray], float]:
     with Image.open(path) as gif:
         for i in range(getattr(gif, "n_frames", 1)):
             gif.seek(i)
-            lasting += gif.info["duration"]
             frames.append(np.asarray(gif.convert("RGBA")) / 255)
+            lasting += gif.info["duration"]  # a WebP has it once the frame was read
     return frames, lasting / 1000

@@ -45,7 +45,7 @@ from vid4d.media.images import over
 from vid4d.metrics import mask_iou
 
 FAINTEST = 1 / 255
-SHARPNESS = {"mp4": 30.0, "webm": 30.0, "gif": 30.0, "png": 50.0}
+SHARPNESS = {"mp4": 30.0, "webm": 30.0, "mov": 36.0, "webp": 30.0, "gif": 30.0, "png": 50.0}
 """dB that pictures must reach; a GIF has 255 colors, and is compared with alpha that is on or off."""
 PAGE_SHARPNESS = 38.0
 
@@ -170,23 +170,23 @@ def check_pictures(asset: Asset, to: str, files: list[Path], say: Say, *, size: 
     lasting, rate = None, 24.0
     if to == "png":
         frames = [np.asarray(Image.open(file)) / 255 for file in files]
-    elif to == "gif":
-        rate = 12.0
+    elif to in ("gif", "webp"):
+        rate = 12.0 if to == "gif" else 24.0
         frames, lasting = read_gif(files[0])
     else:
-        alpha = to == "webm"
-        frames, fps = decoded(files[0], "libvpx-vp9" if alpha else None, "rgba" if alpha else "rgb24")
+        form = "rgb24" if to == "mp4" else "rgba"
+        frames, fps = decoded(files[0], "libvpx-vp9" if to == "webm" else None, form)
         lasting = len(frames) / float(fps)
     whole = asset.seconds * max(1, int(np.ceil(4.0 / asset.seconds - 1e-6)))
     count = round(whole * rate)
     say("frames", str(count), str(len(frames)), len(frames) == count)
     if lasting is not None:
-        right = abs(lasting - whole) < 0.6 / rate
+        right = abs(lasting - whole) < 0.006
         say("duration, whole repetitions of the clip", f"{whole:.3f} s", f"{lasting:.3f} s", right)
     worst, colors, overlaps = 100.0, [], []
     for i in sorted({round(j) for j in np.linspace(0, min(len(frames), count) - 1, 8)}):
-        camera = Cameras.orbit([360.0 * i / count], 15.0, size=size)
-        true = asset.render(camera, (i / rate / asset.seconds) % 1.0)[0].numpy()
+        camera = Cameras.orbit([360.0 * i / count], asset.elevation, size=size)
+        true = asset.render(camera, (i * whole / count / asset.seconds) % 1.0)[0].numpy()
         if to == "gif":
             true = np.concatenate([true[..., :3], (true[..., 3:] >= 0.5).astype(true.dtype)], -1)
         worst = min(worst, decibels(over_white(frames[i]), over_white(true)))

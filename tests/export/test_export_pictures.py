@@ -13,6 +13,8 @@ from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.export.formats import export
 from vid4d.export.options import ExportOptions
+from vid4d.media.images import over, to_uint8
+from vid4d.media.video import Video
 
 SIDE = 48
 OPTIONS = {"fps": 10.0, "seconds": 1.0, "size": SIDE, "elevation": 10.0}
@@ -133,3 +135,46 @@ def test_progress_is_told(asset):
         asset, "gif", options=ExportOptions(**OPTIONS, report=lambda done, total: told.append((done, total)))
     )
     assert told == [(i, 10) for i in range(1, 11)]
+
+
+@pytest.mark.parametrize("background", ["auto", "#0000ff"])
+def test_prores_4444_has_straight_alpha_and_the_right_colors(asset, background):
+    (path,) = export(asset, "mov", options=ExportOptions(**OPTIONS, background=background))
+    with av.open(str(path)) as container:
+        (stream,) = container.streams.video
+        assert (stream.codec_context.name, stream.frames) == ("prores", 10)
+        assert float(stream.duration * stream.time_base) == pytest.approx(1.0, abs=1e-4)
+        assert int(stream.codec_context.colorspace) == 1  # BT.709
+        assert ("yuva" in stream.codec_context.pix_fmt) == (background == "auto")
+    pictures = np.stack(list(Video(path).read(range(10)))).astype(float)
+    expected = rendered(asset, background)
+    seen = expected[..., 3] == 255
+    assert np.abs(pictures[seen][:, :3] - expected[seen][:, :3]).mean() < 2
+    assert np.abs(pictures[..., 3] - expected[..., 3]).max() <= 2
+
+
+@pytest.mark.parametrize("background", ["auto", "#0000ff"])
+def test_animated_webp_has_alpha_the_right_colors_and_duration(asset, background):
+    (path,) = export(asset, "webp", options=ExportOptions(**OPTIONS, background=background))
+    with Image.open(path) as animation:
+        assert (animation.n_frames, animation.info["loop"]) == (10, 0)
+        pictures, total = [], 0
+        for i in range(10):
+            animation.seek(i)
+            pictures.append(np.asarray(animation.convert("RGBA")).astype(float))
+            total += animation.info["duration"]
+    assert total == 1000
+    expected = rendered(asset, background)
+    seen = expected[..., 3] == 255
+    assert np.abs(np.stack(pictures)[seen][:, :3] - expected[seen][:, :3]).mean() < 6
+    assert np.abs(np.stack(pictures)[..., 3] - expected[..., 3]).max() <= 2
+
+
+def rendered(asset, background: str) -> np.ndarray:
+    """What the frames should show: (10, h, w, 4)."""
+    cameras = Cameras.orbit([36.0 * i for i in range(10)], 10.0, size=SIDE)
+    rgba = asset.render(cameras, [i / 10 for i in range(10)]).numpy()
+    if background != "auto":
+        rgba = over(rgba, np.array([0, 0, 1], np.float32))
+        rgba = np.concatenate([rgba, np.ones_like(rgba[..., :1])], -1)
+    return to_uint8(rgba).astype(float)

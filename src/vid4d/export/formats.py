@@ -97,6 +97,16 @@ FORMATS = {
         "video with transparency (VP9)",
         PICTURES,
     ),
+    "mov": Format(
+        "vid4d.export.video",
+        "write_mov",
+        ".mov",
+        "video with transparency for editors (ProRes 4444)",
+        PICTURES,
+    ),
+    "webp": Format(
+        "vid4d.export.video", "write_webp", ".webp", "animated picture with transparency", PICTURES
+    ),
     "gif": Format(
         "vid4d.export.video", "write_gif", ".gif", "animated picture with transparency, one palette", PICTURES
     ),

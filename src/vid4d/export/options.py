@@ -25,7 +25,7 @@ class ExportOptions:
     frames: int | None = None
     """How many moments or pictures. Where not given: as many as the duration holds."""
     fps: float | None = None
-    """Moments or pictures a second. Where not given: 24, for GIF and pages 12, for meshes 10."""
+    """Moments or pictures a second. Where not given: 24, for GIF 12, for meshes 10."""
     size: int = 512
     """Width and height of pictures in pixels."""
     faces: int = 20_000

@@ -1,4 +1,4 @@
-"""Pictures in a row: turntable.mp4 of a run, and exports to mp4, webm with alpha, GIF and numbered PNG."""
+"""Pictures in a row: turntable.mp4 of a run; exports to mp4, webm and ProRes with alpha, GIF, WebP, PNG."""
 
 from __future__ import annotations
 
@@ -119,18 +119,39 @@ def write_png(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
 
 def write_webm(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """VP9 in BT.709, with straight alpha (yuva420p) where no background is asked for."""
+    how = {"crf": "24", "b": "0", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"}
+    return _write_stream(asset, out, options, "libvpx-vp9", ("yuv420p", "yuva420p"), how)
+
+
+def write_mov(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
+    """ProRes 4444 in BT.709, 10 bits, with straight alpha of 16 bits where no background is asked for."""
+    how = {"profile": "4444", "vendor": "apl0", "alpha_bits": "16"}
+    return _write_stream(asset, out, options, "prores_ks", ("yuv444p10le", "yuva444p10le"), how)
+
+
+def _write_stream(
+    asset: Asset,
+    out: Path,
+    options: ExportOptions,
+    encoder: str,
+    pixels: tuple[str, str],
+    how: dict[str, str],
+) -> list[Path]:
+    """A video in the container that `out` ends in. pixels: formats without and with alpha.
+
+    Raises InputError where this PyAV has no such encoder.
+    """
     import av
 
     background = background_color(options.background, default="transparent")
     shots = plan(asset, options)
-    pixels = "yuva420p" if background is None else "yuv420p"
     try:
-        with av.open(str(out), "w", format="webm") as container:
+        with av.open(str(out), "w", format=out.suffix.lower()[1:]) as container:
             frame_rate = Fraction(shots.fps).limit_denominator(60000)
-            stream: Any = container.add_stream("libvpx-vp9", rate=frame_rate)
-            stream.pix_fmt = pixels
+            stream: Any = container.add_stream(encoder, rate=frame_rate)
+            stream.pix_fmt = pixels[background is None]
             stream.codec_context.thread_count = THREADS  # what it writes depends on it
-            stream.options = {"crf": "24", "b": "0", "cpu-used": "4", "row-mt": "1", "auto-alt-ref": "0"}
+            stream.options = how
             for i, picture in enumerate(pictures(asset, shots, options, background)):
                 h, w, channels = picture.shape
                 if i == 0:
@@ -141,10 +162,31 @@ def write_webm(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
                 picture = np.pad(picture, ((0, h % 2), (0, w % 2), (0, 0)), mode="edge")
                 container.mux(stream.encode(writer.frame(picture)))
             container.mux(stream.encode())
-    except av.error.FFmpegError as error:
-        if isinstance(error, OSError):
+    except (av.error.FFmpegError, ValueError) as error:
+        if isinstance(error, OSError | InputError):
             raise
-        raise InputError(f"this PyAV cannot write VP9 ({error}): install PyAV from PyPI") from error
+        raise InputError(f"this PyAV cannot write {encoder} ({error}): install PyAV's own wheel") from error
+    return [out]
+
+
+def write_webp(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
+    """An animated WebP, repeated for ever; with alpha in 8 bits where no background is asked for.
+
+    Its clock counts milliseconds; the sum is right.
+    """
+    background = background_color(options.background, default="transparent")
+    shots = plan(asset, options)
+    frames = [Image.fromarray(frame) for frame in pictures(asset, shots, options, background)]
+    ends = [round(1000 * (i + 1) / shots.fps) for i in range(len(frames))]
+    frames[0].save(
+        out,
+        save_all=True,
+        append_images=frames[1:],
+        duration=[b - a for a, b in pairwise([0, *ends])],
+        loop=0,
+        quality=90,
+        method=4,
+    )
     return [out]
 
 
