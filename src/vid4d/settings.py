@@ -54,6 +54,8 @@ class Settings:
     masks: str = ""
     """A folder, quoted glob or video of masks, one a frame, in either polarity. Not needed where they lie
     beside the pictures of a folder, or in a folder 'masks' in it."""
+    follow: Literal["auto", "yes", "no"] = "auto"
+    """Whether the window follows the object. 'auto': where it crosses the picture."""
     keep: bool = False
     """Keep all that the masks show: bars, captions and watermarks, specks and haze, too."""
     fps: float = 24.0

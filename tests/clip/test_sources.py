@@ -33,7 +33,7 @@ def test_animated_images_keep_alpha_and_their_own_times(tmp_path: Path, ending: 
     images = [Image.fromarray(p) for p in moving(5)]
     extra = {"lossless": True} if ending == "webp" else {"disposal": 2}
     images[0].save(path, save_all=True, append_images=images[1:], duration=[100, 100, 200, 100, 100], **extra)
-    clip = read_clip(path, frames=0)
+    clip = read_clip(path, frames=0, follow="no")
     assert len(clip) == 5
     assert clip.times == pytest.approx([0, 0.2, 0.4, 0.8, 1.0])
     assert clip.seconds == pytest.approx(0.5)
@@ -44,7 +44,7 @@ def test_animated_images_keep_alpha_and_their_own_times(tmp_path: Path, ending: 
 
 def test_a_video_on_white(tmp_path: Path) -> None:
     path = write_mp4(tmp_path / "a.mp4", [on_white(p) for p in moving(20)], 10)
-    clip = read_clip(path, frames=5)
+    clip = read_clip(path, frames=5, follow="no")
     assert (clip.matting, len(clip)) == ("plain", 5)
     assert clip.matting_confidence > 0.8
     assert clip.seconds == pytest.approx(1.9)

@@ -114,7 +114,7 @@ def test_pieces_that_overlap_are_one_thing() -> None:
 
 
 def test_what_was_left_out_does_not_enter_the_crop_and_can_be_kept(tmp_path: Path) -> None:
-    plain = read_clip(folder_of(tmp_path / "a", moving(12)))
+    plain = read_clip(folder_of(tmp_path / "a", moving(12)), frames=12)
     dirty = folder_of(tmp_path / "b", with_added(moving(12), speck))
     cleaned, kept = read_clip(dirty, frames=12), read_clip(dirty, frames=12, keep=True)
     assert np.array_equal(cleaned.frames[0], plain.frames[0])

@@ -12,6 +12,8 @@ from scipy import ndimage
 from vid4d.media.images import premultiplied
 
 THUMBNAIL = 96
+FEW_PIXELS = 60
+"""Longer side of an object in the source, below which its details are guessed."""
 
 
 def warn(
@@ -22,12 +24,15 @@ def warn(
     confidence: float,
     has_background: bool,
     enlarged: float,
+    object_pixels: float | None = None,
     keys: Sequence[int] = (),
+    moved: Float[np.ndarray, "t 2"] | float = 0.0,
 ) -> list[str]:
     """Warnings about cut-out frames, in source pixels before the crop.
 
     originals: the frames as they came, background included. times: seconds, to say where.
-    enlarged: how much larger the crop shows the object than the source does. keys: which are key frames.
+    enlarged: how much larger the crop shows the object than the source does. object_pixels: its
+    longer side there. keys: which are key frames. moved: middles of windows that take its motion away.
     """
     masks = [f[..., 3] > 127 for f in frames]
     warnings = [
@@ -35,7 +40,7 @@ def warn(
         _area_jumps(masks, times),
         _several_objects(masks, times),
         _holes(masks, times),
-        _faster_than_keys(masks, keys),
+        _faster_than_keys(masks, keys, moved),
         _soft_frames(frames, times),
         _camera_moves(originals, masks) if has_background else None,
     ]
@@ -44,10 +49,13 @@ def warn(
             f"the background was removed with low confidence ({confidence:.2f}): look at the strip, "
             "and give frames with transparency or a matting model if the masks are wrong"
         )
-    if enlarged > 1.5:
+    if enlarged > 1.5 or (object_pixels is not None and object_pixels < FEW_PIXELS):
+        large = "" if object_pixels is None else f" and is {object_pixels:.0f} pixels large in the source"
+        few = object_pixels is not None and object_pixels < FEW_PIXELS
         warnings.append(
-            f"very low resolution: the object is enlarged {enlarged:.1f} times; "
-            "use a larger video if there is one"
+            f"very low resolution: the object is enlarged {enlarged:.1f} times{large}; use "
+            + (f"the original video or film from nearer: details need {FEW_PIXELS} pixels" if few else "")
+            + ("" if few else "a larger video if there is one")
         )
     return [w for w in warnings if w]
 
@@ -108,11 +116,13 @@ def _holes(masks: Sequence[np.ndarray], times: np.ndarray) -> str | None:
     return f"holes in the mask come and go {_at(times, holed)}: the object looks like the background there"
 
 
-def _faster_than_keys(masks: Sequence[np.ndarray], keys: Sequence[int]) -> str | None:
+def _faster_than_keys(
+    masks: Sequence[np.ndarray], keys: Sequence[int], moved: np.ndarray | float
+) -> str | None:
     """The object's way through all frames against the way through the key frames."""
     if len(keys) < 2 or len(keys) == len(masks):
         return None
-    center = np.array([[a.mean() for a in np.nonzero(m)] for m in masks])
+    center = np.array([[a.mean() for a in np.nonzero(m)[::-1]] for m in masks]) - moved
     size = float(np.median([np.sqrt(m.sum()) for m in masks]))
 
     def way(which: np.ndarray) -> float:

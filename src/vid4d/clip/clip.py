@@ -17,12 +17,13 @@ from jaxtyping import Float, UInt8
 from vid4d.clip import keyframes
 from vid4d.clip.bars import cut_bars
 from vid4d.clip.checks import warn
-from vid4d.clip.crop import check_masks, crop, crop_window, union_of
+from vid4d.clip.crop import check_masks, crop
 from vid4d.clip.matting import matte
 from vid4d.clip.source import Source
 from vid4d.clip.sources import DEFAULT_FPS, open_source
 from vid4d.clip.subject import keep_subject
 from vid4d.clip.takes import Takes, changes_at_once, of_objects, of_pictures, usable, way_out
+from vid4d.clip.window import Windows, fit_windows
 from vid4d.errors import InputError
 
 OBJECT_SIZE = 200 / 256
@@ -37,6 +38,9 @@ class Clip:
         one period, so that its last time lies one step before 1 (i / T where frames are evenly spaced).
     seconds: from time 0 to time 1 (a cyclic clip's period; 1 for a single frame).
     keys: which frames are key frames, in order; None where all are.
+    object_pixels: longer side of the object where it is largest, in pixels of the source; None if not known.
+    path: None where all frames show one window of the source. Else the middle of each frame's window, in
+        sides of a window from the first frame's, x right and y down: a motion that the frames lack.
     warnings: sentences for the user. source: where the frames came from.
     matting: what gave the masks ('alpha', 'plain' or a model's name), matting_confidence: 0..1.
     """
@@ -50,12 +54,16 @@ class Clip:
     matting: str = "alpha"
     matting_confidence: float = 1.0
     keys: tuple[int, ...] | None = None
+    object_pixels: float | None = None
+    path: Float[np.ndarray, "t 2"] | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 4 or len(self.frames) == 0:
             raise ValueError(f"frames have shape {self.frames.shape}, expected (T, H, W, 4) with T > 0")
         if self.times.shape != (len(self.frames),):
             raise ValueError(f"{len(self.frames)} frames but {self.times.shape} times")
+        if self.path is not None and self.path.shape != (len(self.frames), 2):
+            raise ValueError(f"{len(self.frames)} frames but a path of shape {self.path.shape}")
         if self.keys is not None and not (self.keys and set(self.keys) <= set(range(len(self.frames)))):
             raise ValueError(f"key frames {self.keys} of {len(self.frames)} frames")
 
@@ -67,7 +75,8 @@ class Clip:
         if self.keys is None:
             return self
         keys = list(self.keys)
-        return replace(self, frames=self.frames[keys], times=self.times[keys], keys=None)
+        path = None if self.path is None else self.path[keys]
+        return replace(self, frames=self.frames[keys], times=self.times[keys], path=path, keys=None)
 
 
 @dataclass(frozen=True)
@@ -82,6 +91,7 @@ class ClipOptions:
     of an ONNX model. fps: frames a second of a folder of images. keep: leave all in the masks that they
     show, captions and specks, too. trim: 'auto' takes the longest part that shows one thing, uncut.
     masks: a folder, glob or video of masks for the clip's frames.
+    follow: whether the window follows the object; 'auto' where it crosses the picture.
     """
 
     frames: int | None = 8
@@ -97,6 +107,7 @@ class ClipOptions:
     keep: bool = False
     trim: Literal["no", "auto"] = "no"
     masks: str | Path = ""
+    follow: Literal["auto", "yes", "no"] = "auto"
 
 
 def read_clip(path_or_glob: str | Path, **options: Any) -> Clip:
@@ -136,7 +147,11 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     period = keyframes.period(source, candidates, options.cyclic)
     key = keyframes.choose_frames(source.times, candidates, options.frames, period)
     chosen = keyframes.densify_keyframes(candidates, key, options.dense, period)
-    originals = _read_frames(source, chosen, size, max(1024, 4 * size))
+    working = max(1024, 4 * size)
+    originals = _read_frames(source, chosen, size, working)
+    shrunk = 1.0
+    if max(originals[0].shape[:2]) == working:
+        shrunk = max(next(iter(source.read(chosen[:1]))).shape[:2]) / working
     told: list[str] = []
     if not keep and (bars := cut_bars(originals))[1]:
         originals, told = bars[0], [bars[1]]
@@ -165,8 +180,16 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     left_out = len(chosen) - len(kept) - len(takes.brief)
     objects, originals = [objects[i] for i in kept], [originals[i] for i in kept]
     chosen = [chosen[i] for i in kept]
-    window = crop_window(union_of(objects), options.object_size)
     times = source.times[chosen]
+    windows = fit_windows(
+        objects, times, options.object_size, cyclic=period is not None, follow=options.follow
+    )
+    pixels = windows.extent * shrunk
+    if windows.follows:
+        told.append(
+            f"the object crosses the picture: the window of {windows.side * shrunk:.0f} pixels follows it, "
+            "and its path is kept (clip.json)"
+        )
     told += takes.reasons
     if way:
         told.append(f"the clip is not one take of one thing: {way}")
@@ -176,8 +199,10 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
         times,
         confidence=cut.confidence,
         has_background=cut.method != "alpha",
-        enlarged=size / window[2],
+        enlarged=size / (windows.side * shrunk),
+        object_pixels=pixels,
         keys=[chosen.index(i) for i in key],
+        moved=windows.centers,
     )
     if left_out:
         told.append(
@@ -188,7 +213,7 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     if period is None and len(times) > 1:
         relative[-1] = 1.0
     return Clip(
-        np.stack([crop(f, window, size) for f in objects]),
+        np.stack([crop(f, windows.corner(i), size) for i, f in enumerate(objects)]),
         relative.astype(np.float64),
         float(seconds),
         period is not None,
@@ -197,7 +222,21 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
         cut.method,
         cut.confidence,
         None if chosen == key else tuple(chosen.index(i) for i in key),
+        pixels,
+        _path(windows, source, chosen, shrunk),
     )
+
+
+def _path(
+    windows: Windows, source: Source, chosen: Sequence[int], shrunk: float
+) -> Float[np.ndarray, "t 2"] | None:
+    """Path of the windows, as of `Clip`; with that of the source, where its frames come from such windows."""
+    moved = (windows.centers - windows.centers[0]) / windows.side
+    before: Float[np.ndarray, "n 2"] | None = getattr(source, "window_path", None)
+    if before is None:
+        return moved if windows.follows else None
+    widths = source.window_width / (windows.side * shrunk)  # type: ignore[attr-defined]
+    return moved + (before[chosen] - before[chosen[0]]) * widths
 
 
 def _better_part(takes: Takes, source: Source, chosen: Sequence[int], options: ClipOptions) -> _Part | None:
@@ -224,6 +263,8 @@ def _check_options(o: ClipOptions) -> None:
         raise InputError(f"--object-size {o.object_size}: give a share of the picture between 0.05 and 1")
     if o.cyclic not in (True, False, "auto"):
         raise InputError(f"--cyclic {o.cyclic}: give auto, true or false")
+    if o.follow not in ("auto", "yes", "no"):
+        raise InputError(f"--follow {o.follow}: give auto, yes or no")
     if o.trim not in ("no", "auto"):
         raise InputError(f"--trim {o.trim}: give no or auto")
 

@@ -1,7 +1,4 @@
-"""One crop for a whole clip, from the masks of all its frames.
-
-One, because a crop of each frame on its own would destroy the object's own translation and size.
-"""
+"""Masks that cannot be used are refused; frames are resampled in their windows."""
 
 from __future__ import annotations
 
@@ -50,23 +47,6 @@ def _inverted(mask: Bool[np.ndarray, "h w"]) -> bool:
     """True where a mask shows all of the border, and not what lies inside."""
     border = np.concatenate([mask[0], mask[-1], mask[:, 0], mask[:, -1]])
     return bool(border.mean() > 0.98 and mask.mean() < 0.98)
-
-
-def union_of(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> Bool[np.ndarray, "h w"]:
-    """Pixels that the object covers at some time."""
-    union = np.zeros(frames[0].shape[:2], bool)
-    for frame in frames:
-        union |= frame[..., 3] > 127
-    return union
-
-
-def crop_window(union: np.ndarray, object_size: float) -> tuple[float, float, float]:
-    """Left, top and side of the square window, source pixels; it may reach beyond the picture."""
-    rows, columns = np.nonzero(union.any(1))[0], np.nonzero(union.any(0))[0]
-    top, bottom = int(rows[0]), int(rows[-1]) + 1
-    left, right = int(columns[0]), int(columns[-1]) + 1
-    side = max(bottom - top, right - left) / object_size
-    return (left + right - side) / 2, (top + bottom - side) / 2, side
 
 
 def crop(

@@ -83,6 +83,8 @@ def load_frames(folder: str | Path) -> Clip:
         stored.matting,
         stored.matting_confidence,
         stored.keys,
+        stored.object_pixels,
+        None if stored.path is None else np.array(stored.path),
     )
 
 
@@ -128,6 +130,10 @@ def _fill_frames(clip: Clip, folder: Path) -> None:
     }
     if clip.keys is not None:
         record["keys"] = list(clip.keys)
+    if clip.object_pixels is not None:
+        record["object_pixels"] = round(clip.object_pixels, 2)
+    if clip.path is not None:
+        record["path"] = clip.path.round(6).tolist()
     (folder / CLIP_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 

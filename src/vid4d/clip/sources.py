@@ -41,6 +41,10 @@ DEFAULT_FPS = 24.0
 CLIP_FILE = "clip.json"
 
 
+Windowed = Annotated[float, Meta(ge=-1e4, le=1e4)]
+"""A place in sides of a window."""
+
+
 class ClipRecord(Struct):
     """clip.json: the frames beside it, as the fields of `vid4d.clip.clip.Clip`."""
 
@@ -52,12 +56,16 @@ class ClipRecord(Struct):
     matting: str = ""
     matting_confidence: Share = 1.0
     keys: Annotated[tuple[int, ...], Meta(min_length=1)] | None = None
+    object_pixels: Annotated[float, Meta(ge=0, le=1e6)] | None = None
+    path: tuple[tuple[Windowed, Windowed], ...] | None = None
 
     def __post_init__(self) -> None:
         if any(later <= earlier for earlier, later in pairwise(self.times)):
             raise ValueError("'times' do not increase")
         if self.keys is not None and not all(0 <= a < b for a, b in pairwise((*self.keys, len(self.times)))):
             raise ValueError("'keys' are no increasing numbers of frames")
+        if self.path is not None and len(self.path) != len(self.times):
+            raise ValueError(f"'path' has {len(self.path)} places for {len(self.times)} times")
 
 
 def open_source(path: str | Path, *, fps: float = DEFAULT_FPS, masks: str | Path = "") -> Source:
@@ -200,6 +208,10 @@ def _open_prepared(folder: Path, files: list[Path], fps: float) -> Source:
     source.times = np.array(stored.times) * stored.seconds
     source.duration = stored.seconds + (0 if stored.cyclic else stored.seconds / max(len(files) - 1, 1))
     source.cyclic = stored.cyclic
+    if stored.path is not None:
+        source.window_path = np.array(stored.path)
+        with open_picture(files[0]) as image:
+            source.window_width = image.width
     return source
 
 
@@ -212,6 +224,8 @@ class ImageFiles:
         self.files = list(files)
         self.notes = notes
         self.cyclic: bool | None = None
+        self.window_path: np.ndarray | None = None  # of a prepared clip whose window moved
+        self.window_width = 0
         self.times = np.arange(len(files)) / fps
         self.duration = len(files) / fps
         sizes: dict[tuple[int, int], Path] = {}

@@ -43,6 +43,8 @@ class Prepare:
     masks: str = ""
     """A folder, quoted glob or video of masks, one a frame, in either polarity. Not needed where they lie
     beside the pictures of a folder, or in a folder 'masks' in it."""
+    follow: Literal["auto", "yes", "no"] = "auto"
+    """Whether the window follows the object. 'auto': where it crosses the picture."""
     keep: bool = False
     """Keep all that the masks show: bars, captions and watermarks, specks and haze, too."""
     fps: float = 24.0
@@ -77,7 +79,8 @@ def prepare(
         f"{len(prepared)} frames{keys} of {prepared.seconds:.2f} s{loop}; mask from {prepared.matting!r}",
         end="",
     )
-    print(f" with confidence {prepared.matting_confidence:.2f}")
+    print(f" with confidence {prepared.matting_confidence:.2f}", end="")
+    print(f"; the object is {prepared.object_pixels:.0f} pixels large in the source")
     for warning in prepared.warnings:
         print(f"warning: {printable(warning)}")
     return root
