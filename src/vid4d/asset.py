@@ -51,7 +51,7 @@ class Asset:
         """The player, in a notebook."""
         page = escape(self._player(), quote=True)
         style = "width: 100%; max-width: 640px; height: 480px; border: 0"
-        about = f'sandbox="allow-scripts" title="{escape(str(self))}" style="{style}"'
+        about = f'sandbox="allow-scripts" allowfullscreen title="{escape(str(self))}" style="{style}"'
         return f'<iframe srcdoc="{page}" {about}></iframe>'
 
     @property
