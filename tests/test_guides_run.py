@@ -1,4 +1,4 @@
-"""What README and guides show runs, word for word, in the page's order, with a toy in the place of the method."""
+"""What README and guides show runs, word for word, in the page's order, with a toy for a method."""
 
 from __future__ import annotations
 
