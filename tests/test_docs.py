@@ -63,6 +63,13 @@ def test_options_alone_are_of_some_command(page):
         assert option in known, f"{page.name}: {option}"
 
 
+def test_the_page_on_many_clips_shows_options_that_exist():
+    page = (ROOT / "docs" / "many_clips.md").read_text(encoding="utf-8")
+    shown = set(re.findall(r"(?<!\S)`?(--[a-z-]+)", page))
+    assert {"--shard", "--engine", "--workers"} <= shown
+    assert shown <= options("batch") | {"--text", "--masks"}
+
+
 def test_experiments_tell_of_every_training_that_was_not_taken():
     page = (ROOT / "docs" / "experiments.md").read_text(encoding="utf-8")
     logs = list((ROOT / "docs" / "training_logs").glob("*_not_taken.jsonl"))

@@ -85,21 +85,28 @@ def test_a_key_is_that_of_bytes_and_settings_wherever_the_clip_lies(tmp_path):
         key_of(str(tmp_path / "none.mp4"), SETTINGS)
 
 
-def test_the_key_of_a_folder_depends_on_pictures_and_their_order(tmp_path):
+def test_the_key_of_a_folder_depends_on_pictures_masks_and_names(tmp_path):
     one = disc(tmp_path / "one", 3)
     two = Path(shutil.copytree(one, tmp_path / "two"))
     (two / "notes.txt").write_text("mine")
     key = key_of(str(one), SETTINGS)
     assert key == key_of(str(two), SETTINGS)
+    (two / "masks").mkdir()
+    shutil.copy(two / "000.png", two / "masks" / "000.png")
+    assert key != key_of(str(two), SETTINGS)
+    shutil.rmtree(two / "masks")
+    assert key == key_of(str(two), SETTINGS)
     (two / "000.png").rename(two / "9.png")
     assert key != key_of(str(two), SETTINGS)
 
 
-def test_a_matting_model_counts_by_its_bytes(tmp_path):
-    clip, model = tmp_path / "a.mp4", tmp_path / "m.onnx"
+@pytest.mark.parametrize("name", ["matting", "interpolator"])
+def test_models_that_are_files_count_by_their_bytes(tmp_path, name):
+    clip, model, moved = tmp_path / "a.mp4", tmp_path / "m.onnx", tmp_path / "n.onnx"
     clip.write_bytes(b"one")
     model.write_bytes(b"network")
-    settings = replace(SETTINGS, matting=str(model))
-    key = key_of(str(clip), settings)
+    moved.write_bytes(b"network")
+    key = key_of(str(clip), replace(SETTINGS, **{name: str(model)}))
+    assert key == key_of(str(clip), replace(SETTINGS, **{name: str(moved)}))
     model.write_bytes(b"another")
-    assert key_of(str(clip), settings) != key
+    assert key != key_of(str(clip), replace(SETTINGS, **{name: str(model)}))

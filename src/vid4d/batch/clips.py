@@ -82,15 +82,18 @@ def part_of(clips: Sequence[T], shard: str) -> list[T]:
 def key_of(clip: str, settings: Settings) -> str:
     """Key of a clip's run: a hash of its bytes, and of the settings that matter to what is made.
 
-    Paths and names do not count, but for the order that they give to pictures. Where it runs does not count
+    Paths and names do not count, but for those of the pictures of a folder. Where it runs does not count
     either (`FREE_TO_CHANGE`). Raises InputError for a clip that cannot be read.
     """
     chosen = {k: v for k, v in asdict(settings).items() if k != "clip" and k not in FREE_TO_CHANGE}
     digest = hashlib.sha256()
-    if settings.matting != "auto" and Path(settings.matting).is_file():
-        chosen["matting"] = _file_hash(Path(settings.matting))
+    for name in ("matting", "interpolator"):  # models that may be files
+        if Path(chosen[name]).is_file():
+            chosen[name] = _file_hash(Path(chosen[name]))
     digest.update(json.dumps(chosen, sort_keys=True).encode())
     for file in _files(Path(clip)):
+        if Path(clip).is_dir():  # the names of pictures say what they are
+            digest.update(json.dumps(file.relative_to(clip).as_posix()).encode())
         digest.update(_file_hash(file).encode())
     return digest.hexdigest()[:KEY_LENGTH]
 
@@ -101,15 +104,13 @@ def bytes_of(clip: str) -> int:
 
 
 def _files(clip: Path) -> Iterator[Path]:
-    if clip.is_dir():
-        pictures = natural_order(
-            p for p in clip.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.name.startswith(".")
-        )
-        yield from (p for p in pictures if p.is_file())
-        if (clip / CLIP_FILE).is_file():
-            yield clip / CLIP_FILE
-    else:
+    """The file of a clip; of a folder its pictures and masks, those below, too, and clip.json."""
+    if not clip.is_dir():
         yield clip
+        return
+    known = (*IMAGE_SUFFIXES, *VIDEO_SUFFIXES)
+    below = natural_order(p for p in clip.rglob("*") if p.suffix.lower() in known or p == clip / CLIP_FILE)
+    yield from (p for p in below if p.is_file() and not p.name.startswith("."))
 
 
 def _file_hash(file: Path) -> str:

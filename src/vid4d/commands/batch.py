@@ -53,6 +53,8 @@ class Batch(Settings):
     clip: Suppress[str] = ""
     text: Suppress[str] = ""
     text_model: Suppress[str] = ""
+    masks: Suppress[str] = ""
+    layout: Suppress[str] = "auto"
     source: Suppress[Literal["clip", "matrix"]] = "clip"
     prior: Annotated[str, arg(metavar="|".join(["auto", *PRIORS]), help=PRIOR_HELP)] = "auto"
 
@@ -60,7 +62,7 @@ class Batch(Settings):
         """Those of every run, but for its clip. Raises InputError for those that no run can have."""
         from vid4d import api
 
-        own = ("clip", "text", "text_model", "source")
+        own = ("clip", "masks", "text", "text_model", "source", "layout")
         chosen = {f.name: getattr(self, f.name) for f in dataclasses.fields(Settings) if f.name not in own}
         return dataclasses.replace(api.resolved(Settings(clip="any", **chosen)), clip="")
 
