@@ -47,7 +47,7 @@ def compile_for_h100(kernel: Any, constants: dict[str, Any], kinds: dict[str, st
     print(kernel.__name__)
 
 
-CARVING = dict.fromkeys(("depth", "pose", "points", "place", "out"), "*fp32") | {"focal": "fp32"}
+CARVING = dict.fromkeys(("depth", "pose", "points", "to_world", "out"), "*fp32") | {"focal": "fp32"}
 
 RASTER = {
     **dict.fromkeys(("corner", "inverse", "uv"), "*fp32"),

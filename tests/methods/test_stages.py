@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from dataclasses import replace
+from importlib import import_module
 
 import pytest
 import torch
 from toys import jumping_ball, toy_matrix
 
+from vid4d import api
 from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.model import load_asset
 from vid4d.methods import stages
 from vid4d.outputs import input_psnr
+from vid4d.priors.base import DEFAULT_PRIORS
 from vid4d.runs.progress import Bar
 from vid4d.runs.run import Run
 from vid4d.settings import Settings
@@ -93,3 +97,14 @@ def test_an_interrupted_fit_goes_on_from_its_checkpoint(run, monkeypatch):
     assert second.checkpoint("fit").is_file()
     stages.fit_asset(second, matrix, config)
     assert second.path("asset.safetensors").read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", api.METHODS)
+def test_every_method_has_what_the_protocol_asks(name: str) -> None:
+    module = vars(import_module(api.METHODS[name]))
+    assert set(api.COMMON_PRESETS) <= set(module["PRESETS"])
+    assert module["NEEDS"] in DEFAULT_PRIORS
+    assert isinstance(module["FROM_TEXT"], bool)
+    for step in ("make_matrix", "make_asset"):
+        asked = list(inspect.signature(getattr(api.Method, step)).parameters)[1:]
+        assert list(inspect.signature(module[step]).parameters) == asked

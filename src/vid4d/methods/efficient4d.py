@@ -57,8 +57,10 @@ PRESETS = {
 }
 
 NEEDS: Offer = "matrix"
-FROM_TEXT = False
 """Protocol of the prior: all views at all frames."""
+
+FROM_TEXT = False
+"""Whether a text will do instead of a clip."""
 
 
 def make_matrix(run: Run) -> ImageMatrix:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vid4d.errors import InputError
+from vid4d.priors.base import prior_spec, priors_with
 
 if TYPE_CHECKING:
     from vid4d.methods.consistent4d.config import Consistent4DConfig
@@ -81,8 +82,14 @@ def check_memory(
         return
     fitting = [name for name, config in presets.items() if memory_needed(config, prior_gib) <= free]
     largest = max(fitting, key=lambda name: memory_needed(presets[name], prior_gib), default=None)
-    way_out = f"use --preset {largest}" if largest else "use a machine with more, or --prior small"
+    way_out = f"use --preset {largest}" if largest else f"use a machine with more{_lighter_prior(prior_gib)}"
     raise InputError(
         f"the preset {preset!r} needs about {need:.1f} GiB of memory and {free:.1f} GiB are free "
         f"on {device}: {way_out}"
     )
+
+
+def _lighter_prior(prior_gib: float) -> str:
+    """Advice to take the score that needs the least memory, where that is less than a prior's."""
+    name = min(priors_with("score"), key=lambda name: prior_spec(name).memory_gib)
+    return f", or --prior {name}" if prior_spec(name).memory_gib < prior_gib else ""

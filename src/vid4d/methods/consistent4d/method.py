@@ -31,8 +31,10 @@ from vid4d.runs.progress import Bar
 from vid4d.runs.run import Run
 
 NEEDS: Offer = "score"
-FROM_TEXT = True
 """Protocol of the prior: gradients for a DyNeRF's renders."""
+
+FROM_TEXT = True
+"""Whether a text will do instead of a clip."""
 
 
 def make_matrix(run: Run) -> ImageMatrix:

@@ -21,8 +21,8 @@ class Network:
     """A network whose published checkpoints can be converted.
 
     kind: its name in the metadata of converted files. title: its name for people. build: makes it from a
-    configuration of the type `config`. marks: beginnings of names, of which a checkpoint of it has all; of
-    several networks that fit, the one with the most marks is meant.
+    configuration of the dataclass `config`. marks: beginnings of names, of which a checkpoint of it has all;
+    of several networks that fit, the one with the most marks is meant.
     configs: the sizes to choose from; or find_config: finds the configuration by the tensors.
     prefixes: the authors' and ours; behind them the names are the same. left_out: patterns of names that have
     no place here, and the reason. folder: reads a folder in the layout of diffusers, where there is one.
