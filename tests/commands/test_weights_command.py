@@ -15,6 +15,7 @@ from file_server import Files, serving
 from published import write_published
 
 from vid4d import cli
+from vid4d.files import paths
 from vid4d.priors.weights import convert, registry
 from vid4d.priors.weights.files import read_metadata
 
@@ -211,7 +212,7 @@ def test_the_folder_is_the_users(monkeypatch, platform, tmp_path):
     monkeypatch.delenv("VID4D_WEIGHTS", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     monkeypatch.delenv("LOCALAPPDATA", raising=False)
-    monkeypatch.setattr(registry.sys, "platform", platform)
+    monkeypatch.setattr(paths.sys, "platform", platform)
     assert registry.folder().is_relative_to(Path.home())
     monkeypatch.setenv("VID4D_WEIGHTS", str(tmp_path))
     assert registry.folder() == tmp_path

@@ -14,6 +14,7 @@ from scipy import ndimage
 
 from vid4d.compute.threads import THREADS
 from vid4d.errors import InputError, install_hint
+from vid4d.files.paths import user_cache
 from vid4d.media.images import to_uint8
 
 
@@ -38,8 +39,7 @@ MODELS = {
 
 def model_folder() -> Path:
     """Folder of the matting models: VID4D_MATTING, or vid4d/matting in the user's cache."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(os.environ.get("VID4D_MATTING") or cache / "vid4d" / "matting")
+    return Path(os.environ.get("VID4D_MATTING") or user_cache() / "matting")
 
 
 def find_model(name_or_file: str) -> Path:

@@ -1,10 +1,11 @@
-"""Paths: sorted as people count, and refused where they lead to no ordinary file."""
+"""Paths: sorted as people count, refused where they lead to no ordinary file, and the user's cache."""
 
 from __future__ import annotations
 
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -19,6 +20,17 @@ def refuse_special(path: str | Path) -> None:
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise InputError(f"{path}: a pipe, socket or device and no file; copy what it gives into a file")
+
+
+def user_cache() -> Path:
+    """Our folder among the user's caches, where the system keeps them. Not made here."""
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "vid4d"
 
 
 def natural_order(paths: Iterable[Path]) -> list[Path]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from vid4d.errors import InputError
+from vid4d.files.paths import user_cache
 from vid4d.files.records import read_record
 from vid4d.files.write import write_json
 from vid4d.priors.base import PRIORS, WeightSpec, named_object
@@ -84,13 +84,7 @@ def folder() -> Path:
     """Folder of converted weights: $VID4D_WEIGHTS, else in the user's folder for caches. Not made here."""
     if setting := os.environ.get("VID4D_WEIGHTS"):
         return Path(setting).expanduser()
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "vid4d" / "weights"
+    return user_cache() / "weights"
 
 
 def path_of(name: str) -> Path:
