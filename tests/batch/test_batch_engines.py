@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import time
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -35,12 +34,6 @@ sys.meta_path.insert(0, Installs())
 """
 """Before a process that makes clips needs it, and not in all the others that Ray starts."""
 SCRIPT = "import sys; from vid4d import cli; cli.main(sys.argv[1:])"
-
-
-def installed(name: str) -> bool:
-    """Whether a package is there, and not only a folder of its name on the path."""
-    spec = find_spec(name)
-    return spec is not None and spec.origin is not None
 
 
 @pytest.fixture
@@ -76,7 +69,7 @@ def attempts() -> dict[str, int]:
     return {Path(r.clip).name: r.attempts for r in records.all_records(Path("runs"))}
 
 
-@pytest.mark.skipif(not installed("ray"), reason="Ray is not installed")
+@pytest.mark.skipif(not engines.installed("ray"), reason="Ray is not installed")
 def test_ray_finishes_what_a_killed_actor_and_a_killed_driver_left(anywhere):
     clips(anywhere / "clips", "wait a", "ok b", "bad c", "ok d")
     driver = started("--engine", "ray", "--workers", "2", "--cpus", "0.5")
@@ -100,7 +93,7 @@ def test_ray_finishes_what_a_killed_actor_and_a_killed_driver_left(anywhere):
     assert Path("runs/batch.csv").read_text().count("\n") == 5
 
 
-@pytest.mark.skipif(not installed("submitit"), reason="submitit is not installed")
+@pytest.mark.skipif(not engines.installed("submitit"), reason="submitit is not installed")
 def test_a_job_that_is_killed_is_sent_again(anywhere):
     clips(anywhere / "clips", "wait a", "ok b", "ok c", "ok d")
     driver = started("--engine", "local", "--workers", "2")
@@ -115,7 +108,7 @@ def test_a_job_that_is_killed_is_sent_again(anywhere):
     assert set(begun(Path("runs")).values()) == {1}
 
 
-@pytest.mark.skipif(not installed("submitit"), reason="submitit is not installed")
+@pytest.mark.skipif(not engines.installed("submitit"), reason="submitit is not installed")
 def test_a_preempted_job_hands_its_clip_back_and_does_not_count(tmp_path):
     from vid4d.batch.leases import Lease
     from vid4d.batch.on_slurm import Shard
@@ -129,6 +122,14 @@ def test_a_preempted_job_hands_its_clip_back_and_does_not_count(tmp_path):
     assert Lease.taken(tmp_path / "key") is None  # its lock stays until the process ends
     assert vars(queued.function) == vars(shard)
     lease.release()
+
+
+def test_a_folder_on_the_path_is_no_package(tmp_path, monkeypatch):
+    (tmp_path / "looks_installed").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    assert not engines.installed("looks_installed")
+    assert not engines.installed("is_nowhere")
+    assert engines.installed("pytest")
 
 
 def test_engines_refuse_what_cannot_be(tmp_path, monkeypatch, capsys):
@@ -154,7 +155,7 @@ def test_engines_refuse_what_cannot_be(tmp_path, monkeypatch, capsys):
     assert not Path("runs").exists()
 
 
-@pytest.mark.skipif(not installed("submitit"), reason="submitit is not installed")
+@pytest.mark.skipif(not engines.installed("submitit"), reason="submitit is not installed")
 def test_parameters_that_submitit_does_not_know_are_told(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     clips(tmp_path / "clips", "ok")

@@ -14,6 +14,12 @@ PACKAGES = {"ray": ("ray", "ray"), "slurm": ("submitit", "slurm"), "local": ("su
 """Engine -> what has to be imported, and the extra that installs it."""
 
 
+def installed(package: str) -> bool:
+    """Test for a package, and not only a folder of its name on the path."""
+    spec = find_spec(package)
+    return spec is not None and spec.origin is not None
+
+
 @dataclass(frozen=True)
 class Engine:
     """Engine and its workers.
@@ -47,7 +53,7 @@ class Engine:
         self.parameters()
         if self.name != "none":
             package, extra = PACKAGES[self.name]
-            if find_spec(package) is None:
+            if not installed(package):
                 raise InputError(
                     f"--engine {self.name} needs {package}, which is not installed: {install_hint(extra)}"
                 )
