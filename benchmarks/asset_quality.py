@@ -118,11 +118,6 @@ def tables(results: dict[str, dict[str, Scores]]) -> str:
     return "\n".join(lines)
 
 
-def strip(title: str, second: str, first: np.ndarray | None, seen: np.ndarray) -> tuple:
-    """A line of the sheet: the input, and the sides that `shown` chooses."""
-    return title, second, [first, *seen]
-
-
 def shown(sides: Sides) -> np.ndarray:
     """Eight azimuths of the ring, four of the equator, all at the start, over white."""
     chosen = [*range(0, VIEWS, 2), *range(VIEWS, 2 * VIEWS, 4)]
@@ -200,9 +195,9 @@ def sheet_lines(judged: list[Judged]) -> list[tuple]:
         first = i == 0 or judged[i - 1].model != each.model
         if each.row != PICTURES:
             title = LABELS.get(each.row, each.row)
-            lines.append(strip(title, f"{each.elevation:g}°", each.input if first else None, each.seen))
+            lines.append((title, f"{each.elevation:g}°", [each.input if first else None, *each.seen]))
         if i + 1 == len(judged) or judged[i + 1].model != each.model:
-            lines.append(strip(HELD_OUT.get(each.model, each.model), "truth", None, each.truth))
+            lines.append((HELD_OUT.get(each.model, each.model), "truth", [None, *each.truth]))
     return lines
 
 

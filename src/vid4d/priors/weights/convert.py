@@ -229,13 +229,13 @@ def _fitting(network: Network, named: Named, source: Path) -> tuple[Any, dict[st
     first = shapes.get("unet.input_blocks.0.0.weight")
     if first is not None:  # the width of a UNet tells its configuration
         configs = tuple(c for c in configs if c.unet.model_channels == first[0]) or configs
-    every = [(config, expected_shapes(network, config)) for config in configs]
-    for config, expected in every:
+    for config in configs:
+        expected = expected_shapes(network, config)
         if not _differences(expected, shapes):
             return config, expected
-    config, expected = every[0]
+    expected = expected_shapes(network, configs[0])
     compare_shapes(expected, shapes, source)
-    return config, expected
+    return configs[0], expected
 
 
 def _shape(name: str, named: Named) -> tuple[int, ...]:
