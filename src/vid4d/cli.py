@@ -21,6 +21,7 @@ import tyro
 from vid4d import __version__
 from vid4d.commands.batch import Batch
 from vid4d.commands.completion import Completion
+from vid4d.commands.evaluate import Evaluate
 from vid4d.commands.export import Export
 from vid4d.commands.generate import Generate
 from vid4d.commands.help import plain_help
@@ -64,6 +65,7 @@ Command = (
     | Render
     | View
     | Export
+    | Evaluate
     | Weights
     | Train
     | Info

@@ -8,7 +8,7 @@ from vid4d.metrics.pictures import (
     ssim,
     temporal_consistency,
 )
-from vid4d.metrics.sides import Sides, compare
+from vid4d.metrics.sides import Sides, compare, surface_scores
 from vid4d.metrics.surfaces import f_scores, loose_pieces, surface_points
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "psnr",
     "ssim",
     "surface_points",
+    "surface_scores",
     "temporal_consistency",
 ]

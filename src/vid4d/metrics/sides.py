@@ -31,12 +31,14 @@ class Sides:
     """Renders of an object from V sides at T moments.
 
     rgba: straight alpha, in [0, 1]. depth: of the surface along the optical axis, world units, infinite or 0
-    where there is none; None for pictures that nobody knows the depth of.
+    where there is none; None for pictures that nobody knows the depth of. white: colors over white, of
+    pictures whose alpha was only guessed; None where `rgba` over white is that.
     """
 
     cameras: Cameras
     rgba: Float[Tensor, "v t h w 4"]
     depth: Float[Tensor, "v t h w"] | None = None
+    white: Float[Tensor, "v t h w 3"] | None = None
 
     def __post_init__(self) -> None:
         if len(self.cameras) != len(self.rgba):
@@ -45,6 +47,11 @@ class Sides:
             raise ValueError(
                 f"depth of shape {tuple(self.depth.shape)} is not that of pictures {tuple(self.rgba.shape)}"
             )
+
+    @property
+    def on_white(self) -> Float[Tensor, "v t h w 3"]:
+        """Colors over white."""
+        return over_white(self.rgba) if self.white is None else self.white
 
 
 def compare(asset: Sides, truth: Sides) -> dict[str, Float[Tensor, "v t"]]:
@@ -61,18 +68,27 @@ def compare(asset: Sides, truth: Sides) -> dict[str, Float[Tensor, "v t"]]:
         )
     a, b = asset.rgba, truth.rgba
     alpha, true_alpha = a[..., 3], b[..., 3]
-    white, true_white = over_white(a), over_white(b)
+    white, true_white = asset.on_white, truth.on_white
     scores = {"iou": mask_iou(alpha, true_alpha)}
     if asset.depth is not None and truth.depth is not None:
-        columns = []
-        for t in range(a.shape[1]):
-            points = surface_points(asset.depth[:, t], alpha[:, t], asset.cameras)
-            true_points = surface_points(truth.depth[:, t], true_alpha[:, t], truth.cameras)
-            columns.append(f_scores(points, true_points))
-        scores["f_score"] = torch.from_numpy(np.stack(columns, 1)).float()
+        scores["f_score"] = surface_scores(asset, truth)
     scores["half_transparent"] = half_transparent(alpha) - half_transparent(true_alpha)
     scores["pieces"] = (loose_pieces(alpha) - loose_pieces(true_alpha)).clamp(min=0).float()
     scores["color"] = color_psnr(a, b)
     scores["psnr"] = psnr(white, true_white)
     scores["ssim"] = ssim(white, true_white)
     return scores
+
+
+def surface_scores(asset: Sides, truth: Sides) -> Float[Tensor, "v t"]:
+    """F-scores of what is solid, see `f_scores`. Both have depth."""
+    if asset.depth is None or truth.depth is None:
+        raise ValueError("surfaces cannot be compared without depth")
+    columns = []
+    for t in range(asset.rgba.shape[1]):
+        points, true_points = (
+            surface_points(s.depth[:, t], s.rgba[:, t, ..., 3], s.cameras)  # type: ignore[index]
+            for s in (asset, truth)
+        )
+        columns.append(f_scores(points, true_points))
+    return torch.from_numpy(np.stack(columns, 1)).float()

@@ -1,0 +1,141 @@
+"""One evaluation: everything opened, looked at and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from vid4d import __version__
+from vid4d.errors import InputError
+from vid4d.evaluation.judged import Judged, Placement, open_judged
+from vid4d.evaluation.measure import Numbers, mean_of, view_numbers
+from vid4d.evaluation.protocol import Protocol
+from vid4d.evaluation.result import FORMAT, VERSION, Object, Result, Source, View, digest, values
+from vid4d.evaluation.seen import Seen
+from vid4d.evaluation.truth import Truth, truths
+
+MOST_IN_SHEET = 8
+"""Views and moments that a sheet shows."""
+
+
+@dataclass(frozen=True)
+class Looked:
+    """What was seen of an object and of its truth."""
+
+    name: str
+    judged: Seen
+    truth: Seen
+
+
+def evaluate(
+    judged: Path,
+    truth: Path,
+    protocol: Protocol,
+    *,
+    placement: Placement | None = None,
+    device: str = "auto",
+    stage: Callable[[str], Any],
+    look: Callable[[Looked], object] | None = None,
+) -> Result:
+    """Judges a thing, or all things of a folder, against a truth.
+
+    judged: what `open_judged` opens; where the truth has several objects, a folder with one of each name.
+    truth: see `truths`. stage: gives a context manager whose value has `update(done, total)`. look: is shown
+    what was seen of each object. Raises InputError.
+    """
+    placement = placement or Placement()
+    several = truths(truth, size=protocol.size or None, elevation=protocol.elevation)
+    alone = _alone(truth, several)
+    if not alone and (missing := [n for n in several if not _of_object(judged, n)]):
+        raise InputError(
+            f"{judged} has nothing called {missing[0]}, which {truth} has: give one of each name"
+        )
+    objects: dict[str, Object] = {}
+    means: dict[str, Numbers] = {}
+    for name, one in several.items():
+        one = one.first(protocol.first)
+        path = judged if alone else _of_object(judged, name)[0]
+        thing = open_judged(path, placement, device)
+        with stage(f"look at {name}") as bar:
+            seen = thing.seen(one.cameras, one.moments, protocol.resize, bar.update)
+            true = one.pictures.seen(one.cameras, one.moments, protocol.resize)
+        _check(seen, true, path)
+        with stage("measure"):
+            numbers = view_numbers(seen, true, one.cameras, protocol.data_range)
+        means[name] = mean_of(numbers)
+        objects[name] = Object(
+            _source(thing, path, {"alpha": seen.alpha, "placement": asdict(placement)}),
+            _source(one.pictures, truth if alone else truth / name, _about(one, true)),
+            _views(one, numbers),
+            values(means[name]),
+        )
+        if look is not None:
+            look(Looked(name, seen, true))
+    mean = mean_of(means.values())
+    return Result(FORMAT, VERSION, __version__, protocol.record(), objects, values(mean))
+
+
+def _alone(truth: Path, several: dict[str, Truth]) -> bool:
+    """Whether the folder is the truth of one object, not a folder of such."""
+    return list(several) == [truth.resolve().name] and not (truth / truth.resolve().name).is_dir()
+
+
+def _of_object(judged: Path, name: str) -> list[Path]:
+    """The thing of that name in a folder: a folder, or a file of any ending."""
+    if not judged.is_dir():
+        return []
+    return sorted(p for p in judged.iterdir() if p.name == name or (p.is_file() and p.stem == name))
+
+
+def _about(truth: Truth, seen: Seen) -> dict[str, Any]:
+    """What decides what is seen of a truth."""
+    cameras = truth.cameras
+    return {
+        "alpha": seen.alpha,
+        "size": [cameras.width, cameras.height],
+        "moments": truth.moments.count,
+        "focal": [round(float(f), 4) for f in cameras.focal],
+        "distance": [round(float(p.norm()), 5) for p in cameras.position],
+    }
+
+
+def _source(thing: Judged, path: Path, more: dict[str, Any]) -> Source:
+    root = path if path.is_dir() else path.parent
+    return Source(thing.kind, digest(thing.files, root), len(thing.files), more)
+
+
+def _views(truth: Truth, numbers: list[Numbers]) -> list[View]:
+    cameras = truth.cameras
+    angles = zip(cameras.azimuth.tolist(), cameras.elevation.tolist(), numbers, strict=True)
+    return [View(round(a, 3) % 360, round(e, 3) + 0.0, values(n)) for a, e, n in angles]
+
+
+def _check(seen: Seen, true: Seen, path: Path) -> None:
+    if seen.shape != true.shape:
+        sizes = [f"{w} x {h}" for _, _, h, w in (seen.shape, true.shape)]
+        raise InputError(
+            f"{path} has pictures of {sizes[0]} pixels and the truth of {sizes[1]}: make them alike"
+        )
+
+
+def save_sheet(path: Path, every: list[Looked]) -> None:
+    """A picture to look at: of each object the judged above the truth, views from left to right."""
+    from vid4d.files.write import written_whole
+    from vid4d.report.contact import draw_sheet
+
+    lines: list[tuple[str, str, list[np.ndarray | None]]] = []
+    widest = 0
+    for one in every:
+        views, moments = one.judged.shape[:2]
+        chosen = np.linspace(0, views - 1, min(views, MOST_IN_SHEET)).astype(int)
+        widest = max(widest, len(chosen))
+        for t in sorted({0, moments // 2}):
+            for title, seen in ((one.name, one.judged), ("truth", one.truth)):
+                cells: list[np.ndarray | None] = [seen.on_white(int(v))[t].numpy() for v in chosen]
+                lines.append((title, f"moment {t}", cells))
+    with written_whole(path) as temporary:
+        draw_sheet(lines, [str(i) for i in range(widest)], 128).save(temporary)

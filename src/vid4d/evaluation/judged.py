@@ -1,0 +1,188 @@
+"""What is judged: our assets, splats of other tools, their pictures and videos."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal, Protocol, runtime_checkable
+
+import torch
+from msgspec import Meta, Struct
+
+from vid4d import asset as assets
+from vid4d.cameras import Cameras
+from vid4d.compute.machine import resolve_device
+from vid4d.errors import InputError
+from vid4d.evaluation.pictures import VIDEOS, MatrixPictures, ViewFiles, view_files
+from vid4d.evaluation.seen import Moments, Report, Seen, chosen_moments, splat_views
+from vid4d.evaluation.splats_ply import read_splats
+from vid4d.export.ply import TIMES
+from vid4d.files.paths import natural_order, refuse_special
+from vid4d.files.records import Time, read_record
+from vid4d.gaussians.model import Gaussians3D
+from vid4d.gaussians.raster import splat_device
+from vid4d.matrix.io import load_matrix
+from vid4d.matrix.layouts import detect
+
+Up = Literal["z", "y", "y-down"]
+UPRIGHT = {
+    "z": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    "y": ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
+    "y-down": ((0.0, 0.0, -1.0), (1.0, 0.0, 0.0), (0.0, -1.0, 0.0)),
+}
+"""Rotations into our axes (z up, front +x): of ours, of glTF's (y up, front +z), of OpenCV's (y down, front
+-z)."""
+
+
+@runtime_checkable
+class Judged(Protocol):
+    """A thing that can be looked at. kind: what it is, in words. files: what it consists of."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def files(self) -> list[Path]: ...
+
+    def seen(
+        self, cameras: Cameras, moments: Moments, how: str = "area", report: Report | None = None
+    ) -> Seen:
+        """What the cameras see at the moments. how: pictures come to another size (`at_size`)."""
+        ...
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How a thing of another tool is put into the truth's world.
+
+    up: its upward axis. turn: degrees around that axis, counter-clockwise seen from above. scale: factor.
+    """
+
+    up: Up = "z"
+    turn: float = 0.0
+    scale: float = 1.0
+
+    def cameras(self, cameras: Cameras) -> Cameras:
+        """The cameras as the thing would have them in its own world; they see the same pixels."""
+        a = math.radians(self.turn)
+        about = torch.tensor([[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]])
+        pose = cameras.world_to_camera.clone()
+        pose[:, :3, :3] = cameras.rotation @ about @ torch.tensor(UPRIGHT[self.up])
+        pose[:, :3, 3] /= self.scale
+        return replace(cameras, world_to_camera=pose)
+
+    @property
+    def moved(self) -> bool:
+        """Whether it moves anything."""
+        return self != Placement()
+
+
+@dataclass(frozen=True)
+class SplatSequence:
+    """Splats that can be drawn at any moment, placed in the truth's world.
+
+    at: which splats stand for the moments, as a function from a moment's number.
+    """
+
+    kind: str
+    files: list[Path]
+    at: Callable[[Moments], Callable[[int], Gaussians3D]]
+    placement: Placement = Placement()
+
+    def seen(
+        self, cameras: Cameras, moments: Moments, how: str = "area", report: Report | None = None
+    ) -> Seen:
+        """Renders of the splats."""
+        placed = self.placement.cameras(cameras) if self.placement.moved else cameras
+        seen = splat_views(self.at(moments), moments.count, placed, report)
+        assert seen.depth is not None
+        return replace(seen, depth=seen.depth * self.placement.scale)
+
+
+class FrameTime(Struct):
+    """A file of a sequence, and its time in [0, 1]."""
+
+    file: Annotated[str, Meta(min_length=1, max_length=255)]
+    time: Time
+
+
+class Times(Struct):
+    """times.json beside a PLY sequence, as `vid4d export --to ply` writes it."""
+
+    frames: Annotated[list[FrameTime], Meta(min_length=1, max_length=100_000)]
+
+
+def open_judged(path: str | Path, placement: Placement | None = None, device: str = "auto") -> Judged:
+    """Opens what is to be judged, by what lies there.
+
+    A run folder or asset.safetensors; a PLY of 3D Gaussians, or a folder of one a moment; an image matrix; a
+    folder with a folder of pictures, or a video, per view.
+    Raises InputError for anything else, and where the placement has no effect.
+    """
+    path, placement = Path(path), placement or Placement()
+    if not path.exists():
+        raise InputError(f"there is no {path}: give a run folder, splats, or pictures of views")
+    refuse_special(path)
+    if path.suffix == ".safetensors" or (path / assets.ASSET).exists() or (path / "settings.json").exists():
+        return _asset(path, placement, device)
+    if path.is_file():
+        if path.suffix.lower() == ".ply":
+            return _splats([path], None, placement, device)
+        if path.suffix.lower() in VIDEOS:
+            return _unplaced(ViewFiles(((path,),), "videos"), placement, path)
+        raise InputError(f"{path} cannot be judged: give a run folder, splats, or pictures of views")
+    if plys := natural_order(path.glob("*.ply")):
+        return _splats(*_ordered(path, plys), placement, device)
+    if (path / "cameras.json").is_file() or detect(path) is not None:
+        files = natural_order(p for p in path.rglob("*") if p.is_file())
+        return _unplaced(MatrixPictures(load_matrix(path), files), placement, path)
+    found = view_files(path)
+    if found is None:
+        raise InputError(
+            f"{path} holds nothing that can be judged: give a run folder, PLY files of splats, an image "
+            "matrix, or a folder or video per view"
+        )
+    return _unplaced(found, placement, path)
+
+
+def _unplaced(found: Judged, placement: Placement, path: Path) -> Judged:
+    if placement.moved:
+        raise InputError(f"{path} are pictures, which --up, --turn and --scale cannot move: leave them out")
+    return found
+
+
+def _asset(path: Path, placement: Placement, device: str) -> Judged:
+    if placement.up != "z":
+        raise InputError("--up has no effect on an asset of vid4d, whose axes are known: leave it out")
+    asset = assets.load(path, device)
+
+    def at(moments: Moments) -> Callable[[int], Gaussians3D]:
+        times = moments.over(asset.cyclic)
+        return lambda i: asset.gaussians.at(times[i])
+
+    return SplatSequence("asset of vid4d", [asset.path], at, placement)
+
+
+def _splats(files: list[Path], times: list[float] | None, placement: Placement, device: str) -> Judged:
+    target = resolve_device(device)
+    target = splat_device(target) if device == "auto" else target
+
+    def at(moments: Moments) -> Callable[[int], Gaussians3D]:
+        order = chosen_moments(len(files), times, moments, str(files[0].parent))
+        return lambda i: read_splats(files[order[i]]).to(target)
+
+    return SplatSequence(f"PLY of 3D Gaussians, {len(files)} moments", files, at, placement)
+
+
+def _ordered(folder: Path, found: list[Path]) -> tuple[list[Path], list[float] | None]:
+    """The files of a sequence in order, with their times where times.json says them."""
+    record = folder / TIMES
+    if not record.is_file():
+        return found, None
+    listed = read_record(record, Times, "correct it, or remove it to take the files in their order").frames
+    known = {p.name: p for p in found}
+    if missing := [f.file for f in listed if f.file not in known]:
+        raise InputError(f"{record} names {missing[0]}, which is not there: export the sequence again")
+    return [known[f.file] for f in listed], [f.time for f in listed]
