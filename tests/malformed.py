@@ -2,6 +2,7 @@
 
     python tests/malformed.py 5000          so many inputs, by turns of all kinds, from seed 0
     python tests/malformed.py 200 --only asset --seed 1 --keep FOLDER
+    python tests/malformed.py 1 --only gif --seed 12 --turn 7      what is reported as `gif 7`, once more
 
 Each input goes through a command in a process of its own, which is what a user would do with it. An input is
 held where the command ends in 0, or in 2 with one sentence. Believed: it ended in 0, though the input has a
@@ -286,9 +287,14 @@ COLUMNS = ("tried", "held", "read", "refused", "traceback", "hang", "memory", "b
 
 
 def campaign(
-    count: int, seed: int, kinds: Sequence[Kind], keep: Path | None, report: Callable[[str], None]
+    count: int,
+    seed: int,
+    kinds: Sequence[Kind],
+    keep: Path | None,
+    report: Callable[[str], None],
+    first: int = 0,
 ) -> dict[str, Row]:
-    """Tries so many inputs, by turns of all kinds. Returns kind -> what came of it."""
+    """Tries so many inputs, by turns of all kinds, from that turn. Returns kind -> what came of it."""
     import av  # noqa: F401  heavy modules once, and not in every child
     import scipy.ndimage
     import scipy.spatial  # noqa: F401
@@ -311,7 +317,7 @@ def campaign(
             finally:
                 os._exit(code)
         assert os.waitpid(child, 0)[1] == 0
-        for number in range(count):
+        for number in range(first * len(kinds), first * len(kinds) + count):
             kind = kinds[number % len(kinds)]
             chance = random.Random(f"{seed} {kind.name} {number // len(kinds)}")
             folder = root / "tried" / "input"
@@ -352,11 +358,19 @@ def main() -> None:
     parser.add_argument("count", type=int, help="inputs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", help="kinds whose name begins so")
+    parser.add_argument("--turn", type=int, default=0, help="of each kind, the first input to try")
     parser.add_argument("--keep", type=Path, help="a folder for inputs that were not held")
     options = parser.parse_args()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     kinds = [kind for kind in KINDS if kind.name.startswith(options.only or "")]
-    rows = campaign(options.count, options.seed, kinds, options.keep, lambda line: print(line, flush=True))
+    rows = campaign(
+        options.count,
+        options.seed,
+        kinds,
+        options.keep,
+        lambda line: print(line, flush=True),
+        options.turn,
+    )
     print(table(rows))
 
 

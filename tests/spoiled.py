@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -34,22 +35,35 @@ def changed_json(data: bytes, chance: random.Random) -> tuple[bytes, str]:
     Also 'cyclic: False -> "false"' where the new value has another type, so that nobody may believe it.
     """
     value = json.loads(data)
-    places: list[tuple] = []
-
-    def collect(holder, name) -> None:
-        for key in holder if isinstance(holder, dict) else range(len(holder)):
-            places.append((holder, key, f"{name}.{key}"))
-            if isinstance(holder[key], dict | list):
-                collect(holder[key], f"{name}.{key}")
-
-    collect(value, "")
-    holder, key, name = chance.choice(places)
+    holder, key, name = chance.choice(places(value))
     if chance.random() < 0.2:
         del holder[key]
         return json.dumps(value).encode(), ""
     before, holder[key] = holder[key], chance.choice(ODD)
     wrong = before is not None and holder[key] is not None and _type(before) != _type(holder[key])
     return json.dumps(value).encode(), f"{name}: {before!r} -> {holder[key]!r}" if wrong else ""
+
+
+def places(value: dict | list, name: str = "") -> list[tuple]:
+    """Holder, key and name of all values in a description, however deep."""
+    found: list[tuple] = []
+    for key in value if isinstance(value, dict) else range(len(value)):
+        found.append((value, key, f"{name}.{key}"))
+        if isinstance(value[key], dict | list):
+            found += places(value[key], f"{name}.{key}")
+    return found
+
+
+def retyped(data: bytes) -> Iterator[tuple[str, bytes]]:
+    """All descriptions in which one value has another type than it had, each with its name."""
+    value = json.loads(data)
+    for holder, key, name in places(value):
+        before = holder[key]
+        for odd in ODD:
+            if odd is not None and before is not None and _type(odd) != _type(before):
+                holder[key] = odd
+                yield f"{name}: {before!r} -> {odd!r}", json.dumps(value).encode()
+        holder[key] = before
 
 
 def _type(value: object) -> str:

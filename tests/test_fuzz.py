@@ -9,6 +9,8 @@ import os
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +18,17 @@ import pytest
 import toys
 from malformed import frames_at
 from PIL import Image
-from spoiled import changed_bytes, changed_json
+from spoiled import changed_bytes, changed_json, retyped
 
-from vid4d.clip.files import load_frames
+from vid4d.clip.clip import read_clip
+from vid4d.clip.files import load_frames, write_frames
 from vid4d.clip.sources import open_source
 from vid4d.errors import InputError
 from vid4d.gaussians.model import load_asset, save_asset
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.priors.weights.checkpoint_reader import open_checkpoint
+from vid4d.runs.run import Run, read_settings
+from vid4d.settings import Settings
 
 SECONDS = float(os.environ.get("VID4D_FUZZ", "3"))
 
@@ -31,6 +36,20 @@ SECONDS = float(os.environ.get("VID4D_FUZZ", "3"))
 def clip_description(folder: Path) -> tuple[Path, Callable[[], object]]:
     clip = frames_at(folder / "clip")
     return clip / "clip.json", lambda: load_frames(clip)
+
+
+def written_clip(folder: Path) -> tuple[Path, Callable[[], object]]:
+    clip = read_clip(frames_at(folder / "clip"), frames=2, size=16)
+    path = np.zeros((len(clip.times), 2))
+    frames = write_frames(replace(clip, path=path, object_pixels=6.0, warnings=("small",)), folder / "frames")
+    return frames / "clip.json", lambda: load_frames(frames)
+
+
+def settings(folder: Path) -> tuple[Path, Callable[[], object]]:
+    run = folder / "run"
+    chosen = Settings(clip="a.mp4", frames=2, steps=2, memory=3.0, start=0.0, end=1.0, elevation=4.0)
+    Run.create(run, chosen).close()
+    return run / "settings.json", lambda: read_settings(run)
 
 
 def cameras(folder: Path) -> tuple[Path, Callable[[], object]]:
@@ -62,6 +81,19 @@ def checkpoint(folder: Path) -> tuple[Path, Callable[[], object]]:
     file = folder / "a.ckpt"
     torch.save({"state_dict": {"a": torch.zeros(3), "b": torch.ones(2, 2)}}, file)
     return file, lambda: open_checkpoint(file)
+
+
+@pytest.mark.parametrize("make", [written_clip, cameras, settings])
+def test_every_field_that_we_write_has_a_type(tmp_path, make, unchecked):
+    file, read = make(tmp_path)
+    read()
+    believed = []
+    for name, data in retyped(file.read_bytes()):
+        file.write_bytes(data)
+        with suppress(InputError):
+            read()
+            believed.append(name)
+    assert believed == []
 
 
 def described(data: bytes, chance: random.Random) -> bytes:

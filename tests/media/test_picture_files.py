@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from vid4d.clip.alpha import read_levels
 from vid4d.clip.sources import open_source
 from vid4d.errors import InputError, printable
 from vid4d.files.paths import refuse_special
@@ -80,6 +81,39 @@ def test_every_cut_of_a_picture_is_read_or_one_sentence(tmp_path, ending):
             list(source.read(range(len(source.times))))
         with suppress(InputError):
             read_picture(cut)
+
+
+def all_pictures(path):
+    source = open_source(path)
+    return list(source.read(range(len(source.times))))
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "P"])
+@pytest.mark.parametrize("read", [all_pictures, read_picture, read_levels])
+def test_a_png_of_which_any_byte_is_another_is_refused_or_the_same_picture(tmp_path, read, mode):
+    noise = np.random.default_rng(0).integers(0, 255, (4, 5, 4), np.uint8)
+    Image.fromarray(noise).convert(mode).save(tmp_path / "whole.png")
+    whole, expected = (tmp_path / "whole.png").read_bytes(), read(tmp_path / "whole.png")
+    changed = tmp_path / "changed.png"
+    for i in range(len(whole)):
+        data = bytearray(whole)
+        data[i] ^= 0x15
+        changed.write_bytes(data)
+        with suppress(InputError):
+            assert np.array_equal(read(changed), expected), i
+
+
+def test_an_animation_ends_before_a_frame_that_leaves_it(tmp_path):
+    """Pillow enlarges the picture for such a frame: of 64 x 64 pixels, to gigabytes."""
+    frames = [Image.new("RGB", (64, 64), c) for c in ("red", "green", "blue")]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    data = bytearray((tmp_path / "a.gif").read_bytes())
+    last = data.rindex(b"\x2c" + struct.pack("<4H", 0, 0, 64, 64))
+    data[last : last + 9] = b"\x2c" + struct.pack("<4H", 0, 0, 9000, 9000)
+    (tmp_path / "a.gif").write_bytes(data)
+    source = open_source(tmp_path / "a.gif")
+    assert [p.shape for p in source.read(range(len(source.times)))] == [(64, 64, 4)] * 2
+    assert "the 2 frames that can be read are used" in source.notes[0]
 
 
 def test_text_for_a_terminal_holds_no_control_characters():

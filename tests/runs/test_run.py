@@ -8,6 +8,7 @@ from dataclasses import replace
 import pytest
 
 from vid4d.errors import InputError
+from vid4d.files.write import folder_written_whole
 from vid4d.runs import run as run_module
 from vid4d.runs.run import Run, free_default, read_curves, read_settings
 from vid4d.settings import Settings
@@ -235,9 +236,8 @@ def test_curves_go_on_where_a_stopped_stage_goes_on(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         run.stage("fit", stopped, save=lambda x: None, load=lambda: None)
-    with open(tmp_path / "curves.jsonl", "a") as file:
-        file.write('{"stage": "fit", "st')
-        file.write("\n")
+    with open(tmp_path / "curves.jsonl", "ab") as file:
+        file.write(b'{"stage": "fit", "st\n{"stage": "f\x81t", "step": 35, "loss": 1}\n')
     run.stage("fit", goes_on, save=lambda x: None, load=lambda: None)
     run.stage("silent", lambda bar: bar.update(1, 2), save=lambda x: None, load=lambda: None)
     assert read_curves(tmp_path) == {"fit": {"loss": [(10, 1), (20, 20), (30, 30), (40, 40)]}}
@@ -260,6 +260,38 @@ def test_a_finished_stage_whose_result_is_damaged_is_made_again(tmp_path):
     assert [stage(again, name, "new", made) for name in ("one", "two", "three")] == ["old", "new", "new"]
     assert "two: made again" in (tmp_path / "log.txt").read_text()
     assert list(json.loads((tmp_path / "timings.json").read_text())["stages"]) == ["two", "three"]
+
+
+def test_pictures_of_a_finished_stage_that_were_changed_are_made_again_and_kept(tmp_path):
+    run, made = Run.create(tmp_path, SETTINGS), []
+    folder, file = tmp_path / "frames", tmp_path / "frames" / "0000.png"
+
+    def save(value):
+        with folder_written_whole(folder) as part:
+            (part / "0000.png").write_text(value)
+
+    def frames(value):
+        return run.stage("frames", lambda bar: made.append(1) or value, save=save, load=file.read_text)
+
+    assert [frames("a"), frames("b")] == ["a", "a"]
+    file.write_text("c")
+    assert [frames("d"), frames("e")] == ["d", "d"]
+    assert len(made) == 2
+    assert (tmp_path / "frames.kept-1" / "0000.png").read_text() == "c"
+
+
+def test_an_output_that_was_changed_is_made_again(tmp_path):
+    run, made = Run.create(tmp_path, SETTINGS), []
+
+    def sheet(bar):
+        made.append(1)
+        run.path("contact.png").write_text("sheet")
+
+    run.stage("contact", sheet)
+    run.path("contact.png").write_text("shoot")
+    run.stage("contact", sheet)
+    run.stage("contact", sheet)
+    assert len(made) == 2
 
 
 def test_an_output_that_is_missing_is_made_again(tmp_path):

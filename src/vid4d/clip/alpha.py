@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from vid4d.clip.source import Source
 from vid4d.errors import InputError
-from vid4d.media.picture_files import open_picture, reading_picture
+from vid4d.media.picture_files import check_sums, open_picture, reading_picture
 
 MOST_LABELS = 8
 """Masks with no level above this number objects; each of them belongs to the object."""
@@ -121,6 +121,7 @@ def read_levels(file: Path) -> UInt8[np.ndarray, "h w"]:
     Raises InputError for files that are no pictures.
     """
     with open_picture(file) as picture, reading_picture(file):
+        check_sums(picture, file)
         picture.load()
         if picture.mode == "P":
             return np.array(picture)

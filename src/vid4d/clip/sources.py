@@ -31,7 +31,7 @@ from vid4d.files.paths import natural_order, refuse_special
 from vid4d.files.records import Seconds, Share, Time, read_record
 from vid4d.media.images import to_uint8
 from vid4d.media.picture_colors import color_note, in_srgb
-from vid4d.media.picture_files import MOST_ANIMATED, open_picture, reading_picture
+from vid4d.media.picture_files import MOST_ANIMATED, check_sums, open_picture, reading_picture
 from vid4d.media.video import Video, shrink
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".tga")
@@ -39,6 +39,7 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".mpg", ".mpe
 ANIMATED_FORMATS = ("GIF", "WEBP", "PNG", "AVIF")
 DEFAULT_FPS = 24.0
 CLIP_FILE = "clip.json"
+PNG = b"\x89PNG\r\n\x1a\n"
 
 
 Windowed = Annotated[float, Meta(ge=-1e4, le=1e4)]
@@ -184,6 +185,9 @@ def _open_file(path: Path) -> Source:
         try:
             image = Image.open(path)
         except UnidentifiedImageError:
+            with path.open("rb") as file:
+                if file.read(len(PNG)) == PNG:  # FFmpeg would decode it, whatever its checksums say
+                    raise InputError(f"{path}: the image is damaged; export it again") from None
             return Video(path)
         with image:
             if image.format == "MPEG":  # Pillow knows its first bytes but cannot decode it
@@ -250,6 +254,7 @@ class ImageFiles:
     ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
         for i in indices:
             with open_picture(self.files[i]) as image:
+                check_sums(image, self.files[i])
                 yield shrink(to_rgba(image, self.files[i]), max_side)
 
 
@@ -260,6 +265,8 @@ class AnimatedImage:
         self.path = path
         self.notes: tuple[str, ...] = ()
         with open_picture(path) as image, reading_picture(path):
+            check_sums(image, path)
+            size = image.size
             # an APNG may carry a still picture that is not part of the animation
             self._first = 1 if getattr(image, "default_image", False) else 0
             self.has_alpha = image.has_transparency_data or image.mode == "RGBA"
@@ -269,6 +276,8 @@ class AnimatedImage:
             try:
                 for i in range(self._first, getattr(image, "n_frames", 1)):
                     image.seek(i)
+                    if image.size != size:  # Pillow enlarges a GIF by a frame that leaves it, to 65535 pixels
+                        raise ValueError(f"a frame of {image.size[0]} x {image.size[1]} pixels")
                     image.load()
                     length = float(image.info.get("duration") or 0)
                     lengths.append(length if length > 10 else 100.0)

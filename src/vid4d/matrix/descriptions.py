@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -49,11 +50,17 @@ class Inputs(Struct):
     camera: ViewRecord
 
 
+FORMAT = "vid4d image matrix 1"
+
+
 class MatrixRecord(Struct):
-    """cameras.json."""
+    """cameras.json. width, height: of an image in pixels, which is for the pictures to say."""
 
     views: Annotated[list[ViewRecord], Meta(min_length=1, max_length=1024)]
     images: Name
+    format: Name | None = None
+    width: Side | None = None
+    height: Side | None = None
     times: list[Time] | None = None
     seconds: Seconds | None = None
     cyclic: bool = False
@@ -85,7 +92,13 @@ class Transforms(Struct):
 
 def read_described(file: Path) -> MatrixRecord:
     """Reads and checks a cameras.json. Raises InputError, with the field, for what cannot be."""
-    return read_record(file, MatrixRecord, "correct it as docs/formats.md says, or write it again.")
+    described = read_record(file, MatrixRecord, "correct it as docs/cameras_json.md says, or write it again.")
+    if re.match(r"vid4d image matrix \d", described.format or "") and described.format != FORMAT:
+        raise InputError(
+            f"{file} is {described.format!r:.80}, this vid4d reads {FORMAT!r}: use a newer vid4d or write it "
+            "again."
+        )
+    return described
 
 
 def read_transforms(file: Path) -> Transforms:
@@ -102,9 +115,14 @@ def is_rotation(matrix: Float[np.ndarray, "3 3"] | Float[Tensor, "3 3"], toleran
 def cameras_of(
     views: list[ViewRecord], described: MatrixRecord | None, width: int, height: int, file: Path
 ) -> Cameras:
-    """The cameras of views. described: what holds for all of them. Raises InputError with the view."""
+    """The cameras of views, whose images have so many pixels. described: what holds for all of them.
+
+    Raises InputError with the view, and where they, or all, are described with other sizes.
+    """
     poses, focals = [], []
     for i, view in enumerate(views):
+        if (view.width or width, view.height or height) != (width, height):
+            raise _other_size(file, f"view {i}", view, width, height)
         try:
             poses.append(_pose(view, described))
             focals.append(_focal(view, described, width))
@@ -113,6 +131,21 @@ def cameras_of(
                 f"View {i} in {file} is no camera ({e}): give azimuth and elevation, or world_to_camera."
             ) from e
     return Cameras(torch.stack(poses), torch.tensor(focals), width, height)
+
+
+def check_size(described: MatrixRecord, width: int, height: int, file: Path) -> None:
+    """Raises InputError for images of another size than all are said to have: their focal lengths differ."""
+    if (described.width or width, described.height or height) != (width, height):
+        raise _other_size(file, "its images", described, width, height)
+
+
+def _other_size(
+    file: Path, what: str, said: ViewRecord | MatrixRecord, width: int, height: int
+) -> InputError:
+    return InputError(
+        f"{file} says of {what} {said.width or width} x {said.height or height} pixels, but they have "
+        f"{width} x {height}: correct 'width' and 'height', and 'focal' with them, or leave them out."
+    )
 
 
 def _pose(view: ViewRecord, described: MatrixRecord | None) -> Float[Tensor, "4 4"]:

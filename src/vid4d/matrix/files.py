@@ -13,7 +13,7 @@ from vid4d.errors import InputError
 from vid4d.files.paths import natural_order
 from vid4d.media.images import to_uint8
 from vid4d.media.keying import remove_border_background
-from vid4d.media.picture_files import open_picture, reading_picture
+from vid4d.media.picture_files import check_sums, open_picture, reading_picture
 from vid4d.media.video import Video
 
 REPLACE = "replace it or remove it"
@@ -48,6 +48,7 @@ def read_picture(file: Path) -> Picture:
     if not file.exists():
         raise InputError(f"{file} is missing: an image matrix needs every view at every time.")
     with open_picture(file, REPLACE) as picture, reading_picture(file, REPLACE):
+        check_sums(picture, file)
         alpha = picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info
         return np.asarray(picture.convert("RGBA" if alpha else "RGB"), dtype=np.float32) / 255
 
@@ -57,6 +58,7 @@ def read_grey(file: Path) -> Picture:
     if not file.exists():
         raise InputError(f"{file} is missing: confidence is needed for every view and time, or none.")
     with open_picture(file, REPLACE) as picture, reading_picture(file, REPLACE):
+        check_sums(picture, file)
         deep = picture.mode.startswith("I")
         pixels = np.asarray(picture if deep else picture.convert("L"), dtype=np.float32)
         return (pixels / (65535 if deep else 255))[..., None]

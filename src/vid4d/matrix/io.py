@@ -18,8 +18,9 @@ Our layout, which anyone may write by hand or from a script::
   for all; the ring's 49.1 degrees if neither is given. The principal point is the picture's centre.
 - `images` holds `{time}` alone (strips of all views), `{view}` and `{time}` (one file per image), or `{view}`
   alone (one video per view). Numbers count from 0; a format such as `{time:03d}` pads them.
-- Optional: `times` in [0, 1] (evenly spaced if not given), `seconds`, `cyclic`, `confidence` (a pattern like
-  `images`), `input` with `images`, `times` and `camera` (a view with `width` and `height`).
+- Optional: `format`; `width` and `height` of an image, which must be the pictures'; `times` in [0, 1] (evenly
+  spaced if not given), `seconds`, `cyclic`, `confidence` (a pattern like `images`), `input` with `images`,
+  `times` and `camera` (a view with `width` and `height`).
 
 Images without alpha get one by keying: the plain background that is connected to the border becomes
 transparent (see `vid4d.media.keying`).
@@ -44,7 +45,7 @@ from vid4d.errors import InputError
 from vid4d.files.records import LONGEST
 from vid4d.files.write import folder_written_whole
 from vid4d.matrix import layouts
-from vid4d.matrix.descriptions import cameras_of, read_described
+from vid4d.matrix.descriptions import FORMAT, cameras_of, check_size, read_described
 from vid4d.matrix.files import (
     Picture,
     as_rgba,
@@ -138,7 +139,7 @@ def save_matrix(matrix: ImageMatrix, folder: str | os.PathLike[str]) -> Path:
 def _write(matrix: ImageMatrix, part: Path) -> None:
     (part / "images").mkdir(parents=True)
     meta: dict[str, Any] = {
-        "format": "vid4d image matrix 1",
+        "format": FORMAT,
         "width": matrix.cameras.width,
         "height": matrix.cameras.height,
         "images": "images/{time:03d}.png",
@@ -203,6 +204,7 @@ def _read_ours(path: Path) -> ImageMatrix:
         images = stack([stack([as_rgba(f) for f in frames], path) for frames, _ in clips], path)
     else:
         images = _read_pattern(path, pattern, len(views), grey=False)
+    check_size(described, images.shape[3], images.shape[2], file)
     times = described.times or layouts.even_times(images.shape[1])
     if len(times) != images.shape[1]:
         raise InputError(f"{path} holds images for {images.shape[1]} times but {file} lists {len(times)}.")

@@ -46,6 +46,16 @@ def open_picture(path: Path, advice: str = "export it again") -> Image.Image:
         return image
 
 
+def check_sums(image: Image.Image, path: Path) -> None:
+    """Raises InputError for a PNG whose data do not have the checksums that they state.
+
+    Pillow, which leaves those of the pixels out, would decode some other picture. image: of that path, open.
+    """
+    if image.format == "PNG":
+        with reading_picture(path), Image.open(path) as again:
+            again.verify()
+
+
 def check_pixels(path: Path, width: int, height: int) -> None:
     """Raises InputError where a picture or video has more pixels than anybody needs."""
     if not 0 < width * height <= MOST_PIXELS:

@@ -34,7 +34,7 @@ MADE = (
 )
 """Files that a run writes at the top of its folder."""
 FOLDERS = ("frames", "matrix")
-"""Folders that a run writes whole, with a list of what is in them."""
+"""Folders that a run writes whole, each in the stage of its name, with a list of what is in them."""
 STAGE_FILES = {
     "contact": ("contact.png",),
     "turntable": ("turntable.mp4",),

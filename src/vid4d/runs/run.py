@@ -16,11 +16,13 @@ from msgspec import Struct
 
 from vid4d.compute import machine
 from vid4d.errors import FAULTS, InputError
+from vid4d.files import manifest
 from vid4d.files.records import Amount, Finite, checked, parsed, read_record
 from vid4d.files.scratch import remove_leftovers
 from vid4d.files.write import write_json, write_text
 from vid4d.runs.folder import (
     CLEARED,
+    FOLDERS,
     STAGE_FILES,
     append_line,
     clear,
@@ -212,7 +214,7 @@ class Run:
         name: one word, unique in the run. make: gets the bar to report to. save, load: of the result; without
         `load` the stage is one that only writes files, and its result is None. A stage that is made (again)
         unmarks every stage that has not been passed yet, and removes its checkpoint: they were made from
-        something else. One whose result is missing or damaged is made again.
+        something else. One whose result is missing, damaged or not what was written is made again.
         """
         self._visited.append(name)
         marker = self.path(".done", name)
@@ -242,6 +244,11 @@ class Run:
         for file in STAGE_FILES.get(name, ()):
             if not self.path(file).is_file() or not self.path(file).stat().st_size:
                 raise InputError(f"{self.path(file)} is missing or empty")
+        folder = self.path(name) if name in FOLDERS else self.root
+        hashes = manifest.read(folder)
+        for file in hashes if name in FOLDERS else hashes.keys() & STAGE_FILES.get(name, ()):
+            if not manifest.wrote(folder, file, hashes):
+                raise InputError(f"{folder / file} is missing, was changed or is damaged")
         return None if load is None else load()
 
     def _note_curve(self, stage: str, step: float, numbers: dict[str, float]) -> None:
@@ -279,16 +286,16 @@ def read_curves(root: str | Path) -> dict[str, dict[str, list[tuple[float, float
     """Stage -> name of a number -> (step, value), from curves.jsonl; nothing where there is none.
 
     A resumed stage reports some steps again: what was reported before from there on does not count.
-    Lines that were cut off by a crash are left out.
+    Lines that were cut off by a crash or damaged are left out.
     """
     path = Path(root) / CURVES
     curves: dict[str, dict[str, list[tuple[float, float]]]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else []:
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
         try:
-            entry = parsed(line, dict[str, Finite | str], str(path), "")
+            entry = parsed(line.decode(), dict[str, Finite | str], str(path), "")
             stage, step = checked(entry.pop("stage"), str, "", ""), checked(entry.pop("step"), Finite, "", "")
             values = checked(entry, dict[str, Finite], "", "")
-        except (InputError, KeyError):
+        except (InputError, KeyError, UnicodeDecodeError):
             continue
         kept = curves.setdefault(stage, {})
         for name in kept:
