@@ -155,17 +155,8 @@ def _check(settings: Settings) -> None:
         from vid4d.priors.interpolators import check_interpolator
 
         check_interpolator(settings.interpolator)
-    if settings.frames is not None and settings.frames < 1:
-        raise InputError(f"{settings.frames} key frames show nothing: give 1 or more, or leave --frames out")
-    if settings.steps is not None and not 1 <= settings.steps <= 1000:
-        raise InputError(f"{settings.steps} sampling steps cannot be made: choose 1 to 1000")
-    if settings.memory is not None and not settings.memory > 0:
-        raise InputError(f"{settings.memory:g} GB of memory hold nothing: give more, or leave --memory out")
+    settings.check_ranges()
     _refuse_unused(settings, prior.takes if needs == "matrix" else frozenset({"memory"}))
-    if settings.elevation != "auto" and not -90 <= settings.elevation <= 90:
-        raise InputError(f"an elevation of {settings.elevation:g} degrees does not exist: choose -90 to 90")
-    if not 0 <= settings.seed < 1 << 32:
-        raise InputError(f"the seed {settings.seed} cannot be used: choose 0 to {(1 << 32) - 1}")
 
 
 OF_DRAWING = ("steps", "sampler", "memory")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal
+
+from vid4d.errors import InputError
 
 MethodName = Literal["efficient4d", "consistent4d"]
 
@@ -69,7 +72,33 @@ class Settings:
     layout: str = "auto"
     """How the folder of an image matrix is laid out; found out where it is 'auto'."""
 
+    def check_ranges(self) -> None:
+        """Raises InputError for numbers that no run can have."""
+        check_part(self.start, self.end, self.every)
+        if self.frames is not None and self.frames < 1:
+            raise InputError(f"{self.frames} key frames show nothing: give 1 or more, or leave --frames out")
+        if self.steps is not None and not 1 <= self.steps <= 1000:
+            raise InputError(f"{self.steps} sampling steps cannot be made: choose 1 to 1000")
+        if self.memory is not None and not 0 < self.memory < math.inf:
+            raise InputError(f"{self.memory:g} GB of memory hold nothing: give more, or leave --memory out")
+        if self.elevation != "auto" and not -90 <= self.elevation <= 90:
+            raise InputError(f"an elevation of {self.elevation:g} degrees does not exist: choose -90 to 90")
+        if not 0 < self.fps < math.inf:
+            raise InputError(f"{self.fps:g} frames a second is no rate; give a positive number")
+        if not 0 <= self.seed < 1 << 32:
+            raise InputError(f"the seed {self.seed} cannot be used: choose 0 to {(1 << 32) - 1}")
+
     @property
     def label(self) -> str:
         """Name of the run: the clip, or the text's words."""
         return self.clip or re.sub(r"\W+", "_", self.text)[:48]
+
+
+def check_part(start: float | None, end: float | None, every: int) -> None:
+    """Checks which part of a clip is used: seconds, and every which frame of it. Raises InputError."""
+    if start is not None and not 0 <= start < math.inf:
+        raise InputError(f"--start {start}: give seconds from the clip's beginning, 0 or more")
+    if end is not None and not end > (start or 0):
+        raise InputError(f"--end {end}: lies before the start at {start or 0} s; give a later second")
+    if every < 1:
+        raise InputError(f"--every {every}: give 1 for every frame, 2 for every second one")

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from clips import disc
+from exported import ball_asset
 from tiny_prior import Copying, ship, still_prior, tiny_prior
 from tiny_runs import CONSISTENT, EFFICIENT
 
 from vid4d import api
 from vid4d.compute.threads import THREADS, fixed_threads, free_threads
+from vid4d.export.formats import FORMATS, export, options_for
 from vid4d.gaussians.fit_config import FitConfig
 from vid4d.media.video import write_mp4
 from vid4d.methods import efficient4d
@@ -93,6 +96,19 @@ def test_a_video_does_not_depend_on_the_cores(tmp_path, cores):
         cores(count)
         frames = (noise[i : i + 64, i : i + 64] for i in range(24))
         written.append(write_mp4(tmp_path / f"{count}.mp4", frames, 12.0).read_bytes())
+    assert written[0] == written[1]
+
+
+@pytest.mark.parametrize("to", list(FORMATS))
+def test_an_export_does_not_depend_on_the_cores_and_the_time(to, tmp_path, cores):
+    asset, written = ball_asset(tmp_path), []
+    options = options_for(to, size=96, frames=5)
+    for count in (1, 2):
+        cores(count)
+        if to == "usdz":
+            time.sleep(2 * count - 2)  # a ZIP's clock counts two seconds
+        out = tmp_path / str(count) / ("out" if FORMATS[to].sequence else f"out{FORMATS[to].ending}")
+        written.append([p.read_bytes() for p in export(asset, to, out, options)])
     assert written[0] == written[1]
 
 

@@ -102,6 +102,35 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path):
         Run.create(tmp_path / "out", SETTINGS)
 
 
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"frames": 0},
+        {"steps": 1001},
+        {"memory": -1},
+        {"elevation": 91},
+        {"fps": 0},
+        {"seed": -1},
+        {"seed": 1 << 32},
+        {"start": -1},
+        {"start": 2, "end": 1},
+        {"every": 0},
+    ],
+)
+def test_settings_that_no_run_can_have_are_not_read(tmp_path, changed):
+    Run.create(tmp_path, SETTINGS).close()
+    file = tmp_path / "settings.json"
+    stored = json.loads(file.read_text())
+    stored["settings"] |= changed
+    file.write_text(json.dumps(stored))
+    with pytest.raises(
+        InputError, match=r"settings\.json has settings that no run can have .*start a new run"
+    ):
+        read_settings(tmp_path)
+    with pytest.raises(InputError):
+        replace(SETTINGS, **changed).check_ranges()
+
+
 def test_damaged_and_foreign_settings_are_one_sentence(tmp_path):
     for text in ("{", "{}", '{"format": 1, "settings": {"nonsense": 1}}', '{"format": 99, "settings": {}}'):
         (tmp_path / "settings.json").write_text(text)

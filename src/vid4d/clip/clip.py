@@ -5,7 +5,6 @@ Reading, alpha or background removal, one crop for the whole clip, time sampling
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +24,7 @@ from vid4d.clip.subject import keep_subject
 from vid4d.clip.takes import Takes, changes_at_once, of_objects, of_pictures, usable, way_out
 from vid4d.clip.window import Windows, fit_windows
 from vid4d.errors import InputError
+from vid4d.settings import check_part
 
 OBJECT_SIZE = 200 / 256
 MAX_BYTES = 6 << 30
@@ -251,12 +251,7 @@ def _better_part(takes: Takes, source: Source, chosen: Sequence[int], options: C
 def _check_options(o: ClipOptions) -> None:
     if o.frames is not None and o.frames < 0:
         raise InputError(f"--frames {o.frames}: give the number of key frames, 0 for all")
-    if o.start is not None and not 0 <= o.start < math.inf:
-        raise InputError(f"--start {o.start}: give seconds from the clip's beginning, 0 or more")
-    if o.end is not None and not o.end > (o.start or 0):
-        raise InputError(f"--end {o.end}: lies before the start at {o.start or 0} s; give a later second")
-    if o.every < 1:
-        raise InputError(f"--every {o.every}: give 1 for every frame, 2 for every second one")
+    check_part(o.start, o.end, o.every)
     if not 16 <= o.size <= 4096:
         raise InputError(f"--size {o.size}: give 16 to 4096 pixels")
     if not 0.05 <= o.object_size <= 1:

@@ -9,7 +9,9 @@ opacities (and colors with Fourier terms) have one per moment. Time codes are nu
 
 from __future__ import annotations
 
+import os
 import tempfile
+from time import mktime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +50,8 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".stage.") as folder:
         layer = Path(folder) / "asset.usdc"
         _write_stage(asset, layer, options)
+        same = mktime((1980, 1, 1, 0, 0, 0, 0, 1, -1))  # the package tells this time, in the local zone
+        os.utime(layer, (same, same))
         if not UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(str(layer)), str(out)):
             raise OSError(f"OpenUSD could not pack {out.name}")
     return [out]

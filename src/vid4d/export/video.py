@@ -146,7 +146,12 @@ def _write_stream(
     background = background_color(options.background, default="transparent")
     shots = plan(asset, options)
     try:
-        with av.open(str(out), "w", format=out.suffix.lower()[1:]) as container:
+        with av.open(
+            str(out),
+            "w",
+            format=out.suffix.lower()[1:],
+            options={"fflags": "+bitexact"},  # else a WebM has a random number
+        ) as container:
             frame_rate = Fraction(shots.fps).limit_denominator(60000)
             stream: Any = container.add_stream(encoder, rate=frame_rate)
             stream.pix_fmt = pixels[background is None]

@@ -320,7 +320,12 @@ def read_settings(root: str | Path) -> Settings:
         )
     if "clip" not in stored.settings:
         raise InputError(f"{path}: 'settings' lacks 'clip'; start a new run")
-    return checked(stored.settings, Settings, f"{path}: settings", "start a new run")
+    settings = checked(stored.settings, Settings, f"{path}: settings", "start a new run")
+    try:
+        settings.check_ranges()
+    except InputError as error:
+        raise InputError(f"{path} has settings that no run can have ({error}): start a new run") from error
+    return settings
 
 
 def _locked(root: Path, new_folders: list[Path]) -> RunLock:
