@@ -160,12 +160,13 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     if (part := _better_part(takes, source, chosen, options)) is not None:
         return part
     try:
-        cut = matte(originals, options.matting)
+        cut = matte(originals, options.matting, keep_shadows=keep)
     except InputError as e:
         if way := way_out(takes, source.times, chosen):
             raise InputError(f"{e}; but {', '.join(takes.reasons)}: {way}") from e
         raise
     objects = cut.frames
+    told += cut.notes
     if not keep:
         objects, more = keep_subject(objects, source.times[chosen])
         told += more

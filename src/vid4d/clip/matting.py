@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 from scipy import ndimage
 
 from vid4d.clip.matting_onnx import find_model, installed_model, model_frames
+from vid4d.clip.shadows import Shadows
 from vid4d.errors import InputError, install_hint
 from vid4d.media.images import over_white_uint8
-from vid4d.media.keying import REGION, Background, border_labels, cut_out, smooth
+from vid4d.media.keying import REGION, Background, cut_out, reached_from_border, smooth
 
 MIN_INLIERS = 0.6  # share of the border that the fitted surface must explain
 MAX_NOISE = 14.0  # 8-bit steps
@@ -32,18 +33,23 @@ class Matte:
 
     frames: RGBA, straight alpha, colors at soft edges freed from the background's.
     method: 'alpha', 'plain' or the model's name. confidence: 0 (a guess) to 1 (certain).
+    notes: what was left out, in words.
     """
 
     frames: list[UInt8[np.ndarray, "h w 4"]]
     method: str
     confidence: float
+    notes: tuple[str, ...] = ()
 
 
-def matte(frames: Sequence[UInt8[np.ndarray, "h w 4"]], method: str = "auto") -> Matte:
+def matte(
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]], method: str = "auto", *, keep_shadows: bool = False
+) -> Matte:
     """Gives every frame its mask.
 
     method: 'alpha' (as it comes), 'plain', the name or file of an ONNX model, or 'auto': alpha where it says
         something, else plain, else a model that is installed.
+    keep_shadows: of a plain background.
     Raises InputError where the method does not fit the frames.
     """
     meaningful = alpha_is_meaningful(frames)
@@ -56,11 +62,11 @@ def matte(frames: Sequence[UInt8[np.ndarray, "h w 4"]], method: str = "auto") ->
         return Matte([f.copy() for f in frames], "alpha", 1.0)
     pictures = [over_white_uint8(f) for f in frames]
     if method == "plain":
-        return remove_plain_background(pictures)
+        return remove_plain_background(pictures, keep_shadows=keep_shadows)
     if method != "auto":
         return _with_model(pictures, find_model(method))
     try:
-        return remove_plain_background(pictures)
+        return remove_plain_background(pictures, keep_shadows=keep_shadows)
     except InputError:
         installed = installed_model()
         if installed is None:
@@ -87,8 +93,10 @@ def alpha_is_meaningful(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
     return clear >= 0.002 * sum(f[..., 3].size for f in frames)
 
 
-def remove_plain_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Matte:
-    """Removes a background of one color or of a smooth gradient.
+def remove_plain_background(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], *, keep_shadows: bool = False
+) -> Matte:
+    """Removes a background of one color or of a smooth gradient, with the object's shadow on it.
 
     Raises InputError where the border of the pictures is not plain.
     """
@@ -99,17 +107,18 @@ def remove_plain_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Mat
             f"{background.inliers:.0%} of the border): {_advice()}"
         )
     background = _refine(frames, background)
+    shadows = Shadows(background, False, False) if keep_shadows else Shadows.look(frames, background)
     results, clear = [], []
     for frame, offset in zip(frames, background.offsets, strict=True):
         surface = background.surface + offset
-        rgba, distinct = cut_out(frame, surface, background)
+        rgba, distinct = cut_out(frame, shadows.on(frame, surface), background)
         results.append(rgba)
         clear.append(distinct)
     plain = np.clip((background.inliers - 0.5) / 0.4, 0, 1) * np.clip(
         1.2 - background.noise / MAX_NOISE, 0, 1
     )
     confidence = float(plain * np.clip(np.mean(clear) / 0.85, 0, 1))
-    return Matte(results, "plain", round(confidence, 3))
+    return Matte(results, "plain", round(confidence, 3), shadows.notes)
 
 
 def _basis(y: np.ndarray, x: np.ndarray, shape: tuple[int, int], degree: int) -> Float[np.ndarray, "n m"]:
@@ -178,7 +187,7 @@ def _refine(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background
         for frame in small:
             residual = frame - surface
             is_background = np.linalg.norm(smooth(residual), axis=-1) < background.region
-            is_background = _reached_from_border(
+            is_background = reached_from_border(
                 ndimage.binary_erosion(is_background, iterations=2, border_value=1)
             )
             total += residual * is_background[..., None]
@@ -214,11 +223,3 @@ def _refine(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background
     return Background(
         np.clip(zoomed, 0, 255).astype(np.float32), background.offsets, background.noise, background.inliers
     )
-
-
-def _reached_from_border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
-    labels, count = ndimage.label(mask)
-    reached = np.zeros(count + 1, bool)
-    reached[border_labels(labels)] = True
-    reached[0] = False
-    return reached[labels]

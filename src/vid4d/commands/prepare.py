@@ -46,7 +46,7 @@ class Prepare:
     follow: Literal["auto", "yes", "no"] = "auto"
     """Whether the window follows the object. 'auto': where it crosses the picture."""
     keep: bool = False
-    """Keep all that the masks show: bars, captions and watermarks, specks and haze, too."""
+    """Keep all that the masks show: bars, captions, watermarks, specks, haze, shadows."""
     fps: float = 24.0
     """Frames a second of a folder of pictures, which says nothing of time itself."""
 

@@ -192,6 +192,15 @@ def border_labels(labels: np.ndarray) -> np.ndarray:
     return np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
 
 
+def reached_from_border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Pieces of a mask that touch the border of the picture."""
+    labels, count = ndimage.label(mask)
+    reached = np.zeros(count + 1, bool)
+    reached[border_labels(labels)] = True
+    reached[0] = False
+    return reached[labels]
+
+
 def smooth(picture: Float[np.ndarray, "h w 3"], sigma: float = 0.7) -> Float[np.ndarray, "h w 3"]:
     """Gaussian blur of each channel. sigma: pixels."""
     return np.stack([ndimage.gaussian_filter(picture[..., c], sigma) for c in range(3)], -1)

@@ -1,0 +1,183 @@
+"""Contact shadows: a plain background is darker at the foot of an object, in its own hue, and softly.
+
+A shadow is reached from the bare background without a step over an edge; what is dark but has an edge against
+the bare background is a part of the object, however grey. Where the object is as dark as the shadow it
+stands in there is no edge between them: random walkers (Grady, "Random walks for image segmentation", PAMI
+2006) then tell which of the two a pixel belongs to. Shadows are soft, so they are looked for on copies of at
+most SIDE pixels, as a factor that the background is multiplied by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse
+import scipy.sparse.linalg
+from jaxtyping import Bool, Float, UInt8
+from PIL import Image
+from scipy import ndimage
+
+from vid4d.media.keying import Background, reached_from_border, smooth
+
+SIDE = 320
+DARKEST = 0.25
+"""Factor below which nothing is taken for a shadow."""
+EDGE = 11.0
+"""Change of color over the width of the derivative's filter, 8-bit steps, that is an edge."""
+TINT = 0.05
+"""Distance from the hue of the background, over its brightness, that a shadow may have."""
+SMALLEST = 0.03
+"""Area of a shadow over the object's, at least."""
+CONTACT = 0.12
+"""Share of the object's sharp outline, at most, that a shadow lies beside."""
+WALKS = (0.25, 0.5)
+"""Least probabilities that a walker from a shadow's pixel comes to the bare background, mildest first."""
+STEP = 5.0
+"""Change of color, 8-bit steps, between two pixels over which a walker seldom goes."""
+
+
+@dataclass(frozen=True)
+class Shadows:
+    """What a look at some frames of a clip says about shadows.
+
+    there: whether most frames have one. doubtful: whether most have something dark at the foot of the object
+    that cannot be told from it.
+    """
+
+    background: Background
+    there: bool
+    doubtful: bool
+
+    @staticmethod
+    def look(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background, most: int = 9) -> Shadows:
+        """Looks at up to so many frames, evenly spread."""
+        few = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), most)).round().astype(int))
+        found = [_look(frames[i], background.surface + background.offsets[i], background) for i in few]
+        there = sum(isinstance(f, np.ndarray) for f in found)
+        doubtful = sum(f is True for f in found)
+        return Shadows(background, 2 * there > len(few), 2 * there <= len(few) < 2 * (there + doubtful))
+
+    def on(
+        self, frame: UInt8[np.ndarray, "h w 3"], surface: Float[np.ndarray, "h w 3"]
+    ) -> Float[np.ndarray, "h w 3"]:
+        """The background of a frame with the shadow that lies on it."""
+        factor = _look(frame, surface, self.background, surely=True) if self.there else None
+        if not isinstance(factor, np.ndarray):
+            return surface
+        if factor.shape != frame.shape[:2]:
+            size = (frame.shape[1], frame.shape[0])
+            factor = np.asarray(Image.fromarray(factor, "F").resize(size, Image.Resampling.BILINEAR))
+        return surface * factor[..., None]
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What was done, in words."""
+        if self.there:
+            return ("a shadow at the foot of the object is left out; --keep keeps it",)
+        if self.doubtful:
+            return (
+                "what is dark at the foot of the object may be its shadow, or a part of it: it is kept; "
+                "give --masks or a matting model if it is a shadow",
+            )
+        return ()
+
+
+def _look(
+    frame: UInt8[np.ndarray, "h w 3"],
+    surface: Float[np.ndarray, "h w 3"],
+    background: Background,
+    *,
+    surely: bool = False,
+) -> Float[np.ndarray, "h2 w2"] | bool:
+    """The factor of a shadow on a small copy; else whether something may be one.
+
+    surely: the clip has a shadow, so what may be one is one.
+    """
+    step = max(1, -(-max(frame.shape[:2]) // SIDE))
+    picture, bare = _blocks(frame, step), _blocks(surface, step)
+    wide = max(1.0, max(picture.shape[:2]) / 256)
+    calm = smooth(picture, wide)
+    factor = (calm * bare).sum(-1) / np.maximum((bare**2).sum(-1), 1)
+    distance = np.linalg.norm(calm - bare, axis=-1)
+    free = reached_from_border(distance < background.region)
+    limit = np.maximum(TINT * np.linalg.norm(bare, axis=-1), 4 + 2 * background.noise)
+    same_hue = np.linalg.norm(calm - factor[..., None] * bare, axis=-1) < limit
+    same_hue &= (factor > DARKEST) & (factor < 1.02 + background.noise / 60) & ~free
+    if same_hue.sum() < SMALLEST * (~free & ~same_hue).sum():
+        return False
+    slopes = [ndimage.gaussian_gradient_magnitude(picture[..., c], wide) for c in range(3)]
+    edge = wide * np.sqrt(np.mean(np.square(slopes), 0)) > max(EDGE, 2.5 * background.noise)
+    near = round(4 * wide)
+    outline = edge & (distance > background.core) & ndimage.binary_dilation(free, iterations=near)
+    dark, found = np.zeros_like(free), False
+    for least in (0.0, *WALKS):
+        if least == WALKS[0]:
+            home = _walks(smooth(picture, 0.6 * wide), free, ~free & (~same_hue | outline))
+        open_to = same_hue & ~edge & (least == 0 or home > least)
+        dark = reached_from_border(open_to | free) & ~free
+        if not _at_foot(dark, ~free & ~dark):
+            return found
+        found = True
+        beside = outline & ndimage.binary_dilation(dark, iterations=near)
+        apart = outline.any() and beside.sum() < CONTACT * outline.sum()
+        if apart or (surely and least == WALKS[-1]):
+            return _spread(np.clip(factor, DARKEST, 1), (dark | free).astype(np.float32), wide)
+    return found
+
+
+def _at_foot(dark: Bool[np.ndarray, "h w"], rest: Bool[np.ndarray, "h w"]) -> bool:
+    """Whether enough is dark, and lower in the picture than the rest, which is something."""
+    rows = np.arange(len(dark))
+    if not rest.any() or dark.sum() < SMALLEST * rest.sum():
+        return False
+    return bool(np.average(rows, weights=dark.sum(1)) > np.average(rows, weights=rest.sum(1)))
+
+
+def _walks(
+    picture: Float[np.ndarray, "h w 3"], free: Bool[np.ndarray, "h w"], thing: Bool[np.ndarray, "h w"]
+) -> Float[np.ndarray, "h w"]:
+    """Probability that a random walker comes to the free background before the object."""
+    unknown = ~free & ~thing
+    n = int(unknown.sum())
+    number = np.full(free.shape, -1)
+    number[unknown] = np.arange(n)
+    leaving, home = np.full(n, 1e-9), np.zeros(n)
+    links = scipy.sparse.csr_matrix((n, n))
+    for axis in (0, 1):
+        here, there = np.moveaxis(number, axis, 0)[:-1], np.moveaxis(number, axis, 0)[1:]
+        known = np.moveaxis(free, axis, 0)
+        weight = np.exp(-(np.diff(np.moveaxis(picture, axis, 0), axis=0) ** 2).mean(-1) / STEP**2) + 1e-4
+        for a, b, goal in ((here, there, known[1:]), (there, here, known[:-1])):
+            begins, both = a >= 0, (a >= 0) & (b >= 0)
+            leaving += np.bincount(a[begins], weight[begins], n)
+            home += np.bincount(a[begins & goal], weight[begins & goal], n)
+            links += scipy.sparse.csr_matrix((weight[both], (a[both], b[both])), (n, n))
+    matrix = scipy.sparse.diags(leaving) - links
+    result = free.astype(np.float64)
+    result[unknown] = scipy.sparse.linalg.spsolve(matrix.tocsc(), home)
+    return result
+
+
+def _spread(
+    factor: Float[np.ndarray, "h w"], known: Float[np.ndarray, "h w"], wide: float
+) -> Float[np.ndarray, "h w"]:
+    """The factor where it is known, smoothed, and continued from there into the object."""
+    result = np.ones_like(factor)
+    for sigma in (16 * wide, 4 * wide, wide):
+        share = ndimage.gaussian_filter(known, sigma)
+        local = ndimage.gaussian_filter(known * factor, sigma) / np.maximum(share, 1e-6)
+        trust = np.clip(4 * share, 0, 1)
+        result = (1 - trust) * result + trust * local
+    return np.clip(result, DARKEST, 1).astype(np.float32)
+
+
+def _blocks(picture: np.ndarray, step: int) -> Float[np.ndarray, "h2 w2 3"]:
+    """Means of square blocks of pixels."""
+    if step == 1:
+        return picture.astype(np.float32)
+    h, w = picture.shape[:2]
+    padded = np.pad(picture, ((0, -h % step), (0, -w % step), (0, 0)), mode="edge")
+    parts = padded.reshape(padded.shape[0] // step, step, -1, step, 3)
+    return parts.mean((1, 3), dtype=np.float32)

@@ -1,0 +1,82 @@
+"""Shadows at the foot of an object before a plain background, where the true mask is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vid4d.clip.matting import Matte, remove_plain_background
+
+SIDE = 160
+ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE] + 0.5
+
+
+def lollipop(x: float) -> np.ndarray:
+    """Coverage of a disc on a stick, whose foot stands in row 120."""
+    disc = np.clip(28.5 - np.hypot(COLUMNS - x, ROWS - 60), 0, 1)
+    return np.maximum(disc, (np.abs(COLUMNS - x) < 7) & (ROWS > 60) & (ROWS < 120))
+
+
+def ground(x: float, background: tuple[float, ...], dark: float) -> np.ndarray:
+    """A background with a soft ellipse at the foot that is darker by so much."""
+    away = np.hypot((COLUMNS - x) / 38, (ROWS - 120) / 17)
+    return np.array(background) * (1 - dark * np.exp(-(away**2)))[..., None]
+
+
+def shown(color: tuple[float, ...], background: tuple[float, ...], dark: float) -> tuple[Matte, float, Matte]:
+    """The matte of a moving lollipop, its worst intersection over union, and the matte that keeps shadows."""
+    places = (66.0, 72.0, 78.0, 84.0)
+    frames = []
+    for x in places:
+        alpha = lollipop(x)[..., None]
+        picture = alpha * np.array(color) + (1 - alpha) * ground(x, background, dark)
+        frames.append(np.rint(picture).astype(np.uint8))
+    result = remove_plain_background(frames)
+    truth = [lollipop(x) > 0.5 for x in places]
+    seen = [f[..., 3] > 127 for f in result.frames]
+    worst = min(float((a & b).sum() / (a | b).sum()) for a, b in zip(truth, seen, strict=True))
+    return result, worst, remove_plain_background(frames, keep_shadows=True)
+
+
+@pytest.mark.parametrize("background", [(240.0, 240.0, 240.0), (40.0, 180.0, 70.0), (150.0, 190.0, 230.0)])
+@pytest.mark.parametrize("color", [(200.0, 60.0, 30.0), (18.0, 18.0, 20.0)])
+def test_a_soft_shadow_in_the_hue_of_the_background_is_left_out(
+    color: tuple[float, ...], background: tuple[float, ...]
+) -> None:
+    result, worst, kept = shown(color, background, 0.45)
+    assert worst > 0.97
+    assert "shadow" in result.notes[0]
+    assert kept.notes == ()
+    assert sum((f[..., 3] > 127).sum() for f in kept.frames) > 1.3 * sum(
+        (f[..., 3] > 127).sum() for f in result.frames
+    )
+
+
+@pytest.mark.parametrize("grey", [20.0, 110.0, 170.0])
+def test_a_grey_object_without_a_shadow_is_whole(grey: float) -> None:
+    result, worst, kept = shown((grey,) * 3, (240.0,) * 3, 0.0)
+    assert worst > 0.99
+    assert result.notes == ()
+    assert all(np.array_equal(a, b) for a, b in zip(result.frames, kept.frames, strict=True))
+
+
+@pytest.mark.parametrize("grey", [100.0, 132.0, 150.0])
+def test_an_object_as_dark_as_the_shadow_it_stands_in_stays(grey: float) -> None:
+    """The darkest of the shadow is 240 * 0.55 = 132: there is no edge where the foot stands in it."""
+    _, worst, _ = shown((grey,) * 3, (240.0,) * 3, 0.45)
+    assert worst > 0.85  # the foot itself cannot be told from the shadow
+
+
+def test_an_object_that_fades_into_the_background_is_no_shadow() -> None:
+    """A ball from white at its top to grey, before white: soft at the top, sharp at the foot."""
+    frames, truth = [], []
+    for x in (66, 72, 78, 84):
+        alpha = np.clip(40.5 - np.hypot(COLUMNS - x, ROWS - 80), 0, 1)
+        shade = np.clip(250 - 2.2 * (ROWS - 40), 70, 250)
+        picture = alpha * shade + (1 - alpha) * 255
+        frames.append(np.rint(np.stack([picture] * 3, -1)).astype(np.uint8))
+        truth.append(alpha > 0.5)
+    result = remove_plain_background(frames)
+    for frame, mask in zip(result.frames, truth, strict=True):
+        both = (frame[..., 3] > 127) & mask
+        assert both.sum() > 0.97 * mask.sum()
