@@ -2,7 +2,7 @@
 
     python benchmarks/demo_truth.py runs/demo [--picture demo.jpg] [--out demo.json] [--least 0.6]
 
-`examples/make_hopper.py` made the clip. Its animal is framed here as clips are, so that it stands where the
+`examples/make_hopper.py` made the clip. Its animal is framed as clips are, so that it stands where the
 asset should, and both are looked at from the clip's elevation, at three moments: all measures of
 vid4d.metrics by azimuth distance from the clip's camera. `IoU, framed` is that of masks cut to their own
 bounds and scaled alike, so that place and size do not count. `--least` fails below a mean IoU
@@ -13,9 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -27,11 +25,9 @@ from torch import Tensor
 from vid4d import load
 from vid4d.cameras import Cameras
 from vid4d.media.images import over_white
-from vid4d.metrics import Sides, compare, mask_iou
+from vid4d.metrics import compare, mask_iou
 from vid4d.metrics.sides import MEASURES
 from vid4d.report.contact import draw_sheet
-from vid4d.training.mesh_render import fit_to_frame, render_with_depth
-from vid4d.training.meshes import MeshBank
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "examples"))
 import make_hopper
@@ -40,23 +36,6 @@ TURNS = (0.0, 22.5, 337.5, 45.0, 315.0, 90.0, 270.0, 135.0, 225.0, 180.0)
 SIZE = 192
 FRAMED = "iou_framed"
 NAMES = {FRAMED: "IoU, framed", **MEASURES}
-
-
-def truth_of(moments: list[int], cameras: Cameras) -> Sides:
-    """The animal at some frames of the clip, turned so that the clip's camera is at azimuth 0."""
-    bank = MeshBank([make_hopper.hopper()])
-    count = int(bank.n_poses[0])
-    batch = bank.batch(torch.zeros(count, dtype=torch.long), torch.arange(count))
-    a = -math.radians(make_hopper.AZIMUTH)
-    turn = torch.tensor([[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]])
-    batch = replace(batch, vertices=batch.vertices @ turn.T)
-    camera = Cameras.orbit(0.0, make_hopper.ELEVATION, size=SIZE)
-    batch = fit_to_frame(batch, camera, group=torch.zeros(count, dtype=torch.long))
-    rgba, depth = zip(
-        *(render_with_depth(batch, cameras, torch.full((len(cameras),), i)) for i in moments), strict=True
-    )
-    nearest = [d.unflatten(2, (SIZE, -1)).unflatten(1, (SIZE, -1)).amin((2, 4)) for d in depth]
-    return Sides(cameras, torch.stack(rgba, 1), torch.stack(nearest, 1))
 
 
 def framed(alpha: Float[Tensor, "h w"], size: int = 128) -> Float[Tensor, "s s"]:
@@ -96,7 +75,7 @@ def main() -> None:
     count = make_hopper.FRAMES
     moments = [0, count // 2, 3 * count // 4]
     asset = sides_of(load(options.run, "cpu").gaussians, torch.tensor(moments) / count, cameras)
-    truth = truth_of(moments, cameras)
+    truth = make_hopper.truth_of(moments, cameras)
     pairs = zip(asset.rgba[..., 3].flatten(0, 1), truth.rgba[..., 3].flatten(0, 1), strict=True)
     ours, true = (torch.stack(x) for x in zip(*((framed(a), framed(b)) for a, b in pairs), strict=True))
     scores = {FRAMED: mask_iou(ours, true).view(len(TURNS), -1), **compare(asset, truth)}

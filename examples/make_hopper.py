@@ -1,14 +1,16 @@
 """Makes examples/hopper.mp4, the clip of `make demo`: a small animal of our own that hops on the spot.
 
 Everything is built here from deformed spheres and posed by a few curves over one cycle; the renderer is the
-one that makes the training views. Run it with a folder or a name as its argument, or bare to replace it.
+one that makes the training views. Run it with a folder or a name as its argument, or bare to replace it; with
+`--truth FOLDER` it writes what an asset of the clip is judged by (docs/evaluation.md).
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,10 +18,18 @@ import torch
 from scipy.interpolate import CubicSpline
 
 from vid4d.cameras import Cameras
+from vid4d.export.glb import glb_bytes
+from vid4d.files.write import note_written, written_whole
+from vid4d.matrix.io import save_matrix
+from vid4d.matrix.matrix import ImageMatrix
 from vid4d.media.images import over
 from vid4d.media.video import write_mp4
-from vid4d.training.mesh_render import fit_to_frame, render_meshes
-from vid4d.training.meshes import MeshBank, TrainingMesh
+from vid4d.meshing.marching_cubes import vertex_normals
+from vid4d.meshing.mesh_sequence import MeshSequence
+from vid4d.meshing.tsdf import Mesh
+from vid4d.metrics import Sides
+from vid4d.training.mesh_render import fit_to_frame, render_meshes, render_with_depth
+from vid4d.training.meshes import MeshBank, MeshBatch, TrainingMesh
 
 FRAMES, FPS, SIZE = 24, 20, 256
 AZIMUTH, ELEVATION = 42.0, 10.0
@@ -239,10 +249,67 @@ def pictures(azimuth: float = AZIMUTH, elevation: float = ELEVATION, size: int =
     return over(rgba, torch.tensor(BACKGROUND))
 
 
+TRUTH_AZIMUTHS = (0.0, 22.5, 45.0, 90.0, 135.0, 180.0, 225.0, 270.0, 315.0, 337.5)
+"""Of the truth's views, degrees from the clip's camera."""
+
+TRUTH_MOMENTS = (0, 3, 6, 9, 12, 15, 18, 21)
+"""Frames of the clip that they see."""
+
+
+def framed() -> MeshBatch:
+    """The animal in all frames, turned so that the clip's camera is at azimuth 0, and framed as clips are: it
+    stands where an asset of the clip should."""
+    bank = MeshBank([hopper()])
+    count = int(bank.n_poses[0])
+    batch = bank.batch(torch.zeros(count, dtype=torch.long), torch.arange(count))
+    a = -math.radians(AZIMUTH)
+    turned = torch.tensor([[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]])
+    batch = replace(batch, vertices=batch.vertices @ turned.T)
+    group = torch.zeros(count, dtype=torch.long)
+    return fit_to_frame(batch, Cameras.orbit(0.0, ELEVATION), group=group)
+
+
+def truth_of(moments: Sequence[int], cameras: Cameras) -> Sides:
+    """What cameras see of the animal at some frames of the clip; square pictures."""
+    batch, size = framed(), cameras.width
+    owners = (torch.full((len(cameras),), i) for i in moments)
+    rgba, depth = zip(*(render_with_depth(batch, cameras, owner) for owner in owners), strict=True)
+    nearest = [d.unflatten(2, (size, -1)).unflatten(1, (size, -1)).amin((2, 4)) for d in depth]
+    return Sides(cameras, torch.stack(rgba, 1), torch.stack(nearest, 1))
+
+
+def moving_mesh() -> MeshSequence:
+    """The animal as a mesh that moves, where `framed` puts it; its colors are those without light."""
+    model, frames = hopper(), FRAMES
+    poses = framed().vertices.view(frames, -1, 3).double().numpy()
+    names = [part.color for part in parts()]
+    colors = np.repeat([COLORS[name] for name in names], len(UNIT), 0) / 255
+    meshes = tuple(Mesh(p, model.faces, vertex_normals(p, model.faces), colors) for p in poses)
+    return MeshSequence(tuple(i / frames for i in range(frames)), meshes, tracked=True)
+
+
+def write_truth(folder: Path) -> Path:
+    """What `vid4d evaluate --truth` takes: views of all sides with their cameras, and the animal itself."""
+    cameras = Cameras.orbit(TRUTH_AZIMUTHS, ELEVATION, size=SIZE)
+    times = torch.tensor(TRUTH_MOMENTS) / FRAMES
+    seconds = FRAMES / FPS
+    pictures = truth_of(TRUTH_MOMENTS, cameras).rgba
+    save_matrix(ImageMatrix(pictures, cameras, times, seconds=seconds, cyclic=True), folder)
+    with written_whole(folder / "mesh.glb") as mesh:
+        mesh.write_bytes(glb_bytes(moving_mesh(), seconds=seconds, cyclic=True))
+    note_written(folder, "mesh.glb")
+    return folder
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Draws the example clip.")
     parser.add_argument("target", type=Path, nargs="?", default=Path(__file__).with_name("hopper.mp4"))
-    target: Path = parser.parse_args().target
+    parser.add_argument("--truth", type=Path, help="instead of the clip: a folder for vid4d evaluate --truth")
+    options = parser.parse_args()
+    if options.truth is not None:
+        print(write_truth(options.truth))
+        return
+    target: Path = options.target
     target = target / "hopper.mp4" if target.is_dir() else target
     print(write_mp4(target, pictures().numpy(), FPS))
 

@@ -38,7 +38,7 @@ def test_the_demos_truth_stands_as_its_clip_shows_it() -> None:
     from vid4d.metrics import mask_iou
 
     cameras = Cameras.orbit([0.0, 90.0], make_hopper.ELEVATION, size=demo_truth.SIZE)
-    truth = demo_truth.truth_of([6], cameras)
+    truth = make_hopper.truth_of([6], cameras)
     clip = make_hopper.pictures(size=demo_truth.SIZE)[6]
     mask = ((clip - torch.tensor(make_hopper.BACKGROUND)).abs().amax(-1) > 0.04).float()
     front, side = (demo_truth.framed(x) for x in truth.rgba[:, 0, ..., 3])

@@ -15,7 +15,7 @@ from PIL import Image
 from toys import jumping_ball
 
 from vid4d.cameras import Cameras
-from vid4d.evaluation.judged import Placement
+from vid4d.evaluation.placement import Placement
 from vid4d.evaluation.seen import Moments, splat_views
 from vid4d.evaluation.truth import CONSISTENT4D_AZIMUTHS
 from vid4d.matrix.io import save_matrix

@@ -19,12 +19,12 @@ class Evaluate:
     """Judge an asset of any tool against a truth, or compare two results (docs/evaluation.md)."""
 
     judged: Positional[Annotated[str, arg(metavar="JUDGED")]] = ""
-    """A run folder or asset.safetensors; a PLY of splats, or a folder of one a moment; an image matrix; a
-    folder with a folder of pictures, or a video, per view. For a truth of several objects: a folder with one
-    of each name."""
+    """A run folder or asset.safetensors; a PLY of splats or an animated GLB, or a folder of one a moment; an
+    image matrix; a folder with a folder of pictures, or a video, per view. For a truth of several objects: a
+    folder with one of each name."""
     truth: Path | None = None
-    """A folder with cameras.json; one in the layout of Consistent4D's test set (eval_0 to eval_3); or a
-    folder of such."""
+    """A folder with cameras.json (and perhaps mesh.glb); an animated GLB; one in the layout of Consistent4D's
+    test set (eval_0 to eval_3); or a folder of such."""
     protocol: Literal["strict", "consistent4d"] = "strict"
     """strict: data range, size and background stated, at the truth's size. consistent4d: as the published
     scripts of Consistent4D have it."""
@@ -39,7 +39,8 @@ class Evaluate:
     first: int | None = None
     """Only the first so many moments of the truth."""
     elevation: float | None = None
-    """Degrees that the cameras of eval_0 to eval_3 look down, which nothing there says. 0 where not given."""
+    """Degrees that cameras look down where the truth does not say it. Where not given: 0 for eval_0 to
+    eval_3, 15 for a GLB."""
     up: Literal["z", "y", "y-down"] = "z"
     """The upward axis of splats of other tools; y is glTF's (front +z), y-down OpenCV's (front -z)."""
     turn: float = 0.0
@@ -62,7 +63,7 @@ class Evaluate:
             )
         self._check()
         from vid4d.evaluation.evaluate import Looked, evaluate, save_sheet
-        from vid4d.evaluation.judged import Placement
+        from vid4d.evaluation.placement import Placement
         from vid4d.evaluation.protocol import protocol_of
         from vid4d.runs.progress import Progress
 

@@ -11,22 +11,26 @@ import numpy as np
 
 from vid4d import __version__
 from vid4d.errors import InputError
-from vid4d.evaluation.judged import Judged, Placement, open_judged
+from vid4d.evaluation.distances import mesh_distances
+from vid4d.evaluation.judged import Judged, open_judged
 from vid4d.evaluation.measure import Numbers, mean_of, view_numbers
+from vid4d.evaluation.meshes import MeshSequence
+from vid4d.evaluation.placement import Placement
 from vid4d.evaluation.protocol import Protocol
 from vid4d.evaluation.result import FORMAT, VERSION, Object, Result, Source, View, digest, values
 from vid4d.evaluation.seen import Seen
 from vid4d.evaluation.truth import Truth, truths
 
-MOST_IN_SHEET = 8
-"""Views and moments that a sheet shows."""
+MOST_IN_SHEET = 12
+"""Views of an object that a sheet shows, the first ones."""
 
 
 @dataclass(frozen=True)
 class Looked:
-    """What was seen of an object and of its truth."""
+    """What was seen of an object and of its truth. azimuths: of the views, degrees."""
 
     name: str
+    azimuths: list[float]
     judged: Seen
     truth: Seen
 
@@ -56,17 +60,22 @@ def evaluate(
         )
     objects: dict[str, Object] = {}
     means: dict[str, Numbers] = {}
+    absent: dict[str, str] = {}
     for name, one in several.items():
         one = one.first(protocol.first)
         path = judged if alone else _of_object(judged, name)[0]
         thing = open_judged(path, placement, device)
         with stage(f"look at {name}") as bar:
             seen = thing.seen(one.cameras, one.moments, protocol.resize, bar.update)
-            true = one.pictures.seen(one.cameras, one.moments, protocol.resize)
+            true = one.seen(protocol.resize)
         _check(seen, true, path)
         with stage("measure"):
             numbers = view_numbers(seen, true, one.cameras, protocol.data_range)
-        means[name] = mean_of(numbers)
+            means[name] = mean_of(numbers) | _of_meshes(thing, one)
+        if "cd_3d" not in means[name]:
+            absent["CD-3D, CD-4D, motion"] = "which need a mesh on both sides (a GLB; mesh.glb of a truth)"
+        elif "cd_motion" not in means[name]:
+            absent["motion"] = "which needs meshes that keep their faces over time"
         objects[name] = Object(
             _source(thing, path, {"alpha": seen.alpha, "placement": asdict(placement)}),
             _source(one.pictures, truth if alone else truth / name, _about(one, true)),
@@ -74,14 +83,23 @@ def evaluate(
             values(means[name]),
         )
         if look is not None:
-            look(Looked(name, seen, true))
+            look(Looked(name, [v.azimuth for v in objects[name].views], seen, true))
     mean = mean_of(means.values())
-    return Result(FORMAT, VERSION, __version__, protocol.record(), objects, values(mean))
+    return Result(FORMAT, VERSION, __version__, protocol.record(), objects, values(mean), absent)
+
+
+def _of_meshes(thing: Judged, truth: Truth) -> Numbers:
+    """Distances of the meshes, where both are meshes."""
+    if not isinstance(thing, MeshSequence) or truth.mesh is None:
+        return {}
+    return mesh_distances(thing.surfaces(truth.moments), truth.mesh.surfaces(truth.moments))
 
 
 def _alone(truth: Path, several: dict[str, Truth]) -> bool:
-    """Whether the folder is the truth of one object, not a folder of such."""
-    return list(several) == [truth.resolve().name] and not (truth / truth.resolve().name).is_dir()
+    """Whether it is the truth of one object, not a folder of such."""
+    return truth.is_file() or (
+        list(several) == [truth.resolve().name] and not (truth / truth.resolve().name).is_dir()
+    )
 
 
 def _of_object(judged: Path, name: str) -> list[Path]:
@@ -123,7 +141,8 @@ def _check(seen: Seen, true: Seen, path: Path) -> None:
 
 
 def save_sheet(path: Path, every: list[Looked]) -> None:
-    """A picture to look at: of each object the judged above the truth, views from left to right."""
+    """A picture to look at: of each object the judged above the truth, views from left to right, at the first
+    moment and in the middle."""
     from vid4d.files.write import written_whole
     from vid4d.report.contact import draw_sheet
 
@@ -131,11 +150,11 @@ def save_sheet(path: Path, every: list[Looked]) -> None:
     widest = 0
     for one in every:
         views, moments = one.judged.shape[:2]
-        chosen = np.linspace(0, views - 1, min(views, MOST_IN_SHEET)).astype(int)
+        chosen = list(range(min(views, MOST_IN_SHEET)))
         widest = max(widest, len(chosen))
         for t in sorted({0, moments // 2}):
-            for title, seen in ((one.name, one.judged), ("truth", one.truth)):
+            for title, seen in (("judged", one.judged), ("truth", one.truth)):
                 cells: list[np.ndarray | None] = [seen.on_white(int(v))[t].numpy() for v in chosen]
-                lines.append((title, f"moment {t}", cells))
+                lines.append((title, f"{one.name[:12]}, {t}", cells))
     with written_whole(path) as temporary:
-        draw_sheet(lines, [str(i) for i in range(widest)], 128).save(temporary)
+        draw_sheet(lines, [f"{a:g}°" for a in every[0].azimuths[:widest]], 128).save(temporary)

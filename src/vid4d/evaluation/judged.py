@@ -1,21 +1,21 @@
-"""What is judged: our assets, splats of other tools, their pictures and videos."""
+"""What is judged: our assets, splats and meshes of other tools, their pictures and videos."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Literal, Protocol, runtime_checkable
+from typing import Annotated, Protocol, runtime_checkable
 
-import torch
 from msgspec import Meta, Struct
 
 from vid4d import asset as assets
 from vid4d.cameras import Cameras
 from vid4d.compute.machine import resolve_device
 from vid4d.errors import InputError
+from vid4d.evaluation.meshes import MeshSequence
 from vid4d.evaluation.pictures import VIDEOS, MatrixPictures, ViewFiles, view_files
+from vid4d.evaluation.placement import AS_IT_IS, Placement
 from vid4d.evaluation.seen import Moments, Report, Seen, chosen_moments, splat_views
 from vid4d.evaluation.splats_ply import read_splats
 from vid4d.export.ply import TIMES
@@ -25,15 +25,6 @@ from vid4d.gaussians.model import Gaussians3D
 from vid4d.gaussians.raster import splat_device
 from vid4d.matrix.io import load_matrix
 from vid4d.matrix.layouts import detect
-
-Up = Literal["z", "y", "y-down"]
-UPRIGHT = {
-    "z": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
-    "y": ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
-    "y-down": ((0.0, 0.0, -1.0), (1.0, 0.0, 0.0), (0.0, -1.0, 0.0)),
-}
-"""Rotations into our axes (z up, front +x): of ours, of glTF's (y up, front +z), of OpenCV's (y down, front
--z)."""
 
 
 @runtime_checkable
@@ -54,32 +45,6 @@ class Judged(Protocol):
 
 
 @dataclass(frozen=True)
-class Placement:
-    """How a thing of another tool is put into the truth's world.
-
-    up: its upward axis. turn: degrees around that axis, counter-clockwise seen from above. scale: factor.
-    """
-
-    up: Up = "z"
-    turn: float = 0.0
-    scale: float = 1.0
-
-    def cameras(self, cameras: Cameras) -> Cameras:
-        """The cameras as the thing would have them in its own world; they see the same pixels."""
-        a = math.radians(self.turn)
-        about = torch.tensor([[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]])
-        pose = cameras.world_to_camera.clone()
-        pose[:, :3, :3] = cameras.rotation @ about @ torch.tensor(UPRIGHT[self.up])
-        pose[:, :3, 3] /= self.scale
-        return replace(cameras, world_to_camera=pose)
-
-    @property
-    def moved(self) -> bool:
-        """Whether it moves anything."""
-        return self != Placement()
-
-
-@dataclass(frozen=True)
 class SplatSequence:
     """Splats that can be drawn at any moment, placed in the truth's world.
 
@@ -89,7 +54,7 @@ class SplatSequence:
     kind: str
     files: list[Path]
     at: Callable[[Moments], Callable[[int], Gaussians3D]]
-    placement: Placement = Placement()
+    placement: Placement = AS_IT_IS
 
     def seen(
         self, cameras: Cameras, moments: Moments, how: str = "area", report: Report | None = None
@@ -117,13 +82,13 @@ class Times(Struct):
 def open_judged(path: str | Path, placement: Placement | None = None, device: str = "auto") -> Judged:
     """Opens what is to be judged, by what lies there.
 
-    A run folder or asset.safetensors; a PLY of 3D Gaussians, or a folder of one a moment; an image matrix; a
-    folder with a folder of pictures, or a video, per view.
+    A run folder or asset.safetensors; a PLY of 3D Gaussians, or a folder of one a moment; an animated GLB, or
+    a folder of one a moment; an image matrix; a folder with a folder of pictures, or a video, per view.
     Raises InputError for anything else, and where the placement has no effect.
     """
     path, placement = Path(path), placement or Placement()
     if not path.exists():
-        raise InputError(f"there is no {path}: give a run folder, splats, or pictures of views")
+        raise InputError(f"there is no {path}: give a run folder, splats, a GLB, or pictures of views")
     refuse_special(path)
     if path.suffix == ".safetensors" or (path / assets.ASSET).exists() or (path / "settings.json").exists():
         return _asset(path, placement, device)
@@ -132,17 +97,21 @@ def open_judged(path: str | Path, placement: Placement | None = None, device: st
             return _splats([path], None, placement, device)
         if path.suffix.lower() in VIDEOS:
             return _unplaced(ViewFiles(((path,),), "videos"), placement, path)
-        raise InputError(f"{path} cannot be judged: give a run folder, splats, or pictures of views")
+        if path.suffix.lower() == ".glb":
+            return _meshes([path], placement)
+        raise InputError(f"{path} cannot be judged: give a run folder, splats, a GLB, or pictures of views")
     if plys := natural_order(path.glob("*.ply")):
         return _splats(*_ordered(path, plys), placement, device)
+    if not (path / "cameras.json").is_file() and (glbs := natural_order(path.glob("*.glb"))):
+        return _meshes(glbs, placement)
     if (path / "cameras.json").is_file() or detect(path) is not None:
         files = natural_order(p for p in path.rglob("*") if p.is_file())
         return _unplaced(MatrixPictures(load_matrix(path), files), placement, path)
     found = view_files(path)
     if found is None:
         raise InputError(
-            f"{path} holds nothing that can be judged: give a run folder, PLY files of splats, an image "
-            "matrix, or a folder or video per view"
+            f"{path} holds nothing that can be judged: give a run folder, PLY files of splats, GLB files, "
+            "an image matrix, or a folder or video per view"
         )
     return _unplaced(found, placement, path)
 
@@ -151,6 +120,12 @@ def _unplaced(found: Judged, placement: Placement, path: Path) -> Judged:
     if placement.moved:
         raise InputError(f"{path} are pictures, which --up, --turn and --scale cannot move: leave them out")
     return found
+
+
+def _meshes(files: list[Path], placement: Placement) -> Judged:
+    if placement.up != "z":
+        raise InputError("--up has no effect on GLB files, whose upward axis is y: leave it out")
+    return MeshSequence(files, placement)
 
 
 def _asset(path: Path, placement: Placement, device: str) -> Judged:

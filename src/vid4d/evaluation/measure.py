@@ -14,10 +14,10 @@ from vid4d.evaluation.seen import Seen
 from vid4d.metrics import Sides, compare, psnr, ssim, surface_scores
 from vid4d.metrics.sides import MEASURES
 
-NAMES = dict(MEASURES)
+NAMES = MEASURES | {"cd_3d": "CD-3D", "cd_4d": "CD-4D", "cd_motion": "motion"}
 """Measures, and how tables name them."""
 
-DIGITS = {"color": 2, "psnr": 2, "pieces": 2}
+DIGITS = {"color": 2, "psnr": 2, "pieces": 2, "cd_3d": 4, "cd_4d": 4, "cd_motion": 4}
 """Decimals in tables, where not three."""
 
 Numbers = dict[str, float]

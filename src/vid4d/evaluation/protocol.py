@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 from vid4d.errors import InputError
+from vid4d.evaluation.distances import POINTS
 from vid4d.metrics.surfaces import NEAR_ENOUGH
 
 Range = Literal["1", "pair"]
@@ -30,6 +31,10 @@ class Protocol:
     ssim: str = "11x11 Gaussian window, sigma 1.5, windows that lie inside the picture, mean of RGB"
     mask_threshold: float = 0.5
     surface_distance: float = NEAR_ENOUGH
+    meshes: str = (
+        f"{POINTS} points a surface, distances not squared, both ways added; aligned by one similarity "
+        "(iterated closest points), of each moment for CD-3D, of the first for CD-4D and motion"
+    )
     elevation: float | None = None
     first: int | None = None
     version: int = 1
