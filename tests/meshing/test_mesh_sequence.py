@@ -14,7 +14,8 @@ from solids import ball_of_splats, ellipsoid, mesh_of, torus
 
 from vid4d.asset import Asset
 from vid4d.cameras import Cameras
-from vid4d.export.meshes import Filmed, clip_of, mesh_times
+from vid4d.export.filmed import Filmed, clip_of
+from vid4d.export.meshes import mesh_times
 from vid4d.export.options import ExportOptions
 from vid4d.gaussians.metadata import AssetMetadata
 from vid4d.meshing.deformation import Adam, DeformationGraph, Product, TrackOptions, moved_by, rotations
@@ -214,7 +215,7 @@ def test_the_run_knows_how_its_clip_was_filmed(run, caplog):
     assert keyed.times == (0.0, 2 / 3, 1.0)
     (run.root / "matrix" / "cameras.json").write_text('{"input": {"camera": {}}}')
     assert clip_of(run) is None
-    assert "colored without the clip's camera" in caplog.text
+    assert "the clip's camera is not used" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from PIL import Image
 
 from vid4d.clip.clip import Clip, ClipOptions, read_clip
@@ -96,6 +97,17 @@ def key_times(folder: str | Path) -> tuple[float, ...] | None:
     except InputError:
         return None
     return tuple(stored.times[i] for i in (range(len(stored.times)) if stored.keys is None else stored.keys))
+
+
+def path_of(
+    folder: str | Path,
+) -> tuple[Float[np.ndarray, " t"], Float[np.ndarray, "t 2"]] | None:
+    """Times and path (`Clip.path`) of a folder of `write_frames`; None where its window stood still."""
+    try:
+        stored = read_record(Path(folder) / CLIP_FILE, ClipRecord, "")
+    except InputError:
+        return None
+    return None if stored.path is None else (np.array(stored.times), np.array(stored.path))
 
 
 def save_strip(clip: Clip, path: str | Path) -> Path:

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from vid4d.cameras import DEFAULT_ELEVATION, FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
 from vid4d.errors import InputError
+from vid4d.export.root_motion import beside, overview, root_motion
 from vid4d.files.records import read_record
 from vid4d.render import frames_of, loops_to_play
 
@@ -82,13 +83,23 @@ def plan(asset: Asset, options: ExportOptions, *, fps: float = 24.0) -> Shots:
         cameras, path_times = path.sample(seconds.numpy(), count / frame_rate, options.size)
         if path_times is not None and options.time is None:
             times = path_times
-        return Shots((cameras,), times, frame_rate)
+        return Shots((_beside(asset, cameras, times, options),), times, frame_rate)
     elevation = options.elevation_for(asset)
-    still = Cameras.orbit([options.azimuth] * count, elevation, size=options.size)
+    middle, farther = overview(asset) if options.root_motion else (np.zeros(3), 1.0)
+    distance = RING_DISTANCE * farther
     turn = options.azimuth + 360.0 * torch.arange(count) / count
-    turning = Cameras.orbit(turn, elevation, size=options.size)
+    still, turning = (
+        beside(Cameras.orbit(a, elevation, distance=distance, size=options.size), -middle[None])
+        for a in (torch.full((count,), options.azimuth), turn)
+    )
+    still, turning = (_beside(asset, cameras, times, options) for cameras in (still, turning))
     views = {"turntable": (turning,), "fixed": (still,), "both": (still, turning)}
     return Shots(views[options.view], times, frame_rate)
+
+
+def _beside(asset: Asset, cameras: Cameras, times: Float[Tensor, " n"], options: ExportOptions) -> Cameras:
+    """Cameras that see the asset where it goes, if the options ask for that."""
+    return beside(cameras, root_motion(asset, times.numpy())) if options.root_motion else cameras
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vid4d.compute.threads import fixed_threads
 from vid4d.errors import InputError
 from vid4d.export.options import ExportOptions
+from vid4d.export.root_motion import root_motion
 from vid4d.files import manifest
 from vid4d.files.scratch import scratch_folder
 from vid4d.files.write import all_to_disk, move_into_place, write_text
@@ -41,7 +42,7 @@ class Format(NamedTuple):
     one_moment: bool = True
 
 
-MOMENTS = frozenset({"time", "frames", "fps"})
+MOMENTS = frozenset({"time", "frames", "fps", "root_motion"})
 MESHES = MOMENTS | {"faces", "surface"}
 VIEWS = frozenset({"azimuth", "elevation"})
 PICTURES = MOMENTS | VIEWS | {"size", "background", "view", "seconds", "cameras"}
@@ -148,6 +149,8 @@ def export(
     folder = chosen.sequence and not (chosen.one_moment and options.time is not None)
     place = _place(asset, to, chosen, None if out is None else Path(out), folder)
     _refuse_existing(place, chosen, folder, options.force)
+    if options.root_motion:
+        root_motion(asset, [0.0])  # refuses before a long work where there is none
     writer = getattr(import_module(chosen.module), chosen.function)
     new_folders = _make_parents(place.parent)
     try:
@@ -171,7 +174,8 @@ def _refuse_unused(to: str, chosen: Format, options: ExportOptions) -> None:
     given = options.given
     for name in (n for n in given if n not in chosen.takes):
         others = ", ".join(key for key, other in FORMATS.items() if name in other.takes)
-        raise InputError(f"--{name} has no effect on {to}: leave it out; {others} take it")
+        option = name.replace("_", "-")
+        raise InputError(f"--{option} has no effect on {to}: leave it out; {others} take it")
     if "time" in given and "size" not in chosen.takes:  # not a video that stands still
         for name in (n for n in ("frames", "fps") if n in given):
             raise InputError(f"--{name} has no effect beside --time, which is one moment: leave one out")

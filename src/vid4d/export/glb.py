@@ -22,6 +22,7 @@ from PIL import Image
 from vid4d import __version__
 from vid4d.export.meshes import sequence_of, textured_sequence
 from vid4d.export.options import ExportOptions
+from vid4d.export.root_motion import walking
 from vid4d.meshing.mesh_sequence import MeshSequence
 from vid4d.meshing.texture import Skin, check
 from vid4d.meshing.tsdf import Mesh
@@ -238,5 +239,7 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     skins: tuple[Skin, ...] = ()
     if options.texture:
         sequence, skins = textured_sequence(asset, sequence, options)
+    if options.root_motion:
+        sequence = walking(sequence, asset)
     out.write_bytes(glb_bytes(sequence, seconds=seconds, cyclic=asset.cyclic, skins=skins))
     return [out]

@@ -5,17 +5,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from vid4d.cameras import Cameras
-from vid4d.clip.files import key_times
 from vid4d.dynerf import CascadeField, OccupancyGrid
 from vid4d.dynerf.files import load_field
 from vid4d.errors import InputError
+from vid4d.export.filmed import Filmed, clip_of
 from vid4d.export.options import ExportOptions, FrameTimes, frame_times
-from vid4d.matrix.descriptions import cameras_of, read_described
 from vid4d.meshing.deformation import TrackOptions
 from vid4d.meshing.dynerf_mesh import mesh_of_dynerf
 from vid4d.meshing.marching_cubes import MeshOptions
@@ -89,32 +87,6 @@ def textured_sequence(
         return replace(sequence, meshes=meshes), (skin,)
     several = [textured_at(i)[1:] for i in range(len(sequence.meshes))]
     return replace(sequence, meshes=tuple(m for m, _ in several)), tuple(s for _, s in several)
-
-
-class Filmed(NamedTuple):
-    """The clip's camera, and the times of its key frames."""
-
-    camera: Cameras
-    times: tuple[float, ...]
-
-
-def clip_of(asset: Asset) -> Filmed | None:
-    """Camera and times of an asset's clip, where it lies in its run folder and that is known."""
-    file = asset.root / "matrix" / "cameras.json"
-    if not file.is_file():
-        return None
-    try:
-        clip = read_described(file).input
-        if clip is None:
-            return None
-        given = clip.camera
-        if given.width is None or given.height is None:
-            raise InputError("the clip's camera lacks width or height")
-        camera = cameras_of([given], None, given.width, given.height, file)
-        return Filmed(camera, key_times(asset.root / "frames") or tuple(clip.times))
-    except InputError as error:
-        log.warning("%s cannot be read (%s): meshes are colored without the clip's camera", file, error)
-        return None
 
 
 def mesh_times(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> FrameTimes:

@@ -15,6 +15,7 @@ import numpy as np
 from vid4d.export.glb import to_y_up
 from vid4d.export.meshes import sequence_of
 from vid4d.export.options import ExportOptions, frame_name
+from vid4d.export.root_motion import walking
 from vid4d.files.write import write_json
 from vid4d.meshing.tsdf import Mesh
 
@@ -38,6 +39,8 @@ def obj_text(mesh: Mesh, comments: tuple[str, ...] = ()) -> str:
 def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """One OBJ for `options.time`, else a folder of numbered ones with their times in times.json."""
     sequence, plan = sequence_of(asset, options)
+    if options.root_motion:
+        sequence = walking(sequence, asset)
 
     def put(path: Path, mesh: Mesh, time: float) -> Path:
         comments = ("vid4d: y up, front +z, vertex colors sRGB", f"time {time:.6g} of 0 to 1")

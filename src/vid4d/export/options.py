@@ -47,6 +47,9 @@ class ExportOptions:
     """Duration of a video. Where not given: whole repetitions of the clip."""
     cameras: Path | None = None
     """A camera path as JSON (docs/formats.md) instead of a view."""
+    root_motion: bool = False
+    """Let the object go along the path on which the clip's window followed it, instead of staying in place.
+    Videos are then seen from far enough to show all of it."""
     report: Callable[[int, int], object] | None = None
     """Called with work done and of how much."""
 

@@ -62,12 +62,14 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """One PLY for `options.time`, else a folder of numbered ones with their times in times.json."""
     plan = frame_times(asset, options)
     if options.time is not None:
-        write_splats(out, splats_at(asset, options.time), _comments(options.time))
+        write_splats(
+            out, splats_at(asset, options.time, walking=options.root_motion), _comments(options.time)
+        )
         return [out]
     files = []
     for i, time in enumerate(plan.times):
         files.append(out / frame_name(i, ".ply"))
-        write_splats(files[-1], splats_at(asset, time), _comments(time))
+        write_splats(files[-1], splats_at(asset, time, walking=options.root_motion), _comments(time))
         options.report_progress(i + 1, len(plan.times))
     write_json(out / TIMES, _times(asset, plan, files))
     return [*files, out / TIMES]

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vid4d.export.root_motion import root_motion
 from vid4d.gaussians.culling import FAINTEST
 from vid4d.gaussians.model import Gaussians3D
 
@@ -48,11 +49,15 @@ def bounding_box(
     return np.stack([(means - radius).min(0), (means + radius).max(0)]).astype(np.float32)
 
 
-def splats_at(asset: Asset, time: float) -> Gaussians3D:
-    """Visible splats at a time: on the CPU, float32, those fainter than 1 / 255 left out."""
+def splats_at(asset: Asset, time: float, *, walking: bool = False) -> Gaussians3D:
+    """Visible splats at a time: on the CPU, float32, those fainter than 1 / 255 left out.
+
+    walking: where the object is then (`root_motion`).
+    """
     with torch.no_grad():
         splats = asset.gaussians.at(time).to("cpu", torch.float32)
         visible = splats.opacities >= FAINTEST
-        return Gaussians3D(
-            splats.means[visible], splats.covariances[visible], splats.opacities[visible], splats.sh[visible]
-        )
+        means = splats.means[visible]
+        if walking:
+            means = means + torch.from_numpy(root_motion(asset, [time])).to(means)
+        return Gaussians3D(means, splats.covariances[visible], splats.opacities[visible], splats.sh[visible])

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import tempfile
-from time import mktime
 from pathlib import Path
+from time import mktime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from jaxtyping import Float
 
 from vid4d.errors import InputError, install_hint, missing_package
 from vid4d.export.options import ExportOptions, FrameTimes, frame_times
+from vid4d.export.root_motion import root_motion
 from vid4d.export.splats import bounding_box, ellipsoids
 from vid4d.gaussians.culling import FAINTEST
 
@@ -89,11 +90,12 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
     field.CreateRadianceSphericalHarmonicsCoefficientsAttr().SetColorSpace(Gf.ColorSpaceNames.SRGBRec709)
     if constant_colors := gaussians.fourier_terms == 1:
         field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colors(first))
+    places = root_motion(asset, plan.times) if options.root_motion else np.zeros((len(plan.times), 3))
     for i, time in enumerate(plan.times):
         splats = gaussians.at(time)
         when = Usd.TimeCode.Default() if still else Usd.TimeCode(i)
         visible = splats.opacities >= FAINTEST
-        means = np.ascontiguousarray(splats.means.numpy())
+        means = splats.means.numpy() + places[i].astype(np.float32)
         opacities = torch.where(visible, splats.opacities, 0).clamp(max=1).numpy()
         box = bounding_box(means[visible.numpy()], scales[visible.numpy()])
         field.CreatePositionsAttr().Set(Vt.Vec3fArray.FromNumpy(means), when)
