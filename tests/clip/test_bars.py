@@ -27,10 +27,11 @@ def barred(top: int, bottom: int, left: int, right: int, color: int = 0) -> list
 @pytest.mark.parametrize("sides", [(10, 10, 0, 0), (0, 0, 3, 3), (8, 0, 0, 0), (6, 6, 5, 4)])
 @pytest.mark.parametrize("color", [0, 255])
 def test_bars_are_cut_off_with_the_row_beside_them(sides: tuple[int, int, int, int], color: int) -> None:
-    frames, said = cut_bars(barred(*sides, color=color))
+    frames, said, corner = cut_bars(barred(*sides, color=color))
     top, bottom, left, right = (n + 1 if n else 0 for n in sides)
     assert frames[0].shape == (80 - top - bottom, 96 - left - right, 4)
     assert said is not None
+    assert corner == (left, top)
     for n, side in zip((top, bottom, left, right), ("top", "bottom", "left", "right"), strict=True):
         assert (f"{n} pixels at the {side}" in said) == bool(n)
 
@@ -42,7 +43,7 @@ def test_what_is_no_bar_stays() -> None:
     cut = [p.copy() for p in barred(10, 10, 0, 0)]
     cut[3][5:20, 40:60, :3] = (200, 30, 30)  # the object reaches into what is dark elsewhere
     for case, end in ((plain, 80), (moving(6), 80), (cut, 69)):
-        frames, said = cut_bars(case)
+        frames, said, _ = cut_bars(case)
         assert len(frames[0]) == end
         assert (said is None) == (end == 80)
 

@@ -17,6 +17,7 @@ from vid4d.clip import keyframes
 from vid4d.clip.bars import cut_bars
 from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop
+from vid4d.clip.fullsize import Shrunk, crops
 from vid4d.clip.matting import matte
 from vid4d.clip.source import Source
 from vid4d.clip.sources import DEFAULT_FPS, open_source
@@ -149,12 +150,15 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     chosen = keyframes.densify_keyframes(candidates, key, options.dense, period)
     working = max(1024, 4 * size)
     originals = _read_frames(source, chosen, size, working)
+    seen = max(originals[0].shape[:2])
     shrunk = 1.0
-    if max(originals[0].shape[:2]) == working:
+    if seen == working:
         shrunk = max(next(iter(source.read(chosen[:1]))).shape[:2]) / working
     told: list[str] = []
-    if not keep and (bars := cut_bars(originals))[1]:
-        originals, told = bars[0], [bars[1]]
+    corner = (0, 0)
+    if not keep:
+        originals, bars, corner = cut_bars(originals)
+        told += [bars] if bars else []
 
     takes = of_pictures(originals, source.times[chosen])
     if (part := _better_part(takes, source, chosen, options)) is not None:
@@ -209,12 +213,16 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
         told.append(
             f"{left_out} frames between the key frames show no object or nothing else: they are left out"
         )
+    if shrunk > 1 and windows.side < size:
+        pictures = crops(source, chosen, windows, Shrunk(objects, originals, kept, corner, seen), cut, size)
+    else:
+        pictures = (crop(f, windows.corner(i), size) for i, f in enumerate(objects))
     seconds = keyframes.seconds(source, candidates, chosen, period)
     relative = (times - times[0]) / seconds if len(times) > 1 else np.zeros(1)
     if period is None and len(times) > 1:
         relative[-1] = 1.0
     return Clip(
-        np.stack([crop(f, windows.corner(i), size) for i, f in enumerate(objects)]),
+        np.stack(list(pictures)),
         relative.astype(np.float64),
         float(seconds),
         period is not None,

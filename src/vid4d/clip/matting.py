@@ -27,19 +27,32 @@ MIN_INLIERS = 0.6  # share of the border that the fitted surface must explain
 MAX_NOISE = 14.0  # 8-bit steps
 
 
+@dataclass(frozen=True, eq=False)
+class Plain:
+    """What was keyed out: a background, and the shadows on it."""
+
+    background: Background
+    shadows: Shadows
+
+    def surface(self, frame: int, picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
+        """The bare background of a frame, its shadow on it, in 8-bit steps."""
+        return self.shadows.on(picture, self.background.surface + self.background.offsets[frame])
+
+
 @dataclass(frozen=True)
 class Matte:
     """Frames with their backgrounds removed.
 
     frames: RGBA, straight alpha, colors at soft edges freed from the background's.
     method: 'alpha', 'plain' or the model's name. confidence: 0 (a guess) to 1 (certain).
-    notes: what was left out, in words.
+    notes: what was left out, in words. plain: what was keyed out.
     """
 
     frames: list[UInt8[np.ndarray, "h w 4"]]
     method: str
     confidence: float
     notes: tuple[str, ...] = ()
+    plain: Plain | None = None
 
 
 def matte(
@@ -108,17 +121,15 @@ def remove_plain_background(
         )
     background = _refine(frames, background)
     shadows = Shadows(background, False, False) if keep_shadows else Shadows.look(frames, background)
+    plain = Plain(background, shadows)
     results, clear = [], []
-    for frame, offset in zip(frames, background.offsets, strict=True):
-        surface = background.surface + offset
-        rgba, distinct = cut_out(frame, shadows.on(frame, surface), background)
+    for i, frame in enumerate(frames):
+        rgba, distinct = cut_out(frame, plain.surface(i, frame), background)
         results.append(rgba)
         clear.append(distinct)
-    plain = np.clip((background.inliers - 0.5) / 0.4, 0, 1) * np.clip(
-        1.2 - background.noise / MAX_NOISE, 0, 1
-    )
-    confidence = float(plain * np.clip(np.mean(clear) / 0.85, 0, 1))
-    return Matte(results, "plain", round(confidence, 3), shadows.notes)
+    fits = np.clip((background.inliers - 0.5) / 0.4, 0, 1) * np.clip(1.2 - background.noise / MAX_NOISE, 0, 1)
+    confidence = float(fits * np.clip(np.mean(clear) / 0.85, 0, 1))
+    return Matte(results, "plain", round(confidence, 3), shadows.notes, plain)
 
 
 def _basis(y: np.ndarray, x: np.ndarray, shape: tuple[int, int], degree: int) -> Float[np.ndarray, "n m"]:
