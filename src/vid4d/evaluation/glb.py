@@ -27,6 +27,7 @@ from vid4d.training.meshes import MeshBank, MeshBatch, TrainingMesh, to_world_ax
 TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
 TRIANGLES = 4
+MORPHED = {"POSITION", "COLOR_0", "TEXCOORD_0"}
 UNREAD = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_texture_basisu")
 LARGEST = 4 << 30
 SMALLEST_SCALE = 1e-9
@@ -168,7 +169,7 @@ class Glb:
                 continue
             values = {n: self.array(i).astype(float) for n, i in primitive["attributes"].items()}
             for weight, target in zip(weights, primitive.get("targets", []), strict=False):
-                for name in target.keys() & {"POSITION", "COLOR_0", "TEXCOORD_0"}:
+                for name in target.keys() & MORPHED if weight else ():
                     values[name] = values[name] + weight * self.array(target[name])
             points = np.pad(values["POSITION"], ((0, 0), (0, 1)), constant_values=1.0)
             if "skin" in node and "JOINTS_0" in values:

@@ -79,7 +79,7 @@ def _splats(table: np.ndarray, names: tuple[str, ...], path: Path) -> Gaussians3
     return Gaussians3D(
         torch.from_numpy(np.stack([np.asarray(table[a], np.float32) for a in "xyz"], 1)),
         turned @ turned.transpose(1, 2),
-        torch.from_numpy(np.asarray(table["opacity"], np.float32)).sigmoid(),
+        torch.from_numpy(np.array(table["opacity"], np.float32)).sigmoid(),
         torch.cat([columns("f_dc_", 3)[:, None], columns("f_rest_", rest).unflatten(1, (3, -1)).mT], 1)
         if rest
         else columns("f_dc_", 3)[:, None],
