@@ -38,7 +38,8 @@ class Command:
 
 
 DRAFT = ("--preset", "draft", "--device", "cpu", "--out", "out")
-CLIP = ("generate", "disc", "--elevation", "10", *DRAFT)
+GUESSED = ("generate", "disc", *DRAFT)
+CLIP = (*GUESSED, "--elevation", "10")
 VOLUME = (*CLIP, "--method", "consistent4d")
 MATRIX = ("reconstruct", "matrix", *DRAFT)
 PNG = (
@@ -56,6 +57,7 @@ PNG = (
 )
 COMMANDS = [
     Command("efficient4d", CLIP, (*CLIP, "--resume")),
+    Command("guessed elevation", GUESSED, (*GUESSED, "--resume")),
     Command("consistent4d", VOLUME, (*VOLUME, "--resume")),
     Command("reconstruct", MATRIX, (*MATRIX, "--resume")),
     Command("export", (*PNG, "--frames", "3"), (*PNG, "--frames", "3"), (*PNG, "--frames", "5")),

@@ -392,13 +392,6 @@ def test_from_python(clip, tmp_path):
         asset.render(cameras, time=2.0)
 
 
-def test_memory_that_runs_out_is_one_sentence():
-    from vid4d.cli import _explained
-
-    for error in (MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")):
-        assert "not enough memory" in str(_explained(error, []))
-
-
 @pytest.mark.parametrize(
     ("options", "said"),
     [

@@ -34,7 +34,7 @@ from vid4d.commands.train import Train
 from vid4d.commands.usage import usage_sentence
 from vid4d.commands.view import View
 from vid4d.commands.weights import Weights
-from vid4d.errors import InputError, printable
+from vid4d.errors import InputError, printable, ran_out
 
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "passive"
@@ -157,11 +157,11 @@ def _say(text: str) -> None:
 
 def _explained(error: BaseException, arguments: Sequence[str]) -> str | None:
     """Sentence for an error that is not the program's fault; None for the others."""
+    if ran_out(error):
+        return "there is not enough memory for this: close other programs, or ask for less (smaller, fewer)"
     if isinstance(error, InputError):
         return str(error)
     message = str(error)
-    if isinstance(error, MemoryError) or "allocate memory" in message or "out of memory" in message:
-        return "there is not enough memory for this: close other programs, or ask for less (smaller, fewer)"
     full = "no space left on device" in message.lower() or "os error 28" in message
     if full or (isinstance(error, OSError) and error.errno in FULL):
         again = "run the same command" + (" with --resume" if _resumes(arguments) else " again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import shutil
 import struct
@@ -25,6 +26,21 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+def ran_out(error: BaseException | None) -> bool:
+    """True for an error that says, or comes from one that says, that memory ran out: no file is at fault.
+
+    Readers turn all that a library raises into an InputError, this, too, and keep it as the cause.
+    """
+    while error is not None:
+        said = str(error).lower()
+        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+            return True
+        if any(words in said for words in ("allocate memory", "out of memory", "bad_alloc", "alloc_failed")):
+            return True
+        error = error.__cause__
+    return False
 
 
 def printable(text: str) -> str:

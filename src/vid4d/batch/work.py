@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from vid4d import __version__, api
 from vid4d.batch import records
@@ -20,7 +20,7 @@ from vid4d.batch.clips import KEY_LENGTH, bytes_of, key_of
 from vid4d.batch.leases import Lease
 from vid4d.batch.records import Record
 from vid4d.compute import machine
-from vid4d.errors import InputError, printable
+from vid4d.errors import InputError, printable, ran_out
 from vid4d.files.records import Finite, Step, read_record
 from vid4d.files.write import write_text
 from vid4d.priors.weights.loaded import networks_kept
@@ -150,7 +150,8 @@ def _made(clip: str, key: str, settings: Settings, out: Path, lease: Lease, befo
     except InUseError:
         return None
     except InputError as error:
-        record = replace(record, status="refused", error=printable(str(error)))
+        status: Literal["failed", "refused"] = "failed" if ran_out(error) else "refused"
+        record = replace(record, status=status, error=printable(str(error)))
     except Exception as error:
         if isinstance(error, OSError) and error.errno in FULL:
             raise

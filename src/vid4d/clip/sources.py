@@ -26,7 +26,7 @@ from vid4d.clip.alpha import WithAlpha
 from vid4d.clip.grouping import MASKS, Found, pair, understand
 from vid4d.clip.naming import series_like
 from vid4d.clip.source import Source
-from vid4d.errors import FAULTS, InputError
+from vid4d.errors import FAULTS, InputError, ran_out
 from vid4d.files.paths import natural_order, refuse_special
 from vid4d.files.records import Seconds, Share, Time, read_record
 from vid4d.media.images import to_uint8
@@ -283,6 +283,8 @@ class AnimatedImage:
                     lengths.append(length if length > 10 else 100.0)
                     self.has_alpha |= image.has_transparency_data
             except FAULTS as e:
+                if ran_out(e):
+                    raise
                 if not lengths:
                     raise InputError(f"{path}: no frame can be read ({e}); export it again") from e
                 self.notes = (f"the file is cut off: the {len(lengths)} frames that can be read are used",)

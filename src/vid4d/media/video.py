@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from vid4d.compute.threads import THREADS
-from vid4d.errors import InputError
+from vid4d.errors import InputError, ran_out
 from vid4d.files.paths import refuse_special
 from vid4d.files.write import written_whole
 from vid4d.media.images import to_uint8
@@ -124,10 +124,17 @@ class Video:
             if count == len(indices):
                 return
         if count < len(indices):
+            self._refuse_no_room()
             raise InputError(
                 f"{self.path}: frame {indices[count]} cannot be decoded; the file is damaged, export it "
                 "again or cut the clip before it with --end"
             )
+
+    def _refuse_no_room(self) -> None:
+        """Raises MemoryError where a decoder cannot have its frames: FFmpeg calls that damage of the file."""
+        with self._open() as container:
+            context = container.streams[self._index].codec_context
+            np.empty((2 * THREADS, max(context.height, 1), max(context.width, 1), 2), np.uint8)
 
     def _to_rgba(self, frame: Any, max_side: int | None) -> UInt8[np.ndarray, "h w 4"]:
         """8-bit sRGB with alpha, upright and with square pixels."""
@@ -184,8 +191,10 @@ class Video:
                 pts.append(len(pts) if packet.pts is None else packet.pts)
                 if packet.is_keyframe:
                     keys.append(pts[-1])
-        except av.error.FFmpegError:
-            pass  # cut off: what was read so far counts
+        except av.error.FFmpegError as error:
+            if ran_out(error):
+                raise
+            # cut off: what was read so far counts
         return pts, keys, unknown
 
     def _decodable(self) -> list[int]:
@@ -230,8 +239,9 @@ class Video:
                 for frame in frames:
                     self._interlaced |= bool(frame.interlaced_frame)
                     yield frame
-        except (av.error.FFmpegError, EOFError):
-            return
+        except (av.error.FFmpegError, EOFError) as error:
+            if ran_out(error):
+                raise
 
     def _decode_all(self) -> Iterator[Any]:
         with self._open() as container:

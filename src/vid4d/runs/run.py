@@ -15,7 +15,7 @@ from typing import Any, TypedDict, TypeVar, overload
 from msgspec import Struct
 
 from vid4d.compute import machine
-from vid4d.errors import FAULTS, InputError
+from vid4d.errors import FAULTS, InputError, ran_out
 from vid4d.files import manifest
 from vid4d.files.records import Amount, Finite, checked, parsed, read_record
 from vid4d.files.scratch import remove_leftovers
@@ -224,6 +224,8 @@ class Run:
                 self.progress.say(f"{name}: done before")
                 return result
             except DAMAGE as damage:
+                if ran_out(damage):
+                    raise
                 self.progress.say(f"{name}: made again, for what was saved cannot be used ({damage})")
         refuse_links(self.root)
         remove_later(self.root, self._visited)
