@@ -217,12 +217,15 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
         pictures = crops(source, chosen, windows, Shrunk(objects, originals, kept, corner, seen), cut, size)
     else:
         pictures = (crop(f, windows.corner(i), size) for i, f in enumerate(objects))
+    frames = np.empty((len(objects), size, size, 4), np.float32)
+    for i, picture in enumerate(pictures):
+        frames[i] = picture
     seconds = keyframes.seconds(source, candidates, chosen, period)
     relative = (times - times[0]) / seconds if len(times) > 1 else np.zeros(1)
     if period is None and len(times) > 1:
         relative[-1] = 1.0
     return Clip(
-        np.stack(list(pictures)),
+        frames,
         relative.astype(np.float64),
         float(seconds),
         period is not None,

@@ -142,8 +142,26 @@ def _basis(y: np.ndarray, x: np.ndarray, shape: tuple[int, int], degree: int) ->
 
 
 def _evaluate(coefficients: np.ndarray, shape: tuple[int, int], degree: int) -> Float[np.ndarray, "h w 3"]:
-    y, x = np.mgrid[: shape[0], : shape[1]].reshape(2, -1).astype(np.float64)
-    return (_basis(y, x, shape, degree) @ coefficients).reshape(*shape, 3).astype(np.float32)
+    along_y, along_x = (
+        np.polynomial.legendre.legvander(2 * np.arange(n) / max(n - 1, 1) - 1, degree) for n in shape
+    )
+    table = np.zeros((degree + 1, degree + 1, 3))
+    places = [(n - i, i) for n in range(degree + 1) for i in range(n + 1)]  # as of `_basis`
+    table[tuple(np.transpose(places))] = coefficients
+    return np.stack([along_y @ table[..., c] @ along_x.T for c in range(3)], -1).astype(np.float32)
+
+
+def _least_squares(
+    basis: Float[np.ndarray, "n m"],
+    weights: Float[np.ndarray, " n"],
+    target: Float[np.ndarray, "n 3"],
+    ridge: float = 0.0,
+) -> Float[np.ndarray, "m 3"]:
+    """Weighted least squares by normal equations, which products of Legendre polynomials keep well posed."""
+    weighted = (basis * weights[:, None]).T
+    matrix = weighted @ basis
+    matrix[np.diag_indices(len(matrix))] += ridge
+    return np.linalg.lstsq(matrix, weighted @ target, rcond=None)[0]
 
 
 def fit_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Background:
@@ -158,17 +176,21 @@ def fit_background(frames: Sequence[UInt8[np.ndarray, "h w 3"]]) -> Background:
     border[width : h - width, width : w - width] = False
     y, x = np.nonzero(border)
     stride = max(1, len(y) * len(frames) // 40_000)
-    colors = np.stack([f[y, x] for f in frames]).astype(np.float64)
+    colors = np.stack([f[y, x] for f in frames])
     offsets = np.median(colors, 1) - np.median(colors, (0, 1))
-    design = np.tile(_basis(y, x, (h, w), 2), (len(frames), 1))[::stride]
-    target = (colors - offsets[:, None]).reshape(-1, 3)[::stride]
+    frame, pixel = np.divmod(np.arange(0, len(y) * len(frames), stride), len(y))
+    design = _basis(y, x, (h, w), 2)[pixel]
+    target = colors[frame, pixel] - offsets[frame]
     start = np.zeros((6, 3))
     start[0] = np.median(target, 0)
     coefficients = start
     for _ in range(25):
         residual = np.linalg.norm(target - design @ coefficients, axis=1)
-        root = 1 / np.sqrt(np.maximum(residual, 0.5))[:, None]
-        coefficients = np.linalg.lstsq(design * root, target * root, rcond=None)[0]
+        better = _least_squares(design, 1 / np.maximum(residual, 0.5), target)
+        converged = np.abs(better - coefficients).max() < 1e-3
+        coefficients = better
+        if converged:
+            break
     residual = target - design @ coefficients
     distance = np.linalg.norm(residual, axis=1)
     inlier = distance < REGION + 1.5 * MAX_NOISE * min(1.0, float(np.median(distance)) / MAX_NOISE)
@@ -184,7 +206,7 @@ def _refine(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background
     background grows inwards; at last adds what remains, spread smoothly. Works on small copies.
     """
     h, w = frames[0].shape[:2]
-    step = max(1, max(h, w) // 256)
+    step = max(1, -(-max(h, w) // 256))
     few = max(1, len(frames) // 16)
     small = [
         f[::step, ::step].astype(np.float32) - o
@@ -197,7 +219,7 @@ def _refine(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background
         total, count = np.zeros((*shape, 3), np.float32), np.zeros(shape, np.float32)
         for frame in small:
             residual = frame - surface
-            is_background = np.linalg.norm(smooth(residual), axis=-1) < background.region
+            is_background = (smooth(residual) ** 2).sum(-1) < background.region**2
             is_background = reached_from_border(
                 ndimage.binary_erosion(is_background, iterations=2, border_value=1)
             )
@@ -208,16 +230,10 @@ def _refine(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background
     for degree in (2, 3, 4, 4, 4):
         total, count = residuals()
         y, x = np.nonzero(count)
-        root = np.sqrt(count[y, x])[:, None]
         basis = _basis(y.astype(np.float64), x.astype(np.float64), shape, degree)
-        # a small ridge keeps the surface calm where no background was seen
-        ridge = np.diag(np.full(basis.shape[1], np.sqrt(1e-3 * count.sum())))
         target = total[y, x] / count[y, x, None]
-        coefficients = np.linalg.lstsq(
-            np.vstack([basis * root, ridge]),
-            np.vstack([target * root, np.zeros((len(ridge), 3))]),
-            rcond=None,
-        )[0]
+        # a small ridge keeps the surface calm where no background was seen
+        coefficients = _least_squares(basis, count[y, x], target, 1e-3 * float(count.sum()))
         surface = surface + _evaluate(coefficients, shape, degree)
     for _ in range(2):
         total, count = residuals()

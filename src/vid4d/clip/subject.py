@@ -108,13 +108,13 @@ def follow_pieces(masks: Sequence[Bool[np.ndarray, "h w"]]) -> Pieces:
     return Pieces(labels, first, np.concatenate(area).astype(np.int64), track)
 
 
-def _shrunk(frame: np.ndarray, step: int) -> tuple[Bool[np.ndarray, "h w"], Float[np.ndarray, "h w 3"]]:
+def _shrunk(frame: np.ndarray, step: int) -> tuple[Bool[np.ndarray, "h w"], Int[np.ndarray, "h w 3"]]:
     """Where anything of a block is opaque, and the premultiplied color of its first pixel."""
     h, w = frame.shape[:2]
     alpha = np.pad(frame[..., 3], ((0, -h % step), (0, -w % step)))
     mask = alpha.reshape(alpha.shape[0] // step, step, -1, step).max((1, 3)) > 127
-    corner = frame[::step, ::step].astype(np.float32)
-    return mask, corner[..., :3] * corner[..., 3:] / 255
+    corner = frame[::step, ::step].astype(np.int32)
+    return mask, (corner[..., :3] * corner[..., 3:] // 255).astype(np.int16)
 
 
 def _never_moving(
@@ -175,10 +175,10 @@ def _never_moving(
     return result, _where(still)
 
 
-def _median(opaque: np.ndarray, shades: np.ndarray) -> Float[np.ndarray, "h w 3"]:
+def _median(opaque: np.ndarray, shades: np.ndarray) -> Int[np.ndarray, "h w 3"]:
     """Median color of each pixel over the frames in which it is opaque; 0 where it never is."""
     count = opaque.sum(0)
-    ordered = np.sort(np.where(opaque[..., None], shades, np.inf), 0)
+    ordered = np.sort(np.where(opaque[..., None], shades, np.int16(256)), 0)
     middle = np.clip((count - 1) // 2, 0, None)[None, ..., None]
     return np.where(count[..., None] > 0, np.take_along_axis(ordered, middle, 0)[0], 0)
 

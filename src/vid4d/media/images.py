@@ -27,7 +27,9 @@ def over(rgba: Picture, background: Picture | float) -> Picture:
 
 
 def over_white_uint8(rgba: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 3"]:
-    """Colors of an 8-bit picture over white."""
+    """Colors of an 8-bit picture over white; a view of one that is opaque."""
+    if rgba[..., 3].min() == 255:
+        return rgba[..., :3]
     alpha = rgba[..., 3:].astype(np.float32) / 255
     return np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
 

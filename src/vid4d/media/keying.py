@@ -69,11 +69,22 @@ def cut_out(
     inside = _object_mask(distance, background)
     if not inside.any():
         return np.dstack([frame, np.zeros(frame.shape[:2], np.uint8)]), 0.0
-    alpha, color = _soft_edge(picture, surface, residual, inside, distance)
+    alpha, color = np.zeros(inside.shape, np.float32), picture
+    box = _around(inside, 8)
+    alpha[box], color[box] = _soft_edge(picture[box], surface[box], residual[box], inside[box], distance[box])
     alpha = _drop_specks(alpha)
     distinct = float((distance[alpha > 0.5] > background.region).mean()) if (alpha > 0.5).any() else 0.0
     rgba = np.dstack([np.clip(color, 0, 255), alpha * 255])
     return np.rint(rgba).astype(np.uint8), distinct
+
+
+def _around(mask: Bool[np.ndarray, "h w"], margin: int) -> tuple[slice, slice]:
+    """The bounding box of a mask that is not empty, and so many pixels around it."""
+    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
+    return (
+        slice(max(0, rows[0] - margin), rows[-1] + 1 + margin),
+        slice(max(0, columns[0] - margin), columns[-1] + 1 + margin),
+    )
 
 
 def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> Bool[np.ndarray, "h w"]:
