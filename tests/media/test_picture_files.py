@@ -103,6 +103,13 @@ def test_a_png_of_which_any_byte_is_another_is_refused_or_the_same_picture(tmp_p
             assert np.array_equal(read(changed), expected), i
 
 
+def test_frames_of_an_animation_have_fewer_pixels_than_a_picture(tmp_path):
+    frames = [Image.new("P", (8000, 6000), i) for i in range(2)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
+    with pytest.raises(InputError, match="8000 x 6000 pixels are too many"):
+        open_source(tmp_path / "a.gif")
+
+
 def test_an_animation_ends_before_a_frame_that_leaves_it(tmp_path):
     """Pillow enlarges the picture for such a frame: of 64 x 64 pixels, to gigabytes."""
     frames = [Image.new("RGB", (64, 64), c) for c in ("red", "green", "blue")]

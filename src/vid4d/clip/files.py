@@ -12,14 +12,13 @@ from jaxtyping import Float
 from PIL import Image
 
 from vid4d.clip.clip import Clip, ClipOptions, read_clip
-from vid4d.clip.sources import CLIP_FILE, ClipRecord, to_rgba
+from vid4d.clip.sources import CLIP_FILE, ClipRecord, read_rgba
 from vid4d.compute.threads import fixed_threads
 from vid4d.errors import InputError
 from vid4d.files.paths import natural_order
 from vid4d.files.records import read_record
 from vid4d.files.write import folder_written_whole, written_whole
 from vid4d.media.images import over, side_by_side, to_uint8
-from vid4d.media.picture_files import check_sums, open_picture
 
 
 @fixed_threads()
@@ -70,9 +69,7 @@ def load_frames(folder: str | Path) -> Clip:
         )
     pictures = []
     for file in files:
-        with open_picture(file, "prepare the clip again") as image:
-            check_sums(image, file)
-            pictures.append(to_rgba(image, file).astype(np.float32) / 255)
+        pictures.append(read_rgba(file, "prepare the clip again").astype(np.float32) / 255)
         if pictures[-1].shape != pictures[0].shape:
             raise InputError(f"{file}: another size than the frames before it; prepare the clip again")
     return Clip(

@@ -31,7 +31,14 @@ from vid4d.files.paths import natural_order, refuse_special
 from vid4d.files.records import Seconds, Share, Time, read_record
 from vid4d.media.images import to_uint8
 from vid4d.media.picture_colors import color_note, in_srgb
-from vid4d.media.picture_files import MOST_ANIMATED, check_sums, open_picture, reading_picture
+from vid4d.media.picture_files import (
+    MOST_ANIMATED,
+    MOST_OF_A_FRAME,
+    check_pixels,
+    check_sums,
+    open_picture,
+    reading_picture,
+)
 from vid4d.media.video import Video, shrink
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif", ".ppm", ".tga")
@@ -253,9 +260,7 @@ class ImageFiles:
         self, indices: Sequence[int], max_side: int | None = None
     ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
         for i in indices:
-            with open_picture(self.files[i]) as image:
-                check_sums(image, self.files[i])
-                yield shrink(to_rgba(image, self.files[i]), max_side)
+            yield shrink(read_rgba(self.files[i]), max_side)
 
 
 class AnimatedImage:
@@ -266,6 +271,7 @@ class AnimatedImage:
         self.notes: tuple[str, ...] = ()
         with open_picture(path) as image, reading_picture(path):
             check_sums(image, path)
+            check_pixels(path, *image.size, most=MOST_OF_A_FRAME)
             size = image.size
             # an APNG may carry a still picture that is not part of the animation
             self._first = 1 if getattr(image, "default_image", False) else 0
@@ -301,6 +307,16 @@ class AnimatedImage:
                 yield shrink(to_rgba(image, self.path), max_side)
 
 
+def read_rgba(path: Path, advice: str = "export it again") -> UInt8[np.ndarray, "h w 4"]:
+    """The picture of a file, as `to_rgba` gives it; what it was decoded into is free again.
+
+    advice: what to do about a damaged file. Raises InputError as `to_rgba` does, and for wrong checksums.
+    """
+    with open_picture(path, advice) as image:
+        check_sums(image, path)
+        return to_rgba(image, path)
+
+
 def to_rgba(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 4"]:
     """8-bit sRGB with alpha, upright: from RGB, grey, palette, 1, 16 or 32 bits, with and without alpha.
 
@@ -308,14 +324,23 @@ def to_rgba(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 4"]:
     """
     with reading_picture(path):
         image.load()
-        image = ImageOps.exif_transpose(image)
+        if getattr(image, "is_animated", False):  # of which other frames are read, too
+            image = ImageOps.exif_transpose(image)
+        else:
+            ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I") or image.mode == "F":
-            values = np.asarray(image, np.float64)
-            top = 1.0 if image.mode == "F" else 65535.0
-            if not np.isfinite(values).all() or values.min() < 0 or values.max() > top * 1.001:
-                raise InputError(
-                    f"{path}: pixel values outside 0..{top:g}; export the picture with 8 or 16 bits"
-                )
-            grey = to_uint8(values / top)
-            return np.dstack([grey, grey, grey, np.full_like(grey, 255)])
-        return np.array(in_srgb(image).convert("RGBA"))
+            return _deep_grey(image, path)
+        image = in_srgb(image)
+        return np.array(image if image.mode == "RGBA" else image.convert("RGBA"))
+
+
+def _deep_grey(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 4"]:
+    """RGBA of a grey picture of 16 or 32 bits, or of floats; a row at a time, for room."""
+    values, top = np.asarray(image), 1.0 if image.mode == "F" else 65535.0
+    rgba = np.full((*values.shape, 4), 255, np.uint8)
+    for row, out in zip(values, rgba, strict=True):
+        exact = row.astype(np.float64)
+        if not np.isfinite(exact).all() or exact.min() < 0 or exact.max() > top * 1.001:
+            raise InputError(f"{path}: pixel values outside 0..{top:g}; export the picture with 8 or 16 bits")
+        out[:, :3] = to_uint8(exact / top)[:, None]
+    return rgba

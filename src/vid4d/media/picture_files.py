@@ -14,6 +14,8 @@ from vid4d.files.paths import refuse_special
 
 MOST_PIXELS = 100_000_000
 """Of one picture or frame; a strip of 16 views of 1024 x 1024 pixels has 17 million."""
+MOST_OF_A_FRAME = 40_000_000
+"""Of an animation, whose format holds some frames at once; one of 8K has 35 million."""
 MOST_ANIMATED = 1 << 31
 """Pixels of all frames of an animation together, which takes seconds to decode."""
 
@@ -56,7 +58,7 @@ def check_sums(image: Image.Image, path: Path) -> None:
             again.verify()
 
 
-def check_pixels(path: Path, width: int, height: int) -> None:
+def check_pixels(path: Path, width: int, height: int, *, most: int = MOST_PIXELS) -> None:
     """Raises InputError where a picture or video has more pixels than anybody needs."""
-    if not 0 < width * height <= MOST_PIXELS:
+    if not 0 < width * height <= most:
         raise InputError(f"{path}: {width} x {height} pixels are too many; scale it down first")
