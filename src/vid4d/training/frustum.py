@@ -14,12 +14,12 @@ from vid4d.cameras import FOCAL_PER_WIDTH, Cameras
 from vid4d.metrics import mask_iou
 from vid4d.priors.frustum.geometry import (
     REACH,
-    alpha_along,
     frustum_points,
     march_points,
     sampled,
     to_frustum,
 )
+from vid4d.priors.frustum.matter import alpha_along
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume, Solid
 from vid4d.priors.pictures import to_network
 from vid4d.training import carving

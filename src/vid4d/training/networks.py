@@ -39,12 +39,13 @@ def interpolation_network(options: TrainOptions) -> tuple[IFNet, str]:
 def frustum_network(options: TrainOptions) -> tuple[FrustumVolume, str]:
     """The frustum volume, new or from a folder of 8-bit pieces.
 
-    Pieces of a volume without gates go on as one that has them, all open, which draws the same.
+    Pieces of a volume without gates go on as one that has them, all open, which draws the same; pieces of one
+    that lets the picture's detail through matter go on without, which changes colors of what is hidden.
     """
     path = options.initial
     state, metadata = ({}, {}) if path is None else read_pieces(path)
     before = config_from_json(FrustumConfig, metadata.get("config"))
-    volume = FrustumVolume(replace(before, gated=True))
+    volume = FrustumVolume(replace(before, gated=True, detail_stops=True))
     if path is not None:
         opened = {k: v for k, v in volume.state_dict().items() if k.startswith("gate.")}
         fill(volume, state if before.gated else state | opened, path)

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 from vid4d.cameras import Cameras
 from vid4d.priors.frustum.framing import Framing
 from vid4d.priors.frustum.geometry import (
-    LAYER,
-    alpha_along,
     frustum_points,
     sampled,
     to_frustum,
@@ -48,12 +45,6 @@ def test_samples_at_voxel_centers_are_the_voxels() -> None:
     volume = torch.randn(1, 2, N, N, N)
     at = to_frustum(to_world(frustum_points(CONFIG), CAMERA)[None], CAMERA, CONFIG)
     torch.testing.assert_close(sampled(volume, at)[0].T, volume.flatten(2)[0], atol=2e-3, rtol=0)
-
-
-def test_alpha_of_two_half_layers_is_that_of_one() -> None:
-    occupancy = torch.tensor([0.3]).view(1, 1, 1)
-    half = alpha_along(occupancy, LAYER / 2)
-    assert float(1 - (1 - half) ** 2) == pytest.approx(0.3, abs=1e-6)
 
 
 def test_nothing_is_left_outside_of_the_silhouette() -> None:

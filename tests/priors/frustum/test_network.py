@@ -8,6 +8,7 @@ import pytest
 import torch
 from tiny_frustum import TINY
 
+from vid4d.priors.frustum.matter import SKIN, without_detail
 from vid4d.priors.frustum.network import FrustumVolume
 
 
@@ -57,6 +58,24 @@ def test_a_closed_gate_keeps_the_picture_out(network: FrustumVolume) -> None:
     closed[:, :, 1::2, 0::2, 1::2] = True
     torch.testing.assert_close(color[closed], (open_color - shown)[closed])
     torch.testing.assert_close(color[~closed], open_color[~closed])
+
+
+def test_detail_stops_at_the_first_matter_and_reaches_it(network: FrustumVolume) -> None:
+    config = replace(TINY, detail_stops=True)
+    stopping = FrustumVolume(config).eval()
+    stopping.load_state_dict(network.state_dict())
+    picture = torch.rand(1, 4, 64, 64) * 2 - 1
+    with torch.no_grad():
+        stopping.leave.weight.zero_()
+        for logit, seen in ((-30.0, 24), (30.0, SKIN + 1)):  # nothing anywhere, matter everywhere
+            stopping.leave.bias.zero_()
+            stopping.leave.bias[:8] = logit
+            color = stopping(picture, torch.zeros(1)).color
+            columns = stopping.columns(picture)
+            shown, soft = columns[:, :3, None], without_detail(columns)[:, :, None]
+            torch.testing.assert_close(color[:, :, :seen], shown.expand(-1, -1, seen, -1, -1))
+            behind = color[:, :, seen + 3 :]
+            torch.testing.assert_close(behind, soft.expand_as(behind), atol=1e-3, rtol=0)
 
 
 def test_every_cell_spreads_over_its_own_voxels(network: FrustumVolume) -> None:

@@ -10,12 +10,12 @@ from vid4d.metrics import mask_iou
 from vid4d.priors.frustum.framing import Framing
 from vid4d.priors.frustum.geometry import (
     REACH,
-    alpha_along,
     frustum_points,
     march_points,
     sampled,
     to_frustum,
 )
+from vid4d.priors.frustum.matter import alpha_along
 from vid4d.priors.frustum.network import FrustumConfig, Solid
 from vid4d.priors.frustum.rendering import render_solid
 

@@ -14,9 +14,6 @@ from vid4d.priors.frustum.network import FrustumConfig, Solid
 REACH = 0.65
 """Rays are sampled at depths within this distance of RING_DISTANCE, world units."""
 
-LAYER = 0.02
-"""Thickness (world units) of matter whose alpha is its occupancy."""
-
 
 def frustum_points(config: FrustumConfig, device: torch.device | str | None = None) -> Float[Tensor, "p 3"]:
     """Voxel centers in the input camera's axes (x right, y down, z forward), depth slowest, column last."""
@@ -63,11 +60,6 @@ def march_points(cameras: Cameras, pixels: int, samples: int) -> Float[Tensor, "
     origin, direction = cameras.resized(pixels).rays()
     depth = RING_DISTANCE + REACH * (2 * (torch.arange(samples, device=origin.device) + 0.5) / samples - 1)
     return origin[:, None, None] + depth[:, None, None] * direction.flatten(1, 2)[:, None]
-
-
-def alpha_along(occupancy: Float[Tensor, "*samples"], step: float) -> Float[Tensor, "*samples"]:
-    """Alpha of every sample of a ray. step: world units between samples."""
-    return 1 - (1 - occupancy.clamp(0, 0.999)) ** (step / LAYER)
 
 
 def within_silhouette(

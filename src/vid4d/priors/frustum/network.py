@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vid4d.cameras import FOCAL_PER_WIDTH, RING_DISTANCE
+from vid4d.priors.frustum.matter import visibility, without_detail
 from vid4d.priors.layers.residual import ResBlock
 
 
@@ -32,6 +33,8 @@ class FrustumConfig:
     transformer over the picture alone; joint_blocks: over picture and volume. cells: channels of the 3D
     network, which works at the resolution of the feature positions; each cell holds several voxels an edge.
     gated: say voxel by voxel how much of the picture's color reaches it along its ray; all of it without.
+    detail_stops: the detail of that color stops at the first matter that its ray meets; behind it, color is
+    blurred (`matter`).
     """
 
     image_size: int = 128
@@ -48,6 +51,7 @@ class FrustumConfig:
     cells: int = 64
     cell_blocks: int = 3
     gated: bool = False
+    detail_stops: bool = False
 
     @property
     def positions(self) -> int:
@@ -199,7 +203,11 @@ class FrustumVolume(nn.Module):
             y = block(y)
         y = F.silu(self.leave_norm(y))
         logits, color = self._spread(self.leave(y)).split([1, 3], 1)
-        shown = self.columns(picture)[:, :3, None]
+        columns = self.columns(picture)
+        shown = columns[:, :3, None]
+        if c.detail_stops:
+            soft = without_detail(columns)[:, :, None]
+            shown = soft + (shown - soft) * visibility(logits, c.voxel)
         if self.gate is not None:
             shown = shown * (1 + self._spread(self.gate(y)))
         return logits, color + shown

@@ -12,7 +12,8 @@ from torch import Tensor
 from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.media.images import straight
 from vid4d.priors.frustum.framing import Framing
-from vid4d.priors.frustum.geometry import REACH, alpha_along, to_frustum
+from vid4d.priors.frustum.geometry import REACH, to_frustum
+from vid4d.priors.frustum.matter import alpha_along
 from vid4d.priors.frustum.network import FrustumConfig, Solid
 
 COARSE = 4

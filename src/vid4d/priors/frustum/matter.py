@@ -1,0 +1,48 @@
+"""How matter in the view frustum stops light, and what of the picture's color gets past it."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
+LAYER = 0.02
+"""Thickness (world units) of matter whose alpha is its occupancy."""
+
+SKIN = 4
+"""Voxels below a surface that still count as seen: where it lies is not known better."""
+
+BLUR = 9
+"""Columns of the window that colors of hidden matter are averaged over, twice."""
+
+
+def alpha_along(occupancy: Float[Tensor, "*samples"], step: float) -> Float[Tensor, "*samples"]:
+    """Alpha of every sample of a ray. step: world units between samples."""
+    return 1 - (1 - occupancy.clamp(0, 0.999)) ** (step / LAYER)
+
+
+def visibility(logits: Float[Tensor, "b 1 d h w"], voxel: float) -> Float[Tensor, "b 1 d h w"]:
+    """Share of the picture's light that reaches each voxel along its column, SKIN voxels deep into matter.
+
+    logits: of occupancy; no gradient flows back to them. voxel: its depth, world units.
+    """
+    with torch.no_grad():
+        passed = 1 - alpha_along(torch.sigmoid(logits.float()), voxel)
+        depth = logits.shape[2]
+        left = torch.cumprod(F.pad(passed, (0, 0, 0, 0, SKIN + 1, 0), value=1.0), 2)
+        return left[:, :, :depth].to(logits.dtype)
+
+
+def without_detail(columns: Float[Tensor, "b 4 h w"]) -> Float[Tensor, "b 3 h w"]:
+    """Colors of the object averaged over their neighborhood within its silhouette.
+
+    columns: RGBA over white in [-1, 1], as the network takes it; the white around the object does not bleed
+    in. Where nothing of the object is near, the color is as it was.
+    """
+    color, alpha = columns[:, :3], columns[:, 3:] / 2 + 0.5
+    weighted = torch.cat([color * alpha, alpha], 1)
+    for _ in range(2):
+        weighted = F.avg_pool2d(weighted, BLUR, 1, BLUR // 2)
+    mass = weighted[:, 3:]
+    return torch.where(mass > 1e-3, weighted[:, :3] / mass.clamp(min=1e-3), color)
