@@ -2,45 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import shutil
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from command_line import refused, run
+from evaluated import SIZE, TIMES, evaluated, pictures, truth_of
 from exported import ball_asset
 from PIL import Image
-from toys import jumping_ball
 
 from vid4d.cameras import Cameras
 from vid4d.evaluation.placement import Placement
-from vid4d.evaluation.seen import Moments, splat_views
+from vid4d.evaluation.seen import Moments
 from vid4d.evaluation.truth import CONSISTENT4D_AZIMUTHS
-from vid4d.matrix.io import save_matrix
-from vid4d.matrix.matrix import ImageMatrix
 from vid4d.media.images import over_white_uint8
 from vid4d.media.video import write_mp4
-
-TIMES = (0.0, 0.25, 0.5, 1.0)
-SIZE = 48
-
-
-def pictures(cameras: Cameras) -> np.ndarray:
-    ball = jumping_ball(60)
-    return splat_views(lambda t: ball.at(TIMES[t]), len(TIMES), cameras).rgba
-
-
-def truth_of(folder: Path, cameras: Cameras | None = None) -> Path:
-    cameras = cameras or Cameras.orbit([0.0, 90.0, 200.0], 10.0, size=SIZE)
-    images = torch.from_numpy(pictures(cameras)).float() / 255
-    return save_matrix(ImageMatrix(images, cameras, torch.tensor(TIMES)), folder)
-
-
-def evaluated(capsys, judged: Path, truth: Path, out: Path, *options: object) -> dict:
-    assert run("evaluate", judged, "--truth", truth, "--out", out, *options) == 0, capsys.readouterr().err
-    return json.loads(out.read_text())
 
 
 @pytest.fixture

@@ -34,6 +34,13 @@ class Evaluate:
     """A .png or .jpg to look at: the judged above the truth."""
     compare: tuple[Path, Path] | None = None
     """Two results to put side by side; those of different protocols or truths are refused."""
+    lpips: Annotated[tuple[str, str] | None, arg(metavar="TRUNK HEADS")] = None
+    """Weights for LPIPS: a VGG-16 of torchvision, and the heads of the package lpips. Files, or names in the
+    folder of weights; so for the next two. What is not given is not measured."""
+    clip: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weights for CLIP similarity: ViT-B/32 as the library transformers keeps it."""
+    i3d: Annotated[str | None, arg(metavar="FILE")] = None
+    """Weights for FVD: I3D trained on Kinetics-400 (i3d_pretrained_400.pt)."""
     size: int | None = None
     """Width in pixels at which things are judged. Where not given: the truth's."""
     first: int | None = None
@@ -63,6 +70,7 @@ class Evaluate:
             )
         self._check()
         from vid4d.evaluation.evaluate import Looked, evaluate, save_sheet
+        from vid4d.evaluation.networks import load_networks
         from vid4d.evaluation.placement import Placement
         from vid4d.evaluation.protocol import protocol_of
         from vid4d.runs.progress import Progress
@@ -74,6 +82,7 @@ class Evaluate:
                 self.truth,
                 protocol_of(self.protocol, size=self.size, elevation=self.elevation, first=self.first),
                 placement=Placement(self.up, self.turn, self.scale),
+                networks=load_networks(self.lpips, self.clip, self.i3d),
                 device=self.device,
                 stage=progress.stage,
                 look=looked.append if self.picture is not None else None,

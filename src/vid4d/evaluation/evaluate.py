@@ -15,11 +15,14 @@ from vid4d.evaluation.distances import mesh_distances
 from vid4d.evaluation.judged import Judged, open_judged
 from vid4d.evaluation.measure import Numbers, mean_of, view_numbers
 from vid4d.evaluation.meshes import MeshSequence
+from vid4d.evaluation.networks import Networks
 from vid4d.evaluation.placement import Placement
 from vid4d.evaluation.protocol import Protocol
 from vid4d.evaluation.result import FORMAT, VERSION, Object, Result, Source, View, digest, values
 from vid4d.evaluation.seen import Seen
 from vid4d.evaluation.truth import Truth, truths
+from vid4d.media.images import to_uint8
+from vid4d.metrics.frechet import frechet_distance, one_video_distance
 
 MOST_IN_SHEET = 12
 """Views of an object that a sheet shows, the first ones."""
@@ -41,6 +44,7 @@ def evaluate(
     protocol: Protocol,
     *,
     placement: Placement | None = None,
+    networks: Networks | None = None,
     device: str = "auto",
     stage: Callable[[str], Any],
     look: Callable[[Looked], object] | None = None,
@@ -49,9 +53,9 @@ def evaluate(
 
     judged: what `open_judged` opens; where the truth has several objects, a folder with one of each name.
     truth: see `truths`. stage: gives a context manager whose value has `update(done, total)`. look: is shown
-    what was seen of each object. Raises InputError.
+    what was seen of each object. networks: of LPIPS, CLIP and FVD, where there are any. Raises InputError.
     """
-    placement = placement or Placement()
+    placement, networks = placement or Placement(), networks or Networks()
     several = truths(truth, size=protocol.size or None, elevation=protocol.elevation)
     alone = _alone(truth, several)
     if not alone and (missing := [n for n in several if not _of_object(judged, n)]):
@@ -60,7 +64,7 @@ def evaluate(
         )
     objects: dict[str, Object] = {}
     means: dict[str, Numbers] = {}
-    absent: dict[str, str] = {}
+    absent = networks.absent
     for name, one in several.items():
         one = one.first(protocol.first)
         path = judged if alone else _of_object(judged, name)[0]
@@ -71,7 +75,11 @@ def evaluate(
         _check(seen, true, path)
         with stage("measure"):
             numbers = view_numbers(seen, true, one.cameras, protocol.data_range)
-            means[name] = mean_of(numbers) | _of_meshes(thing, one)
+            for view, more in zip(numbers, _by_networks(seen, true, networks, protocol), strict=True):
+                view |= more
+            means[name] = (
+                mean_of(numbers) | _of_meshes(thing, one) | _of_videos(seen, true, networks, protocol)
+            )
         if "cd_3d" not in means[name]:
             absent["CD-3D, CD-4D, motion"] = "which need a mesh on both sides (a GLB; mesh.glb of a truth)"
         elif "cd_motion" not in means[name]:
@@ -85,7 +93,31 @@ def evaluate(
         if look is not None:
             look(Looked(name, [v.azimuth for v in objects[name].views], seen, true))
     mean = mean_of(means.values())
-    return Result(FORMAT, VERSION, __version__, protocol.record(), objects, values(mean), absent)
+    return Result(
+        FORMAT, VERSION, __version__, protocol.record(), objects, values(mean), absent, dict(networks.hashes)
+    )
+
+
+def _by_networks(seen: Seen, true: Seen, networks: Networks, protocol: Protocol) -> list[Numbers]:
+    """What networks measure of each view."""
+    every = []
+    for view in range(seen.shape[0]):
+        ours, theirs = (to_uint8(s.on_white(view)) for s in (seen, true))
+        numbers: Numbers = networks.picture_measures(ours, theirs)
+        if protocol.fvd == "one by one" and networks.i3d is not None:
+            first, second = networks.video_features(ours), networks.video_features(theirs)
+            numbers["fvd"] = one_video_distance(first, second)
+        every.append(numbers)
+    return every
+
+
+def _of_videos(seen: Seen, true: Seen, networks: Networks, protocol: Protocol) -> Numbers:
+    """FVD of all views together, where the protocol has it so."""
+    views = range(seen.shape[0])
+    if protocol.fvd != "views" or networks.i3d is None or len(views) < 2:
+        return {}
+    sets = [np.stack([networks.video_features(to_uint8(s.on_white(v))) for v in views]) for s in (seen, true)]
+    return {"fvd": frechet_distance(*sets)}
 
 
 def _of_meshes(thing: Judged, truth: Truth) -> Numbers:

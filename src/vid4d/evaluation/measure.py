@@ -6,18 +6,21 @@ import math
 from collections.abc import Iterable, Mapping
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.evaluation.seen import Seen
 from vid4d.metrics import Sides, compare, psnr, ssim, surface_scores
+from vid4d.metrics.losses import SSIM_WINDOW
 from vid4d.metrics.sides import MEASURES
 
-NAMES = MEASURES | {"cd_3d": "CD-3D", "cd_4d": "CD-4D", "cd_motion": "motion"}
+NAMES = MEASURES | {"lpips": "LPIPS", "clip": "CLIP", "fvd": "FVD"}
+NAMES |= {"cd_3d": "CD-3D", "cd_4d": "CD-4D", "cd_motion": "motion"}
 """Measures, and how tables name them."""
 
-DIGITS = {"color": 2, "psnr": 2, "pieces": 2, "cd_3d": 4, "cd_4d": 4, "cd_motion": 4}
+DIGITS = {"color": 2, "psnr": 2, "pieces": 2, "fvd": 2, "cd_3d": 4, "cd_4d": 4, "cd_motion": 4}
 """Decimals in tables, where not three."""
 
 Numbers = dict[str, float]
@@ -48,12 +51,15 @@ def of_pairs(
 ) -> dict[str, Float[Tensor, " t"]]:
     """PSNR and SSIM for the range that the pictures themselves span: torchmetrics' where no range is told.
 
-    PSNR for that of the true picture, SSIM for the larger one of both; equal pictures give 100 dB and 1.
+    PSNR for that of the true picture, SSIM for the larger one of both, with mirrored borders; equal pictures
+    give 100 dB and 1. Current versions of torchmetrics take a range of 3 for PSNR instead.
     """
     spans = [x.amax((1, 2, 3)) - x.amin((1, 2, 3)) for x in (ours, true)]
     known = spans[1].clamp(min=1e-6)[:, None, None, None]
     larger = torch.maximum(*spans).clamp(min=1e-6)[:, None, None, None]
-    return {"psnr": psnr(ours / known, true / known), "ssim": ssim(ours / larger, true / larger)}
+    pads = [SSIM_WINDOW // 2] * 4
+    mirrored = [F.pad((x / larger).movedim(-1, 1), pads, "reflect").movedim(1, -1) for x in (ours, true)]
+    return {"psnr": psnr(ours / known, true / known), "ssim": ssim(*mirrored)}
 
 
 def _surfaces(judged: Seen, truth: Seen, cameras: Cameras) -> Float[Tensor, "v t"] | None:

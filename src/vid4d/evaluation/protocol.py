@@ -18,6 +18,8 @@ class Protocol:
 
     size: width in pixels; 0 for the truth's own. resize: how pictures of another size come to it (`at_size`).
     data_range: of PSNR and SSIM: 1 in all of them, or what the pictures of a pair happen to span.
+    fvd: Frechet distance of I3D's logits, of all views of an object against the truth's; or of each view's
+    video against the one that is its truth (`one_video_distance`).
     elevation: degrees of cameras that the truth does not say. first: moments, where not all.
     """
 
@@ -28,6 +30,7 @@ class Protocol:
     background: str = "white"
     bits: int = 8
     data_range: Range = "1"
+    fvd: Literal["views", "one by one"] = "views"
     ssim: str = "11x11 Gaussian window, sigma 1.5, windows that lie inside the picture, mean of RGB"
     mask_threshold: float = 0.5
     surface_distance: float = NEAR_ENOUGH
@@ -58,6 +61,8 @@ PROTOCOLS = {
         size=512,
         resize="bicubic",
         data_range="pair",
+        fvd="one by one",
+        ssim="11x11 Gaussian window, sigma 1.5, mirrored at the borders, mean of RGB",
     ),
 }
 """By name."""

@@ -49,7 +49,8 @@ class Object(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """A whole result. absent: measures that are not there, each with the reason."""
+    """A whole result. absent: measures that are not there, each with the reason. networks: SHA-256 of
+    the files of those that measured, by measure."""
 
     format: str
     version: int
@@ -58,6 +59,7 @@ class Result(Struct, frozen=True):
     objects: dict[str, Object]
     mean: Values
     absent: dict[str, str] = {}
+    networks: dict[str, str] = {}
 
 
 def digest(files: Sequence[Path], root: Path) -> str:
@@ -117,6 +119,9 @@ def refuse_incomparable(first: Result, second: Result) -> None:
                 f"the results are of different protocols ({name}: {a} and {b}) and cannot be compared: "
                 "judge both alike"
             )
+    for name in first.networks.keys() & second.networks.keys():
+        if first.networks[name] != second.networks[name]:
+            raise InputError(f"the results have {name} from different weights: judge both with the same file")
     if first.objects.keys() != second.objects.keys():
         lacking = min(first.objects.keys() ^ second.objects.keys())
         raise InputError(f"only one of the results has {lacking}: judge the same objects")

@@ -79,8 +79,11 @@ class CLIPVision(nn.Module):
 
     def forward(self, images: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b e"]:
         """Embeddings of pictures in [-1, 1], of any size, not normalised."""
-        x = self.preprocess(images.float()).to(self.proj.dtype)
-        x = self.conv1(x).flatten(2).transpose(1, 2)
+        return self.embed(self.preprocess(images.float()).to(self.proj.dtype))
+
+    def embed(self, pixels: Float[Tensor, "b 3 s s"]) -> Float[Tensor, "b e"]:
+        """Embeddings of pictures that are resized and normalised already."""
+        x = self.conv1(pixels).flatten(2).transpose(1, 2)
         first = self.class_embedding.expand(x.shape[0], 1, -1)
         x = self.ln_pre(torch.cat([first, x], 1) + self.positional_embedding)
         return self.ln_post(self.transformer(x)[:, 0]) @ self.proj

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,22 @@ def _clip_name(name: str) -> str | None:
         dot = "" if layer and layer.endswith("_") else "."
         return layer and f"transformer.resblocks.{match[1]}.{layer}{dot}{match[3]}"
     return None
+
+
+def clip_parts(state: Mapping[str, Any], source: Path) -> Parts:
+    """The image tower of a CLIP of the library transformers, in our names; `proj` is to be transposed.
+
+    Raises InputError for tensors without place.
+    """
+    parts: Parts = {}
+    for name in sorted(state, key=_qkv_order):
+        if name.endswith("embeddings.position_ids"):
+            continue
+        ours = _clip_name(name)
+        if ours is None or not isinstance(state[name], StoredTensor):
+            raise unexpected([name], source)
+        parts.setdefault(ours, []).append(state[name])
+    return parts
 
 
 def _projection_name(name: str) -> str | None:
