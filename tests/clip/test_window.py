@@ -56,6 +56,8 @@ def test_a_small_object_is_large_in_its_frames_and_its_path_is_kept(tmp_path: Pa
     clip = read_clip(folder_of(tmp_path / "f", [box(5 + 3 * i) for i in range(20)]), frames=0, cyclic=False)
     assert (clip.frames[..., 3] > 0.5).sum((1, 2)) == pytest.approx(200**2, rel=0.02)
     assert clip.object_pixels == 20
+    assert clip.window is not None
+    assert clip.window[::2] == pytest.approx((5 + 10 - 12.8, 25.6), abs=0.05)  # left, side
     assert clip.path is not None
     assert clip.path[:, 0] * 25.6 == pytest.approx(3 * np.arange(20), abs=0.05)
     assert any("the window of 26 pixels follows it" in w for w in clip.warnings)
@@ -63,6 +65,7 @@ def test_a_small_object_is_large_in_its_frames_and_its_path_is_kept(tmp_path: Pa
     kept = load_frames(write_frames(clip, tmp_path / "kept"))
     assert kept.path == pytest.approx(clip.path, abs=1e-6)
     assert kept.object_pixels == 20
+    assert kept.window == pytest.approx(clip.window, abs=1e-3)
     still = read_clip(tmp_path / "f", frames=0, cyclic=False, follow="no")
     assert still.path is None
 

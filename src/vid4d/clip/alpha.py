@@ -153,7 +153,7 @@ class WithAlpha:
     @property
     def notes(self) -> tuple[str, ...]:
         """Warnings in words."""
-        said = self._rule.note("alpha" if self._masks is None else "masks") if self._rule else None
+        said = self._rule.note("alpha" if self._masks is None else "mask") if self._rule else None
         return (*self._source.notes, *([said] if said else []))
 
     def read(

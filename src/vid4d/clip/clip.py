@@ -42,6 +42,7 @@ class Clip:
     object_pixels: longer side of the object where it is largest, in pixels of the source; None if not known.
     path: None where all frames show one window of the source. Else the middle of each frame's window, in
         sides of a window from the first frame's, x right and y down: a motion that the frames lack.
+    window: left, top and side of the first frame's window, in pixels of the source; None if not known.
     warnings: sentences for the user. source: where the frames came from.
     matting: what gave the masks ('alpha', 'plain' or a model's name), matting_confidence: 0..1.
     """
@@ -57,6 +58,7 @@ class Clip:
     keys: tuple[int, ...] | None = None
     object_pixels: float | None = None
     path: Float[np.ndarray, "t 2"] | None = None
+    window: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
         if self.frames.ndim != 4 or self.frames.shape[-1] != 4 or len(self.frames) == 0:
@@ -217,6 +219,7 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
         pictures = crops(source, chosen, windows, Shrunk(objects, originals, kept, corner, seen), cut, size)
     else:
         pictures = (crop(f, windows.corner(i), size) for i, f in enumerate(objects))
+    left, top, _ = windows.corner(0)
     frames = np.empty((len(objects), size, size, 4), np.float32)
     for i, picture in enumerate(pictures):
         frames[i] = picture
@@ -236,6 +239,7 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
         None if chosen == key else tuple(chosen.index(i) for i in key),
         pixels,
         _path(windows, source, chosen, shrunk),
+        (shrunk * (left + corner[0]), shrunk * (top + corner[1]), shrunk * windows.side),
     )
 
 

@@ -84,6 +84,7 @@ def load_frames(folder: str | Path) -> Clip:
         stored.keys,
         stored.object_pixels,
         None if stored.path is None else np.array(stored.path),
+        stored.window,
     )
 
 
@@ -142,6 +143,8 @@ def _fill_frames(clip: Clip, folder: Path) -> None:
         record["keys"] = list(clip.keys)
     if clip.object_pixels is not None:
         record["object_pixels"] = round(clip.object_pixels, 2)
+    if clip.window is not None:
+        record["window"] = [round(v, 3) for v in clip.window]
     if clip.path is not None:
         record["path"] = clip.path.round(6).tolist()
     (folder / CLIP_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")

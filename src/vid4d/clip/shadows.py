@@ -31,7 +31,7 @@ TINT = 0.05
 SMALLEST = 0.03
 """Area of a shadow over the object's, at least."""
 CONTACT = 0.12
-"""Share of the object's sharp outline, at most, that a shadow lies beside."""
+"""Share of the object's sharp outline, at most, that a shadow lies beside, far from where it ends."""
 WALKS = (0.25, 0.5)
 """Least probabilities that a walker from a shadow's pixel comes to the bare background, mildest first."""
 STEP = 5.0
@@ -120,7 +120,9 @@ def _look(
         if not _at_foot(dark, ~free & ~dark):
             return found
         found = True
-        beside = outline & ndimage.binary_dilation(dark, iterations=near)
+        # where the shadow ends it comes near the outline from without
+        end = ndimage.binary_dilation(dark & ndimage.binary_dilation(free), iterations=3 * near)
+        beside = outline & ndimage.binary_dilation(dark, iterations=near) & ~end
         apart = outline.any() and beside.sum() < CONTACT * outline.sum()
         if apart or (surely and least == WALKS[-1]):
             return _spread(np.clip(factor, DARKEST, 1), (dark | free).astype(np.float32), wide)

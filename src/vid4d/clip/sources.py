@@ -53,6 +53,10 @@ Windowed = Annotated[float, Meta(ge=-1e4, le=1e4)]
 """A place in sides of a window."""
 
 
+Pixels = Annotated[float, Meta(ge=-1e6, le=1e6)]
+"""A place in pixels of the source."""
+
+
 class ClipRecord(Struct):
     """clip.json: the frames beside it, as the fields of `vid4d.clip.clip.Clip`."""
 
@@ -66,6 +70,7 @@ class ClipRecord(Struct):
     keys: Annotated[tuple[int, ...], Meta(min_length=1)] | None = None
     object_pixels: Annotated[float, Meta(ge=0, le=1e6)] | None = None
     path: tuple[tuple[Windowed, Windowed], ...] | None = None
+    window: tuple[Pixels, Pixels, Annotated[float, Meta(gt=0, le=1e6)]] | None = None
 
     def __post_init__(self) -> None:
         if any(later <= earlier for earlier, later in pairwise(self.times)):
