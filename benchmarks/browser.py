@@ -79,6 +79,9 @@ class Browser:
                 self.log.append("request " + message["params"]["request"]["url"][:200])
             if message.get("method") in ("Log.entryAdded", "Runtime.exceptionThrown"):
                 self.log.append("error " + json.dumps(message["params"])[:400])
+            if message.get("method") == "Runtime.consoleAPICalled" and message["params"]["type"] == "error":
+                said = [part.get("value", part.get("description")) for part in message["params"]["args"]]
+                self.log.append("error " + json.dumps(said)[:400])
 
     def evaluate(self, expression: str) -> Any:
         return self.send("Runtime.evaluate", expression=expression)["result"].get("value")

@@ -14,6 +14,8 @@ from http.cookies import CookieError, SimpleCookie
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
+from vid4d.viewer.client import mend
+
 COOKIE = "vid4d_token"
 REFUSED = "This page can be opened only at the address that `vid4d view` has printed.\n"
 _serving = threading.Lock()
@@ -82,6 +84,7 @@ class Guard:
                 plain = {"Content-Type": "text/plain", "Content-Length": str(len(REFUSED))}
                 return Response(http.HTTPStatus.FORBIDDEN, "Forbidden", Headers(plain), REFUSED.encode())
             response = None if answer is None else answer(connection, request)
+            mend(response)
             if response is not None and self.cookie is not None:
                 response.headers["Set-Cookie"] = self.cookie
                 response.headers["Referrer-Policy"] = "no-referrer"
