@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 
 import pytest
@@ -12,6 +13,7 @@ from exported import ball_asset
 from PIL import Image
 
 from vid4d.cameras import Cameras
+from vid4d.evaluation.measure import of_pairs
 from vid4d.evaluation.placement import Placement
 from vid4d.evaluation.seen import Moments
 from vid4d.evaluation.truth import CONSISTENT4D_AZIMUTHS
@@ -119,6 +121,17 @@ def test_the_layout_of_the_test_set_with_two_objects(tmp_path, ball, capsys):
     assert "nothing called skull" in said
 
 
+def test_a_range_that_a_pair_spans_by_hand() -> None:
+    """Half the range is 6.02 dB less; mirrored borders change nothing where nothing changes."""
+    true = torch.full((1, 16, 16, 3), 0.25)
+    true[:, :8] = 0.75
+    ours = true + 0.1
+    found = of_pairs(ours, true)
+    assert float(found["psnr"]) == pytest.approx(20 + 20 * math.log10(0.5), abs=1e-4)
+    assert float(of_pairs(true, true)["psnr"]) == 100
+    assert float(of_pairs(true, true)["ssim"]) == pytest.approx(1)
+
+
 def test_a_thing_of_other_axes_and_size_is_put_into_place() -> None:
     """A point of a y-up world twice as large, seen from the placed cameras, falls on the same pixel."""
     cameras = Cameras.orbit([0.0, 70.0], 20.0, size=64)
@@ -146,6 +159,8 @@ def test_moments_of_loops_leave_their_end_out() -> None:
         (("ball", "--truth", "nowhere"), "there is no folder nowhere"),
         (("ball", "--truth", "ball"), "ball holds no truth"),
         (("ball", "--truth", "truth", "--out", "a.txt"), "unknown ending"),
+        (("ball", "--truth", "truth", "--textureless"), "name one with --picture"),
+        (("truth", "--truth", "truth", "--picture", "a.png", "--textureless"), "pictures alone"),
         (("ball", "--truth", "truth", "--up", "y"), "--up has no effect"),
         (("truth", "--truth", "truth", "--turn", "3"), "cannot move"),
         (("truth", "--truth", "truth", "--size", "64"), "cannot be judged at 64"),

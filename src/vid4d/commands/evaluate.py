@@ -32,6 +32,8 @@ class Evaluate:
     """A .json for the result: all numbers, hashes of what they come from, the protocol."""
     picture: Path | None = None
     """A .png or .jpg to look at: the judged above the truth."""
+    textureless: bool = False
+    """The picture shows normals instead of colors, to judge geometry by eye."""
     compare: tuple[Path, Path] | None = None
     """Two results to put side by side; those of different protocols or truths are refused."""
     lpips: Annotated[tuple[str, str] | None, arg(metavar="TRUNK HEADS")] = None
@@ -88,7 +90,7 @@ class Evaluate:
                 look=looked.append if self.picture is not None else None,
             )
         if self.picture is not None:
-            save_sheet(self.picture, looked)
+            save_sheet(self.picture, looked, textureless=self.textureless)
         self._print(result)
 
     def _check(self) -> None:
@@ -99,6 +101,8 @@ class Evaluate:
                 raise InputError(f"{path} has an unknown ending: use {endings[0]}")
             if path.is_dir() or (path.exists() and not self.force):
                 raise InputError(f"{path} exists: replace it with --force, or name another place")
+        if self.textureless and self.picture is None:
+            raise InputError("--textureless is about the picture: name one with --picture")
         if not 1e-3 <= self.scale <= 1e3:
             raise InputError(f"a scale of {self.scale:g} makes nothing visible: choose 0.001 to 1000")
         if not -360 <= self.turn <= 360:

@@ -8,8 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
+from jaxtyping import Float
 
 from vid4d import __version__
+from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.evaluation.distances import mesh_distances
 from vid4d.evaluation.judged import Judged, open_judged
@@ -20,9 +23,12 @@ from vid4d.evaluation.placement import Placement
 from vid4d.evaluation.protocol import Protocol
 from vid4d.evaluation.result import FORMAT, VERSION, Object, Result, Source, View, digest, values
 from vid4d.evaluation.seen import Seen
+from vid4d.evaluation.textureless import normal_pictures
 from vid4d.evaluation.truth import Truth, truths
+from vid4d.files.write import written_whole
 from vid4d.media.images import to_uint8
 from vid4d.metrics.frechet import frechet_distance, one_video_distance
+from vid4d.report.contact import draw_sheet
 
 MOST_IN_SHEET = 12
 """Views of an object that a sheet shows, the first ones."""
@@ -30,10 +36,10 @@ MOST_IN_SHEET = 12
 
 @dataclass(frozen=True)
 class Looked:
-    """What was seen of an object and of its truth. azimuths: of the views, degrees."""
+    """What was seen of an object and of its truth."""
 
     name: str
-    azimuths: list[float]
+    cameras: Cameras
     judged: Seen
     truth: Seen
 
@@ -91,7 +97,7 @@ def evaluate(
             values(means[name]),
         )
         if look is not None:
-            look(Looked(name, [v.azimuth for v in objects[name].views], seen, true))
+            look(Looked(name, one.cameras, seen, true))
     mean = mean_of(means.values())
     return Result(
         FORMAT, VERSION, __version__, protocol.record(), objects, values(mean), absent, dict(networks.hashes)
@@ -172,21 +178,33 @@ def _check(seen: Seen, true: Seen, path: Path) -> None:
         )
 
 
-def save_sheet(path: Path, every: list[Looked]) -> None:
+def save_sheet(path: Path, every: list[Looked], *, textureless: bool = False) -> None:
     """A picture to look at: of each object the judged above the truth, views from left to right, at the first
-    moment and in the middle."""
-    from vid4d.files.write import written_whole
-    from vid4d.report.contact import draw_sheet
+    moment and in the middle.
 
+    textureless: normals as colors (`normal_pictures`). Raises InputError where nothing has depth for that.
+    """
+    if textureless and not any(s.depth is not None for one in every for s in (one.judged, one.truth)):
+        raise InputError("--textureless shows surfaces, and these are pictures alone: leave it out")
     lines: list[tuple[str, str, list[np.ndarray | None]]] = []
-    widest = 0
     for one in every:
-        views, moments = one.judged.shape[:2]
-        chosen = list(range(min(views, MOST_IN_SHEET)))
-        widest = max(widest, len(chosen))
+        moments = one.judged.shape[1]
         for t in sorted({0, moments // 2}):
             for title, seen in (("judged", one.judged), ("truth", one.truth)):
-                cells: list[np.ndarray | None] = [seen.on_white(int(v))[t].numpy() for v in chosen]
-                lines.append((title, f"{one.name[:12]}, {t}", cells))
+                if textureless and seen.depth is None:
+                    continue
+                shown = _normals(seen, one.cameras, t) if textureless else _colors(seen, t)
+                lines.append((title, f"{one.name[:12]}, {t}", list(shown[:MOST_IN_SHEET])))
+    azimuths = [f"{a % 360:.4g}°" for a in every[0].cameras.azimuth.tolist()]
     with written_whole(path) as temporary:
-        draw_sheet(lines, [f"{a:g}°" for a in every[0].azimuths[:widest]], 128).save(temporary)
+        draw_sheet(lines, azimuths[:MOST_IN_SHEET], 128).save(temporary)
+
+
+def _colors(seen: Seen, moment: int) -> Float[np.ndarray, "v h w 3"]:
+    return np.stack([seen.on_white(v)[moment].numpy() for v in range(seen.shape[0])])
+
+
+def _normals(seen: Seen, cameras: Cameras, moment: int) -> Float[np.ndarray, "v h w 3"]:
+    assert seen.depth is not None
+    alpha = torch.from_numpy(seen.rgba[:, moment, ..., 3]).float() / 255
+    return normal_pictures(torch.from_numpy(seen.depth[:, moment]), alpha, cameras).numpy()
