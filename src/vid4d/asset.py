@@ -154,7 +154,7 @@ def load(path: str | Path, device: str = "auto") -> Asset:
             reason = (
                 "its run is not finished: continue it with --resume"
                 if unfinished
-                else "it is not a run folder"
+                else "it is not a run folder; give one that vid4d generate has made"
             )
             raise InputError(f"{file} holds no {ASSET}: {reason}")
         file = file / ASSET
