@@ -135,9 +135,11 @@ def test_a_range_that_a_pair_spans_by_hand() -> None:
 def test_a_thing_of_other_axes_and_size_is_put_into_place() -> None:
     """A point of a y-up world twice as large, seen from the placed cameras, falls on the same pixel."""
     cameras = Cameras.orbit([0.0, 70.0], 20.0, size=64)
-    placement = Placement("y", turn=90.0, scale=0.5)
+    placement = Placement("y", 90.0, 0.5, (0.1, 0.0, -0.2))
     theirs = torch.tensor([[0.2, 0.6, 0.4]])  # right, up, front
-    ours = 0.5 * torch.tensor([[-0.2, 0.4, 0.6]])  # front +x and left +y turned by a quarter; up
+    ours = 0.5 * torch.tensor([[-0.2, 0.4, 0.6]]) + torch.tensor(
+        [0.1, 0.0, -0.2]
+    )  # front +x and left +y turned by a quarter; up
     placed, _ = placement.cameras(cameras).project(theirs)
     torch.testing.assert_close(placed, cameras.project(ours)[0])
 
@@ -162,7 +164,7 @@ def test_moments_of_loops_leave_their_end_out() -> None:
         (("ball", "--truth", "truth", "--textureless"), "name one with --picture"),
         (("truth", "--truth", "truth", "--picture", "a.png", "--textureless"), "pictures alone"),
         (("ball", "--truth", "truth", "--up", "y"), "--up has no effect"),
-        (("truth", "--truth", "truth", "--turn", "3"), "cannot move"),
+        (("truth", "--truth", "truth", "--turn", "3"), "cannot be moved"),
         (("truth", "--truth", "truth", "--size", "64"), "cannot be judged at 64"),
         (("ball", "--truth", "truth", "--elevation", "3"), "--elevation has no effect"),
         (("ball", "--truth", "truth", "--first", "9"), "choose 1 to 4"),

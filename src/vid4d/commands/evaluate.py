@@ -56,6 +56,8 @@ class Evaluate:
     """Degrees by which the judged is turned around its upward axis."""
     scale: float = 1.0
     """Factor by which the judged is scaled about the origin."""
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    """World units by which the judged is moved, after --turn and --scale."""
     force: bool = False
     """Replace files that exist."""
     device: str = "auto"
@@ -83,7 +85,7 @@ class Evaluate:
                 Path(self.judged),
                 self.truth,
                 protocol_of(self.protocol, size=self.size, elevation=self.elevation, first=self.first),
-                placement=Placement(self.up, self.turn, self.scale),
+                placement=Placement(self.up, self.turn, self.scale, self.shift),
                 networks=load_networks(self.lpips, self.clip, self.i3d),
                 device=self.device,
                 stage=progress.stage,
@@ -105,6 +107,8 @@ class Evaluate:
             raise InputError("--textureless is about the picture: name one with --picture")
         if not 1e-3 <= self.scale <= 1e3:
             raise InputError(f"a scale of {self.scale:g} makes nothing visible: choose 0.001 to 1000")
+        if not all(-1e3 <= x <= 1e3 for x in self.shift):
+            raise InputError("a shift of that size moves everything out of sight: choose -1000 to 1000")
         if not -360 <= self.turn <= 360:
             raise InputError(f"a turn of {self.turn:g} degrees does not exist: choose -360 to 360")
 

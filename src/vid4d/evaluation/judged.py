@@ -118,7 +118,9 @@ def open_judged(path: str | Path, placement: Placement | None = None, device: st
 
 def _unplaced(found: Judged, placement: Placement, path: Path) -> Judged:
     if placement.moved:
-        raise InputError(f"{path} are pictures, which --up, --turn and --scale cannot move: leave them out")
+        raise InputError(
+            f"{path} are pictures, which cannot be moved: leave --up, --turn, --scale and --shift out"
+        )
     return found
 
 

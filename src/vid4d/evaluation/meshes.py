@@ -40,8 +40,8 @@ class MeshSequence:
         else:
             order = chosen_moments(len(self.files), None, moments, str(self.files[0].parent))
             every = [Glb(self.files[i]).at(0.0) for i in order]
-        matrix = self.placement.matrix.double().numpy()
-        return [[replace(s, vertices=s.vertices @ matrix.T) for s in one] for one in every]
+        matrix, shift = self.placement.matrix.double().numpy(), np.array(self.placement.shift)
+        return [[replace(s, vertices=s.vertices @ matrix.T + shift) for s in one] for one in every]
 
     def seen(
         self, cameras: Cameras, moments: Moments, how: str = "area", report: Report | None = None

@@ -26,17 +26,20 @@ UPRIGHT = {
 class Placement:
     """How a thing of another tool is put into the truth's world.
 
-    up: its upward axis. turn: degrees around that axis, counter-clockwise seen from above. scale: factor.
+    up: its upward axis. turn: degrees around that axis, counter-clockwise seen from above. scale: factor,
+    about the origin. shift: world units of the truth, after both.
     """
 
     up: Up = "z"
     turn: float = 0.0
     scale: float = 1.0
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
 
     def cameras(self, cameras: Cameras) -> Cameras:
         """The cameras as the thing would have them in its own world; they see the same pixels."""
         pose = cameras.world_to_camera.clone()
         pose[:, :3, :3] = cameras.rotation @ self._rotation()
+        pose[:, :3, 3] += cameras.rotation @ torch.tensor(self.shift)
         pose[:, :3, 3] /= self.scale
         return replace(cameras, world_to_camera=pose)
 
