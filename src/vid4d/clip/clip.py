@@ -18,6 +18,7 @@ from vid4d.clip.bars import cut_bars
 from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop
 from vid4d.clip.fullsize import Shrunk, crops
+from vid4d.clip.holes import fill_brief_holes
 from vid4d.clip.matting import matte
 from vid4d.clip.source import Source
 from vid4d.clip.sources import DEFAULT_FPS, open_source
@@ -176,6 +177,9 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     if not keep:
         objects, more = keep_subject(objects, source.times[chosen])
         told += more
+        if cut.method != "alpha":
+            objects, holes = fill_brief_holes(objects, originals, source.times[chosen])
+            told += [holes] if holes else []
     takes = of_objects(
         objects, source.times[chosen], takes, lambda i: changes_at_once(source, chosen[i], chosen[i + 1])
     )

@@ -21,10 +21,11 @@ from vid4d.clip.matting_onnx import find_model, installed_model, model_frames
 from vid4d.clip.shadows import Shadows
 from vid4d.errors import InputError, install_hint
 from vid4d.media.images import over_white_uint8
-from vid4d.media.keying import REGION, Background, cut_out, reached_from_border, smooth
+from vid4d.media.keying import CORE, REGION, Background, cut_out, reached_from_border, smooth
 
 MIN_INLIERS = 0.6  # share of the border that the fitted surface must explain
 MAX_NOISE = 14.0  # 8-bit steps
+FAINT = 0.02  # share of an outline that may look like the background; of others it is below 0.005
 
 
 @dataclass(frozen=True, eq=False)
@@ -128,8 +129,28 @@ def remove_plain_background(
         results.append(rgba)
         clear.append(distinct)
     fits = np.clip((background.inliers - 0.5) / 0.4, 0, 1) * np.clip(1.2 - background.noise / MAX_NOISE, 0, 1)
+    few = range(0, len(frames), max(1, len(frames) // 9))
+    faint = float(np.mean([_faint_outline(results[i], frames[i], plain.surface(i, frames[i])) for i in few]))
     confidence = float(fits * np.clip(np.mean(clear) / 0.85, 0, 1))
-    return Matte(results, "plain", round(confidence, 3), shadows.notes, plain)
+    notes = list(shadows.notes)
+    if faint > FAINT and not (keep_shadows or shadows.doubtful):  # a shadow fades, too
+        confidence *= max(0.3, 1 - 3 * faint)
+        notes.append(
+            f"the object looks like the background along {faint:.0%} of its outline, parts of it may be "
+            "missing: film before another color, or give --masks or a matting model"
+        )
+    return Matte(results, "plain", round(confidence, 3), tuple(notes), plain)
+
+
+def _faint_outline(
+    rgba: UInt8[np.ndarray, "h w 4"], picture: UInt8[np.ndarray, "h w 3"], surface: Float[np.ndarray, "h w 3"]
+) -> float:
+    """Share of the outline, some pixels within it, that is hardly of another color than the background."""
+    mask = rgba[..., 3] > 127
+    outer = ndimage.binary_erosion(mask, iterations=2, border_value=1)
+    ring = outer & ~ndimage.binary_erosion(outer, iterations=2, border_value=1)
+    distance = np.linalg.norm(picture[ring] - surface[ring], axis=-1)
+    return float((distance < CORE).mean()) if ring.any() else 0.0
 
 
 def _basis(y: np.ndarray, x: np.ndarray, shape: tuple[int, int], degree: int) -> Float[np.ndarray, "n m"]:
