@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
@@ -15,7 +16,7 @@ from vid4d.evaluation.glb import Glb, Surface, mesh_batch
 from vid4d.evaluation.placement import AS_IT_IS, Placement
 from vid4d.evaluation.seen import RENDERED, Moments, Report, Seen, chosen_moments
 from vid4d.media.images import to_uint8
-from vid4d.training.mesh_render import Lighting, render_with_depth
+from vid4d.training.mesh_render import Lighting, render_depth, render_meshes
 
 SUPERSAMPLE = 3
 
@@ -43,28 +44,35 @@ class MeshSequence:
         matrix, shift = self.placement.matrix.double().numpy(), np.array(self.placement.shift)
         return [[replace(s, vertices=s.vertices @ matrix.T + shift) for s in one] for one in every]
 
+    def depths(self, cameras: Cameras, moments: Moments) -> Float[np.ndarray, "v t h w"]:
+        """Depth of the surface at the pixels' centres, infinite where there is none. Square pictures only."""
+        index = torch.zeros(len(cameras), dtype=torch.long)
+        every = [render_depth(mesh_batch(s), cameras, index).numpy() for s in self.surfaces(moments)]
+        return np.stack(every, 1)
+
     def seen(
         self, cameras: Cameras, moments: Moments, how: str = "area", report: Report | None = None
     ) -> Seen:
-        """Renders without light, with the depth of what is nearest in each pixel."""
-        if cameras.width != cameras.height:
-            raise InputError(
-                f"meshes are drawn into square pictures, and the truth has {cameras.width} x "
-                f"{cameras.height}: make its pictures square"
-            )
+        """Renders without light, and depth at the pixels' centres. Raises InputError for oblong pictures."""
+        check_square(cameras)
         full, none = torch.ones(1), torch.zeros(1)
-        unlit = Lighting(
-            full, none, none, torch.tensor([[0.0, 0, 1]]), torch.eye(3, 4)[None], torch.zeros(1, 5)
-        )
-        pictures, depths = [], []
+        colors = torch.eye(3, 4)[None]
+        unlit = Lighting(full, none, none, torch.tensor([[0.0, 0, 1]]), colors, torch.zeros(1, 5))
+        pictures = []
         every = self.surfaces(moments)
         index = torch.zeros(len(cameras), dtype=torch.long)
         for t, surfaces in enumerate(every):
             batch = mesh_batch(surfaces)
-            rgba, depth = render_with_depth(batch, cameras, index, unlit, supersample=SUPERSAMPLE)
-            cells = depth.unflatten(2, (cameras.width, -1)).unflatten(1, (cameras.height, -1))
-            pictures.append(to_uint8(rgba))
-            depths.append(cells.amin((2, 4)).numpy())
+            pictures.append(to_uint8(render_meshes(batch, cameras, index, unlit, supersample=SUPERSAMPLE)))
             if report is not None:
                 report(t + 1, len(every))
-        return Seen(np.stack(pictures, 1), RENDERED, depth=np.stack(depths, 1))
+        return Seen(np.stack(pictures, 1), RENDERED, depth=self.depths(cameras, moments))
+
+
+def check_square(cameras: Cameras) -> None:
+    """Raises InputError for cameras that meshes cannot be drawn for."""
+    if cameras.width != cameras.height:
+        raise InputError(
+            f"meshes are drawn into square pictures, and the truth has {cameras.width} x {cameras.height}: "
+            "make its pictures square"
+        )

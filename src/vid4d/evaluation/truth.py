@@ -10,7 +10,7 @@ from pathlib import Path
 from vid4d.cameras import DEFAULT_ELEVATION, Cameras
 from vid4d.errors import InputError
 from vid4d.evaluation.judged import Judged
-from vid4d.evaluation.meshes import MeshSequence
+from vid4d.evaluation.meshes import MeshSequence, check_square
 from vid4d.evaluation.pictures import MatrixPictures, numbered_views
 from vid4d.evaluation.seen import Moments, Report, Seen
 from vid4d.files.paths import natural_order
@@ -45,7 +45,8 @@ class Truth:
         seen = self.pictures.seen(self.cameras, self.moments, how, report)
         if self.mesh is None or seen.depth is not None:
             return seen
-        return replace(seen, depth=self.mesh.seen(self.cameras, self.moments).depth)
+        check_square(self.cameras)
+        return replace(seen, depth=self.mesh.depths(self.cameras, self.moments))
 
     def first(self, count: int | None) -> Truth:
         """The first moments only. Raises InputError for a number that there cannot be."""
