@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from vid4d.compute.threads import fixed_threads
 from vid4d.errors import InputError
 from vid4d.export.options import ExportOptions
-from vid4d.export.root_motion import root_motion
 from vid4d.files import manifest
 from vid4d.files.scratch import scratch_folder
 from vid4d.files.write import all_to_disk, move_into_place, write_text
@@ -150,6 +149,8 @@ def export(
     place = _place(asset, to, chosen, None if out is None else Path(out), folder)
     _refuse_existing(place, chosen, folder, options.force)
     if options.root_motion:
+        from vid4d.export.root_motion import root_motion
+
         root_motion(asset, [0.0])  # refuses before a long work where there is none
     writer = getattr(import_module(chosen.module), chosen.function)
     new_folders = _make_parents(place.parent)
