@@ -222,6 +222,9 @@ def test_a_placed_mesh_is_its_truth_again(tmp_path):
         (lambda b: b"glTG" + b[4:], "is no GLB file"),
         (lambda b: b[:30], "no whole GLB file"),
         (lambda b: b.replace(b'"mode":4', b'"mode":1'), "no triangles"),
+        (lambda b: b.replace(b'"count": 3', b'"count":-3'), "array of -3 entries"),
+        (lambda b: b[:-36] + np.float32("inf").tobytes() + b[-32:], "no place that is finite"),
+        (lambda b: b.replace(b'"nodes": [0]', b'"nodes": [7]'), "no whole GLB file"),
     ],
 )
 def test_files_that_are_none_are_refused(tmp_path, change, said):

@@ -21,7 +21,7 @@ from PIL import Image
 
 from vid4d.errors import FAULTS, InputError
 from vid4d.files.paths import refuse_special
-from vid4d.media.picture_files import reading_picture
+from vid4d.media.picture_files import check_pixels, reading_picture
 from vid4d.training.meshes import MeshBank, MeshBatch, TrainingMesh, to_world_axes
 
 TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
@@ -30,6 +30,8 @@ TRIANGLES = 4
 MORPHED = {"POSITION", "COLOR_0", "TEXCOORD_0"}
 UNREAD = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_texture_basisu")
 LARGEST = 4 << 30
+MOST = 20_000_000
+"""Entries of an array, vertices say."""
 SMALLEST_SCALE = 1e-9
 """Of a node; below it, it is not drawn."""
 
@@ -87,6 +89,8 @@ class Glb:
         """An accessor: (count, width), normalised where it says so."""
         entry = self.json["accessors"][index]
         kind, width, count = np.dtype(TYPES[entry["componentType"]]), WIDTHS[entry["type"]], entry["count"]
+        if not 0 <= count <= MOST:
+            raise InputError(f"{self.path} has an array of {count} entries: export it again")
         values = np.zeros((count, width), kind)
         if "bufferView" in entry:
             values = self._view(entry["bufferView"], entry.get("byteOffset", 0), kind, count, width)
@@ -176,6 +180,8 @@ class Glb:
                 points = self._skinned(points, values, self.json["skins"][node["skin"]], poses)
             else:
                 points = points @ pose.T
+            if not np.isfinite(points).all() or np.abs(points).max(initial=0) > 1e6:
+                raise InputError(f"{self.path} has vertices at no place that is finite: export it again")
             count = len(points)
             faces = self.array(primitive["indices"]) if "indices" in primitive else np.arange(count)
             faces = faces.reshape(-1, 3).astype(np.int64)
@@ -227,6 +233,7 @@ class Glb:
             begin = view.get("byteOffset", 0)
             data = self.buffer[begin : begin + view["byteLength"]]
             with reading_picture(self.path), Image.open(io.BytesIO(data)) as picture:
+                check_pixels(self.path, *picture.size)
                 self._textures[index] = np.asarray(picture.convert("RGBA"))
         return self._textures[index]
 
