@@ -28,6 +28,31 @@ class Check:
         return f"| {' | '.join(words)} |"
 
 
+@dataclass(frozen=True)
+class Places:
+    """Points of a surface that moves with it: triangles, and weights of their corners."""
+
+    faces: np.ndarray
+    weights: np.ndarray
+
+    @classmethod
+    def on(cls, vertices: np.ndarray, faces: np.ndarray, count: int) -> Places:
+        """Spread evenly by area."""
+        draw = np.random.default_rng(0)
+        corners = vertices[faces]
+        area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+        face = draw.choice(len(faces), count, p=area / area.sum())
+        root, along = np.sqrt(draw.random(count)), draw.random(count)
+        return cls(faces[face], np.stack([1 - root, root * (1 - along), root * along], 1))
+
+    def at(self, vertices: np.ndarray) -> np.ndarray:
+        """Where they are."""
+        return np.einsum("pk,pkd->pd", self.weights, vertices[self.faces])
+
+    def take(self, index: np.ndarray) -> Places:
+        return Places(self.faces[index], self.weights[index])
+
+
 Say = Callable[..., None]
 """Called with what is compared, what the asset says, what the file says, and whether they agree."""
 

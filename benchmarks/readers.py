@@ -12,6 +12,7 @@ import re
 import struct
 import zlib
 from fractions import Fraction
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -60,14 +61,49 @@ def read_ply(path: str | Path) -> Gaussians3D:
     )
 
 
-def open_usd(path: str | Path):  # type: ignore[no-untyped-def]
-    """The stage and its field of splats."""
-    from pxr import Usd, UsdVol
+def open_usd(path: str | Path, variant: str = "splats"):  # type: ignore[no-untyped-def]
+    """The stage with a variant of the object chosen; and its field of splats, or its mesh."""
+    from pxr import Usd, UsdGeom, UsdVol
 
     stage = Usd.Stage.Open(str(path))
-    field = UsdVol.ParticleField3DGaussianSplat(stage.GetPrimAtPath("/Asset/Splats"))
-    assert field, "no splats at /Asset/Splats"
-    return stage, field
+    stage.SetEditTarget(stage.GetSessionLayer())
+    stage.GetPrimAtPath("/Asset").GetVariantSet("representation").SetVariantSelection(variant)
+    if variant == "mesh":
+        shown = UsdGeom.Mesh(stage.GetPrimAtPath("/Asset/Surface"))
+    else:
+        shown = UsdVol.ParticleField3DGaussianSplat(stage.GetPrimAtPath("/Asset/Splats"))
+    assert shown, f"no {variant} below /Asset"
+    return stage, shown
+
+
+def usd_surface(mesh, time) -> tuple[np.ndarray, np.ndarray, np.ndarray]:  # type: ignore[no-untyped-def]
+    """Corners of triangles (3f, 3), the triangles, the corners' colors in the texture (sRGB)."""
+    from pxr import UsdGeom, UsdShade
+
+    faces = np.array(mesh.GetFaceVertexIndicesAttr().Get(time))
+    assert set(mesh.GetFaceVertexCountsAttr().Get(time)) == {3}
+    points = np.array(mesh.GetPointsAttr().Get(time), np.float64)[faces]
+    material, _ = UsdShade.MaterialBindingAPI(mesh).ComputeBoundMaterial()
+    surface, _, _ = material.ComputeSurfaceSource()
+    source = surface.GetInput("diffuseColor").GetConnectedSources()[0][0]
+    file = UsdShade.Shader(source.source.GetPrim()).GetInput("file").Get()
+    uv = np.array(UsdGeom.PrimvarsAPI(mesh).GetPrimvar("st").Get(time)) * [1, -1] + [0, 1]
+    return points, np.arange(len(points)).reshape(-1, 3), sampled(usd_picture(file), uv)
+
+
+def usd_picture(file) -> np.ndarray:  # type: ignore[no-untyped-def]
+    """A picture that a stage names, beside it or in its package."""
+    from pxr import Ar
+
+    data = Ar.GetResolver().OpenAsset(Ar.ResolvedPath(file.resolvedPath)).GetBuffer()
+    return np.asarray(Image.open(BytesIO(bytes(data))).convert("RGB")) / 255
+
+
+def sampled(picture: np.ndarray, uv: np.ndarray) -> np.ndarray:
+    """Colors at places in [0, 1] from a picture's upper left corner: those of the nearest pixels."""
+    height, width = picture.shape[:2]
+    x, y = np.clip((uv * [width, height]).astype(int), 0, [width - 1, height - 1]).T
+    return picture[y, x]
 
 
 def usd_complaints(stage) -> list[str]:  # type: ignore[no-untyped-def]
@@ -182,10 +218,10 @@ class Glb:
 
     def at(self, seconds: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Vertices, faces and colors (linear RGB) as a player shows them."""
-        shown, weights = [0], np.zeros(0)
+        shown, weights = [0], {}
         for target, keys, values, how in self.samplers:
             if target["path"] == "weights":
-                weights = np.array([np.interp(seconds, keys, column) for column in values.T])
+                weights[target["node"]] = np.array([np.interp(seconds, keys, column) for column in values.T])
             else:
                 assert (target["path"], how) == ("scale", "STEP")
                 shown = shown if target["node"] else []
@@ -193,9 +229,23 @@ class Glb:
                     shown.append(target["node"])
         (node,) = shown
         mesh = self.json["nodes"][node]["mesh"]
-        attributes = self.morphed(weights, mesh)
+        attributes = self.morphed(weights.get(node, np.zeros(0)), mesh)
         faces = self.array(self.json["meshes"][mesh]["primitives"][0]["indices"]).reshape(-1, 3)
-        return attributes["POSITION"], faces, attributes["COLOR_0"][:, :3]
+        if "TEXCOORD_0" not in attributes:
+            return attributes["POSITION"], faces, attributes["COLOR_0"][:, :3]
+        srgb = sampled(self.picture(), attributes["TEXCOORD_0"])
+        return (
+            attributes["POSITION"],
+            faces,
+            np.where(srgb <= 0.04045, srgb / 12.92, ((srgb + 0.055) / 1.055) ** 2.4),
+        )
+
+    def picture(self) -> np.ndarray:
+        """The texture, sRGB in [0, 1]."""
+        view = self.json["bufferViews"][self.json["images"][0]["bufferView"]]
+        begin = view.get("byteOffset", 0)
+        data = self.buffer[begin : begin + view["byteLength"]]
+        return np.asarray(Image.open(BytesIO(bytes(data))).convert("RGB")) / 255
 
 
 # Pictures ----------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ from browser import Browser, find_browser
 from comparisons import SIDES, Check, Say, decibels, duration, span
 from PIL import Image
 from readers import PlayerPage, decoded, open_usd, read_gif, read_ply, usd_complaints, usd_splats
-from round_trip_meshes import check_glb, check_obj
+from round_trip_meshes import check_glb, check_obj, check_usd_surface
 
 import vid4d
 from vid4d.asset import Asset
@@ -116,6 +116,7 @@ def check_usd(asset: Asset, files: list[Path], say: Say) -> None:
     say("moments", str(len(times)), str(len(samples)), list(samples) == list(range(len(times))))
     duration(asset, len(samples) / stage.GetTimeCodesPerSecond(), say)
     compare_splats(asset, times, lambda i: usd_splats(field, i), say, tolerance=2e-5)
+    check_usd_surface(asset, files, say)
     complaints = usd_complaints(stage)
     say("complaints of OpenUSD's validators", "0", str(len(complaints)), not complaints)
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from comparisons import SIDES, Say, duration, span
-from readers import Glb
+from comparisons import SIDES, Places, Say, duration, span
+from readers import Glb, open_usd, usd_complaints, usd_surface
 
 from vid4d.asset import Asset
 from vid4d.cameras import Cameras
@@ -31,14 +31,8 @@ class Surface:
 
     def point_renders(self, cameras: Cameras, count: int = 600_000) -> np.ndarray:
         """RGBA pictures: points all over the surface, the nearest one in every pixel."""
-        draw = np.random.default_rng(0)
-        corners = self.vertices[self.faces]
-        area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-        faces = draw.choice(len(area), count, p=area / area.sum())
-        root, along = np.sqrt(draw.random(count)), draw.random(count)
-        weights = np.stack([1 - root, root * (1 - along), root * along], 1)[..., None]
-        points = torch.from_numpy((corners[faces] * weights).sum(1)).float()
-        colors = (self.colors[self.faces[faces]] * weights).sum(1)
+        places = Places.on(self.vertices, self.faces, count)
+        points, colors = torch.from_numpy(places.at(self.vertices)).float(), places.at(self.colors)
         pictures = np.zeros((len(cameras), cameras.height, cameras.width, 4))
         for picture, pixels, depth in zip(pictures, *cameras.project(points), strict=True):
             x, y = pixels.floor().long().T.numpy()
@@ -107,12 +101,11 @@ def check_glb(asset: Asset, files: list[Path], say: Say) -> None:
 
     glb = Glb(files[0].read_bytes())
     duration(asset, glb.seconds, say)
-    _, keys, _, _ = glb.samplers[0]
-    tracked = len(glb.json["meshes"]) == 1
-    targets = len(glb.json["meshes"][0]["primitives"][0].get("targets", [])) + 1
-    count = targets if tracked else len(glb.json["meshes"])
+    parts = [len(mesh["primitives"][0].get("targets", [])) + 1 for mesh in glb.json["meshes"]]
+    count = sum(parts)
     times = [i / (count if asset.cyclic else count - 1) for i in range(count)]
-    if tracked:
+    keys = sorted({float(k) for target, at, _, _ in glb.samplers if target["path"] == "weights" for k in at})
+    if len(parts) == 1:
         expected = np.array(times + ([1.0] if asset.cyclic else [])) * asset.seconds
         right = len(keys) == len(expected) and np.allclose(keys, expected, atol=1e-4)
         say(
@@ -122,14 +115,14 @@ def check_glb(asset: Asset, files: list[Path], say: Say) -> None:
             right,
         )
     scene: Any = trimesh.load(files[0])
+    for mesh in scene.geometry.values():  # vertices stand twice where the texture is cut
+        mesh.merge_vertices(merge_tex=True, merge_norm=True)
     closed = all(mesh.is_watertight for mesh in scene.geometry.values())
     say("closed (trimesh)", "yes", "yes" if closed else "no", closed)
     shown = sorted({0, count // 2, count - 1})
     surfaces = []
     for i in shown:
-        # Where every moment has a mesh of its own, it is shown for as long as the others.
-        seconds = times[i] * asset.seconds if tracked else (i + 0.5) / count * asset.seconds
-        vertices, faces, colors = glb.at(seconds)
+        vertices, faces, colors = glb.at(times[i] * asset.seconds)
         surfaces.append(Surface(to_world(vertices), faces.astype(np.int64), to_srgb(colors)))
     compare_surfaces(asset, [times[i] for i in shown], surfaces, say)
 
@@ -155,3 +148,16 @@ def check_obj(asset: Asset, files: list[Path], say: Say) -> None:
         for i in shown
     ]
     compare_surfaces(asset, [times[i] for i in shown], surfaces, say)
+
+
+def check_usd_surface(asset: Asset, files: list[Path], say: Say) -> None:
+    stage, mesh = open_usd(files[0], "mesh")
+    codes = mesh.GetPointsAttr().GetTimeSamples()
+    last = stage.GetEndTimeCode() + asset.cyclic
+    right = codes[0] == 0 and (abs(codes[-1] - last) < 1e-6 or asset.cyclic)
+    say("time codes of the mesh", f"0 to {last:g}", f"{codes[0]:g} to {codes[-1]:g}", right)
+    shown = [code for code in (codes[0], codes[len(codes) // 2], codes[-1]) if code <= stage.GetEndTimeCode()]
+    surfaces = [Surface(*usd_surface(mesh, code)) for code in shown]
+    compare_surfaces(asset, [code / last for code in shown], surfaces, say)
+    complaints = usd_complaints(stage)
+    say("complaints about the mesh of OpenUSD's validators", "0", str(len(complaints)), not complaints)

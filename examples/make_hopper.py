@@ -285,7 +285,7 @@ def moving_mesh() -> MeshSequence:
     names = [part.color for part in parts()]
     colors = np.repeat([COLORS[name] for name in names], len(UNIT), 0) / 255
     meshes = tuple(Mesh(p, model.faces, vertex_normals(p, model.faces), colors) for p in poses)
-    return MeshSequence(tuple(i / frames for i in range(frames)), meshes, tracked=True)
+    return MeshSequence(tuple(i / frames for i in range(frames)), meshes)
 
 
 def write_truth(folder: Path) -> Path:

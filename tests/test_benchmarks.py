@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -81,3 +83,34 @@ def test_the_speed_of_consistent4d_is_measured(
     consistent4d_speed.main()
     rows = [line.split(" | ")[2] for line in capsys.readouterr().out.splitlines()[3:]]
     assert rows == ["reference", "prior", "with ICL", "reference", "prior"]
+
+
+def test_drift_of_meshes_that_follow_slide_and_stand_still() -> None:
+    """A ring that turns: its own mesh has no drift; one that keeps its shape but stands still drifts all the
+    way, though no surface is away from the other; one that is made anew at every moment has none to tell."""
+    from comparisons import Places
+    from mesh_motion import POINTS, scores_of
+    from solids import mesh_of, torus
+
+    from vid4d.meshing.mesh_sequence import MeshSequence
+
+    ring = mesh_of(lambda p: torus(p, 0.3, 0.08), faces=2000, resolution=48)
+    turn = np.array([[0.8, -0.6, 0], [0.6, 0.8, 0], [0, 0, 1]], np.float32)
+    true = np.stack([ring.vertices, ring.vertices @ turn.T])
+    places = Places.on(ring.vertices, ring.faces, 2 * POINTS)
+    visible = [np.ones(2 * POINTS, bool)] * 2
+    moved = ring.moved(true[1])
+    told = {}
+    for name, meshes, starts in (
+        ("follows", (ring, moved), (0,)),
+        ("stands", (ring, ring), (0,)),
+        ("anew", (ring, replace(moved, faces=moved.faces[::-1])), (0, 1)),
+    ):
+        sequence = MeshSequence((0.0, 0.5), meshes, starts, starts)
+        told[name] = scores_of(sequence, true, ring.faces, visible, places)
+    assert all(scores[0] < 0.006 for scores in told.values())
+    assert told["follows"][1] < 0.003
+    assert told["stands"][1] == pytest.approx(told["stands"][3], abs=0.003)
+    assert told["stands"][3] == pytest.approx(0.3 * 0.4**0.5, rel=0.05)  # a chord of the ring's middle
+    assert [told[name][4] for name in told] == [1, 1, 2]
+    assert np.isnan(told["anew"][1])

@@ -89,7 +89,7 @@ def box_sequence(cyclic: bool = False) -> Exported:
         meshes.append(
             Mesh(points, CUBE_FACES, vertex_normals(points, CUBE_FACES), np.tile([0, 0.2, 0.8], (8, 1)))
         )
-    return Exported((0, 0.25, 0.5, 0.75) if cyclic else (0, 1 / 3, 2 / 3, 1), tuple(meshes), tracked=True)
+    return Exported((0, 0.25, 0.5, 0.75) if cyclic else (0, 1 / 3, 2 / 3, 1), tuple(meshes))
 
 
 def test_what_we_export_comes_back(tmp_path):
@@ -170,7 +170,7 @@ def test_what_trimesh_writes_is_drawn_as_it_is(tmp_path):
 
 def test_distances_of_a_mesh_from_itself_and_from_one_that_stands_still(tmp_path):
     (tmp_path / "moves.glb").write_bytes(glb_bytes(box_sequence(), seconds=1.0))
-    still = Exported((0.0,), box_sequence().meshes[:1], tracked=True)
+    still = Exported((0.0,), box_sequence().meshes[:1])
     (tmp_path / "still.glb").write_bytes(glb_bytes(still, seconds=0.0))
     moments = Moments(4)
     moves, stays = (MeshSequence([tmp_path / f"{n}.glb"]).surfaces(moments) for n in ("moves", "still"))
@@ -193,9 +193,7 @@ def test_a_placed_mesh_is_its_truth_again(tmp_path):
         Mesh(p, m.faces, vertex_normals(p, m.faces), m.colors)
         for p, m in zip(turned, sequence.meshes, strict=True)
     ]
-    (tmp_path / "theirs.glb").write_bytes(
-        glb_bytes(Exported(sequence.times, tuple(meshes), True), seconds=3.0)
-    )
+    (tmp_path / "theirs.glb").write_bytes(glb_bytes(Exported(sequence.times, tuple(meshes)), seconds=3.0))
     with Progress(quiet=True) as progress:
         result = evaluate(
             tmp_path / "theirs.glb",

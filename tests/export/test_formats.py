@@ -253,7 +253,7 @@ def test_splats_too_faint_to_see_are_left_out(tmp_path):
 @pytest.mark.parametrize(
     ("to", "options", "said"),
     [
-        ("ply", {"texture": 512}, "--texture has no effect on ply: leave it out; glb take it"),
+        ("ply", {"texture": 512}, "--texture has no effect on ply: leave it out; usd, usdz, glb take it"),
         ("usd", {"size": 128}, "--size has no effect on usd"),
         ("html", {"frames": 8}, "--frames has no effect on html"),
         ("glb", {"background": "white"}, "--background has no effect on glb"),

@@ -53,7 +53,7 @@ def sequence() -> MeshSequence:
     mesh = mesh_of(lambda p: ellipsoid(p, torch.zeros(3), radii), faces=600, resolution=32)
     moved = mesh.moved(mesh.vertices + np.float32([0.1, 0.2, 0.3]))
     small = replace(mesh.moved(0.5 * moved.vertices), colors=0.5 * mesh.colors)
-    return MeshSequence((0.0, 0.5, 1.0), (mesh, moved, small), tracked=True, distances=(0.0, 0.0, 0.0))
+    return MeshSequence((0.0, 0.5, 1.0), (mesh, moved, small), distances=(0.0, 0.0, 0.0))
 
 
 def test_morph_targets_are_the_moments(sequence):
@@ -82,20 +82,32 @@ def test_a_loop_ends_where_it_began(sequence):
     assert glb.array(sampler["output"]).reshape(-1, 2).tolist() == [[0, 0], [1, 0], [0, 1], [0, 0]]
 
 
+def shown_at(glb: Glb, time: float) -> list[int]:
+    """Nodes whose scale is 1."""
+    shown = []
+    for target, keys, scales, how in glb.samplers:
+        if target["path"] == "scale":
+            assert how == "STEP"
+            if scales[max(0, int(np.searchsorted(keys, time, side="right")) - 1)].min() == 1:
+                shown.append(target["node"])
+    return shown
+
+
 def test_meshes_of_their_own_are_shown_one_at_a_time(sequence):
-    glb = Glb(glb_bytes(replace(sequence, tracked=False), seconds=3.0))
+    """Each as long as it is the nearest in time."""
+    glb = Glb(glb_bytes(replace(sequence, starts=(0, 1, 2), keys=(0, 1, 2)), seconds=4.0))
     assert len(glb.json["meshes"]) == 3
     assert [node.get("scale") for node in glb.json["nodes"]] == [None, [0, 0, 0], [0, 0, 0]]
-    animation = glb.json["animations"][0]
-    for time in (0.0, 0.5, 0.99, 1.0, 1.5, 2.0, 2.9, 3.0, 9.0):
-        shown = []
-        for channel in animation["channels"]:
-            sampler = animation["samplers"][channel["sampler"]]
-            assert sampler["interpolation"] == "STEP"
-            keys, scales = glb.array(sampler["input"]), glb.array(sampler["output"])
-            if scales[max(0, int(np.searchsorted(keys, time, side="right")) - 1)].min() == 1:
-                shown.append(channel["target"]["node"])
-        assert shown == [min(2, int(time))]
+    for time, node in ((0.0, 0), (0.9, 0), (1.1, 1), (2.0, 1), (2.9, 1), (3.1, 2), (4.0, 2), (9.0, 2)):
+        assert shown_at(glb, time) == [node]
+
+
+def test_a_part_moves_until_another_takes_over(sequence):
+    glb = Glb(glb_bytes(replace(sequence, starts=(0, 2), keys=(0, 2)), seconds=4.0))
+    assert [len(m["primitives"][0].get("targets", [])) for m in glb.json["meshes"]] == [1, 0]
+    assert [shown_at(glb, time) for time in (0.0, 2.0, 2.9, 3.1, 4.0)] == [[0], [0], [0], [1], [1]]
+    for time, mesh in zip((0.0, 2.0, 4.0), sequence.meshes, strict=True):
+        assert np.allclose(glb.at(time)[0], to_y_up(mesh.vertices), atol=1e-6)
 
 
 def test_axes_turn_and_colors_become_linear():
@@ -109,8 +121,9 @@ def test_axes_turn_and_colors_become_linear():
 @pytest.mark.parametrize("kind", ["tracked", "of their own", "one"])
 def test_the_validator_has_nothing_to_say(sequence, kind, tmp_path):
     if kind == "one":
-        sequence = MeshSequence((0.5,), sequence.meshes[:1], tracked=True)
-    sequence = replace(sequence, tracked=kind != "of their own")
+        sequence = MeshSequence((0.5,), sequence.meshes[:1])
+    if kind == "of their own":
+        sequence = replace(sequence, starts=(0, 1, 2), keys=(0, 1, 2))
     path = tmp_path / "a.glb"
     path.write_bytes(glb_bytes(sequence, seconds=0.7))
     report = validated(path)
@@ -127,9 +140,9 @@ def test_an_asset_is_read_back_by_trimesh(tmp_path):
     ball = ball_of_splats(radius=0.2, count=1200, sigma=0.012, velocity=0.3)
     asset = Asset(ball, AssetMetadata(seconds=2.0), tmp_path / "asset.safetensors")
     done = []
-    options = ExportOptions(frames=2, faces=1500, report=lambda *told: done.append(told))
+    options = ExportOptions(frames=2, faces=1500, texture=0, report=lambda *told: done.append(told))
     [path] = export(asset, "glb", tmp_path / "ball.glb", options)
-    assert done[-1] == (4, 4)
+    assert done[-1] == (5, 5)
     scene = trimesh.load(path)
     [mesh] = scene.geometry.values()
     assert mesh.is_watertight

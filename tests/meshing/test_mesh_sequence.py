@@ -14,13 +14,14 @@ from solids import ball_of_splats, ellipsoid, mesh_of, torus
 
 from vid4d.asset import Asset
 from vid4d.cameras import Cameras
+from vid4d.errors import InputError
 from vid4d.export.filmed import Filmed, clip_of
 from vid4d.export.meshes import mesh_times
 from vid4d.export.options import ExportOptions
 from vid4d.gaussians.metadata import AssetMetadata
 from vid4d.meshing.deformation import Adam, DeformationGraph, Product, TrackOptions, moved_by, rotations
 from vid4d.meshing.marching_cubes import MeshOptions
-from vid4d.meshing.mesh_sequence import colors_from, mesh_sequence, surface_distance
+from vid4d.meshing.mesh_sequence import colors_from, key_moment, mesh_sequence, steps_of, surface_distance
 from vid4d.meshing.tsdf import mesh_at
 
 FEW = TrackOptions(nodes=120, steps=80, n_correspondence_updates=16, points=800)
@@ -38,7 +39,8 @@ def growing(time: float):  # type: ignore[no-untyped-def]
 def sequence():  # type: ignore[no-untyped-def]
     reports: list[int] = []
     sequence = mesh_sequence(growing, TIMES, FEW, report=reports.append)
-    assert reports == [1, 2, 3, 5, 6]
+    assert reports == [1, 3, 5, 6, 7, 8]
+    assert steps_of(3) == 8
     return sequence
 
 
@@ -80,9 +82,50 @@ def test_what_changes_its_topology_keeps_a_mesh_per_moment_and_says_so(caplog):
     with caplog.at_level(logging.WARNING, "vid4d.export"):
         sequence = mesh_sequence(source, (0.0, 1.0), replace(FEW, steps=20, n_correspondence_updates=4))
     assert not sequence.tracked
-    assert max(sequence.distances) > FEW.threshold
-    assert "every moment has a mesh of its own" in caplog.text
+    assert (sequence.starts, sequence.keys) == ((0, 1), (0, 1))
+    assert sequence.distances == (0, 0)
+    assert "the mesh is made anew at time 1.00" in caplog.text
     assert np.ptp(sequence.meshes[1].vertices[:, 0]) == pytest.approx(0.86, abs=0.02)
+
+
+def test_only_where_the_topology_changes_is_the_mesh_made_anew():
+    """A ball that moves for three moments, then a ring that moves for two: two parts, each with its faces."""
+
+    def source(time: float):  # type: ignore[no-untyped-def]
+        shift = torch.tensor([0.0, 0.05 * time, 0.0])
+        if time > 2.5:
+            return mesh_of(lambda p: torus(p - shift, 0.35, 0.08), faces=1500, resolution=40)
+        return mesh_of(lambda p: (p - shift).norm(dim=1) - 0.2, faces=1500, resolution=40)
+
+    sequence = mesh_sequence(source, (0.0, 1.0, 2.0, 3.0, 4.0), FEW)
+    assert sequence.starts == (0, 3)
+    assert [list(part) for part in sequence.parts] == [[0, 1, 2], [3, 4]]
+    assert all(key in part for key, part in zip(sequence.keys, sequence.parts, strict=True))
+    assert max(sequence.distances) < FEW.threshold
+    for part in sequence.parts:
+        assert all(np.array_equal(sequence.meshes[i].faces, sequence.meshes[part[0]].faces) for i in part)
+
+
+def test_where_there_is_no_surface_half_way_steps_are_whole():
+    def source(time: float):  # type: ignore[no-untyped-def]
+        if time == 0.5:
+            raise InputError("too faint")
+        return mesh_of(lambda p: (p - 0.1 * time).norm(dim=1) - 0.2, faces=800, resolution=32)
+
+    sequence = mesh_sequence(source, (0.0, 1.0), FEW)
+    assert sequence.tracked
+    assert np.allclose(sequence.meshes[1].vertices.mean(0), 0.1, atol=0.01)
+
+
+def test_the_key_has_its_parts_apart():
+    """A ring has a handle, a broken ring has none, though it has a little less of a surface."""
+
+    def broken(p):  # type: ignore[no-untyped-def]
+        gap = torch.where(p[:, 0] > 0, 0.04 - p[:, 1].abs(), torch.full_like(p[:, 0], -1.0))
+        return torch.maximum(torus(p, 0.3, 0.06), gap)
+
+    ring = mesh_of(lambda p: torus(p, 0.3, 0.06), faces=2500, resolution=64)
+    assert key_moment([ring, mesh_of(broken, faces=2500, resolution=64), ring]) == 1
 
 
 def test_one_moment_is_one_mesh():

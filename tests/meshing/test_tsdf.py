@@ -18,6 +18,7 @@ from vid4d.meshing.tsdf import (
     DepthViews,
     colors_of,
     fibonacci_cameras,
+    filled,
     mesh_at,
     signed_distances,
     tsdf_fuse,
@@ -138,9 +139,11 @@ def test_hidden_vertices_do_not_take_the_color_of_what_hides_them():
     )
     points = torch.stack([0.2 * towards, -0.2 * towards]).numpy()
     normals = torch.stack([towards, towards]).numpy()
-    visible = colors_of(views, points[:1], normals[:1], tolerance=0.02)
-    assert np.allclose(visible, [[1, 0, 0]], atol=1e-5)
-    assert np.allclose(colors_of(views, points[1:], normals[1:], tolerance=0.02), 0)  # nobody sees it
+    colors, seen = colors_of(views, points, normals, tolerance=0.02)
+    assert np.allclose(colors, [[1, 0, 0], [0, 0, 0]], atol=1e-5)
+    assert seen[0] > 0
+    assert seen[1] == 0  # nobody sees it
+    assert np.allclose(filled(points, colors, seen), [1, 0, 0], atol=1e-5)
 
 
 def test_space_that_views_look_through_is_empty_and_what_nobody_sees_is_solid():

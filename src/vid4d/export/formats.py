@@ -56,20 +56,24 @@ FORMATS = {
         sequence=True,
     ),
     "usd": Format(
-        "vid4d.export.usd", "write", ".usd", "Gaussian splats with time samples (OpenUSD)", MOMENTS
+        "vid4d.export.usd",
+        "write",
+        ".usd",
+        "animated mesh with a texture, and Gaussian splats (OpenUSD)",
+        MESHES | {"texture", "content"},
     ),
     "usdz": Format(
         "vid4d.export.usd",
         "write",
         ".usdz",
         "the same, packed into one file",
-        MOMENTS,
+        MESHES | {"texture", "content"},
     ),
     "glb": Format(
         "vid4d.export.glb",
         "write",
         ".glb",
-        "animated mesh with vertex colors or a texture (glTF 2.0)",
+        "animated mesh with a texture or vertex colors (glTF 2.0)",
         MESHES | {"texture"},
     ),
     "obj": Format(
@@ -160,7 +164,11 @@ def export(
             if folder:
                 target.mkdir()
             writer(asset, target, options)
-            return _folder_into_place(target, place) if folder else _file_into_place(scratch, place)
+            return (
+                _folder_into_place(target, place)
+                if folder
+                else _file_into_place(scratch, place, options.force)
+            )
     except BaseException as error:
         for parent in new_folders:
             if not any(parent.iterdir()):
@@ -180,6 +188,9 @@ def _refuse_unused(to: str, chosen: Format, options: ExportOptions) -> None:
     if "time" in given and "size" not in chosen.takes:  # not a video that stands still
         for name in (n for n in ("frames", "fps") if n in given):
             raise InputError(f"--{name} has no effect beside --time, which is one moment: leave one out")
+    if options.content == "splats":
+        for name in (n for n in ("faces", "surface", "texture") if n in given):
+            raise InputError(f"--{name} has no effect beside --content splats: leave one of them out")
     if "cameras" in given:
         for name in (n for n in ("view", "azimuth", "elevation") if n in given):
             raise InputError(f"--{name} has no effect beside --cameras: leave one of them out")
@@ -261,11 +272,12 @@ def _folder_into_place(folder: Path, place: Path) -> list[Path]:
     return [place / name for name in names]
 
 
-def _file_into_place(scratch: Path, place: Path) -> list[Path]:
+def _file_into_place(scratch: Path, place: Path, force: bool) -> list[Path]:
     """Moves a written file, and those beside it (on the same disk), to where they belong."""
     beside = sorted(p for p in scratch.iterdir() if p.name != place.name)
     for file in beside:
-        if (target := place.parent / file.name).exists() or target.is_symlink():
+        target = place.parent / file.name
+        if target.is_dir() or (not force and (target.exists() or target.is_symlink())):
             raise InputError(f"{target} exists and would be replaced: move it away, or name another --out")
     for file in (*beside, scratch / place.name):
         move_into_place(file, place.parent / file.name)

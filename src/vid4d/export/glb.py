@@ -1,8 +1,8 @@
 """Animated meshes as one binary glTF 2.0 file (.glb).
 
 A mesh of fixed topology has a morph target per moment (places, normals and colors; viewers that do not know
-morphed colors keep those of the first moment), and their weights are animated; otherwise every moment
-has a mesh of its own, and the scale of its node is 1 while it is shown and 0 elsewhere. glTF is y up with the
+morphed colors keep those of the first moment), and their weights are animated. Where the topology changes
+another mesh takes over: the scale of its node is 1 while it is shown and 0 elsewhere. glTF is y up with the
 front towards +z; its vertex colors are linear; its times are seconds.
 """
 
@@ -20,11 +20,11 @@ from jaxtyping import Float
 from PIL import Image
 
 from vid4d import __version__
-from vid4d.export.meshes import sequence_of, textured_sequence
+from vid4d.export.meshes import sequence_of, skin_of
 from vid4d.export.options import ExportOptions
 from vid4d.export.root_motion import walking
 from vid4d.meshing.mesh_sequence import MeshSequence
-from vid4d.meshing.texture import Skin, check
+from vid4d.meshing.texture import Chart, Skin, check
 from vid4d.meshing.tsdf import Mesh
 
 if TYPE_CHECKING:
@@ -103,23 +103,19 @@ def glb_bytes(
     seconds: float,
     cyclic: bool = False,
     unlit: bool = True,
-    skins: tuple[Skin, ...] = (),
+    skin: Skin | None = None,
 ) -> bytes:
     """The file. seconds: duration of the animation, one for clip time 0 to 1; a single moment stands still.
 
-    skins: textures instead of colors of vertices: one for all meshes of a tracked sequence, or one for each.
+    skin: a texture instead of colors of vertices, with a chart for each part of the sequence.
     cyclic: the end of the clip is its beginning. unlit: viewers that know KHR_materials_unlit show the
     colors as they are, for they hold the light of the clip already; others light them.
     """
     document = _Document({"asset": {"version": "2.0", "generator": f"vid4d {__version__}"}, "scene": 0})
     if unlit:
         document.json["extensionsUsed"] = [UNLIT]
-    for skin in skins or (None,):
-        _material(document, skin, unlit)
-    if sequence.tracked and len(sequence.meshes) > 1:
-        _morphing(document, sequence, seconds, cyclic, skins[0] if skins else None)
-    else:
-        _switching(document, sequence, seconds, skins)
+    _material(document, skin, unlit)
+    _animated(document, sequence, seconds, cyclic, skin)
     document.json["scenes"] = [{"name": "vid4d", "nodes": list(range(len(document.json["nodes"])))}]
     return document.container()
 
@@ -141,23 +137,19 @@ def _material(document: _Document, skin: Skin | None, unlit: bool) -> None:
     document.add("materials", material)
 
 
-def _primitive(document: _Document, mesh: Mesh, skin: Skin | None, material: int = 0) -> dict[str, Any]:
+def _primitive(document: _Document, mesh: Mesh, uv: Float[np.ndarray, "v 2"] | None) -> dict[str, Any]:
     small = len(mesh.vertices) < 65_535
     faces = mesh.faces.astype("<u2" if small else "<u4").ravel()
     attributes = {
         "POSITION": document.accessor(_floats(mesh.vertices), target=VERTICES, bounds=True),
         "NORMAL": document.accessor(_floats(mesh.normals), target=VERTICES),
     }
-    if skin is None:
+    if uv is None:
         colors = np.rint(_linear_colors(mesh) * 65_535).astype("<u2")
         attributes["COLOR_0"] = document.accessor(colors, target=VERTICES)
     else:
-        attributes["TEXCOORD_0"] = document.accessor(skin.uv.astype("<f4"), target=VERTICES)
-    return {
-        "attributes": attributes,
-        "indices": document.accessor(faces, target=INDICES),
-        "material": material,
-    }
+        attributes["TEXCOORD_0"] = document.accessor(uv.astype("<f4"), target=VERTICES)
+    return {"attributes": attributes, "indices": document.accessor(faces, target=INDICES), "material": 0}
 
 
 def _linear_colors(mesh: Mesh) -> Float[np.ndarray, "v 4"]:
@@ -169,12 +161,52 @@ def _floats(points: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(to_y_up(points).astype("<f4"))
 
 
-def _morphing(
+def _animated(
     document: _Document, sequence: MeshSequence, seconds: float, cyclic: bool, skin: Skin | None
 ) -> None:
-    """Mesh at the first moment, with morph targets for the others."""
-    first, *others = sequence.meshes
-    primitive = _primitive(document, first, skin)
+    """A mesh per part of the sequence, its morph targets, and what is shown when."""
+    samplers: list[dict[str, Any]] = []
+    channels: list[dict[str, Any]] = []
+
+    def animate(node: int, path: str, keys: list[float], values: np.ndarray, how: str) -> None:
+        keyed = document.accessor(np.array(keys, dtype="<f4"), bounds=True)
+        output = document.accessor(np.ascontiguousarray(values.astype("<f4")))
+        channels.append({"sampler": len(samplers), "target": {"node": node, "path": path}})
+        samplers.append({"input": keyed, "interpolation": how, "output": output})
+
+    changes = [0.0, *(seconds * moment for moment in _changes(sequence)), seconds]
+    for k, part in enumerate(sequence.parts):
+        name = "object" if sequence.tracked else f"part {k:04}"
+        meshes = [sequence.meshes[i] for i in part]
+        document.add("meshes", {"name": name, **_morphs(document, meshes, skin.charts[k] if skin else None)})
+        node: dict[str, Any] = {"name": name, "mesh": k}
+        if k > 0:
+            node["scale"] = [0.0, 0.0, 0.0]
+        document.add("nodes", node)
+        if len(part) > 1:
+            times, weights = [sequence.times[i] * seconds for i in part], np.eye(len(part))[:, 1:]
+            if cyclic and sequence.tracked and sequence.times[-1] < 1:
+                times, weights = [*times, seconds], np.vstack([weights, weights[:1]])
+            animate(k, "weights", times, weights.ravel(), "LINEAR")
+        if not sequence.tracked:
+            last = k == len(sequence.starts) - 1
+            shown = {0.0: float(k == 0), changes[k]: 1.0, changes[k + 1]: float(last)}
+            animate(k, "scale", list(shown), np.repeat(np.array(list(shown.values()))[:, None], 3, 1), "STEP")
+    if samplers:
+        document.add("animations", {"name": "clip", "samplers": samplers, "channels": channels})
+
+
+def _changes(sequence: MeshSequence) -> list[float]:
+    """Clip times when another part takes over: half way between two moments."""
+    return [(sequence.times[i - 1] + sequence.times[i]) / 2 for i in sequence.starts[1:]]
+
+
+def _morphs(document: _Document, meshes: list[Mesh], chart: Chart | None) -> dict[str, Any]:
+    """Mesh at its first moment, with morph targets for the others."""
+    first, *others = meshes if chart is None else [chart.cut(mesh) for mesh in meshes]
+    primitive = _primitive(document, first, None if chart is None else chart.uv)
+    if not others:
+        return {"primitives": [primitive]}
     primitive["targets"] = []
     for mesh in others:
         target = {
@@ -183,51 +215,11 @@ def _morphing(
             ),
             "NORMAL": document.accessor(_floats(mesh.normals - first.normals), target=VERTICES),
         }
-        if skin is None:
+        if chart is None:
             change = (_linear_colors(mesh) - _linear_colors(first)).astype("<f4")
             target["COLOR_0"] = document.accessor(change, target=VERTICES)
         primitive["targets"].append(target)
-    document.add("meshes", {"name": "object", "primitives": [primitive], "weights": [0.0] * len(others)})
-    document.add("nodes", {"name": "object", "mesh": 0})
-    times = np.array(sequence.times) * seconds
-    weights = np.eye(len(sequence.meshes))[:, 1:]
-    if cyclic and sequence.times[-1] < 1:
-        times, weights = np.append(times, seconds), np.vstack([weights, weights[:1]])
-    sampler = {
-        "input": document.accessor(times.astype("<f4"), bounds=True),
-        "interpolation": "LINEAR",
-        "output": document.accessor(weights.astype("<f4").ravel()),
-    }
-    channel = {"sampler": 0, "target": {"node": 0, "path": "weights"}}
-    document.add("animations", {"name": "clip", "samplers": [sampler], "channels": [channel]})
-
-
-def _switching(document: _Document, sequence: MeshSequence, seconds: float, skins: tuple[Skin, ...]) -> None:
-    """A mesh per moment. Each is shown for the same time; a node of scale 0 is not drawn."""
-    count = len(sequence.meshes)
-    samplers, channels = [], []
-    for i, mesh in enumerate(sequence.meshes):
-        name = "object" if count == 1 else f"moment {i:04}"
-        primitive = _primitive(document, mesh, skins[i] if skins else None, i if skins else 0)
-        document.add("meshes", {"name": name, "primitives": [primitive]})
-        node: dict[str, Any] = {"name": name, "mesh": i}
-        if i > 0:
-            node["scale"] = [0.0, 0.0, 0.0]
-        document.add("nodes", node)
-        if count == 1:
-            return
-        begin, end = i * seconds / count, (i + 1) * seconds / count
-        keys = {0.0: float(i == 0), begin: 1.0, end: float(i == count - 1)}
-        scales = np.repeat(np.array(list(keys.values()))[:, None], 3, 1)
-        samplers.append(
-            {
-                "input": document.accessor(np.array(list(keys), dtype="<f4"), bounds=True),
-                "interpolation": "STEP",
-                "output": document.accessor(scales.astype("<f4")),
-            }
-        )
-        channels.append({"sampler": i, "target": {"node": i, "path": "scale"}})
-    document.add("animations", {"name": "clip", "samplers": samplers, "channels": channels})
+    return {"primitives": [primitive], "weights": [0.0] * len(others)}
 
 
 def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
@@ -236,10 +228,8 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         check()
     sequence, plan = sequence_of(asset, options)
     seconds = plan.seconds if options.time is None else 0.0
-    skins: tuple[Skin, ...] = ()
-    if options.texture:
-        sequence, skins = textured_sequence(asset, sequence, options)
+    skin = skin_of(asset, sequence, options) if options.texture else None
     if options.root_motion:
         sequence = walking(sequence, asset)
-    out.write_bytes(glb_bytes(sequence, seconds=seconds, cyclic=asset.cyclic, skins=skins))
+    out.write_bytes(glb_bytes(sequence, seconds=seconds, cyclic=asset.cyclic, skin=skin))
     return [out]

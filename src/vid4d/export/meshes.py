@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from vid4d.dynerf import CascadeField, OccupancyGrid
 from vid4d.dynerf.files import load_field
 from vid4d.errors import InputError
@@ -17,8 +15,8 @@ from vid4d.export.options import ExportOptions, FrameTimes, frame_times
 from vid4d.meshing.deformation import TrackOptions
 from vid4d.meshing.dynerf_mesh import mesh_of_dynerf
 from vid4d.meshing.marching_cubes import MeshOptions
-from vid4d.meshing.mesh_sequence import MeshSequence, key_moment, mesh_sequence
-from vid4d.meshing.texture import Skin, along, textured
+from vid4d.meshing.mesh_sequence import MeshSequence, mesh_sequence, steps_of
+from vid4d.meshing.texture import Coat, Skin, textured
 from vid4d.meshing.tsdf import Mesh, mesh_at, paint_of
 
 if TYPE_CHECKING:
@@ -32,6 +30,9 @@ FPS = 10.0
 """Moments a second, where not given: between them the surface is interpolated."""
 TEXTURED_VIEWS, TEXTURED_SHARPNESS = 512, 16.0
 """Pixels of the pictures that textures are painted from; more than vertices have it, one picture decides."""
+OTHER_MOMENTS, OTHER_SHARE = 4, 0.1
+"""Moments beside a key that a texture is painted from, at most, and what one counts: carried places are not
+exact, and an average of many moments would be blurred."""
 MOST = 48
 """Moments, where not given."""
 
@@ -42,7 +43,7 @@ def sequence_of(
     """The meshes that an export of an asset holds, and the moments they stand for."""
     filmed = clip_of(asset)
     plan = mesh_times(asset, filmed, options)
-    total = 2 * len(plan.times) if len(plan.times) > 1 else 1
+    total = steps_of(len(plan.times))
     sequence = mesh_sequence(
         source_of(asset, filmed, options),
         plan.times,
@@ -66,27 +67,29 @@ def source_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Ca
     return lambda time: mesh_of_dynerf(dynerf, time, chosen, grid=grid, reference=camera)
 
 
-def textured_sequence(
-    asset: Asset, sequence: MeshSequence, options: ExportOptions
-) -> tuple[MeshSequence, tuple[Skin, ...]]:
-    """The meshes of a sequence with textures of `options.texture` pixels: one for all where it is tracked.
+def skin_of(asset: Asset, sequence: MeshSequence, options: ExportOptions) -> Skin:
+    """A texture of `options.texture` pixels for a sequence: one picture, with a chart for each part.
 
-    That one shows the `key_moment`. The colors are the splats'.
+    Painted at each part's key from the splats of that moment; where those were seen badly or not at all,
+    from other moments, to which the places were carried. Raises InputError where xatlas is missing.
     """
     filmed = clip_of(asset)
     camera = None if filmed is None else filmed.camera
     chosen = MeshOptions(faces=options.faces, size=TEXTURED_VIEWS, sharpness=TEXTURED_SHARPNESS)
 
-    def textured_at(i: int) -> tuple[np.ndarray, Mesh, Skin]:
-        paint = paint_of(asset.gaussians, sequence.times[i], chosen, reference=camera)
-        return textured(sequence.meshes[i], paint, options.texture)
+    def coat(i: int, share: float) -> Coat:
+        return Coat(
+            sequence.meshes[i],
+            paint_of(asset.gaussians, sequence.times[i], chosen, reference=camera),
+            share,
+        )
 
-    if sequence.tracked:
-        origin, mesh, skin = textured_at(key_moment(sequence.meshes))
-        meshes = tuple(along(m, origin, mesh.faces) for m in sequence.meshes)
-        return replace(sequence, meshes=meshes), (skin,)
-    several = [textured_at(i)[1:] for i in range(len(sequence.meshes))]
-    return replace(sequence, meshes=tuple(m for m, _ in several)), tuple(s for _, s in several)
+    parts = []
+    for part, key in zip(sequence.parts, sequence.keys, strict=True):
+        others = [i for i in part if i != key]
+        step = max(1, -(-len(others) // OTHER_MOMENTS))
+        parts.append([coat(key, 1.0), *(coat(i, OTHER_SHARE) for i in others[::step])])
+    return textured(parts, options.texture)
 
 
 def mesh_times(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> FrameTimes:

@@ -32,9 +32,10 @@ class ExportOptions:
     """Triangles of a mesh, at most."""
     surface: Literal["splats", "dynerf"] = "splats"
     """What a mesh is made of: the splats, or the volume that a run of consistent4d was optimised as."""
-    texture: int = 0
-    """Width of a mesh's texture in pixels, for glb: sharper colors, all of one moment. 0: colors of
-    vertices, which change over time."""
+    texture: int = 1024
+    """Width of a mesh's texture in pixels, for glb and usd. 0: colors of vertices, which change over time."""
+    content: Literal["both", "splats", "mesh"] = "both"
+    """Of usd: the splats, a mesh, or both as variants: programs show the mesh until told otherwise."""
     background: str = "auto"
     """Of pictures: transparent, white, black or a color like '#3080ff'. 'auto': transparent, mp4 white."""
     view: Literal["turntable", "fixed", "both"] = "turntable"
@@ -69,6 +70,8 @@ class ExportOptions:
             raise InputError(f"a texture of {self.texture} pixels cannot be made: choose 16 to 8192")
         if self.surface not in ("splats", "dynerf"):
             raise InputError(f"a mesh cannot be made of {self.surface!r}: choose splats or dynerf")
+        if self.content not in ("both", "splats", "mesh"):
+            raise InputError(f"a stage cannot hold {self.content!r}: choose both, splats or mesh")
         if self.elevation is not None and not -90 <= self.elevation <= 90:
             raise InputError(f"an elevation of {self.elevation:g} degrees does not exist: choose -90 to 90")
         if self.seconds is not None and not 0.05 <= self.seconds <= 600:

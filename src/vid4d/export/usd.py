@@ -1,10 +1,14 @@
-"""OpenUSD: Gaussian splats with time samples, as `.usd` (also `.usda`, `.usdc`) and packed as `.usdz`.
+"""OpenUSD: a mesh and Gaussian splats with time samples, as `.usd` and packed as `.usdz`.
 
-Schema: ParticleField3DGaussianSplat of UsdVol, OpenUSD 26: linear scales, opacities in [0, 1], quaternions,
+Both stand for the same object, so they are variants (`representation`) of its prim, and the mesh is chosen
+until somebody chooses otherwise: few programs draw splats. Time codes are those of the splats, of which there
+are more moments than of the mesh.
+
+Splats: ParticleField3DGaussianSplat of UsdVol, OpenUSD 26: linear scales, opacities in [0, 1], quaternions,
 spherical harmonics particle by particle. All samples hold the same splats in the same order, so that readers
 may interpolate between them: those that can be seen at one of the moments at least, with opacity 0 while they
 cannot. A 4D Gaussian keeps its shape over time, so scales and orientations have one value; positions and
-opacities (and colors with Fourier terms) have one per moment. Time codes are numbers of frames.
+opacities (and colors with Fourier terms) have one per moment. The mesh: `vid4d.export.usd_mesh`.
 """
 
 from __future__ import annotations
@@ -23,6 +27,7 @@ from vid4d.errors import InputError, install_hint, missing_package
 from vid4d.export.options import ExportOptions, FrameTimes, frame_times
 from vid4d.export.root_motion import root_motion
 from vid4d.export.splats import bounding_box, ellipsoids
+from vid4d.export.usd_mesh import put_surface, surface_of
 from vid4d.gaussians.culling import FAINTEST
 
 if TYPE_CHECKING:
@@ -31,48 +36,48 @@ if TYPE_CHECKING:
 
 SCHEMA = "ParticleField3DGaussianSplat"
 ROOT, SPLATS = "/Asset", "/Asset/Splats"
+VARIANTS = "representation"
 
 
 def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
-    """Writes the stage; an `out` that ends in .usdz becomes a package.
+    """Writes the stage, and the mesh's texture beside it; an `out` that ends in .usdz is a package of both.
 
-    Raises InputError where usd-core is missing or too old.
+    Raises InputError where usd-core is missing or too old, and where the mesh cannot be made.
     """
     try:
         from pxr import Sdf, Usd, UsdUtils, UsdVol
     except ImportError:
         raise missing_package("usd-core", "OpenUSD") from None
-    if not hasattr(UsdVol, SCHEMA):
+    if options.content != "mesh" and not hasattr(UsdVol, SCHEMA):
         have = ".".join(map(str, Usd.GetVersion()))
         raise InputError(f"the installed OpenUSD {have} knows no splats: {install_hint('export')}")
     if out.suffix.lower() != ".usdz":
-        _write_stage(asset, out, options)
-        return [out]
+        return [out, *_write_stage(asset, out, options)]
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".stage.") as folder:
         layer = Path(folder) / "asset.usdc"
-        _write_stage(asset, layer, options)
         same = mktime((1980, 1, 1, 0, 0, 0, 0, 1, -1))  # the package tells this time, in the local zone
-        os.utime(layer, (same, same))
+        for file in (layer, *_write_stage(asset, layer, options)):
+            os.utime(file, (same, same))
         if not UsdUtils.CreateNewUsdzPackage(Sdf.AssetPath(str(layer)), str(out)):
             raise OSError(f"OpenUSD could not pack {out.name}")
     return [out]
 
 
-def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
-    from pxr import Gf, Usd, UsdGeom, UsdVol, Vt
+def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> list[Path]:
+    """Writes the stage; returns the files beside it."""
+    from pxr import Usd, UsdGeom
 
+    surface = None if options.content == "splats" else surface_of(asset, options)
     plan = frame_times(asset, options)
-    still = len(plan.times) == 1
-    gaussians = _visible(asset.gaussians, plan)
     stage = Usd.Stage.CreateNew(str(path))
     UsdGeom.SetStageUpAxis(stage, UsdGeom.Tokens.z)
     UsdGeom.SetStageMetersPerUnit(stage, 1.0)
-    if not still:
+    if len(plan.times) > 1:
         stage.SetTimeCodesPerSecond(plan.fps)
         stage.SetFramesPerSecond(plan.fps)
         stage.SetStartTimeCode(0)
         stage.SetEndTimeCode(len(plan.times) - 1)
-    stage.GetRootLayer().comment = "4D Gaussian splats by vid4d. Colors are sRGB, as trained."
+    stage.GetRootLayer().comment = "4D asset by vid4d. Colors are sRGB, as trained."
     stage.GetRootLayer().customLayerData = {
         "vid4d:seconds": float(plan.seconds),
         "vid4d:cyclic": bool(asset.cyclic),
@@ -80,8 +85,34 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
     root = UsdGeom.Xform.Define(stage, ROOT)
     Usd.ModelAPI(root.GetPrim()).SetKind("component")
     stage.SetDefaultPrim(root.GetPrim())
-    field = getattr(UsdVol, SCHEMA).Define(stage, SPLATS)
+    files = []
+    if surface is None:
+        _put_splats(stage, asset, plan, options)
+    else:
+        picture = None if surface.skin is None else path.with_name(f"{path.stem}_texture.png")
+        if options.content == "mesh":
+            put_surface(stage, surface, plan, asset.cyclic, picture)
+        else:
+            variants = root.GetPrim().GetVariantSets().AddVariantSet(VARIANTS)
+            for name in ("splats", "mesh"):
+                variants.AddVariant(name)
+                variants.SetVariantSelection(name)
+                with variants.GetVariantEditContext():
+                    if name == "splats":
+                        _put_splats(stage, asset, plan, options)
+                    else:
+                        put_surface(stage, surface, plan, asset.cyclic, picture)
+        files = [] if picture is None else [picture]
+    stage.GetRootLayer().Save()
+    return files
 
+
+def _put_splats(stage: Any, asset: Asset, plan: FrameTimes, options: ExportOptions) -> None:
+    from pxr import Gf, Usd, UsdVol, Vt
+
+    still = len(plan.times) == 1
+    gaussians = _visible(asset.gaussians, plan)
+    field = getattr(UsdVol, SCHEMA).Define(stage, SPLATS)
     first = gaussians.at(plan.times[0])
     scales, rotation = ellipsoids(first.covariances)
     field.CreateScalesAttr(Vt.Vec3fArray.FromNumpy(scales))
@@ -104,7 +135,6 @@ def _write_stage(asset: Asset, path: Path, options: ExportOptions) -> None:
         if not constant_colors:
             field.GetRadianceSphericalHarmonicsCoefficientsAttr().Set(_colors(splats), when)
         options.report_progress(i + 1, len(plan.times))
-    stage.GetRootLayer().Save()
 
 
 @torch.no_grad()

@@ -33,7 +33,8 @@ class TrackOptions:
     robust_scale: of Geman and McClure's error at the start and at the end, world units; pairs of points that
         are farther apart hardly count.
     points: of each surface that are compared in a step.
-    threshold: largest distance that passes, as a share of the object's diagonal, see `track`.
+    threshold: largest distance that passes, as a share of the object's diagonal, see `mesh_sequence`.
+    momentum: share of a step's motion that the next one begins with.
     """
 
     nodes: int = 500
@@ -41,12 +42,13 @@ class TrackOptions:
     steps: int = 150
     n_correspondence_updates: int = 30
     lr: float = 0.012
-    rigidity: tuple[float, float] = (5.0, 0.03)
-    normal_weight: float = 0.02
-    color_weight: float = 0.05
+    rigidity: tuple[float, float] = (5.0, 0.3)
+    normal_weight: float = 0.05
+    color_weight: float = 0.2
     robust_scale: tuple[float, float] = (0.3, 0.04)
     points: int = 3000
     threshold: float = 0.02
+    momentum: float = 0.7
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,40 @@ from jaxtyping import Float, Int, UInt8
 
 from vid4d.errors import missing_package
 from vid4d.media.images import to_uint8
-from vid4d.meshing.tsdf import Mesh, Paint
+from vid4d.meshing.tsdf import Mesh, Paint, filled
+
+
+class Chart(NamedTuple):
+    """A mesh cut open along the borders of what lies flat: there vertices stand several times.
+
+    origin: the mesh's vertex that each is. faces: of the cut vertices, in the mesh's order. uv: where they
+    lie in the picture, in [0, 1] from its upper left corner.
+    """
+
+    origin: Int[np.ndarray, " w"]
+    faces: Int[np.ndarray, "f 3"]
+    uv: Float[np.ndarray, "w 2"]
+
+    def cut(self, mesh: Mesh) -> Mesh:
+        """A mesh of the same topology, at whatever moment, cut like this."""
+        return Mesh(
+            mesh.vertices[self.origin], self.faces, mesh.normals[self.origin], mesh.colors[self.origin]
+        )
 
 
 class Skin(NamedTuple):
-    """A picture, sRGB, and where in it the vertices of a mesh lie: in [0, 1], from its upper left corner."""
+    """A picture (sRGB), and a chart for each topology that is painted in it."""
 
-    uv: Float[np.ndarray, "v 2"]
+    charts: tuple[Chart, ...]
     picture: UInt8[np.ndarray, "s s 3"]
+
+
+class Coat(NamedTuple):
+    """What a texture is painted from: a moment's mesh, its colors, and how much they count beside others."""
+
+    mesh: Mesh
+    paint: Paint
+    share: float = 1.0
 
 
 def check() -> None:
@@ -27,56 +53,56 @@ def check() -> None:
         raise missing_package("xatlas", "a texture")
 
 
-def textured(mesh: Mesh, paint: Paint, size: int) -> tuple[Int[np.ndarray, " w"], Mesh, Skin]:
-    """A mesh with a picture of size x size pixels.
+def textured(parts: Sequence[Sequence[Coat]], size: int) -> Skin:
+    """One picture of size x size pixels for some topologies; of each the coats, the first says how it is cut.
 
-    Along the borders of charts vertices stand several times: the first result says which vertex of the given
-    mesh each of the w of the new one is.
     Raises InputError where `check` does.
     """
     check()
-    origin, faces, uv = unwrap(mesh)
-    cut = along(mesh, origin, faces)
-    return origin, cut, Skin(uv, bake(cut, uv, paint, size))
+    charts = unwrap([coats[0].mesh for coats in parts])
+    return Skin(charts, bake(charts, parts, size))
 
 
-def along(mesh: Mesh, origin: Int[np.ndarray, " w"], faces: Int[np.ndarray, "f 3"]) -> Mesh:
-    """The mesh with its vertices standing where and as often as the charts of another moment want them."""
-    return Mesh(mesh.vertices[origin], faces, mesh.normals[origin], mesh.colors[origin])
-
-
-def unwrap(
-    mesh: Mesh,
-) -> tuple[Int[np.ndarray, " w"], Int[np.ndarray, "f 3"], Float[np.ndarray, "w 2"]]:
-    """Charts by xatlas: which vertex each new one is, the triangles of new vertices, places in [0, 1]."""
+def unwrap(meshes: Sequence[Mesh]) -> tuple[Chart, ...]:
+    """Charts by xatlas, all in one picture."""
     import xatlas
 
     atlas = xatlas.Atlas()
-    atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
+    for mesh in meshes:
+        atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
     packing = xatlas.PackOptions()
     packing.padding, packing.bilinear, packing.resolution = 3, True, 1024
     atlas.generate(xatlas.ChartOptions(), packing)
-    origin, faces, uv = atlas[0]
-    return origin.astype(np.int64), faces.astype(np.int64), uv.astype(np.float32)
+    parts = (atlas[i] for i in range(len(meshes)))
+    return tuple(Chart(o.astype(np.int64), f.astype(np.int64), uv.astype(np.float32)) for o, f, uv in parts)
 
 
 def bake(
-    mesh: Mesh, uv: Float[np.ndarray, "v 2"], paint: Paint, size: int
+    charts: Sequence[Chart], parts: Sequence[Sequence[Coat]], size: int
 ) -> UInt8[np.ndarray, "size size 3"]:
-    """The picture; texels that no triangle covers get the color of the nearest that one does."""
+    """The picture: coats averaged by what they count and how well they saw the place.
+
+    Texels of which no coat saw anything have the color of the nearest place of the surface that one did;
+    those outside of the charts that of the nearest texel.
+    """
     from scipy.ndimage import distance_transform_edt
 
-    face, weight, texel = covered(uv[mesh.faces] * size, size)
-    corners = mesh.faces[face]
-    points = np.einsum("pk,pkd->pd", weight, mesh.vertices[corners]).astype(np.float32)
-    normals = np.einsum("pk,pkd->pd", weight, mesh.normals[corners])
-    normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-    picture = np.zeros((size * size, 3), np.float32)
-    empty = np.ones(size * size, bool)
-    picture[texel], empty[texel] = paint(points, normals.astype(np.float32)), False
+    picture, empty = np.zeros((size * size, 3), np.float32), np.ones(size * size, bool)
+    for chart, coats in zip(charts, parts, strict=True):
+        face, weight, texel = covered(chart.uv[chart.faces] * size, size)
+        total, seen, places = np.zeros((len(texel), 3)), np.zeros(len(texel)), []
+        for mesh, paint, share in coats:
+            corners = mesh.faces[face]
+            places.append(np.einsum("pk,pkd->pd", weight, mesh.vertices[corners]).astype(np.float32))
+            normals = np.einsum("pk,pkd->pd", weight, mesh.normals[corners])
+            normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
+            colors, sight = paint(places[-1], normals.astype(np.float32))
+            total += share * sight[:, None] * colors
+            seen += share * sight
+        picture[texel] = filled(places[0], total / np.maximum(seen, 1e-12)[:, None], seen)
+        empty[texel] = False
     where = distance_transform_edt(empty.reshape(size, size), return_distances=False, return_indices=True)
-    filled = picture.reshape(size, size, 3)[where[0], where[1]]
-    return to_uint8(filled)
+    return to_uint8(picture.reshape(size, size, 3)[where[0], where[1]])
 
 
 def covered(

@@ -38,11 +38,16 @@ NEAR = 1.0
 """Voxels: where coarse distances exceed this all around, the surface is not."""
 SEEN = 0.3
 """Alpha from which on a picture says something about the color of a surface."""
+UNSEEN = 1e-4
+"""Of the sum of what views count: a point with less was not seen."""
 TRUST = 20.0
 """Weight of a reference view in colors, against 1 for others."""
 
-Paint = Callable[[Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]], Float[np.ndarray, "p 3"]]
-"""Colors (sRGB in [0, 1]) of points on a surface, world units, with unit normals."""
+Paint = Callable[
+    [Float[np.ndarray, "p 3"], Float[np.ndarray, "p 3"]],
+    tuple[Float[np.ndarray, "p 3"], Float[np.ndarray, " p"]],
+]
+"""Colors (sRGB in [0, 1]) of points on a surface, with unit normals; and how well each was seen."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +94,7 @@ def mesh_at(
         ) from error
     normals = vertex_normals(vertices, faces)
     paint = _paint(splats, low, high, options, reference)
-    return Mesh(vertices, faces, normals, paint(vertices, normals))
+    return Mesh(vertices, faces, normals, filled(vertices, *paint(vertices, normals)))
 
 
 @torch.no_grad()
@@ -286,13 +291,12 @@ def colors_of(
     tolerance: float,
     sharpness: float = 4.0,
     weights: Float[Tensor, " n"] | None = None,
-) -> Float[np.ndarray, "v 3"]:
-    """Colors of points on a surface (sRGB), from the views that see them.
+) -> tuple[Float[np.ndarray, "v 3"], Float[np.ndarray, " v"]]:
+    """Colors of points on a surface (sRGB), from the views that see them, and the sum of what those count.
 
     A view counts where the point is not hidden (its depth is at most `tolerance` behind what is seen there),
     by alpha, by the cosine between normal and view to the power of `sharpness`, and by `weights` (of views
-    with more than 1 the cosine itself counts). Points that no view sees get the color of the nearest one
-    that is seen.
+    with more than 1 the cosine itself counts). What no view sees is black and counts 0, see `filled`.
     """
     device = views.alpha.device
     points = torch.as_tensor(vertices, dtype=torch.float32, device=device)
@@ -309,11 +313,17 @@ def colors_of(
         weight = torch.where(visible, trust[view] * alpha * facing**power, 0)
         total += weight[:, None] * color
         sums += weight
-    colors = (total / sums[:, None].clamp(min=1e-12)).cpu().numpy()
-    covered = (sums > 1e-4).cpu().numpy()
+    return (total / sums[:, None].clamp(min=1e-12)).cpu().numpy(), sums.cpu().numpy()
+
+
+def filled(
+    points: Float[np.ndarray, "p 3"], colors: Float[np.ndarray, "p 3"], seen: Float[np.ndarray, " p"]
+) -> Float[np.ndarray, "p 3"]:
+    """Colors where points that were not seen have the color of the nearest that was."""
+    colors, covered = colors.astype(np.float32), seen > UNSEEN
     if covered.any() and not covered.all():
         from scipy.spatial import cKDTree
 
-        nearest = cKDTree(vertices[covered]).query(vertices[~covered])[1]
+        nearest = cKDTree(points[covered]).query(points[~covered])[1]
         colors[~covered] = colors[covered][nearest]
-    return colors.astype(np.float32)
+    return colors

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.training.mesh_render import fit_to_frame, render_with_depth
-from vid4d.training.meshes import MeshBank
+from vid4d.training.meshes import MeshBank, MeshBatch
 
 GOLDEN_ANGLE = 137.508
 
@@ -71,19 +71,8 @@ def true_clips(
     for index, name in enumerate(bank.names):
         if only not in (None, index):
             continue
-        azimuth, elevation = clip_setting(index)
-        cycle = min(16, int(bank.n_poses[index]))
-        count = min(frames, cycle)
-        poses = torch.arange(count, device=bank.device) * cycle // count
-        batch = bank.batch(torch.full((count,), index, device=bank.device), poses)
-        a = math.radians(azimuth)
-        turn = torch.tensor(
-            [[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]], device=bank.device
-        )
-        batch = replace(batch, vertices=batch.vertices @ turn.T)
-        camera = Cameras.orbit([0.0], elevation, size=size, device=bank.device)
-        batch = fit_to_frame(batch, camera, group=torch.zeros(count, dtype=torch.long, device=bank.device))
-        views = 1 + len(targets)
+        batch, camera, elevation = posed(bank, index, frames=frames, size=size)
+        count, views = batch.objects, 1 + len(targets)
         every = Cameras.cat([camera, targets])[
             torch.arange(views, device=bank.device).repeat_interleave(count)
         ]
@@ -91,3 +80,24 @@ def true_clips(
         pictures, depth = (x.unflatten(0, (views, count)) for x in render_with_depth(batch, every, owner))
         nearest = depth.unflatten(-1, (size, -1)).unflatten(-3, (size, -1)).amin((-3, -1))
         yield TrueClip(name, elevation, pictures[0], pictures[1:], nearest[1:])
+
+
+def posed(bank: MeshBank, index: int, *, frames: int, size: int) -> tuple[MeshBatch, Cameras, float]:
+    """The first motion of a model as `true_clips` shows it: `frames` evenly spaced poses (fewer where it has
+    fewer), turned and framed, as the objects of a batch; the input camera, and its elevation in degrees.
+
+    All poses have the same vertices and faces, one pose after the other.
+    """
+    azimuth, elevation = clip_setting(index)
+    cycle = min(16, int(bank.n_poses[index]))
+    count = min(frames, cycle)
+    poses = torch.arange(count, device=bank.device) * cycle // count
+    batch = bank.batch(torch.full((count,), index, device=bank.device), poses)
+    a = math.radians(azimuth)
+    turn = torch.tensor(
+        [[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]], device=bank.device
+    )
+    camera = Cameras.orbit([0.0], elevation, size=size, device=bank.device)
+    group = torch.zeros(count, dtype=torch.long, device=bank.device)
+    framed = fit_to_frame(replace(batch, vertices=batch.vertices @ turn.T), camera, group=group)
+    return framed, camera, elevation
