@@ -160,7 +160,19 @@ def _check(settings: Settings) -> None:
 
 
 OF_DRAWING = ("steps", "sampler", "memory")
-OF_CLIPS = ("frames", "start", "end", "trim", "every", "cyclic", "matting", "masks", "keep", "fps")
+OF_CLIPS = (
+    "frames",
+    "start",
+    "end",
+    "trim",
+    "every",
+    "cyclic",
+    "matting",
+    "matting_kind",
+    "masks",
+    "keep",
+    "fps",
+)
 
 
 def _refuse_unused(settings: Settings, taken: frozenset[str]) -> None:

@@ -54,6 +54,8 @@ class Settings:
     """Degrees that the clip's camera looks down on the object."""
     matting: str = "auto"
     """How the background is removed: 'auto' (alpha, else a plain background), or an ONNX file."""
+    matting_kind: Literal["auto", "birefnet", "isnet", "u2net"] = "auto"
+    """What that file is, where it does not say so itself: each kind wants its pictures in another way."""
     masks: str = ""
     """A folder, quoted glob or video of masks, one a frame, in either polarity. Not needed where they lie
     beside the pictures of a folder, or in a folder 'masks' in it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from pathlib import Path
 
@@ -9,8 +10,17 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from vid4d.clip.clip import read_clip
 from vid4d.clip.matting import alpha_is_meaningful, fit_background, matte, remove_plain_background
-from vid4d.clip.matting_onnx import MODELS, find_model, free_colors, model_input, model_mask, model_spec
+from vid4d.clip.matting_onnx import (
+    KNOWN,
+    MODELS,
+    find_model,
+    free_colors,
+    model_input,
+    model_mask,
+    model_spec,
+)
 from vid4d.errors import InputError
 
 SIDE = 120
@@ -181,8 +191,15 @@ def test_models_are_found_by_name_and_kind(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setenv("VID4D_MATTING", str(tmp_path))
     (tmp_path / "isnet-general-use.onnx").write_bytes(b"x")
     assert find_model("isnet-general-use") == tmp_path / "isnet-general-use.onnx"
-    assert model_spec(find_model("isnet-general-use")) is MODELS["isnet"]
-    assert model_spec(Path("BiRefNet-lite.onnx")) is MODELS["birefnet"]
+    file = find_model("isnet-general-use")
+    with pytest.raises(InputError, match=r"does not say.*--matting-kind birefnet, isnet, u2net"):
+        model_spec(file)  # its name says nothing
+    assert model_spec(file, "u2net") is MODELS["u2net"]
+    assert model_spec(file, metadata={"matting_kind": "birefnet"}) is MODELS["birefnet"]
+    monkeypatch.setitem(KNOWN, hashlib.md5(b"x").hexdigest(), "isnet")
+    assert model_spec(file) is MODELS["isnet"]
+    with pytest.raises(InputError, match="'modnet' is not known"):
+        model_spec(file, "modnet")
     with pytest.raises(InputError, match="isnet-general-use"):
         find_model("rembg")
 
@@ -235,13 +252,18 @@ def test_an_onnx_model_gives_the_mask(tmp_path: Path, monkeypatch: pytest.Monkey
     rgba = np.full((32, 32, 4), 255, np.uint8)
     rgba[..., :3] = (0, 90, 0)
     rgba[8:24, 8:24, :3] = (255, 0, 0)
-    result = matte([rgba, rgba], "red")
+    result = matte([rgba, rgba], "red", kind="birefnet")
     assert result.method == "red"
     assert result.frames[1][16, 16, 3] == pytest.approx(0.9046 * 255, abs=1)
     assert result.frames[1][2, 2, 3] == pytest.approx(0.1074 * 255, abs=1)
     texture = rgba.copy()
     texture[..., 1] = np.random.default_rng(0).integers(0, 255, (32, 32))
-    assert matte([texture]).method == "red"  # not plain, so the installed model is taken
+    assert matte([texture], kind="birefnet").method == "red"  # not plain, so the installed model is taken
+
+
+def test_a_kind_without_a_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="--matting-kind has no effect beside --matting plain"):
+        read_clip(tmp_path, matting="plain", matting_kind="isnet")
 
 
 def test_a_damaged_model_is_an_input_error(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from vid4d.errors import install_hint
 from vid4d.media.images import premultiplied
 
 THUMBNAIL = 96
@@ -47,7 +48,8 @@ def warn(
     if confidence < 0.6:
         warnings.append(
             f"the background was removed with low confidence ({confidence:.2f}): look at the strip, "
-            "and give frames with transparency or a matting model if the masks are wrong"
+            "and give frames with transparency or a matting model if the masks are wrong "
+            f"({install_hint('matting')} and --matting FILE.onnx)"
         )
     if enlarged > 1.5 or (object_pixels is not None and object_pixels < FEW_PIXELS):
         large = "" if object_pixels is None else f" and is {object_pixels:.0f} pixels large in the source"

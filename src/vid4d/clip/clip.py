@@ -92,8 +92,9 @@ class ClipOptions:
     and crop. start, end: seconds of the source. every: use every n-th frame of the source. size: pixels of
     the square frames. object_size: share of the frame's side that the object's longer side takes.
     cyclic: whether the clip is a loop; 'auto' looks. matting: 'auto', 'alpha', 'plain', or the name or file
-    of an ONNX model. fps: frames a second of a folder of images. keep: leave all in the masks that they
-    show, captions and specks, too. trim: 'auto' takes the longest part that shows one thing, uncut.
+    of an ONNX model; matting_kind: what that wants, where its file does not say. fps: frames a second of a
+    folder of images. keep: leave all in the masks that they show, captions, specks and shadows, too. trim:
+    'auto' takes the longest part that shows one thing, uncut.
     masks: a folder, glob or video of masks for the clip's frames.
     follow: whether the window follows the object; 'auto' where it crosses the picture.
     """
@@ -107,6 +108,7 @@ class ClipOptions:
     object_size: float = OBJECT_SIZE
     cyclic: bool | Literal["auto"] = "auto"
     matting: str = "auto"
+    matting_kind: str = "auto"
     fps: float = DEFAULT_FPS
     keep: bool = False
     trim: Literal["no", "auto"] = "no"
@@ -167,7 +169,7 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     if (part := _better_part(takes, source, chosen, options)) is not None:
         return part
     try:
-        cut = matte(originals, options.matting, keep_shadows=keep)
+        cut = matte(originals, options.matting, kind=options.matting_kind, keep_shadows=keep)
     except InputError as e:
         if way := way_out(takes, source.times, chosen):
             raise InputError(f"{e}; but {', '.join(takes.reasons)}: {way}") from e
@@ -280,6 +282,8 @@ def _check_options(o: ClipOptions) -> None:
         raise InputError(f"--cyclic {o.cyclic}: give auto, true or false")
     if o.follow not in ("auto", "yes", "no"):
         raise InputError(f"--follow {o.follow}: give auto, yes or no")
+    if o.matting_kind != "auto" and o.matting in ("alpha", "plain"):
+        raise InputError(f"--matting-kind has no effect beside --matting {o.matting}: leave one of them out")
     if o.trim not in ("no", "auto"):
         raise InputError(f"--trim {o.trim}: give no or auto")
 

@@ -25,6 +25,7 @@ from vid4d.media.keying import CORE, REGION, Background, cut_out, reached_from_b
 
 MIN_INLIERS = 0.6  # share of the border that the fitted surface must explain
 MAX_NOISE = 14.0  # 8-bit steps
+UNSURE = 0.6  # confidence below which a model is taken, where there is one
 FAINT = 0.02  # share of an outline that may look like the background; of others it is below 0.005
 
 
@@ -57,12 +58,17 @@ class Matte:
 
 
 def matte(
-    frames: Sequence[UInt8[np.ndarray, "h w 4"]], method: str = "auto", *, keep_shadows: bool = False
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]],
+    method: str = "auto",
+    *,
+    kind: str = "auto",
+    keep_shadows: bool = False,
 ) -> Matte:
     """Gives every frame its mask.
 
     method: 'alpha' (as it comes), 'plain', the name or file of an ONNX model, or 'auto': alpha where it says
-        something, else plain, else a model that is installed.
+        something, else plain, else (or where that is not sure) a model that is installed.
+    kind: of the model, as of `matting_onnx.MODELS`; 'auto' asks the file.
     keep_shadows: of a plain background.
     Raises InputError where the method does not fit the frames.
     """
@@ -78,18 +84,21 @@ def matte(
     if method == "plain":
         return remove_plain_background(pictures, keep_shadows=keep_shadows)
     if method != "auto":
-        return _with_model(pictures, find_model(method))
+        return _with_model(pictures, find_model(method), kind)
+    installed = installed_model()
     try:
-        return remove_plain_background(pictures, keep_shadows=keep_shadows)
+        plain = remove_plain_background(pictures, keep_shadows=keep_shadows)
     except InputError:
-        installed = installed_model()
         if installed is None:
             raise
-        return _with_model(pictures, installed)
+        return _with_model(pictures, installed, kind)
+    if installed is None or plain.confidence >= UNSURE:
+        return plain
+    return _with_model(pictures, installed, kind)
 
 
-def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path) -> Matte:
-    results, confidence = model_frames(frames, file)
+def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path, kind: str) -> Matte:
+    results, confidence = model_frames(frames, file, kind)
     return Matte(results, file.stem, confidence)
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,20 @@ MODELS = {
     "isnet": ModelSpec(1024, (0.5, 0.5, 0.5), (1.0, 1.0, 1.0), scale_by_max=True),
     "u2net": ModelSpec(320, *IMAGENET, scale_by_max=True),
 }
-"""By the beginning of the file's name; any other file is taken for the BiRefNet kind."""
+"""By the name that --matting-kind takes."""
+
+KNOWN = {
+    "60024c5c889badc19c04ad937298a77b": "u2net",
+    "8e83ca70e441ab06c318d82300c84806": "u2net",  # U2-Net's small form
+    "55e59e0d8062d2f5d013f4725ee84782": "u2net",  # silueta
+    "fc16ebd8b0c10d971d3513d564d01e29": "isnet",
+    "7a35a0141cbbc80de11d9c9a28f52697": "birefnet",
+    "4fab47adc4ff364be1713e97b7e66334": "birefnet",  # its lite form
+}
+"""Kinds of the files that rembg publishes, by their MD5 as rembg states it."""
+
+METADATA = "matting_kind"
+"""Entry of a file's metadata that says its kind."""
 
 
 def model_folder() -> Path:
@@ -68,18 +82,32 @@ def installed_model() -> Path | None:
     return files[0] if files and find_spec("onnxruntime") is not None else None
 
 
-def model_spec(file: Path) -> ModelSpec:
-    """Input size and normalisation of a model, by its file's name; BiRefNet's for unknown ones."""
-    stem = file.stem.lower().replace("-", "").replace("_", "")
-    return next((spec for name, spec in MODELS.items() if stem.startswith(name)), MODELS["birefnet"])
+def model_spec(file: Path, kind: str = "auto", metadata: Mapping[str, str] | None = None) -> ModelSpec:
+    """Input size and normalisation of a model.
+
+    kind: as of MODELS, or 'auto': by the file's metadata or hash, never by its name.
+    Raises InputError for another kind, and where nobody knows it.
+    """
+    if kind == "auto":
+        with file.open("rb") as data:
+            known = KNOWN.get(hashlib.file_digest(data, "md5").hexdigest(), "")
+        kind = (metadata or {}).get(METADATA, known)
+        if not kind:
+            raise InputError(
+                f"{file}: this file does not say what pictures it wants; tell it with --matting-kind "
+                f"{', '.join(MODELS)} (the wrong one gives wrong masks: look at the strip)"
+            )
+    if kind not in MODELS:
+        raise InputError(f"a matting model of the kind {kind!r} is not known: choose {', '.join(MODELS)}")
+    return MODELS[kind]
 
 
 def model_frames(
-    frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path, kind: str = "auto"
 ) -> tuple[list[UInt8[np.ndarray, "h w 4"]], float]:
     """RGBA frames and confidence in 0..1 from an ONNX file: input 1x3xSxS, first output the mask.
 
-    Raises InputError where onnxruntime is missing or the file is no such network.
+    kind: as of `model_spec`. Raises InputError where onnxruntime is missing, or the file is no such network.
     """
     try:
         import onnxruntime
@@ -92,12 +120,12 @@ def model_frames(
             str(file), options, providers=onnxruntime.get_available_providers()
         )
         port = session.get_inputs()[0]
-        spec = model_spec(file)
+        spec = model_spec(file, kind, session.get_modelmeta().custom_metadata_map)
         side = port.shape[-1] if isinstance(port.shape[-1], int) else spec.size
-        kind = np.float16 if "float16" in port.type else np.float32
+        numbers = np.float16 if "float16" in port.type else np.float32
         results = []
         for frame in frames:
-            prepared = model_input(frame, spec, side).astype(kind)
+            prepared = model_input(frame, spec, side).astype(numbers)
             mask = model_mask(session.run(None, {port.name: prepared})[0], frame.shape[:2])
             results.append(np.dstack([free_colors(frame, mask), to_uint8(mask)]))
     except InputError:

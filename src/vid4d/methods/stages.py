@@ -45,6 +45,7 @@ def read_as_set(settings: Settings, *, frames: int, size: int, dense: int = 0) -
         size=size,
         cyclic=CYCLIC[settings.cyclic],  # type: ignore[arg-type]
         matting=settings.matting,
+        matting_kind=settings.matting_kind,
         follow=settings.follow,
         keep=settings.keep,
         fps=settings.fps,
