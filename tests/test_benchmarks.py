@@ -114,3 +114,16 @@ def test_drift_of_meshes_that_follow_slide_and_stand_still() -> None:
     assert told["stands"][3] == pytest.approx(0.3 * 0.4**0.5, rel=0.05)  # a chord of the ring's middle
     assert [told[name][4] for name in told] == [1, 1, 2]
     assert np.isnan(told["anew"][1])
+
+
+def test_forms_of_one_asset_are_shown_a_line_each() -> None:
+    from evaluation import forms
+
+    from vid4d.evaluation.result import FORMAT, VERSION, Result
+
+    def result(**mean: float | None) -> Result:
+        return Result(FORMAT, VERSION, "0", {}, {}, mean)
+
+    told = forms({"run": result(iou=0.70081, psnr=16.9966), "mesh": result(iou=0.5, cd_3d=None)}).splitlines()
+    assert told[0] == "| | IoU | PSNR (dB) | CD-3D |"
+    assert told[2:] == ["| run | 0.7008 | 16.997 |  |", "| mesh | 0.5000 |  |  |"]
