@@ -20,6 +20,7 @@ from vid4d.export.formats import export
 from vid4d.export.options import ExportOptions, FrameTimes
 from vid4d.export.usd_mesh import Surface, put_surface
 from vid4d.meshing.mesh_sequence import MeshSequence
+from vid4d.meshing.texture import Coat, textured
 
 
 @pytest.mark.parametrize("ending", ["usd", "usdz"])
@@ -153,17 +154,25 @@ def test_a_mesh_alone_needs_no_variants(moving, tmp_path):
     assert export(moving, "usd", path, replace(options, force=True)) == [path, picture]
 
 
-def test_where_the_topology_changes_faces_have_samples(tmp_path):
-    shapes = [mesh_of(lambda p, r=r: p.norm(dim=1) - r, faces=f) for r, f in ((0.2, 200), (0.3, 300))]
-    sequence = MeshSequence((0.0, 1.0), tuple(shapes), (0, 1), (0, 1))
+def test_where_the_topology_changes_nothing_is_interpolated(tmp_path):
+    """Two balls whose meshes have as many faces: readers would blend their points and their `st`."""
+    shapes = [mesh_of(lambda p, r=r: p.norm(dim=1) - r, faces=200) for r in (0.2, 0.3)]
+    shapes[1] = replace(shapes[1], faces=shapes[1].faces[::-1])
+    sequence = MeshSequence((0.0, 0.5, 1.0), (shapes[0], shapes[0], shapes[1]), (0, 2), (0, 2))
+    white = [Coat(shape, lambda p, n: (np.ones_like(p), np.ones(len(p)))) for shape in shapes]
+    skin = textured([white[:1], white[1:]], 64)
     stage = Usd.Stage.CreateNew(str(tmp_path / "a.usda"))
     stage.SetDefaultPrim(UsdGeom.Xform.Define(stage, "/Asset").GetPrim())
-    put_surface(stage, Surface(sequence, None), FrameTimes((0.0, 0.5, 1.0), 24.0), False, None)
+    picture = tmp_path / "a.png"
+    put_surface(stage, Surface(sequence, skin), FrameTimes((0.0, 0.5, 1.0), 24.0), False, picture)
     mesh = UsdGeom.Mesh(stage.GetPrimAtPath("/Asset/Surface"))
-    for code, shape in zip((0, 2), shapes, strict=True):
+    for code, part in ((0, 0), (0.3, 0), (1, 0), (1.49, 0), (1.51, 1), (1.8, 1), (2, 1)):
         faces = np.array(mesh.GetFaceVertexIndicesAttr().Get(code)).reshape(-1, 3)
-        assert np.array_equal(faces, shape.faces)
-        assert np.allclose(mesh.GetPointsAttr().Get(code), shape.vertices)
+        assert np.array_equal(faces, shapes[part].faces)
+        assert np.allclose(mesh.GetPointsAttr().Get(code), shapes[part].vertices)
+        chart = skin.charts[part]
+        places = np.array(UsdGeom.PrimvarsAPI(mesh).GetPrimvar("st").Get(code)) * [1, -1] + [0, 1]
+        assert np.allclose(places, chart.uv[chart.faces].reshape(-1, 2), atol=1e-6)
 
 
 def test_options_of_a_mesh_have_no_effect_on_splats(tmp_path):

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from vid4d.asset import Asset
 
 SURFACE, MATERIAL = "/Asset/Surface", "/Asset/Material"
+INSTANT = 1e-5
+"""Clip time before a change of topology at which the old mesh stands for the last time."""
 
 
 class Surface(NamedTuple):
@@ -65,18 +67,17 @@ def put_surface(stage: Any, surface: Surface, plan: FrameTimes, cyclic: bool, pi
         corners = shown.CreatePrimvar("st", Sdf.ValueTypeNames.TexCoord2fArray, UsdGeom.Tokens.faceVarying)
     still = len(sequence.times) == 1
     last = len(plan.times) if cyclic else len(plan.times) - 1
-    moments = list(zip(sequence.times, sequence.meshes, strict=True))
-    if closes and not still and sequence.tracked:
-        moments.append((1.0, sequence.meshes[0]))
-    starts = {start: part for part, start in enumerate(sequence.starts)}
-    for i, (time, each) in enumerate(moments):
+    moments = _samples(sequence, closes)
+    for i, (time, index, part) in enumerate(moments):
+        each = sequence.meshes[index]
         when = Usd.TimeCode.Default() if still else Usd.TimeCode(time * last)
         fixed = Usd.TimeCode.Default() if sequence.tracked else when
-        if i in starts:
+        neighbours = [moments[j][2] for j in (i - 1, i + 1) if 0 <= j < len(moments)]
+        if i == 0 or (not sequence.tracked and any(other != part for other in neighbours)):
             mesh.CreateFaceVertexCountsAttr().Set(Vt.IntArray(len(each.faces), 3), fixed)
             mesh.CreateFaceVertexIndicesAttr().Set(_array(Vt.IntArray, each.faces.ravel(), np.int32), fixed)
             if skin is not None:
-                chart = skin.charts[starts[i]]
+                chart = skin.charts[part]
                 uv = chart.uv[chart.faces].reshape(-1, 2) * [1, -1] + [0, 1]  # st begins at the lower left
                 corners.Set(_array(Vt.Vec2fArray, uv, np.float32), fixed)
         mesh.CreatePointsAttr().Set(_array(Vt.Vec3fArray, each.vertices, np.float32), when)
@@ -106,6 +107,23 @@ def put_surface(stage: Any, surface: Surface, plan: FrameTimes, cyclic: bool, pi
     outcome = paint.CreateOutput("surface", Sdf.ValueTypeNames.Token)
     material.CreateSurfaceOutput().ConnectToSource(outcome)
     UsdShade.MaterialBindingAPI.Apply(mesh.GetPrim()).Bind(material)
+
+
+def _samples(sequence: MeshSequence, closes: bool) -> list[tuple[float, int, int]]:
+    """Clip time, mesh and part of every sample.
+
+    Readers interpolate arrays of equal length, whatever their topology. So half way between moments, where
+    another part takes over, the old mesh stands once more just before, and the new one there already.
+    """
+    samples = []
+    for k, part in enumerate(sequence.parts):
+        if k > 0:
+            change = (sequence.times[part[0] - 1] + sequence.times[part[0]]) / 2
+            samples += [(change - INSTANT, part[0] - 1, k - 1), (change, part[0], k)]
+        samples += [(sequence.times[i], i, k) for i in part]
+    if closes and sequence.tracked and len(sequence.times) > 1:
+        samples.append((1.0, 0, 0))
+    return samples
 
 
 def _shader(stage: Any, name: str, kind: str) -> Any:
