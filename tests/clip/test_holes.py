@@ -39,6 +39,12 @@ def test_a_hole_of_three_frames_is_filled_with_the_pictures_colors() -> None:
     assert filled[0] is frames[0]
 
 
+def test_frames_far_apart_say_nothing_of_gaps_between_limbs() -> None:
+    frames = plates({4: (20, 20)})
+    assert fill_brief_holes(frames, opaque(frames), 3 * TIMES)[1] is None
+    assert fill_brief_holes(frames, opaque(frames), 2 * TIMES)[1] is not None
+
+
 @pytest.mark.parametrize(
     "holes",
     [

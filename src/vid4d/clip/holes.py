@@ -16,6 +16,8 @@ from vid4d.clip.subject import follow_pieces
 
 BRIEF = 4
 """Frames in a row, at most, in which a hole is filled."""
+LONGEST = 0.5
+"""Seconds from the frame before to the frame after such a hole, at most: else a gap may open and close."""
 COVERED = 0.8
 """Share of a hole that the object covers before it comes and after it goes."""
 
@@ -41,6 +43,8 @@ def fill_brief_holes(
         own = pieces.track == track
         first, last = int(frame_of[own].min()), int(frame_of[own].max())
         if last - first >= BRIEF or first == 0 or last == len(frames) - 1:
+            continue
+        if times[last + 1] - times[first - 1] > LONGEST:
             continue
         spots = {int(k): pieces.mask(int(k), own) for k in np.unique(frame_of[own])}
         every = np.any(list(spots.values()), 0)
