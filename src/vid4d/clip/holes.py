@@ -18,6 +18,8 @@ BRIEF = 4
 """Frames in a row, at most, in which a hole is filled."""
 LONGEST = 0.5
 """Seconds from the frame before to the frame after such a hole, at most: else a gap may open and close."""
+SMALLEST = 0.005
+"""Area of such a hole over the object's: parts that nearly touch leave smaller gaps."""
 COVERED = 0.8
 """Share of a hole that the object covers before it comes and after it goes."""
 
@@ -48,6 +50,8 @@ def fill_brief_holes(
             continue
         spots = {int(k): pieces.mask(int(k), own) for k in np.unique(frame_of[own])}
         every = np.any(list(spots.values()), 0)
+        if every.sum() < SMALLEST * masks[first].sum():
+            continue
         if min(masks[first - 1][every].mean(), masks[last + 1][every].mean()) < COVERED:
             continue
         for k, spot in spots.items():
