@@ -221,7 +221,7 @@ def test_a_placed_mesh_is_its_truth_again(tmp_path):
         (lambda b: b[:30], "no whole GLB file"),
         (lambda b: b.replace(b'"mode":4', b'"mode":1'), "no triangles"),
         (lambda b: b.replace(b'"count": 3', b'"count":-3'), "array of -3 entries"),
-        (lambda b: b[:-36] + np.float32("inf").tobytes() + b[-32:], "no place that is finite"),
+        (lambda b: b[:-36] + np.float32("inf").tobytes() + b[-32:], "infinity in POSITION"),
         (lambda b: b.replace(b'"nodes": [0]', b'"nodes": [7]'), "no whole GLB file"),
     ],
 )
@@ -233,3 +233,34 @@ def test_files_that_are_none_are_refused(tmp_path, change, said):
     path.write_bytes(change(path.read_bytes().replace(b'"mode": 4', b'"mode":4 ')))
     with pytest.raises(InputError, match=said):
         Glb(path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "values"),
+    [
+        ([0.0, 1.0], [(0, 0, 0, 1), (0, 0, 0, 0)]),
+        ([0.0, 1.0], [(0, 0, 0, 1), (np.nan, 0, 0, 1)]),
+        ([0.0, np.nan], [(0, 0, 0, 1), (0, 0, 0, 1)]),
+        ([0.0, 2.0, 1.0], [(0, 0, 0, 1), (0, 1, 0, 0), (0, 0, 0, 1)]),
+    ],
+)
+def test_what_is_wrong_at_a_later_moment_is_refused_as_at_the_first(tmp_path, keys, values):
+    with pytest.raises(InputError, match=r"a\.glb is"):
+        moving(tmp_path / "a.glb", "rotation", keys, np.array(values), "LINEAR").at(keys[-1])
+
+
+@pytest.mark.parametrize("spoilt", ["faces", "color", "uv"])
+def test_faces_and_colors_that_cannot_be_are_refused(tmp_path, spoilt):
+    made = Made(nodes=[{"mesh": 0}], scenes=[{"nodes": [0]}])
+    primitive = {"attributes": {"POSITION": made.array(TRIANGLE)}, "indices": made.array([0, 1, 2])}
+    if spoilt == "faces":
+        made.json["accessors"][primitive["indices"]] |= {"componentType": 5122, "count": 6}  # 0 0 1 0 2 0
+        made.buffer = made.buffer[:-2] + np.array(-900, "<i2").tobytes()
+    if spoilt == "color":
+        made.json["materials"] = [{"pbrMetallicRoughness": {"baseColorFactor": [float("nan"), 0, 0, 1]}}]
+        primitive["material"] = 0
+    if spoilt == "uv":
+        primitive["attributes"]["TEXCOORD_0"] = made.array(np.full((3, 2), np.nan))
+    made.json["meshes"] = [{"primitives": [primitive]}]
+    with pytest.raises(InputError, match=r"a\.glb has"):
+        Glb(made.write(tmp_path / "a.glb"))

@@ -125,6 +125,16 @@ def test_force_neither_replaces_nor_deletes_files_that_were_changed(run_folder, 
     assert len(everything(Path("pics"))) == 3
 
 
+def test_folders_of_others_stay_also_empty_ones(run_folder):
+    for folder in ("pics/todo/later", "pics/mine"):
+        Path(folder).mkdir(parents=True)
+    Path("pics/mine/a.txt").write_text("mine")
+    for frames in ("3", "2"):
+        cli.main(["export", "run", "--to", "ply", "--frames", frames, "--out", "pics", "--force"])
+    assert Path("pics/todo/later").is_dir()
+    assert Path("pics/mine/a.txt").read_text() == "mine"
+
+
 def test_a_list_leads_to_no_file_outside_of_its_folder(tmp_path):
     (tmp_path / "docs").mkdir()
     (tmp_path / "docs" / "thesis.tex").write_text("precious")

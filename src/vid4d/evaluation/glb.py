@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import json
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -63,15 +65,21 @@ class Glb:
     def __init__(self, path: Path) -> None:
         self.path = path
         refuse_special(path)
-        try:
+        with self._reading():
             if path.stat().st_size > LARGEST:
                 raise InputError(f"{path} is larger than any mesh that is judged: give a smaller one")
             self._read(path.read_bytes())
-            self.at(0.0)
+        self.at(0.0)
+
+    @contextmanager
+    def _reading(self) -> Iterator[None]:
+        """A block that reads the file, at whatever moment: what is wrong in it is an InputError."""
+        try:
+            yield
         except InputError:
             raise
         except FAULTS as error:
-            raise InputError(f"{path} is no whole GLB file ({error}): export it again") from error
+            raise InputError(f"{self.path} is no whole GLB file ({error}): export it again") from error
 
     def _read(self, data: bytes) -> None:
         magic, version, _ = struct.unpack_from("<4sII", data)
@@ -124,6 +132,11 @@ class Glb:
                     continue
                 keys = self.array(sampler["input"])[:, 0].astype(float)
                 values = self.array(sampler["output"]).astype(float)
+                if not (np.isfinite(keys).all() and (np.diff(keys) >= 0).all() and np.isfinite(values).all()):
+                    raise InputError(
+                        f"{self.path} is animated at moments or by values that are no numbers in order: "
+                        "export it again"
+                    )
                 how = sampler.get("interpolation", "LINEAR")
                 found.append((target["node"], target["path"], keys, values.reshape(len(keys), -1), how))
         return found
@@ -140,6 +153,10 @@ class Glb:
 
     def at(self, seconds: float) -> list[Surface]:
         """The surfaces at a moment of the animation. Raises InputError where there are none."""
+        with self._reading():
+            return self._at(seconds)
+
+    def _at(self, seconds: float) -> list[Surface]:
         moved: dict[int, dict[str, np.ndarray]] = {}
         for node, path, keys, values, how in self.channels:
             moved.setdefault(node, {})[path] = _between(seconds, keys, values, how, path == "rotation")
@@ -175,6 +192,8 @@ class Glb:
             for weight, target in zip(weights, primitive.get("targets", []), strict=False):
                 for name in target.keys() & MORPHED if weight else ():
                     values[name] = values[name] + weight * self.array(target[name])
+            if broken := [n for n, v in values.items() if not np.isfinite(v).all()]:
+                raise InputError(f"{self.path} has NaN or infinity in {broken[0]}: export it again")
             points = np.pad(values["POSITION"], ((0, 0), (0, 1)), constant_values=1.0)
             if "skin" in node and "JOINTS_0" in values:
                 points = self._skinned(points, values, self.json["skins"][node["skin"]], poses)
@@ -185,7 +204,7 @@ class Glb:
             count = len(points)
             faces = self.array(primitive["indices"]) if "indices" in primitive else np.arange(count)
             faces = faces.reshape(-1, 3).astype(np.int64)
-            if len(faces) and faces.max() >= count:
+            if len(faces) and not 0 <= faces.min() <= faces.max() < count:
                 raise InputError(f"{self.path} has faces without vertices: export it again")
             color = values.get("COLOR_0", np.ones((count, 3)))[:, :3]
             parts.append(self._painted(to_world_axes(points[:, :3]), faces, color, values, primitive))
@@ -216,6 +235,8 @@ class Glb:
         material = self.json.get("materials", [{}])[primitive["material"]] if "material" in primitive else {}
         base = material.get("pbrMetallicRoughness", {})
         factor = np.array(base.get("baseColorFactor", (1, 1, 1, 1)), float)[:3]
+        if not np.isfinite(factor).all():
+            raise InputError(f"{self.path} has a color that is no number: export it again")
         surface = Surface(points, faces, to_srgb((color * factor).clip(0, 1)))
         texture = base.get("baseColorTexture")
         if texture is None:

@@ -68,10 +68,12 @@ def remove_written(folder: Path, keep: Iterable[str] = ()) -> list[str]:
     The manifest goes with the last of them, and the folder, too, where nothing is left in it.
     """
     hashes, kept = read(folder), set(keep)
+    emptied: set[Path] = set()
     for name in hashes.keys() - kept:
         if wrote(folder, name, hashes):
             (folder / name).unlink()
-    for below in sorted((p for p in folder.rglob("*") if p.is_dir() and not p.is_symlink()), reverse=True):
+            emptied.update(folder / parent for parent in PurePosixPath(name).parents if parent.name)
+    for below in sorted(emptied, reverse=True):  # other folders are their user's, also empty ones
         with suppress(OSError):  # it holds something
             below.rmdir()
     left = contents(folder)
