@@ -156,7 +156,10 @@ def _check(settings: Settings) -> None:
 
         check_interpolator(settings.interpolator)
     settings.check_ranges()
-    _refuse_unused(settings, prior.takes if needs == "matrix" else frozenset({"memory"}))
+    taken = prior.takes if needs == "matrix" else frozenset({"memory"})
+    if needs == "matrix" and settings.steps == 1:
+        taken |= {"steps"}  # what a network without a sampler does
+    _refuse_unused(settings, taken)
 
 
 OF_DRAWING = ("steps", "sampler", "memory")

@@ -78,6 +78,18 @@ def test_all_clips_are_made_once(tmp_path, capsys):
     assert begun(Path("runs")) == {"0.mp4": 1, "1.mp4": 1}
 
 
+def test_tables_that_somebody_else_wrote_are_kept_aside(tmp_path):
+    clips(tmp_path / "clips", "ok a")
+    Path("runs").mkdir()
+    Path("runs/batch.csv").write_text("mine")
+    assert [batch(), batch()] == [0, 0]
+    assert len(table()) == 1
+    Path("runs/batch.jsonl").write_text("mine, too")
+    assert batch() == 0
+    kept = {p.name: p.read_text() for p in Path("runs").glob("*.kept-*")}
+    assert kept == {"batch.csv.kept-1": "mine", "batch.jsonl.kept-1": "mine, too"}
+
+
 def test_clips_that_fail_are_told_and_stop_nothing(tmp_path, capsys):
     clips(tmp_path / "clips", "ok a", "bad b", "crash c", "ok d")
     Path("list.txt").write_text("clips/1.mp4\nclips/none.mp4\nclips/2.mp4\nclips/0.mp4\nclips/3.mp4\n")

@@ -303,6 +303,10 @@ def test_options_without_effect_are_refused(clip, tmp_path, settings, unused):
     assert not (tmp_path / "a").exists()
 
 
+def test_a_network_without_a_sampler_takes_one_step():
+    assert api.resolved(Settings(clip="a.mp4", prior="frustum", steps=1)).steps == 1
+
+
 def test_options_of_a_clip_have_no_effect_on_a_text():
     with pytest.raises(InputError, match="--every has no effect, for a text has no clip"):
         api.resolved(Settings(text="a red cat", every=2))

@@ -321,6 +321,15 @@ def test_an_output_that_was_changed_is_made_again(tmp_path):
     run.stage("contact", sheet)
     run.stage("contact", sheet)
     assert len(made) == 2
+    assert (tmp_path / "contact.png.kept-1").read_text() == "shoot"
+    assert (tmp_path / "contact.png").read_text() == "sheet"
+
+
+def test_an_output_that_a_killed_run_had_just_written_is_nobody_elses(tmp_path):
+    run = Run.create(tmp_path, SETTINGS)
+    run.path("contact.png").write_text("sheet")  # and killed before its list is written
+    run.stage("contact", lambda bar: run.path("contact.png").write_text("sheet"))
+    assert not list(tmp_path.glob("*.kept-*"))
 
 
 def test_an_output_that_is_missing_is_made_again(tmp_path):

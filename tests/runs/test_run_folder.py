@@ -60,7 +60,9 @@ def test_what_was_changed_after_the_run_stays(tmp_path):
     filled(tmp_path)
     (tmp_path / "contact.png").write_text("painted on")
     clear(tmp_path)
-    assert (tmp_path / "contact.png").read_text() == "painted on"
+    run = Run.create(tmp_path, Settings(clip="other.mp4"))
+    run.stage("contact", lambda bar: (tmp_path / "contact.png").write_text("sheet"))
+    assert (tmp_path / "contact.png.kept-1").read_text() == "painted on"
 
 
 def test_making_a_stage_again_removes_no_file_of_others(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Literal
 
 from vid4d.errors import InputError
+from vid4d.files import manifest
 from vid4d.files.paths import natural_order
 from vid4d.files.records import Amount, Finite, Step, read_record
-from vid4d.files.write import write_json, write_text
+from vid4d.files.write import clear_away, write_json, write_text, written_whole
 
 INSIDE = ".batch"
 """Folder of leases and records in that of the runs."""
@@ -93,13 +95,26 @@ def write_table(out: Path) -> int:
         for record in all_records(out):
             by_clip.setdefault(Path(record.clip), []).append(record)
         rows = [asdict(r) for clip in natural_order(by_clip) for r in sorted(by_clip[clip], key=_key)]
-        write_text(out / LINES, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        _replace(out / LINES, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         text = io.StringIO()
         table = csv.DictWriter(text, [f.name for f in fields(Record)], lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-        write_text(out / TABLE, text.getvalue())
+        _replace(out / TABLE, text.getvalue())
     return len(rows)
+
+
+def _replace(file: Path, text: str) -> None:
+    """Writes a file of the batch. One of that name that vid4d did not write so is kept aside."""
+    folder, name = file.parent, file.name
+    noted = manifest.read(folder)
+    if (file.exists() or file.is_symlink()) and not manifest.wrote(folder, name, noted):
+        clear_away(file)
+    encoded = text.encode("utf-8", "backslashreplace")
+    both = [hashlib.sha256(encoded).hexdigest(), *noted.get(name, [])[:1]]
+    write_text(folder / manifest.MANIFEST, manifest.text_of(noted | {name: both}))
+    with written_whole(file) as temporary:
+        temporary.write_bytes(encoded)
 
 
 def _key(record: Record) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -42,6 +43,8 @@ STAGE_FILES = {
     "report": ("report.html",),
 }
 """What stages that only write files have written."""
+SHOWN = STAGE_FILES | {"frames": ("strip.png",), "fit": ("asset.safetensors",)}
+"""Files that stages write for people, who may go on with them: changed ones are kept aside, not replaced."""
 BESIDE = ("export", "renders")
 """Folders that other commands write into a run's."""
 INNER = (".done", manifest.MANIFEST, LOCK, HOLDER, "checkpoints", "validation")
@@ -93,6 +96,22 @@ def note_checkpoint(root: Path, stage: str) -> Path:
     return root / name
 
 
+def keep_changed(root: Path, names: Iterable[str]) -> list[Path]:
+    """Keeps files at the top of a run folder that are not as vid4d wrote them: as `NAME.kept-1`, beside.
+
+    Files of which nothing is noted are what a killed run was writing. Returns where changed ones are kept.
+    """
+    noted = manifest.read(root)
+    changed = [
+        n for n in names if noted.get(n) and (root / n).exists() and not manifest.wrote(root, n, noted)
+    ]
+    kept = [clear_away(root / name) for name in changed]
+    if changed:
+        left = {name: hashes for name, hashes in noted.items() if name not in changed}
+        write_text(root / manifest.MANIFEST, manifest.text_of(left))
+    return [path for path in kept if path is not None]
+
+
 def remove_later(root: Path, visited: list[str]) -> None:
     """Removes markers and checkpoints of all stages but those named; nothing that vid4d did not write."""
     for marker in root.glob(".done/*"):
@@ -106,7 +125,8 @@ def remove_later(root: Path, visited: list[str]) -> None:
 def clear(root: str | Path) -> None:
     """Removes what a run wrote, so that another may begin in its folder. All else stays: exports, notes.
 
-    Files that were changed afterwards stay, too, and folders with files of others are kept beside.
+    Files for people that were changed afterwards, and folders with files of others, are kept beside, as
+    `NAME.kept-1`.
     Raises InputError where a process works in the folder, and for links.
     """
     root = Path(root)
@@ -125,6 +145,7 @@ def _clear(root: Path) -> None:
     for name in FOLDERS:
         clear_away(root / name)
     _remove_validation(root / "validation")
+    keep_changed(root, [name for files in SHOWN.values() for name in files])
     for name in manifest.read(root):
         if name in MADE and manifest.wrote(root, name):
             (root / name).unlink()

@@ -23,6 +23,7 @@ from vid4d.files.write import write_json, write_text
 from vid4d.runs.folder import (
     CLEARED,
     FOLDERS,
+    SHOWN,
     STAGE_FILES,
     append_line,
     clear,
@@ -30,6 +31,7 @@ from vid4d.runs.folder import (
     holds_run,
     inside,
     is_free,
+    keep_changed,
     note_checkpoint,
     record,
     refuse_links,
@@ -214,7 +216,8 @@ class Run:
         name: one word, unique in the run. make: gets the bar to report to. save, load: of the result; without
         `load` the stage is one that only writes files, and its result is None. A stage that is made (again)
         unmarks every stage that has not been passed yet, and removes its checkpoint: they were made from
-        something else. One whose result is missing, damaged or not what was written is made again.
+        something else. One whose result is missing, damaged or not what was written is made again; a file
+        for people that somebody changed is kept aside first.
         """
         self._visited.append(name)
         marker = self.path(".done", name)
@@ -229,6 +232,8 @@ class Run:
                 self.progress.say(f"{name}: made again, for what was saved cannot be used ({damage})")
         refuse_links(self.root)
         remove_later(self.root, self._visited)
+        for kept in keep_changed(self.root, SHOWN.get(name, ())):
+            self.progress.say(f"{name}: what vid4d did not write, or not so, is kept as {kept}")
         began = time.perf_counter()
         with self.progress.stage(name) as bar:
             bar.record = partial(self._note_curve, name)
