@@ -168,13 +168,15 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str | None:
         return f"the disk is full{_where(error)}: make room and {again}"
     if isinstance(error, PermissionError):
         return f"no permission to read or write{_where(error)}: choose another place with --out"
+    if isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError)):
+        return f"{error.strerror or message}{_where(error)}: move it away and run the same command again"
     if isinstance(error, OSError):
         return f"{error.strerror or message or type(error).__name__}{_where(error)}"
     return None
 
 
 def _where(error: BaseException) -> str:
-    name = getattr(error, "filename", None)
+    name = getattr(error, "filename2", None) or getattr(error, "filename", None)
     return f" ({name})" if name else ""
 
 

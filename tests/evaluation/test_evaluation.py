@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import shutil
 
@@ -89,6 +90,18 @@ def test_results_are_compared_only_where_they_mean_the_same(tmp_path, ball, caps
     assert "hold truth against different truths" in said
     a.write_text("{}")
     assert "lacks 'format'" in refused(capsys, "evaluate", "--compare", a, b)
+
+
+def test_results_that_cannot_be_are_refused_and_names_move_no_cursor(tmp_path, ball, capsys):
+    a, b = tmp_path / "a.json", tmp_path / "b.json"
+    evaluated(capsys, tmp_path / "ball", truth_of(tmp_path / "truth"), a)
+    told = json.loads(a.read_text())
+    (one,) = told["objects"].values()
+    b.write_text(json.dumps(told | {"mean": told["mean"] | {"ssim": 7.0}}))
+    assert "no ssim is 7;" in refused(capsys, "evaluate", "--compare", a, b)
+    b.write_text(json.dumps(told | {"objects": {"\x1b[2J|\n": one}}))
+    assert run("evaluate", "--compare", b, b) == 0
+    assert "| \\x1b[2J\\|\\n | A |" in capsys.readouterr().out
 
 
 def test_the_layout_of_the_test_set_with_two_objects(tmp_path, ball, capsys):

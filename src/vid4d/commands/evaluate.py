@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from vid4d.errors import InputError
+from vid4d.errors import InputError, printable
 
 if TYPE_CHECKING:
     from vid4d.evaluation.result import Result
@@ -118,7 +118,7 @@ class Evaluate:
 
         print(table(result))
         for name, reason in result.absent.items():
-            print(f"not measured: {name}, {reason}")
+            print(printable(f"not measured: {name}, {reason}"))
         if self.out is not None:
             write_json(self.out, to_json(result))
 

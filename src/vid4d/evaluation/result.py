@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct, to_builtins
 
-from vid4d.errors import InputError
+from vid4d.errors import InputError, printable
 from vid4d.evaluation.measure import DIGITS, NAMES, Numbers
 from vid4d.files.records import read_record
 from vid4d.priors.weights.registry import sha256_of
@@ -20,6 +20,12 @@ VERSION = 1
 
 Value = Annotated[float, Meta(ge=-1e9, le=1e9)] | None
 Values = dict[str, Value]
+RANGES = {
+    **dict.fromkeys(("iou", "f_score"), (0.0, 1.0)),
+    **dict.fromkeys(("half_transparent", "ssim", "clip"), (-1.0, 1.0)),
+    **dict.fromkeys(("lpips", "cd_3d", "cd_4d", "cd_motion"), (0.0, 1e9)),
+}
+"""What a measure can be, where that is less than any number."""
 
 
 class Source(Struct, frozen=True):
@@ -88,6 +94,15 @@ def read_result(path: Path) -> Result:
     result = read_record(path, Result, "write it again with vid4d evaluate --out")
     if (result.format, result.version) != (FORMAT, VERSION):
         raise InputError(f"{path} is no result of this version of vid4d evaluate: write it again")
+    every = [result.mean]
+    for one in result.objects.values():
+        every += [one.mean, *(view.numbers for view in one.views)]
+    for name, value in (pair for numbers in every for pair in numbers.items()):
+        least, most = RANGES.get(name, (-1e9, 1e9))
+        if value is not None and not least - 1e-6 <= value <= most + 1e-6:
+            raise InputError(
+                f"{path}: no {printable(name)} is {value:g}; write it again with vid4d evaluate --out"
+            )
     return result
 
 
@@ -98,12 +113,17 @@ def table(result: Result) -> str:
         (only,) = result.objects.values()
         rows = [(f"{v.azimuth:g}°, el {v.elevation:g}°", v.numbers) for v in only.views]
     else:
-        rows = [(name, o.mean) for name, o in result.objects.items()]
+        rows = [(_cell(name), o.mean) for name, o in result.objects.items()]
     names = [n for n in NAMES if n in result.mean]
     lines = ["| | " + " | ".join(NAMES[n] for n in names) + " |", "|---" * (len(names) + 1) + "|"]
     for title, numbers in [*rows, ("mean", result.mean)]:
         lines.append(f"| {title} | " + " | ".join(_shown(n, numbers.get(n)) for n in names) + " |")
     return "\n".join(lines)
+
+
+def _cell(name: str) -> str:
+    """The name of an object, which is a folder's and may be anything."""
+    return printable(name).replace("|", "\\|")
 
 
 def _shown(name: str, value: Value) -> str:
@@ -144,7 +164,7 @@ def comparison(first: Result, second: Result, names: tuple[str, str] = ("A", "B"
         "| | | " + " | ".join(NAMES[n] for n in measured) + " |",
         "|---" * (len(measured) + 2) + "|",
     ]
-    rows = [(name, o.mean, second.objects[name].mean) for name, o in first.objects.items()]
+    rows = [(_cell(name), o.mean, second.objects[name].mean) for name, o in first.objects.items()]
     if len(rows) > 1:
         rows.append(("mean", first.mean, second.mean))
     for title, a, b in rows:
