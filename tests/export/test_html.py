@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from dataclasses import replace
@@ -17,7 +18,7 @@ from toys import jumping_ball
 
 from vid4d.cameras import Cameras
 from vid4d.export.formats import export
-from vid4d.export.html import fixed_colors, packed, player_html, write_player
+from vid4d.export.html import FILLED, fitting, fixed_colors, packed, player_html, write_player
 from vid4d.export.options import ExportOptions
 from vid4d.gaussians import sh as harmonics
 from vid4d.gaussians.model import Gaussians3D
@@ -69,6 +70,23 @@ def test_what_is_packed_is_the_asset(cyclic, moment):
     np.testing.assert_allclose(back.sh, expected.sh, atol=5e-3)
 
 
+def test_the_first_view_holds_the_object_from_all_sides_and_fills_the_window():
+    ball = jumping_ball(2000)
+    first = fitting(ball)
+    largest = 0.0
+    for moment in (0.0, 0.25, 0.5, 0.75, 1.0):
+        cameras = Cameras.orbit([0, 90, 200], 15, distance=first["distance"], size=64)
+        lowered = replace(ball, means=ball.means - torch.tensor([0, 0, first["target"][2], 0]))
+        alpha = render_asset(lowered, cameras, moment)[..., 3] > 0.3
+        seen = alpha.any(0).nonzero()
+        largest = max(largest, float((seen + 0.5 - 32).abs().max()) / 32)
+    assert FILLED - 0.1 < largest < 1  # splats reach over their centers
+    lifted = replace(ball, means=ball.means + torch.tensor([0, 0, 0.1, 0]))
+    assert fitting(lifted)["target"][2] == pytest.approx(first["target"][2] + 0.1, abs=1e-5)
+    assert fitting(lifted)["distance"] == pytest.approx(first["distance"], abs=1e-5)
+    assert fitting(ball, 0.0)["distance"] < first["distance"]  # it need not hold where the ball jumps to
+
+
 def test_only_what_can_be_seen_is_packed():
     ball = jumping_ball(40, moments=3)
     gone = replace(ball, means=ball.means + torch.tensor([0.0, 0, 0, 1.5]))
@@ -89,7 +107,7 @@ def browser():
     program = find_browser()
     if program is None:
         pytest.skip("no Chromium on this machine")
-    with Browser(program, 400, 340) as opened:
+    with Browser(program, 640, 340) as opened:
         yield opened
 
 
@@ -131,7 +149,8 @@ def test_a_browser_draws_what_the_renderer_draws(browser, tmp_path, kind):
     seen = []
     for azimuth, elevation, moment in ((0, 15, first), (120, 40, first), (120, 40, second)):
         browser.evaluate(f"player.seek({moment})")
-        browser.evaluate(f"player.look({{azimuth: {azimuth}, elevation: {elevation}, distance: 1.5}})")
+        look = {"azimuth": azimuth, "elevation": elevation, "distance": 1.5, "target": [0, 0, 0]}
+        browser.evaluate(f"player.look({json.dumps(look)})")
         picture = drawn(browser, (width, height))[square]
         camera = Cameras.orbit([azimuth], elevation, size=min(width, height))
         camera = replace(camera, width=width, height=height)
@@ -179,3 +198,65 @@ def test_one_moment_has_no_timeline(browser, tmp_path):
     assert browser.evaluate("getComputedStyle(document.querySelector('input')).display") == "none"
     assert browser.evaluate("player.splats") == 60
     unharmed(browser, page)
+
+
+def press(browser: Browser, key: str, *, shift: bool = False) -> None:
+    for kind in ("keyDown", "keyUp"):
+        browser.send("Input.dispatchKeyEvent", type=kind, key=key, modifiers=8 * shift)
+
+
+def test_it_invites_to_drag_until_somebody_does(browser, tmp_path):
+    visit(browser, write_player(tmp_path / "player.html", jumping_ball(60), seconds=2.0))
+    hidden = "document.querySelector('#invitation').hidden"
+    assert browser.evaluate(hidden) is False
+    press(browser, " ")
+    assert browser.evaluate(hidden) is False
+    browser.drag(200, 120, 40)
+    assert browser.evaluate(hidden) is True
+
+
+def test_the_keyboard_does_all_that_hands_can(browser, tmp_path):
+    page = write_player(tmp_path / "player.html", jumping_ball(60), seconds=2.0, azimuth=20, elevation=10)
+    visit(browser, page)
+    press(browser, " ")
+    assert browser.evaluate("player.playing") is False
+    browser.evaluate("player.seek(0.5)")
+    press(browser, "ArrowRight")
+    assert browser.evaluate("player.time") == pytest.approx(0.52)
+    press(browser, "ArrowLeft", shift=True)
+    press(browser, "ArrowUp", shift=True)
+    assert browser.evaluate("[view.azimuth, view.elevation].join()") == "28,2"
+    far = browser.evaluate("view.distance")
+    press(browser, "+")
+    assert browser.evaluate("view.distance") == pytest.approx(0.9 * far)
+    press(browser, "0")
+    assert browser.evaluate("[view.azimuth, view.elevation].join()") == "20,10"
+    assert browser.evaluate("view.distance") == pytest.approx(far)
+    for key, pressed in (("t", "true"), ("t", "false")):
+        press(browser, key)
+        assert browser.evaluate("document.querySelector('.turn').ariaPressed") == pressed
+    browser.evaluate("document.querySelector('input').focus()")
+    press(browser, "f")
+    browser.wait_until("!!document.fullscreenElement")
+    press(browser, "f")
+    browser.wait_until("!document.fullscreenElement")
+    unharmed(browser, page)
+
+
+def test_all_buttons_are_there_on_a_phone_and_are_named(browser, tmp_path):
+    page = write_player(tmp_path / "player.html", jumping_ball(60), seconds=2.0)
+    try:
+        phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+        browser.send("Emulation.setDeviceMetricsOverride", **phone)
+        visit(browser, page)
+        inside = """[...document.querySelectorAll('button, select, input')]
+          .map(e => e.getBoundingClientRect())
+          .filter(b => b.width >= 30 && b.left >= 0 && b.right <= innerWidth)
+          .filter(b => b.bottom <= innerHeight).length"""
+        assert browser.evaluate(inside) == 7
+        named = """[...document.querySelectorAll('button, select, input, canvas')]
+          .every(e => e.ariaLabel || e.textContent.trim())"""
+        assert browser.evaluate(named)
+        assert browser.evaluate("document.querySelector('canvas').clientHeight") > 0.8 * 844
+    finally:
+        browser.send("Emulation.clearDeviceMetricsOverride")

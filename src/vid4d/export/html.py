@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import base64
 import json
+import math
+import re
 import zlib
 from collections.abc import Callable
 from html import escape
@@ -36,6 +38,10 @@ COVARIANCE_SCALE = 4096.0
 """Covariances (world units squared) are small: times this, 16-bit floats hold them."""
 LARGEST_HALF = 65504.0
 TEMPLATE = "player.html"
+HELD, CLEARLY = 0.995, 0.1
+"""Share of splats that the first view holds, of those whose opacity is above this: a few stray ones."""
+FILLED, NEAREST = 0.9, 0.4
+"""Share of the window's shorter side that the object gets; least distance in units of the ring's."""
 
 
 def fixed_colors(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
@@ -54,6 +60,24 @@ def fixed_colors(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
     facing = torch.nn.functional.normalize(splats.means, dim=-1) @ outward.T
     weight = facing.clamp(min=0) + 1e-3
     return torch.einsum("nd,ndc->nc", weight / weight.sum(1, keepdim=True), colors)
+
+
+@torch.no_grad()
+def fitting(gaussians: Gaussians4D, time: float | None = None, moments: int = 9) -> dict[str, Any]:
+    """Target and distance of a camera that has the object in its frame from all sides.
+
+    The object is the sphere, around a place on the axis that cameras turn about, that holds `HELD` of the
+    centers of all clearly visible splats, over some moments (or at `time` alone).
+    """
+    times = torch.linspace(0, 1, moments).tolist() if time is None else [time]
+    shown = [gaussians.at(t) for t in times]
+    means = torch.cat([splats.means[splats.opacities > CLEARLY] for splats in shown]).double().numpy()
+    if not len(means):
+        return {"target": [0.0, 0.0, 0.0], "distance": 1.15 * RING_DISTANCE}
+    middle = float(np.quantile(means[:, 2], (1 - HELD, HELD)).mean())
+    radius = float(np.quantile(np.linalg.norm(means - [0, 0, middle], axis=1), HELD))
+    angle = math.atan(FILLED / 2 / FOCAL_PER_WIDTH)
+    return {"target": [0.0, 0.0, middle], "distance": max(radius / math.sin(angle), NEAREST * RING_DISTANCE)}
 
 
 @torch.no_grad()
@@ -117,7 +141,7 @@ def player_html(
     about |= {
         "seconds": 0.0 if time is not None else max(float(seconds), 0.05),
         "time": 0.0 if time is None else float(time),
-        "view": {"azimuth": azimuth, "elevation": elevation, "distance": 1.15 * RING_DISTANCE},
+        "view": {"azimuth": azimuth, "elevation": elevation} | fitting(gaussians, time),
         "focal": FOCAL_PER_WIDTH,
         "near": raster.NEAR,
         "cut": MARGINAL_CUT,
@@ -138,8 +162,7 @@ def player_html(
         "about": json.dumps(about).replace("<", "\\u003c"),
         "data": data,
     }
-    for name, text in filled.items():
-        page = page.replace("{{" + name + "}}", text, 1)
+    page = re.sub(r"\{\{(\w+)\}\}", lambda place: filled[place[1]], page)
     if report is not None:
         report(1, 1)
     return page
