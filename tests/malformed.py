@@ -51,8 +51,8 @@ def frames_at(folder: Path) -> Path:
 class Kind:
     """A kind of input: a file in a folder that is copied, how it is changed, and the command that reads it.
 
-    file: which is changed, by its name, or one of those that fit a pattern. how: json, bytes, tensors, or a
-    function. command: in the folder.
+    file: which is changed, by its name, or one of those that fit a pattern. how: json, bytes, tensors or glb.
+    command: in the folder.
     """
 
     name: str
@@ -83,6 +83,8 @@ GIF = ("export", "asset.safetensors", "--to", "gif", "--frames", "2", "--size", 
 PATH = (*GIF, "--cameras", "path.json")
 CONVERT = ("weights", "convert", "a.ckpt", "--name", "syncdreamer", "--out", "out.safetensors")
 
+TRUTH = ("--truth", "truth", "--size", "16", "--device", "cpu")
+
 
 def file_of(name: str) -> tuple[str, ...]:
     return ("prepare", name, "--frames", "2", "--size", "32", "--out", "out")
@@ -109,6 +111,9 @@ KINDS = [
     Kind("checkpoint of a run", "run", "run/checkpoints/fit.safetensors", "tensors", RESUME),
     Kind("run, shown", "run", "run/**/*", "bytes", ("render", "run", "--size", "32", "--out", "a.png")),
     Kind("published checkpoint", "weights", "a.ckpt", "bytes", CONVERT),
+    Kind("judged glb", "judged", "a.glb", "glb", ("evaluate", "a.glb", *TRUTH)),
+    Kind("judged ply", "judged", "a.ply", "bytes", ("evaluate", "a.ply", *TRUTH)),
+    Kind("judged before", "judged", "a.json", "json", ("evaluate", "--compare", "a.json", "b.json")),
 ]
 
 
@@ -161,9 +166,46 @@ def _whole(root: Path) -> None:
     (root / "asset" / "path.json").write_text(json.dumps(path))
     state = {"state_dict": {"model.a": torch.zeros(3), "model.b": torch.ones(2, 2)}, "step": 3}
     torch.save(state, root / "weights" / "a.ckpt")
+    _whole_judged(root / "judged")
     clip = disc(root / "run" / "disc", 3)
     os.chdir(root / "run")
     api.generate(clip.name, out="run", preset="draft", device="cpu", elevation=10.0)
+
+
+def _whole_judged(folder: Path) -> None:
+    """What `vid4d evaluate` reads: a truth, a mesh that moves, splats, a result twice."""
+    import toys
+    from mesh_shapes import CORNERS, CUBE_FACES
+
+    from vid4d import cli
+    from vid4d.export.glb import glb_bytes
+    from vid4d.gaussians.model import save_asset
+    from vid4d.matrix.io import save_matrix
+    from vid4d.meshing.marching_cubes import vertex_normals
+    from vid4d.meshing.mesh_sequence import MeshSequence
+    from vid4d.meshing.tsdf import Mesh
+
+    save_matrix(toys.toy_matrix(), folder / "truth")
+    meshes = []
+    for i in range(3):
+        points = CORNERS.astype(np.float64) * 0.3 + (0.1 * i, 0, 0)
+        meshes.append(Mesh(points, CUBE_FACES, vertex_normals(points, CUBE_FACES), np.full((8, 3), 0.5)))
+    (folder / "a.glb").write_bytes(glb_bytes(MeshSequence((0, 0.5, 1), tuple(meshes)), seconds=1.0))
+    save_asset(folder / "ball.safetensors", toys.jumping_ball(20), {"seconds": "2.0", "fps": "2.0"})
+    os.chdir(folder)
+    cli.main(["export", "ball.safetensors", "--to", "ply", "--time", "0", "--out", "a.ply"])
+    cli.main(["evaluate", "a.ply", *TRUTH, "--out", "a.json"])
+    shutil.copy("a.json", "b.json")
+
+
+def changed_glb(data: bytes, chance: random.Random) -> bytes:
+    """A GLB whose JSON is changed and whose lengths are right again."""
+    size = int.from_bytes(data[12:16], "little")
+    told, _ = changed_json(data[20 : 20 + size], chance)
+    told += b" " * (-len(told) % 4)
+    rest = data[20 + size :]
+    lengths = [(20 + len(told) + len(rest)).to_bytes(4, "little"), len(told).to_bytes(4, "little")]
+    return data[:8] + lengths[0] + lengths[1] + b"JSON" + told + rest
 
 
 def _tiny() -> None:
@@ -196,6 +238,9 @@ def change(kind: Kind, folder: Path, chance: random.Random) -> str:
         data, wrong = changed_json(file.read_bytes(), chance)
         file.write_bytes(data)
         return wrong
+    if kind.how == "glb" and chance.random() < 0.6:
+        file.write_bytes(changed_glb(file.read_bytes(), chance))
+        return ""
     if kind.how == "tensors" and chance.random() < 0.9:
         return changed_tensors(file, chance)
     file.write_bytes(changed_bytes(file.read_bytes(), chance))

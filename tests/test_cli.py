@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -139,16 +140,19 @@ def test_a_second_process_is_told_who_works_in_the_folder(clip, tmp_path, capsys
     assert run("generate", clip, "--out", "out", "--resume") == 0
 
 
-def test_a_terminated_run_says_how_to_go_on(clip, tmp_path):
-    """SIGTERM goes the way of Ctrl-C: `written_whole` leaves nothing half written."""
+@pytest.mark.parametrize(("name", "code"), [("SIGTERM", 143), ("SIGHUP", 129)])
+def test_a_terminated_run_says_how_to_go_on(clip, tmp_path, name, code):
+    """They go the way of Ctrl-C: `written_whole` leaves nothing half written."""
+    if not hasattr(signal, name):
+        pytest.skip("the system has no such signal")
     process = fitting(
         clip, "with written_whole('out/half.txt') as t: print('writing', flush=True); time.sleep(60)"
     )
     assert process.stdout is not None
     assert process.stdout.readline() == "writing\n"
-    process.terminate()
+    process.send_signal(getattr(signal, name))
     _, said = process.communicate(timeout=60)
-    assert process.returncode == 143
+    assert process.returncode == code
     assert said.strip().splitlines()[-1].startswith("vid4d: stopped; continue with: vid4d generate ")
     assert not [p for p in (tmp_path / "out").iterdir() if "half" in p.name]
 

@@ -14,7 +14,7 @@ import sys
 import threading
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import contextmanager, redirect_stderr, suppress
 
 import tyro
 
@@ -76,7 +76,8 @@ Command = (
 def main(argv: Sequence[str] | None = None) -> None:
     """Runs one command and exits: 0 when done, 2 for bad input (one sentence), 130 when stopped by Ctrl-C.
 
-    SIGTERM goes the way of Ctrl-C, what is unfinished being removed, and exits with 143.
+    SIGTERM and SIGHUP (its terminal was closed) go the way of Ctrl-C, what is unfinished being removed, and
+    exit with 143 and 129.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # whatever the name of a file, it can be printed
@@ -91,24 +92,33 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM."""
+    """A signal that ends the process. number: which."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
 
 
 @contextmanager
 def _terminable() -> Iterator[None]:
-    """Raises `Terminated` at SIGTERM, which otherwise ends a process without cleaning up."""
+    """Raises `Terminated` at SIGTERM and SIGHUP, which otherwise end a process without cleaning up.
 
-    def stop(*_: object) -> None:
-        raise Terminated
+    One that is ignored (nohup) stays so.
+    """
+
+    def stop(number: int, _: object) -> None:
+        raise Terminated(number)
 
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, stop)
+    numbers = [signal.SIGTERM, *([signal.SIGHUP] if sys.platform != "win32" else [])]
+    before = {n: signal.signal(n, stop) for n in numbers if signal.getsignal(n) is not signal.SIG_IGN}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 def _dispatch(arguments: list[str], show_traceback: bool) -> None:
@@ -121,7 +131,7 @@ def _dispatch(arguments: list[str], show_traceback: bool) -> None:
         if show_traceback:
             traceback.print_exc()
         _say(f"stopped{_how_to_resume(arguments)}")
-        raise SystemExit(143 if isinstance(stop, Terminated) else 130) from None
+        raise SystemExit(128 + stop.number if isinstance(stop, Terminated) else 130) from None
     except BrokenPipeError:
         raise SystemExit(141) from None
     except Exception as error:
@@ -152,7 +162,8 @@ def _command(arguments: list[str]) -> Command:
 
 
 def _say(text: str) -> None:
-    print(f"vid4d: {printable(text)}", file=sys.stderr, flush=True)
+    with suppress(OSError):  # the terminal may be closed
+        print(f"vid4d: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def _explained(error: BaseException, arguments: Sequence[str]) -> str | None:
