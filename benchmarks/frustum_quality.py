@@ -27,7 +27,8 @@ from vid4d.files.write import write_text
 from vid4d.media.images import over_white, resized, side_by_side, to_uint8
 from vid4d.metrics import half_transparent, mask_iou, psnr
 from vid4d.priors.frustum.elevation import guess_elevation
-from vid4d.priors.frustum.prior import BIAS, SHIPPED, FrustumMatrixPrior, load_frustum_volume
+from vid4d.priors.frustum.matter import BIAS
+from vid4d.priors.frustum.prior import SHIPPED, FrustumMatrixPrior, load_frustum_volume
 from vid4d.report.report import UNSURE_ELEVATION
 from vid4d.training.evaluate import HELD_OUT, true_clips
 from vid4d.training.meshes import MeshBank, read_folder, read_models

@@ -5,7 +5,17 @@ from __future__ import annotations
 import pytest
 import torch
 
-from vid4d.priors.frustum.matter import BLUR, LAYER, SKIN, alpha_along, visibility, without_detail
+from vid4d.priors.frustum.matter import (
+    BIAS,
+    BLUR,
+    LAYER,
+    SKIN,
+    alpha_along,
+    solid_occupancy,
+    visibility,
+    with_thin_parts,
+    without_detail,
+)
 
 
 def test_alpha_of_two_half_layers_is_that_of_one() -> None:
@@ -47,3 +57,30 @@ def test_stripes_become_their_mean() -> None:
     columns[:, :3, :, ::2] = -1
     middle = without_detail(columns)[..., BLUR:-BLUR, BLUR:-BLUR]
     assert float(middle.abs().max()) < 2 / BLUR**2
+
+
+def test_an_ear_whose_depth_is_unsure_stands_where_it_is_likeliest() -> None:
+    """A body over half of the columns; beside it, voxels that are likelier empty, least at depth 5."""
+    depth = torch.arange(20.0).view(-1, 1, 1)
+    logits = (-BIAS - 0.9 - 0.1 * (depth - 5).abs()).expand(20, 8, 8).clone()
+    logits[8:14, :, :4] = 6.0
+    alpha = torch.ones(1, 8, 8)
+    alpha[:, :, 7] = 0  # the picture shows nothing there
+    kept = with_thin_parts(logits[None, None], alpha, LAYER)[0, 0]
+    torch.testing.assert_close(kept[:, :, :4], logits[:, :, :4])
+    torch.testing.assert_close(kept[:, :, 7], logits[:, :, 7])
+    matter = solid_occupancy(kept)[:, :, 6] > 0.5
+    expected = ((depth - 5).abs() <= 1).view(20, 1).expand(20, 8)
+    assert bool(matter.eq(expected).all())
+
+
+def test_every_column_of_the_silhouette_stops_light_and_no_other() -> None:
+    torch.manual_seed(0)
+    logits = torch.randn(2, 1, 24, 12, 12) * 2 - 6
+    alpha = (torch.rand(2, 12, 12) > 0.5).float()
+    kept = with_thin_parts(logits, alpha, LAYER)
+    stopped = 1 - (1 - alpha_along(solid_occupancy(kept), LAYER)).prod(2)[:, 0]
+    assert float(stopped[alpha > 0].min()) > 0.5
+    assert torch.equal(
+        kept.transpose(1, 0)[0].movedim(1, -1)[alpha == 0], logits[:, 0].movedim(1, -1)[alpha == 0]
+    )

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.priors.frustum.geometry import within_silhouette
+from vid4d.priors.frustum.matter import with_thin_parts
 from vid4d.priors.frustum.network import FrustumVolume, Solid
 
 
@@ -32,7 +33,8 @@ def _features(network: FrustumVolume, picture: Tensor, elevation: Tensor) -> _Fe
 def _solid(
     network: FrustumVolume, plain: _Features, mirrored: _Features, picture: Float[Tensor, "1 4 h w"]
 ) -> Solid:
-    """The mean of two readings, the second of the mirror image, within the picture's silhouette."""
+    """The mean of two readings, the second of the mirror image: matter wherever the picture shows some, and
+    nowhere else."""
     logits, color = network.voxels(*plain[:3], picture)
     other_logits, other_color = network.voxels(*mirrored[:3], picture.flip(3))
     solid = Solid(
@@ -40,7 +42,9 @@ def _solid(
         (color + other_color.flip(4)) / 2,
         (plain.elevation + mirrored.elevation) / 2,
     )
-    return within_silhouette(solid, network.columns(picture)[:, 3] / 2 + 0.5)
+    alpha = network.columns(picture)[:, 3] / 2 + 0.5
+    solid = within_silhouette(solid, alpha)
+    return solid._replace(logits=with_thin_parts(solid.logits, alpha, network.config.voxel))
 
 
 def _averaged(frames: Sequence[_Features], index: int, weights: Float[Tensor, " t"]) -> _Features:
@@ -60,9 +64,9 @@ def iterate_solids(
     """The solids of a clip's frames, one after the other, so that few are held at a time.
 
     Each is the mean of what the network says of the picture and of its mirror image, within the silhouette's
-    cone. Before voxels are drawn, the volume tokens of all frames are averaged over time (the volumes of
-    2401.08742, section 3.2); each frame's own picture then draws its detail. Averaging the occupancies
-    themselves takes away what moves (docs/experiments.md).
+    cone and with matter on all of its rays. Before voxels are drawn, the volume tokens of all frames are
+    averaged over time (the volumes of 2401.08742, section 3.2); each frame's own picture then draws its
+    detail. Averaging the occupancies themselves takes away what moves (docs/experiments.md).
 
     pictures: RGBA over white in [-1, 1]. elevation: of the input cameras as far as it is known, radians.
     averaging: weights of each frame's (row's) tokens; each stays as it is where None. progress: called with

@@ -13,6 +13,7 @@ from vid4d.cameras import Cameras
 from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.frustum.drawing import iterate_solids
 from vid4d.priors.frustum.framing import network_pictures
+from vid4d.priors.frustum.matter import BIAS
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
 from vid4d.priors.frustum.rendering import render_solid
 from vid4d.priors.pictures import check_size
@@ -22,9 +23,6 @@ from vid4d.priors.weights.files import config_from_json, fill
 from vid4d.priors.weights.loaded import loaded_once
 
 SHIPPED = Path(__file__).parents[1] / "data" / "frustum"
-
-BIAS = 1.0
-"""Added to the logits of occupancy: the network is sparing where it is unsure (docs/experiments.md)."""
 
 CONTRAST = 2.5
 """Of the silhouettes: a solid has edges, where a mean of volumes has a haze (docs/experiments.md)."""

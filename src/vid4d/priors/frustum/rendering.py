@@ -13,7 +13,7 @@ from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.media.images import straight
 from vid4d.priors.frustum.framing import Framing
 from vid4d.priors.frustum.geometry import REACH, to_frustum
-from vid4d.priors.frustum.matter import alpha_along
+from vid4d.priors.frustum.matter import alpha_along, solid_occupancy
 from vid4d.priors.frustum.network import FrustumConfig, Solid
 
 COARSE = 4
@@ -85,21 +85,19 @@ def render_solid(
     framing: Framing | None = None,
     size: int = 128,
     samples: int = 112,
-    sharpness: float = 3.0,
     bias: float = 0.0,
     contrast: float = 1.0,
 ) -> Float[Tensor, "b v h w 4"]:
     """Straight-alpha RGBA of b solids from the same v cameras.
 
     inputs: the input camera of each solid. framing: see `to_frustum`. size: pixels, a multiple of COARSE.
-    samples: per ray. bias, sharpness: added to the logits, and what they are multiplied by then: a sharp
-    boundary where the network is in doubt. contrast: of alpha around one half: sharp silhouettes.
+    samples: per ray. bias: added to the logits. contrast: of alpha around one half: sharp silhouettes.
     """
     origin, fine = cameras.resized(size).rays()
     rough = cameras.resized(size // COARSE).rays()[1]
     pictures = torch.zeros(len(solid.logits), len(cameras), size * size, 4, device=solid.logits.device)
     for i, solid_pictures in enumerate(pictures):
-        occupancy = torch.sigmoid((solid.logits[i : i + 1].float() + bias) * sharpness)
+        occupancy = solid_occupancy(solid.logits[i : i + 1], bias)
         window = None if framing is None else framing[i : i + 1]
         color = solid.color[i : i + 1].float() * 0.5 + 0.5
         thick = F.max_pool3d(occupancy, 3, 1, 1)

@@ -15,8 +15,9 @@ from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.priors.frustum.drawing import draw_solids
 from vid4d.priors.frustum.framing import network_pictures
+from vid4d.priors.frustum.matter import BIAS
 from vid4d.priors.frustum.network import FrustumVolume, Solid
-from vid4d.priors.frustum.prior import BIAS, CONTRAST, load_frustum_volume
+from vid4d.priors.frustum.prior import CONTRAST, load_frustum_volume
 from vid4d.priors.frustum.rendering import render_solid
 from vid4d.priors.pictures import to_network
 from vid4d.priors.samplers import NoiseSchedule, to_eps
