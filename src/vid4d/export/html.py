@@ -67,15 +67,18 @@ def fitting(gaussians: Gaussians4D, time: float | None = None, moments: int = 9)
     """Target and distance of a camera that has the object in its frame from all sides.
 
     The object is the sphere, around a place on the axis that cameras turn about, that holds `HELD` of the
-    centers of all clearly visible splats, over some moments (or at `time` alone).
+    centers of all clearly visible splats at each of some moments (or at `time` alone).
     """
     times = torch.linspace(0, 1, moments).tolist() if time is None else [time]
     shown = [gaussians.at(t) for t in times]
-    means = torch.cat([splats.means[splats.opacities > CLEARLY] for splats in shown]).double().numpy()
-    if not len(means):
+    means = [splats.means[splats.opacities > CLEARLY].double().numpy() for splats in shown]
+    means = [m for m in means if len(m)]
+    if not means:
         return {"target": [0.0, 0.0, 0.0], "distance": 1.15 * RING_DISTANCE}
-    middle = float(np.quantile(means[:, 2], (1 - HELD, HELD)).mean())
-    radius = float(np.quantile(np.linalg.norm(means - [0, 0, middle], axis=1), HELD))
+    low, high = np.transpose([np.quantile(m[:, 2], (1 - HELD, HELD)) for m in means])
+    middle = float(low.min() + high.max()) / 2
+    lengths = [np.linalg.norm(m - [0, 0, middle], axis=1) for m in means]
+    radius = max(float(np.quantile(length, HELD)) for length in lengths)
     angle = math.atan(FILLED / 2 / FOCAL_PER_WIDTH)
     return {"target": [0.0, 0.0, middle], "distance": max(radius / math.sin(angle), NEAREST * RING_DISTANCE)}
 

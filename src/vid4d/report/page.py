@@ -26,22 +26,29 @@ STAGES = {
 }
 SURE_FROM = 0.4
 """Overlap and confidence that get the palest color of the ring."""
-PAUSE = "this.paused ? this.play() : this.pause()"
+OPEN_PLAYER = """<script>{
+  const button = document.querySelector(".turn"), frame = document.querySelector(".player");
+  button.hidden = false;
+  button.onclick = () => { frame.srcdoc = frame.dataset.page; frame.hidden = false; button.hidden = true; };
+}</script>"""
+"""The player starts when it is asked for; without scripts there is no button for it."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture or a video: what stands under it, and its address."""
+    """A picture or a video: what it shows, its address, and whether the words stand under it."""
 
     words: str
     address: str
+    captioned: bool = True
 
     def html(self) -> str:
         if self.address.startswith("data:video"):
-            shown = f'<video src="{self.address}" autoplay loop muted playsinline onclick="{PAUSE}"></video>'
+            named = f'aria-label="{escape(self.words)}"'
+            shown = f'<video src="{self.address}" {named} controls autoplay loop muted playsinline></video>'
         else:
             shown = f'<img src="{self.address}" alt="{escape(self.words)}">'
-        caption = f"<figcaption>{escape(self.words)}</figcaption>" if self.words else ""
+        caption = f"<figcaption>{escape(self.words)}</figcaption>" if self.captioned else ""
         return f"<figure>{shown}{caption}</figure>"
 
 
@@ -49,14 +56,14 @@ class Picture:
 class ReportPage:
     """Content of the report, top to bottom.
 
-    links: files of the run folder and what they are. numbers: value, name, explanation.
+    player: player.html of the run, None where there is none. numbers: value, name, explanation.
     curves: stage -> name -> (step, value). timings: of timings.json. settings, defaults: by name.
     """
 
     title: str
     created: str
     hero: list[Picture]
-    links: list[tuple[str, str]]
+    player: str | None
     numbers: list[tuple[str, str, str]]
     advice: list[Advice]
     sides: KnownSides | None
@@ -95,11 +102,11 @@ img, video { display: block; max-width: 100%; height: auto; }
 .hero { display: grid; grid-template-columns: repeat(auto-fit, minmax(260px, 1fr)); gap: 12px; }
 .hero img, .hero video { width: 100%; max-width: 440px; margin: 0 auto; aspect-ratio: 1;
   object-fit: contain; }
-.links { display: flex; flex-wrap: wrap; gap: 8px; justify-content: center; margin-top: 12px; }
-.links a { border: 1px solid var(--line); border-radius: 99px; padding: 5px 14px; color: var(--ink);
-  text-decoration: none; }
-.links a:first-child { background: var(--brand); border-color: var(--brand); color: #fff; }
-.links a:hover { filter: brightness(0.94); }
+.turn { display: block; margin: 12px auto 0; font: inherit; border: 0; border-radius: 99px; padding: 8px 20px;
+  background: var(--brand); color: #fff; cursor: pointer; } .turn:hover { filter: brightness(0.94); }
+.player { display: block; width: 100%; height: min(620px, 80vh); margin-top: 12px;
+  border: 1px solid var(--line); border-radius: 6px; }
+[hidden] { display: none; } :focus-visible { outline: 2px solid var(--brand); outline-offset: 2px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(98px, 1fr)); gap: 6px;
   padding: 14px; }
 .tile { padding: 4px 8px; } .tile b { display: block; font-size: 20px; font-variant-numeric: tabular-nums;
@@ -126,6 +133,7 @@ code, pre { font: 13px/1.5 ui-monospace, SFMono-Regular, Menlo, Consolas, monosp
 pre { overflow-x: auto; margin: 8px 0 0; white-space: pre-wrap; } td.default { color: var(--pale); }
 code.again { display: block; background: #f4f5f7; border-radius: 6px; padding: 8px 12px; margin-top: 12px;
   overflow-wrap: anywhere; }
+@media (max-width: 600px) { main { padding: 20px 10px 40px; } section { padding: 14px 12px; } }
 summary { cursor: pointer; } footer { font-size: 13px; text-align: center; }
 """
 
@@ -168,8 +176,15 @@ def page_html(page: ReportPage) -> str:
 
 def _hero(page: ReportPage) -> str:
     figures = "".join(p.html() for p in page.hero)
-    links = "".join(f'<a href="{escape(name)}">{escape(what)}</a>' for name, what in page.links)
-    return f'<section><div class="hero">{figures}</div><nav class="links">{links}</nav></section>'
+    player = ""
+    if page.player is not None:
+        # In a frame of its own, which can reach nothing of this page.
+        player = (
+            '<button class="turn" hidden>turn it yourself</button><iframe class="player" hidden '
+            f'title="{escape(page.title)}, to be turned" sandbox="allow-scripts" allowfullscreen '
+            f'data-page="{escape(page.player)}"></iframe>{OPEN_PLAYER}'
+        )
+    return f'<section><div class="hero">{figures}</div>{player}</section>'
 
 
 def _tiles(page: ReportPage) -> str:
@@ -221,7 +236,8 @@ def _sheet(title: str, about: str, picture: Picture | None) -> str:
         return ""
     return (
         f'<section><h2>{escape(title)}</h2><p class="about">{escape(about)}</p>'
-        f'<div class="wide">{picture.html()}</div></section>'
+        f'<div class="wide" tabindex="0" role="group" aria-label="{escape(title)}">{picture.html()}</div>'
+        "</section>"
     )
 
 

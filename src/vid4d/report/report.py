@@ -40,8 +40,8 @@ T = TypeVar("T")
 
 SHEET_WIDTH = 1400
 """Pixels; sheets are shown at about half of that."""
-MOST_VIDEO_BYTES = 4 << 20
-"""A larger turntable is linked, not embedded."""
+MOST_VIDEO_BYTES, MOST_PLAYER_BYTES = 4 << 20, 8 << 20
+"""A larger turntable or player is left out: the report is to be sent alone, and to fit into a mail."""
 UNSURE_ELEVATION = 3.0
 """Degrees: guesses of a clip's frames that differ by more (standard deviation) are unsure."""
 LOW_CONFIDENCE_COLOR = (0.84, 0.13, 0.09)
@@ -223,7 +223,7 @@ def _page(
         frames = [as_image(f) for f in over_white(shown).cpu().numpy()]
         played = [f.resize((384, round(384 * f.height / f.width)), Image.Resampling.LANCZOS) for f in frames]
         hero.append(Picture("the clip, cut out", animation_uri(played, matrix.seconds)))
-        strip = Picture("", picture_uri(_strip(frames)))
+        strip = Picture("Frames of the clip", picture_uri(_strip(frames)), captioned=False)
     turntable = root / "turntable.mp4"
     if turntable.is_file() and turntable.stat().st_size <= MOST_VIDEO_BYTES:
         video = data_uri(turntable.read_bytes(), "video/mp4")
@@ -232,21 +232,24 @@ def _page(
     sheets = None
     if contact.is_file():
         with Image.open(contact) as image:
-            sheets = Picture("", picture_uri(image))
+            about = "The asset from several sides at several moments"
+            sheets = Picture(about, picture_uri(image), captioned=False)
     return ReportPage(
         title=root.resolve().name,
         created=_first_time(root / "log.txt"),
         hero=hero,
-        links=[(name, what) for name, what in LINKS if (root / name).exists()],
+        player=_player(root / "player.html"),
         numbers=_numbers(root, run_facts, matrix, gaussians),
         advice=hints,
         sides=known_sides(matrix, expected_of(settings.prior)) if settings.source == "clip" else None,
         warnings=list(run_facts.warnings),
         strip=strip,
-        matrix=Picture("", picture_uri(pictures)),
+        matrix=Picture(f"{matrix.views} sides at several moments", picture_uri(pictures), captioned=False),
         matrix_source=_matrix_source(root, settings),
         matrix_about=f"{matrix.views} sides at {matrix.frames} moments, of which {_some(matrix, keys)} shown",
-        confidence=None if confidences is None else Picture("", picture_uri(confidences)),
+        confidence=None
+        if confidences is None
+        else Picture("The same pictures, red where unsure", picture_uri(confidences), captioned=False),
         contact=sheets,
         curves=read_curves(root),
         timings=dict(_stored(root / "timings.json", Timings)),
@@ -260,13 +263,10 @@ def _page(
     )
 
 
-LINKS = (
-    ("player.html", "turn it yourself"),
-    ("turntable.mp4", "turntable"),
-    ("contact.png", "contact sheet"),
-    ("asset.safetensors", "the asset"),
-    ("matrix", "image matrix"),
-)
+def _player(path: Path) -> str | None:
+    if not path.is_file() or path.stat().st_size > MOST_PLAYER_BYTES:
+        return None
+    return path.read_text(encoding="utf-8", errors="replace")
 
 
 def _matrix_source(root: Path, settings: Settings) -> str:
