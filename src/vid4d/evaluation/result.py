@@ -12,7 +12,8 @@ from msgspec import Meta, Struct, to_builtins
 
 from vid4d.errors import InputError, printable
 from vid4d.evaluation.measure import DIGITS, NAMES, Numbers
-from vid4d.files.records import read_record
+from vid4d.evaluation.placement import Up
+from vid4d.files.records import checked, read_record
 from vid4d.priors.weights.registry import sha256_of
 
 FORMAT = "vid4d evaluation"
@@ -35,6 +36,23 @@ class Source(Struct, frozen=True):
     sha256: str
     files: int
     more: dict[str, Any] = {}
+
+
+Shift = Annotated[float, Meta(ge=-1e3, le=1e3)]
+
+
+class _Placed(Struct):
+    """What `Source.more` of a judged thing may say (`vid4d.evaluation.placement.Placement`)."""
+
+    up: Up
+    turn: Annotated[float, Meta(ge=-360, le=360)]
+    scale: Annotated[float, Meta(ge=1e-3, le=1e3)]
+    shift: tuple[Shift, Shift, Shift]
+
+
+class _More(Struct):
+    alpha: str = ""
+    placement: _Placed | None = None
 
 
 class View(Struct, frozen=True):
@@ -95,7 +113,9 @@ def read_result(path: Path) -> Result:
     if (result.format, result.version) != (FORMAT, VERSION):
         raise InputError(f"{path} is no result of this version of vid4d evaluate: write it again")
     every = [result.mean]
-    for one in result.objects.values():
+    for name, one in result.objects.items():
+        where = f"{path}: objects: {printable(name)}: judged: more"
+        checked(one.judged.more, _More, where, "write it again with vid4d evaluate --out")
         every += [one.mean, *(view.numbers for view in one.views)]
     for name, value in (pair for numbers in every for pair in numbers.items()):
         least, most = RANGES.get(name, (-1e9, 1e9))
