@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import TypedDict
 
 import pytest
@@ -94,3 +96,12 @@ def test_what_does_not_belong_here_is_refused_with_one_sentence(tmp_path):
     path.write_bytes(b"half")
     with pytest.raises(InputError, match="cannot be read"):
         load_checkpoint(path, "me", "clip", dict)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_folders_whose_names_are_no_utf8(tmp_path):
+    folder = tmp_path / os.fsdecode(b"caf\xe9")
+    folder.mkdir()
+    save_tensors(folder / "a.safetensors", {"a": torch.ones(2)}, {"b": "c"})
+    tensors, metadata = load_tensors(folder / "a.safetensors")
+    assert (tensors["a"].tolist(), metadata) == ([1, 1], {"b": "c"})

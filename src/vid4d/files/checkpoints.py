@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -110,11 +112,11 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
     Raises InputError for one that is damaged, and for numbers that are not finite.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     refuse_special(path)
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path) as file:
             tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except (SafetensorError, OSError) as e:
@@ -122,6 +124,22 @@ def load_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if broken := not_finite(tensors):
         raise InputError(f"{path} holds NaN or infinity in {broken!r}: delete it to have it made anew.")
     return tensors, metadata
+
+
+@contextmanager
+def open_tensors(path: str | Path) -> Iterator[Any]:
+    """`safetensors.safe_open` for PyTorch. Paths that are no UTF-8, which it refuses, by a link to them."""
+    from safetensors import safe_open
+
+    if os.fsencode(path).decode("utf-8", "ignore") == str(path):
+        with safe_open(path, framework="pt") as file:
+            yield file
+        return
+    with tempfile.TemporaryDirectory(prefix="vid4d-") as folder:
+        link = Path(folder) / "file.safetensors"
+        link.symlink_to(Path(path).absolute())
+        with safe_open(link, framework="pt") as file:
+            yield file
 
 
 def not_finite(tensors: Mapping[str, Tensor]) -> str | None:

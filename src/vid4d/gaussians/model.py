@@ -23,6 +23,7 @@ from msgspec import Meta
 from torch import Tensor
 
 from vid4d.errors import InputError
+from vid4d.files.checkpoints import open_tensors
 from vid4d.files.records import LONGEST, checked
 from vid4d.files.write import written_whole
 from vid4d.gaussians import sh as harmonics
@@ -309,13 +310,13 @@ def load_asset(
 
     Raises InputError where the file is missing, foreign or damaged.
     """
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     path = Path(path)
     if not path.is_file():
         raise InputError(f"no asset at {path}: give the path of an asset.safetensors file")
     try:
-        with safe_open(path, framework="pt") as file:
+        with open_tensors(path) as file:
             metadata = dict(file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
