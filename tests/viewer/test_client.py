@@ -1,4 +1,4 @@
-"""The page that viser serves, mended: a script first, packed or not, and nothing else changed."""
+"""The page that viser serves, mended: our title, what mends it first, packed or not, nothing else changed."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import pytest
 from websockets.datastructures import Headers
 from websockets.http11 import Response
 
-from vid4d.viewer.client import SCRIPT, mend
+from vid4d.viewer.client import SCRIPT, STYLE, mend
 
-PAGE = b"<!doctype html><html><head><title>a</title></head></html>"
+PAGE = b"<!doctype html><html><head><title>Viser</title></head></html>"
 
 
 def answer(kind: str, body: bytes, encoding: str) -> Response:
@@ -21,14 +21,14 @@ def answer(kind: str, body: bytes, encoding: str) -> Response:
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_script_comes_first_in_a_page(packed):
     response = answer("text/html", gzip.compress(PAGE) if packed else PAGE, "gzip" if packed else "identity")
-    mend(response)
+    mend(response, "<a run>")
     plain = gzip.decompress(response.body) if packed else response.body
-    assert plain == PAGE.replace(b"<head>", b"<head>" + SCRIPT)
+    assert plain == PAGE.replace(b"<head>", b"<head>" + SCRIPT + STYLE).replace(b"Viser", b"&lt;a run&gt;")
     assert response.headers.get_all("Content-Length") == [str(len(response.body))]
 
 
 def test_nothing_else_is_changed():
     response = answer("application/javascript", b"'<head>'", "identity")
-    mend(response)
+    mend(response, "<a run>")
     assert response.body == b"'<head>'"
-    mend(None)
+    mend(None, "a")

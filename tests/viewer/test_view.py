@@ -122,6 +122,23 @@ def test_it_shows_the_run_from_any_side_at_any_time(folders, browser, tmp_path):
     assert errors(browser) == []
 
 
+def test_on_a_phone_the_panel_leaves_room_for_the_object(folders, browser):
+    phone = {"width": 390, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    browser.send("Emulation.setDeviceMetricsOverride", **phone)
+    with Viewer(folders[1:], port=0, playing=False) as viewer:
+        browser.send("Page.navigate", url=viewer.url)
+        play = "[...document.querySelectorAll('button')].find(b => b.textContent.trim() == 'play')"
+        browser.wait_until(f"!!{play} && {play}.getBoundingClientRect().bottom < 844")
+        assert browser.evaluate("document.title") == "small <ball> - vid4d"
+        browser.wait_until("document.querySelector('canvas').getBoundingClientRect().height < 600")
+        assert (
+            browser.evaluate("document.querySelector('canvas').getBoundingClientRect().height") > 0.55 * 844
+        )
+        assert browser.evaluate("document.documentElement.scrollWidth") == 390
+        until(lambda: ball(browser.screenshot()[:480], room=390)[0] > 500)
+    assert errors(browser) == []
+
+
 def test_runs_side_by_side_share_camera_and_time(folders, browser):
     with Viewer(folders, port=0, playing=False) as viewer:
         browser.send("Page.navigate", url=viewer.url)

@@ -1,9 +1,10 @@
-"""The page that viser serves, with one fault of it mended."""
+"""The page that viser serves, with our title, and with two faults of it mended."""
 
 from __future__ import annotations
 
 import gzip
 from functools import lru_cache
+from html import escape
 from typing import Any
 
 SCRIPT = b"""<script>{
@@ -17,19 +18,32 @@ SCRIPT = b"""<script>{
     else said(...words);
   };
 }</script>"""
+PHONE = 'div.mantine-Paper-root[style*="max-height: 60%"]'
+STYLE = f"""<style>
+  /* On a phone viser's panel lies over the object: here it lies below, and is as wide as the page. */
+  div:has(> {PHONE}) {{ flex-direction: column; }}
+  div:has(> {PHONE}) > div:first-child {{ height: auto !important; min-height: 0; flex: 1 1 0; }}
+  {PHONE} {{ position: static !important; width: 100% !important; max-height: 42% !important; flex: none; }}
+  {PHONE} div[style*="width: 20em"] {{ width: 100% !important; }}
+  {PHONE} figure {{ max-width: 110px !important; }}
+</style>""".encode()
 
 
-def mend(response: Any) -> None:
-    """Puts `SCRIPT` first into a response (of websockets) that is a page; leaves all others as they are."""
+def mend(response: Any, title: str) -> None:
+    """Titles a response (of websockets) that is a page, and puts `SCRIPT` and `STYLE` first into it.
+
+    Leaves all others as they are.
+    """
     if response is None or not response.headers.get("Content-Type", "").startswith("text/html"):
         return
-    response.body = _with_script(response.body, response.headers.get("Content-Encoding") == "gzip")
+    response.body = _mended(response.body, response.headers.get("Content-Encoding") == "gzip", title)
     del response.headers["Content-Length"]
     response.headers["Content-Length"] = str(len(response.body))
 
 
 @lru_cache(maxsize=8)
-def _with_script(page: bytes, packed: bool) -> bytes:
+def _mended(page: bytes, packed: bool, title: str) -> bytes:
     plain = gzip.decompress(page) if packed else page
-    plain = plain.replace(b"<head>", b"<head>" + SCRIPT, 1)
+    plain = plain.replace(b"<head>", b"<head>" + SCRIPT + STYLE, 1)
+    plain = plain.replace(b"<title>Viser</title>", f"<title>{escape(title)}</title>".encode(), 1)
     return gzip.compress(plain) if packed else plain

@@ -56,14 +56,17 @@ class Guard:
         return any(hmac.compare_digest(t.encode(), self.token.encode()) for t in _tokens(path, cookies or ""))
 
     @contextmanager
-    def watching(self) -> Iterator[None]:
-        """Puts this guard before the server that viser starts within: viser has no place for one."""
+    def watching(self, title: str) -> Iterator[None]:
+        """Puts this guard before the server that viser starts within: viser has no place for one.
+
+        title: of the pages that it serves.
+        """
         from websockets.asyncio import server
 
         original = server.serve
 
         def serve(*arguments: Any, process_request: Callable[..., Any] | None = None, **options: Any) -> Any:
-            return original(*arguments, process_request=self._before(process_request), **options)
+            return original(*arguments, process_request=self._before(process_request, title), **options)
 
         with _serving:
             server.serve = serve  # type: ignore[assignment,misc]
@@ -72,7 +75,7 @@ class Guard:
             finally:
                 server.serve = original  # type: ignore[misc]
 
-    def _before(self, answer: Callable[..., Any] | None) -> Callable[..., Any]:
+    def _before(self, answer: Callable[..., Any] | None, title: str) -> Callable[..., Any]:
         from websockets.datastructures import Headers
         from websockets.http11 import Response
 
@@ -84,7 +87,7 @@ class Guard:
                 plain = {"Content-Type": "text/plain", "Content-Length": str(len(REFUSED))}
                 return Response(http.HTTPStatus.FORBIDDEN, "Forbidden", Headers(plain), REFUSED.encode())
             response = None if answer is None else answer(connection, request)
-            mend(response)
+            mend(response, title)
             if response is not None and self.cookie is not None:
                 response.headers["Set-Cookie"] = self.cookie
                 response.headers["Referrer-Policy"] = "no-referrer"

@@ -73,7 +73,8 @@ class RunPage:
         for name in ("websockets.server", "websockets"):
             logging.getLogger(name).setLevel(logging.ERROR)
         guard = guard or Guard()
-        with redirect_stdout(StringIO()), guard.watching():  # the viewer says itself where to look
+        title = f"{content.name} - vid4d"
+        with redirect_stdout(StringIO()), guard.watching(title):  # the viewer says itself where to look
             self.server = viser.ViserServer(host=host, port=port, label=content.name, verbose=False)
         self.server.request_share_url = lambda *_, **__: None  # type: ignore[method-assign,assignment]
         self.port: int = self.server.get_port()

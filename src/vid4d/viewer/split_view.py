@@ -10,7 +10,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from vid4d.viewer.guard import REFUSED, Guard
 
-PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{title}</title>
+PAGE = """<!doctype html><html lang="en"><head><meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1"><title>{title} - vid4d</title>
 <link rel="icon" href="data:,"><style>
 html, body {{ margin: 0; height: 100%; font: 14px system-ui, sans-serif; color: #22272e; }}
 main {{ display: grid; height: 100%; gap: 1px; background: #d4d8de;
@@ -18,6 +19,7 @@ main {{ display: grid; height: 100%; gap: 1px; background: #d4d8de;
 section {{ display: flex; flex-direction: column; background: #fff; min-width: 0; min-height: 0; }}
 h1 {{ font-size: 14px; font-weight: 600; margin: 0; padding: 6px 12px; border-bottom: 1px solid #e4e7eb; }}
 iframe {{ border: 0; flex: 1; width: 100%; }}
+@media (max-width: 600px) {{ main {{ grid-template-columns: 1fr; grid-auto-rows: 85vh; height: auto; }} }}
 </style></head><body><main>{panes}</main><script>
 for (const [i, port] of {ports}.entries())
   document.querySelectorAll("iframe")[i].src = `http://${{location.hostname}}:${{port}}/`;
