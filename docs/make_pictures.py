@@ -2,7 +2,8 @@
 
 images/hopper_contact.jpg    the run's contact sheet
 images/hero.webp             the clip beside the asset, which is turned while time plays
-images/report.jpg            the top of its report       (these two need a Chromium)
+images/report.jpg            the top of its report       (these three need a Chromium; each in a window of
+images/player.jpg            its player                   1280 pixels and on a phone of 390)
 images/viewer.jpg            the viewer, with the cameras of the image matrix
 images/made_up.jpg           made-up things that priors are trained on (no run needed for it)
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +37,7 @@ from browser import Browser, find_browser
 IMAGES = Path(__file__).parent / "images"
 CELL, HERO_FRAMES = 240, 36
 AZIMUTHS = (0.0, 45.0, 180.0)
+WIDTHS, HEIGHT, GAP = (1280, 390), 800, 24
 
 
 def hero(run: str) -> Path:
@@ -91,27 +94,47 @@ def made_up(count: int = 36, first: int = 100) -> Path:
     return path
 
 
-def shot(browser: Browser, name: str) -> Path:
+def shots(name: str, program: str, shoot: Callable[[Browser], object]) -> Path:
+    """What a page looks like in a window and on a phone, side by side. shoot: opens it."""
+    page = Image.new("RGB", (sum(WIDTHS) + 3 * GAP, HEIGHT + 2 * GAP), (212, 216, 222))
+    left = GAP
+    for width in WIDTHS:
+        with Browser(program, width, HEIGHT) as browser:
+            screen = {"width": width, "height": HEIGHT, "deviceScaleFactor": 1, "mobile": width == WIDTHS[1]}
+            browser.send("Emulation.setDeviceMetricsOverride", **screen)
+            shoot(browser)
+            page.paste(Image.fromarray(browser.screenshot()), (left, GAP))
+        left += width + GAP
     path = IMAGES / name
-    Image.fromarray(browser.screenshot()).save(path, quality=88)
+    page.save(path, quality=85)
     return path
 
 
 def report(run: str, program: str) -> Path:
-    width, height = 1120, 1000
-    with Browser(program, width, height) as browser:
-        _size(browser, width, height)
+    def shoot(browser: Browser) -> None:
         browser.send("Page.navigate", url=(Path(run) / "report.html").resolve().as_uri())
         browser.wait_until("document.querySelector('video').readyState >= 2")
-        browser.evaluate("v = document.querySelector('video'); v.pause(); v.currentTime = v.duration * 0.9")
+        # Paused, a video shows its controls.
+        browser.evaluate(
+            "v = document.querySelector('video'); v.playbackRate = 0.07; v.currentTime = v.duration * 0.9"
+        )
         time.sleep(2)
-        return shot(browser, "report.jpg")
+
+    return shots("report.jpg", program, shoot)
+
+
+def player(run: str, program: str) -> Path:
+    def shoot(browser: Browser) -> None:
+        browser.send("Page.navigate", url=(Path(run) / "player.html").resolve().as_uri())
+        browser.wait_until("window.player !== undefined && player.drawn > 0")
+        browser.evaluate("player.seek(0.5)")
+        time.sleep(2)
+
+    return shots("player.jpg", program, shoot)
 
 
 def viewer(run: str, program: str) -> Path:
-    width, height = 1200, 700
-    with Viewer([run], port=0, playing=False) as shown, Browser(program, width, height) as browser:
-        _size(browser, width, height)
+    def shoot(browser: Browser) -> None:
         browser.send("Page.navigate", url=shown.url)
         browser.wait_until("document.querySelectorAll('canvas').length > 0")
         time.sleep(10)
@@ -124,13 +147,9 @@ def viewer(run: str, program: str) -> Path:
             "[...document.querySelectorAll('.mantine-Notification-closeButton')].forEach(b => b.click())"
         )
         time.sleep(6)
-        return shot(browser, "viewer.jpg")
 
-
-def _size(browser: Browser, width: int, height: int) -> None:
-    browser.send(
-        "Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False
-    )
+    with Viewer([run], port=0, playing=False) as shown:
+        return shots("viewer.jpg", program, shoot)
 
 
 def main(run: Positional[str] = "runs/demo") -> None:
@@ -139,9 +158,9 @@ def main(run: Positional[str] = "runs/demo") -> None:
     files = [contact(run), hero(run), made_up()]
     program = find_browser()
     if program is None:
-        print("no Chromium on this machine: report.jpg and viewer.jpg stay as they are")
+        print("no Chromium on this machine: report.jpg, player.jpg and viewer.jpg stay as they are")
     else:
-        files += [report(run, program), viewer(run, program)]
+        files += [page(run, program) for page in (report, player, viewer)]
     for path in files:
         print(f"{path}  {path.stat().st_size / 1024:.0f} KiB")
 
