@@ -235,6 +235,13 @@ def test_files_that_are_none_are_refused(tmp_path, change, said):
         Glb(path)
 
 
+def test_a_scene_of_thousands_of_meshes_is_refused(tmp_path):
+    made = Made(nodes=[{"mesh": 0}] * 501, scenes=[{"nodes": list(range(501))}])
+    made.json["meshes"] = [{"primitives": [{"attributes": {"POSITION": made.array(TRIANGLE)}}]}]
+    with pytest.raises(InputError, match="shows 501 meshes, more than 500: join them first"):
+        Glb(made.write(tmp_path / "a.glb"))
+
+
 @pytest.mark.parametrize(
     ("keys", "values"),
     [

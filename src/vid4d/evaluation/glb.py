@@ -34,6 +34,8 @@ UNREAD = ("KHR_draco_mesh_compression", "EXT_meshopt_compression", "KHR_texture_
 LARGEST = 4 << 30
 MOST = 20_000_000
 """Entries of an array, vertices say."""
+MOST_MESHES = 500
+"""Meshes at one moment; each takes a share of a second to draw."""
 SMALLEST_SCALE = 1e-9
 """Of a node; below it, it is not drawn."""
 
@@ -171,7 +173,12 @@ class Glb:
             poses[index] = above @ _pose(nodes[index], moved.get(index, {}))
             stack += [(child, poses[index]) for child in nodes[index].get("children", [])]
         surfaces = []
-        for index in sorted(i for i in poses if "mesh" in nodes[i]):
+        shown = sorted(i for i in poses if "mesh" in nodes[i])
+        if len(shown) > MOST_MESHES:
+            raise InputError(
+                f"{self.path} shows {len(shown)} meshes, more than {MOST_MESHES}: join them first"
+            )
+        for index in shown:
             if abs(np.linalg.det(poses[index][:3, :3])) > SMALLEST_SCALE**3 or "skin" in nodes[index]:
                 weights = moved.get(index, {}).get("weights", nodes[index].get("weights"))
                 surfaces += self._mesh(nodes[index], poses, poses[index], weights)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 import pytest
 import torch
 from safetensors.torch import save_file
@@ -34,6 +37,13 @@ def test_what_is_saved_is_loaded_again(tmp_path):
     save_weights(path, first.state_dict(), {}, dtype=torch.float32)
     load_into(second, path)
     assert torch.equal(second[0].weight, first[0].weight)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_weights_in_folders_whose_names_are_no_utf8(tmp_path):
+    path = tmp_path / os.fsdecode(b"caf\xe9") / "w.safetensors"
+    save_weights(path, model().state_dict(), {"made": "here"})
+    assert load_into(model(), path) == {"made": "here"}
 
 
 def test_a_prefix_takes_its_part_of_a_file(tmp_path):

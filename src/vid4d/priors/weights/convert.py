@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from vid4d.errors import InputError
-from vid4d.files.checkpoints import not_finite
+from vid4d.files.checkpoints import not_finite, open_tensors
 from vid4d.priors.weights import registry
 from vid4d.priors.weights.checkpoint_reader import (
     Entry,
@@ -127,8 +127,6 @@ def load_converted(
     a time; on a CPU, in the type of the file, they stay mapped to it. Raises InputError for files that
     `convert` did not write, and for other networks.
     """
-    from safetensors import safe_open
-
     metadata = read_metadata(Path(path))
     kinds = {n.kind: n for n in (registry.networks() if networks is None else networks)}
     network = kinds.get(metadata.get("kind", ""))
@@ -141,7 +139,7 @@ def load_converted(
     with _weightless():
         model = network.build(config).eval()
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    with safe_open(path, "pt") as file:
+    with open_tensors(path) as file:
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         compare_shapes(expected, shapes, Path(path))
         for name in shapes:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from vid4d.errors import InputError
-from vid4d.files.checkpoints import not_finite, save_tensors
+from vid4d.files.checkpoints import not_finite, open_tensors, save_tensors
 from vid4d.files.records import parsed, unknown_field
 
 T = TypeVar("T")
@@ -35,12 +35,12 @@ def read_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
 
 
 def _opened(path: Path, read: Callable[[Any], T]) -> T:
-    from safetensors import SafetensorError, safe_open
+    from safetensors import SafetensorError
 
     if not path.is_file():
         raise InputError(f"no weights at {path}: give a safetensors file")
     try:
-        with safe_open(path, "pt") as file:
+        with open_tensors(path) as file:
             return read(file)
     except SafetensorError as error:
         raise InputError(
