@@ -106,6 +106,7 @@ img, video { display: block; max-width: 100%; height: auto; }
   background: var(--brand); color: #fff; cursor: pointer; } .turn:hover { filter: brightness(0.94); }
 .player { display: block; width: 100%; height: min(620px, 80vh); margin-top: 12px;
   border: 1px solid var(--line); border-radius: 6px; }
+.player:fullscreen { border: 0; border-radius: 0; }
 [hidden] { display: none; } :focus-visible { outline: 2px solid var(--brand); outline-offset: 2px; }
 .tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(98px, 1fr)); gap: 6px;
   padding: 14px; }
