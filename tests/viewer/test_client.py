@@ -21,14 +21,14 @@ def answer(kind: str, body: bytes, encoding: str) -> Response:
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_script_comes_first_in_a_page(packed):
     response = answer("text/html", gzip.compress(PAGE) if packed else PAGE, "gzip" if packed else "identity")
-    mend(response, "<a run>")
+    mend(response, "<a run>\udcff")
     plain = gzip.decompress(response.body) if packed else response.body
-    assert plain == PAGE.replace(b"<head>", b"<head>" + SCRIPT + STYLE).replace(b"Viser", b"&lt;a run&gt;")
+    assert plain == PAGE.replace(b"<head>", b"<head>" + SCRIPT + STYLE).replace(b"Viser", b"&lt;a run&gt;?")
     assert response.headers.get_all("Content-Length") == [str(len(response.body))]
 
 
 def test_nothing_else_is_changed():
     response = answer("application/javascript", b"'<head>'", "identity")
-    mend(response, "<a run>")
+    mend(response, "<a run>\udcff")
     assert response.body == b"'<head>'"
     mend(None, "a")

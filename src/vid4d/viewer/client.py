@@ -45,5 +45,6 @@ def mend(response: Any, title: str) -> None:
 def _mended(page: bytes, packed: bool, title: str) -> bytes:
     plain = gzip.decompress(page) if packed else page
     plain = plain.replace(b"<head>", b"<head>" + SCRIPT + STYLE, 1)
-    plain = plain.replace(b"<title>Viser</title>", f"<title>{escape(title)}</title>".encode(), 1)
+    ours = f"<title>{escape(title)}</title>".encode("utf-8", "replace")  # names of folders may be no UTF-8
+    plain = plain.replace(b"<title>Viser</title>", ours, 1)
     return gzip.compress(plain) if packed else plain
