@@ -160,7 +160,10 @@ def test_a_terminated_run_says_how_to_go_on(clip, tmp_path, name, code):
 def fitting(clip: Path, then: str = "time.sleep(60)") -> subprocess.Popen[str]:
     """A process that runs `vid4d generate CLIP --out out` and is in the middle of its fit."""
     code = (
-        "import sys, time, toys\nfrom vid4d import api, cli\nfrom vid4d.files.write import written_whole\n"
+        "import signal, sys, time, toys\nfrom vid4d import api, cli\n"
+        "from vid4d.files.write import written_whole\n"
+        "for name in {'SIGTERM', 'SIGHUP'} & {*dir(signal)}:  # ignored under nohup\n"
+        "    signal.signal(getattr(signal, name), signal.SIG_DFL)\n"
         f"def make_asset(run, matrix):\n    print('fitting', flush=True)\n    {then}\n"
         "toys.make_asset = make_asset\napi.METHODS['efficient4d'] = 'toys'\n"
         f"cli.main(['generate', {str(clip)!r}, '--out', 'out'])"
