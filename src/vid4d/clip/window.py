@@ -12,7 +12,9 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 import scipy.sparse.linalg
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
+
+from vid4d.media.keying import mask_box
 
 FOLLOW = 0.6
 """Share of the room for it that an object takes in a still window at least; a smaller one is followed."""
@@ -53,7 +55,7 @@ def fit_windows(
     object_size: share of the window's side that the object's longer side takes. follow: 'no', 'yes', or
     'auto': where the object takes less than FOLLOW of the room that a still window has for it.
     """
-    boxes = np.array([_box(f[..., 3] > 127) for f in frames], np.float64)
+    boxes = np.array([mask_box(f[..., 3] > 127) for f in frames], np.float64)
     low, high = boxes[:, :2], boxes[:, 2:]
     extent = float((high - low).max())
     whole = float((high.max(0) - low.min(0)).max())
@@ -105,9 +107,3 @@ def _second_differences(times: np.ndarray, cyclic: bool) -> scipy.sparse.csr_mat
         matrix[row, i] -= 2 / (before * after)
         matrix[row, (i + 1) % n] += 2 / (after * (before + after))
     return matrix.tocsr()
-
-
-def _box(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
-    """Left, top, right and bottom of what a mask shows."""
-    rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1

@@ -80,11 +80,14 @@ def cut_out(
 
 def _around(mask: Bool[np.ndarray, "h w"], margin: int) -> tuple[slice, slice]:
     """The bounding box of a mask that is not empty, and so many pixels around it."""
+    left, top, right, bottom = mask_box(mask)
+    return slice(max(0, top - margin), bottom + margin), slice(max(0, left - margin), right + margin)
+
+
+def mask_box(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what a mask shows, which has to be something."""
     rows, columns = np.nonzero(mask.any(1))[0], np.nonzero(mask.any(0))[0]
-    return (
-        slice(max(0, rows[0] - margin), rows[-1] + 1 + margin),
-        slice(max(0, columns[0] - margin), columns[-1] + 1 + margin),
-    )
+    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
 def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> Bool[np.ndarray, "h w"]:
@@ -107,8 +110,8 @@ def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> 
     boxes = ndimage.find_objects(holes)
     outside = set(border_labels(holes).tolist()) - {0}
     outer = np.isin(holes, list(outside))
-    rows, columns = np.nonzero(inside.any(1))[0], np.nonzero(inside.any(0))[0]
-    near = 0.02 * max(rows[-1] - rows[0], columns[-1] - columns[0])
+    left, top, right, bottom = mask_box(inside)
+    near = 0.02 * (max(bottom - top, right - left) - 1)
     away = ndimage.distance_transform_edt(~outer) if outer.any() else np.full(inside.shape, np.inf)
     for i, box in enumerate(boxes, start=1):
         if i in outside or box is None:
