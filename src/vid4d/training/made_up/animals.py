@@ -90,9 +90,10 @@ def quadruped(body: Body) -> None:
     """Dogs, horses, hares, lizards: a level torso, a neck, four legs."""
     girth = body.between(0.12, 0.34)
     tilt = body.between(-25, 15)
-    sway = _trunk(body, 1.0, girth, tilt)
+    long = body.between(0.5, 1.0)
+    sway = _trunk(body, long, girth, tilt)
     frame = turn("y", 90 + tilt)
-    front, back = frame @ (0, 0, 0.36), frame @ (0, 0, -0.36)
+    front, back = frame @ (0, 0, 0.36 * long), frame @ (0, 0, -0.36 * long)
     length = body.between(0.15, 0.85)
     thick = body.between(0.035, 0.1)
     late = 0.5 if body.chance(0.7) else body.between(0, 0.2)
@@ -114,9 +115,40 @@ def quadruped(body: Body) -> None:
         end, joints = front + neck, sway
     head(body, end + vec(size * 0.6, 0, size * 0.3), size, joints)
     if body.chance(0.85):
-        _tail(body, frame @ (0, 0, -0.48), body.between(0.2, 0.9), sway)
+        _tail(body, frame @ (0, 0, -0.48 * long), body.between(0.2, 0.9), sway)
     if body.chance(0.06):
         _wings(body, front + vec(0, girth * 0.6, girth * 0.6), body.between(0.4, 0.9), sway)
+
+
+def sitter(body: Body) -> None:
+    """Hares, cats, dogs, bears that sit: a steep torso on folded hind legs, a head on top."""
+    girth, long = body.between(0.16, 0.36), body.between(0.4, 0.8)
+    tilt = body.between(-80, -25)
+    sway = _trunk(body, long, girth, tilt)
+    frame = turn("y", 90 + tilt)
+    front, rump = frame @ (0, 0, 0.36 * long), frame @ (0, 0, -0.3 * long)
+    ground = rump[2] - girth * body.between(0.7, 1.1)
+    wide = girth * body.between(0.5, 0.95)
+    thigh = girth * np.array([body.between(0.5, 0.9), body.between(0.3, 0.55), body.between(0.45, 0.85)])
+    hip = (body.hinge(rump, (0, 1, 0), 0.15), *sway)
+    body.add(FUR, rump + vec(body.between(0, 0.6) * girth, wide, -0.2 * girth), thigh, hinges=hip, both=0.0)
+    foot = girth * np.array([body.between(0.4, 1.1), body.between(0.15, 0.35), body.between(0.12, 0.3)])
+    toes = vec(rump[0] + body.between(0.2, 1.0) * girth, wide, ground + foot[2])
+    body.add(FUR if body.chance(0.6) else DARK, toes, foot, hinges=hip, both=0.0)
+    thick = body.between(0.035, 0.09)
+    shoulder = front + vec(0.2 * girth, girth * body.between(0.3, 0.75), -0.2 * girth)
+    if body.chance(0.7):  # front legs that reach the ground, or paws held up
+        _leg(body, shoulder, max(shoulder[2] - ground, 0.1), thick, sway, 0.0, body.between(0, 0.5))
+    else:
+        arm = np.array([body.between(0.3, 1), body.between(-0.3, 0.5), body.between(-1, 0.3)])
+        steps = [arm * body.between(0.1, 0.3), arm * [1.4, -0.3, 0.5] * body.between(0.06, 0.2)]
+        body.limb(
+            FUR, shoulder, steps, [thick, thick * 0.8], swing=0.3, hinges=sway, both=body.between(0, 0.5)
+        )
+    size = body.between(0.15, 0.36)
+    head(body, front + vec(size * body.between(0.1, 0.7), 0, size * body.between(0.5, 1.0)), size, sway)
+    if body.chance(0.8):
+        _tail(body, rump + vec(-0.7 * girth, 0, -0.2 * girth), body.between(0.15, 0.7), sway)
 
 
 def biped(body: Body) -> None:

@@ -6,15 +6,26 @@ from collections.abc import Callable
 
 import numpy as np
 
-from vid4d.training.made_up.animals import biped, bird, bug, dinosaur, fish, monster, quadruped, snake
+from vid4d.training.made_up.animals import (
+    biped,
+    bird,
+    bug,
+    dinosaur,
+    fish,
+    monster,
+    quadruped,
+    sitter,
+    snake,
+)
 from vid4d.training.made_up.body import Body, Grid
 from vid4d.training.made_up.coats import texture
 from vid4d.training.made_up.plants import flower, tree, vessel
 from vid4d.training.meshes import TrainingMesh
 
 PLANS: dict[Callable[[Body], None], float] = {
-    quadruped: 0.27,
-    biped: 0.18,
+    quadruped: 0.16,
+    sitter: 0.13,
+    biped: 0.16,
     bird: 0.1,
     monster: 0.09,
     fish: 0.07,
