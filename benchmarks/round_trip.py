@@ -32,7 +32,7 @@ import torch
 from browser import Browser, find_browser
 from comparisons import SIDES, Check, Say, decibels, duration, span
 from PIL import Image
-from readers import PlayerPage, decoded, open_usd, read_gif, read_ply, usd_complaints, usd_splats
+from readers import PlayerPage, decoded, open_usd, read_gif, read_ply, usd_complaints, usd_splats, z_up
 from round_trip_meshes import check_glb, check_obj, check_usd_surface
 
 import vid4d
@@ -106,7 +106,7 @@ def check_ply(asset: Asset, files: list[Path], say: Say) -> None:
     right = len(stand) == len(times) and np.allclose(stand, times, atol=1e-6)
     say("clip times of the moments", f"0 to {times[-1]:.3f}", f"0 to {stand[-1]:.3f}", right)
     duration(asset, metadata["seconds"], say)
-    compare_splats(asset, times, lambda i: read_ply(files[i]), say, tolerance=2e-5)
+    compare_splats(asset, times, lambda i: z_up(read_ply(files[i]), metadata["axes"]), say, tolerance=2e-5)
 
 
 def check_usd(asset: Asset, files: list[Path], say: Say) -> None:

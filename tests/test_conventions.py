@@ -12,7 +12,7 @@ import torch
 from reference import arrays
 
 from vid4d.cameras import RING_DISTANCE, Cameras
-from vid4d.conventions import from_opengl, to_opengl, view_change
+from vid4d.conventions import axes, from_opengl, to_opengl, view_change
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 
@@ -122,6 +122,22 @@ def test_opengl_and_back():
     assert torch.allclose(back.world_to_camera, cameras.world_to_camera, atol=1e-6)
     rows = from_opengl(to_opengl(cameras)[:, :3].double(), cameras.focal, cameras.width, cameras.height)
     assert torch.allclose(rows.world_to_camera, cameras.world_to_camera, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "front", "up"), [("z-up", [1, 0, 0], [0, 0, 1]), ("y-up", [0, 0, 1], [0, 1, 0]),
+                              ("y-down", [0, 0, -1], [0, -1, 0])]
+)  # fmt: skip
+def test_axes_of_other_worlds(name, front, up):
+    """The camera of azimuth 0 looks along minus the front, and has the world's up above."""
+    rotation = axes(name)
+    camera = Cameras.orbit([0], 0)
+    right, down, forward = (rotation @ row for row in camera.rotation[0])
+    assert torch.allclose(forward, -torch.tensor(front).float(), atol=1e-6)
+    assert torch.allclose(down, -torch.tensor(up).float(), atol=1e-6)
+    if name != "z-up":
+        assert torch.allclose(right, torch.tensor([1.0, 0, 0]), atol=1e-6)
+    assert torch.linalg.det(rotation) == pytest.approx(1)
 
 
 def test_rays_meet_the_points_whose_pixels_they_leave_from():

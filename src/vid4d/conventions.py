@@ -11,6 +11,20 @@ from vid4d.cameras import Cameras
 OPENCV_TO_OPENGL = (1.0, -1.0, -1.0, 1.0)
 """Camera axes: OpenCV has y down and z forward, OpenGL (Blender, NeRF) has y up and z backward."""
 
+AXES = {
+    "z-up": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
+    "y-up": ((0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (1.0, 0.0, 0.0)),
+    "y-down": ((0.0, 1.0, 0.0), (0.0, 0.0, -1.0), (-1.0, 0.0, 0.0)),
+}
+"""Rotations from our world to those of others, all right-handed: our own (front +x); y up, front +z, as in
+glTF and three.js; y down, front -z, as in OpenCV, COLMAP and the files of captured splats. In the last two a
+camera where such programs put it looks at the front."""
+
+
+def axes(name: str) -> Float[Tensor, "3 3"]:
+    """The rotation of `AXES`: multiplied with a place in our world it gives the place in theirs."""
+    return torch.tensor(AXES[name])
+
 
 def to_opengl(cameras: Cameras) -> Float[Tensor, "n 4 4"]:
     """Camera-to-world matrices with OpenGL axes, as in Blender, glTF and NeRF's `transform_matrix`.

@@ -48,6 +48,17 @@ def test_an_asset_its_splats_and_its_pictures_score_alike(tmp_path, ball, capsys
     assert means["pictures"]["psnr"] == 100
 
 
+def test_the_axes_of_a_sequence_are_told_by_its_times(tmp_path, ball, capsys):
+    truth = truth_of(tmp_path / "truth")
+    found = []
+    for axes in ("z-up", "y-up", "y-down"):
+        ball.export("ply", tmp_path / axes, frames=9, axes=axes)
+        found.append(evaluated(capsys, tmp_path / axes, truth, tmp_path / f"{axes}.json")["mean"]["psnr"])
+    assert found == pytest.approx([found[0]] * 3, abs=0.05)
+    said = refused(capsys, "evaluate", tmp_path / "y-up", "--truth", truth, "--up", "y-down")
+    assert "says that the axes are y-up: leave --up out" in said
+
+
 def test_views_of_other_tools_as_folders_and_videos(tmp_path, capsys):
     truth = truth_of(tmp_path / "truth")
     seen = pictures(Cameras.orbit([0.0, 90.0, 200.0], 10.0, size=SIZE))

@@ -204,17 +204,17 @@ def test_a_full_disk_leaves_nothing(run_folder, capsys, monkeypatch, to):
 
 def test_a_disk_that_fills_up_in_the_middle_of_a_sequence(run_folder, capsys, monkeypatch):
     written = []
-    whole = ply.write_splats
+    whole = ply.write_table
 
-    def second_fails(path, splats, comments=()):
+    def second_fails(path, names, table, comments=()):
         if written:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
         written.append(path)
-        whole(path, splats, comments)
+        whole(path, names, table, comments)
 
     Path("mine").mkdir()
     Path("mine/frame_0000.ply").write_text("old")
-    monkeypatch.setattr(ply, "write_splats", second_fails)
+    monkeypatch.setattr(ply, "write_table", second_fails)
     assert "the disk is full" in refused(capsys, "export", "run", "--to", "ply", "--out", "mine", "--force")
     assert everything(Path("mine")) == ["frame_0000.ply"]
     assert Path("mine/frame_0000.ply").read_text() == "old"
@@ -264,6 +264,9 @@ def test_splats_too_faint_to_see_are_left_out(tmp_path):
     ("to", "options", "said"),
     [
         ("ply", {"texture": 512}, "--texture has no effect on ply: leave it out; usd, usdz, glb take it"),
+        ("glb", {"axes": "z-up"}, "--axes has no effect on glb"),
+        ("html", {"sh_degree": 0}, "--sh-degree has no effect on html"),
+        ("ply", {"sh_degree": 4}, "harmonics of degree 4 are not written: choose 0 to 3"),
         ("usd", {"size": 128}, "--size has no effect on usd"),
         ("html", {"frames": 8}, "--frames has no effect on html"),
         ("glb", {"background": "white"}, "--background has no effect on glb"),

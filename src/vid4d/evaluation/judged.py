@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Protocol, runtime_checkable
+from typing import Annotated, Literal, Protocol, runtime_checkable
 
 from msgspec import Meta, Struct
 
@@ -15,10 +15,10 @@ from vid4d.compute.machine import resolve_device
 from vid4d.errors import InputError
 from vid4d.evaluation.meshes import MeshSequence
 from vid4d.evaluation.pictures import VIDEOS, MatrixPictures, ViewFiles, view_files
-from vid4d.evaluation.placement import AS_IT_IS, Placement
+from vid4d.evaluation.placement import AS_IT_IS, NAMES, Placement
 from vid4d.evaluation.seen import Moments, Report, Seen, chosen_moments, splat_views
 from vid4d.evaluation.splats_ply import read_splats
-from vid4d.export.ply import TIMES
+from vid4d.export.moments import TIMES
 from vid4d.files.paths import natural_order, refuse_special
 from vid4d.files.records import Time, read_record
 from vid4d.gaussians.model import Gaussians3D
@@ -77,6 +77,7 @@ class Times(Struct):
     """times.json beside a PLY sequence, as `vid4d export --to ply` writes it."""
 
     frames: Annotated[list[FrameTime], Meta(min_length=1, max_length=100_000)]
+    axes: Literal["z-up", "y-up", "y-down"] = "z-up"
 
 
 def open_judged(path: str | Path, placement: Placement | None = None, device: str = "auto") -> Judged:
@@ -101,7 +102,7 @@ def open_judged(path: str | Path, placement: Placement | None = None, device: st
             return _meshes([path], placement)
         raise InputError(f"{path} cannot be judged: give a run folder, splats, a GLB, or pictures of views")
     if plys := natural_order(path.glob("*.ply")):
-        return _splats(*_ordered(path, plys), placement, device)
+        return _sequence(path, plys, placement, device)
     if not (path / "cameras.json").is_file() and (glbs := natural_order(path.glob("*.glb"))):
         return _meshes(glbs, placement)
     if (path / "cameras.json").is_file() or detect(path) is not None:
@@ -153,13 +154,17 @@ def _splats(files: list[Path], times: list[float] | None, placement: Placement, 
     return SplatSequence(f"PLY of 3D Gaussians, {len(files)} moments", files, at, placement)
 
 
-def _ordered(folder: Path, found: list[Path]) -> tuple[list[Path], list[float] | None]:
-    """The files of a sequence in order, with their times where times.json says them."""
+def _sequence(folder: Path, found: list[Path], placement: Placement, device: str) -> Judged:
+    """The files of a folder in their order; in that of times.json, with its times and axes, where it is."""
     record = folder / TIMES
     if not record.is_file():
-        return found, None
-    listed = read_record(record, Times, "correct it, or remove it to take the files in their order").frames
-    known = {p.name: p for p in found}
+        return _splats(found, None, placement, device)
+    told = read_record(record, Times, "correct it, or remove it to take the files in their order")
+    up = next(up for up, name in NAMES.items() if name == told.axes)
+    if placement.up not in ("z", up):
+        raise InputError(f"{record} says that the axes are {told.axes}: leave --up out")
+    listed, known = told.frames, {p.name: p for p in found}
     if missing := [f.file for f in listed if f.file not in known]:
         raise InputError(f"{record} names {missing[0]}, which is not there: export the sequence again")
-    return [known[f.file] for f in listed], [f.time for f in listed]
+    files, times = [known[f.file] for f in listed], [f.time for f in listed]
+    return _splats(files, times, replace(placement, up=up), device)

@@ -11,15 +11,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.conventions import axes
 
 Up = Literal["z", "y", "y-down"]
-UPRIGHT = {
-    "z": ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)),
-    "y": ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)),
-    "y-down": ((0.0, 0.0, -1.0), (1.0, 0.0, 0.0), (0.0, -1.0, 0.0)),
-}
-"""Rotations into our axes (z up, front +x): of ours, of glTF's (y up, front +z), of OpenCV's (y down, front
--z)."""
+NAMES: dict[Up, str] = {"z": "z-up", "y": "y-up", "y-down": "y-down"}
+"""Their names in `vid4d.conventions.AXES`."""
 
 
 @dataclass(frozen=True)
@@ -51,7 +47,7 @@ class Placement:
     def _rotation(self) -> Float[Tensor, "3 3"]:
         a = math.radians(self.turn)
         about = torch.tensor([[math.cos(a), -math.sin(a), 0], [math.sin(a), math.cos(a), 0], [0, 0, 1]])
-        return about @ torch.tensor(UPRIGHT[self.up])
+        return about @ axes(NAMES[self.up]).T
 
     @property
     def moved(self) -> bool:

@@ -52,7 +52,7 @@ FORMATS = {
         "write",
         ".ply",
         "Gaussian splats, a PLY file per moment",
-        MOMENTS,
+        MOMENTS | {"axes", "sh_degree"},
         sequence=True,
     ),
     "usd": Format(

@@ -6,12 +6,15 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 from vid4d.errors import InputError
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
+
+Axes = Literal["y-down", "y-up", "z-up"]
+"""Names in `vid4d.conventions.AXES`."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,12 @@ class ExportOptions:
     """Width of a mesh's texture in pixels, for glb and usd. 0: colors of vertices, which change over time."""
     content: Literal["both", "splats", "mesh"] = "both"
     """Of usd: the splats, a mesh, or both as variants: programs show the mesh until told otherwise."""
+    axes: Axes = "y-down"
+    """Of splats: y-down, front -z, which viewers expect; y-up, front +z; or z-up,
+    front +x, as inside vid4d."""
+    sh_degree: int | None = None
+    """Degree of the splats' harmonics in the file, 0 to 3: filled up with zeros, or cut off. Where not given:
+    0 or 3, whichever holds them."""
     background: str = "auto"
     """Of pictures: transparent, white, black or a color like '#3080ff'. 'auto': transparent, mp4 white."""
     view: Literal["turntable", "fixed", "both"] = "turntable"
@@ -72,6 +81,10 @@ class ExportOptions:
             raise InputError(f"a mesh cannot be made of {self.surface!r}: choose splats or dynerf")
         if self.content not in ("both", "splats", "mesh"):
             raise InputError(f"a stage cannot hold {self.content!r}: choose both, splats or mesh")
+        if self.axes not in get_args(Axes):
+            raise InputError(f"there are no axes {self.axes!r}: choose one of {', '.join(get_args(Axes))}")
+        if self.sh_degree is not None and not 0 <= self.sh_degree <= 3:
+            raise InputError(f"harmonics of degree {self.sh_degree} are not written: choose 0 to 3")
         if self.elevation is not None and not -90 <= self.elevation <= 90:
             raise InputError(f"an elevation of {self.elevation:g} degrees does not exist: choose -90 to 90")
         if self.seconds is not None and not 0.05 <= self.seconds <= 600:

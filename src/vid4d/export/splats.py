@@ -9,7 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from vid4d import conventions
 from vid4d.export.root_motion import root_motion
+from vid4d.gaussians import sh as harmonics
 from vid4d.gaussians.culling import FAINTEST
 from vid4d.gaussians.model import Gaussians3D
 
@@ -39,6 +41,27 @@ def ellipsoids(
     return scales.astype(np.float32), np.stack([w, x, y, z], 1).astype(np.float32)
 
 
+def turned(splats: Gaussians3D, axes: str) -> Gaussians3D:
+    """Splats in other axes, a name of `vid4d.conventions.AXES`; colors from every side turn with them."""
+    if axes == "z-up":
+        return splats
+    rotation = conventions.axes(axes).to(splats.means)
+    return Gaussians3D(
+        splats.means @ rotation.T,
+        rotation @ splats.covariances @ rotation.T,
+        splats.opacities,
+        harmonics.rotated(splats.sh, rotation),
+    )
+
+
+def of_degree(sh: Float[Tensor, "n k 3"], degree: int) -> Float[Tensor, "n j 3"]:
+    """Coefficients of another degree of harmonics: filled up with zeros, or cut off."""
+    full = sh.new_zeros(len(sh), harmonics.terms(degree), 3)
+    kept = min(sh.shape[1], full.shape[1])
+    full[:, :kept] = sh[:, :kept]
+    return full
+
+
 def bounding_box(
     means: Float[np.ndarray, "n 3"], scales: Float[np.ndarray, "n 3"], reach: float = 3.0
 ) -> Float[np.ndarray, "2 3"]:
@@ -49,10 +72,10 @@ def bounding_box(
     return np.stack([(means - radius).min(0), (means + radius).max(0)]).astype(np.float32)
 
 
-def splats_at(asset: Asset, time: float, *, walking: bool = False) -> Gaussians3D:
+def splats_at(asset: Asset, time: float, *, walking: bool = False, axes: str = "z-up") -> Gaussians3D:
     """Visible splats at a time: on the CPU, float32, those fainter than 1 / 255 left out.
 
-    walking: where the object is then (`root_motion`).
+    walking: where the object is then (`root_motion`). axes: a name of `vid4d.conventions.AXES`.
     """
     with torch.no_grad():
         splats = asset.gaussians.at(time).to("cpu", torch.float32)
@@ -60,4 +83,5 @@ def splats_at(asset: Asset, time: float, *, walking: bool = False) -> Gaussians3
         means = splats.means[visible]
         if walking:
             means = means + torch.from_numpy(root_motion(asset, [time])).to(means)
-        return Gaussians3D(means, splats.covariances[visible], splats.opacities[visible], splats.sh[visible])
+        seen = Gaussians3D(means, splats.covariances[visible], splats.opacities[visible], splats.sh[visible])
+        return turned(seen, axes)

@@ -6,6 +6,9 @@ files: with the direction (x, y, z) the four functions up to degree 1 are C0, -C
 
 from __future__ import annotations
 
+import functools
+import math
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -69,6 +72,29 @@ def basis(directions: Float[Tensor, "*b 3"], degree: int) -> Float[Tensor, "*b k
             C3[6] * x * (xx - 3 * yy),
         ]
     return torch.stack(values, -1)
+
+
+@functools.cache
+def rotation_matrix(rotation: tuple[tuple[float, ...], ...], degree: int) -> Float[Tensor, "k k"]:
+    """What coefficients are multiplied with when the world is turned, float64.
+
+    rotation: 3 x 3, from the old world to the new one. A color seen along d in the old world is seen along
+    `rotation` d in the new one. Functions of one degree turn among themselves; the matrix is solved from the
+    values at enough directions, which is exact up to rounding.
+    """
+    i = torch.arange(64, dtype=torch.float64) + 0.5
+    z, angle = 1 - i / 32, math.pi * (1 + math.sqrt(5)) * i
+    directions = torch.stack([(1 - z**2).sqrt() * angle.cos(), (1 - z**2).sqrt() * angle.sin(), z], 1)
+    turned = directions @ torch.tensor(rotation, dtype=torch.float64).T
+    old, new = basis(directions, degree), basis(turned, degree)
+    matrix = torch.linalg.lstsq(new, old).solution
+    return torch.where(matrix.abs() < 1e-12, 0, matrix)
+
+
+def rotated(sh: Float[Tensor, "n k 3"], rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "n k 3"]:
+    """Coefficients in a world that has been turned by a rotation; see `rotation_matrix`."""
+    rows = tuple(tuple(row) for row in rotation.double().tolist())
+    return torch.einsum("jk,nkc->njc", rotation_matrix(rows, degree_of(sh.shape[1])).to(sh), sh)
 
 
 def evaluate(
