@@ -110,6 +110,8 @@ def test_results_that_cannot_be_are_refused_and_names_move_no_cursor(tmp_path, b
     (one,) = told["objects"].values()
     b.write_text(json.dumps(told | {"mean": told["mean"] | {"ssim": 7.0}}))
     assert "no ssim is 7;" in refused(capsys, "evaluate", "--compare", a, b)
+    b.write_text(json.dumps(told | {"protocol": told["protocol"] | {"version": True}}))
+    assert "protocol: 'version' must be" in refused(capsys, "evaluate", "--compare", a, b)
     text = a.read_text().replace('"shift": [\n', '"shift": [1e300, 0], "was": [\n')
     b.write_text(text)
     assert "judged: more: 'placement.shift" in refused(capsys, "evaluate", "--compare", a, b)

@@ -38,6 +38,12 @@ def test_a_square_covers_the_pixels_it_should() -> None:
     torch.testing.assert_close(colors, torch.tensor([0.2, 0.4, 0.8]).expand_as(colors))
 
 
+def test_surfaces_between_the_pixels_draw_nothing() -> None:
+    """A picture that no pixel is drawn in is empty; triangles are there, none of them covers a center."""
+    batch = scene(wall(0, (0.6 * PIXEL, 0.9 * PIXEL), (0.6 * PIXEL, 0.9 * PIXEL), (255, 0, 0)))
+    assert not render_meshes(batch, FRONT, ONE, unlit(), supersample=1).any()
+
+
 def test_half_covered_pixels_have_half_alpha_and_full_color() -> None:
     batch = scene(wall(0, (-4.5 * PIXEL, 4 * PIXEL), (-4 * PIXEL, 4 * PIXEL), (255, 0, 0)))
     picture = render_meshes(batch, FRONT, ONE, unlit(), supersample=2)[0]

@@ -13,6 +13,7 @@ from msgspec import Meta, Struct, to_builtins
 from vid4d.errors import InputError, printable
 from vid4d.evaluation.measure import DIGITS, NAMES, Numbers
 from vid4d.evaluation.placement import Up
+from vid4d.evaluation.protocol import Protocol
 from vid4d.files.records import checked, read_record
 from vid4d.priors.weights.registry import sha256_of
 
@@ -112,6 +113,7 @@ def read_result(path: Path) -> Result:
     result = read_record(path, Result, "write it again with vid4d evaluate --out")
     if (result.format, result.version) != (FORMAT, VERSION):
         raise InputError(f"{path} is no result of this version of vid4d evaluate: write it again")
+    checked(result.protocol, Protocol, f"{path}: protocol", "write it again with vid4d evaluate --out")
     every = [result.mean]
     for name, one in result.objects.items():
         where = f"{path}: objects: {printable(name)}: judged: more"

@@ -8,6 +8,7 @@ hold inverse depth above and the triangle below. Shading then runs once per cove
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from jaxtyping import Float, Int
@@ -157,7 +158,7 @@ def nearest_plain(
     cuts = [
         int(torch.searchsorted(bounds, torch.tensor(i, device=bounds.device))) for i in range(0, total, chunk)
     ]
-    for low, high in zip(cuts, [*cuts[1:], len(count_all)], strict=True):
+    for low, high in pairwise([*cuts, len(count_all)]):
         part = slice(low, high)
         column, span = ragged_index(begin_all[part], count_all[part])
         tri, row = tri_all[part][span], row_all[part][span]
