@@ -61,20 +61,6 @@ def read_ply(path: str | Path) -> Gaussians3D:
     )
 
 
-TO_Z_UP = {
-    "z-up": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
-    "y-up": [[0, 0, 1], [1, 0, 0], [0, 1, 0]],
-    "y-down": [[0, 0, -1], [1, 0, 0], [0, -1, 0]],
-}
-"""Rotations from a file's axes to those of assets; fronts at +z and -z go to +x."""
-
-
-def z_up(splats: Gaussians3D, axes: str) -> Gaussians3D:
-    """Splats in the axes of assets. Harmonics stay as they are, which is right for those of degree 0 only."""
-    turn = torch.tensor(TO_Z_UP[axes], dtype=torch.float64)
-    return Gaussians3D(splats.means @ turn.T, turn @ splats.covariances @ turn.T, splats.opacities, splats.sh)
-
-
 def open_usd(path: str | Path, variant: str = "splats"):  # type: ignore[no-untyped-def]
     """The stage with a variant of the object chosen; and its field of splats, or its mesh."""
     from pxr import Usd, UsdGeom, UsdVol

@@ -9,13 +9,12 @@ Splats: those that can be seen (opacity of 1/255 or more) at every moment of the
 weighted by opacity, without the harmonics of higher degrees. Meshes are surfaces, not splats, so they are
 compared by what is seen: silhouettes (overlap), their bounds (the middle 98% across and down) and colors
 against renders of the asset from six sides at three moments. Videos and pictures are compared with renders
-frame by frame.
+frame by frame. Splats that are read back are drawn by our own rasteriser, too, in the axes of their file.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 import tempfile
@@ -32,81 +31,30 @@ import torch
 from browser import Browser, find_browser
 from comparisons import SIDES, Check, Say, decibels, duration, span
 from PIL import Image
-from readers import PlayerPage, decoded, open_usd, read_gif, read_ply, usd_complaints, usd_splats, z_up
+from readers import PlayerPage, decoded, open_usd, read_gif, usd_complaints, usd_splats
 from round_trip_meshes import check_glb, check_obj, check_usd_surface
+from round_trip_splats import (
+    MOVING_SHARPNESS,
+    check_moving,
+    check_ply,
+    compare_splats,
+    plan,
+    visible_splats,
+)
 
 import vid4d
 from vid4d.asset import Asset
 from vid4d.cameras import Cameras
 from vid4d.export.formats import FORMATS, export, options_for
-from vid4d.gaussians.model import Gaussians3D
-from vid4d.gaussians.sh import C0
 from vid4d.media.images import over
 from vid4d.metrics import mask_iou
 
-FAINTEST = 1 / 255
 SHARPNESS = {"mp4": 30.0, "webm": 30.0, "mov": 36.0, "webp": 30.0, "gif": 30.0, "png": 50.0}
 """dB that pictures must reach; a GIF has 255 colors, and is compared with alpha that is on or off."""
 PAGE_SHARPNESS = 38.0
 
 
-# Splats ------------------------------------------------------------------------------------------------
-
-
-def visible_splats(splats: Gaussians3D) -> Gaussians3D:
-    visible = splats.opacities >= FAINTEST * (1 - 1e-6)
-    parts = (splats.means, splats.covariances, splats.opacities, splats.sh)
-    return Gaussians3D(*(part[visible].double() for part in parts))
-
-
-def summary(splats: Gaussians3D) -> tuple[Any, ...]:
-    """How many, bounds of their centres (6 numbers), mean color."""
-    box = torch.cat([splats.means.amin(0), splats.means.amax(0)]).numpy()
-    weight = splats.opacities[:, None] / splats.opacities.sum()
-    return len(splats), box, ((0.5 + C0 * splats.sh[:, 0]) * weight).sum(0).numpy()
-
-
-def compare_splats(
-    asset: Asset, times: Sequence[float], back: Callable[[int], Gaussians3D], say: Say, *, tolerance: float
-) -> None:
-    """Number, bounds and colors at every moment; tolerance: of bounds (world units) and colors.
-
-    A splat whose opacity lies within rounding of the faintest may be seen or not; bounds and colors then
-    are not changed by more than the tolerance either.
-    """
-    true = [summary(visible_splats(asset.gaussians.at(t))) for t in times]
-    exported = [summary(visible_splats(back(i))) for i in range(len(times))]
-    counts = [np.array([entry[0] for entry in some]) for some in (true, exported)]
-    slack = 0 if tolerance < 1e-4 else 0.002
-    agrees = bool((np.abs(counts[1] - counts[0]) <= slack * counts[0]).all())
-    moments = f"at each of {len(times)} moments" if len(times) > 1 else ""
-    values = [f"{c.min():,} to {c.max():,}, sum {c.sum():,}" for c in counts]
-    say(f"splats {moments}" + (f" (± {slack:.1%})" if slack else ""), *values, agrees)
-    middle = len(times) // 2
-    for k, name in ((1, "bounds of their centres"), (2, "mean color")):
-        worst = max(float(np.abs(a[k] - b[k]).max()) for a, b in zip(true, exported, strict=True))
-        values = [
-            f"{span(some[middle][k][:3])} to {span(some[middle][k][3:])}" if k == 1 else span(some[middle][k])
-            for some in (true, exported)
-        ]
-        say(f"{name} (± {tolerance:g}; most {worst:.1g}; shown: the middle)", *values, worst <= tolerance)
-
-
-def plan(asset: Asset, fps: float) -> list[float]:
-    """The clip times that a sequence holds where nothing is asked for."""
-    count = max(2, round(asset.seconds * fps))
-    return [i / (count if asset.cyclic else count - 1) for i in range(count)]
-
-
-def check_ply(asset: Asset, files: list[Path], say: Say) -> None:
-    metadata = json.loads(files[-1].read_text())
-    times = plan(asset, 24.0)
-    say("moments", str(len(times)), str(len(files) - 1), len(files) - 1 == len(times))
-    stand = [frame["time"] for frame in metadata["frames"]]
-    right = len(stand) == len(times) and np.allclose(stand, times, atol=1e-6)
-    say("clip times of the moments", f"0 to {times[-1]:.3f}", f"0 to {stand[-1]:.3f}", right)
-    duration(asset, metadata["seconds"], say)
-    compare_splats(asset, times, lambda i: z_up(read_ply(files[i]), metadata["axes"]), say, tolerance=2e-5)
+# USD and the page ----------------------------------------------------------------------------------------
 
 
 def check_usd(asset: Asset, files: list[Path], say: Say) -> None:
@@ -227,10 +175,12 @@ def round_trip(
             checks.append(Check(to, what, true, exported, bool(agrees)))
             report(checks[-1])
 
-        out = folder / (to if FORMATS[to].sequence else f"asset{FORMATS[to].ending}")
+        out = folder / (to if FORMATS[to].sequence else f"{FORMATS[to].stem}{FORMATS[to].ending}")
         files = export(asset, to, out, options_for(to, size=size, **options))
         if to == "ply":
-            check_ply(asset, files, say)
+            check_ply(asset, files, say, size=size)
+        elif to in MOVING_SHARPNESS:
+            check_moving(asset, to, files, say, size=size)
         elif to in ("usd", "usdz"):
             check_usd(asset, files, say)
         elif to == "glb":

@@ -30,6 +30,7 @@ class Format(NamedTuple):
 
     help: what it is, for `vid4d export --help`. takes: the options that have an effect on it, of
     `ExportOptions`; all others are refused. one_moment: with `options.time`, a sequence is a single file.
+    stem: of the file's name where no other is asked for.
     """
 
     module: str
@@ -39,6 +40,7 @@ class Format(NamedTuple):
     takes: frozenset[str]
     sequence: bool = False
     one_moment: bool = True
+    stem: str = "asset"
 
 
 MOMENTS = frozenset({"time", "frames", "fps", "root_motion"})
@@ -54,6 +56,37 @@ FORMATS = {
         "Gaussian splats, a PLY file per moment",
         MOMENTS | {"axes", "sh_degree"},
         sequence=True,
+    ),
+    "stg": Format(
+        "vid4d.export.spacetime",
+        "write_stg",
+        ".ply",
+        "moving splats in one file for SuperSplat 4D and Unreal (Spacetime Gaussians)",
+        frozenset({"axes", "sh_degree"}),
+        stem="asset_stg",
+    ),
+    "stg-lite": Format(
+        "vid4d.export.spacetime",
+        "write_stg_lite",
+        ".ply",
+        "the same as the authors' own code writes it, without harmonics",
+        frozenset({"axes"}),
+        stem="asset_stg_lite",
+    ),
+    "splatv": Format(
+        "vid4d.export.spacetime",
+        "write_splatv",
+        ".splatv",
+        "moving splats in one file for splaTV and gsplat.js",
+        frozenset({"axes"}),
+    ),
+    "ply4d": Format(
+        "vid4d.export.ply4d",
+        "write",
+        ".ply",
+        "native 4D Gaussians in one file, for Unreal (OpenSplat4D)",
+        frozenset({"axes"}),
+        stem="asset_4d",
     ),
     "usd": Format(
         "vid4d.export.usd",
@@ -200,14 +233,14 @@ def _refuse_unused(to: str, chosen: Format, options: ExportOptions) -> None:
 
 def _place(asset: Asset, to: str, chosen: Format, out: Path | None, folder: bool) -> Path:
     if out is None:
-        return asset.root / "export" / (to if folder else f"asset{chosen.ending}")
+        return asset.root / "export" / (to if folder else f"{chosen.stem}{chosen.ending}")
     if folder:
         if out.suffix.lower() == chosen.ending or out.is_file():
             one = ", or choose one moment with --time" if chosen.one_moment else ""
             raise InputError(f"{out} is one file, but {to} makes many: give a folder with --out{one}")
         return out
     if out.is_dir():
-        return out / f"asset{chosen.ending}"
+        return out / f"{chosen.stem}{chosen.ending}"
     if out.suffix.lower() != chosen.ending:
         raise InputError(f"{out} does not end in {chosen.ending}: name it so, or choose another --to")
     return out

@@ -20,16 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, UInt16
-from torch import Tensor
+from jaxtyping import UInt16
 
-from vid4d.cameras import DEFAULT_ELEVATION, FOCAL_PER_WIDTH, RING_DISTANCE, Cameras
+from vid4d.cameras import DEFAULT_ELEVATION, FOCAL_PER_WIDTH, RING_DISTANCE
 from vid4d.export.options import ExportOptions
 from vid4d.files.write import write_text
 from vid4d.gaussians import raster
-from vid4d.gaussians import sh as harmonics
 from vid4d.gaussians.culling import visibility_mask
-from vid4d.gaussians.model import MARGINAL_CUT, Gaussians3D, Gaussians4D
+from vid4d.gaussians.model import MARGINAL_CUT, Gaussians4D
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
@@ -42,24 +40,6 @@ HELD, CLEARLY = 0.995, 0.1
 """Share of splats that the first view holds, of those whose opacity is above this: a few stray ones."""
 FILLED, NEAREST = 0.9, 0.4
 """Share of the window's shorter side that the object gets; least distance in units of the ring's."""
-
-
-def fixed_colors(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
-    """One color per splat in [0, 1], for viewers without harmonics: as it looks from outside.
-
-    Directions around the object's ring and above are weighted by how much they face the splat's own side.
-    """
-    degree = harmonics.degree_of(splats.sh.shape[1])
-    if degree == 0:
-        return harmonics.to_rgb(splats.sh[:, 0]).clamp(0, 1)
-    azimuth = [float(a) for a in range(0, 360, 30)]
-    places = Cameras.cat([Cameras.orbit(azimuth, e, distance=1.0) for e in (0.0, 30.0)]).position
-    outward = places.to(splats.means)  # unit vectors from the object to the viewer
-    basis = harmonics.basis(-outward, degree)  # the harmonics' direction runs from the viewer to the splat
-    colors = (torch.einsum("dk,nkc->ndc", basis, splats.sh) + 0.5).clamp(0, 1)
-    facing = torch.nn.functional.normalize(splats.means, dim=-1) @ outward.T
-    weight = facing.clamp(min=0) + 1e-3
-    return torch.einsum("nd,ndc->nc", weight / weight.sum(1, keepdim=True), colors)
 
 
 @torch.no_grad()

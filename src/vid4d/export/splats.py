@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d import conventions
+from vid4d.cameras import Cameras
 from vid4d.export.root_motion import root_motion
 from vid4d.gaussians import sh as harmonics
 from vid4d.gaussians.culling import FAINTEST
@@ -60,6 +61,24 @@ def of_degree(sh: Float[Tensor, "n k 3"], degree: int) -> Float[Tensor, "n j 3"]
     kept = min(sh.shape[1], full.shape[1])
     full[:, :kept] = sh[:, :kept]
     return full
+
+
+def fixed_colors(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
+    """One color per splat in [0, 1], for viewers without harmonics: as it looks from outside.
+
+    Directions around the object's ring and above are weighted by how much they face the splat's own side.
+    """
+    degree = harmonics.degree_of(splats.sh.shape[1])
+    if degree == 0:
+        return harmonics.to_rgb(splats.sh[:, 0]).clamp(0, 1)
+    azimuth = [float(a) for a in range(0, 360, 30)]
+    places = Cameras.cat([Cameras.orbit(azimuth, e, distance=1.0) for e in (0.0, 30.0)]).position
+    outward = places.to(splats.means)  # unit vectors from the object to the viewer
+    basis = harmonics.basis(-outward, degree)  # the harmonics' direction runs from the viewer to the splat
+    colors = (torch.einsum("dk,nkc->ndc", basis, splats.sh) + 0.5).clamp(0, 1)
+    facing = torch.nn.functional.normalize(splats.means, dim=-1) @ outward.T
+    weight = facing.clamp(min=0) + 1e-3
+    return torch.einsum("nd,ndc->nc", weight / weight.sum(1, keepdim=True), colors)
 
 
 def bounding_box(

@@ -91,8 +91,8 @@ def rotation_matrix(rotation: tuple[tuple[float, ...], ...], degree: int) -> Flo
     return torch.where(matrix.abs() < 1e-12, 0, matrix)
 
 
-def rotated(sh: Float[Tensor, "n k 3"], rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "n k 3"]:
-    """Coefficients in a world that has been turned by a rotation; see `rotation_matrix`."""
+def rotated(sh: Float[Tensor, "n k c"], rotation: Float[Tensor, "3 3"]) -> Float[Tensor, "n k c"]:
+    """Coefficients of any number of channels in a turned world; see `rotation_matrix`."""
     rows = tuple(tuple(row) for row in rotation.double().tolist())
     return torch.einsum("jk,nkc->njc", rotation_matrix(rows, degree_of(sh.shape[1])).to(sh), sh)
 

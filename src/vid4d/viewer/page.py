@@ -17,7 +17,7 @@ from jaxtyping import Float
 
 from vid4d.cameras import RING_DISTANCE, Cameras
 from vid4d.errors import InputError
-from vid4d.export.html import fixed_colors
+from vid4d.export.splats import fixed_colors
 from vid4d.media.images import to_uint8
 from vid4d.viewer.camera_sync import Pose
 from vid4d.viewer.clock import Clock

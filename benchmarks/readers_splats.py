@@ -1,0 +1,119 @@
+"""Splats in files of one moment or of all, read back by plyfile or word by word, for the tests and
+benchmarks/round_trip.py. Nothing here comes from the exporters.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from readers import covariance
+
+from vid4d.gaussians.model import Gaussians3D
+
+TO_Z_UP = {
+    "z-up": [[1, 0, 0], [0, 1, 0], [0, 0, 1]],
+    "y-up": [[0, 0, 1], [1, 0, 0], [0, 1, 0]],
+    "y-down": [[0, 0, -1], [1, 0, 0], [0, -1, 0]],
+}
+"""Rotations from a file's axes to those of assets; fronts at +z and -z go to +x."""
+
+
+def z_up(splats: Gaussians3D, axes: str) -> Gaussians3D:
+    """Splats in the axes of assets. Harmonics stay as they are, which is right for those of degree 0 only."""
+    turn = torch.tensor(TO_Z_UP[axes], dtype=torch.float64)
+    return Gaussians3D(splats.means @ turn.T, turn @ splats.covariances @ turn.T, splats.opacities, splats.sh)
+
+
+def vertices(path: str | Path) -> tuple[Callable[..., np.ndarray], list[str], list[str]]:
+    """A reader of columns by name, the names of all columns, the comments."""
+    from plyfile import PlyData
+
+    data = PlyData.read(str(path))
+    table = data["vertex"]
+
+    def columns(*names: str) -> np.ndarray:
+        return np.stack([np.asarray(table[name], np.float64) for name in names], 1)
+
+    return columns, [p.name for p in table.properties], list(data.comments)
+
+
+def numbered(stem: str, count: int) -> list[str]:
+    return [f"{stem}_{i}" for i in range(count)]
+
+
+def read_stg(path: str | Path, time: float) -> Gaussians3D:
+    """A PLY of Spacetime Gaussians at a time in its own unit, as its authors' renderer puts them.
+
+    Colors as harmonics, with f_rest and without.
+    """
+    columns, names, _ = vertices(path)
+    dt = time - columns("trbf_center")
+    motion, turned = columns(*numbered("motion", 9)), columns(*numbered("omega", 4))
+    means = columns("x", "y", "z") + motion[:, :3] * dt + motion[:, 3:6] * dt**2 + motion[:, 6:] * dt**3
+    presence = np.exp(-((dt / np.exp(columns("trbf_scale"))) ** 2))[:, 0]
+    rest = [name for name in names if name.startswith("f_rest_")]
+    shape = covariance(np.exp(columns(*numbered("scale", 3))), columns(*numbered("rot", 4)) + turned * dt)
+    higher = columns(*numbered("f_rest", len(rest))) if rest else np.zeros((len(dt), 0))
+    higher = higher.reshape(len(dt), 3, -1).transpose(0, 2, 1)
+    return Gaussians3D(
+        torch.from_numpy(means),
+        torch.from_numpy(shape),
+        torch.from_numpy(presence / (1 + np.exp(-columns("opacity")[:, 0]))),
+        torch.from_numpy(np.concatenate([columns(*numbered("f_dc", 3))[:, None], higher], 1)),
+    )
+
+
+def read_splatv(path: str | Path, time: float) -> tuple[Gaussians3D, dict[str, Any]]:
+    """The splats at a time in [0, 1], and what the file says of them; colors as degree-0 harmonics."""
+    data = Path(path).read_bytes()
+    magic, length = struct.unpack_from("<II", data)
+    assert magic == 0x674B, "no splatv file"
+    (about,) = json.loads(data[8 : 8 + length])
+    assert about["size"] == 16 * about["texwidth"] * about["texheight"] == len(data) - 8 - length
+    words = np.frombuffer(data, "<u4", offset=8 + length).reshape(-1, 16)
+    halves = words.view(np.float16).astype(np.float64)
+    dt = time - halves[:, 30:31]
+    motion, turned = halves[:, 16:25], halves[:, 26:30]
+    means = words[:, :3].copy().view("<f4").astype(np.float64)
+    means = means + motion[:, :3] * dt + motion[:, 3:6] * dt**2 + motion[:, 6:] * dt**3
+    rgba = words[:, 7:8].copy().view(np.uint8) / 255
+    presence = np.exp(-((dt / halves[:, 31:]) ** 2))[:, 0]
+    splats = Gaussians3D(
+        torch.from_numpy(means),
+        torch.from_numpy(covariance(halves[:, 10:13], halves[:, 6:10] + turned * dt)),
+        torch.from_numpy(rgba[:, 3] * np.where(presence >= 0.02, presence, 0)),
+        torch.from_numpy((rgba[:, None, :3] - 0.5) / 0.28209479177387814),
+    )
+    return splats, about
+
+
+def read_ply4d(path: str | Path, time: float) -> Gaussians3D:
+    """Native 4D Gaussians at a clip time, conditioned as the code of 2310.10642 does."""
+    columns, names, _ = vertices(path)
+    a, b, c, d, p, q, r, s = columns(*numbered("rot", 8)).T
+    left = np.array([[a, -b, -c, -d], [b, a, -d, c], [c, d, a, -b], [d, -c, b, a]])
+    right = np.array([[p, q, r, s], [-q, p, -s, r], [-r, s, p, -q], [-s, -r, q, p]])
+    factor = np.einsum("ijn,jkn->nik", left, right) * np.exp(columns(*numbered("scale", 4)))[:, None]
+    whole = factor @ factor.transpose(0, 2, 1)
+    cross, variance = whole[:, :3, 3], whole[:, 3, 3:]
+    dt = time - columns("t")
+    every = columns(*numbered("f_dc", 3))[:, :, None]
+    if rest := [name for name in names if name.startswith("f_rest_")]:
+        higher = columns(*numbered("f_rest", len(rest))).reshape(len(dt), 3, -1)
+        every = np.concatenate([every, higher], 2)
+    terms = max(1, every.shape[2] // 16)
+    series = np.cos(2 * np.pi * np.arange(terms) * dt)
+    sh = (every.reshape(len(dt), 3, terms, -1) * series[:, None, :, None]).sum(2)
+    presence = np.exp(-0.5 * dt**2 / variance)[:, 0]
+    return Gaussians3D(
+        torch.from_numpy(columns("x", "y", "z") + cross / variance * dt),
+        torch.from_numpy(whole[:, :3, :3] - cross[:, :, None] * cross[:, None] / variance[:, :, None]),
+        torch.from_numpy(np.where(presence > 0.05, presence, 0) / (1 + np.exp(-columns("opacity")[:, 0]))),
+        torch.from_numpy(sh.transpose(0, 2, 1)),
+    )
