@@ -69,7 +69,7 @@ def test_motion_between_the_key_frames_is_said(tmp_path: Path) -> None:
 
 
 def test_low_confidence_is_said(tmp_path: Path) -> None:
-    picture = np.full((120, 120, 3), 200, np.uint8)
+    picture = np.random.default_rng(1).integers(199, 202, (120, 120, 3)).astype(np.uint8)
     picture[30:90, 30:90] = 207
     picture[30:90, 30:33] = picture[30:90, 87:90] = picture[30:33, 30:90] = picture[87:90, 30:90] = 60
     clip = read_clip(folder_of(tmp_path / "f", [picture, picture]))

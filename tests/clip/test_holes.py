@@ -67,7 +67,7 @@ def test_an_object_in_the_color_of_its_background_is_told(level: int, fades: boo
     frames = []
     for x in (55, 60, 65):
         alpha = np.clip(40.5 - np.hypot(u - x, v - 60), 0, 1)
-        shade = np.clip(level + 8 - (v - 20) * 1.5, 40, level + 8)
+        shade = np.clip(level + 8 - (v - 35) * 1.5, 40, level + 8)
         frames.append(np.rint(np.stack([alpha * shade + (1 - alpha) * 255] * 3, -1)).astype(np.uint8))
     result = remove_plain_background(frames)
     assert any("of its outline" in n for n in result.notes) == fades

@@ -163,8 +163,27 @@ def test_confidence_falls_with_contrast_and_noise() -> None:
         return remove_plain_background([picture]).confidence
 
     assert confidence(60, 0) > 0.9
-    assert confidence(207, 0) < 0.6
+    assert confidence(207, 0.5) < 0.6
     assert confidence(60, 9) < confidence(60, 0)
+
+
+@pytest.mark.parametrize(("noise", "least"), [(0.0, 0.97), (1.0, 0.0)])
+def test_before_a_background_without_noise_pale_is_enough(noise: float, least: float) -> None:
+    """A plate 5 steps of each channel from white with a red spot on it: found where nothing else differs.
+
+    Where the background is noisy it is not, as marks of compression are of that strength.
+    """
+    random = np.random.default_rng(7)
+    pale, red = np.zeros((SIDE, SIDE)), disc(60, 40, 12)
+    pale[30:90, 35:85] = 1
+    picture = over(pale, np.full(3, 250.0), backgrounds()["white"]).astype(float)
+    picture = over(red, np.array([200.0, 30.0, 30.0]), picture)
+    picture = picture - np.abs(noise * random.normal(size=(SIDE, SIDE, 3)))
+    (frame,) = remove_plain_background([np.rint(picture.clip(0, 255)).astype(np.uint8)]).frames
+    found = iou(frame[..., 3] > 127, np.maximum(pale, red) > 0.5)
+    assert found > least
+    if noise:
+        assert found < 0.5
 
 
 def test_model_input_and_mask_are_what_networks_expect() -> None:

@@ -10,7 +10,7 @@ Pictures are 8-bit RGB or RGBA here, to hold many; distances of color are Euclid
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,16 @@ from scipy import ndimage
 from vid4d.clip.matting_onnx import find_model, installed_model, model_frames
 from vid4d.clip.shadows import Shadows
 from vid4d.errors import InputError, install_hint
+from vid4d.media.fading import fading_outline
 from vid4d.media.images import over_white_uint8
-from vid4d.media.keying import CORE, REGION, Background, cut_out, reached_from_border, smooth
+from vid4d.media.keying import CORE, REGION, Background, cut_out, mask_box, reached_from_border, smooth
 
 MIN_INLIERS = 0.6  # share of the border that the fitted surface must explain
 MAX_NOISE = 14.0  # 8-bit steps
 UNSURE = 0.6  # confidence below which a model is taken, where there is one
+BESIDE = 3, 12  # pixels from the object, from and to, where compression leaves its traces
+TRACES = 0.02  # share of these pixels that differ a little, if there are none
+LOWEST = 5.0  # distance from the background that is no accident then
 FAINT = 0.02  # share of an outline that may look like the background; of others it is below 0.005
 
 
@@ -129,8 +133,7 @@ def remove_plain_background(
             "the background is not plain (a smooth color explains "
             f"{background.inliers:.0%} of the border): {_advice()}"
         )
-    background = _refine(frames, background)
-    shadows = Shadows(background, False, False) if keep_shadows else Shadows.look(frames, background)
+    background, shadows = _background_and_shadows(frames, background, keep_shadows)
     plain = Plain(background, shadows)
     results, clear = [], []
     for i, frame in enumerate(frames):
@@ -139,7 +142,10 @@ def remove_plain_background(
         clear.append(distinct)
     fits = np.clip((background.inliers - 0.5) / 0.4, 0, 1) * np.clip(1.2 - background.noise / MAX_NOISE, 0, 1)
     few = range(0, len(frames), max(1, len(frames) // 9))
-    faint = float(np.mean([_faint_outline(results[i], frames[i], plain.surface(i, frames[i])) for i in few]))
+    core = min(CORE, background.core)
+    faint = float(
+        np.mean([_faint_outline(results[i], frames[i], plain.surface(i, frames[i]), core) for i in few])
+    )
     confidence = float(fits * np.clip(np.mean(clear) / 0.85, 0, 1))
     notes = list(shadows.notes)
     if faint > FAINT and not (keep_shadows or shadows.doubtful):  # a shadow fades, too
@@ -151,15 +157,59 @@ def remove_plain_background(
     return Matte(results, "plain", round(confidence, 3), tuple(notes), plain)
 
 
+def _background_and_shadows(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], fitted: Background, keep_shadows: bool
+) -> tuple[Background, Shadows]:
+    """The background refined, and the shadows on it; with the lower limit only where there are none."""
+    background = _refine(frames, fitted)
+    shadows = Shadows(background, False, False) if keep_shadows else Shadows.look(frames, background)
+    limit = _limit(frames, fitted)
+    if limit < REGION and not (shadows.there or shadows.doubtful):
+        strict = _refine(frames, replace(fitted, limit=limit))
+        faint = Shadows(strict, False, False) if keep_shadows else Shadows.look(frames, strict)
+        if not (faint.there or faint.doubtful):
+            return strict, faint
+    return background, shadows
+
+
+def _limit(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background) -> float:
+    """`Background.limit`: lower than usual where the pictures show that compression left no traces.
+
+    Looks beside what is certainly object in some frames, where such traces are; everywhere if nothing is.
+    """
+    if background.noise > 0.5:
+        return REGION
+    traces = []
+    for i in np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 5)).round().astype(int)):
+        distance = np.linalg.norm(frames[i] - (background.surface + background.offsets[i]), axis=-1)
+        strong = distance > background.core
+        beside = np.ones_like(strong)
+        if strong.any():
+            beside = ndimage.binary_dilation(strong, iterations=BESIDE[1])
+            beside &= ~ndimage.binary_dilation(strong, iterations=BESIDE[0])
+        if beside.any():
+            near = distance[beside]
+            traces.append(float(((near > 0.5) & (near < LOWEST)).mean()))
+    return LOWEST if max(traces, default=1.0) < TRACES else REGION
+
+
 def _faint_outline(
-    rgba: UInt8[np.ndarray, "h w 4"], picture: UInt8[np.ndarray, "h w 3"], surface: Float[np.ndarray, "h w 3"]
+    rgba: UInt8[np.ndarray, "h w 4"],
+    picture: UInt8[np.ndarray, "h w 3"],
+    surface: Float[np.ndarray, "h w 3"],
+    core: float,
 ) -> float:
     """Share of the outline, some pixels within it, that is hardly of another color than the background."""
     mask = rgba[..., 3] > 127
     outer = ndimage.binary_erosion(mask, iterations=2, border_value=1)
     ring = outer & ~ndimage.binary_erosion(outer, iterations=2, border_value=1)
-    distance = np.linalg.norm(picture[ring] - surface[ring], axis=-1)
-    return float((distance < CORE).mean()) if ring.any() else 0.0
+    if not ring.any():
+        return 0.0
+    distance = np.linalg.norm(picture - surface, axis=-1)
+    left, top, right, bottom = mask_box(mask)
+    fading = fading_outline(distance, mask, core, max(right - left, bottom - top))
+    outline = mask & ~ndimage.binary_erosion(mask, border_value=1)
+    return max(float((distance[ring] < core).mean()), float(fading.sum() / max(outline.sum(), 1)))
 
 
 def _basis(y: np.ndarray, x: np.ndarray, shape: tuple[int, int], degree: int) -> Float[np.ndarray, "n m"]:
@@ -277,6 +327,4 @@ def _refine(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background
         columns = np.minimum(np.arange(w) / step, shape[1] - 1)
         grid = np.stack(np.meshgrid(rows, columns, indexing="ij"))
         zoomed = np.stack([ndimage.map_coordinates(surface[..., c], grid, order=1) for c in range(3)], -1)
-    return Background(
-        np.clip(zoomed, 0, 255).astype(np.float32), background.offsets, background.noise, background.inliers
-    )
+    return replace(background, surface=np.clip(zoomed, 0, 255).astype(np.float32))

@@ -19,13 +19,15 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from vid4d.media.keying import Background, reached_from_border, smooth
+from vid4d.media.keying import REGION, Background, reached_from_border, smooth
 
 SIDE = 320
 DARKEST = 0.25
 """Factor below which nothing is taken for a shadow."""
 EDGE = 11.0
 """Change of color over the width of the derivative's filter, 8-bit steps, that is an edge."""
+FAINT_EDGE = 1.6
+"""The same where the background has no noise; steeper shadows are found with EDGE."""
 TINT = 0.05
 """Distance from the hue of the background, over its brightness, that a shadow may have."""
 SMALLEST = 0.03
@@ -108,7 +110,8 @@ def _look(
     if same_hue.sum() < SMALLEST * (~free & ~same_hue).sum():
         return False
     slopes = [ndimage.gaussian_gradient_magnitude(picture[..., c], wide) for c in range(3)]
-    edge = wide * np.sqrt(np.mean(np.square(slopes), 0)) > max(EDGE, 2.5 * background.noise)
+    steep = EDGE if background.limit == REGION else FAINT_EDGE
+    edge = wide * np.sqrt(np.mean(np.square(slopes), 0)) > max(steep, 2.5 * background.noise)
     near = round(4 * wide)
     outline = edge & (distance > background.core) & ndimage.binary_dilation(free, iterations=near)
     dark, found = np.zeros_like(free), False

@@ -13,6 +13,8 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
+from vid4d.media.fading import fading_bays, fading_holes, fading_outline
+
 CORE = 30.0  # certainly not background
 REGION = 15.0  # object where connected to certain pixels; ringing of compressed video stays below
 BAND = 2.6  # width of the soft edge, pixels
@@ -23,22 +25,24 @@ class Background:
     """A smooth background. surface: its color at every pixel. offsets: brightness changes, per frame.
 
     noise: spread of its pixels, 8-bit steps. inliers: share of the border that it explains.
+    limit: distance that nothing but noise comes up to, beside the object, 8-bit steps.
     """
 
     surface: Float[np.ndarray, "h w 3"]
     offsets: Float[np.ndarray, "t 3"]
     noise: float
     inliers: float
+    limit: float = REGION
 
     @property
     def region(self) -> float:
         """Color distance, 8-bit steps, above which a pixel is object if connected to a certain one."""
-        return max(REGION, 6.0 * self.noise)
+        return max(self.limit, 6.0 * self.noise)
 
     @property
     def core(self) -> float:
         """Color distance, 8-bit steps, above which a pixel is certainly object."""
-        return max(CORE, 10.0 * self.noise)
+        return max(CORE / REGION * self.limit, 10.0 * self.noise)
 
 
 def remove_white_background(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
@@ -91,29 +95,48 @@ def mask_box(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
 
 
 def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> Bool[np.ndarray, "h w"]:
-    """Hysteresis, then holes: enclosed spots of background color belong to the object unless they are
-    as flat as the background itself and lie near the outline (between fingers) or are of some size (between
-    an arm and the body); a small flat spot deep inside is a highlight."""
+    """Hysteresis, then what the object has in the background's color: see `_without_holes`."""
     eight = np.ones((3, 3), bool)
     region, count = ndimage.label(distance > background.region, eight)
     strong = np.zeros(count + 1, bool)
     strong[np.unique(region[distance > background.core])] = True
     strong[0] = False
     inside = strong[region]
-    if not inside.any():
-        return inside
-    holes, count = ndimage.label(~inside)
-    if count == 0:
-        return inside
+    if background.region < REGION:  # weak between background and strong: a soft edge
+        edge = ndimage.binary_dilation(~inside, eight) & (distance < REGION)
+        inside &= ~(edge & (ndimage.maximum_filter(distance, 3) > CORE))
+    if inside.any():
+        box = _around(inside, 8)
+        inside[box] = _without_holes(distance[box], inside[box], background)
+    return inside
+
+
+def _without_holes(
+    distance: Float[np.ndarray, "h w"], inside: Bool[np.ndarray, "h w"], background: Background
+) -> Bool[np.ndarray, "h w"]:
+    """A mask with its enclosed spots of background color, unless they are gaps.
+
+    A gap is as flat as the background itself, lies near the outline (between fingers) or is of some size
+    (between an arm and the body), and its own outline does not fade; a small flat spot deep inside is a
+    highlight, and so is a spot of any size into which the object fades.
+    """
+    left, top, right, bottom = mask_box(inside)
+    side = max(right - left, bottom - top)
+    fading = fading_outline(distance, inside, background.core, side)
+    result = inside
+    if fading.any():
+        result = inside | fading_holes(inside, fading, side) | fading_bays(inside, fading, side)
+    holes, count = ndimage.label(~result)
+    outside = set(border_labels(holes).tolist()) - {0}
+    if count == len(outside):
+        return result
     flat_limit = max(6.0, 3.0 * background.noise)
     smallest = max(12, 3e-3 * inside.sum())  # smaller ones are highlights
-    boxes = ndimage.find_objects(holes)
-    outside = set(border_labels(holes).tolist()) - {0}
     outer = np.isin(holes, list(outside))
-    left, top, right, bottom = mask_box(inside)
-    near = 0.02 * (max(bottom - top, right - left) - 1)
+    near = 0.02 * (side - 1)
     away = ndimage.distance_transform_edt(~outer) if outer.any() else np.full(inside.shape, np.inf)
-    for i, box in enumerate(boxes, start=1):
+    result = result.copy()
+    for i, box in enumerate(ndimage.find_objects(holes), start=1):
         if i in outside or box is None:
             continue
         spot = holes[box] == i
@@ -122,8 +145,8 @@ def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> 
         enough, limit = (3, 1.7 * flat_limit) if by_outline else (smallest, flat_limit)
         gap = heart.sum() >= enough and np.median(distance[box][heart]) < limit
         if not gap:
-            inside[box] |= spot
-    return inside
+            result[box] |= spot
+    return result
 
 
 def _soft_edge(
