@@ -4,14 +4,18 @@ benchmarks/round_trip.py. Nothing here comes from the exporters.
 
 from __future__ import annotations
 
+import gzip
 import json
 import struct
+import zipfile
 from collections.abc import Callable
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from PIL import Image
 from readers import covariance
 
 from vid4d.gaussians.model import Gaussians3D
@@ -41,6 +45,78 @@ def vertices(path: str | Path) -> tuple[Callable[..., np.ndarray], list[str], li
         return np.stack([np.asarray(table[name], np.float64) for name in names], 1)
 
     return columns, [p.name for p in table.properties], list(data.comments)
+
+
+def read_spz(path: str | Path) -> Gaussians3D:
+    """Niantic's format, version 3, bit by bit."""
+    data = gzip.decompress(Path(path).read_bytes())
+    magic, version, n, degree, bits, _, _ = struct.unpack_from("<IIIBBBB", data)
+    assert (magic, version) == (0x5053474E, 3), "no SPZ of version 3"
+    k = (degree + 1) ** 2 - 1
+    sizes = {"means": 9, "opacity": 1, "color": 3, "scale": 3, "rotation": 4, "sh": 3 * k}
+    parts, start = {}, 16
+    for name, size in sizes.items():
+        parts[name] = np.frombuffer(data, np.uint8, n * size, start).reshape(n, size)
+        start += n * size
+    assert start == len(data)
+    low = parts["means"].reshape(n, 3, 3).astype(np.int64) @ [1, 256, 65536]
+    means = np.where(low >= 2**23, low - 2**24, low) / 2.0**bits
+    words = parts["rotation"].copy().view("<u4")[:, 0]
+    xyzw = np.zeros((n, 4))
+    for i, word in enumerate(words.tolist()):
+        largest, values = word >> 30, []
+        for shift in (20, 10, 0):
+            field = (word >> shift) & 1023
+            values.append((-1 if field & 512 else 1) * (field & 511) / 511 * 0.5**0.5)
+        xyzw[i, [j for j in range(4) if j != largest]] = values
+        xyzw[i, largest] = max(0.0, 1 - sum(v * v for v in values)) ** 0.5
+    sh = (parts["sh"].astype(float) - 128) / 128
+    dc = (parts["color"] / 255 - 0.5) / 0.15
+    return Gaussians3D(
+        torch.from_numpy(means),
+        torch.from_numpy(covariance(np.exp(parts["scale"] / 16 - 10), xyzw[:, [3, 0, 1, 2]])),
+        torch.from_numpy(parts["opacity"][:, 0] / 255),
+        torch.from_numpy(np.concatenate([dc[:, None], sh.reshape(n, k, 3)], 1)),
+    )
+
+
+def read_sog(path: str | Path) -> Gaussians3D:
+    """PlayCanvas' pictures in a ZIP, version 2, pixel by pixel."""
+    with zipfile.ZipFile(path) as bundle:
+        meta = json.loads(bundle.read("meta.json"))
+
+        def pixels(name: str) -> np.ndarray:
+            return np.asarray(Image.open(BytesIO(bundle.read(name))).convert("RGBA")).reshape(-1, 4)
+
+        def named(part: str) -> list[np.ndarray]:
+            return [pixels(name) for name in meta[part]["files"]]
+
+        assert meta["version"] == 2
+        n = meta["count"]
+        low, high = (p[:n, :3].astype(int) for p in named("means"))
+        mins, maxs = np.array(meta["means"]["mins"]), np.array(meta["means"]["maxs"])
+        places = mins + (low + 256 * high) / 65535 * (maxs - mins)
+        scales = np.exp(np.array(meta["scales"]["codebook"])[named("scales")[0][:n, :3]])
+        turns = named("quats")[0][:n].astype(int)
+        wxyz = np.zeros((n, 4))
+        for i, (*values, largest) in enumerate(turns.tolist()):
+            rest = [(v / 255 * 2 - 1) * 0.5**0.5 for v in values]
+            wxyz[i, [j for j in range(4) if j != largest - 252]] = rest
+            wxyz[i, largest - 252] = max(0.0, 1 - sum(v * v for v in rest)) ** 0.5
+        sh0 = named("sh0")[0][:n]
+        sh = np.array(meta["sh0"]["codebook"])[sh0[:, :3]][:, None]
+        if "shN" in meta:
+            k = (meta["shN"]["bands"] + 1) ** 2 - 1
+            palette, labels = named("shN")
+            palette = palette.reshape(-1, 64, k, 4).reshape(-1, k, 4)[: meta["shN"]["count"], :, :3]
+            label = labels[:n, :2].astype(int) @ [1, 256]
+            sh = np.concatenate([sh, np.array(meta["shN"]["codebook"])[palette][label]], 1)
+    return Gaussians3D(
+        torch.from_numpy(np.sign(places) * np.expm1(np.abs(places))),
+        torch.from_numpy(covariance(scales, wxyz)),
+        torch.from_numpy(sh0[:, 3] / 255),
+        torch.from_numpy(sh),
+    )
 
 
 def numbered(stem: str, count: int) -> list[str]:

@@ -35,8 +35,9 @@ from readers import PlayerPage, decoded, open_usd, read_gif, usd_complaints, usd
 from round_trip_meshes import check_glb, check_obj, check_usd_surface
 from round_trip_splats import (
     MOVING_SHARPNESS,
+    READERS,
+    check_moments,
     check_moving,
-    check_ply,
     compare_splats,
     plan,
     visible_splats,
@@ -177,8 +178,8 @@ def round_trip(
 
         out = folder / (to if FORMATS[to].sequence else f"{FORMATS[to].stem}{FORMATS[to].ending}")
         files = export(asset, to, out, options_for(to, size=size, **options))
-        if to == "ply":
-            check_ply(asset, files, say, size=size)
+        if to in READERS:
+            check_moments(asset, to, files, say, size=size)
         elif to in MOVING_SHARPNESS:
             check_moving(asset, to, files, say, size=size)
         elif to in ("usd", "usdz"):

@@ -12,7 +12,16 @@ import numpy as np
 import torch
 from comparisons import SIDES, Say, decibels, duration, span
 from readers import read_ply
-from readers_splats import TO_Z_UP, read_ply4d, read_splatv, read_stg, vertices, z_up
+from readers_splats import (
+    TO_Z_UP,
+    read_ply4d,
+    read_sog,
+    read_splatv,
+    read_spz,
+    read_stg,
+    vertices,
+    z_up,
+)
 
 from vid4d.asset import Asset
 from vid4d.cameras import Cameras
@@ -22,6 +31,12 @@ from vid4d.gaussians.sh import C0
 from vid4d.media.images import over
 
 FAINTEST = 1 / 255
+READERS: dict[str, tuple[Callable[[Path], Gaussians3D], float, float]] = {
+    "ply": (read_ply, 2e-5, 50.0),
+    "spz": (read_spz, 5e-3, 30.0),
+    "sog": (read_sog, 5e-3, 30.0),
+}
+"""Of files of a moment: the reader, tolerance of bounds and colors, dB that pictures must reach."""
 TIMES = (0.0, 0.21, 0.5, 0.73, 0.96)
 MOVING_SHARPNESS = {"stg": 36.0, "stg-lite": 30.0, "splatv": 30.0, "ply4d": 50.0}
 """dB that pictures of what is read back must reach. Without harmonics a splat has one color for all sides."""
@@ -102,7 +117,9 @@ def size_of(files: Sequence[Path], say: Say) -> None:
     say("size", "", f"{total / 1e6:.2f} MB" if total > 1e6 else f"{total / 1e3:.1f} kB", True)
 
 
-def check_ply(asset: Asset, files: list[Path], say: Say, *, size: int) -> None:
+def check_moments(asset: Asset, to: str, files: list[Path], say: Say, *, size: int) -> None:
+    """Numbered files of one moment each."""
+    read, tolerance, sharpness = READERS[to]
     metadata = json.loads(files[-1].read_text())
     times = plan(asset, 24.0)
     say("moments", str(len(times)), str(len(files) - 1), len(files) - 1 == len(times))
@@ -110,11 +127,12 @@ def check_ply(asset: Asset, files: list[Path], say: Say, *, size: int) -> None:
     right = len(stand) == len(times) and np.allclose(stand, times, atol=1e-6)
     say("clip times of the moments", f"0 to {times[-1]:.3f}", f"0 to {stand[-1]:.3f}", right)
     duration(asset, metadata["seconds"], say)
-    compare_splats(asset, times, lambda i: z_up(read_ply(files[i]), metadata["axes"]), say, tolerance=2e-5)
+    back = [z_up(read(file), metadata["axes"]) for file in files[:-1]]
+    compare_splats(asset, times, lambda i: back[i], say, tolerance=tolerance)
     some = stand[:: max(1, len(stand) // 5)]
     at = {time: file for time, file in zip(stand, files, strict=False)}
-    seen = looks(asset, lambda time: read_ply(at[time]), metadata["axes"], size, some)
-    pictures_agree(seen, 50, say)
+    seen = looks(asset, lambda time: read(at[time]), metadata["axes"], size, some)
+    pictures_agree(seen, sharpness, say)
     size_of(files, say)
 
 

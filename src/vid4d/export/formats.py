@@ -57,6 +57,22 @@ FORMATS = {
         MOMENTS | {"axes", "sh_degree"},
         sequence=True,
     ),
+    "spz": Format(
+        "vid4d.export.spz",
+        "write",
+        ".spz",
+        "the same, compressed (Niantic's format)",
+        MOMENTS | {"axes", "sh_degree"},
+        sequence=True,
+    ),
+    "sog": Format(
+        "vid4d.export.sog",
+        "write",
+        ".sog",
+        "the same as pictures in a ZIP (PlayCanvas)",
+        MOMENTS | {"sh_degree"},
+        sequence=True,
+    ),
     "stg": Format(
         "vid4d.export.spacetime",
         "write_stg",

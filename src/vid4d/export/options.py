@@ -39,9 +39,9 @@ class ExportOptions:
     """Width of a mesh's texture in pixels, for glb and usd. 0: colors of vertices, which change over time."""
     content: Literal["both", "splats", "mesh"] = "both"
     """Of usd: the splats, a mesh, or both as variants: programs show the mesh until told otherwise."""
-    axes: Axes = "y-down"
-    """Of splats: y-down, front -z, which viewers expect; y-up, front +z; or z-up,
-    front +x, as inside vid4d."""
+    axes: Axes | None = None
+    """Of splats: y-down, front -z, which viewers expect; y-up, front +z; or z-up, front +x, as inside vid4d.
+    Where not given: y-down, for spz y-up."""
     sh_degree: int | None = None
     """Degree of the splats' harmonics in the file, 0 to 3: filled up with zeros, or cut off. Where not given:
     0 or 3, whichever holds them."""
@@ -81,7 +81,7 @@ class ExportOptions:
             raise InputError(f"a mesh cannot be made of {self.surface!r}: choose splats or dynerf")
         if self.content not in ("both", "splats", "mesh"):
             raise InputError(f"a stage cannot hold {self.content!r}: choose both, splats or mesh")
-        if self.axes not in get_args(Axes):
+        if self.axes is not None and self.axes not in get_args(Axes):
             raise InputError(f"there are no axes {self.axes!r}: choose one of {', '.join(get_args(Axes))}")
         if self.sh_degree is not None and not 0 <= self.sh_degree <= 3:
             raise InputError(f"harmonics of degree {self.sh_degree} are not written: choose 0 to 3")
@@ -100,6 +100,10 @@ class ExportOptions:
     def elevation_for(self, asset: Asset) -> float:
         """Degrees: `elevation`, else that of the clip's camera."""
         return asset.elevation if self.elevation is None else self.elevation
+
+    def axes_in_file(self, usual: Axes = "y-down") -> Axes:
+        """`axes`, else those that programs take for granted."""
+        return usual if self.axes is None else self.axes
 
     def report_progress(self, done: int, total: int) -> None:
         """Calls `report`, where there is one."""

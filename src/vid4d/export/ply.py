@@ -73,7 +73,7 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
 
     def write_one(path: Path, splats: Gaussians3D, time: float) -> None:
         names, table = rows(splats, options.sh_degree)
-        write_table(path, names, table, (*comments(options.axes), f"time {time:.6g} of 0 to 1"))
+        write_table(path, names, table, (*comments(options.axes_in_file()), f"time {time:.6g} of 0 to 1"))
 
     return write_moments(asset, out, options, ".ply", write_one)
 

@@ -45,7 +45,7 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
             f"{gaussians.fourier_terms} with {gaussians.period:g} clips: export stg or v4d instead"
         )
     gaussians = _unrolled(gaussians.select(visibility_mask(gaussians)))
-    turn = conventions.axes(options.axes)
+    turn = conventions.axes(options.axes_in_file())
     around = torch.eye(4)
     around[:3, :3] = turn
     left, right = quaternion_pair(around @ rotation4d(gaussians.quats_left, gaussians.quats_right))
@@ -60,7 +60,9 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     }
     names = [name for group in columns for name in group]
     table = torch.cat([part.double() for part in columns.values()], 1).numpy()
-    write_table(out, names, table, (*comments(options.axes), f"a clip of {asset.seconds:.6g} s lasts 1"))
+    write_table(
+        out, names, table, (*comments(options.axes_in_file()), f"a clip of {asset.seconds:.6g} s lasts 1")
+    )
     options.report_progress(1, 1)
     return [out]
 

@@ -50,7 +50,7 @@ LARGEST_HALF = 65504.0
 
 def write_stg(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """Writes the PLY for players."""
-    splats = moving(asset.gaussians).unrolled().turned(options.axes)
+    splats = moving(asset.gaussians).unrolled().turned(options.axes_in_file())
     colors = splats.mean_colors()
     degree = degree_in_file(colors, options.sh_degree)
     rest = of_degree(colors, degree)[:, 1:].transpose(1, 2).flatten(1).numpy()
@@ -58,7 +58,7 @@ def write_stg(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     deviations = np.log(splats.deviations.numpy() * asset.seconds)
     columns |= {("t",): columns["trbf_center",], ("scale_t",): deviations[:, None]}
     clip = f"cfg_args: start=0 duration={asset.seconds:.6g} fps={_fps(asset):.6g} sh_degree={degree}"
-    _write(out, columns, (*comments(options.axes), clip))
+    _write(out, columns, (*comments(options.axes_in_file()), clip))
     options.report_progress(1, 1)
     return [out]
 
@@ -66,7 +66,7 @@ def write_stg(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
 def write_stg_lite(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """Writes the PLY as the authors' code does."""
     splats, colors = _plain(asset, options)
-    _write(out, _columns(splats, 1.0, colors), comments(options.axes))
+    _write(out, _columns(splats, 1.0, colors), comments(options.axes_in_file()))
     options.report_progress(1, 1)
     return [out]
 
@@ -80,7 +80,7 @@ def write_splatv(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         "size": words.nbytes,
         "texwidth": 4 * PER_ROW,
         "texheight": len(words) // PER_ROW,
-        "cameras": [_camera(asset, options.axes)],
+        "cameras": [_camera(asset, options.axes_in_file())],
     }
     text = json.dumps([about]).encode("ascii")
     text += b" " * (-len(text) % 4)
@@ -118,7 +118,7 @@ def _plain(asset: Asset, options: ExportOptions) -> tuple[MovingGaussians, Float
     splats = moving(asset.gaussians).unrolled()
     none = torch.zeros(len(splats), 3, 3)
     colors = fixed_colors(Gaussians3D(splats.means, none, splats.opacities, splats.mean_colors()))
-    return splats.turned(options.axes), colors.numpy()
+    return splats.turned(options.axes_in_file()), colors.numpy()
 
 
 def _columns(

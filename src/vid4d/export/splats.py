@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d import conventions
@@ -79,6 +79,19 @@ def fixed_colors(splats: Gaussians3D) -> Float[Tensor, "n 3"]:
     facing = torch.nn.functional.normalize(splats.means, dim=-1) @ outward.T
     weight = facing.clamp(min=0) + 1e-3
     return torch.einsum("nd,ndc->nc", weight / weight.sum(1, keepdim=True), colors)
+
+
+def morton_order(means: Float[Tensor, "n 3"], bits: int = 10) -> Int[Tensor, " n"]:
+    """Indices that put places close to each other beside each other: along a Z-order curve."""
+    if len(means) == 0:
+        return torch.zeros(0, dtype=torch.int64)
+    low, high = means.amin(0), means.amax(0)
+    cells = ((means - low) / (high - low).clamp(min=1e-9) * (2**bits - 1)).round().long()
+    code = torch.zeros(len(means), dtype=torch.int64)
+    for bit in range(bits):
+        for axis in range(3):
+            code |= ((cells[:, axis] >> bit) & 1) << (3 * bit + axis)
+    return code.argsort(stable=True)
 
 
 def bounding_box(
