@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import re
 import shutil
 import struct
@@ -25,6 +26,7 @@ from PIL import Image
 from sentences import on_disk, refused, sentence
 
 from vid4d import api
+from vid4d.export.formats import FORMATS
 from vid4d.files.manifest import MANIFEST
 from vid4d.gaussians.model import save_asset
 from vid4d.matrix.io import save_matrix
@@ -242,9 +244,7 @@ def test_what_is_no_asset(command, clip, capsys):
 def test_what_is_no_format(capsys):
     save_asset(Path("asset.safetensors"), toys.jumping_ball(20), {})
     message = refused(capsys, "export", "asset.safetensors", "--to", "nosuch")
-    assert message.startswith(
-        "there is no format 'nosuch': choose one of ply, usd, usdz, glb, obj, html, mp4"
-    )
+    assert message == f"there is no format 'nosuch': choose one of {', '.join(FORMATS)}"
 
 
 # ---- image matrices --------------------------------------------------------------------------------------
@@ -340,14 +340,14 @@ def test_resuming_what_is_damaged(clip, capsys):
 # ---- a full disk -----------------------------------------------------------------------------------------
 
 
-def fill_disk(patch: pytest.MonkeyPatch, word: str) -> None:
-    """Pictures and texts whose path holds the word find the disk full after some bytes."""
+def fill_disk(patch: pytest.MonkeyPatch, word: str, number: int = errno.ENOSPC) -> None:
+    """Pictures and texts whose path holds the word find the disk full, or another fault, after some bytes."""
     save, write = Image.Image.save, Path.write_text
 
     def broken(path) -> None:
         if word in str(path):
             Path(path).write_bytes(b"some bytes")
-            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+            raise OSError(number, os.strerror(number), str(path))
 
     def save_unless(image, path, *arguments, **more):
         broken(path)
@@ -395,3 +395,16 @@ def test_a_still_on_a_full_disk(capsys, monkeypatch):
     message = refused(capsys, "render", "asset.safetensors", "--out", "still.png", "--size", "32")
     assert message.startswith("the disk is full")
     assert "--resume" not in message
+
+
+@pytest.mark.parametrize(
+    ("number", "way_out"), [(errno.EFBIG, "ulimit -f"), (errno.EROFS, "--out"), (errno.EMFILE, "ulimit -n")]
+)
+def test_a_fault_of_the_system_comes_with_a_way_out(capsys, monkeypatch, number, way_out):
+    save_asset(Path("asset.safetensors"), toys.jumping_ball(20), {})
+    fill_disk(monkeypatch, "still", number)
+    said = refused(capsys, "render", "asset.safetensors", "--out", "still.png", "--size", "32")
+    assert said.startswith(os.strerror(number))
+    assert "still.png" in said
+    assert way_out in said
+    assert not list(Path().glob("*still*"))

@@ -44,6 +44,15 @@ other programs want the cores; not to spin at all makes a fit slower where none 
 
 FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
+WAYS_OUT = {
+    errno.EFBIG: "raise the limit (ulimit -f), or choose a place that holds larger files with --out",
+    errno.EROFS: "choose a place that can be written to with --out",
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.EMFILE: "raise the limit (ulimit -n), or close other programs",
+    errno.EIO: "the drive may be failing; choose another place with --out",
+}
+"""What to do about errors of the system that are nobody's fault."""
+
 DESCRIPTION = """Turns an ordinary video of one moving object into a 4D asset: a thing you can look at
 from every side at every moment.
 
@@ -182,7 +191,10 @@ def _explained(error: BaseException, arguments: Sequence[str]) -> str | None:
     if isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError)):
         return f"{error.strerror or message}{_where(error)}: move it away and run the same command again"
     if isinstance(error, OSError):
-        return f"{error.strerror or message or type(error).__name__}{_where(error)}"
+        way_out = WAYS_OUT.get(error.errno or 0)
+        return f"{error.strerror or message or type(error).__name__}{_where(error)}" + (
+            f": {way_out}" if way_out else ""
+        )
     return None
 
 
