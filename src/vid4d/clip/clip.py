@@ -22,6 +22,7 @@ from vid4d.clip.holes import fill_brief_holes
 from vid4d.clip.matting import matte
 from vid4d.clip.source import Source
 from vid4d.clip.sources import DEFAULT_FPS, open_source
+from vid4d.clip.steady import steady_masks
 from vid4d.clip.subject import keep_subject
 from vid4d.clip.takes import Takes, changes_at_once, of_objects, of_pictures, usable, way_out
 from vid4d.clip.window import Windows, fit_windows
@@ -177,6 +178,9 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     objects = cut.frames
     told += cut.notes
     if not keep:
+        if cut.method not in ("alpha", "plain"):
+            objects, mended = steady_masks(objects, originals, source.times[chosen])
+            told += [mended] if mended else []
         objects, more = keep_subject(objects, source.times[chosen])
         told += more
         if cut.method != "alpha":
