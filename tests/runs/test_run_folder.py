@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -131,6 +132,17 @@ def test_a_link_that_comes_while_a_run_goes_on_is_refused(tmp_path):
         with pytest.raises(InputError):
             use()
     assert list(docs.iterdir()) == []
+
+
+def test_a_copy_by_hard_links_keeps_its_lines(tmp_path):
+    log, copy = tmp_path / "log.txt", tmp_path / "copy.txt"
+    append_line(log, "one")
+    os.link(log, copy)
+    append_line(log, "two")
+    append_line(log, "three")
+    assert copy.read_text() == "one\n"
+    assert log.read_text() == "one\ntwo\nthree\n"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["copy.txt", "log.txt"]
 
 
 def test_lines_tell_names_that_are_no_utf8(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
@@ -12,7 +13,7 @@ from pathlib import Path
 from vid4d.errors import InputError
 from vid4d.files import manifest
 from vid4d.files.scratch import is_scratch, remove_leftovers
-from vid4d.files.write import clear_away, write_text
+from vid4d.files.write import clear_away, write_text, written_whole
 from vid4d.runs.lock import HOLDER, LOCK, RunLock
 
 MADE = (
@@ -204,8 +205,13 @@ def inside(root: Path, *parts: str) -> Path:
 def append_line(path: Path, line: str) -> None:
     """Appends a line to a file of a run folder, not through a link, nor to anything but a file.
 
-    Of file names that are no UTF-8 the bytes are written as \\udcXX.
+    Of file names that are no UTF-8 the bytes are written as \\udcXX. Other names of the same file keep what
+    they had: a copy of the folder made by hard links (`cp -al`) stays as it was.
     """
+    with suppress(OSError):
+        if not is_link(path) and path.is_file() and path.stat().st_nlink > 1:
+            with written_whole(path) as own:
+                shutil.copy2(path, own)
     flags = (
         os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     )
