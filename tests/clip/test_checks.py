@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from boxes import box, folder_of
+from scipy import ndimage
 
 from vid4d.clip.clip import read_clip
 
@@ -53,6 +54,23 @@ def test_holes_that_come_and_go_are_said(tmp_path: Path) -> None:
     assert "holes" not in warned(tmp_path / "none", pictures)
     pictures[2][150:190, 150:190, 3] = 0
     assert "holes in the mask come and go at 0.08 s" in warned(tmp_path / "hole", pictures)
+
+
+def test_an_object_that_is_half_clear_is_said(tmp_path: Path) -> None:
+    """A patch of alpha 110 over a corner is, the opaque pixel in it is no speck, and soft edges are not."""
+    pictures = [box(10 + i) for i in range(5)]
+    for picture in pictures:
+        edge = ndimage.gaussian_filter(picture[..., 3].astype(float), 1.2)
+        picture[..., 3] = np.where(edge > 30, edge, 0).astype(np.uint8)
+    assert "half clear" not in warned(tmp_path / "soft", pictures)
+    for i, picture in enumerate(pictures):
+        rows, columns = np.nonzero(picture[..., 3] > 250)
+        corner = slice(rows.min(), rows.min() + 12), slice(columns.min(), columns.min() + 12)
+        picture[(*corner, 3)] = 110
+        picture[rows.min() + 1, columns.min() + 1 + i % 2, 3] = 255
+    told = warned(tmp_path / "half", pictures)
+    assert "half clear in places at 0.00, 0.04, 0.08, 0.12, 0.17 s (alpha of about 110 of 255)" in told
+    assert "specks" not in told
 
 
 def test_motion_between_the_key_frames_is_said(tmp_path: Path) -> None:

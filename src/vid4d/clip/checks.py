@@ -43,7 +43,7 @@ def warn(
         _holes(masks, times),
         _faster_than_keys(masks, keys, moved),
         _soft_frames(frames, times),
-        _camera_moves(originals, masks) if has_background else None,
+        _camera_moves(originals, masks) if has_background else _half_clear(frames, times),
     ]
     if confidence < 0.6:
         warnings.append(
@@ -141,6 +141,24 @@ def _faster_than_keys(
         f"the object moves faster than the {len(keys)} key frames show: "
         + (f"--frames {enough} follows it, " if enough else "")
         + "or take a shorter part with --start and --end"
+    )
+
+
+def _half_clear(frames: Sequence[np.ndarray], times: np.ndarray) -> str | None:
+    """Areas of alpha between clear and opaque, wider than a soft edge."""
+    found, levels = [], []
+    for i, frame in enumerate(frames):
+        alpha = frame[..., 3]
+        half = ndimage.binary_erosion((alpha > 24) & (alpha < 230), np.ones((3, 3), bool), 3)
+        if half.sum() > 0.01 * (alpha > 127).sum():
+            found.append(i)
+            levels.append(int(np.median(alpha[half])))
+    if not found:
+        return None
+    return (
+        f"the object is half clear in places {_at(times, found)} (alpha of about "
+        f"{round(float(np.median(levels)))} of 255): what is below 128 is taken for clear; give alpha or "
+        "--masks that are white there, unless it is glass"
     )
 
 

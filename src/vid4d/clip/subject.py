@@ -64,6 +64,7 @@ def keep_subject(
     if len(pieces.area) == 0:
         return list(frames), []
     specks, captions = _told_apart(pieces, colors)
+    specks &= ~_held_softly(pieces, [_shrunk(f, step, HAZE)[0] for f in frames], specks)
     cleaned, hazy = [], 0
     for i, frame in enumerate(frames):
         unwanted = still[i] | pieces.mask(i, specks | captions)
@@ -108,11 +109,31 @@ def follow_pieces(masks: Sequence[Bool[np.ndarray, "h w"]]) -> Pieces:
     return Pieces(labels, first, np.concatenate(area).astype(np.int64), track)
 
 
-def _shrunk(frame: np.ndarray, step: int) -> tuple[Bool[np.ndarray, "h w"], Int[np.ndarray, "h w 3"]]:
+def _held_softly(
+    pieces: Pieces, soft: Sequence[Bool[np.ndarray, "h w"]], specks: Bool[np.ndarray, " n"]
+) -> Bool[np.ndarray, " n"]:
+    """Which specks are joined to the object by half-transparent pixels, so that they are none.
+
+    soft: everything but haze.
+    """
+    main = pieces.track == int(np.argmax(np.bincount(pieces.track, pieces.area)))
+    result = np.zeros_like(specks)
+    for i in np.unique(pieces.frame_of()[specks]).tolist():
+        numbered, count = ndimage.label(soft[i], EIGHT)
+        own = np.zeros(count + 1, bool)
+        own[np.unique(numbered[pieces.mask(i, main)])] = True
+        for k in np.nonzero(specks[pieces.first[i] : pieces.first[i + 1]])[0]:
+            result[pieces.first[i] + k] = own[numbered[pieces.labels[i] == k + 1]].any()
+    return result
+
+
+def _shrunk(
+    frame: np.ndarray, step: int, least: int = 127
+) -> tuple[Bool[np.ndarray, "h w"], Int[np.ndarray, "h w 3"]]:
     """Where anything of a block is opaque, and the premultiplied color of its first pixel."""
     h, w = frame.shape[:2]
     alpha = np.pad(frame[..., 3], ((0, -h % step), (0, -w % step)))
-    mask = alpha.reshape(alpha.shape[0] // step, step, -1, step).max((1, 3)) > 127
+    mask = alpha.reshape(alpha.shape[0] // step, step, -1, step).max((1, 3)) > least
     corner = frame[::step, ::step].astype(np.int32)
     return mask, (corner[..., :3] * corner[..., 3:] // 255).astype(np.int16)
 
