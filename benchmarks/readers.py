@@ -6,11 +6,8 @@ taken apart by hand. Nothing here comes from the exporters.
 
 from __future__ import annotations
 
-import base64
 import json
-import re
 import struct
-import zlib
 from fractions import Fraction
 from io import BytesIO
 from pathlib import Path
@@ -127,40 +124,6 @@ def usd_splats(field, time) -> Gaussians3D:  # type: ignore[no-untyped-def]
         torch.from_numpy(np.array(field.GetOpacitiesAttr().Get(time), np.float64)),
         torch.from_numpy(sh.reshape(-1, (degree + 1) ** 2, 3)),
     )
-
-
-class PlayerPage:
-    """The data of a page, unpacked with nothing but the page's own notes."""
-
-    def __init__(self, path: str | Path) -> None:
-        text = Path(path).read_text(encoding="utf-8")
-        notes, data = re.findall(r'<script[^>]*type="(?:application/json|text/plain)"[^>]*>([^<]*)<', text)
-        self.about: dict[str, Any] = json.loads(notes)
-        words = np.frombuffer(zlib.decompress(base64.b64decode(data)), "<u2")
-        self.words = words.reshape(-1, self.about["count"])
-
-    def at(self, time: float) -> Gaussians3D:
-        return unpacked(self.words, self.about, time)
-
-
-def unpacked(words: np.ndarray, about: dict[str, Any], time: float) -> Gaussians3D:
-    """The splats of a moment out of a page's 16-bit words (rows of one number each)."""
-    low, high = np.array(about["low"])[:, None], np.array(about["high"])[:, None]
-    x, y, z, t = low + words[:4] / 65535 * (high - low)
-    halves = words[4:].view(np.float16).astype(np.float64)
-    dt = time - t
-    if about["cyclic"]:
-        dt -= np.round(dt)
-    means = np.stack([x, y, z], 1) + (halves[:3] * dt).T
-    xx, xy, xz, yy, yz, zz = halves[3:9] / float(about["scale"])
-    shape = np.moveaxis(np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]]), -1, 0)
-    presence = np.exp(-0.5 * (dt / halves[10]) ** 2)
-    presence = np.where(presence >= 0.05, presence, 0) * halves[9]
-    order = np.arange(about["fourier"])[:, None]
-    series = np.cos(2 * np.pi / float(about["period"]) * order * dt)
-    sh = (halves[11:].reshape(about["harmonics"], len(order), 3, -1) * series[None, :, None]).sum(1)
-    parts = (means, shape, presence, np.moveaxis(sh, -1, 0))
-    return Gaussians3D(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
 
 
 # Meshes ------------------------------------------------------------------------------------------------

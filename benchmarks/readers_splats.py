@@ -4,10 +4,13 @@ benchmarks/round_trip.py. Nothing here comes from the exporters.
 
 from __future__ import annotations
 
+import base64
 import gzip
 import json
+import re
 import struct
 import zipfile
+import zlib
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -193,3 +196,73 @@ def read_ply4d(path: str | Path, time: float) -> Gaussians3D:
         torch.from_numpy(np.where(presence > 0.05, presence, 0) / (1 + np.exp(-columns("opacity")[:, 0]))),
         torch.from_numpy(sh.transpose(0, 2, 1)),
     )
+
+
+class V4D:
+    """A .v4d file, taken apart by docs/v4d.md."""
+
+    def __init__(self, data: bytes) -> None:
+        assert data[:4] == b"V4DS"
+        version, length = struct.unpack_from("<II", data, 4)
+        assert version == 1
+        self.header: dict[str, Any] = json.loads(data[12 : 12 + length])
+        start, parts = 12 + length, []
+        for chunk in self.header["chunks"]:
+            raw = np.frombuffer(zlib.decompress(data[start : start + chunk["bytes"]]), np.uint8)
+            parts.append(self._columns(raw.astype(np.int64).reshape(-1, chunk["count"])))
+            start += chunk["bytes"]
+        assert start == len(data)
+        names = [column["name"] for column in self.header["columns"]]
+        self.columns = {n: np.concatenate([np.zeros(0), *(part[n] for part in parts)]) for n in names}
+
+    def _columns(self, planes: np.ndarray) -> dict[str, np.ndarray]:
+        values, rows = {}, iter(planes)
+        for column in self.header["columns"]:
+            words = next(rows)
+            if column["bits"] > 8:
+                words = words + 256 * next(rows)
+            if column.get("delta"):
+                words = np.cumsum(words) % 65536
+            share = words / (2 ** column["bits"] - 1)
+            number = column["low"] + share * (column["high"] - column["low"])
+            values[column["name"]] = np.exp(number) if column.get("log") else number
+        return values
+
+    def at(self, time: float) -> Gaussians3D:
+        """The splats of a clip time."""
+
+        def stack(*names: str) -> np.ndarray:
+            return np.stack([self.columns[name] for name in names], 1)
+
+        dt = time - self.columns["t"]
+        if self.header["cyclic"]:
+            dt -= np.round(dt)
+        sigma = self.columns["deviation"]
+        means = stack("x", "y", "z") + stack("dx", "dy", "dz") * (dt / sigma)[:, None]
+        three, largest = stack("q0", "q1", "q2"), self.columns["q"].round().astype(int)
+        wxyz = np.zeros((len(dt), 4))
+        for i, (which, rest) in enumerate(zip(largest, three, strict=True)):
+            wxyz[i] = np.insert(rest, which, max(0.0, 1 - (rest**2).sum()) ** 0.5)
+        presence = np.exp(-0.5 * (dt / sigma) ** 2)
+        opacity = self.columns["opacity"] * np.where(presence >= 0.05, presence, 0)
+        k, f = self.header["harmonics"], self.header["fourier"]
+        names = [f"sh_{i}_{j}_{c}" for i in range(k) for j in range(f) for c in range(3)]
+        sh = stack(*names).reshape(-1, k, f, 3)
+        series = np.cos(2 * np.pi / self.header["period"] * dt[:, None] * np.arange(f))
+        parts = (
+            means,
+            covariance(stack("sx", "sy", "sz"), wxyz),
+            opacity,
+            np.einsum("nf,nkfc->nkc", series, sh),
+        )
+        return Gaussians3D(*(torch.from_numpy(np.ascontiguousarray(part)) for part in parts))
+
+
+class PlayerPage:
+    """The data of a page, unpacked with nothing but what stands in it."""
+
+    def __init__(self, path: str | Path) -> None:
+        text = Path(path).read_text(encoding="utf-8")
+        notes, data = re.findall(r'<script[^>]*type="(?:application/json|text/plain)"[^>]*>([^<]*)<', text)
+        self.about: dict[str, Any] = json.loads(notes)
+        self.at = V4D(base64.b64decode(data)).at

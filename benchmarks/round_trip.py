@@ -31,7 +31,8 @@ import torch
 from browser import Browser, find_browser
 from comparisons import SIDES, Check, Say, decibels, duration, span
 from PIL import Image
-from readers import PlayerPage, decoded, open_usd, read_gif, usd_complaints, usd_splats
+from readers import decoded, open_usd, read_gif, usd_complaints, usd_splats
+from readers_splats import PlayerPage
 from round_trip_meshes import check_glb, check_obj, check_usd_surface
 from round_trip_splats import (
     MOVING_SHARPNESS,

@@ -14,6 +14,7 @@ from comparisons import SIDES, Say, decibels, duration, span
 from readers import read_ply
 from readers_splats import (
     TO_Z_UP,
+    V4D,
     read_ply4d,
     read_sog,
     read_splatv,
@@ -38,7 +39,7 @@ READERS: dict[str, tuple[Callable[[Path], Gaussians3D], float, float]] = {
 }
 """Of files of a moment: the reader, tolerance of bounds and colors, dB that pictures must reach."""
 TIMES = (0.0, 0.21, 0.5, 0.73, 0.96)
-MOVING_SHARPNESS = {"stg": 36.0, "stg-lite": 30.0, "splatv": 30.0, "ply4d": 50.0}
+MOVING_SHARPNESS = {"stg": 36.0, "stg-lite": 30.0, "splatv": 30.0, "ply4d": 50.0, "v4d": 45.0}
 """dB that pictures of what is read back must reach. Without harmonics a splat has one color for all sides."""
 
 
@@ -139,17 +140,24 @@ def check_moments(asset: Asset, to: str, files: list[Path], say: Say, *, size: i
 def check_moving(asset: Asset, to: str, files: list[Path], say: Say, *, size: int) -> None:
     """Files that hold all moments."""
     (path,) = files
+    packed = V4D(path.read_bytes()) if to == "v4d" else None
 
     def at(time: float) -> Gaussians3D:
         if to == "splatv":
             return read_splatv(path, time)[0]
         if to == "ply4d":
             return read_ply4d(path, time)
+        if packed is not None:
+            return packed.at(time)
         back = read_stg(path, time * (asset.seconds if to == "stg" else 1.0))
         return replace(back, sh=(back.sh - 0.5) / C0) if to == "stg-lite" else back
 
     if to == "stg":
         said = next(c for c in vertices(path)[2] if c.startswith("cfg_args"))
         duration(asset, float(said.split("duration=")[1].split()[0]), say)
-    pictures_agree(looks(asset, at, "y-down", size), MOVING_SHARPNESS[to], say)
+    if packed is not None:
+        duration(asset, packed.header["seconds"], say)
+        compare_splats(asset, TIMES, at, say, tolerance=2e-3)
+    axes = "z-up" if to == "v4d" else "y-down"
+    pictures_agree(looks(asset, at, axes, size), MOVING_SHARPNESS[to], say)
     size_of(files, say)

@@ -20,7 +20,7 @@ def only_a_docstring(file: Path) -> bool:
 def test_the_tree_lists_every_file_once_and_nothing_else():
     _, _, tree = PAGE.partition("\n## The tree\n")
     listed = re.findall(r"^\| `([^`]+)` \| \S", tree, re.MULTILINE)
-    files = [p for p in SOURCE.rglob("*") if p.suffix in (".py", ".c", ".h", ".html")]
+    files = [p for p in SOURCE.rglob("*") if p.suffix in (".py", ".c", ".h", ".html", ".js")]
     there = [p for p in files if p.name != "__init__.py" or not only_a_docstring(p)]
     assert sorted(listed) == sorted(p.relative_to(SOURCE).as_posix() for p in there)
 

@@ -104,6 +104,13 @@ FORMATS = {
         frozenset({"axes"}),
         stem="asset_4d",
     ),
+    "v4d": Format(
+        "vid4d.export.v4d",
+        "write",
+        ".v4d",
+        "the whole asset in one small file that plays while it arrives (docs/v4d.md)",
+        frozenset(),
+    ),
     "usd": Format(
         "vid4d.export.usd",
         "write",

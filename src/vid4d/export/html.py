@@ -1,8 +1,9 @@
 """player.html: one file that plays and turns, opened from the disk without a server or a network.
 
-The page holds the 4D Gaussians themselves, in 16 bits, and draws them with WebGL 2: it slices them at any
-time, with their colors from every side, as `vid4d.gaussians.raster` does. A recorded sequence of 3D splats
-would be many times as large, and slow where all moments' splats are sorted together.
+The page holds the 4D Gaussians themselves, as a `.v4d` file (`vid4d.export.v4d`), and draws them with WebGL
+2: it slices them at any time, with their colors from every side, as `vid4d.gaussians.raster` does. A
+recorded sequence of 3D splats would be many times as large, and slow where all moments' splats are sorted
+together.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import base64
 import json
 import math
 import re
-import zlib
 from collections.abc import Callable
 from html import escape
 from importlib.resources import files
@@ -20,22 +20,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt16
 
 from vid4d.cameras import DEFAULT_ELEVATION, FOCAL_PER_WIDTH, RING_DISTANCE
+from vid4d.export.moving import moving
 from vid4d.export.options import ExportOptions
+from vid4d.export.v4d import packed
 from vid4d.files.write import write_text
 from vid4d.gaussians import raster
-from vid4d.gaussians.culling import visibility_mask
 from vid4d.gaussians.model import MARGINAL_CUT, Gaussians4D
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
 
-COVARIANCE_SCALE = 4096.0
-"""Covariances (world units squared) are small: times this, 16-bit floats hold them."""
-LARGEST_HALF = 65504.0
-TEMPLATE = "player.html"
+TEMPLATE, READER = "player.html", "v4d.js"
 HELD, CLEARLY = 0.995, 0.1
 """Share of splats that the first view holds, of those whose opacity is above this: a few stray ones."""
 FILLED, NEAREST = 0.9, 0.4
@@ -63,46 +60,6 @@ def fitting(gaussians: Gaussians4D, time: float | None = None, moments: int = 9)
     return {"target": [0.0, 0.0, middle], "distance": max(radius / math.sin(angle), NEAREST * RING_DISTANCE)}
 
 
-@torch.no_grad()
-def packed(gaussians: Gaussians4D) -> tuple[UInt16[np.ndarray, "c n"], dict[str, Any]]:
-    """One row of 16-bit words per number of a splat, and what is needed to read them.
-
-    Rows: x, y, z, t (between `low` and `high`); as 16-bit floats velocity (3), covariance times `scale` (xx,
-    xy, xz, yy, yz, zz), opacity, standard deviation in time, and the harmonics (K, F, RGB).
-    """
-    covariance = gaussians.covariance4d().double()
-    variance = covariance[:, 3, 3]
-    cross = covariance[:, :3, 3]
-    shape = covariance[:, :3, :3] - cross[:, :, None] * cross[:, None, :] / variance[:, None, None]
-    upper = shape.flatten(1)[:, [0, 1, 2, 4, 5, 8]] * COVARIANCE_SCALE
-    floats = torch.cat(
-        [
-            cross / variance[:, None],
-            upper,
-            gaussians.opacities[:, None].double(),
-            variance.sqrt()[:, None],
-            gaussians.sh.flatten(1).double(),
-        ],
-        1,
-    )
-    halves = floats.clamp(-LARGEST_HALF, LARGEST_HALF).half().cpu().numpy().view(np.uint16)
-    means = gaussians.means.double().cpu().numpy()
-    low = means.min(0) if len(means) else np.zeros(4)
-    high = means.max(0) if len(means) else np.ones(4)
-    words = np.rint((means - low) / np.maximum(high - low, 1e-12) * 65535).astype(np.uint16)
-    about = {
-        "count": len(gaussians),
-        "low": low.tolist(),
-        "high": high.tolist(),
-        "scale": COVARIANCE_SCALE,
-        "harmonics": gaussians.sh.shape[1],
-        "fourier": gaussians.sh.shape[2],
-        "period": float(gaussians.period),
-        "cyclic": gaussians.cyclic,
-    }
-    return np.ascontiguousarray(np.concatenate([words, halves], 1).T), about
-
-
 def player_html(
     gaussians: Gaussians4D,
     *,
@@ -120,8 +77,12 @@ def player_html(
     azimuth, elevation: of the first view, degrees. report: called once, when done.
     """
     gaussians = gaussians.detach().to("cpu", torch.float32)
-    words, about = packed(gaussians.select(visibility_mask(gaussians, time)))
-    about |= {
+    splats = moving(gaussians, time)
+    about: dict[str, Any] = {
+        "count": len(splats),
+        "harmonics": gaussians.sh.shape[1],
+        "fourier": gaussians.fourier_terms,
+        "cyclic": gaussians.cyclic,
         "seconds": 0.0 if time is not None else max(float(seconds), 0.05),
         "time": 0.0 if time is None else float(time),
         "view": {"azimuth": azimuth, "elevation": elevation} | fitting(gaussians, time),
@@ -130,6 +91,7 @@ def player_html(
         "cut": MARGINAL_CUT,
     }
     numbers = {
+        "period": float(gaussians.period),
         "low_pass": raster.LOW_PASS,
         "compensation": raster.COMPENSATION_MIN,
         "most": raster.ALPHA_MAX,
@@ -137,13 +99,13 @@ def player_html(
     }
     # GLSL wants a point in every floating-point number.
     about |= {name: f"{value:.8f}" for name, value in numbers.items()}
-    about |= {name: f"{about[name]:.8f}" for name in ("scale", "period")}
-    data = base64.b64encode(zlib.compress(words.astype("<u2").tobytes(), 9)).decode("ascii")
-    page = files("vid4d.export").joinpath(TEMPLATE).read_text(encoding="utf-8")
+    data = base64.b64encode(packed(splats, seconds=seconds, elevation=elevation)).decode("ascii")
+    page, reader = (files("vid4d.export").joinpath(f).read_text(encoding="utf-8") for f in (TEMPLATE, READER))
     filled = {
         "title": escape(title),
         "about": json.dumps(about).replace("<", "\\u003c"),
         "data": data,
+        "reader": re.sub(r"^export ", "", reader, flags=re.MULTILINE),
     }
     page = re.sub(r"\{\{(\w+)\}\}", lambda place: filled[place[1]], page)
     if report is not None:
