@@ -74,7 +74,7 @@ def begun(out: Path) -> dict[str, int]:
     """Name of the clip -> how often its fit was started, by the logs of the runs."""
     found: dict[str, int] = {}
     for log in out.glob("??/*/log.txt"):
-        from vid4d.runs.run import read_settings
+        from vid4d.runs.kept_settings import read_settings
 
         name = Path(read_settings(log.parent).clip).name
         found[name] = found.get(name, 0) + log.read_text().count("fit: started")

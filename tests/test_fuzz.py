@@ -27,7 +27,8 @@ from vid4d.errors import InputError
 from vid4d.gaussians.model import load_asset, save_asset
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.priors.weights.checkpoint_reader import open_checkpoint
-from vid4d.runs.run import Run, read_settings
+from vid4d.runs.kept_settings import read_settings
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
 
 SECONDS = float(os.environ.get("VID4D_FUZZ", "3"))

@@ -17,7 +17,7 @@ from command_line import refused
 from vid4d.batch import engines, records
 from vid4d.batch.engines import Engine
 from vid4d.errors import InputError
-from vid4d.runs.run import read_settings
+from vid4d.runs.kept_settings import read_settings
 
 TESTS = Path(__file__).resolve().parents[1]
 INSTALLS = """

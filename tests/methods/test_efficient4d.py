@@ -28,8 +28,9 @@ from vid4d.priors.rife import IFNet, IFNetConfig
 from vid4d.priors.small import prior as small
 from vid4d.priors.small.sampling import SampleConfig
 from vid4d.priors.weights.files import config_to_json
+from vid4d.runs.kept_settings import read_settings
 from vid4d.runs.progress import Progress
-from vid4d.runs.run import Run, read_settings
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
 
 

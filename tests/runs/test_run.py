@@ -9,8 +9,8 @@ import pytest
 
 from vid4d.errors import InputError
 from vid4d.files.write import folder_written_whole
-from vid4d.runs import run as run_module
-from vid4d.runs.run import Run, free_default, read_curves, read_settings
+from vid4d.runs.kept_settings import read_settings
+from vid4d.runs.run import Run, read_curves
 from vid4d.settings import Settings
 
 SETTINGS = Settings(clip="clips/my clip.mp4", frames=8, seed=3)
@@ -150,52 +150,6 @@ def test_damaged_and_foreign_settings_are_one_sentence(tmp_path):
         read_settings(tmp_path)
     with pytest.raises(InputError, match="not a run folder"):
         read_settings(tmp_path / "nowhere")
-
-
-def test_default_folders_are_numbered(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "RUNS", tmp_path)
-    names = [Run.create(None, SETTINGS).root.name for _ in range(3)]
-    assert names == ["my_clip", "my_clip-2", "my_clip-3"]
-
-
-def test_resume_without_a_folder_finds_the_newest_of_the_same_settings(tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "RUNS", tmp_path)
-    Run.create(None, SETTINGS)
-    Run.create(None, SETTINGS)
-    Run.create(None, replace(SETTINGS, seed=9))
-    assert Run.create(None, SETTINGS, resume=True).root.name == "my_clip-2"
-    assert Run.create(None, replace(SETTINGS, seed=5), resume=True).root.name == "my_clip-4"
-
-
-@pytest.mark.parametrize(
-    ("clip", "name"),
-    [
-        ("a/b.mp4", "b"),
-        ("frames/*.png", "frames"),
-        ("x/été 1.webm", "été_1"),
-        ("/", "clip"),
-    ],
-)
-def test_default_names(clip, name, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "RUNS", tmp_path)
-    assert free_default(clip).name == name
-
-
-@pytest.mark.parametrize(
-    ("clip", "name"),
-    [
-        ("duck [draft].mp4", "duck_draft"),
-        ("take [1]", "take_1"),
-        ("take [1]/*.png", "take_1"),
-        ("take [[]1]/*.png", "take_1"),
-    ],
-)
-def test_brackets_of_what_exists_are_no_pattern(clip, name, tmp_path, monkeypatch):
-    monkeypatch.setattr(run_module, "RUNS", tmp_path / "runs")
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "duck [draft].mp4").touch()
-    (tmp_path / "take [1]").mkdir()
-    assert free_default(clip).name == name
 
 
 def test_timings_memory_versions_and_log_are_recorded(tmp_path):

@@ -14,7 +14,7 @@ from typing import TypeVar
 from vid4d.clip.sources import CLIP_FILE, IMAGE_SUFFIXES
 from vid4d.errors import InputError
 from vid4d.files.paths import natural_order, refuse_special
-from vid4d.runs.run import FREE_TO_CHANGE
+from vid4d.runs.kept_settings import FREE_TO_CHANGE
 from vid4d.settings import Settings
 
 T = TypeVar("T")

@@ -25,9 +25,9 @@ from vid4d.files.records import Finite, Step, read_record
 from vid4d.files.write import write_text
 from vid4d.priors.weights.loaded import networks_kept
 from vid4d.runs.folder import clear, holds_run
+from vid4d.runs.kept_settings import read_settings
 from vid4d.runs.lock import InUseError
 from vid4d.runs.progress import Progress, duration
-from vid4d.runs.run import read_settings
 from vid4d.settings import Settings
 
 ATTEMPTS = 3

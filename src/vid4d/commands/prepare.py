@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from vid4d.commands.generate import Clip
 from vid4d.errors import printable
-from vid4d.runs.run import free_default
+from vid4d.runs.names import free_default
 
 DENSE = 64
 """Frames in all, as efficient4d reads them."""

@@ -33,7 +33,8 @@ from vid4d.report.advice import Advice, Facts, advice
 from vid4d.report.contact import draw_sheet, pick
 from vid4d.report.page import Picture, ReportPage, page_html
 from vid4d.report.sides import known_sides, object_confidence
-from vid4d.runs.run import Timings, read_curves, read_settings
+from vid4d.runs.kept_settings import read_settings
+from vid4d.runs.run import Timings, read_curves
 from vid4d.settings import Settings
 
 T = TypeVar("T")

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, fields
 from functools import partial
 from json import dumps
 from pathlib import Path
 from typing import Any, TypedDict, TypeVar, overload
-
-from msgspec import Struct
 
 from vid4d.compute import machine
 from vid4d.errors import FAULTS, InputError, ran_out
@@ -37,29 +33,17 @@ from vid4d.runs.folder import (
     refuse_links,
     remove_later,
 )
+from vid4d.runs.kept_settings import described, difference, read_settings
 from vid4d.runs.lock import RunLock
+from vid4d.runs.names import free_default, newest_like
 from vid4d.runs.progress import Bar, Progress
 from vid4d.settings import Settings
 
 T = TypeVar("T")
 DAMAGE = tuple(fault for fault in FAULTS if fault is not RuntimeError)
 """What loading a damaged file raises. Not RuntimeError: PyTorch has it for memory that ran out, too."""
-FORMAT = 1
-"""Version of the folder's layout, in settings.json."""
-
-RUNS = Path("runs")
 CURVES = "curves.jsonl"
 """Numbers that stages reported (losses, scores) as they went on, one report a line."""
-FREE_TO_CHANGE = frozenset({"device", "memory"})
-"""Settings that may differ when a run is resumed: they say where it runs, not what it makes."""
-
-
-class Stored(Struct):
-    """settings.json: version of the layout, version of vid4d, and the settings, which a version may lack."""
-
-    format: int
-    settings: dict[str, Any]
-    vid4d: str = "unknown"
 
 
 class StageTiming(TypedDict):
@@ -114,7 +98,7 @@ class Run:
         if out is not None:
             root = Path(out)
         else:
-            root = _newest_like(settings) if resume else free_default(settings.label)
+            root = newest_like(settings) if resume else free_default(settings.label)
         if root.exists() and not root.is_dir():
             raise InputError(f"{root} exists and is not a folder: choose another --out")
         new_folders = [folder for folder in (root, *root.parents) if not folder.exists()]
@@ -133,7 +117,7 @@ class Run:
             if is_run:
                 _refuse_difference(root, settings, resume)
             else:
-                write_json(root / "settings.json", _described(settings))
+                write_json(root / "settings.json", described(settings))
                 record(root)
                 (root / CLEARED).unlink(missing_ok=True)
         except BaseException:
@@ -312,29 +296,6 @@ def read_curves(root: str | Path) -> dict[str, dict[str, list[tuple[float, float
     return curves
 
 
-def read_settings(root: str | Path) -> Settings:
-    """The settings of a run folder. Raises InputError where it is none or was written by another layout."""
-    path = Path(root) / "settings.json"
-    if not path.exists():
-        raise InputError(f"{root} is not a run folder: it has no settings.json")
-    stored = read_record(path, Stored, "start a new run")
-    if stored.format != FORMAT:
-        raise InputError(f"{path} has layout {stored.format}, this vid4d reads {FORMAT}: start a new run")
-    if unknown := stored.settings.keys() - {field.name for field in fields(Settings)}:
-        raise InputError(
-            f"{path} was written by another version of vid4d ({stored.vid4d}): it has "
-            f"{', '.join(sorted(unknown))}, which this one does not know; start a new run"
-        )
-    if "clip" not in stored.settings:
-        raise InputError(f"{path}: 'settings' lacks 'clip'; start a new run")
-    settings = checked(stored.settings, Settings, f"{path}: settings", "start a new run")
-    try:
-        settings.check_ranges()
-    except InputError as error:
-        raise InputError(f"{path} has settings that no run can have ({error}): start a new run") from error
-    return settings
-
-
 def _locked(root: Path, new_folders: list[Path]) -> RunLock:
     try:
         return RunLock(root)
@@ -350,63 +311,11 @@ def _remove_empty(folders: list[Path]) -> None:
             folder.rmdir()
 
 
-def _described(settings: Settings) -> dict[str, Any]:
-    return {"format": FORMAT, "vid4d": machine.versions()["vid4d"], "settings": asdict(settings)}
-
-
-def _difference(old: Settings, new: Settings) -> list[str]:
-    """'seed 0 -> 1' for every setting that matters and differs."""
-    differing = []
-    for field in fields(Settings):
-        before, after = getattr(old, field.name), getattr(new, field.name)
-        if field.name == "clip":
-            before, after = str(Path(before).resolve()), str(Path(after).resolve())
-        if before != after and field.name not in FREE_TO_CHANGE:
-            differing.append(f"{field.name} {before} -> {after}")
-    return differing
-
-
 def _refuse_difference(root: Path, settings: Settings, resume: bool) -> None:
     if not resume:
         raise InputError(f"{root} already holds a run: add --resume to continue it or choose another --out")
-    if differing := _difference(read_settings(root), settings):
+    if differing := difference(read_settings(root), settings):
         raise InputError(
             f"{root} was started with other settings ({'; '.join(differing)}): "
             "give the same ones to resume it or choose another --out"
         )
-
-
-def _default_name(clip: str) -> str:
-    """A folder name from the clip's: 'my_clip.mp4' -> 'my_clip', 'frames/*.png' -> 'frames'.
-
-    Brackets of files that exist belong to their names.
-    """
-    path = Path(re.sub(r"\[([*?\[])\]", r"\1", clip))  # as glob.escape writes them
-    while not path.exists() and any(c in path.name for c in "*?[") and path.parent != path:
-        path = path.parent
-    if not path.name or path.name == "..":
-        path = path.resolve()
-    name = path.name if path.is_dir() else path.stem
-    return re.sub(r"[^\w.-]+", "_", name).strip("._") or "clip"
-
-
-def _numbered(name: str, number: int) -> Path:
-    return RUNS / (name if number == 1 else f"{name}-{number}")
-
-
-def free_default(clip: str, suffix: str = "") -> Path:
-    """`runs/<name of the clip>`, with the suffix, numbered where that is taken."""
-    name, number = "-".join(filter(None, [_default_name(clip), suffix])), 1
-    while _numbered(name, number).exists():
-        number += 1
-    return _numbered(name, number)
-
-
-def _newest_like(settings: Settings) -> Path:
-    """The highest-numbered default folder with the same settings; a new one where there is none."""
-    name, number, newest = _default_name(settings.label), 1, None
-    while (folder := _numbered(name, number)).exists():
-        if (folder / "settings.json").is_file() and not _difference(read_settings(folder), settings):
-            newest = folder
-        number += 1
-    return newest or free_default(settings.label)

@@ -19,7 +19,7 @@ from vid4d.priors.frustum.geometry import (
     sampled,
     to_frustum,
 )
-from vid4d.priors.frustum.matter import alpha_along
+from vid4d.priors.frustum.matter import alpha_along, stopped
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume, Solid
 from vid4d.priors.pictures import to_network
 from vid4d.training import carving
@@ -178,7 +178,7 @@ def silhouettes(
     """Composited alpha of the rays of all pixels of the target views."""
     values = sampled(occupancy, rays)[..., 0].view(len(rays), views, config.samples, -1).transpose(1, 2)
     alpha = alpha_along(values, 2 * REACH / config.samples)
-    return 1 - (1 - alpha).prod(1)
+    return stopped(alpha, 1)
 
 
 def frustum_batches(model: FrustumVolume, source: ViewSource, n: int, device: torch.device) -> SideStream:
@@ -214,7 +214,7 @@ def frustum_loss(
         alpha = silhouettes(occupancy, views.rays, config.mask_views, config)
         mask = views.mask.flatten(2)
         silhouette = overlap_loss(alpha.flatten(0, 1), mask.flatten(0, 1)).mean()
-        own = 1 - (1 - alpha_along(occupancy[:, 0].flatten(2), model.config.voxel)).prod(1)
+        own = stopped(alpha_along(occupancy[:, 0].flatten(2), model.config.voxel), 1)
         own_silhouette = overlap_loss(own, shown.flatten(1)).mean()
         predicted = sampled(solid.color.float(), views.points)
         color = ((predicted - views.color).abs().mean(-1) * views.hit).sum() / views.hit.sum().clamp(min=1)

@@ -31,6 +31,11 @@ def alpha_along(occupancy: Float[Tensor, "*samples"], step: float) -> Float[Tens
     return 1 - (1 - occupancy.clamp(0, 0.999)) ** (step / LAYER)
 
 
+def stopped(alpha: Tensor, dim: int, *, keepdim: bool = False) -> Tensor:
+    """Alpha of whole rays, whose samples lie along a dimension."""
+    return 1 - (1 - alpha).prod(dim, keepdim=keepdim)
+
+
 def visibility(logits: Float[Tensor, "b 1 d h w"], voxel: float) -> Float[Tensor, "b 1 d h w"]:
     """Share of the picture's light that reaches each voxel along its column, SKIN voxels deep into matter.
 
@@ -74,9 +79,9 @@ def with_thin_parts(
     alpha: of the picture at the columns, in [0, 1]. voxel: its depth, world units.
     """
     shown = alpha[:, None, None] > 0.5
-    stopped = 1 - (1 - alpha_along(solid_occupancy(logits), voxel)).prod(2, keepdim=True)
+    drawn = stopped(alpha_along(solid_occupancy(logits), voxel), 2, keepdim=True)
     likely = F.avg_pool3d(torch.sigmoid(logits.float() + BIAS) * shown, (3, 5, 5), 1, (1, 2, 2))
     middle = likely.argmax(2, keepdim=True)
     depth = torch.arange(logits.shape[2], device=logits.device).view(-1, 1, 1)
-    band = shown & (stopped < 0.5) & ((depth - middle).abs() <= BAND)
+    band = shown & (drawn < 0.5) & ((depth - middle).abs() <= BAND)
     return torch.where(band, logits.clamp(min=0), logits)
