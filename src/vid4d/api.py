@@ -173,6 +173,9 @@ OF_CLIPS = (
     "matting",
     "matting_kind",
     "masks",
+    "follow",
+    "click",
+    "box",
     "keep",
     "fps",
 )

@@ -61,6 +61,11 @@ class Settings:
     beside the pictures of a folder, or in a folder 'masks' in it."""
     follow: Literal["auto", "yes", "no"] = "auto"
     """Whether the window follows the object. 'auto': where it crosses the picture."""
+    click: tuple[str, ...] = ()
+    """Which of several things is the object: X,Y on it, in pixels of the source, in the first frame that is
+    used. May be given again, for a thing in several pieces."""
+    box: str = ""
+    """The same by a box around it: X0,Y0,X1,Y1, left, top, right, bottom."""
     keep: bool = False
     """Keep all that the masks show: bars, captions, watermarks, specks, haze, shadows."""
     fps: float = 24.0

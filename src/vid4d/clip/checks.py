@@ -99,7 +99,10 @@ def _several_objects(masks: Sequence[np.ndarray], times: np.ndarray) -> str | No
                 several.append(i)
     if not several:
         return None
-    return f"several separate objects {_at(times, several)}: the method expects one, parts may drift"
+    return (
+        f"several separate objects {_at(times, several)}: the method expects one, parts may drift; "
+        "--click X,Y or --box chooses one"
+    )
 
 
 def _holes(masks: Sequence[np.ndarray], times: np.ndarray) -> str | None:

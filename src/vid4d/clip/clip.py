@@ -20,6 +20,7 @@ from vid4d.clip.crop import check_masks, crop
 from vid4d.clip.fullsize import Shrunk, crops
 from vid4d.clip.holes import fill_brief_holes
 from vid4d.clip.matting import matte
+from vid4d.clip.prompts import keep_chosen, read_prompts
 from vid4d.clip.source import Source
 from vid4d.clip.sources import DEFAULT_FPS, open_source
 from vid4d.clip.steady import steady_masks
@@ -98,6 +99,8 @@ class ClipOptions:
     'auto' takes the longest part that shows one thing, uncut.
     masks: a folder, glob or video of masks for the clip's frames.
     follow: whether the window follows the object; 'auto' where it crosses the picture.
+    click, box: which of several things is the object, 'X,Y' and 'X0,Y0,X1,Y1' as `prompts` reads them, pixels
+    of the source in the first frame that is used.
     """
 
     frames: int | None = 8
@@ -115,6 +118,8 @@ class ClipOptions:
     trim: Literal["no", "auto"] = "no"
     masks: str | Path = ""
     follow: Literal["auto", "yes", "no"] = "auto"
+    click: tuple[str, ...] = ()
+    box: str = ""
 
 
 def read_clip(path_or_glob: str | Path, **options: Any) -> Clip:
@@ -150,6 +155,7 @@ class _Part:
 def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     """Reads a clip, or names a better part of it where the options ask for that."""
     size, keep = options.size, options.keep
+    prompts = read_prompts(options.click, options.box)
     candidates = keyframes.in_range(source, name, options.start, options.end, options.every)
     period = keyframes.period(source, candidates, options.cyclic)
     key = keyframes.choose_frames(source.times, candidates, options.frames, period)
@@ -181,7 +187,10 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
         if cut.method not in ("alpha", "plain"):
             objects, mended = steady_masks(objects, originals, source.times[chosen])
             told += [mended] if mended else []
-        objects, more = keep_subject(objects, source.times[chosen])
+        if prompts:
+            objects, more = keep_chosen(objects, prompts.in_picture(shrunk, corner), prompts)
+        else:
+            objects, more = keep_subject(objects, source.times[chosen])
         told += more
         if cut.method != "alpha":
             objects, holes = fill_brief_holes(objects, originals, source.times[chosen])
@@ -288,6 +297,8 @@ def _check_options(o: ClipOptions) -> None:
         raise InputError(f"--follow {o.follow}: give auto, yes or no")
     if o.matting_kind != "auto" and o.matting in ("alpha", "plain"):
         raise InputError(f"--matting-kind has no effect beside --matting {o.matting}: leave one of them out")
+    if read_prompts(o.click, o.box) and o.keep:
+        raise InputError("--click and --box have no effect beside --keep, which keeps all: leave one out")
     if o.trim not in ("no", "auto"):
         raise InputError(f"--trim {o.trim}: give no or auto")
 

@@ -56,7 +56,7 @@ def keep_subject(
     frames: straight alpha. times: seconds, to say where. Frames that need no change are returned themselves.
     """
     step = max(1, -(-max(frames[0].shape[:2]) // SIDE))
-    small = [_shrunk(f, step) for f in frames]
+    small = [shrunk(f, step) for f in frames]
     masks, colors = [m for m, _ in small], [c for _, c in small]
     still, place = _never_moving(masks, colors)
     masks = [m & ~s for m, s in zip(masks, still, strict=True)]
@@ -64,11 +64,11 @@ def keep_subject(
     if len(pieces.area) == 0:
         return list(frames), []
     specks, captions = _told_apart(pieces, colors)
-    specks &= ~_held_softly(pieces, [_shrunk(f, step, HAZE)[0] for f in frames], specks)
+    specks &= ~_held_softly(pieces, [shrunk(f, step, HAZE)[0] for f in frames], specks)
     cleaned, hazy = [], 0
     for i, frame in enumerate(frames):
         unwanted = still[i] | pieces.mask(i, specks | captions)
-        result, haze = _cleared(frame, unwanted, masks[i] & ~unwanted, step)
+        result, haze = cleared(frame, unwanted, masks[i] & ~unwanted, step)
         cleaned.append(result)
         hazy = max(hazy, haze)
     seen = np.unique(pieces.frame_of()[specks])
@@ -127,7 +127,7 @@ def _held_softly(
     return result
 
 
-def _shrunk(
+def shrunk(
     frame: np.ndarray, step: int, least: int = 127
 ) -> tuple[Bool[np.ndarray, "h w"], Int[np.ndarray, "h w 3"]]:
     """Where anything of a block is opaque, and the premultiplied color of its first pixel."""
@@ -258,7 +258,7 @@ def _stood_still(
     return float(np.mean(same)) >= 0.5 > float(np.mean(object_same))
 
 
-def _cleared(
+def cleared(
     frame: np.ndarray, unwanted: np.ndarray, wanted: np.ndarray, step: int
 ) -> tuple[UInt8[np.ndarray, "h w 4"], int]:
     """The frame without unwanted blocks and haze; the strongest alpha of haze that was taken away."""

@@ -54,6 +54,8 @@ class Batch(Settings):
     text: Suppress[str] = ""
     text_model: Suppress[str] = ""
     masks: Suppress[str] = ""
+    click: Suppress[tuple[str, ...]] = ()
+    box: Suppress[str] = ""
     layout: Suppress[str] = "auto"
     source: Suppress[Literal["clip", "matrix"]] = "clip"
     prior: Annotated[str, arg(metavar="|".join(["auto", *PRIORS]), help=PRIOR_HELP)] = "auto"
@@ -62,7 +64,7 @@ class Batch(Settings):
         """Those of every run, but for its clip. Raises InputError for those that no run can have."""
         from vid4d import api
 
-        own = ("clip", "masks", "text", "text_model", "source", "layout")
+        own = ("clip", "masks", "click", "box", "text", "text_model", "source", "layout")
         chosen = {f.name: getattr(self, f.name) for f in dataclasses.fields(Settings) if f.name not in own}
         return dataclasses.replace(api.resolved(Settings(clip="any", **chosen)), clip="")
 

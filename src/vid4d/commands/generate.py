@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional, Suppress, arg
+from tyro.conf import Positional, Suppress, UseAppendAction, arg
 
 from vid4d.priors.base import DEFAULT_PRIORS, PRIORS, PriorSpec
 from vid4d.settings import Settings
@@ -35,6 +35,11 @@ class FromClip(Settings):
     clip: Clip = ""
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
     prior: Annotated[str, arg(metavar="|".join(["auto", *PRIORS]), help=PRIOR_HELP)] = "auto"
+    click: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="X,Y")] = ()
+    """Which of several things is the object: X,Y on it, in pixels of the source, in the first frame that is
+    used. May be given again, for a thing in several pieces."""
+    box: Annotated[str, arg(metavar="X0,Y0,X1,Y1")] = ""
+    """The same by a box around it: X0,Y0,X1,Y1, left, top, right, bottom."""
     source: Suppress[Literal["clip", "matrix"]] = "clip"
     layout: Suppress[str] = "auto"
     out: Path | None = None

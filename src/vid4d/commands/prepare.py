@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from tyro.conf import UseAppendAction, arg
 
 from vid4d.commands.generate import Clip
 from vid4d.errors import printable
@@ -47,6 +49,11 @@ class Prepare:
     beside the pictures of a folder, or in a folder 'masks' in it."""
     follow: Literal["auto", "yes", "no"] = "auto"
     """Whether the window follows the object. 'auto': where it crosses the picture."""
+    click: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="X,Y")] = ()
+    """Which of several things is the object: X,Y on it, in pixels of the source, in the first frame that is
+    used. May be given again, for a thing in several pieces."""
+    box: Annotated[str, arg(metavar="X0,Y0,X1,Y1")] = ""
+    """The same by a box around it: X0,Y0,X1,Y1, left, top, right, bottom."""
     keep: bool = False
     """Keep all that the masks show: bars, captions, watermarks, specks, haze, shadows."""
     fps: float = 24.0

@@ -93,7 +93,7 @@ RULES = (
         "several objects",
         lambda f: f.warned("several separate objects"),
         "The mask holds several things, but the method expects one object.",
-        "Cut out one of them, or remove the others from the frames' alpha.",
+        "Choose one of them with --click X,Y or --box, or remove the others from the frames' alpha.",
     ),
     Rule(
         "moving camera",
