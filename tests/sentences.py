@@ -18,7 +18,7 @@ def sentence(text: str) -> str:
     lines = [
         line
         for line in text.splitlines()
-        if not re.fullmatch(r"(frames|matrix|export \w+|verify \w+) \.\.\.", line)
+        if not re.fullmatch(r"(frames|matrix|renders|export \w+|verify \w+) \.\.\.", line)
     ]
     assert len(lines) == 1, text
     assert re.match(r"vid4d: [\w'-]", lines[0]), text

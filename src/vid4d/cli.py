@@ -21,6 +21,7 @@ import tyro
 from vid4d import __version__
 from vid4d.commands.batch import Batch
 from vid4d.commands.completion import Completion
+from vid4d.commands.enhance import Enhance
 from vid4d.commands.evaluate import Evaluate
 from vid4d.commands.export import Export
 from vid4d.commands.generate import Generate
@@ -74,6 +75,7 @@ Command = (
     | Render
     | View
     | Export
+    | Enhance
     | Evaluate
     | Weights
     | Train
@@ -204,7 +206,7 @@ def _where(error: BaseException) -> str:
 
 
 def _resumes(arguments: Sequence[str]) -> bool:
-    return bool(arguments) and arguments[0] in ("generate", "matrix", "reconstruct")
+    return bool(arguments) and arguments[0] in ("generate", "matrix", "reconstruct", "enhance")
 
 
 def _how_to_resume(arguments: Sequence[str]) -> str:

@@ -12,13 +12,14 @@ from mesh_shapes import write_shard
 from tiny_frustum import TINY
 from tiny_prior import CONFIG, LIFT
 
+from vid4d.enhance.sharpener import SHIPPED, load_sharpener
 from vid4d.errors import InputError
 from vid4d.files.checkpoints import KEY, load_tensors
 from vid4d.priors.base import named_object
 from vid4d.priors.frustum.network import FrustumVolume
 from vid4d.priors.small.model import SmallPrior
 from vid4d.priors.weights.eight_bit import read_pieces, save_pieces
-from vid4d.priors.weights.files import config_to_json, fill, load_into, read_metadata
+from vid4d.priors.weights.files import config_to_json, fill, load_into, read_metadata, read_weights
 from vid4d.training.interpolation import interpolation_model
 from vid4d.training.muon import split_for_muon
 from vid4d.training.stages import SMALL_OUTER, STAGES
@@ -50,6 +51,30 @@ def test_a_training_writes_weights_and_goes_on(tmp_path: Path) -> None:
     load_into(started, tmp_path / "more" / "weights.safetensors")
     for name, value in started.state_dict().items():
         assert torch.equal(value, model.state_dict()[name]), name
+
+
+def test_a_sharpener_goes_on_from_the_shipped_one(tmp_path: Path) -> None:
+    (tmp_path / "models").mkdir()
+    write_shard(tmp_path / "models" / "made.npz")
+    options = TrainOptions(
+        "sharpening",
+        tmp_path / "models",
+        tmp_path / "out",
+        initial=SHIPPED,
+        batch=1,
+        steps=2,
+        optimizer="adam",
+        compile=False,
+    )
+    lines: list[dict[str, float]] = []
+    assert train(options, lines.append)
+    state, metadata = read_weights(tmp_path / "out" / "weights.safetensors")
+    assert metadata["stage"] == "sharpening"
+    before = load_sharpener(weights=SHIPPED).state_dict()
+    assert before.keys() == state.keys()
+    changes = [float((state[name].float() - value).abs().max()) for name, value in before.items()]
+    assert 0 < max(changes) < 0.02
+    load_sharpener(weights=tmp_path / "out" / "weights.safetensors")
 
 
 @pytest.mark.parametrize("name", ["weights.safetensors", "weights/part_0.safetensors"])

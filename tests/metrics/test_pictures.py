@@ -1,7 +1,16 @@
 import pytest
 import torch
 
-from vid4d.metrics import color_psnr, half_transparent, mask_iou, psnr, ssim, temporal_consistency
+from vid4d.metrics import (
+    color_psnr,
+    half_transparent,
+    mask_iou,
+    motion,
+    psnr,
+    sharpness,
+    ssim,
+    temporal_consistency,
+)
 
 
 def test_psnr_of_a_constant_error():
@@ -74,3 +83,13 @@ def test_temporal_consistency_is_high_for_linear_change_and_low_for_flicker():
 def test_two_frames_have_no_neighbours():
     with pytest.raises(ValueError, match="at least 3"):
         temporal_consistency(torch.zeros(1, 2, 8, 8, 3), lambda a, b: a)
+
+
+def test_sharpness_and_motion_by_hand():
+    edge = torch.zeros(4, 5, 1)
+    edge[:, 2:] = 0.5  # one difference of four to the right, none below
+    assert sharpness(edge) == pytest.approx(0.125)
+    assert sharpness(torch.stack([edge, torch.ones(4, 5, 1)])).tolist() == pytest.approx([0.125, 0.0])
+    frames = torch.stack([edge, edge, edge + 0.3])
+    assert motion(frames) == pytest.approx(0.15)
+    assert motion(frames[:1]) == 0

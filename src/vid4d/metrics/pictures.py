@@ -59,6 +59,22 @@ def color_psnr(
     return torch.where(count > 0, -10 * torch.log10(mean.clamp(min=1e-10)), float("nan"))
 
 
+def sharpness(images: Float[Tensor, "... h w c"]) -> Float[Tensor, " ..."]:
+    """Mean absolute difference of neighbouring pixels, to the right and below, per image."""
+    right, below = (images.diff(dim=d).abs().mean((-3, -2, -1)) for d in (-2, -3))
+    return right + below
+
+
+def motion(frames: Float[Tensor, "... t h w c"]) -> Float[Tensor, " ..."]:
+    """Mean absolute difference of neighbouring frames; 0 for a single one.
+
+    Of a camera that stands still it is what moves, and what flickers: compare with the true frames'.
+    """
+    if frames.shape[-4] < 2:
+        return frames.new_zeros(frames.shape[:-4])
+    return frames.diff(dim=-4).abs().mean((-4, -3, -2, -1))
+
+
 def temporal_consistency(
     images: Float[Tensor, "... t h w c"], middle: Middle, *, cyclic: bool = False
 ) -> Float[Tensor, " ..."]:

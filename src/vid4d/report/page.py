@@ -74,6 +74,8 @@ class ReportPage:
     matrix_about: str
     confidence: Picture | None
     contact: Picture | None
+    enhanced: Picture | None
+    enhanced_about: str
     curves: dict[str, dict[str, list[tuple[float, float]]]]
     timings: dict[str, Any]
     settings: dict[str, Any]
@@ -159,6 +161,7 @@ def page_html(page: ReportPage) -> str:
             page.confidence,
         ),
         _sheet("The asset", "Rows are sides, columns are moments, the clip on top.", page.contact),
+        _sheet("Enhanced", page.enhanced_about, page.enhanced),
         _curves(page),
         _timings(page),
         _tables(page),

@@ -31,6 +31,7 @@ from vid4d.priors.expected import expected_of
 from vid4d.render import render_asset
 from vid4d.report.advice import Advice, Facts, advice
 from vid4d.report.contact import draw_sheet, pick
+from vid4d.report.enhanced import FOLDER, about_enhanced, read_enhanced
 from vid4d.report.page import Picture, ReportPage, page_html
 from vid4d.report.sides import known_sides, object_confidence
 from vid4d.runs.kept_settings import read_settings
@@ -229,12 +230,11 @@ def _page(
     if turntable.is_file() and turntable.stat().st_size <= MOST_VIDEO_BYTES:
         video = data_uri(turntable.read_bytes(), "video/mp4")
         hero.append(Picture("the asset, turned while time plays", video))
-    contact = root / "contact.png"
-    sheets = None
-    if contact.is_file():
-        with Image.open(contact) as image:
-            about = "The asset from several sides at several moments"
-            sheets = Picture(about, picture_uri(image), captioned=False)
+    sheets = _sheet_of(root / "contact.png", "The asset from several sides at several moments")
+    enhanced = read_enhanced(root)
+    turned = root / FOLDER / "turntable.mp4"
+    if enhanced is not None and turned.is_file() and turned.stat().st_size <= MOST_VIDEO_BYTES:
+        hero.append(Picture("the same, enhanced", data_uri(turned.read_bytes(), "video/mp4")))
     return ReportPage(
         title=root.resolve().name,
         created=_first_time(root / "log.txt"),
@@ -252,6 +252,8 @@ def _page(
         if confidences is None
         else Picture("The same pictures, red where unsure", picture_uri(confidences), captioned=False),
         contact=sheets,
+        enhanced=_sheet_of(root / FOLDER / "before_after.png") if enhanced is not None else None,
+        enhanced_about="" if enhanced is None else about_enhanced(enhanced),
         curves=read_curves(root),
         timings=dict(_stored(root / "timings.json", Timings)),
         settings=asdict(settings),
@@ -262,6 +264,13 @@ def _page(
         if (root / "log.txt").is_file()
         else "",
     )
+
+
+def _sheet_of(path: Path, about: str = "Before and after") -> Picture | None:
+    if not path.is_file():
+        return None
+    with Image.open(path) as image:
+        return Picture(about, picture_uri(image), captioned=False)
 
 
 def _player(path: Path) -> str | None:

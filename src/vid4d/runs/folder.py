@@ -35,8 +35,9 @@ MADE = (
     "turntable.mp4",
 )
 """Files that a run writes at the top of its folder."""
-FOLDERS = ("frames", "matrix")
-"""Folders that a run writes whole, each in the stage of its name, with a list of what is in them."""
+FOLDERS = ("frames", "matrix", "enhanced")
+"""Folders that are written whole, with a list of what is in them: by the stage of that name, or by `vid4d
+enhance`."""
 STAGE_FILES = {
     "contact": ("contact.png",),
     "turntable": ("turntable.mp4",),

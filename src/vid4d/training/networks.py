@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from vid4d.enhance.sharpener import Sharpener, SharpenerConfig
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
 from vid4d.priors.rife import IFNet
 from vid4d.priors.small.lifting import LiftConfig, Lifter
@@ -34,6 +35,14 @@ def interpolation_network(options: TrainOptions) -> tuple[IFNet, str]:
     if options.initial is not None:
         load_into(interpolator, options.initial)
     return interpolator, config_to_json(interpolator.config)
+
+
+def sharpening_network(options: TrainOptions) -> tuple[Sharpener, str]:
+    """The sharpener of the video enhancer, new or as the initial file has it."""
+    sharpener = Sharpener(SharpenerConfig())
+    if options.initial is not None:
+        load_into(sharpener, options.initial)
+    return sharpener, config_to_json(sharpener.config)
 
 
 def frustum_network(options: TrainOptions) -> tuple[FrustumVolume, str]:

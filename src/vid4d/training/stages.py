@@ -71,6 +71,14 @@ STAGES = {
         loss="vid4d.training.interpolation:interpolation_loss",
         outer=(),
     ),
+    "sharpening": TrainingStage(
+        help="the sharpener of the video enhancer",
+        network="vid4d.training.networks:sharpening_network",
+        data="vid4d.training.sharpening:render_batches",
+        loss="vid4d.training.sharpening:sharpening_loss",
+        outer=("enter", "leave"),
+        views={"size": 256, "ring_views": 1, "free_views": 1, "augment": 0.5},
+    ),
     "frustum": TrainingStage(
         help="the frustum prior",
         network="vid4d.training.networks:frustum_network",
