@@ -35,9 +35,9 @@ from vid4d.report.contact import draw_sheet
 from vid4d.report.enhanced import FOLDER, FORMAT, asset_hash, read_enhanced
 from vid4d.report.report import write_report
 from vid4d.runs.folder import keep_changed, note_checkpoint, record, refuse_links
+from vid4d.runs.kept_settings import read_settings
 from vid4d.runs.lock import RunLock
 from vid4d.runs.progress import Progress
-from vid4d.runs.run import read_settings
 
 FPS = 24.0
 SIDES = (0, 90, 180, 270)
