@@ -88,7 +88,7 @@ def check_html(asset: Asset, files: list[Path], say: Say, *, browser: bool = Tru
         square = slice(0, height), slice((width - height) // 2, (width + height) // 2)
         worst, shown = 100.0, []
         for (azimuth, elevation), moment in zip(SIDES, (0.0, 0.3, 0.5, 0.7, 0.9, 1.0), strict=True):
-            look = f"{{azimuth: {azimuth}, elevation: {elevation}, distance: 1.5}}"
+            look = f"{{azimuth: {azimuth}, elevation: {elevation}, distance: 1.5, target: [0, 0, 0]}}"
             opened.evaluate(f"player.seek({moment}); window.before = player.drawn; player.look({look})")
             opened.wait_until("player.drawn > window.before")
             time.sleep(0.5)  # until the picture is on the screen

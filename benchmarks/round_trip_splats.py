@@ -157,7 +157,7 @@ def check_moving(asset: Asset, to: str, files: list[Path], say: Say, *, size: in
         duration(asset, float(said.split("duration=")[1].split()[0]), say)
     if packed is not None:
         duration(asset, packed.header["seconds"], say)
-        compare_splats(asset, TIMES, at, say, tolerance=2e-3)
+        compare_splats(asset, TIMES, lambda i: at(TIMES[i]), say, tolerance=2e-3)
     axes = "z-up" if to == "v4d" else "y-down"
     pictures_agree(looks(asset, at, axes, size), MOVING_SHARPNESS[to], say)
     size_of(files, say)

@@ -57,14 +57,15 @@ def test_a_file_of_one_splat_byte_by_byte():
         *("opacity", "sh_0_0_0", "sh_0_0_1", "sh_0_0_2"),
     ]
     assert [column["bits"] for column in header["columns"]] == [
-        *(16, 14, 14, 14, 12, 12, 12, 8, 7, 7, 7, 2, 8, 8, 8, 8, 8, 8, 8)
+        *(16, 14, 14, 14, 12, 12, 12, 10, 7, 7, 7, 2, 8, 8, 8, 10, 8, 8, 8)
     ]
     (chunk,) = header["chunks"]
     assert chunk["count"] == 1
     assert (chunk["begin"], chunk["end"]) == pytest.approx((0.5 - 0.2448, 0.5 + 0.2448), abs=1e-4)
     raw = zlib.decompress(data[12 + length :])
     # A column with one value has the word 0; then q is w, its others in the middle, half opaque.
-    assert raw == bytes(14) + bytes(4) + bytes([0, 128, 128, 128, 128]) + bytes(3)
+    # 512 of 1,023 in two bytes.
+    assert raw == bytes(14) + bytes(5) + bytes([0, 128, 128, 128, 0, 2]) + bytes(3)
     assert chunk["bytes"] == len(data) - 12 - length
 
 

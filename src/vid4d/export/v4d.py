@@ -164,14 +164,14 @@ def _words(splats: MovingGaussians) -> tuple[list[Column], dict[str, Int[np.ndar
     moved = splats.velocities * splats.deviations[:, None]
     for i, name in enumerate("xyz"):
         put(f"d{name}", moved[:, i].numpy(), 12)
-    put("deviation", splats.deviations.numpy(), 8, log=True)
+    put("deviation", splats.deviations.numpy(), 10, log=True)
     for i, name in enumerate("xyz"):
         put(f"s{name}", splats.scales[:, i].numpy(), 7, log=True)
     largest, rest = _smallest_three(splats.rotations.double().numpy())
     put("q", largest.astype(np.float64), 2, (0.0, 3.0))
     for i in range(3):
         put(f"q{i}", rest[:, i], 8, (-ROOT_HALF, ROOT_HALF))
-    put("opacity", splats.opacities.numpy(), 8, (0.0, 1.0))
+    put("opacity", splats.opacities.numpy(), 10, (0.0, 1.0))
     for k in range(splats.sh.shape[1]):
         for f in range(splats.sh.shape[2]):
             for c in range(3):
