@@ -19,6 +19,7 @@ from vid4d.cameras import Cameras
 from vid4d.export.formats import export
 from vid4d.export.html import FILLED, fitting, player_html, write_player
 from vid4d.export.options import ExportOptions
+from vid4d.export.root_motion import beside
 from vid4d.render import render_asset
 
 
@@ -123,6 +124,25 @@ def test_a_browser_draws_what_the_renderer_draws(browser, tmp_path, kind):
         seen.append(picture)
     assert np.abs(seen[1] - seen[0]).mean() > 0.01
     assert np.abs(seen[2] - seen[1]).mean() > 0.01
+    unharmed(browser, page)
+
+
+def test_a_browser_lets_it_go_along_its_way(browser, tmp_path):
+    """At three quarters of the time it is half way from the second of three places to the third."""
+    gaussians = jumping_ball(200)
+    way = np.array([[0, 0, 0], [0, -0.2, 0.1], [0, 0.3, 0.2]])
+    page = write_player(tmp_path / "player.html", gaussians, seconds=3.0, way=way)
+    width, height = visit(browser, page)
+    square = slice(0, height), slice((width - height) // 2, (width + height) // 2)
+    browser.evaluate("player.seek(0.75)")
+    look = {"azimuth": 30, "elevation": 15, "distance": 2.0, "target": [0, 0, 0]}
+    browser.evaluate(f"player.look({json.dumps(look)})")
+    picture = drawn(browser, (width, height))[square]
+    camera = replace(Cameras.orbit([30.0], 15.0, distance=2.0, size=height), width=width, height=height)
+    camera = beside(camera, np.array([[0, 0.05, 0.15]]))
+    expected = render_asset(gaussians, camera, 0.75, background=1.0)[0].numpy()[square]
+    assert (expected.min(-1) < 0.9).sum() > 500
+    assert -10 * np.log10(((picture - expected) ** 2).mean()) > 38
     unharmed(browser, page)
 
 

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
+from typing import Any
 
+import av
 import numpy as np
 import pytest
 from command_line import refused
 from exported import ball_asset
+from PIL import Image
 
 from vid4d.asset import Asset
+from vid4d.commands.render import render_files
 from vid4d.errors import InputError
 from vid4d.export.camera_path import plan
 from vid4d.export.formats import export
@@ -87,5 +92,44 @@ def test_without_a_path_it_is_refused(tmp_path: Path, capsys: pytest.CaptureFixt
     with pytest.raises(InputError, match=r"no path is known.*--follow yes"):
         export(ball_asset(folder), "ply", tmp_path / "out", ExportOptions(root_motion=True))
     assert not (tmp_path / "out").exists()
-    said = refused(capsys, "export", str(folder), "--to", "html", "--root-motion")
-    assert "--root-motion has no effect on html" in said
+    said = refused(capsys, "export", str(folder), "--to", "stg", "--root-motion")
+    assert "--root-motion has no effect on stg" in said
+    for orbit in ([], ["--orbit"]):
+        assert "no path is known" in refused(capsys, "render", str(folder), "--root-motion", *orbit)
+    assert not (folder / "renders").exists()
+
+
+def test_stills_and_orbits_go_and_stay_in_the_picture(tmp_path: Path) -> None:
+    """The way is 2 windows to the right: at its ends the ball is as far left as right, and as large."""
+    asset = walked(tmp_path / "run", [[0, 0], [2, 0]])
+    files = render_files(asset.path, out=tmp_path / "s", time=(0, 0.5, 1), size=96, root_motion=True)
+    columns = []
+    for file in files:
+        alpha = np.asarray(Image.open(file).convert("L")) < 200
+        assert not alpha[:, [0, -1]].any()
+        columns.append(np.nonzero(alpha.any(0))[0].mean())
+    # at a distance of 1.5 + 3 * WINDOW, WINDOW is so many pixels
+    step = WINDOW / (1.5 * (1 + 2 * WINDOW)) * 280 / 256 * 96
+    assert columns == pytest.approx([47.5 - step, 47.5, 47.5 + step], abs=1.5)
+    (orbit,) = render_files(asset.path, out=tmp_path / "o.mp4", size=64, seconds=0.25, root_motion=True)
+    with av.open(str(orbit)) as container:
+        first = next(container.decode(video=0)).to_ndarray(format="rgb24").astype(int)
+    assert np.nonzero((first.min(-1) < 200).any(0))[0].mean() == pytest.approx(31.5 - step * 64 / 96, abs=2)
+
+
+def test_the_page_knows_the_way(tmp_path: Path) -> None:
+    asset = walked(tmp_path / "run", [[0, 0], [2, 0]])
+    (standing,) = export(asset, "html", tmp_path / "a.html", ExportOptions())
+    (walking,) = export(asset, "html", tmp_path / "b.html", ExportOptions(root_motion=True))
+
+    def about(page: Path) -> dict[str, Any]:
+        found = re.search(r'<script id="about" type="application/json">(.*?)</script>', page.read_text())
+        assert found is not None
+        return json.loads(found[1])  # type: ignore[no-any-return]
+
+    still, gone = about(standing), about(walking)
+    assert still["way"] == []
+    assert len(gone["way"]) == 129
+    assert gone["way"][64] == pytest.approx([0, WINDOW, 0], abs=1e-4)
+    assert gone["view"]["target"] == pytest.approx([0, WINDOW, still["view"]["target"][2]], abs=1e-4)
+    assert gone["view"]["distance"] == pytest.approx(still["view"]["distance"] + 3 * WINDOW, abs=1e-4)

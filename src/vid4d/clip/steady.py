@@ -26,9 +26,11 @@ BLOCK = 7
 """Side of the blocks that are matched."""
 SAME = 24.0
 """Mean difference of colors, 8-bit steps, at most, of what is the same thing in two pictures."""
+FOUND = 0.8
+"""Share of the object, at least, that is found again in a neighbour, if its mask is to count."""
 LONGEST = 0.25
 """Seconds from a frame to a neighbour that is asked, at most."""
-LEAST = 2e-3
+LEAST = 0.01
 """Share of the mask that is mended in a frame, at least: less is the outline."""
 
 
@@ -52,8 +54,14 @@ def steady_masks(
         ]
         if not near or near[0] > k or near[-1] < k or not _suspicious(coarse[k], [coarse[i] for i in near]):
             continue
-        carried = [_carried(frames[i][..., 3], pictures[i], pictures[k], small[i], small[k]) for i in near]
         alpha = frames[k][..., 3]
+        carried = []
+        for i in near:
+            mask, same = _carried(frames[i][..., 3], pictures[i], pictures[k], small[i], small[k])
+            if same[(alpha > 127) | (mask > 127)].mean() >= FOUND:
+                carried.append((mask, same))
+        if len(carried) < 2:
+            continue
         fixed = _outvoted(alpha, carried)
         changed = ((fixed > 127) != (alpha > 127)).sum()
         if changed < max(8, LEAST * max(int((alpha > 127).sum()), int((fixed > 127).sum()))):
@@ -152,9 +160,10 @@ def _carried(
         np.asarray(Image.fromarray(plane, "F").resize((w, h), Image.Resampling.BILINEAR)) * s
         for plane, s in zip(motion(small, small_target), scale, strict=True)
     ]
+    reached = np.hypot(flow[0] / scale[0], flow[1] / scale[1]) < SEARCH - 0.5  # else it went farther
     y, x = np.mgrid[:h, :w]
     y = np.clip(np.rint(y + flow[0]), 0, h - 1).astype(np.intp)
     x = np.clip(np.rint(x + flow[1]), 0, w - 1).astype(np.intp)
     difference = np.abs(picture[y, x, :3].astype(np.int16) - target[..., :3]).mean(-1, dtype=np.float32)
     same = ndimage.uniform_filter(difference, 5) < SAME
-    return alpha[y, x], same
+    return alpha[y, x], same & reached

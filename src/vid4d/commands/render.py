@@ -43,6 +43,9 @@ class Render:
     """Duration of the orbit. Where not given: whole repetitions of the clip, 4 seconds at least."""
     transparent: bool = False
     """Stills with an alpha channel instead of on white."""
+    root_motion: bool = False
+    """Let the object go along the path on which the clip's window followed it, instead of staying in place;
+    all of that path is in the picture."""
     force: bool = False
     """Replace files that exist."""
     device: str = "auto"
@@ -65,14 +68,16 @@ def render_files(
     orbit: bool = False,
     seconds: float | None = None,
     transparent: bool = False,
+    root_motion: bool = False,
     force: bool = False,
     device: str = "auto",
 ) -> list[Path]:
     """Stills at all combinations of the angles (degrees) and times ([0, 1]), or an orbit as a video.
 
     out: a .png for one still, a folder for several, an .mp4 for an orbit (which it then is); beside the asset
-        where not given. force: replace files that exist; those that vid4d wrote into a folder and nobody
-        changed need no force. Returns the files written. Raises InputError for bad values.
+        where not given. root_motion: the object goes along its path, all of which is in the picture.
+    force: replace files that exist; those that vid4d wrote into a folder and nobody changed need no force.
+    Returns the files written. Raises InputError for bad values.
     """
     for name, values in (("azimuth", azimuth), ("elevation", elevation), ("time", time)):
         if values is not None and not values:
@@ -90,10 +95,16 @@ def render_files(
     from vid4d.asset import load
 
     opened = load(asset, device)
+    if root_motion:
+        from vid4d.export.root_motion import root_motion as way_of
+
+        way_of(opened, [0.0])  # refuses before anything is made where there is none
     elevation = [opened.elevation] if elevation is None else elevation
     ending = out.suffix.lower() if out is not None else ""
     if is_orbit:
-        return [_render_orbit(opened, out, ending, azimuth[0], elevation[0], size, seconds, force)]
+        return [
+            _render_orbit(opened, out, ending, azimuth[0], elevation[0], size, seconds, root_motion, force)
+        ]
     if ending not in ("", ".png"):
         raise InputError(f"{out} has an unknown ending: use .png for a still or .mp4 for an orbit")
     views = list(product(azimuth, elevation, time))
@@ -105,7 +116,7 @@ def render_files(
         files = [out]
     _refuse_existing(files, force)
     for file, (a, e, t) in zip(files, views, strict=True):
-        _write_still(file, opened, a, e, t, size, transparent)
+        _write_still(file, opened, a, e, t, size, transparent, root_motion)
         if ending != ".png":
             note_written(folder, file.name)
     return files
@@ -152,9 +163,11 @@ def _render_orbit(
     elevation: float,
     size: int,
     seconds: float | None,
+    walking: bool,
     force: bool,
 ) -> Path:
-    from vid4d.export.video import write_turntable
+    from vid4d.export.options import ExportOptions
+    from vid4d.export.video import write_mp4, write_turntable
 
     if seconds is not None and not 0.1 <= seconds <= 600:
         raise InputError(f"an orbit of {seconds:g} seconds cannot be made: choose 0.1 to 600")
@@ -164,29 +177,47 @@ def _render_orbit(
     file = out if out is not None and ending == ".mp4" else _folder(asset, out) / name
     _refuse_existing([file], force)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_turntable(
-        file,
-        asset.gaussians,
-        seconds=asset.seconds,
-        duration=seconds,
-        azimuth=azimuth,
-        elevation=elevation,
-        size=size,
-    )
+    if walking:
+        options = ExportOptions(
+            azimuth=azimuth, elevation=elevation, size=size, seconds=seconds, root_motion=True
+        )
+        write_mp4(asset, file, options)
+    else:
+        write_turntable(
+            file,
+            asset.gaussians,
+            seconds=asset.seconds,
+            duration=seconds,
+            azimuth=azimuth,
+            elevation=elevation,
+            size=size,
+        )
     if ending != ".mp4":
         note_written(file.parent, file.name)
     return file
 
 
 def _write_still(
-    file: Path, asset: Asset, azimuth: float, elevation: float, time: float, size: int, transparent: bool
+    file: Path,
+    asset: Asset,
+    azimuth: float,
+    elevation: float,
+    time: float,
+    size: int,
+    transparent: bool,
+    walking: bool,
 ) -> None:
     from PIL import Image
 
-    from vid4d.cameras import Cameras
+    from vid4d.cameras import RING_DISTANCE, Cameras
+    from vid4d.export.root_motion import beside, overview, root_motion
     from vid4d.media.images import to_uint8
 
     camera = Cameras.orbit([azimuth], elevation, size=size)
+    if walking:
+        middle, farther = overview(asset)
+        camera = Cameras.orbit([azimuth], elevation, distance=RING_DISTANCE * farther, size=size)
+        camera = beside(camera, root_motion(asset, [time]) - middle)
     picture = asset.render(camera, time, background=None if transparent else 1.0)[0]
     with written_whole(file) as temporary:
         Image.fromarray(to_uint8(picture)).save(temporary)

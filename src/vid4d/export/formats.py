@@ -141,7 +141,11 @@ FORMATS = {
         sequence=True,
     ),
     "html": Format(
-        "vid4d.export.html", "write", ".html", "a page that plays and turns, in any browser", VIEWS | {"time"}
+        "vid4d.export.html",
+        "write",
+        ".html",
+        "a page that plays and turns, in any browser",
+        VIEWS | {"time", "root_motion"},
     ),
     "mp4": Format(
         "vid4d.export.video",

@@ -20,10 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 
 from vid4d.cameras import DEFAULT_ELEVATION, FOCAL_PER_WIDTH, RING_DISTANCE
 from vid4d.export.moving import moving
 from vid4d.export.options import ExportOptions
+from vid4d.export.root_motion import root_motion
 from vid4d.export.v4d import packed
 from vid4d.files.write import write_text
 from vid4d.gaussians import raster
@@ -32,6 +34,8 @@ from vid4d.gaussians.model import MARGINAL_CUT, Gaussians4D
 if TYPE_CHECKING:
     from vid4d.asset import Asset
 
+WAY = 129
+"""Places on the path of an object that goes along one."""
 TEMPLATE, READER = "player.html", "v4d.js"
 HELD, CLEARLY = 0.995, 0.1
 """Share of splats that the first view holds, of those whose opacity is above this: a few stray ones."""
@@ -60,6 +64,16 @@ def fitting(gaussians: Gaussians4D, time: float | None = None, moments: int = 9)
     return {"target": [0.0, 0.0, middle], "distance": max(radius / math.sin(angle), NEAREST * RING_DISTANCE)}
 
 
+def _view(gaussians: Gaussians4D, time: float | None, way: Float[np.ndarray, "n 3"] | None) -> dict[str, Any]:
+    """`fitting` for an object that goes along a way: all of it is in the frame."""
+    view = fitting(gaussians, time)
+    if way is not None:
+        low, high = way.min(0), way.max(0)
+        view["target"] = (np.array(view["target"]) + (low + high) / 2).tolist()
+        view["distance"] += RING_DISTANCE * float(np.linalg.norm(high - low))
+    return view
+
+
 def player_html(
     gaussians: Gaussians4D,
     *,
@@ -68,13 +82,15 @@ def player_html(
     azimuth: float = 0.0,
     elevation: float = DEFAULT_ELEVATION,
     title: str = "vid4d",
+    way: Float[np.ndarray, "n 3"] | None = None,
     report: Callable[[int, int], object] | None = None,
 ) -> str:
     """The page as text.
 
     seconds: duration of the clip, which plays again and again. time: show only this moment, without a
     timeline.
-    azimuth, elevation: of the first view, degrees. report: called once, when done.
+    azimuth, elevation: of the first view, degrees. way: where the object is, from time 0 to 1 in even steps;
+    None where it stays in its place. report: called once, when done.
     """
     gaussians = gaussians.detach().to("cpu", torch.float32)
     splats = moving(gaussians, time)
@@ -85,7 +101,8 @@ def player_html(
         "cyclic": gaussians.cyclic,
         "seconds": 0.0 if time is not None else max(float(seconds), 0.05),
         "time": 0.0 if time is None else float(time),
-        "view": {"azimuth": azimuth, "elevation": elevation} | fitting(gaussians, time),
+        "view": {"azimuth": azimuth, "elevation": elevation} | _view(gaussians, time, way),
+        "way": [] if way is None else np.round(way, 5).tolist(),
         "focal": FOCAL_PER_WIDTH,
         "near": raster.NEAR,
         "cut": MARGINAL_CUT,
@@ -121,6 +138,7 @@ def write_player(path: str | Path, gaussians: Gaussians4D, *, seconds: float, **
 
 def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """The page as an export. It shows every moment, whatever `frames` and `fps` say."""
+    moments = np.linspace(0, 1, WAY) if options.time is None else np.full(2, options.time)
     write_player(
         out,
         asset.gaussians,
@@ -129,6 +147,7 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         azimuth=options.azimuth,
         elevation=options.elevation_for(asset),
         title=asset.root.resolve().name,
+        way=root_motion(asset, moments) if options.root_motion else None,
         report=options.report,
     )
     return [out]
