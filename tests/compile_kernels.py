@@ -15,6 +15,15 @@ from triton.compiler import ASTSource
 from vid4d.dynerf import field_kernels, march_kernels
 from vid4d.dynerf.field_fused import BLOCK
 from vid4d.dynerf.march_fused import SAMPLES
+from vid4d.gaussians import adam_kernels
+from vid4d.gaussians.raster import (
+    blend_kernels,
+    color_kernels,
+    project_backward_kernels,
+    project_kernels,
+    shape_kernels,
+)
+from vid4d.gaussians.raster import triton as splat_raster
 from vid4d.priors.layers import fused_kernels, fused_norm_kernels
 from vid4d.training import carving_kernels, mesh_render_kernels
 
@@ -55,7 +64,42 @@ RASTER = {
     **{"has_alpha": "*i1", "texels": "*u8"},
 }
 
+SPLATS = {
+    "*i16": {"keys"},
+    "*i32": {"ids", "owners", "touched"},
+    "*i64": {"order", "ends", "starts", "places"},
+    "i32": {"count", "pairs", "emit", "width", "height", "first_key", "tiles", "tiles_x", "views"},
+    "fp32": {"period"},
+}
+"""What the arguments of the splats' kernels are; all others are `*fp32`."""
+
+
+def compile_splat_kernels() -> None:
+    """Of 4D splats whose colors change in time, and of 3D ones."""
+    modules = (shape_kernels, project_kernels, blend_kernels, project_backward_kernels, color_kernels)
+    for moving in (True, False):
+        sizes = {"TILE": splat_raster.TILE, "ENTRIES": splat_raster.ENTRIES, "FAST": True, "BLOCK": 64}
+        sizes |= {"DIMS": 3 + moving, "HARMONICS": 4, "FOURIER": 1 + moving, "CYCLIC": moving}
+        sizes |= {"ANTIALIAS": moving}
+        for module in modules:
+            for kernel in (x for name, x in vars(module).items() if name.endswith("_kernel")):
+                names = kernel.arg_names
+                kinds = dict.fromkeys(names, "*fp32")
+                kinds |= {name: kind for kind, those in SPLATS.items() for name in those}
+                compile_for_h100(kernel, {k: v for k, v in sizes.items() if k in names}, kinds)
+
+
+ADAM = dict.fromkeys(("parameter", "gradient", "mean", "square"), "*fp32") | {
+    **{"steps": "*i64", "visible": "*i1"},
+    **dict.fromkeys(("rate", "beta_mean", "beta_square", "eps"), "fp32"),
+}
+
 if __name__ == "__main__":
+    compile_splat_kernels()
+    for by_column in (False, True):
+        kinds = ADAM | ({"rate": "*fp32"} if by_column else {})
+        sizes = {"COLUMNS": 4, "BY_COLUMN": by_column, "BLOCK": adam_kernels.BLOCK}
+        compile_for_h100(adam_kernels.adam_kernel, sizes, kinds)
     compile_for_h100(mesh_render_kernels.nearest_kernel, {"SIZE": 112, "ROWS": 8, "COLUMNS": 8}, RASTER)
     compile_for_h100(carving_kernels.carve_kernel, {"VIEWS": 22, "SIZE": 112, "BLOCK": 512}, CARVING)
     norm = fused_norm_kernels

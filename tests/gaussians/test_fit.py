@@ -71,6 +71,18 @@ def test_same_seed_same_bytes(moving, fitted):
     assert not torch.equal(other.means, first.means)
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_it_stays_there_and_is_as_good(moving, fitted):
+    gaussians, report = fit(moving, SMALL, seed=3, device="cuda")
+    assert all(value.is_cuda for value in gaussians.tensors().values())
+    assert report.input_psnr > fitted[1].input_psnr - 1
+    assert report.splats > 0.8 * fitted[1].splats
+    assert report.loss == pytest.approx(fitted[1].loss, rel=0.2)
+    there = gaussians.to("cpu")
+    assert min(quality(there, t) for t in (0.0, 0.5, 1.0)) > 27
+
+
 class StopError(Exception):
     pass
 

@@ -8,6 +8,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from vid4d.kernels import available
+
 
 class SplatAdam:
     """Adam (1412.6980) whose state follows the splats, with a step count per splat.
@@ -36,6 +38,9 @@ class SplatAdam:
     @torch.no_grad()
     def step(self, rates: Mapping[str, float | Float[Tensor, " c"]], visible: Bool[Tensor, " n"]) -> None:
         """One update from the gradients, which it clears; a rate may be a tensor, one value per column."""
+        if available(visible):
+            self._step_by_kernels(rates, visible)
+            return
         rows = visible.nonzero()[:, 0]
         self.steps[rows] += 1
         count = self.steps[rows].to(torch.float32)
@@ -50,6 +55,20 @@ class SplatAdam:
             self.mean[name][rows], self.square[name][rows] = mean, square
             update = (mean / fix_mean.view(shape)) / ((square / fix_square.view(shape)).sqrt() + self.eps)
             parameter[rows] -= update * rates[name]
+            parameter.grad = None
+
+    def _step_by_kernels(
+        self, rates: Mapping[str, float | Float[Tensor, " c"]], visible: Bool[Tensor, " n"]
+    ) -> None:
+        """The same without waiting for the device, which a list of rows would need."""
+        from vid4d.gaussians.adam_kernels import adam
+
+        self.steps += visible
+        for name, parameter in self.parameters.items():
+            if parameter.grad is None:
+                continue
+            state = (self.mean[name], self.square[name], self.steps, visible)
+            adam(parameter, parameter.grad, *state, rates[name], self.betas, self.eps)
             parameter.grad = None
 
     @torch.no_grad()

@@ -151,9 +151,22 @@ class FitState:
             len(reference.times), lambda epoch: epoch_generator(seed, epoch, FIT_INPUT_FRAMES)
         )
         self.corner, self.window = object_windows(matrix.images[..., 3])
-        self.step, self.loss, self.seconds = 0, float("nan"), 0.0
+        moving, device = float(matrix.frames > 1), matrix.images.device
+        self.moving_lr = torch.tensor([config.position_lr] * 3 + [config.time_lr * moving], device=device)
+        self.columns = torch.tensor([1.0, 1.0, 1.0, moving], device=device)
+        self.step, self.seconds = 0, 0.0
+        self._mean_loss, self._losses = float("nan"), list[Float[Tensor, ""]]()
         self.visible_in_input: Bool[Tensor, "v t h w"] | None = None
         self.n_updates = 0
+
+    @property
+    def loss(self) -> float:
+        """Running mean of the loss. Waits for the device, so it is not asked for in every step."""
+        values = torch.stack(self._losses).tolist() if self._losses else []
+        self._losses.clear()
+        for step, value in enumerate(values, self.step - len(values) + 1):
+            self._mean_loss = value if step == 1 else 0.95 * self._mean_loss + 0.05 * value
+        return self._mean_loss
 
     def gaussians(self) -> Gaussians4D:
         """Current splats, which do not move where the matrix has a single time.
@@ -171,8 +184,9 @@ class FitState:
         if self.densifier.due(progress):
             self.densifier.densify(self.optimizer)
         random = step_generator(self.seed, self.step)
-        background = torch.rand(3, generator=random).to(m.images.device)
+        background = self._moved(torch.rand(3, generator=random))
         view, when = self._batch()
+        corner, view, when = self.corner[view], self._moved(view), self._moved(when)
         gaussians = self.gaussians()
         if (
             self.reference.from_input
@@ -184,7 +198,7 @@ class FitState:
         render = rasterize_4d(gaussians, m.times[when], m.cameras[view], background=background)
         target = m.images[view, when]
         confidence = self._confidence(view, when)
-        loss = self._loss(render.color, render.alpha, target, background, confidence, self.corner[view])
+        loss = self._loss(render.color, render.alpha, target, background, confidence, corner)
         visible = render.visible.any(0)
         if self.reference.from_input and c.input_weight > 0 and self.step % c.input_every == 0:
             i = self.input_frames[self.step // c.input_every]
@@ -201,13 +215,10 @@ class FitState:
         loss.backward()
         self.densifier.collect(render)
         lr_scale = c.final_lr_ratio**progress
-        moving = float(m.frames > 1)
-        shift = torch.tensor([c.position_lr] * 3 + [c.time_lr * moving], device=visible.device)
-        columns = torch.tensor([1.0, 1.0, 1.0, moving], device=visible.device)
         self.optimizer.step(
             {
-                "means": lr_scale * shift,
-                "log_scales": lr_scale * c.scale_lr * columns,
+                "means": lr_scale * self.moving_lr,
+                "log_scales": lr_scale * c.scale_lr * self.columns,
                 "quats_left": lr_scale * c.rotation_lr,
                 "quats_right": lr_scale * c.rotation_lr,
                 "opacity_logits": lr_scale * c.opacity_lr,
@@ -216,11 +227,14 @@ class FitState:
             visible,
         )
         bound_shape(self.optimizer.parameters["log_scales"].data, c.max_elongation, c.max_flatness)
-        if m.cyclic and moving:
+        if m.cyclic and m.frames > 1:
             self.optimizer.parameters["log_scales"].data.clamp_(max=math.log(LONGEST_IN_LOOP))
         self.step += 1
-        value = float(loss.detach())
-        self.loss = value if self.step == 1 else 0.95 * self.loss + 0.05 * value
+        self._losses.append(loss.detach())
+
+    def _moved(self, x: Tensor) -> Tensor:
+        """x on the device of the fit, for which nobody waits."""
+        return x.to(self.matrix.images.device, non_blocking=True)
 
     def _interpolation_loss(
         self, gaussians: Gaussians4D, random: torch.Generator, background: Float[Tensor, " 3"]
@@ -231,8 +245,8 @@ class FitState:
         object, it is there, in about their colors; where neither does, it is not; elsewhere anything goes.
         """
         m = self.matrix
-        view = torch.randint(m.views, (1,), generator=random)
-        i = torch.randint(self.pairs, (1,), generator=random)
+        view = self._moved(torch.randint(m.views, (1,), generator=random))
+        i = self._moved(torch.randint(self.pairs, (1,), generator=random))
         j = (i + 1) % m.frames  # after the last frame of a loop comes its first
         share = float(torch.rand(1, generator=random)) * 0.8 + 0.1
         time = m.times[i].lerp(m.times[j] + (j < i).to(m.times), share)
@@ -315,7 +329,7 @@ class FitState:
             tensors["visible_in_input"] = torch.from_numpy(np.packbits(self.visible_in_input.cpu().numpy()))
         state = {
             "step": self.step,
-            "loss": self.loss if math.isfinite(self.loss) else None,
+            "loss": loss if math.isfinite(loss := self.loss) else None,
             "seconds": self.seconds,
             "n_updates": self.n_updates,
         }
@@ -332,7 +346,8 @@ class FitState:
             self._fits_together()
             check_step(state["step"], self.config.iterations)
         self.step, self.seconds, self.n_updates = state["step"], state["seconds"], state["n_updates"]
-        self.loss = math.nan if state["loss"] is None else state["loss"]
+        self._mean_loss = math.nan if state["loss"] is None else state["loss"]
+        self._losses.clear()
         if "visible_in_input" in tensors:
             shape = self.matrix.images.shape[:4]
             bits = np.unpackbits(tensors["visible_in_input"].cpu().numpy(), count=shape.numel()).astype(bool)

@@ -1,4 +1,4 @@
-"""Rasterising: pixels worked by hand, the reference's gradients, the C kernel against the reference."""
+"""Rasterising: pixels worked by hand on every backend, the reference's gradients, the resolver."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import math
 import os
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
-from raster_scenes import BACKENDS, camera, needs_kernel, random_splats
+from raster_scenes import BACKENDS, camera, chosen, needs_kernel, random_splats
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
@@ -18,6 +20,13 @@ from vid4d.gaussians import raster
 from vid4d.gaussians import sh as harmonics
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.gaussians.raster import build, rasterize, rasterize_4d
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Every backend that can run here, each with tensors on its own device."""
+    with chosen(request.param) as name:
+        yield name
 
 
 def splats(
@@ -29,7 +38,6 @@ def splats(
     return Gaussians3D(torch.tensor(means).reshape(n, 3), covariances, torch.tensor(opacities), colors)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_one_splat_by_hand(backend: str) -> None:
     """sigma 0.2 is 1 pixel: the 2D variance is 1 + 0.1, the centre that of pixel (4, 4)."""
     one = splats([[0.0, 0, 0]], 0.2, [0.5], [[1.0, 0.5, 0]])
@@ -51,7 +59,6 @@ def test_one_splat_by_hand(backend: str) -> None:
     assert smooth.alpha[0, 4, 4].item() == pytest.approx(0.5 * 1 / 1.1, abs=1e-5)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_axes_and_depth(backend: str) -> None:
     """From +x one sees +y to the right and +z above; half as far away, things are twice as far off-centre."""
     one = splats([[0.0, 0.4, 0.6]], 0.02, [0.9], [[1.0, 1, 1]])
@@ -64,7 +71,6 @@ def test_axes_and_depth(backend: str) -> None:
         assert render.depth[0, 8, 0].item() == 0
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_nearer_splat_covers_the_farther(backend: str, order: tuple[int, int]) -> None:
     means, opacities, rgb = [[0.5, 0, 0], [-0.5, 0, 0]], [0.6, 0.8], [[1.0, 0, 0], [0, 1.0, 0]]
@@ -78,7 +84,6 @@ def test_the_nearer_splat_covers_the_farther(backend: str, order: tuple[int, int
     assert render.depth[0, 4, 4].item() == pytest.approx(depth, abs=1e-5)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_alpha_is_capped_and_blending_stops(backend: str) -> None:
     """0.9, 0.95 and 0.99 leave 5e-5 of the light: less than 1e-4, so the fourth splat is not drawn."""
     means = [[0.6, 0, 0], [0.4, 0, 0], [0.2, 0, 0], [0, 0, 0]]
@@ -89,7 +94,6 @@ def test_alpha_is_capped_and_blending_stops(backend: str) -> None:
     assert first.alpha[0, 4, 4].item() == pytest.approx(0.99, abs=1e-6)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_what_cannot_be_seen(backend: str) -> None:
     """Behind the camera, in its plane, outside of the picture, without opacity: nothing, and no gradients."""
     means = [[3.0, 0, 0], [1.99, 0, 0], [0, 30.0, 0], [0, 0, 0]]
@@ -105,7 +109,6 @@ def test_what_cannot_be_seen(backend: str) -> None:
         assert value.grad is None or (value.grad == 0).all()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_no_splats_at_all(backend: str) -> None:
     empty = splats([], 0.1, [], [])
     empty.means.requires_grad_()
@@ -115,12 +118,12 @@ def test_no_splats_at_all(backend: str) -> None:
     render.color.sum().backward()
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_screen_gradients_are_those_of_a_shift_in_pixels(backend: str) -> None:
     """One unit along the picture is 500 pixels, and the covariance hardly feels the shift."""
-    weights = torch.rand(1, 9, 9, generator=torch.Generator().manual_seed(0))
+    weights = torch.rand(1, 9, 9, generator=torch.Generator().manual_seed(0), device="cpu")
     scene = splats([[0.0, 0.0, 0.0], [9.0, 0, 0]], 0.006, [0.7, 0.7], [[1.0, 1, 1]] * 2)
     scene.means.requires_grad_()
+    weights = weights.to(scene.means.device)
     render = rasterize(scene, camera(focal=1000.0), backend=backend)
     with pytest.raises(RuntimeError, match="backward"):
         render.screen_gradients()
@@ -152,7 +155,6 @@ def test_gradients_of_the_reference(cyclic: bool, times: list[float]) -> None:
     assert torch.autograd.gradcheck(pictures, values, eps=1e-6, atol=1e-5)
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
 def test_4d_is_the_slices_one_by_one(backend: str) -> None:
     scene, cameras = random_splats(50, 2, 2, seed=7), Cameras.ring(3, size=24)
     times = torch.tensor([0.0, 0.5, 0.8])
@@ -228,9 +230,26 @@ def test_splats_stay_where_a_fast_rasteriser_is(monkeypatch):
     assert raster.splat_device("cpu") == "cpu"
     monkeypatch.setattr(raster, "_cpu_obstacle", lambda: "")
     monkeypatch.setattr(raster, "_gsplat_obstacle", lambda: "not installed")
+    monkeypatch.setattr(raster, "_triton_obstacle", lambda device: f"too old: {device}")
     assert raster.splat_device("cuda:1") == "cpu"
     monkeypatch.setattr(raster, "_gsplat_obstacle", lambda: "")
     assert raster.splat_device("cuda:1") == "cuda:1"
     monkeypatch.setattr(raster, "_gsplat_obstacle", lambda: "not installed")
     monkeypatch.setattr(raster, "_cpu_obstacle", lambda: "no compiler")
     assert raster.splat_device("cuda") == "cuda"
+    monkeypatch.setattr(raster, "_cpu_obstacle", lambda: "")
+    monkeypatch.setattr(raster, "_triton_obstacle", lambda device: "")
+    assert raster.splat_device("cuda") == "cuda"
+
+
+@pytest.mark.parametrize(
+    ("gsplat", "triton", "name"),
+    [("", "", "gsplat"), ("none", "", "triton"), ("none", "none", "reference"), ("", "none", "gsplat")],
+)
+def test_on_a_gpu_auto_takes_what_is_there(unchecked, monkeypatch, gsplat, triton, name):
+    monkeypatch.setattr(raster, "_gsplat_obstacle", lambda: gsplat)
+    monkeypatch.setattr(raster, "_triton_obstacle", lambda device: triton)
+    monkeypatch.delenv("TRITON_INTERPRET", raising=False)
+    like = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32)
+    assert raster.resolve("auto", like).__name__.endswith(name)
+    assert raster.resolve("auto", torch.zeros(1)).__name__.endswith(("cpu", "reference"))

@@ -2,10 +2,12 @@
 
 - `reference`: torch, any device and dtype; slow, the oracle the others are tested against.
 - `cpu`: C with OpenMP, float32, slices in time inside the kernel; same bytes for any number of threads.
+- `triton`: CUDA, by our own Triton kernels, which slice in time, too; same bytes every time on one card.
 - `gsplat`: CUDA, where the gsplat package is installed.
 
-`backend="auto"` takes `cpu` for float32 on a CPU, `gsplat` on CUDA, `reference` where those are missing; the
-environment variable VID4D_RASTER overrules it. Which one runs, and why, is logged once.
+`backend="auto"` takes `cpu` for float32 on a CPU; on CUDA `gsplat` where it is installed, else `triton`;
+`reference` where those are missing. The environment variable VID4D_RASTER overrules it. Which one runs, and
+why, is logged once.
 
 Image formation (EWA splatting, Zwicker 2001; 3DGS, 2308.04079; Mip-Splatting, 2311.16493):
 a splat is projected with the Jacobian of the perspective at its mean, its 2D covariance gets a low-pass of
@@ -34,6 +36,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
+from vid4d.kernels import buildable
 
 NEAR = 0.05
 LOW_PASS = 0.1
@@ -45,7 +48,7 @@ COMPENSATION_MIN = 2.5e-5
 JACOBIAN_MARGIN = 1.3
 """The Jacobian is taken at most this factor outside of the field of view (3DGS, code)."""
 
-BACKENDS = ("reference", "cpu", "gsplat")
+BACKENDS = ("reference", "cpu", "triton", "gsplat")
 VARIABLE = "VID4D_RASTER"
 log = logging.getLogger("vid4d.raster")
 
@@ -167,13 +170,11 @@ def resolve(backend: str, like: Tensor) -> Backend:
             raise InputError(f"the rasteriser {backend!r} ({source}) cannot be used: {reason}")
         _say(backend, source)
         return _module(backend)
-    preferred = {"cpu": "cpu", "cuda": "gsplat"}.get(like.device.type)
-    if preferred is None:
-        reason = f"there is no other for {like.device.type}"
-    else:
+    reason = f"there is no other for {like.device.type}"
+    for preferred in {"cpu": ("cpu",), "cuda": ("gsplat", "triton")}.get(like.device.type, ()):
         reason = _obstacle(preferred, like)
         if not reason:
-            _say(preferred, f"fastest for {like.device.type}")
+            _say(preferred, f"chosen for {like.device.type}")
             return _module(preferred)
     _say("reference", f"slow, {reason}", logging.WARNING if like.dtype == torch.float32 else logging.INFO)
     return _module("reference")
@@ -182,11 +183,12 @@ def resolve(backend: str, like: Tensor) -> Backend:
 def splat_device(device: str) -> str:
     """Device on which splats are best kept on a machine whose networks run on `device`.
 
-    The CPU kernel is far faster than the torch reference on a GPU, so without gsplat that is the CPU.
+    The CPU kernel is far faster than the torch reference on a GPU, so that is the CPU where a GPU has nothing
+    else.
     """
-    if device.startswith("cuda") and _gsplat_obstacle() and not _cpu_obstacle():
-        return "cpu"
-    return device
+    if not device.startswith("cuda") or not _gsplat_obstacle() or not _triton_obstacle(torch.device(device)):
+        return device
+    return device if _cpu_obstacle() else "cpu"
 
 
 def available_backends() -> dict[str, str]:
@@ -194,6 +196,8 @@ def available_backends() -> dict[str, str]:
     backends = {"reference": "torch, any device"}
     if not _cpu_obstacle():
         backends["cpu"] = _module("cpu").describe()  # type: ignore[attr-defined]
+    if torch.cuda.is_available() and not _triton_obstacle(torch.device("cuda")):
+        backends["triton"] = "Triton, CUDA"
     if torch.cuda.is_available() and not _gsplat_obstacle():
         backends["gsplat"] = "gsplat, CUDA"
     return backends
@@ -203,11 +207,14 @@ def _obstacle(backend: str, like: Tensor) -> str:
     """Reason why a backend cannot render tensors such as this one; empty if it can."""
     if backend == "reference":
         return ""
-    device, dtype = {"cpu": "cpu", "gsplat": "cuda"}[backend], torch.float32
+    interpreted = backend == "triton" and os.environ.get("TRITON_INTERPRET") == "1"
+    device, dtype = "cpu" if backend == "cpu" or interpreted else "cuda", torch.float32
     if like.device.type != device:
         return f"it renders on {device}, the splats are on {like.device.type}"
     if like.dtype != dtype:
         return f"it renders {dtype}, the splats are {like.dtype}"
+    if backend == "triton":
+        return _triton_obstacle(like.device)
     return _cpu_obstacle() if backend == "cpu" else _gsplat_obstacle()
 
 
@@ -215,6 +222,10 @@ def _cpu_obstacle() -> str:
     if importlib.util.find_spec("vid4d.gaussians.raster.cpu") is None:
         return "the C kernel is not part of this build"
     return _module("cpu").obstacle()  # type: ignore[attr-defined]
+
+
+def _triton_obstacle(device: torch.device) -> str:
+    return "" if buildable(device) else f"Triton is not installed, or cannot build kernels for {device}"
 
 
 def _gsplat_obstacle() -> str:
