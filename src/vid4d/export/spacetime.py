@@ -158,8 +158,11 @@ def _fps(asset: Asset) -> float:
     return max(2, round(asset.seconds * 24)) / asset.seconds
 
 
-def _camera(asset: Asset, axes: str, size: int = 1024) -> dict[str, object]:
-    """The clip's camera as splaTV lists them: place, and rotation from camera to world."""
+def _camera(asset: Asset, axes: str, size: int = 512) -> dict[str, object]:
+    """The clip's camera as splaTV lists them: place, and rotation from camera to world.
+
+    size: splaTV takes the focal length for pixels of its window, so this is how large that must be.
+    """
     camera = Cameras.orbit([0.0], asset.elevation, size=size)
     turn = conventions.axes(axes)
     return {
