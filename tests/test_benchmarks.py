@@ -127,3 +127,18 @@ def test_forms_of_one_asset_are_shown_a_line_each() -> None:
     told = forms({"run": result(iou=0.70081, psnr=16.9966), "mesh": result(iou=0.5, cd_3d=None)}).splitlines()
     assert told[0] == "| | IoU | PSNR (dB) | CD-3D |"
     assert told[2:] == ["| run | 0.7008 | 16.997 |  |", "| mesh | 0.5000 |  |  |"]
+
+
+def test_rasterisers_are_compared_before_they_are_timed(monkeypatch) -> None:
+    pytest.importorskip("triton", reason="Triton is not installed (there is none for this system)")
+    import raster
+    from raster_scenes import needs_interpreter
+
+    if needs_interpreter.args[0]:
+        pytest.skip(needs_interpreter.kwargs["reason"])
+    case = raster.Case(40, 12, 2, "cpu")
+    assert "off by 1e-3 0.0e+00" in raster.compare(case, case, "reference")
+    assert raster.same_bytes(case)
+    other = raster.Case(40, 12, 2, "cpu")
+    other.g_color += 1
+    assert float(raster.compare(case, other, "reference").split()[-1]) > 0.01
