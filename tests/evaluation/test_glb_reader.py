@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -198,7 +199,7 @@ def test_a_placed_mesh_is_its_truth_again(tmp_path):
         result = evaluate(
             tmp_path / "theirs.glb",
             tmp_path / "true.glb",
-            PROTOCOLS["strict"],
+            replace(PROTOCOLS["strict"], size=64, first=2),
             placement=Placement("z", 90.0, 0.5),
             device="cpu",
             stage=progress.stage,

