@@ -239,12 +239,14 @@ def test_splats_stay_where_a_fast_rasteriser_is(monkeypatch):
     assert raster.splat_device("cuda") == "cuda"
     monkeypatch.setattr(raster, "_cpu_obstacle", lambda: "")
     monkeypatch.setattr(raster, "_triton_obstacle", lambda device: "")
+    assert raster.splat_device("cuda") == "cpu", "kernels that have to be asked for"
+    monkeypatch.setenv("VID4D_RASTER", "triton")
     assert raster.splat_device("cuda") == "cuda"
 
 
 @pytest.mark.parametrize(
     ("gsplat", "triton", "name"),
-    [("", "", "gsplat"), ("none", "", "triton"), ("none", "none", "reference"), ("", "none", "gsplat")],
+    [("", "", "gsplat"), ("none", "", "reference"), ("none", "none", "reference"), ("", "none", "gsplat")],
 )
 def test_on_a_gpu_auto_takes_what_is_there(unchecked, monkeypatch, gsplat, triton, name):
     monkeypatch.setattr(raster, "_gsplat_obstacle", lambda: gsplat)
@@ -252,4 +254,8 @@ def test_on_a_gpu_auto_takes_what_is_there(unchecked, monkeypatch, gsplat, trito
     monkeypatch.delenv("TRITON_INTERPRET", raising=False)
     like = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float32)
     assert raster.resolve("auto", like).__name__.endswith(name)
+    if not triton:
+        monkeypatch.setenv("VID4D_RASTER", "triton")
+        assert raster.resolve("auto", like).__name__.endswith("triton")
+        monkeypatch.delenv("VID4D_RASTER")
     assert raster.resolve("auto", torch.zeros(1)).__name__.endswith(("cpu", "reference"))

@@ -5,8 +5,9 @@
 - `triton`: CUDA, by our own Triton kernels, which slice in time, too; same bytes every time on one card.
 - `gsplat`: CUDA, where the gsplat package is installed.
 
-`backend="auto"` takes `cpu` for float32 on a CPU; on CUDA `gsplat` where it is installed, else `triton`;
-`reference` where those are missing. The environment variable VID4D_RASTER overrules it. Which one runs, and
+`backend="auto"` takes `cpu` for float32 on a CPU; on CUDA `gsplat` where it is installed; `reference` where
+those are missing. `triton` has to be asked for: it was compared with the others in Triton's interpreter, and
+on no card yet (docs/gpu_splats.md). The environment variable VID4D_RASTER overrules it. Which one runs, and
 why, is logged once.
 
 Image formation (EWA splatting, Zwicker 2001; 3DGS, 2308.04079; Mip-Splatting, 2311.16493):
@@ -171,7 +172,7 @@ def resolve(backend: str, like: Tensor) -> Backend:
         _say(backend, source)
         return _module(backend)
     reason = f"there is no other for {like.device.type}"
-    for preferred in {"cpu": ("cpu",), "cuda": ("gsplat", "triton")}.get(like.device.type, ()):
+    for preferred in {"cpu": ("cpu",), "cuda": ("gsplat",)}.get(like.device.type, ()):
         reason = _obstacle(preferred, like)
         if not reason:
             _say(preferred, f"chosen for {like.device.type}")
@@ -184,9 +185,11 @@ def splat_device(device: str) -> str:
     """Device on which splats are best kept on a machine whose networks run on `device`.
 
     The CPU kernel is far faster than the torch reference on a GPU, so that is the CPU where a GPU has nothing
-    else.
+    else, or is not asked for it (VID4D_RASTER=triton).
     """
-    if not device.startswith("cuda") or not _gsplat_obstacle() or not _triton_obstacle(torch.device(device)):
+    if not device.startswith("cuda") or not _gsplat_obstacle():
+        return device
+    if os.environ.get(VARIABLE) == "triton" and not _triton_obstacle(torch.device(device)):
         return device
     return device if _cpu_obstacle() else "cpu"
 
