@@ -32,10 +32,9 @@ from torch import Tensor
 
 from vid4d.cameras import RING_ELEVATION, Cameras
 from vid4d.compute.threads import fixed_threads
-from vid4d.enhance.apply import enhanced
+from vid4d.enhance.apply import Enhancer
 from vid4d.enhance.config import PRESETS
 from vid4d.enhance.footage import Footage, own_footage, rendered, side_renders, window
-from vid4d.enhance.network import Generator
 from vid4d.enhance.sharpener import load_sharpener, sharpened
 from vid4d.enhance.trainer import Trainer
 from vid4d.gaussians.fit import fit
@@ -54,7 +53,7 @@ from vid4d.training.mesh_render import render_meshes
 from vid4d.training.meshes import MeshBank, read_folder
 
 POSES, KEYS, SIZE = 16, 8, 256
-BANDS: dict[str, tuple[float, ...]] = {"near": (22.5, 337.5), "far": (67.5, 135.0, 225.0)}
+BANDS: dict[str, tuple[float, ...]] = {"near": (22.5,), "far": (112.5, 225.0)}
 """Azimuths at elevation 30."""
 OWN = "clip's camera"
 
@@ -125,8 +124,8 @@ def asset_of(model: Model, cache: Path | None) -> Gaussians4D:
     return gaussians
 
 
-def enhancer_of(model: Model, gaussians: Gaussians4D, preset: str, *, clip: bool, small: bool) -> Generator:
-    """An enhancer that learns from every second frame of the clip, from sharpened sides, or from both."""
+def enhancer_of(model: Model, gaussians: Gaussians4D, preset: str, *, clip: bool, sides: bool) -> Enhancer:
+    """An enhancer that learns from every second frame of the clip, from other sides, or from both."""
     config = PRESETS[preset]
     step = 2**config.generator.halvings
     nothing = torch.zeros(1, 1, 8, 8, 4)
@@ -142,11 +141,14 @@ def enhancer_of(model: Model, gaussians: Gaussians4D, preset: str, *, clip: bool
     )
     own = own_footage(gaussians, half, config.size)
     assert own is not None
-    sides = side_renders(
+    sharpener = load_sharpener()
+    renders = side_renders(
         gaussians, model.elevation, views=config.views, frames=config.frames, size=config.size, own=True
     )
-    others = [Footage(s, sharpened(load_sharpener(), s), True).cut(step) for s in sides] if small else []
-    return Trainer([own.cut(step)] if clip else [], others, config).run()
+    small = [sharpened(sharpener, r) for r in renders] if sides else []
+    others = [Footage(r, r, True).cut(step) for r in small]
+    known = replace(own, renders=sharpened(sharpener, own.renders)).cut(step)
+    return Enhancer(sharpener, Trainer([known] if clip else [], others, config).run())
 
 
 def scores(shown: Float[Tensor, "v t 3 h w"], truth: Float[Tensor, "v t 3 h w"], gap: int) -> list[float]:
@@ -176,7 +178,7 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=3, help="only the first so many")
     parser.add_argument("--preset", choices=list(PRESETS), default="draft")
     parser.add_argument("--steps", type=int, help="of the training, instead of the preset's")
-    parser.add_argument("--alone", action="store_true", help="rows of enhancers of the clip, or sides, alone")
+    parser.add_argument("--alone", action="store_true", help="a row of an enhancer of the clip's side alone")
     parser.add_argument("--cache", type=Path, help="folder where assets stay")
     parser.add_argument("--sheet", type=Path, help="picture: rows and truth of every model")
     options = parser.parse_args()
@@ -202,11 +204,10 @@ def judge(model: Model, options: argparse.Namespace, table: dict, sheet: list[tu
     """Adds a model's rows to the table and to the sheet."""
     gaussians = asset_of(model, options.cache)
     began = time.monotonic()
-    makers = {"enhanced": enhancer_of(model, gaussians, options.preset, clip=True, small=True)}
+    makers = {"enhanced": enhancer_of(model, gaussians, options.preset, clip=True, sides=True)}
     seconds = time.monotonic() - began
     if options.alone:
-        makers["of the clip alone"] = enhancer_of(model, gaussians, options.preset, clip=True, small=False)
-        makers["of sides alone"] = enhancer_of(model, gaussians, options.preset, clip=False, small=True)
+        makers["of the clip alone"] = enhancer_of(model, gaussians, options.preset, clip=True, sides=False)
     lines: dict[str, list] = {}
     own = over_white(model.frames).movedim(-1, 1)[None]
     for band, truth in ((OWN, own), *model.truth.items()):
@@ -216,8 +217,8 @@ def judge(model: Model, options: argparse.Namespace, table: dict, sheet: list[tu
             "renders": renders,
             "sharpened": torch.stack([sharpened(load_sharpener(), r) for r in renders]),
         }
-        for row, generator in makers.items():
-            shown[row] = torch.stack([enhanced(generator, r, cyclic=True) for r in renders])
+        for row, enhancer in makers.items():
+            shown[row] = torch.stack([enhancer(r, cyclic=True) for r in renders])
         rows, columns = window(torch.cat([truth, renders]).flatten(0, 1), 16)
         moments, gap = (slice(1, None, 2), 2) if band == OWN else (slice(None), 1)
         for row, pictures in shown.items():

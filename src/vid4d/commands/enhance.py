@@ -21,7 +21,7 @@ class Enhance:
     """draft: some minutes on two cores. standard: a network as wide as the authors', for a graphics card."""
     sharpened: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Sharp pictures that a tool of yours (a diffusion upscaler, say) made of what --to-sharpen wrote. Where
-    not given: those of the small sharpener that ships."""
+    not given, other sides than the clip's are left as the small sharpener that ships makes them."""
     to_sharpen: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """Only write the renders that are to be sharpened, into a new folder."""
     seed: int = 0

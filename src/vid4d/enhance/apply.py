@@ -1,6 +1,8 @@
-"""An enhancer applied to renders, as many as there are."""
+"""An enhancer applied to renders: the small sharpener, then the object's own network."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -9,9 +11,27 @@ from torch import Tensor
 
 from vid4d.enhance.footage import window
 from vid4d.enhance.network import Generator
+from vid4d.enhance.sharpener import Sharpener, sharpened
 
 MARGIN = 8
 """Pixels around what a render shows within which an enhanced picture may differ from it."""
+
+
+@dataclass(frozen=True)
+class Enhancer:
+    """What makes an object's renders sharp.
+
+    sharpener: for any object. generator: its own, which has learnt what the sharpener leaves to be done.
+    """
+
+    sharpener: Sharpener
+    generator: Generator
+
+    def __call__(
+        self, renders: Float[Tensor, "t 3 h w"], *, cyclic: bool = False
+    ) -> Float[Tensor, "t 3 h w"]:
+        """As `enhanced`."""
+        return enhanced(self.generator, sharpened(self.sharpener, renders), cyclic=cyclic)
 
 
 @torch.no_grad()

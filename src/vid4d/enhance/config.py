@@ -27,7 +27,7 @@ class EnhancerConfig:
     decay: float = 0.5
     lr: float = 2e-3
     betas: tuple[float, float] = (0.5, 0.999)
-    clip_share: float = 0.4
+    clip_share: float = 0.5
     l1_weight: float = 100.0
     gan_weight: float = 1.0
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
@@ -36,6 +36,6 @@ class EnhancerConfig:
 
 
 PRESETS: dict[str, EnhancerConfig] = {
-    "draft": EnhancerConfig(group=6, steps=300, lr=1e-3, generator=GeneratorConfig(width=16), patch_width=16),
+    "draft": EnhancerConfig(group=6, steps=200, lr=1e-3, generator=GeneratorConfig(width=16), patch_width=16),
     "standard": EnhancerConfig(),
 }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +16,11 @@ from vid4d.asset import Asset, load
 from vid4d.cameras import Cameras
 from vid4d.compute.machine import resolve_device
 from vid4d.compute.threads import fixed_threads
-from vid4d.enhance.apply import enhanced
+from vid4d.enhance.apply import Enhancer
 from vid4d.enhance.config import PRESETS, EnhancerConfig
 from vid4d.enhance.footage import Footage, moments, own_footage, rendered, side_renders
 from vid4d.enhance.given import read_sharp, write_renders
-from vid4d.enhance.network import Generator
-from vid4d.enhance.sharpener import load_sharpener, sharpened
+from vid4d.enhance.sharpener import Sharpener, load_sharpener, sharpened
 from vid4d.enhance.trainer import Trainer
 from vid4d.errors import InputError
 from vid4d.files.checkpoints import identity_of
@@ -143,9 +142,11 @@ def _enhance(
     if resume and before is not None and asked.items() <= before.items():
         progress.say("enhanced before")
     else:
+        sharpener = load_sharpener(device)
         with progress.stage("sharpen"):
-            sharp = [sharpened(load_sharpener(device), side) for side in sides] if given is None else given
-        _train(subject, list(zip(sides, sharp, strict=True)), config, asked, resume, device, progress)
+            small = [sharpened(sharpener, side) for side in sides]
+        pairs = list(zip(small, given or small, strict=True))
+        _train(subject, sharpener, pairs, config, asked, resume, device, progress)
     with progress.stage("report"):
         for kept in keep_changed(root, ("report.html",)):
             progress.say(f"what vid4d did not write, or not so, is kept as {kept}")
@@ -156,6 +157,7 @@ def _enhance(
 
 def _train(
     subject: Subject,
+    sharpener: Sharpener,
     pairs: list[tuple[Tensor, Tensor]],
     config: EnhancerConfig,
     asked: dict[str, Any],
@@ -163,23 +165,25 @@ def _train(
     device: str,
     progress: Progress,
 ) -> None:
-    """Trains the enhancer and writes enhanced/. pairs: renders and sharp pictures, a side each."""
+    """Trains the enhancer and writes enhanced/.
+
+    pairs: what the sharpener makes of a side's renders, and what they should look like.
+    """
     root, cyclic, step = subject.root, subject.asset.cyclic, 2**config.generator.halvings
     own = own_footage(subject.asset.gaussians, subject.matrix, config.size)
     others = [Footage(a, b, cyclic).cut(step) for a, b in pairs]
     checkpoint = _checkpoint(root, resume)
-    trainer = Trainer(
-        [] if own is None else [own.cut(step)], others, config, seed=asked["seed"], device=device
-    )
+    known = [] if own is None else [replace(own, renders=sharpened(sharpener, own.renders)).cut(step)]
+    trainer = Trainer(known, others, config, seed=asked["seed"], device=device)
     with progress.stage("enhance") as bar:
 
         def report(done: int, total: int, difference: float) -> None:
             bar.update(done, total, difference=difference)
 
-        generator = trainer.run(checkpoint, report)
+        enhancer = Enhancer(sharpener, trainer.run(checkpoint, report))
     with progress.stage("videos"):
         with folder_written_whole(root / FOLDER) as folder:
-            numbers = _write(folder, subject, own, generator, config)
+            numbers = _write(folder, subject, own, enhancer, config)
             write_json(folder / "enhanced.json", asked | numbers)
         checkpoint.unlink(missing_ok=True)
 
@@ -193,7 +197,7 @@ def _checkpoint(root: Path, resume: bool) -> Path:
 
 
 def _write(
-    folder: Path, subject: Subject, own: Footage | None, generator: Generator, config: EnhancerConfig
+    folder: Path, subject: Subject, own: Footage | None, enhancer: Enhancer, config: EnhancerConfig
 ) -> dict[str, object]:
     """Writes videos and sheet; returns what enhanced.json says of them."""
     asset, size, cyclic = subject.asset, config.size, subject.asset.cyclic
@@ -201,7 +205,7 @@ def _write(
     azimuths = torch.arange(count) * (360.0 / count)
     times = torch.arange(count) / fps / max(asset.seconds, 1e-3) % 1.0
     turned = rendered(asset.gaussians, Cameras.orbit(azimuths, subject.elevation, size=size), times)
-    after = enhanced(generator, turned, cyclic=cyclic)
+    after = enhancer(turned, cyclic=cyclic)
     _video(folder / "turntable.mp4", after, fps)
     _video(folder / "before_after.mp4", torch.cat([turned, after], -1), fps)
     steps = moments(max(2, round(asset.seconds * FPS)), cyclic)
@@ -210,7 +214,7 @@ def _write(
         still = rendered(
             asset.gaussians, Cameras.orbit([float(azimuth)], subject.elevation, size=size), steps
         )
-        pairs.append((still, enhanced(generator, still, cyclic=cyclic)))
+        pairs.append((still, enhancer(still, cyclic=cyclic)))
         _video(
             folder / f"view_{azimuth:03d}.mp4",
             pairs[-1][1].repeat(loops_to_play(asset.seconds), 1, 1, 1),
@@ -220,15 +224,15 @@ def _write(
     moved = [sum(float(motion(pair[i].movedim(1, -1))) for pair in pairs) for i in (0, 1)]
     edges = [float(sharpness(p.movedim(1, -1)).mean()) for p in (turned, after)]
     return {
-        "likeness_db": None if own is None else _likeness(own, generator),
+        "likeness_db": None if own is None else _likeness(own, enhancer),
         "sharpness": round(edges[1] / edges[0], 4) if edges[0] else 1.0,
         "motion": round(moved[1] / moved[0], 4) if moved[0] else 1.0,
     }
 
 
-def _likeness(own: Footage, generator: Generator) -> list[float]:
+def _likeness(own: Footage, enhancer: Enhancer) -> list[float]:
     """PSNR in dB against the clip's frames, before and after; the mean over frames."""
-    after = enhanced(generator, own.renders, cyclic=own.cyclic)
+    after = enhancer(own.renders, cyclic=own.cyclic)
     return [
         round(float(psnr(p.movedim(1, -1), own.sharp.movedim(1, -1)).mean()), 3) for p in (own.renders, after)
     ]

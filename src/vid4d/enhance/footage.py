@@ -24,9 +24,9 @@ MARGIN = 16
 
 @dataclass(frozen=True)
 class Footage:
-    """Consecutive renders from one camera, and what they should look like: RGB over white, in [0, 1].
+    """Consecutive pictures from one camera, and what they should look like: RGB over white, in [0, 1].
 
-    cyclic: the last is followed by the first.
+    renders: as the object's network gets them. cyclic: the last is followed by the first.
     """
 
     renders: Float[Tensor, "t 3 h w"]

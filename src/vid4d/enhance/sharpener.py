@@ -1,7 +1,7 @@
 """The small sharpener: a network that makes blurred renders sharp, of which no object has to be known.
 
-It stands where Consistent4D's authors have a diffusion super-resolver: what it makes of renders is what an
-object's enhancer learns from at sides that the clip does not show.
+It stands where Consistent4D's authors have a diffusion super-resolver. What it makes of renders is what an
+object's own network gets, and is all that is known of sides that the clip does not show.
 """
 
 from __future__ import annotations
