@@ -72,3 +72,19 @@ def test_an_object_in_the_color_of_its_background_is_told(level: int, fades: boo
     result = remove_plain_background(frames)
     assert any("of its outline" in n for n in result.notes) == fades
     assert (result.confidence < 0.9) == fades
+
+
+def test_a_mug_that_is_lost_above_and_dark_at_its_foot_is_told() -> None:
+    """White at the upper left, before white; what may be a shadow at the foot does not hide that."""
+    v, u = np.mgrid[:200, :240] + 0.5
+    frames = []
+    for x in (110, 113):
+        body = np.clip(40 - np.abs(u - x), 0, 1) * np.clip(50 - np.abs(v - 100), 0, 1)
+        handle = np.clip(6.5 - np.abs(np.hypot(u - x - 45, v - 100) - 22), 0, 1)
+        alpha = np.maximum(body, handle)
+        shade = (238 * (1 - 0.35 * ((u - x) + (v - 100)) / 84)).clip(0, 255)
+        frames.append(np.rint(np.stack([alpha * shade + (1 - alpha) * 255] * 3, -1)).astype(np.uint8))
+    result = remove_plain_background(frames)
+    assert any("at the foot" in n for n in result.notes)
+    assert any("of its outline" in n for n in result.notes)
+    assert result.confidence < 0.5

@@ -143,12 +143,12 @@ def remove_plain_background(
     fits = np.clip((background.inliers - 0.5) / 0.4, 0, 1) * np.clip(1.2 - background.noise / MAX_NOISE, 0, 1)
     few = range(0, len(frames), max(1, len(frames) // 9))
     core = min(CORE, background.core)
-    faint = float(
-        np.mean([_faint_outline(results[i], frames[i], plain.surface(i, frames[i]), core) for i in few])
-    )
+    upper = keep_shadows or shadows.doubtful  # a shadow fades, too, at the foot
+    outlines = [_faint_outline(results[i], frames[i], plain.surface(i, frames[i]), core, upper) for i in few]
+    faint = float(np.mean(outlines))
     confidence = float(fits * np.clip(np.mean(clear) / 0.85, 0, 1))
     notes = list(shadows.notes)
-    if faint > FAINT and not (keep_shadows or shadows.doubtful):  # a shadow fades, too
+    if faint > FAINT:
         confidence *= max(0.3, 1 - 3 * faint)
         notes.append(
             f"the object looks like the background along {faint:.0%} of its outline, parts of it may be "
@@ -198,8 +198,12 @@ def _faint_outline(
     picture: UInt8[np.ndarray, "h w 3"],
     surface: Float[np.ndarray, "h w 3"],
     core: float,
+    upper: bool,
 ) -> float:
-    """Share of the outline, some pixels within it, that is hardly of another color than the background."""
+    """Share of the outline, some pixels within it, that is hardly of another color than the background.
+
+    core: distance that is. upper: look at the upper half alone.
+    """
     mask = rgba[..., 3] > 127
     outer = ndimage.binary_erosion(mask, iterations=2, border_value=1)
     ring = outer & ~ndimage.binary_erosion(outer, iterations=2, border_value=1)
@@ -208,7 +212,12 @@ def _faint_outline(
     distance = np.linalg.norm(picture - surface, axis=-1)
     left, top, right, bottom = mask_box(mask)
     fading = fading_outline(distance, mask, core, max(right - left, bottom - top))
+    if upper:
+        ring[(top + bottom) // 2 :] = False
+        fading[(top + bottom) // 2 :] = False
     outline = mask & ~ndimage.binary_erosion(mask, border_value=1)
+    if not ring.any():
+        return 0.0
     return max(float((distance[ring] < core).mean()), float(fading.sum() / max(outline.sum(), 1)))
 
 

@@ -21,7 +21,7 @@ RISE = 1.4
 """Distance of color so far within, over that near the outline, where the object fades."""
 STEP = 0.4
 """Share of that rise, at most, that lies within one pixel."""
-FADING = 0.2
+FADING = 0.12
 """Share of a hole's outline that fades, if the hole is no gap."""
 LEAK = 0.03
 """Half the width of breaks in a thin outline that still encloses a hole, over the object's longer side."""
