@@ -19,9 +19,7 @@ class Export:
 
     asset: Positional[Annotated[str, arg(metavar="RUN")]]
     """A run folder or an asset.safetensors."""
-    to: Annotated[
-        str, arg(metavar="|".join(FORMATS), help="\n".join(f"{k}: {v.help}" for k, v in FORMATS.items()))
-    ]
+    to: Annotated[str, arg(metavar="FORMAT", help="\n".join(f"{k}: {v.help}" for k, v in FORMATS.items()))]
     out: Path | None = None
     """A file, or a folder for numbered files. Where not given: in export/ beside the asset."""
     export: OmitArgPrefixes[ExportOptions] = field(default_factory=ExportOptions)

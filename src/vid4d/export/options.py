@@ -44,7 +44,7 @@ class ExportOptions:
     Where not given: y-down, for spz y-up."""
     sh_degree: int | None = None
     """Degree of the splats' harmonics in the file, 0 to 3: filled up with zeros, or cut off. Where not given:
-    0 or 3, whichever holds them."""
+    their own; in PLY 0 or 3, whichever holds them."""
     background: str = "auto"
     """Of pictures: transparent, white, black or a color like '#3080ff'. 'auto': transparent, mp4 white."""
     view: Literal["turntable", "fixed", "both"] = "turntable"
