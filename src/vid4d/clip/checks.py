@@ -148,11 +148,12 @@ def _faster_than_keys(
 
 
 def _half_clear(frames: Sequence[np.ndarray], times: np.ndarray) -> str | None:
-    """Areas of alpha between clear and opaque, wider than a soft edge."""
+    """Areas of one alpha between clear and opaque; along a soft edge it rises."""
     found, levels = [], []
     for i, frame in enumerate(frames):
         alpha = frame[..., 3]
-        half = ndimage.binary_erosion((alpha > 24) & (alpha < 230), np.ones((3, 3), bool), 3)
+        low, high = ndimage.minimum_filter(alpha, 5), ndimage.maximum_filter(alpha, 5)
+        half = (low > 24) & (high < 230) & (high - low < 32)
         if half.sum() > 0.01 * (alpha > 127).sum():
             found.append(i)
             levels.append(int(np.median(alpha[half])))

@@ -65,15 +65,20 @@ def fading_holes(
     """Holes of a mask into which it fades, with thin breaks in the outline around them."""
     leak = max(2, round(LEAK * side))
     sealed = ndimage.distance_transform_edt(~np.pad(inside, 2 * leak)) <= leak
-    filled = ndimage.distance_transform_edt(ndimage.binary_fill_holes(sealed)) > leak
-    holes, _ = ndimage.label(filled[2 * leak : -2 * leak, 2 * leak : -2 * leak] & ~inside)
+    closed = ndimage.binary_fill_holes(sealed)
+    within = (slice(2 * leak, -2 * leak),) * 2
+    enclosed = (closed & ~sealed)[within] | (ndimage.binary_fill_holes(inside) & ~inside)  # corners are not
+    filled = ndimage.distance_transform_edt(closed) > leak
+    holes, _ = ndimage.label(filled[within] & ~inside)
     outline = inside & ndimage.binary_dilation(~inside, EIGHT)
     result = np.zeros(inside.shape, bool)
     for i, box in enumerate(ndimage.find_objects(holes), start=1):
         more = tuple(slice(max(0, b.start - 1), b.stop + 1) for b in box)
         spot = holes[more] == i
+        if spot.sum() < FEW or not enclosed[more][spot].any():
+            continue
         around = ndimage.binary_dilation(spot, EIGHT) & outline[more]
-        if spot.sum() >= FEW and (around & fading[more]).sum() >= FADING * around.sum():
+        if (around & fading[more]).sum() >= FADING * around.sum():
             result[more] |= spot
     return result
 
