@@ -64,21 +64,19 @@ COMMANDS = [
 ]
 
 
-def _tiny(method: str) -> None:
+def _tiny() -> None:
     """The draft preset of a method becomes tiny in this process, with a tiny network."""
     import pytest
-    from tiny_prior import Copying, ship, still_prior, tiny_prior
+    from tiny_frustum import ship, slab
     from tiny_runs import CONSISTENT, EFFICIENT
 
     from vid4d.methods import efficient4d
     from vid4d.methods.consistent4d import method as consistent4d
-    from vid4d.priors.small.sampling import SampleConfig
 
     patch = pytest.MonkeyPatch()
     patch.setitem(efficient4d.PRESETS, "draft", EFFICIENT)
     patch.setitem(consistent4d.PRESETS, "draft", CONSISTENT)
-    network = still_prior(Copying) if method == "consistent4d" else tiny_prior(Copying, strength=0.02)
-    ship(patch, network, SampleConfig(steps=2, eta=1.0))
+    ship(patch, slab())
 
 
 def done(

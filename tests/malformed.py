@@ -211,15 +211,14 @@ def changed_glb(data: bytes, chance: random.Random) -> bytes:
 def _tiny() -> None:
     """The draft preset of efficient4d becomes tiny in this process, with a tiny network."""
     import pytest
-    from tiny_prior import Copying, ship, tiny_prior
+    from tiny_frustum import ship, slab
     from tiny_runs import EFFICIENT
 
     from vid4d.methods import efficient4d
-    from vid4d.priors.small.sampling import SampleConfig
 
     patch = pytest.MonkeyPatch()
     patch.setitem(efficient4d.PRESETS, "draft", EFFICIENT)
-    ship(patch, tiny_prior(Copying, strength=0.02), SampleConfig(steps=2, eta=1.0))
+    ship(patch, slab())
 
 
 def change(kind: Kind, folder: Path, chance: random.Random) -> str:

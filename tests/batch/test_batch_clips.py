@@ -77,7 +77,7 @@ def test_a_key_is_that_of_bytes_and_settings_wherever_the_clip_lies(tmp_path):
     assert key != key_of(str(other), SETTINGS)
     for changed in (
         replace(SETTINGS, seed=1),
-        replace(SETTINGS, prior="small"),
+        replace(SETTINGS, prior="syncdreamer"),
         replace(SETTINGS, keep=True),
     ):
         assert key != key_of(str(first), changed)

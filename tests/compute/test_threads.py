@@ -11,7 +11,7 @@ import pytest
 import torch
 from clips import disc
 from exported import ball_asset
-from tiny_prior import Copying, ship, still_prior, tiny_prior
+from tiny_frustum import ship, slab
 from tiny_runs import CONSISTENT, EFFICIENT
 
 from vid4d import api
@@ -23,7 +23,6 @@ from vid4d.methods import efficient4d
 from vid4d.methods.consistent4d import method as consistent4d
 from vid4d.methods.consistent4d.batches import Milestone
 from vid4d.methods.consistent4d.views import DistillConfig
-from vid4d.priors.small.sampling import SampleConfig
 
 TOLD = ("log.txt", "timings.json", "machine.json", "report.html", ".vid4d-files.json", "settings.json")
 """Files that say when, where and how fast a run was made; its checkpoints do, too."""
@@ -58,13 +57,11 @@ def made(root: Path) -> dict[str, bytes]:
 @pytest.mark.parametrize("method", ["efficient4d", "consistent4d"])
 def test_one_thread_and_two_make_the_same_bytes(method, tmp_path, monkeypatch, cores):
     fit = FitConfig(iterations=3, size=SIZE, hull=EFFICIENT.fit.hull)
+    ship(monkeypatch, slab())
     if method == "efficient4d":
-        network = tiny_prior(Copying, strength=0.02)
-        ship(monkeypatch, network, SampleConfig(steps=2, eta=1.0))
         config = replace(EFFICIENT, clip_size=SIZE, fit=fit)
         monkeypatch.setitem(efficient4d.PRESETS, "draft", config)
     else:
-        ship(monkeypatch, still_prior(Copying))
         config = replace(
             CONSISTENT,
             clip_size=SIZE,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from PIL import Image
-from tiny_prior import Copying, ship, still_prior
+from tiny_frustum import ship, slab
 
 from vid4d import api
 from vid4d.cameras import Cameras
@@ -13,7 +13,6 @@ from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.methods import efficient4d
 from vid4d.methods.efficient4d import Efficient4DConfig
-from vid4d.priors.small.sampling import SampleConfig
 
 
 def test_one_picture_becomes_a_static_object(tmp_path, monkeypatch):
@@ -24,7 +23,7 @@ def test_one_picture_becomes_a_static_object(tmp_path, monkeypatch):
         fit=FitConfig(iterations=6, size=32, hull=HullConfig(resolution=32, splats=40, min_splats=80)),
     )
     monkeypatch.setitem(efficient4d.PRESETS, "draft", config)
-    ship(monkeypatch, still_prior(Copying), SampleConfig(steps=1))
+    ship(monkeypatch, slab(0))
     monkeypatch.setattr("vid4d.outputs.write_outputs", lambda run, gaussians, matrix: None)
     y, x = np.mgrid[:48, :48] + 0.5
     picture = np.zeros((48, 48, 4), np.uint8)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from clips import disc
-from tiny_prior import Copying, ship, still_prior
+from tiny_frustum import ship, slab
 from tiny_runs import CONSISTENT as TINY
 
 from vid4d import api
@@ -24,7 +24,7 @@ OUTPUTS = "asset.safetensors dynerf.safetensors turntable.mp4 contact.png player
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(method.PRESETS, "draft", TINY)
-    ship(monkeypatch, still_prior(Copying))
+    ship(monkeypatch, slab(0))
 
 
 def generate(clip: Path, out: Path, **settings) -> api.Asset:
@@ -153,7 +153,7 @@ def test_an_object_at_the_border_is_warned_of(tiny, tmp_path, monkeypatch):
 def test_a_preset_that_does_not_fit_is_refused_at_once(tiny, tmp_path, monkeypatch):
     """And one that fits is named. Needs grow with the field."""
     presets = method.PRESETS
-    need = {name: limits.memory_needed(presets[name], PRIORS["small"].memory_gib) for name in presets}
+    need = {name: limits.memory_needed(presets[name], PRIORS["frustum"].memory_gib) for name in presets}
     assert need["draft"] < need["low-vram"] < need["standard"] < need["four-level"]
     assert 8 > need["standard"] > 1
     monkeypatch.setattr(limits, "free_memory", lambda device: need["low-vram"] + 0.01)
