@@ -1,7 +1,7 @@
-"""How good the assets are that `vid4d generate` makes, on models that the small prior never saw.
+"""How good the assets are that `vid4d generate` makes, on models that the shipped prior never saw.
 
     python benchmarks/asset_quality.py --set val --models 4 --cache DIR --sheet sheet.jpg
-    python benchmarks/asset_quality.py --set realistic --rows prior truth --cache DIR
+    python benchmarks/asset_quality.py --set realistic --rows frustum truth --cache DIR
 
 Every model's first motion is rendered as a clip from the azimuth and elevation that `vid4d.training.evaluate`
 fixes in advance. Each row (asset_rows.py) makes an image matrix of it (the true elevation given), Gaussians
@@ -11,7 +11,7 @@ the input picture as it is, held against the truth of every side.
 
 Measures (vid4d.metrics): IoU of masks at alpha 0.5; F-score of surfaces within 0.03; share of half
 transparent pixels beyond the truth's; loose pieces of the silhouette beyond the truth's; PSNR of colors
-where both are solid; PSNR and SSIM over white. `--steps` and `--iterations` shorten sampling and fit;
+where both are solid; PSNR and SSIM over white. `--iterations` shortens the fit;
 `--cache` keeps matrices and assets. `--weights` are other weights of the frustum prior. `--workers 12
 --threads 1` judges twelve pairs of model and row at a time. `--sheet` is a picture to look at, which has to
 agree with the numbers.
@@ -154,9 +154,9 @@ def judge(options: argparse.Namespace, job: tuple[int, str]) -> Judged:
         rendered = held_up(clip)
     else:
         way = way_of(row, options.weights)
-        key = f"{options.preset}{options.steps or ''}_{len(clip.frames)}_{fit.iterations}"
+        key = f"{options.preset}_{len(clip.frames)}_{fit.iterations}"
         kept = options.cache and options.cache / f"{clip.name}_{way.name}_{key}.safetensors"
-        matrix = matrix_of(way, clip, options.preset, options.steps, config.n_interpolated, options.cache)
+        matrix = matrix_of(way, clip, config.n_interpolated, options.cache)
         gaussians, seconds = asset_of(matrix, fit, kept)
         rendered = sides_of(gaussians, times)
     return Judged(
@@ -208,7 +208,6 @@ def main() -> None:
     parser.add_argument("--models", type=int, default=1000, help="only the first so many")
     parser.add_argument("--rows", nargs="+", choices=[*ROWS, PICTURES], default=[*ROWS, PICTURES])
     parser.add_argument("--preset", choices=list(PRESETS), default="standard")
-    parser.add_argument("--steps", type=int, help="of the prior's sampler, instead of the preset's")
     parser.add_argument("--iterations", type=int, help="of the fit, instead of the preset's")
     parser.add_argument("--threads", type=int, default=2, help="of each worker")
     parser.add_argument("--cache", type=Path, help="folder where matrices and assets stay")
@@ -230,7 +229,7 @@ def main() -> None:
     print("all measures: mean of the ring at elevation 30 / of 16 views at elevation 0\n")
     print(tables(results))
     if options.out:
-        kept_all = {"set": options.set, "preset": options.preset, "steps": options.steps, "views": VIEWS}
+        kept_all = {"set": options.set, "preset": options.preset, "views": VIEWS}
         kept_all |= {"iterations": iterations, "frames": FRAMES, "rows": rounded(results)}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(kept_all) + "\n")

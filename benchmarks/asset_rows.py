@@ -32,8 +32,6 @@ from vid4d.metrics import Sides
 from vid4d.priors.base import DrawRequest
 from vid4d.priors.frustum.prior import SHIPPED, FrustumMatrixPrior, load_frustum_volume
 from vid4d.priors.interpolators import load_interpolator
-from vid4d.priors.small.prior import SmallMatrixPrior
-from vid4d.priors.small.sampling import lifted_views, load_small_prior
 from vid4d.training.evaluate import HELD_OUT, TrueClip
 from vid4d.training.meshes import TrainingMesh, read_folder, read_models
 
@@ -51,50 +49,28 @@ def models(assets: Path, which: str, limit: int) -> list[TrainingMesh]:
     return read_folder(assets / "val", limit=limit)
 
 
-_network = functools.cache(load_small_prior)
-
-
-def draw_small(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
-    """What `vid4d generate` draws with the prior that ships; the true elevation is told."""
-    request = DrawRequest(preset, "auto", steps)
-    generator = torch.Generator().manual_seed(0)
-    prior = SmallMatrixPrior(_network())
-    views = prior.draw(clip.frames, clip.elevation, request, cyclic=True, generator=generator)
-    return remove_small_components(views.images)
-
-
-def lifted(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
-    """What its lifted volume alone renders, without diffusion."""
-    network = _network()
-    return lifted_views(network, clip.frames, clip.elevation, network.ring("cpu")).float()
-
-
-def copied(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
+def copied(clip: TrueClip) -> Float[Tensor, "v t h w 4"]:
     """The input at all azimuths."""
     return clip.frames[None].expand(VIEWS, -1, -1, -1, -1).contiguous()
 
 
-def true(clip: TrueClip, preset: str, steps: int | None) -> Float[Tensor, "v t h w 4"]:
+def true(clip: TrueClip) -> Float[Tensor, "v t h w 4"]:
     """Rendered truth: what the fit makes of it is the ceiling of all rows."""
     return clip.matrix[:VIEWS]
 
 
-def frustum(
-    clip: TrueClip, preset: str, steps: int | None, weights: Path = SHIPPED
-) -> Float[Tensor, "v t h w 4"]:
-    """What `vid4d generate --prior frustum` draws; the true elevation is told."""
+def frustum(clip: TrueClip, weights: Path = SHIPPED) -> Float[Tensor, "v t h w 4"]:
+    """What `vid4d generate` draws; the true elevation is told."""
     prior = FrustumMatrixPrior(load_frustum_volume(weights=weights))
     frames = resized(clip.frames, prior.image_size)
-    views = prior.draw(frames, clip.elevation, DrawRequest(preset), cyclic=True)
+    views = prior.draw(frames, clip.elevation, DrawRequest(), cyclic=True)
     return remove_small_components(views.images)
 
 
-Draw = Callable[[TrueClip, str, int | None], Tensor]
-"""From a clip, the preset and its sampler's steps to the ring's views (v, t, h, w, 4)."""
+Draw = Callable[[TrueClip], Tensor]
+"""From a clip to the ring's views (v, t, h, w, 4)."""
 
 ROWS: dict[str, Draw] = {
-    "prior": draw_small,
-    "lifter": lifted,
     "frustum": frustum,
     "copied": copied,
     "truth": true,
@@ -117,16 +93,14 @@ def way_of(row: str, weights: Path | None) -> Way:
     return Way(f"frustum-{digest[:8]}", functools.partial(frustum, weights=weights or SHIPPED))
 
 
-def matrix_of(
-    way: Way, clip: TrueClip, preset: str, steps: int | None, between: int, cache: Path | None
-) -> ImageMatrix:
+def matrix_of(way: Way, clip: TrueClip, between: int, cache: Path | None) -> ImageMatrix:
     """A way's views as the matrix that is fitted: a loop, with frames between and confidence."""
-    folder = cache and cache / f"{clip.name}_{way.name}_{preset}{steps or ''}_{clip.frames.shape[0]}"
+    folder = cache and cache / f"{clip.name}_{way.name}_{clip.frames.shape[0]}_{between}"
     if folder and folder.is_dir():
         return load_matrix(folder)
     times = torch.arange(len(clip.frames)) / len(clip.frames)
     matrix = ImageMatrix(
-        way.draw(clip, preset, steps),
+        way.draw(clip),
         Cameras.ring(VIEWS, size=SIZE),
         times,
         None,

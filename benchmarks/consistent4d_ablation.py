@@ -1,4 +1,4 @@
-"""What the interpolation-driven consistency loss and the cascade bring, with the small prior.
+"""What the interpolation-driven consistency loss and the cascade bring, with the prior that ships.
 
     python benchmarks/consistent4d_ablation.py MODELS [--models 2] [--steps 300] [--workers 1] [--device cuda]
 
@@ -42,9 +42,8 @@ from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import render_views
 from vid4d.metrics import mask_iou, psnr, ssim, temporal_consistency
 from vid4d.metrics.losses import Middle
+from vid4d.priors.base import DEFAULT_PRIORS, load_score_prior
 from vid4d.priors.interpolators import as_interpolator, as_midpoint, load_interpolator
-from vid4d.priors.small.prior import SmallScorePrior
-from vid4d.priors.small.sampling import load_small_prior
 from vid4d.training.evaluate import true_clips
 from vid4d.training.meshes import MeshBank, read_folder
 
@@ -99,7 +98,7 @@ def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, lis
     """All variants on one model: its name, and the measures of each."""
     torch.set_num_threads(options.threads)
     device = options.device
-    prior, interpolator = load_small_prior(device), load_interpolator(device=device)
+    interpolator = load_interpolator(device=device)
     bank = MeshBank(read_folder(options.folder, limit=index + 1))
     ring = Cameras.ring(VIEWS, size=options.size)
     circle = Cameras.orbit([360.0 * i / AROUND for i in range(AROUND)], 15.0, size=options.size)
@@ -111,8 +110,7 @@ def compare(options: argparse.Namespace, index: int) -> tuple[str, dict[str, lis
     results, rows = {}, []
     for name, config in variants(options.steps).items():
         began = time.monotonic()
-        score_prior = SmallScorePrior(prior)
-        score_prior.condition(clip.frames, subject.elevation)
+        score_prior = load_score_prior(DEFAULT_PRIORS["score"], clip.frames, subject.elevation, device)
         between = as_interpolator(interpolator)
         trainer = Consistent4DTrainer(config, subject, score_prior, between, seed=options.seed, device=device)
         while trainer.step < config.steps:

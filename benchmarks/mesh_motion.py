@@ -136,7 +136,7 @@ def asset_gaussians(options: argparse.Namespace, clip: TrueClip) -> tuple[Gaussi
     """What is fitted to a clip's true views, the views, and where that is kept."""
     fit = replace(FitConfig(), iterations=options.iterations, size=SIZE)
     kept = options.cache / f"{clip.name}_truth_{options.iterations}.safetensors"
-    matrix = matrix_of(way_of("truth", None), clip, "standard", None, 1, options.cache)
+    matrix = matrix_of(way_of("truth", None), clip, 1, options.cache)
     return asset_of(matrix, fit, kept)[0], matrix, kept
 
 

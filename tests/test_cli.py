@@ -339,7 +339,7 @@ def test_info_names_the_machine(capsys):
         assert re.search(f"^{word} ", output, re.M), word
     told = re.findall(r"^weights (\S+) +([\d.]+) MiB, shipped$", output, re.M)
     pieces = (Path(vid4d.__file__).parent / "priors" / "data" / "frustum").glob("*.safetensors")
-    assert [name for name, _ in told] == ["frustum", "interpolation", "small"]
+    assert [name for name, _ in told] == ["frustum", "interpolation"]
     assert float(told[0][1]) == pytest.approx(sum(p.stat().st_size for p in pieces) / 2**20, abs=0.1)
 
 

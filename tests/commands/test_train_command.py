@@ -10,19 +10,17 @@ import pytest
 import torch
 from mesh_shapes import write_shard
 from tiny_frustum import TINY
-from tiny_prior import CONFIG, LIFT
 
 from vid4d.enhance.sharpener import SHIPPED, load_sharpener
 from vid4d.errors import InputError
 from vid4d.files.checkpoints import KEY, load_tensors
 from vid4d.priors.base import named_object
 from vid4d.priors.frustum.network import FrustumVolume
-from vid4d.priors.small.model import SmallPrior
 from vid4d.priors.weights.eight_bit import read_pieces, save_pieces
 from vid4d.priors.weights.files import config_to_json, fill, load_into, read_metadata, read_weights
 from vid4d.training.interpolation import interpolation_model
 from vid4d.training.muon import split_for_muon
-from vid4d.training.stages import SMALL_OUTER, STAGES
+from vid4d.training.stages import STAGES
 from vid4d.training.train import TrainOptions, train
 
 
@@ -138,10 +136,11 @@ def test_a_volume_gets_gates_and_draws_the_same_shape(tmp_path: Path) -> None:
 
 def test_each_stage_has_its_own_layers_for_adam() -> None:
     """What one network calls its outer layers is an inner one of another: `leave`, say."""
-    prior = SmallPrior(CONFIG)
-    inner = {id(p) for p in split_for_muon(prior, STAGES["diffusion"].outer)[0]}
-    assert id(prior.noisy_volume.leave.weight) in inner
-    assert id(prior.lifter.head.leave.weight) not in inner
+    interpolator = interpolation_model()
+    inner = {id(p) for p in split_for_muon(interpolator, STAGES["interpolation"].outer)[0]}
+    outer = {id(p) for p in split_for_muon(interpolator, STAGES["frustum"].outer)[0]}
+    assert inner
+    assert inner == outer, "names of another network's layers mean nothing here"
     volume = FrustumVolume(TINY)
     inner = {id(p) for p in split_for_muon(volume, STAGES["frustum"].outer)[0]}
     assert id(volume.leave.weight) not in inner
@@ -155,10 +154,10 @@ def test_models_that_priors_are_evaluated_on_are_left_out(
     from vid4d.training.train import view_source
 
     write_shard(tmp_path / "made.npz")
-    options = TrainOptions("lift", tmp_path, tmp_path)
-    assert view_source(options, "cpu", STAGES["lift"]).bank.names == ["static", "skinned"]
+    options = TrainOptions("frustum", tmp_path, tmp_path, made_up=0)
+    assert view_source(options, "cpu", STAGES["frustum"]).bank.names == ["static", "skinned"]
     monkeypatch.setattr(evaluate, "HELD_OUT", {"static": "made"})
-    assert view_source(options, "cpu", STAGES["lift"]).bank.names == ["skinned"]
+    assert view_source(options, "cpu", STAGES["frustum"]).bank.names == ["skinned"]
 
 
 def test_made_up_things_are_drawn_as_often_as_their_stage_says(tmp_path: Path) -> None:
@@ -178,42 +177,12 @@ def test_made_up_things_are_drawn_as_often_as_their_stage_says(tmp_path: Path) -
         view_source(replace(options, made_up=-1), "cpu", stage)
 
 
-def test_a_stage_starts_from_its_own_weights_and_from_those_it_shares(tmp_path: Path) -> None:
-    from vid4d.priors.small.lifting import Lifter
-    from vid4d.priors.weights.files import config_from_json, save_weights
-    from vid4d.training.networks import diffusion_network, lift_network
-
-    prior, lifter = SmallPrior(CONFIG), Lifter(LIFT)
-    whole, part = tmp_path / "prior.safetensors", tmp_path / "lifter.safetensors"
-    save_weights(whole, prior.state_dict(), {"config": config_to_json(CONFIG)}, torch.float32)
-    save_weights(part, lifter.state_dict(), {"config": config_to_json(LIFT)}, torch.float32)
-    name = "volume.base"
-
-    def options(stage: str, initial: Path, **more: Path) -> TrainOptions:
-        return TrainOptions(stage, tmp_path, tmp_path, initial=initial, **more)
-
-    model, stored = lift_network(options("lift", whole))
-    assert torch.equal(model.state_dict()[name], prior.state_dict()["lifter." + name])
-    assert config_from_json(type(LIFT), stored) == LIFT
-    model, stored = diffusion_network(options("diffusion", part))
-    assert torch.equal(model.state_dict()["lifter." + name], lifter.state_dict()[name])
-    assert config_from_json(type(CONFIG), stored).lift == LIFT
-    model, stored = diffusion_network(options("diffusion", whole))
-    assert all(torch.equal(v, prior.state_dict()[k]) for k, v in model.state_dict().items())
-    assert config_from_json(type(CONFIG), stored) == CONFIG
-    model, stored = diffusion_network(options("diffusion", whole, lifter=part))
-    state = model.state_dict()
-    assert torch.equal(state["lifter." + name], lifter.state_dict()[name])
-    assert torch.equal(state["unet.out.2.weight"], prior.state_dict()["unet.out.2.weight"])
-
-
 @pytest.mark.parametrize("name", STAGES)
 def test_what_a_row_names_is_in_its_network(name: str, tmp_path: Path) -> None:
     stage = STAGES[name]
     model, _ = named_object(stage.network)(TrainOptions(name, tmp_path, tmp_path))
     layers = [layer for layer, module in model.named_modules() if list(module.parameters(recurse=False))]
-    if stage.outer != SMALL_OUTER:  # of two networks, one part of the other
-        assert all(any(layer.endswith(end) for layer in layers) for end in stage.outer)
+    assert all(any(layer.endswith(end) for layer in layers) for end in stage.outer)
     for part in stage.compiled:
         owner, _, own = part.rpartition(".")
         assert callable(getattr(model.get_submodule(owner), own))
@@ -229,5 +198,5 @@ def test_a_stage_is_added_by_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     options = TrainOptions("smaller", tmp_path / "models", tmp_path / "out", batch=1, steps=1, compile=False)
     assert train(options)
     assert read_metadata(tmp_path / "out" / "weights.safetensors")["stage"] == "smaller"
-    with pytest.raises(InputError, match=r"there is no stage 'larger': choose one of lift, .*, smaller"):
+    with pytest.raises(InputError, match=r"no stage 'larger': choose one of interpolation, .*, smaller"):
         train(replace(options, stage="larger"))

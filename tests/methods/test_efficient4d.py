@@ -20,9 +20,9 @@ from vid4d.errors import InputError
 from vid4d.gaussians.model import load_asset
 from vid4d.matrix.io import load_matrix
 from vid4d.media.images import resized
-from vid4d.metrics import mask_iou
 from vid4d.methods import efficient4d, stages
 from vid4d.methods.efficient4d import interpolate_frames, with_confidence
+from vid4d.metrics import mask_iou
 from vid4d.outputs import input_psnr
 from vid4d.priors.base import DEFAULT_PRIORS
 from vid4d.priors.rife import IFNet, IFNetConfig
@@ -279,6 +279,7 @@ def test_the_drawn_view_from_the_clips_side_is_the_clip(tiny, clip, tmp_path, mo
     assert mask_iou(side, clips).max() < mask_iou(own, clips).min()
     assert (own[0] - own[2]).abs().mean() > 0.05
 
+
 def test_an_unknown_prior_is_refused(clip, tmp_path, monkeypatch):
     monkeypatch.setitem(efficient4d.PRESETS, "draft", TINY)
     with pytest.raises(InputError, match="there is no prior 'large'"):
@@ -291,7 +292,6 @@ def test_an_unknown_prior_is_refused(clip, tmp_path, monkeypatch):
         ({"prior": "frustum", "steps": 3}, "steps"),
         ({"prior": "frustum", "sampler": "dpm"}, "sampler"),
         ({"memory": 4.0}, "memory"),
-        ({"prior": "small", "memory": 4.0}, "memory"),
         ({"method": "consistent4d", "steps": 3}, "steps"),
         ({"text_model": "mine"}, "text-model"),
     ],
@@ -312,5 +312,5 @@ def test_options_of_a_clip_have_no_effect_on_a_text():
 
 
 def test_options_with_an_effect_are_taken():
-    for settings in ({"prior": "small", "steps": 3}, {"method": "consistent4d", "memory": 4.0}):
+    for settings in ({"prior": "syncdreamer", "steps": 3}, {"method": "consistent4d", "memory": 4.0}):
         api.resolved(Settings(clip="any.mp4", **settings))

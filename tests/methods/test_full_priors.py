@@ -8,7 +8,7 @@ import pytest
 import torch
 from clips import disc
 from published import write_weights
-from tiny_prior import ship, tiny_prior
+from tiny_frustum import ship, tiny_frustum
 
 from vid4d import api, cli
 from vid4d.errors import InputError
@@ -20,8 +20,6 @@ from vid4d.methods.efficient4d import Efficient4DConfig
 from vid4d.priors import multiview_sampling
 from vid4d.priors.base import DrawRequest
 from vid4d.priors.multiview_sampling import FullConfig, configured
-from vid4d.priors.small import prior as small
-from vid4d.priors.small.sampling import SampleConfig
 from vid4d.runs.progress import Progress
 from vid4d.settings import Settings
 
@@ -43,7 +41,7 @@ def tiny(weights, monkeypatch):
     monkeypatch.setenv("VID4D_WEIGHTS", str(weights))
     monkeypatch.setitem(efficient4d.PRESETS, "draft", TINY)
     monkeypatch.setitem(multiview_sampling.PRESETS, "draft", FullConfig(steps=2))
-    ship(monkeypatch, tiny_prior(), SampleConfig(steps=2))
+    ship(monkeypatch, tiny_frustum())
 
 
 @pytest.fixture
@@ -84,16 +82,6 @@ def test_the_settings_reach_the_prior(tiny, clip, tmp_path, monkeypatch):
     matrix_of(clip, tmp_path / "a", prior="syncdreamer", sampler="unipc", steps=7, memory=11.0)
     expected = FullConfig(steps=7, sampler="unipc", memory_gb=11.0)
     assert asked == [((3, 64, 64, 4), 10.0, expected)]
-
-
-def test_steps_and_sampler_reach_the_small_prior(tiny, clip, tmp_path, monkeypatch):
-    asked = []
-    whole = small.sample_small_prior
-    monkeypatch.setattr(small, "sample_small_prior", lambda *a, **k: asked.append(a[3]) or whole(*a, **k))
-    monkeypatch.setitem(small.PRESETS, "draft", SampleConfig(steps=2, eta=1.0))
-    matrix_of(clip, tmp_path / "a", sampler="unipc", steps=3)
-    matrix_of(clip, tmp_path / "b")
-    assert asked == [SampleConfig(steps=3, sampler="unipc", eta=0.0), SampleConfig(steps=2, eta=1.0)]
 
 
 def test_presets_and_what_is_told():

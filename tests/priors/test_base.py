@@ -157,9 +157,9 @@ def test_rows_name_what_there_is(name):
 def test_what_a_prior_does_not_offer_is_refused(monkeypatch):
     monkeypatch.setitem(PRIORS, "blind", PriorSpec(score="toy_prior:load_score"))
     assert "blind" not in priors_with("matrix")
-    with pytest.raises(InputError, match="blind cannot draw an image matrix: choose one of small"):
+    with pytest.raises(InputError, match="blind cannot draw an image matrix: choose one of frustum"):
         load_matrix_prior("blind")
-    with pytest.raises(InputError, match="no prior 'other': choose one of small"):
+    with pytest.raises(InputError, match="no prior 'other': choose one of frustum"):
         load_score_prior("other", torch.zeros(1, 8, 8, 4), 0.0)
 
 

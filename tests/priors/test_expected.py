@@ -27,7 +27,7 @@ def test_sets_of_models_weigh_as_many_models_as_they_have(tmp_path: Path) -> Non
     assert expected is not None
     assert expected.models == 4
     assert expected.overlap == pytest.approx((0.7, 0.3))
-    assert expected_of("small", file) is None
+    assert expected_of("other", file) is None
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:

@@ -8,7 +8,6 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from tiny_prior import still_prior, tiny_prior
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -18,10 +17,7 @@ from vid4d.errors import InputError
 from vid4d.priors.base import load_score_prior
 from vid4d.priors.guidance import ClassifierFree
 from vid4d.priors.multiview_sampling import prepare_for_inference
-from vid4d.priors.pictures import to_network
-from vid4d.priors.samplers import q_sample, to_x0
 from vid4d.priors.score import LatentScorePrior, resized_render
-from vid4d.priors.small.prior import SmallScorePrior
 from vid4d.priors.zero123 import CONFIGS, Zero123
 from vid4d.priors.zero123_score import Zero123ScorePrior
 
@@ -37,103 +33,6 @@ def frames():
 
 CAMERAS = Cameras.orbit([30.0, 200.0], 20.0, size=16)
 BOTH = torch.tensor([0, 1])
-
-
-def noisy_of(score_prior, levels=1, t=(500, 500)):
-    g = torch.Generator().manual_seed(0)
-    data = torch.rand(levels, len(t), 64, 8, 8, generator=g) * 2 - 1
-    noise = torch.randn(data.shape, generator=g)
-    steps = torch.tensor(t)
-    return torch.stack(
-        [q_sample(score_prior.schedule, d, steps, n) for d, n in zip(data, noise, strict=True)]
-    )
-
-
-def test_a_prior_that_adds_nothing_points_at_the_lifted_rendering(frames):
-    """Its UNet silenced, the implied data is what the lifted volume of that frame shows that camera."""
-    prior = still_prior()
-    score_prior = SmallScorePrior(prior, guidance=1)
-    score_prior.condition(frames, 10.0)
-    noisy, t = noisy_of(score_prior), torch.tensor([300, 700])
-    eps = score_prior.predict(noisy, t, score_prior.view(CAMERAS, BOTH))[0]
-    data = prior.decode(to_x0(score_prior.schedule, noisy[0], t, eps, "eps"))
-    for i in range(2):
-        condition = prior.condition(to_network(frames[i : i + 1]), Cameras.orbit([0.0], 10.0, size=32))
-        lifted = prior.render_features(condition, CAMERAS[i].resized(32), 1).coarse[0]
-        torch.testing.assert_close(data[i], lifted, atol=1e-3, rtol=1e-3)
-        assert lifted.std() > 0.01
-
-
-def test_levels_are_scored_one_by_one(frames):
-    """Three levels at once answer what each of them alone is answered, and so do two views."""
-    score_prior = SmallScorePrior(tiny_prior(), guidance=3.0)
-    score_prior.condition(frames, 0.0)
-    t = torch.tensor([400, 800])
-    noisy = noisy_of(score_prior, levels=3)
-    together = score_prior.predict(noisy, t, score_prior.view(CAMERAS, BOTH))
-    assert together.shape == noisy.shape
-    for level in range(3):
-        for i in range(2):
-            view = score_prior.view(CAMERAS[i], BOTH[i : i + 1])
-            alone = score_prior.predict(noisy[level : level + 1, i : i + 1], t[i : i + 1], view)
-            torch.testing.assert_close(alone[0, 0], together[level, i], atol=1e-3, rtol=1e-3)
-
-
-def test_guidance_goes_away_from_the_blind_answer(frames):
-    """Linear in the scale: 5 lies on the line through 1 and 3, twice as far again."""
-    prior, answers = tiny_prior(), []
-    for scale in (1.0, 3.0, 5.0):
-        score_prior = SmallScorePrior(prior, guidance=scale)
-        score_prior.condition(frames, 0.0)
-        answers.append(
-            score_prior.predict(
-                noisy_of(score_prior), torch.tensor([600, 600]), score_prior.view(CAMERAS, BOTH)
-            )
-        )
-    assert (answers[1] - answers[0]).abs().max() > 1e-3
-    torch.testing.assert_close(answers[2], 2 * answers[1] - answers[0], atol=1e-3, rtol=1e-3)
-
-
-def test_frame_and_camera_matter(frames):
-    score_prior = SmallScorePrior(tiny_prior(), guidance=1)
-    score_prior.condition(frames, 0.0)
-    t, noisy = torch.tensor([500]), noisy_of(score_prior, t=(500,))
-    here = score_prior.predict(noisy, t, score_prior.view(CAMERAS[0], BOTH[:1]))
-    assert (here - score_prior.predict(noisy, t, score_prior.view(CAMERAS[1], BOTH[:1]))).abs().max() > 1e-3
-    assert (here - score_prior.predict(noisy, t, score_prior.view(CAMERAS[0], BOTH[1:]))).abs().max() > 1e-3
-
-
-def test_frames_that_were_dropped_come_back_the_same(frames):
-    few, all_kept = (
-        SmallScorePrior(tiny_prior(), guidance=1, keep=1),
-        SmallScorePrior(tiny_prior(), guidance=1),
-    )
-    for score_prior in (few, all_kept):
-        score_prior.condition(frames, 0.0)
-    noisy, t = noisy_of(few), torch.tensor([500, 500])
-    for order in (BOTH, BOTH.flip(0), BOTH):
-        a, b = (j.predict(noisy, t, j.view(CAMERAS, order)) for j in (few, all_kept))
-        torch.testing.assert_close(a, b)
-    assert len(few._conditions) == 1
-
-
-def test_a_score_prior_needs_a_picture_first():
-    with pytest.raises(RuntimeError, match="comes first"):
-        SmallScorePrior(tiny_prior()).view(CAMERAS, BOTH)
-
-
-def test_encoding_has_a_gradient_and_loses_nothing():
-    """At the prior's own size the latents are the pixels, mapped to [-1, 1]."""
-    score_prior = SmallScorePrior(tiny_prior())
-    color = torch.rand(2, 32, 32, 3, requires_grad=True)
-    alpha = torch.rand(2, 32, 32, requires_grad=True)
-    latents = score_prior.encode(color, alpha)
-    back = (score_prior.prior.decode(latents) + 1) / 2
-    torch.testing.assert_close(back[:, :3].permute(0, 2, 3, 1), color)
-    torch.testing.assert_close(back[:, 3], alpha)
-    latents.sum().backward()
-    torch.testing.assert_close(color.grad, torch.full_like(color, 2.0))
-    torch.testing.assert_close(alpha.grad, torch.full_like(alpha, 2.0))
 
 
 def test_renders_of_other_sizes_are_resized():
@@ -173,6 +72,41 @@ def test_zero123_is_told_picture_and_camera(zero123, frames):
     for level in range(2):
         expected = zero123.noise(noisy[level], t, context, known.latent.flip(0), ClassifierFree(3.0))
         torch.testing.assert_close(found[level], expected, atol=1e-4, rtol=1e-3)
+
+
+def answers(zero123, frames, cameras, order, guidance=3.0, levels=1):
+    """What it says of the same noise, with its frames seen from cameras."""
+    score_prior = Zero123ScorePrior(zero123, guidance=guidance)
+    score_prior.condition(frames, 10.0)
+    g = torch.Generator().manual_seed(0)
+    noisy = torch.randn(levels, 1, 4, 8, 8, generator=g).expand(-1, len(order), -1, -1, -1)
+    return score_prior.predict(noisy, torch.full((len(order),), 500), score_prior.view(cameras, order))
+
+
+def test_levels_and_views_are_scored_one_by_one(zero123, frames):
+    together = answers(zero123, frames, CAMERAS, BOTH, levels=3)
+    assert together.shape == (3, 2, 4, 8, 8)
+    for i in range(2):
+        alone = answers(zero123, frames, CAMERAS[i], BOTH[i : i + 1], levels=3)
+        torch.testing.assert_close(alone[:, 0], together[:, i], atol=1e-3, rtol=1e-3)
+
+
+def test_guidance_goes_away_from_the_blind_answer(zero123, frames):
+    """Linear in the scale: 5 lies on the line through 1 and 3, twice as far again."""
+    one, three, five = (answers(zero123, frames, CAMERAS, BOTH, guidance=s) for s in (1.0, 3.0, 5.0))
+    assert (three - one).abs().max() > 1e-3
+    torch.testing.assert_close(five, 2 * three - one, atol=1e-3, rtol=1e-3)
+
+
+def test_frame_and_camera_matter(zero123, frames):
+    here = answers(zero123, frames, CAMERAS[0], BOTH[:1])
+    assert (here - answers(zero123, frames, CAMERAS[1], BOTH[:1])).abs().max() > 1e-3
+    assert (here - answers(zero123, frames, CAMERAS[0], BOTH[1:])).abs().max() > 1e-3
+
+
+def test_a_score_prior_needs_a_picture_first(zero123):
+    with pytest.raises(RuntimeError, match="comes first"):
+        Zero123ScorePrior(zero123).view(CAMERAS, BOTH)
 
 
 def test_zero123_takes_the_gradient_to_the_render(zero123):
@@ -270,5 +204,5 @@ def test_priors_by_name(frames, zero123, tmp_path, monkeypatch):
     assert isinstance(told, Zero123ScorePrior)
     assert told.guidance == ClassifierFree(2.0)
     assert told.view(CAMERAS, BOTH)[1].shape == (2, 4, 8, 8)
-    with pytest.raises(InputError, match=r"syncdreamer cannot score single .* small, frustum, zero123-xl"):
+    with pytest.raises(InputError, match=r"syncdreamer cannot score single .* frustum, zero123-xl"):
         load_score_prior("syncdreamer", frames, 10.0)

@@ -126,18 +126,6 @@ def test_motion_has_its_ends_at_time_0_and_1(bank: MeshBank, monkeypatch: pytest
     torch.testing.assert_close(motion.start[still], motion.end[still])
 
 
-def test_depths_lie_where_the_pictures_show_something(bank: MeshBank) -> None:
-    torch.manual_seed(4)
-    views = ViewSource(bank, ViewsConfig(size=32, ring_views=2, free_views=1)).draw(3)
-    assert (views.depth.shape, views.target_depth.shape) == ((3, 8, 8), (3, 3, 8, 8))
-    whole = torch.nn.functional.avg_pool2d(views.picture[:, 3:], 4)[:, 0]
-    assert bool(views.depth[whole > 0.999].isfinite().all()), "covered feature positions have a depth"
-    assert bool(views.depth[whole < -0.999].isinf().all())
-    seen = views.target_depth[views.target_depth.isfinite()]
-    assert float(seen.min()) > 1.5 - 0.75
-    assert float(seen.max()) < 1.5 + 0.75
-
-
 def test_degrading_keeps_the_range_and_most_of_the_picture() -> None:
     torch.manual_seed(0)
     picture = torch.rand(40, 4, 16, 16) * 2 - 1

@@ -222,15 +222,6 @@ _ZERO123 = PriorSpec(
 )
 
 PRIORS = {
-    "small": PriorSpec(
-        matrix="vid4d.priors.small.prior:load_matrix_prior",
-        score="vid4d.priors.small.prior:load_score_prior",
-        help="comes with vid4d; draws sixteen pictures of every frame",
-        takes=SAMPLED - {"memory"},
-        image_size=128,
-        memory_gib=1.6,
-        licence="Apache-2.0",
-    ),
     "frustum": PriorSpec(
         matrix="vid4d.priors.frustum.prior:load_matrix_prior",
         score="vid4d.priors.frustum.score:load_score_prior",

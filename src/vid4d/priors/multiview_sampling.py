@@ -91,7 +91,7 @@ def load_full_prior(
 
 
 def full_dtype(device: torch.device | str) -> torch.dtype:
-    """bfloat16 where the card has it, float16 on older ones; on the processor as for the small prior."""
+    """bfloat16 where the card has it, float16 on older ones; on the processor what is fastest there."""
     if torch.device(device).type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.float16
     return best_dtype(device)
@@ -167,7 +167,7 @@ def sample_full_prior(
     generator: torch.Generator | None = None,
     progress: ProgressCallback | None = None,
 ) -> Float[Tensor, "v t h w 4"]:
-    """Pictures of the object from every view of the ring at every frame, as `sample_small_prior`.
+    """Pictures of the object from every view of the ring at every frame.
 
     frames: straight-alpha RGBA in [0, 1], of the prior's picture size. elevation: of the input camera,
     degrees. The noise is the same for all frames. Alpha is found from the white that these priors draw.

@@ -7,20 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.errors import InputError
-from vid4d.media.images import over_white, straight
+from vid4d.media.images import over_white
 
 
 def to_network(frames: Float[Tensor, "n h w 4"]) -> Float[Tensor, "n 4 h w"]:
     """Straight-alpha RGBA in [0, 1] -> colors over white and alpha in [-1, 1], channels first."""
     return torch.cat([over_white(frames), frames[..., 3:]], -1).permute(0, 3, 1, 2) * 2 - 1
-
-
-def from_network(pictures: Float[Tensor, "n 4 h w"]) -> Float[Tensor, "n h w 4"]:
-    """The inverse of `to_network`; colors where there is no alpha are white."""
-    rgba = ((pictures.float() + 1) / 2).clamp(0, 1).permute(0, 2, 3, 1)
-    alpha = rgba[..., 3:]
-    color = straight(torch.cat([rgba[..., :3] - (1 - alpha), alpha], -1))[..., :3]
-    return torch.cat([torch.where(alpha > 1 / 255, color, 1.0), alpha], -1)
 
 
 def check_size(frames: Float[Tensor, "t h w 4"], size: int) -> None:

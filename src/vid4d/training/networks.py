@@ -1,30 +1,17 @@
 """Networks of the stages of training, in their sizes, with their first weights.
 
-Each function takes `TrainOptions` and gives the network and its configuration as JSON. Initial weights are of
-the same network, of the one the stage builds on, or of the one it is part of.
+Each function takes `TrainOptions` and gives the network and its configuration as JSON.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
-
-from torch import Tensor
 
 from vid4d.enhance.sharpener import Sharpener, SharpenerConfig
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
 from vid4d.priors.rife import IFNet
-from vid4d.priors.small.lifting import LiftConfig, Lifter
-from vid4d.priors.small.model import SmallConfig, SmallPrior
 from vid4d.priors.weights.eight_bit import read_pieces
-from vid4d.priors.weights.files import (
-    config_from_json,
-    config_to_json,
-    fill,
-    load_into,
-    read_metadata,
-    read_weights,
-)
+from vid4d.priors.weights.files import config_from_json, config_to_json, fill, load_into
 from vid4d.training.interpolation import interpolation_model
 from vid4d.training.train import TrainOptions
 
@@ -59,39 +46,3 @@ def frustum_network(options: TrainOptions) -> tuple[FrustumVolume, str]:
         opened = {k: v for k, v in volume.state_dict().items() if k.startswith("gate.")}
         fill(volume, state if before.gated else state | opened, path)
     return volume, config_to_json(volume.config)
-
-
-def lift_network(options: TrainOptions) -> tuple[Lifter, str]:
-    """The volume generator, new, from a file of its own, or out of that of a whole small prior."""
-    state, config, whole = _small(options.initial)
-    lifter = Lifter(config.lift)
-    if options.initial is not None:
-        fill(lifter, state, options.initial, "lifter." if whole else "")
-    return lifter, config_to_json(config.lift)
-
-
-def diffusion_network(options: TrainOptions) -> tuple[SmallPrior, str]:
-    """The small prior; its volume generator stays as it is.
-
-    New, from the initial file of a whole one, or on top of lift's; `options.lifter` replaces the generator.
-    """
-    state, config, whole = _small(options.initial)
-    if options.lifter is not None:
-        stored = read_metadata(options.lifter).get("config")
-        config = replace(config, lift=config_from_json(LiftConfig, stored))
-    prior = SmallPrior(config)
-    if options.initial is not None:
-        fill(prior if whole else prior.lifter, state, options.initial)
-    if options.lifter is not None:
-        load_into(prior.lifter, options.lifter)
-    prior.lifter.requires_grad_(False)
-    return prior, config_to_json(config)
-
-
-def _small(path: Path | None) -> tuple[dict[str, Tensor], SmallConfig, bool]:
-    """Weights and sizes of a file of the small prior, or of its volume generator; whether of the whole."""
-    state, metadata = ({}, {}) if path is None else read_weights(path)
-    whole, stored = any(name.startswith("lifter.") for name in state), metadata.get("config")
-    if whole:
-        return state, config_from_json(SmallConfig, stored), True
-    return state, SmallConfig(config_from_json(LiftConfig, stored)), False

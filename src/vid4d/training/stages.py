@@ -37,33 +37,7 @@ class TrainingStage:
     made_up_share: float = 0.35
 
 
-SMALL_OUTER = (
-    *("stem", "enter", "input_blocks.0.0", "head.leave", "volume.leave.2", "elevation.3"),
-    *("encoder.depth", "unet.out.2"),
-)
-"""Outer layers of the small prior and its volume generator."""
-
 STAGES = {
-    "lift": TrainingStage(
-        help="the deterministic half of the small prior",
-        network="vid4d.training.networks:lift_network",
-        data="vid4d.training.prior_losses:view_batches",
-        loss="vid4d.training.prior_losses:lift_loss",
-        outer=SMALL_OUTER,
-        views={"ring_views": 2, "free_views": 1},
-        compiled=("encoder", "volume", "head"),
-    ),
-    "diffusion": TrainingStage(
-        help="the whole small prior, started from lift's weights",
-        network="vid4d.training.networks:diffusion_network",
-        data="vid4d.training.prior_losses:reused_view_batches",
-        loss="vid4d.training.prior_losses:diffusion_loss",
-        outer=SMALL_OUTER,
-        compiled=(
-            *("lifter.encoder", "lifter.volume", "lifter.head"),
-            *("noisy_volume", "frustum_net", "unet"),
-        ),
-    ),
     "interpolation": TrainingStage(
         help="the small RIFE",
         network="vid4d.training.networks:interpolation_network",

@@ -23,8 +23,7 @@ class TrainOptions:
     out: Path
     """Folder for checkpoint, log and weights; a second call with the same folder resumes."""
     initial: Path | None = None
-    """Weights to start from (safetensors): the network's own; for diffusion also those of lift, for lift also
-    those of the whole prior; for frustum a folder of 8-bit pieces."""
+    """Weights to start from: a file (safetensors), for frustum a folder of 8-bit pieces."""
     batch: int = 32
     """Objects per step and GPU."""
     steps: int = 100_000
@@ -37,8 +36,6 @@ class TrainOptions:
     """The highest learning rate, after the warm-up."""
     optimizer: Literal["muon", "adam"] = "muon"
     """Muon for matrices and kernels with Adam for the rest, or Adam for everything."""
-    lifter: Path | None = None
-    """For diffusion: weights of lift that replace those in the initial file."""
     made_up: int | None = None
     """Made-up animals, plants and vessels that are drawn beside the models; as many as the stage has by
     default."""

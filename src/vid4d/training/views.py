@@ -16,7 +16,7 @@ from torch import Tensor
 from vid4d.cameras import FOCAL_PER_WIDTH, RING_ELEVATION, RING_VIEWS, Cameras
 from vid4d.media.images import premultiplied
 from vid4d.priors.pictures import to_network
-from vid4d.training.mesh_render import Lighting, fit_to_frame, render_meshes, render_with_depth
+from vid4d.training.mesh_render import Lighting, fit_to_frame, render_meshes
 from vid4d.training.meshes import MeshBank, MeshBatch, join
 from vid4d.training.warps import Warps
 
@@ -28,8 +28,7 @@ class ViewsConfig:
     size: pixels. elevation: range of the input camera, degrees. ring_views: how many views of the ring.
     free_views: extra views from anywhere (elevation free_elevation). combine: share of objects made of
     several models. fill: range of the picture's side that an object takes, as a share of a clip's crop.
-    depth_stride: pixels from one measured depth to the next. augment: how often objects are bent and
-    recolored, 1 as often as the first prior's training did. warp: share of the models that get other
+    augment: how often objects are bent and recolored, at most 1. warp: share of the models that get other
     proportions.
     """
 
@@ -41,7 +40,6 @@ class ViewsConfig:
     combine: float = 0.05
     fill: tuple[float, float] = (0.6, 1.0)
     supersample: int = 2
-    depth_stride: int = 4
     augment: float = 1.0
     warp: float = 0.0
 
@@ -51,8 +49,7 @@ class TrainingViews:
     """Batch of training views: RGBA over white in [-1, 1], channels first; cameras flat, object by object.
 
     picture (b, 4, h, w): the input views. targets (b, v, 4, h, w): the ring's views, then the free ones.
-    ring_index (b, r): which views of the ring. elevation (b,): of the input cameras, degrees. depth,
-    target_depth: along the optical axis at the centres of the feature positions, infinite where nothing is.
+    ring_index (b, r): which views of the ring. elevation (b,): of the input cameras, degrees.
     """
 
     picture: Float[Tensor, "b 4 h w"]
@@ -60,8 +57,6 @@ class TrainingViews:
     targets: Float[Tensor, "b v 4 h w"]
     cameras: Cameras
     ring_index: Int[Tensor, "b r"]
-    depth: Float[Tensor, "b p p"]
-    target_depth: Float[Tensor, "b v p p"]
 
 
 @dataclass
@@ -273,7 +268,7 @@ class ViewSource:
         targets = Cameras.orbit(azimuth.flatten(), heights.flatten(), size=c.size, focal=focal, device=device)
         views = azimuth.shape[1]
         objects = torch.arange(n, device=device)
-        rgba, depth = render_with_depth(
+        rgba = render_meshes(
             batch,
             Cameras.cat([inputs, targets]),
             torch.cat([objects, objects.repeat_interleave(views)]),
@@ -281,16 +276,12 @@ class ViewSource:
             supersample=c.supersample,
         )
         pictures = to_network(rgba)
-        stride = c.depth_stride * c.supersample
-        depth = depth[:, stride // 2 :: stride, stride // 2 :: stride]
         return TrainingViews(
             pictures[:n],
             elevation,
             pictures[n:].unflatten(0, (n, views)),
             targets,
             ring_index,
-            depth[:n],
-            depth[n:].unflatten(0, (n, views)),
         )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -12,11 +13,33 @@ from torch import nn
 
 from vid4d.errors import InputError
 from vid4d.priors import interpolators
-from vid4d.priors.small import sampling
-from vid4d.priors.weights.files import load_into, read_weights, save_weights
+from vid4d.priors.frustum import prior
+from vid4d.priors.weights.files import (
+    config_from_json,
+    config_to_json,
+    load_into,
+    read_weights,
+    save_weights,
+)
 
-MOST = 80_000_000
+MOST = 95_000_000
 """Bytes of all shipped weights together."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """Of a configuration."""
+
+    outside: float = -1.0
+    channels: tuple[int, ...] = (4, 8)
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A configuration with another within."""
+
+    part: Part = Part()
+    widths: tuple[int, ...] = (1, 2)
 
 
 def model() -> nn.Module:
@@ -115,23 +138,18 @@ def test_a_save_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, monkey
 
 
 def test_the_shipped_weights_are_small_enough_and_load_strictly():
-    folder = sampling.SHIPPED.parent
-    files = {p for p in folder.iterdir() if p.is_file()}
-    assert files >= {sampling.SHIPPED, interpolators.SHIPPED}
+    files = {p for p in interpolators.SHIPPED.parent.rglob("*") if p.is_file()}
+    assert files > {interpolators.SHIPPED, *prior.SHIPPED.glob("part_*.safetensors")}
     assert sum(p.stat().st_size for p in files) <= MOST
-    prior = sampling.load_small_prior(dtype=torch.float32)
-    assert all(torch.isfinite(p).all() for p in prior.parameters())
-    assert not any(p.requires_grad for p in prior.parameters())
-    assert not prior.training
+    network = prior.load_frustum_volume()
+    assert all(torch.isfinite(p).all() for p in network.parameters())
+    assert not any(p.requires_grad for p in network.parameters())
+    assert not network.training
 
 
 def test_a_configuration_survives_as_text() -> None:
-    from vid4d.priors.small.lifting import LiftConfig
-    from vid4d.priors.small.model import SmallConfig
-    from vid4d.priors.weights.files import config_from_json, config_to_json
-
-    config = SmallConfig(lift=LiftConfig(outside=-10.0, channels=(8, 16, 24)), channel_mult=(1, 3))
-    assert config_from_json(SmallConfig, config_to_json(config)) == config
-    assert config_from_json(SmallConfig, None) == SmallConfig()
+    config = Whole(part=Part(outside=-10.0, channels=(8, 16, 24)), widths=(1, 3))
+    assert config_from_json(Whole, config_to_json(config)) == config
+    assert config_from_json(Whole, None) == Whole()
     with pytest.raises(InputError, match="newer version"):
-        config_from_json(LiftConfig, '{"color_of_the_moon": 1}')
+        config_from_json(Part, '{"color_of_the_moon": 1}')

@@ -6,28 +6,22 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 
-def conv(dims: int, c_in: int, c_out: int, kernel: int = 3, stride: int = 1) -> nn.Module:
-    """Convolution over `dims` axes that keeps the size, but for the stride."""
-    return (nn.Conv2d if dims == 2 else nn.Conv3d)(c_in, c_out, kernel, stride, kernel // 2)
+def conv(dims: int, c_in: int, c_out: int, kernel: int = 3) -> nn.Module:
+    """Convolution over `dims` axes that keeps the size."""
+    return (nn.Conv2d if dims == 2 else nn.Conv3d)(c_in, c_out, kernel, 1, kernel // 2)
 
 
 class ResBlock(nn.Module):
-    """GroupNorm, SiLU, convolution, twice; scaled and shifted by an embedding where there is one."""
+    """GroupNorm, SiLU, convolution, twice."""
 
-    def __init__(self, dims: int, c_in: int, c_out: int, embedding: int = 0) -> None:
+    def __init__(self, dims: int, c_in: int, c_out: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = nn.GroupNorm(8, c_in), nn.GroupNorm(8, c_out)
         self.conv1, self.conv2 = conv(dims, c_in, c_out), conv(dims, c_out, c_out)
         self.skip = conv(dims, c_in, c_out, 1) if c_in != c_out else nn.Identity()
-        self.film = nn.Linear(embedding, 2 * c_out) if embedding else None
         for parameter in self.conv2.parameters():
             nn.init.zeros_(parameter)
 
-    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         h = self.norm2(self.conv1(F.silu(self.norm1(x))))
-        if self.film is not None:
-            assert embedding is not None
-            film = self.film(F.silu(embedding))
-            scale, shift = film.reshape(*film.shape, *[1] * (x.ndim - 2)).chunk(2, 1)
-            h = h * (1 + scale) + shift
         return self.skip(x) + self.conv2(F.silu(h))
