@@ -206,7 +206,9 @@ def test_options_of_prepare_that_cannot_be(options, clip, capsys):
 
 @pytest.mark.parametrize("options", ["--steps -5", "--batch 0", "--seconds nan", "--lr -1"])
 def test_options_of_train_that_cannot_be(options, clip, capsys):
-    message = refused(capsys, "train", "--stage", "lift", "--models", clip, "--out", "out", *options.split())
+    message = refused(
+        capsys, "train", "--stage", "frustum", "--models", clip, "--out", "out", *options.split()
+    )
     assert options in message
 
 
@@ -219,7 +221,7 @@ def test_options_of_render_that_cannot_be(options, capsys):
 
 
 def test_models_to_train_on_that_are_none(clip, capsys):
-    options = ("--stage", "lift", "--out", "out")
+    options = ("--stage", "frustum", "--out", "out")
     assert "no folder of models at nowhere" in refused(capsys, "train", "--models", "nowhere", *options)
     assert "no *.npz shards of models in clip" in refused(capsys, "train", "--models", clip, *options)
 

@@ -77,4 +77,5 @@ def test_experiments_tell_of_every_training_that_was_not_taken():
     assert all(f"`{log.name}`" in page for log in logs)
     scripts = re.findall(r"`(?:benchmarks/)?(\w+\.py)", page)
     assert scripts
-    assert all((ROOT / "benchmarks" / script).is_file() for script in scripts)
+    gone = {"prior_quality.py"}  # with the prior that it judged; the page says when
+    assert all((ROOT / "benchmarks" / script).is_file() for script in scripts if script not in gone)

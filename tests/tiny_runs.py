@@ -26,7 +26,6 @@ CONSISTENT = Consistent4DConfig(
     milestones=(Milestone(0, 16, 3), Milestone(4, 24, 1)),
     lambda_orient=LinearSchedule(1.0, 20.0, 3),
     n_reg_samples=64,
-    guidance=1.0,
     t_range=TimestepRange(LinearSchedule(0.8, 0.2, 4), LinearSchedule(0.98, 0.4, 4)),
     samples_per_ray=32,
     grid_resolution=8,

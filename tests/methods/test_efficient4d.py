@@ -311,6 +311,7 @@ def test_options_of_a_clip_have_no_effect_on_a_text():
         api.resolved(Settings(text="a red cat", every=2))
 
 
-def test_options_with_an_effect_are_taken():
+def test_options_with_an_effect_are_taken(monkeypatch):
+    monkeypatch.setattr("vid4d.priors.weights.registry.require", lambda name: name)
     for settings in ({"prior": "syncdreamer", "steps": 3}, {"method": "consistent4d", "memory": 4.0}):
         api.resolved(Settings(clip="any.mp4", **settings))
