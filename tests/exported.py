@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import pytest
 import torch
 from toys import jumping_ball
 
 from vid4d.asset import Asset
+from vid4d.export import meshes
 from vid4d.gaussians.metadata import AssetMetadata
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D, save_asset
+from vid4d.meshing.marching_cubes import MeshOptions
 
 
 def tumbling(count: int = 40, degree: int = 1, fourier: int = 1) -> Gaussians4D:
@@ -36,6 +40,13 @@ def asset_of(folder: Path, gaussians: Gaussians4D, seconds: float = 1.0, cyclic:
 
 def ball_asset(folder: Path, seconds: float = 1.0, cyclic: bool = False) -> Asset:
     return asset_of(folder, jumping_ball(60), seconds, cyclic)
+
+
+def coarse_meshes(monkeypatch: pytest.MonkeyPatch, resolution: int = 40) -> None:
+    """Meshes in exports are made on a coarse grid and painted from few small pictures: for quick tests."""
+    coarse = partial(MeshOptions, resolution=resolution, views=16, size=96)
+    monkeypatch.setattr(meshes, "MeshOptions", coarse)
+    monkeypatch.setattr(meshes, "TEXTURED_VIEWS", 96)
 
 
 def visible(asset: Asset, time: float) -> Gaussians3D:

@@ -10,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_line import run
+from exported import coarse_meshes
 
 from vid4d import api
+from vid4d.export import meshes
 from vid4d.media.video import write_mp4
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -37,6 +39,8 @@ def shown(page: Path) -> Iterator[list[str]]:
 def test_commands_run_as_they_are_shown(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setitem(api.METHODS, "efficient4d", "toys")
+    monkeypatch.setattr(meshes, "FPS", 1.0)  # meshes of two moments
+    coarse_meshes(monkeypatch)
     frames = [np.full((48, 48, 3), 255, np.uint8) for _ in range(8)]
     for i, frame in enumerate(frames):
         frame[14 + i : 30 + i, 16:32] = (200, 30, 30)
