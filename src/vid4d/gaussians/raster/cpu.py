@@ -24,6 +24,7 @@ from vid4d.errors import InputError
 from vid4d.gaussians import raster
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.gaussians.raster import build
+from vid4d.gaussians.raster.scene import Scene, plain, scene_of
 
 RECORD = 16
 ENTRY_SUMS = 10
@@ -140,47 +141,16 @@ def render(
     """Renders with the C kernel; see `vid4d.gaussians.raster.Backend`."""
     if isinstance(splats, Gaussians4D):
         inputs = (splats.means, splats.covariance4d(), splats.opacities, splats.sh)
-        period, cyclic = splats.period, splats.cyclic
     else:
         inputs = (splats.means, splats.covariances, splats.opacities, splats.sh[:, :, None])
-        period, cyclic = 1.0, False
     tracked = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
     screen = torch.zeros(len(cameras), len(splats), 2, requires_grad=True) if tracked else None
-    scene = _Scene(
-        None if times is None else _plain(times),
-        _plain(cameras.world_to_camera.to("cpu")),
-        _plain(cameras.focal.to("cpu")),
-        _plain(background),
-        cameras.width,
-        cameras.height,
-        antialias,
-        period,
-        cyclic,
-    )
+    scene = scene_of(Scene, splats, times, cameras, background, antialias)
     color, alpha, depth, records, radii = _Rasterize.apply(*inputs, screen, scene)
     return raster.SplatRender(color, alpha, depth, records[..., :2], radii, screen)
 
 
-@dataclass(frozen=True)
-class _Scene:
-    """Inputs without a gradient."""
-
-    times: Tensor | None
-    poses: Tensor
-    focals: Tensor
-    background: Tensor
-    width: int
-    height: int
-    antialias: bool
-    period: float
-    cyclic: bool
-
-
-def _plain(x: Tensor) -> Tensor:
-    return x.detach().to(torch.float32).contiguous()
-
-
-def _arguments(inputs: tuple[Tensor, ...], scene: _Scene, buffers: dict[str, Tensor | None]) -> _Arguments:
+def _arguments(inputs: tuple[Tensor, ...], scene: Scene, buffers: dict[str, Tensor | None]) -> _Arguments:
     means, covariances, opacities, sh = inputs
     sizes = {
         "n": means.shape[0],
@@ -218,10 +188,10 @@ class _Rasterize(torch.autograd.Function):
         opacities: Tensor,
         sh: Tensor,
         screen: Tensor | None,
-        scene: _Scene,
+        scene: Scene,
     ) -> tuple[Tensor, ...]:
         kernel = _kernel()
-        inputs = tuple(_plain(t) for t in (means, covariances, opacities, sh))
+        inputs = tuple(plain(t) for t in (means, covariances, opacities, sh))
         n, v, h, w = means.shape[0], scene.focals.shape[0], scene.height, scene.width
         tiles = -(-h // TILE) * -(-w // TILE)
         buffers: dict[str, Tensor | None] = {
@@ -267,7 +237,7 @@ class _Rasterize(torch.autograd.Function):
         n, v = inputs[0].shape[0], ctx.scene.focals.shape[0]
         buffers: dict[str, Tensor | None] = dict(zip(ctx.names, saved, strict=True))
         for name, gradient in zip(("g_color", "g_alpha", "g_depth"), gradients, strict=False):
-            buffers[name] = None if gradient is None else _plain(gradient)
+            buffers[name] = None if gradient is None else plain(gradient)
         results = {
             "g_means": torch.empty_like(inputs[0]),
             "g_covariances": torch.empty_like(inputs[1]),

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -28,6 +28,7 @@ from vid4d.gaussians.raster import (
     project_kernels,
     shape_kernels,
 )
+from vid4d.gaussians.raster.scene import Scene, plain, scene_of
 from vid4d.kernels import on_device_of
 
 TILE = 8
@@ -60,42 +61,21 @@ def render(
         shape = (splats.log_scales, splats.quats_left, splats.quats_right, splats.opacity_logits)
         covariances, opacities = _Shape.apply(*shape)
         inputs = (splats.means, covariances, opacities, splats.sh)
-        period, cyclic = splats.period, splats.cyclic
     else:
         covariances = (splats.covariances + splats.covariances.mT).flatten(1).T / 2
         inputs = (splats.means, covariances, splats.opacities, splats.sh[:, :, None])
-        period, cyclic = 1.0, False
     like = splats.means
     tracked = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
     screen = like.new_zeros(len(cameras), len(splats), 2).requires_grad_() if tracked else None
-    scene = _Scene(
-        like.new_zeros(len(cameras)) if times is None else _plain(times),
-        _plain(cameras.world_to_camera.to(like.device)),
-        _plain(cameras.focal.to(like.device)),
-        _plain(background),
-        cameras.width,
-        cameras.height,
-        antialias,
-        period,
-        cyclic,
-    )
+    moments = like.new_zeros(len(cameras)) if times is None else times
+    scene = scene_of(_Scene, splats, moments, cameras, background, antialias)
     color, alpha, depth, records, radii = _Rasterize.apply(*inputs, screen, scene)
     return raster.SplatRender(color, alpha, depth, records[..., :2], radii, screen)
 
 
 @dataclass(frozen=True)
-class _Scene:
-    """Inputs without a gradient, and what follows from them."""
-
-    times: Float[Tensor, " v"]
-    poses: Float[Tensor, "v 4 4"]
-    focals: Float[Tensor, " v"]
-    background: Float[Tensor, "v 3"]
-    width: int
-    height: int
-    antialias: bool
-    period: float
-    cyclic: bool
+class _Scene(Scene):
+    """With its tiles and the keys that they are sorted by; times are zeros where nothing moves."""
 
     @property
     def views(self) -> int:
@@ -139,10 +119,6 @@ class _Entries(NamedTuple):
     stops: Int[Tensor, " vt"]
 
 
-def _plain(x: Tensor) -> Tensor:
-    return x.detach().to(torch.float32).contiguous()
-
-
 def _launch(kernel: Any, like: Tensor, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
     """Starts a kernel on the card of a tensor, unless there is nothing to do."""
     if all(grid):
@@ -162,7 +138,7 @@ class _Shape(torch.autograd.Function):
     def forward(
         ctx: Any, log_scales: Tensor, left: Tensor, right: Tensor, logits: Tensor
     ) -> tuple[Tensor, Tensor]:
-        inputs = tuple(_plain(x) for x in (log_scales, left, right, logits))
+        inputs = tuple(plain(x) for x in (log_scales, left, right, logits))
         n, table = len(logits), _rotation_basis(torch.float32, logits.device)
         covariances, opacities = logits.new_empty(16, n), logits.new_empty(n)
         grid = (_blocks(n, _Shape.BLOCK),)
@@ -176,7 +152,7 @@ class _Shape(torch.autograd.Function):
     def backward(ctx: Any, grad_covariances: Tensor, grad_opacities: Tensor) -> tuple[Tensor, ...]:
         *inputs, opacities, table = ctx.saved_tensors
         n, gradients = len(opacities), [torch.empty_like(x) for x in (*inputs, opacities)]
-        arguments = (*inputs, opacities, table, _plain(grad_covariances), _plain(grad_opacities), *gradients)
+        arguments = (*inputs, opacities, table, plain(grad_covariances), plain(grad_opacities), *gradients)
         grid = (_blocks(n, _Shape.BLOCK),)
         _launch(shape_kernels.shape_backward_kernel, opacities, grid, *arguments, n, _Shape.BLOCK)
         return tuple(gradients)
@@ -244,7 +220,7 @@ class _Rasterize(torch.autograd.Function):
         scene: _Scene,
     ) -> tuple[Tensor, ...]:
         v, h, w = scene.views, scene.height, scene.width
-        inputs = (*(_plain(x) for x in (means, covariances, opacities)), _plain(sh.permute(1, 2, 3, 0)))
+        inputs = (*(plain(x) for x in (means, covariances, opacities)), plain(sh.permute(1, 2, 3, 0)))
         kinds = (means.shape[1], *sh.shape[1:3], scene.cyclic, scene.antialias)
         records, radii, depths = _project(scene, kinds, inputs)
         entries = _find_entries(scene, records, radii, depths)
@@ -274,7 +250,7 @@ class _Rasterize(torch.autograd.Function):
         means, records, pictures = ctx.saved_tensors[0], ctx.saved_tensors[4], ctx.saved_tensors[6:9]
         entries = _Entries(*ctx.saved_tensors[9:])
         given = zip(gradients[:3], pictures, strict=True)
-        grads = [torch.zeros_like(x) if g is None else _plain(g) for g, x in given]
+        grads = [torch.zeros_like(x) if g is None else plain(g) for g, x in given]
         sums = means.new_empty(len(entries.keys), SUMS)
         _launch(
             blend_kernels.blend_backward_kernel,
