@@ -1,7 +1,7 @@
-"""Kills of tiny runs of both methods, of exports and of reconstructions: each is done again and compared.
+"""Kills of tiny runs of both methods, enhancements, exports and so on: each is done again and compared.
 
     python tests/kills.py 300               so many kills, by turns of all commands, from seed 0
-    python tests/kills.py 40 --only export
+    python tests/kills.py 40 --only export enhance
 
 Every second kill is inside a file operation, drawn among all that the command does in its folder; the others
 are at a random time. The same command follows, with --resume where it has that: it must end in 0, with the
@@ -22,6 +22,10 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
+from tiny_runs import tiny_drafts
+
+from vid4d.export.formats import FORMATS
+
 EVENTS = {"open", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "shutil.rmtree"}
 TOLD = ("log.txt", "timings.json", "machine.json", "report.html", ".vid4d-files.json", "curves.jsonl")
 """Files that say when and how fast a run was made, and what a resumed stage reported twice."""
@@ -34,7 +38,7 @@ class Command:
     name: str
     arguments: tuple[str, ...]
     again: tuple[str, ...]
-    before: tuple[str, ...] = ()
+    before: tuple[tuple[str, ...], ...] = ()
 
 
 DRAFT = ("--preset", "draft", "--device", "cpu", "--out", "out")
@@ -55,28 +59,41 @@ PNG = (
     "cpu",
     "--force",
 )
+ENHANCE = ("enhance", "out", "--device", "cpu")
+TO_SHARPEN = (*ENHANCE, "--to-sharpen", "sharp")
+SHARPENED = (*ENHANCE, "--sharpened", "sharp")
+SPLATS = ("spz", "sog", "stg", "splatv", "ply4d", "v4d")
+
+
+def _splats(to: str) -> Command:
+    """The export of splats to a format: a sequence of two moments, or one file."""
+    moments = ("--frames", "2") if FORMATS[to].sequence else ()
+    export = (
+        "export",
+        "asset.safetensors",
+        "--to",
+        to,
+        "--out",
+        f"out{'' if moments else FORMATS[to].ending}",
+    )
+    return Command(to, (*export, *moments), (*export, *moments, "--force"))
+
+
+EVALUATE = ("evaluate", "asset.safetensors", "--truth", "matrix", "--size", "16", "--device", "cpu")
+JUDGE = (*EVALUATE, "--out", "a.json", "--picture", "a.png")
 COMMANDS = [
     Command("efficient4d", CLIP, (*CLIP, "--resume")),
     Command("guessed elevation", GUESSED, (*GUESSED, "--resume")),
     Command("consistent4d", VOLUME, (*VOLUME, "--resume")),
     Command("reconstruct", MATRIX, (*MATRIX, "--resume")),
     Command("export", (*PNG, "--frames", "3"), (*PNG, "--frames", "3"), (*PNG, "--frames", "5")),
+    Command("enhance", ENHANCE, (*ENHANCE, "--resume"), (CLIP,)),
+    Command(
+        "enhance, sharpened", SHARPENED, (*SHARPENED, "--resume"), (CLIP, (*ENHANCE, "--to-sharpen", "sharp"))
+    ),
+    *(_splats(to) for to in SPLATS),
+    Command("evaluate", JUDGE, (*JUDGE, "--force")),
 ]
-
-
-def _tiny() -> None:
-    """The draft preset of a method becomes tiny in this process, with a tiny network."""
-    import pytest
-    from tiny_frustum import ship, slab
-    from tiny_runs import CONSISTENT, EFFICIENT
-
-    from vid4d.methods import efficient4d
-    from vid4d.methods.consistent4d import method as consistent4d
-
-    patch = pytest.MonkeyPatch()
-    patch.setitem(efficient4d.PRESETS, "draft", EFFICIENT)
-    patch.setitem(consistent4d.PRESETS, "draft", CONSISTENT)
-    ship(patch, slab())
 
 
 def done(
@@ -96,7 +113,7 @@ def done(
             out = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
             os.dup2(out, 1)
             os.dup2(out, 2)
-            _tiny(command.name)
+            tiny_drafts()
             ticks = os.open(count, os.O_WRONLY | os.O_APPEND)
             seen, here = 0, str(folder)
 
@@ -166,8 +183,8 @@ def campaign(count: int, seed: int, commands: list[Command]) -> dict[str, Counte
         for command in commands:
             begun[command.name] = root / f"begun_{command.name}"
             shutil.copytree(inputs, begun[command.name])
-            if command.before:
-                assert done(command, command.before, begun[command.name])[0] == 0
+            for earlier in command.before:
+                assert done(command, earlier, begun[command.name])[0] == 0
             shutil.copytree(begun[command.name], root / "work" / "here")
             began = time.monotonic()
             code, operations, said = done(command, command.arguments, root / "work" / "here")
@@ -212,9 +229,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("count", type=int, help="kills")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", help="commands whose name begins so")
+    parser.add_argument("--only", nargs="+", help="commands whose name begins so")
     options = parser.parse_args()
-    commands = [c for c in COMMANDS if c.name.startswith(options.only or "")]
+    commands = [c for c in COMMANDS if c.name.startswith(tuple(options.only or [""]))]
     rows = campaign(options.count, options.seed, commands)
     print(f"| command | {' | '.join(COLUMNS)} |")
     print("|---" * (len(COLUMNS) + 1) + "|")

@@ -30,7 +30,7 @@ MISTAKES = [
 def main() -> None:
     """Makes the inputs in a temporary folder and prints what each command says, and its exit code."""
     import toys
-    from malformed import frames_at
+    from malformed_kinds import frames_at
 
     from vid4d import cli
     from vid4d.gaussians.model import save_asset

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import toys
-from malformed import frames_at
+from malformed_kinds import frames_at
 from PIL import Image
 from spoiled import changed_bytes, changed_json, retyped
 

@@ -1,8 +1,10 @@
-"""Presets of both methods at the smallest size at which all stages do something."""
+"""Presets of both methods and of the enhancer at the smallest size at which all stages do something."""
 
 from __future__ import annotations
 
 from vid4d.dynerf import FieldConfig, LevelConfig
+from vid4d.enhance.config import EnhancerConfig
+from vid4d.enhance.network import GeneratorConfig
 from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.hull import HullConfig
 from vid4d.methods.consistent4d.batches import LinearSchedule, Milestone, TimestepRange
@@ -36,3 +38,30 @@ CONSISTENT = Consistent4DConfig(
     checkpoint_every=2,
     report_every=1,
 )
+ENHANCER = EnhancerConfig(
+    size=32,
+    views=2,
+    frames=3,
+    group=2,
+    steps=6,
+    generator=GeneratorConfig(width=8, halvings=2, heads=2),
+    patch_width=4,
+    checkpoint_every=2,
+)
+
+
+def tiny_drafts() -> None:
+    """The draft presets become tiny in this process, for good, with a tiny network as the frustum prior."""
+    import pytest
+    from tiny_frustum import ship, slab
+
+    from vid4d.enhance import enhance
+    from vid4d.methods import efficient4d
+    from vid4d.methods.consistent4d import method as consistent4d
+
+    patch = pytest.MonkeyPatch()
+    patch.setitem(efficient4d.PRESETS, "draft", EFFICIENT)
+    patch.setitem(consistent4d.PRESETS, "draft", CONSISTENT)
+    patch.setitem(enhance.PRESETS, "draft", ENHANCER)
+    patch.setattr(enhance, "FPS", 6.0)
+    ship(patch, slab())

@@ -10,11 +10,10 @@ from pathlib import Path
 import pytest
 from command_line import run
 from sentences import refused
+from tiny_runs import ENHANCER
 from toys import jumping_ball, toy_matrix
 
 from vid4d.enhance import enhance
-from vid4d.enhance.config import EnhancerConfig
-from vid4d.enhance.network import GeneratorConfig
 from vid4d.enhance.trainer import Trainer
 from vid4d.matrix.io import save_matrix
 from vid4d.methods import stages
@@ -22,16 +21,6 @@ from vid4d.report.report import write_report
 from vid4d.runs.run import Run
 from vid4d.settings import Settings
 
-TINY = EnhancerConfig(
-    size=32,
-    views=2,
-    frames=3,
-    group=2,
-    steps=6,
-    generator=GeneratorConfig(width=8, halvings=2, heads=2),
-    patch_width=4,
-    checkpoint_every=2,
-)
 FILES = {"turntable.mp4", "before_after.mp4", "before_after.png", "enhanced.json"} | {
     f"view_{a:03d}.mp4" for a in (0, 90, 180, 270)
 }
@@ -55,7 +44,7 @@ def finished(tmp_path_factory) -> Path:
 @pytest.fixture
 def root(finished, tmp_path, monkeypatch) -> Path:
     """A copy of it in the current folder, and a preset of a few steps."""
-    monkeypatch.setitem(enhance.PRESETS, "draft", TINY)
+    monkeypatch.setitem(enhance.PRESETS, "draft", ENHANCER)
     monkeypatch.setattr(enhance, "FPS", 6.0)
     monkeypatch.chdir(tmp_path)
     shutil.copytree(finished, "run")
