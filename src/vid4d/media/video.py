@@ -332,7 +332,10 @@ def write_mp4(
             stream.pix_fmt = "yuv420p"
             stream.codec_context.thread_count = THREADS  # what it writes depends on it
             if name == "libx264":
-                stream.options = {"crf": str(quality), "preset": "medium"}
+                # Else x264 reads memory that nobody wrote where a picture is no whole number of its vectors
+                # wide, and the same pictures become other bytes.
+                same = "cpu-independent=1"
+                stream.options = {"crf": str(quality), "preset": "medium", "x264-params": same}
             else:
                 stream.bit_rate = max(2_000_000, int(width * height * fps * 0.2))
             writer = FrameWriter(stream.codec_context)
