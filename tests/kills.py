@@ -86,7 +86,7 @@ COMMANDS = [
     Command("guessed elevation", GUESSED, (*GUESSED, "--resume")),
     Command("consistent4d", VOLUME, (*VOLUME, "--resume")),
     Command("reconstruct", MATRIX, (*MATRIX, "--resume")),
-    Command("export", (*PNG, "--frames", "3"), (*PNG, "--frames", "3"), (*PNG, "--frames", "5")),
+    Command("export", (*PNG, "--frames", "3"), (*PNG, "--frames", "3"), ((*PNG, "--frames", "5"),)),
     Command("enhance", ENHANCE, (*ENHANCE, "--resume"), (CLIP,)),
     Command(
         "enhance, sharpened", SHARPENED, (*SHARPENED, "--resume"), (CLIP, (*ENHANCE, "--to-sharpen", "sharp"))
