@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from command_line import run
@@ -71,7 +72,11 @@ def test_a_stopped_training_resumes_to_the_same_bytes(root, monkeypatch, capsys)
     assert "vid4d enhance run --device cpu --resume" in capsys.readouterr().err
     assert not (root / "enhanced").exists()
     assert (root / "checkpoints" / "enhance.safetensors").is_file()
+    with monkeypatch.context() as patch:  # after the new report, before it is in the run's list
+        patch.setattr(enhance, "record", Mock(side_effect=KeyboardInterrupt))
+        assert run("enhance", root, "--device", "cpu", "--resume") == 130
     assert run("enhance", root, "--device", "cpu", "--resume") == 0
+    assert not list(root.glob("*.kept-*"))
     made = contents(root)
     assert made == contents(Path("whole"))
     assert made.keys() - {".vid4d-files.json"} == FILES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from unittest.mock import Mock
 
 import pytest
 
@@ -283,6 +284,21 @@ def test_an_output_that_a_killed_run_had_just_written_is_nobody_elses(tmp_path):
     run = Run.create(tmp_path, SETTINGS)
     run.path("contact.png").write_text("sheet")  # and killed before its list is written
     run.stage("contact", lambda bar: run.path("contact.png").write_text("sheet"))
+    assert not list(tmp_path.glob("*.kept-*"))
+
+
+def test_nor_is_one_that_was_made_again(tmp_path, monkeypatch):
+    """Killed between the new file and its list, in which the file of before stands."""
+    run = Run.create(tmp_path, SETTINGS)
+    for name, file in (("fit", run.path("asset.safetensors")), ("contact", run.path("contact.png"))):
+        file.write_text("before")
+        run.stage(name, lambda bar: None)
+        run.path(".done", name).unlink()
+        with monkeypatch.context() as patch:
+            patch.setattr("vid4d.runs.run.record", Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(KeyboardInterrupt):
+                run.stage(name, lambda bar: "after", save=file.write_text, load=file.read_text)
+        assert run.stage(name, lambda bar: "after", save=file.write_text, load=file.read_text) == "after"
     assert not list(tmp_path.glob("*.kept-*"))
 
 

@@ -33,7 +33,7 @@ from vid4d.render import frames_of, loops_to_play
 from vid4d.report.contact import draw_sheet
 from vid4d.report.enhanced import FOLDER, FORMAT, asset_hash, read_enhanced
 from vid4d.report.report import write_report
-from vid4d.runs.folder import keep_changed, note_checkpoint, record, refuse_links
+from vid4d.runs.folder import begin_to_replace, keep_changed, note_checkpoint, record, refuse_links
 from vid4d.runs.kept_settings import read_settings
 from vid4d.runs.lock import RunLock
 from vid4d.runs.progress import Progress
@@ -150,6 +150,7 @@ def _enhance(
     with progress.stage("report"):
         for kept in keep_changed(root, ("report.html",)):
             progress.say(f"what vid4d did not write, or not so, is kept as {kept}")
+        begin_to_replace(root, ("report.html",))
         write_report(root, subject.asset.gaussians, subject.matrix)
         record(root)
     return root / FOLDER

@@ -114,6 +114,17 @@ def keep_changed(root: Path, names: Iterable[str]) -> list[Path]:
     return [path for path in kept if path is not None]
 
 
+def begin_to_replace(root: Path, names: Iterable[str]) -> None:
+    """Forgets what is noted of files at the top of a run folder that are about to be written anew.
+
+    Whoever is killed after writing one, and before `record`, shall not take it for another's.
+    """
+    noted, replaced = manifest.read(root), set(names)
+    if replaced & noted.keys():
+        left = {name: hashes for name, hashes in noted.items() if name not in replaced}
+        write_text(root / manifest.MANIFEST, manifest.text_of(left))
+
+
 def remove_later(root: Path, visited: list[str]) -> None:
     """Removes markers and checkpoints of all stages but those named; nothing that vid4d did not write."""
     for marker in root.glob(".done/*"):

@@ -22,6 +22,7 @@ from vid4d.runs.folder import (
     SHOWN,
     STAGE_FILES,
     append_line,
+    begin_to_replace,
     clear,
     has_checkpoint,
     holds_run,
@@ -221,7 +222,10 @@ class Run:
         began = time.perf_counter()
         with self.progress.stage(name) as bar:
             bar.record = partial(self._note_curve, name)
-            save(make(bar))
+            begin_to_replace(self.root, STAGE_FILES.get(name, ()))
+            made = make(bar)
+            begin_to_replace(self.root, SHOWN.get(name, ()))
+            save(made)
             result = (
                 None if load is None else load()
             )  # rounded as it was saved, so that a resumed run goes on from the same numbers
