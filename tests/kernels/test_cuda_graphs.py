@@ -55,3 +55,4 @@ def test_what_waits_for_the_device_cannot_be_recorded(device):
     recorded = CudaGraphed(lambda x: (x * x.sum().item(),))
     with pytest.raises(RuntimeError):
         recorded(torch.ones(2, device=device))
+    assert torch.randn(100, device=device).std() > 0  # the generator is of use again

@@ -130,7 +130,8 @@ def visible_kernel(
 def _weights(density, offset, inside, before, step):  # type: ignore[no-untyped-def]
     """Optical depths of samples, the light that is left after them, and their shares of the pixel."""
     depth = tl.load(density + offset, mask=inside, other=0.0) * step
-    ahead = tl.maximum(before + tl.cumsum(depth, axis=0) - depth, before)  # also where depths are huge
+    depth = tl.minimum(depth, 64.0)  # leaves 1e-28 of the light; larger ones are inexact below
+    ahead = tl.maximum(before + tl.cumsum(depth, axis=0) - depth, before)
     thin = depth * (1.0 - depth * (0.5 - depth * (1.0 / 6.0)))  # 1 - exp(-depth) where that is inexact
     alpha = tl.where(depth < 0.01, thin, 1.0 - tl.exp(-depth))
     return depth, tl.exp(-(ahead + depth)), tl.exp(-ahead) * alpha

@@ -7,7 +7,8 @@ UNet at 32 x 32 latents spends three quarters of its time waiting for the next s
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
@@ -17,6 +18,18 @@ Function = Callable[..., tuple[Tensor, ...]]
 
 WARM_UP = 3
 """Calls before the recording, in which libraries choose their kernels and set aside memory."""
+
+
+@contextmanager
+def _random_numbers_after_failure() -> Iterator[None]:
+    """A recording that fails would leave the generator in a state in which nothing can be drawn."""
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    before = generator.clone_state()
+    try:
+        yield
+    except BaseException:
+        generator.graphsafe_set_state(before)
+        raise
 
 
 class _Recording(NamedTuple):
@@ -68,6 +81,6 @@ class CudaGraphed:
                 for _ in range(WARM_UP):
                     self.function(*buffers)
             torch.cuda.current_stream().wait_stream(aside)
-            with torch.cuda.graph(graph):
+            with _random_numbers_after_failure(), torch.cuda.graph(graph):
                 outputs = self.function(*buffers)
         return _Recording(graph, buffers, outputs)
