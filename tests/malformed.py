@@ -75,7 +75,7 @@ def in_a_child(command: Sequence[str], folder: Path) -> Outcome:
 
 
 def _do(command: Sequence[str]) -> None:
-    """The command, or Python's reader of .v4d, which says what is not finite."""
+    """The command, or Python's reader of .v4d; of an asset, which must read what it is exported as."""
     from vid4d import cli
     from vid4d.errors import InputError
     from vid4d.export.moving import TENSORS
@@ -84,9 +84,15 @@ def _do(command: Sequence[str]) -> None:
     if command[0] != "read_v4d":
         cli.main(list(command))
         return
+    file = Path(command[1])
+    if file.suffix != ".v4d":
+        cli.main(["export", file.name, "--to", "v4d", "--out", "out.v4d"])
+        file = Path("out.v4d")
     try:
-        splats = read_v4d(command[1]).splats
+        splats = read_v4d(file).splats
     except InputError as error:
+        if command[1] != str(file):
+            raise
         print(f"vid4d: {error}", file=sys.stderr)
         raise SystemExit(2) from None
     splats.at(0.5)
@@ -136,7 +142,7 @@ def disbelieved(kind: Kind, whole: Path, folder: Path, outcome: Outcome) -> str:
 
     'another asset' (or video) where a resumed run says nothing of damage, and ends in another one.
     """
-    if kind.command == V4D:
+    if kind.command[0] == V4D[0]:
         said = [line for line in outcome.said.splitlines() if line.startswith(NOT_FINITE)]
         return said[0] if said else ""
     if outcome.code or "made again" in outcome.said:

@@ -32,7 +32,8 @@ class Kind:
     """A kind of input: a file in a folder that is copied, how it is changed, and the command that reads it.
 
     file: which is changed, by its name, or one of those that fit a pattern. how: json, bytes, tensors, glb,
-    v4d or picture. command: in the folder; `read_v4d` is Python's reader, which no command uses.
+    v4d or picture. command: in the folder; `read_v4d` is Python's reader, which no command
+    uses, after an export where the file is an asset.
     """
 
     name: str
@@ -106,6 +107,7 @@ KINDS = [
     Kind("sharpened picture, bytes", "sharpened", "sharp/*.png", "bytes", SHARPENED),
     Kind("v4d", "v4d", "asset.v4d", "v4d", V4D),
     Kind("v4d, bytes", "v4d", "asset.v4d", "bytes", V4D),
+    Kind("v4d of an asset", "asset", "asset.safetensors", "tensors", ("read_v4d", "asset.safetensors")),
 ]
 
 

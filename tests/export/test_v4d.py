@@ -159,6 +159,21 @@ def test_a_fifth_of_a_sequence_at_most(tmp_path):
     assert small.stat().st_size < sum(f.stat().st_size for f in sequence) / 5
 
 
+def header_with(**changes):
+    """What changes a file's header, at its top or, of `column_NAME`, in a column."""
+
+    def change(data: bytes) -> bytes:
+        (length,) = struct.unpack_from("<I", data, 8)
+        header = json.loads(data[12 : 12 + length])
+        for key, value in changes.items():
+            column = next((c for c in header["columns"] if key == f"column_{c['name']}"), None)
+            (header if column is None else column).update(value if column else {key: value})
+        text = json.dumps(header).encode()
+        return data[:8] + struct.pack("<I", len(text)) + text + data[12 + length :]
+
+    return change
+
+
 @pytest.mark.parametrize(
     ("damage", "said"),
     [
@@ -169,6 +184,18 @@ def test_a_fifth_of_a_sequence_at_most(tmp_path):
         (lambda d: d[:10], "is no .v4d file"),
         (lambda d: d.replace(b'"opacity"', b'"opaciti"'), "has no column 'opacity'"),
         (lambda d: d.replace(b'"bits":16', b'"bits":17'), "bits"),
+        (lambda d: d[:-2], "is damaged or cut off"),
+        (lambda d: d[:-1] + bytes([d[-1] ^ 1]), "is damaged or cut off"),
+        (header_with(count=1 << 24), "numbers are read: export an asset with fewer"),
+        (header_with(count=39), "is damaged or cut off"),
+        (header_with(elevation=float("nan")), "is damaged or cut off"),
+        (header_with(axes="y-up"), "axes"),
+        (header_with(column_q={"high": 400.0}), "is damaged or cut off"),
+        (header_with(column_q={"bits": 1}), "is damaged or cut off"),
+        (header_with(column_x={"name": "y"}), "is damaged or cut off"),
+        (header_with(column_sx={"high": 1e6}), "is damaged or cut off"),
+        (header_with(column_deviation={"low": -1e6, "high": -1e6}), "is damaged or cut off"),
+        (header_with(column_opacity={"high": 2.0}), "is damaged or cut off"),
     ],
 )
 def test_damaged_files_are_refused_in_a_sentence(tmp_path, damage, said):
@@ -191,6 +218,8 @@ def test_the_module_reads_what_python_wrote(tmp_path):
     if node is None:
         pytest.skip("no Node on this machine")
     (tmp_path / "a.v4d").write_bytes(packed(moving(tumbling(100, degree=1)), seconds=1.5))
+    fewer = header_with(column_opacity={"bits": 8})((tmp_path / "a.v4d").read_bytes())
+    (tmp_path / "other.v4d").write_bytes(fewer)
     (tmp_path / "v4d.mjs").write_text(MODULE.read_text(encoding="utf-8"), encoding="utf-8")
     (tmp_path / "run.mjs").write_text("""
 import { readFileSync } from "node:fs";
@@ -208,8 +237,10 @@ const header = await readV4D(pieces, (chunk) => {
   for (const [name, values] of Object.entries(chunk.columns)) (columns[name] ??= []).push(...values);
 });
 console.log(JSON.stringify({ count, seconds: header.seconds, columns }));
-let failed = "";
-try { await readV4D(new Blob([bytes.slice(0, 3000)]).stream(), () => {}); } catch (e) { failed = e.message; }
+const failed = [];
+for (const bad of [bytes.slice(0, 3000), readFileSync("other.v4d")]) {
+  try { await readV4D(new Blob([bad]).stream(), () => {}); } catch (e) { failed.push(e.message); }
+}
 console.log(JSON.stringify(failed));
 """)
     ran = subprocess.run(
@@ -221,4 +252,4 @@ console.log(JSON.stringify(failed));
     assert read["columns"].keys() == expected.columns.keys()
     for name, values in expected.columns.items():
         np.testing.assert_allclose(read["columns"][name], values, rtol=1e-5, atol=1e-6)
-    assert failed == "This .v4d file is cut off."
+    assert failed == ["This .v4d file is cut off.", "This .v4d file is damaged."]

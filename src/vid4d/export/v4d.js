@@ -27,6 +27,8 @@ export async function readV4D(source, onChunk) {
   for (const chunk of header.chunks) {
     const stream = new Blob([await take(chunk.bytes)]).stream().pipeThrough(new DecompressionStream("deflate"));
     const bytes = new Uint8Array(await new Response(stream).arrayBuffer()), n = chunk.count, columns = {};
+    const size = header.columns.reduce((sum, { bits }) => sum + (bits > 8 ? 2 * n : n), 0);
+    if (bytes.length !== size) throw new Error("This .v4d file is damaged.");
     let at = 0;
     for (const { name, bits, low, high, log, delta } of header.columns) {
       const values = new Float32Array(n), step = (high - low) / (2 ** bits - 1), wide = bits > 8;

@@ -12,6 +12,7 @@ import json
 import math
 import struct
 import zlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -23,7 +24,7 @@ from msgspec import Meta, Struct
 from vid4d.errors import InputError
 from vid4d.export.moving import MovingGaussians, moving
 from vid4d.export.options import ExportOptions
-from vid4d.files.records import checked
+from vid4d.files.records import Time, checked
 from vid4d.gaussians.model import MARGINAL_CUT
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ REACH = math.sqrt(-2 * math.log(MARGINAL_CUT))
 """Standard deviations in time after which a splat is not there any more: its marginal is under the cut."""
 ROOT_HALF = math.sqrt(0.5)
 LARGEST = 1e6
+MOST_NUMBERS = 1 << 26
+"""Of all splats together that are read: some zeros in a small file inflate to any number of them."""
 
 
 class Column(Struct, omit_defaults=True, forbid_unknown_fields=True):
@@ -63,8 +66,8 @@ class Chunk(Struct, forbid_unknown_fields=True):
 
     count: Annotated[int, Meta(ge=0, le=1 << 24)]
     bytes: Annotated[int, Meta(ge=0, le=1 << 31)]
-    begin: float
-    end: float
+    begin: Time
+    end: Time
 
 
 class Header(Struct):
@@ -78,8 +81,8 @@ class Header(Struct):
     fourier: Annotated[int, Meta(ge=1, le=64)]
     columns: Annotated[list[Column], Meta(max_length=4096)]
     chunks: Annotated[list[Chunk], Meta(max_length=1 << 16)]
-    axes: str = "z-up"
-    elevation: float = 0.0
+    axes: Literal["z-up"] = "z-up"
+    elevation: Annotated[float, Meta(ge=-90, le=90)] = 0.0
 
 
 class V4D(NamedTuple):
@@ -210,52 +213,76 @@ def unpacked(data: bytes, name: str = "the file") -> V4D:
     version, length = struct.unpack_from("<II", data, 4)
     if version != VERSION:
         raise InputError(f"{name} has format version {version}, this program reads {VERSION}: update it")
-    damaged = f"{name} is damaged or cut off: export it again"
+    damaged = InputError(f"{name} is damaged or cut off: export it again")
     try:
-        told = json.loads(data[12 : 12 + length])
-    except ValueError:
-        raise InputError(damaged) from None
+        told = json.loads(data[12 : 12 + length], parse_constant=int)  # which NaN is not
+    except (ValueError, RecursionError):
+        raise damaged from None
     header = checked(told, Header, name, "export it again")
-    values: dict[str, list[Float[np.ndarray, " n"]]] = {column.name: [] for column in header.columns}
-    start = 12 + length
-    for chunk in header.chunks:
-        try:
-            size = chunk.count * sum(1 + (column.bits > 8) for column in header.columns)
-            raw = zlib.decompressobj().decompress(data[start : start + chunk.bytes], size + 1)
-        except zlib.error:
-            raise InputError(damaged) from None
-        if len(raw) != size:
-            raise InputError(damaged)
-        start += chunk.bytes
-        planes = np.frombuffer(raw, np.uint8).reshape(-1, chunk.count).astype(np.int64)
-        row = 0
-        for column in header.columns:
-            words = planes[row] if column.bits <= 8 else planes[row] | planes[row + 1] << 8
-            row += 1 + (column.bits > 8)
-            words = np.cumsum(words) & 0xFFFF if column.delta else words
-            numbers = column.low + words * column.step
-            values[column.name].append(np.exp(numbers) if column.log else numbers)
+    if header.count * len(header.columns) > MOST_NUMBERS:
+        raise InputError(
+            f"{name} has {header.count} splats of {len(header.columns)} numbers, and {MOST_NUMBERS} "
+            "numbers are read: export an asset with fewer"
+        )
+    names = {column.name for column in header.columns}
+    if sum(c.count for c in header.chunks) != header.count or len(names) != len(header.columns):
+        raise damaged
+    values = {column.name: np.zeros(header.count, np.float32) for column in header.columns}
+    start, first = 12 + length, 0
     try:
-        splats = _splats(header, {n: np.concatenate([*v, np.zeros(0)]) for n, v in values.items()})
+        for chunk in header.chunks:
+            numbers = _numbers(header.columns, chunk.count, data[start : start + chunk.bytes])
+            for column, of_chunk in zip(header.columns, numbers, strict=True):
+                values[column.name][first : first + chunk.count] = of_chunk
+            start, first = start + chunk.bytes, first + chunk.count
+        splats = _splats(header, values)
     except KeyError as missing:
         raise InputError(f"{name} has no column {missing}: export it again") from None
-    if len(splats) != header.count:
-        raise InputError(damaged)
+    except (ValueError, zlib.error):
+        raise damaged from None
     return V4D(splats, header)
 
 
+def _numbers(columns: list[Column], count: int, stream: bytes) -> Iterator[Float[np.ndarray, " n"]]:
+    """The numbers of a chunk, column by column. Raises ValueError or zlib.error where it is damaged."""
+    bytes_each = sum(1 + (column.bits > 8) for column in columns)
+    inflating = zlib.decompressobj()
+    raw = inflating.decompress(stream, count * bytes_each + 1)
+    if not inflating.eof:
+        raise ValueError("the stream is cut off, or holds more")
+    planes = iter(np.frombuffer(raw, np.uint8).reshape(bytes_each, count))
+    for column in columns:
+        words = next(planes).astype(np.int64)
+        if column.bits > 8:
+            words |= next(planes).astype(np.int64) << 8
+        if column.delta:
+            words = np.cumsum(words) & 0xFFFF
+        if len(words) and words.max() >> column.bits:
+            raise ValueError("a word of more bits than its column has")
+        numbers = column.low + words * column.step
+        with np.errstate(over="ignore"):  # what is infinite is refused below
+            yield np.exp(numbers) if column.log else numbers
+
+
 def _splats(header: Header, values: dict[str, Float[np.ndarray, " n"]]) -> MovingGaussians:
+    """Raises KeyError for a column that is missing, ValueError for numbers that no splat has."""
+
     def columns(*names: str) -> torch.Tensor:
-        return torch.from_numpy(np.stack([values[name] for name in names], 1)).float()
+        numbers = torch.from_numpy(np.stack([values.pop(name) for name in names], 1))
+        if not bool(numbers.isfinite().all()):
+            raise ValueError("NaN or infinity")
+        return numbers
 
     rest, largest = columns("q0", "q1", "q2"), columns("q")[:, 0].long()
+    if bool(((largest < 0) | (largest > 3)).any()):
+        raise ValueError("no component of a quaternion")
     filled = torch.cat([rest, (1 - (rest**2).sum(1, keepdim=True)).clamp(min=0).sqrt()], 1)
     places = [[j if j < i else j - 1 if j > i else 3 for j in range(4)] for i in range(4)]
     rotations = filled.gather(1, torch.tensor(places)[largest])
     k, f = header.harmonics, header.fourier
     sh = columns(*(f"sh_{i}_{j}_{c}" for i in range(k) for j in range(f) for c in range(3)))
     deviations = columns("deviation")
-    return MovingGaussians(
+    splats = MovingGaussians(
         columns("t")[:, 0],
         columns("x", "y", "z"),
         columns("dx", "dy", "dz") / deviations,
@@ -267,3 +294,10 @@ def _splats(header: Header, values: dict[str, Float[np.ndarray, " n"]]) -> Movin
         header.period,
         header.cyclic,
     )
+    opacities = splats.opacities
+    possible = (
+        (deviations > 0).all() & (splats.scales >= 0).all() & (opacities >= 0).all() & (opacities <= 1).all()
+    )
+    if not bool(possible & splats.velocities.isfinite().all()):
+        raise ValueError("sizes, opacities or velocities that cannot be")
+    return splats
