@@ -105,6 +105,7 @@ def done(
     """
     log, count = folder.parent / "said.txt", folder.parent / "count.txt"
     count.write_text("")
+    log.write_text("")
     child = os.fork()
     if child == 0:
         code = 1
