@@ -77,3 +77,10 @@ def test_files_that_are_none_are_refused(tmp_path, change, said):
 def test_harmonics_that_are_no_whole_degree_are_refused(tmp_path):
     with pytest.raises(InputError, match="7 f_rest values"):
         read_splats(one_splat(tmp_path / "s.ply", **{f"f_rest_{i}": 0.0 for i in range(7)}))
+
+
+def test_a_scale_beyond_all_numbers_is_refused_and_a_flat_splat_is_none(tmp_path):
+    with pytest.raises(InputError, match="values in scale_1 that no splat has"):
+        read_splats(one_splat(tmp_path / "s.ply", scale_1=1000.0))
+    flat = read_splats(one_splat(tmp_path / "s.ply", scale_1=-1000.0))
+    torch.testing.assert_close(flat.covariances[0], torch.diag(torch.tensor([1.0, 0.0, 1.0])))

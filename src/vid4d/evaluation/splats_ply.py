@@ -32,8 +32,9 @@ NEEDED = (
 )
 LONGEST_HEADER = 1 << 16
 MOST_SPLATS = 20_000_000
+LARGEST = 1e6
 LARGEST_SCALE = 40.0
-"""Logarithm of a standard deviation; exp(2 * 40) is still float32."""
+"""Logarithm of a standard deviation; exp(2 * 40) is still float32. Thinner splats count as of exp(-40)."""
 
 
 def read_splats(path: Path) -> Gaussians3D:
@@ -59,7 +60,8 @@ def read_splats(path: Path) -> Gaussians3D:
     for name in names:
         if name in NEEDED or name.startswith("f_rest_"):
             values = table[name]
-            if not np.isfinite(values).all() or (len(values) and np.abs(values).max() > 1e6):
+            most = LARGEST_SCALE if name.startswith("scale_") else LARGEST
+            if not np.isfinite(values).all() or (values > most).any() or (values < -LARGEST).any():
                 raise InputError(f"{path} has values in {name} that no splat has: export it again")
     return _splats(table, names, path)
 
@@ -74,7 +76,7 @@ def _splats(table: np.ndarray, names: tuple[str, ...], path: Path) -> Gaussians3
         raise InputError(f"{path} has {rest} f_rest values a splat: there are 0, 9, 24 or 45")
     if any(f"f_rest_{i}" not in names for i in range(rest)):
         raise InputError(f"{path} has f_rest values that are not numbered from 0: export it again")
-    scales = columns("scale_", 3).clamp(-LARGEST_SCALE, LARGEST_SCALE).exp()
+    scales = columns("scale_", 3).clamp(min=-LARGEST_SCALE).exp()
     turned = _rotations(columns("rot_", 4)) * scales[:, None, :]
     return Gaussians3D(
         torch.from_numpy(np.stack([np.asarray(table[a], np.float32) for a in "xyz"], 1)),
