@@ -13,7 +13,7 @@ from vid4d.errors import InputError
 from vid4d.priors.base import DEFAULT_PRIORS, Offer, prior_spec, priors_with
 from vid4d.runs.progress import Progress
 from vid4d.runs.run import Run
-from vid4d.settings import MethodName, Settings
+from vid4d.settings import MethodName, Settings, read_also
 
 if TYPE_CHECKING:
     from vid4d.gaussians.model import Gaussians4D
@@ -106,6 +106,9 @@ def _to_matrix(
         raise InputError(f"{source} is not a folder: give the folder of an image matrix")
     if settings.clip and not source.exists() and not any(c in source.name for c in "*?["):
         raise InputError(f"there is no {source}: give a video, a picture, or a folder of pictures")
+    for also in map(read_also, settings.also):
+        if not Path(also.file).exists() and not any(c in also.file for c in "*?["):
+            raise InputError(f"--also: there is no {also.file}: give a picture, or a clip")
     run = Run.create(out, settings, resume=resume, progress=progress)
     try:
         run.use_device(settings.device)
@@ -162,8 +165,9 @@ def _check(settings: Settings) -> None:
     _refuse_unused(settings, taken)
 
 
-OF_DRAWING = ("steps", "sampler", "memory")
+OF_DRAWING = ("steps", "sampler", "memory", "also")
 OF_CLIPS = (
+    "also",
     "frames",
     "start",
     "end",

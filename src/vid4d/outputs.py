@@ -79,7 +79,7 @@ def write_outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None
     keys = key_times(run.path("frames"))
     score = input_psnr(gaussians, matrix)
     at_keys = None if keys is None else input_psnr(gaussians, matrix, keys)
-    report = {
+    report: dict[str, object] = {
         "input_psnr_db": None if score is None else round(score, 3),
         "key_frame_psnr_db": None if at_keys is None else round(at_keys, 3),
         "splats": len(gaussians),
@@ -88,6 +88,15 @@ def write_outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None
         "seconds": matrix.seconds,
         "cyclic": matrix.cyclic,
     }
+    if matrix.also:
+        report["also"] = [
+            {
+                "azimuth": round(float(view.camera.azimuth[0]), 3),
+                "elevation": round(float(view.camera.elevation[0]), 3),
+                "pictures": len(view.times),
+            }
+            for view in matrix.also
+        ]
     write_json(run.path("report.json"), report)
     if score is not None:
         at_key_frames = "" if at_keys is None else f" ({at_keys:.2f} dB at key frames)"

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from vid4d.errors import InputError
 
@@ -70,6 +71,9 @@ class Settings:
     """Keep all that the masks show: bars, captions, watermarks, specks, haze, shadows."""
     fps: float = 24.0
     """Frames a second of a folder of pictures, which says nothing of time itself."""
+    also: tuple[str, ...] = ()
+    """Another camera's picture or clip of the same object: FILE@AZIMUTH or FILE@AZIMUTH,ELEVATION, degrees.
+    A clip has the timing of the main one; a picture shows its first moment. May be given again."""
     text: str = ""
     """A description instead of a clip, in English: makes a static object; the method is consistent4d."""
     text_model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -90,6 +94,7 @@ class Settings:
             raise InputError(f"{self.memory:g} GB of memory hold nothing: give more, or leave --memory out")
         if self.elevation != "auto" and not -90 <= self.elevation <= 90:
             raise InputError(f"an elevation of {self.elevation:g} degrees does not exist: choose -90 to 90")
+        check_also(self.also)
         if not 0 < self.fps < math.inf:
             raise InputError(f"{self.fps:g} frames a second is no rate; give a positive number")
         if not 0 <= self.seed < 1 << 32:
@@ -99,6 +104,58 @@ class Settings:
     def label(self) -> str:
         """Name of the run: the clip, or the text's words."""
         return self.clip or re.sub(r"\W+", "_", self.text)[:48]
+
+
+class Also(NamedTuple):
+    """What `--also` names. azimuth, elevation: of its camera, degrees; None where it is the clip's."""
+
+    file: str
+    azimuth: float
+    elevation: float | None
+
+
+def read_also(text: str) -> Also:
+    """Reads FILE@AZIMUTH or FILE@AZIMUTH,ELEVATION. Raises InputError for anything else."""
+    file, _, direction = text.rpartition("@")
+    try:
+        azimuth, *more = (float(part) for part in direction.split(","))
+        elevation = more[0] if more else None
+    except ValueError:
+        raise _no_direction(text) from None
+    if not file or len(more) > 1 or not math.isfinite(azimuth):
+        raise _no_direction(text)
+    if elevation is not None and not -90 <= elevation <= 90:
+        raise InputError(
+            f"--also {text}: an elevation of {elevation:g} degrees does not exist: choose -90 to 90"
+        )
+    return Also(file, azimuth % 360, elevation)
+
+
+def _no_direction(text: str) -> InputError:
+    return InputError(
+        f"--also {text}: give the file and degrees from the clip's camera, as in back.png@180 or "
+        "left.mp4@270,15 (azimuth, elevation)"
+    )
+
+
+APART = 5.0
+"""Degrees of azimuth by which cameras at one elevation have to differ: nearer ones see the same."""
+
+
+def check_also(texts: Sequence[str]) -> None:
+    """Raises InputError for directions that cannot be read, or are those of the clip or of each other."""
+    seen: list[tuple[str, float, float | None]] = [("the clip", 0.0, None)]
+    for text in texts:
+        also = read_also(text)
+        for name, azimuth, elevation in seen:
+            away = abs((also.azimuth - azimuth + 180) % 360 - 180)
+            same_height = also.elevation is None or elevation is None or also.elevation == elevation
+            if away < APART and same_height:
+                raise InputError(
+                    f"--also {text}: {name} is seen from there already (azimuth {azimuth:g}): give another "
+                    "direction, or leave one out"
+                )
+        seen.append((also.file, also.azimuth, also.elevation))
 
 
 def check_part(start: float | None, end: float | None, every: int) -> None:

@@ -10,11 +10,11 @@ from vid4d.gaussians import fit as fits
 from vid4d.gaussians.densify import DensifyConfig
 from vid4d.gaussians.fit import fit
 from vid4d.gaussians.fit_config import PRESETS, FitConfig
-from vid4d.gaussians.fit_targets import crop_windows, object_windows, reference_frames
+from vid4d.gaussians.fit_targets import crop_windows, object_windows
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import LONGEST_IN_LOOP, MARGINAL_CUT
 from vid4d.gaussians.raster import rasterize_4d
-from vid4d.matrix.matrix import ImageMatrix
+from vid4d.matrix.matrix import ImageMatrix, TrustedView
 from vid4d.media.images import resized
 from vid4d.metrics import psnr
 
@@ -227,8 +227,8 @@ def test_each_trusted_frame_comes_once_an_epoch(moving):
     frames = moving.images[:1, [0, 1, 2, 0, 1]][0]
     times = torch.linspace(0, 1, 5)
     matrix = replace(moving, input_images=frames, input_camera=camera, input_times=times)
-    run = fits.FitState(matrix, reference_frames(matrix), replace(SMALL, iterations=0), seed=0)
-    seen = [run.input_frames[i] for i in range(20)]
+    run = fits.FitState(matrix, replace(SMALL, iterations=0), seed=0)
+    seen = [run.input_frames[0][i] for i in range(20)]
     epochs = [seen[i : i + 5] for i in range(0, 20, 5)]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
@@ -293,7 +293,7 @@ def test_what_frames_between_and_the_video_add_to_the_loss(moving, monkeypatch, 
     matrix = trusting_a_video(moving, moving.images)
 
     def losses(steps=1, **changes):
-        run = fits.FitState(matrix, reference_frames(matrix), replace(SMALL, **changes), seed=0)
+        run = fits.FitState(matrix, replace(SMALL, **changes), seed=0)
         values = []
         for _ in range(steps):
             run.advance(0.0)
@@ -323,9 +323,7 @@ def test_between_two_frames_the_loss_by_hand(moving):
     images[:, 1, 2:6, :, 3] = 1.0  # rows 2 to 5 of the second: rows 2 and 3, a quarter, show it in both
     images[:, 0, 7, :, 3], images[:, 1, 7, :, 3] = 1.0, 0.5  # an eighth
     matrix = ImageMatrix(images, Cameras.orbit([0.0], 0.0, size=8), torch.tensor([0.0, 1.0]))
-    run = fits.FitState(
-        moving, reference_frames(moving), replace(SMALL, ssim_weight=0.2, mask_weight=0.5), seed=0
-    )
+    run = fits.FitState(moving, replace(SMALL, ssim_weight=0.2, mask_weight=0.5), seed=0)
     run.matrix, run.pairs = matrix, 1
     nothing = replace(run.gaussians(), opacity_logits=torch.full((len(run.optimizer),), -20.0))
     background = torch.tensor([0.0, 0.5, 0.75])
@@ -399,3 +397,21 @@ def test_in_a_loop_no_splat_is_there_half_a_loop_away(moving):
 def test_a_still_loop_lasts_for_ever(moving):
     gaussians, _ = fit(loop_of(moving, [0]), SMALL)
     assert gaussians.marginal(0.5).min() > 0.998
+
+
+def test_another_camera_is_followed_as_the_clip_is(moving):
+    """Blue from behind, which the matrix's pictures do not know."""
+    camera = Cameras.orbit([180.0], 0.0, size=48)
+    blue = torch.stack([picture(camera, float(t))[0] for t in moving.times])
+    blue[..., :3] = torch.tensor([0.1, 0.2, 0.9])
+    seen = TrustedView(blue, camera, moving.times)
+    config = replace(SMALL, iterations=40)
+
+    def behind(given):
+        gaussians, _ = fit(given, config)
+        render = rasterize_4d(gaussians, moving.times[:1], camera)
+        inside = render.alpha[0] > 0.5
+        return render.color[0][inside].mean(0)
+
+    without, followed = behind(moving), behind(replace(moving, also=(seen,)))
+    assert followed[2] - followed[0] > without[2] - without[0] + 0.05

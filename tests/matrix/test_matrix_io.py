@@ -10,7 +10,7 @@ from PIL import Image
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.matrix.io import detect_layout, load_matrix, save_matrix
-from vid4d.matrix.matrix import ImageMatrix
+from vid4d.matrix.matrix import ImageMatrix, TrustedView
 from vid4d.media.keying import remove_border_background
 from vid4d.media.video import write_mp4
 
@@ -30,6 +30,13 @@ def make_matrix(views=4, times=3, size=24, seed=0):
         input_times=torch.tensor([0.0, 1.0]),
         seconds=2.5,
         cyclic=True,
+        also=(
+            TrustedView(
+                torch.randint(0, 256, (3, 16, 16, 4), generator=g) / 255,
+                Cameras.orbit([90.0], 20.0, size=16),
+                torch.tensor([0.0, 0.25, 0.5]),
+            ),
+        ),
     )
 
 
@@ -56,6 +63,10 @@ def test_saving_and_loading_gives_the_matrix_back(tmp_path):
     assert torch.equal(back.cameras.world_to_camera, matrix.cameras.world_to_camera)
     assert torch.equal(back.input_camera.world_to_camera, matrix.input_camera.world_to_camera)
     assert (back.seconds, back.cyclic) == (2.5, True)
+    (view,), (given,) = back.also, matrix.also
+    assert torch.equal(view.images, given.images)
+    assert torch.equal(view.times, given.times)
+    assert torch.equal(view.camera.world_to_camera, given.camera.world_to_camera)
     save_matrix(replace(matrix, confidence=None), tmp_path / "m")
     assert load_matrix(tmp_path / "m").confidence is None
 

@@ -40,9 +40,9 @@ from vid4d.gaussians.densify import Densifier
 from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.fit_targets import (
     ReferenceFrames,
+    all_references,
     crop_windows,
     object_windows,
-    reference_frames,
     resize_matrix,
     visible_in_input,
 )
@@ -95,8 +95,7 @@ def fit(
     check_matrix(matrix)
     began = time.monotonic()
     matrix = resize_matrix(matrix, config.size, device)
-    reference = reference_frames(matrix)
-    state = FitState(matrix, reference, config, seed)
+    state = FitState(matrix, config, seed)
     path = None if checkpoint_path is None else Path(checkpoint_path)
     if resume and path is not None and path.exists():
         state.load(path)
@@ -134,8 +133,11 @@ class _State(TypedDict):
 class FitState:
     """The state of a fit between two steps: splats, optimiser, densification, sampling order."""
 
-    def __init__(self, matrix: ImageMatrix, reference: ReferenceFrames, config: FitConfig, seed: int) -> None:
-        self.matrix, self.reference, self.config, self.seed = matrix, reference, config, seed
+    def __init__(self, matrix: ImageMatrix, config: FitConfig, seed: int) -> None:
+        self.matrix, self.config, self.seed = matrix, config, seed
+        references = all_references(matrix)
+        self.reference = references[0]
+        self.trusted = [r for r in references if r.from_input]
         start = gaussians_from_hull(matrix, config.hull, sh_degree=config.sh_degree, seed=seed)
         self.period = start.period
         self.optimizer = SplatAdam(start.tensors())
@@ -147,9 +149,10 @@ class FitState:
         self.pictures = Shuffled(
             matrix.views * matrix.frames, lambda epoch: epoch_generator(seed, epoch, FIT_PICTURES)
         )
-        self.input_frames = Shuffled(
-            len(reference.times), lambda epoch: epoch_generator(seed, epoch, FIT_INPUT_FRAMES)
-        )
+        self.input_frames = [
+            Shuffled(len(r.times), lambda epoch: epoch_generator(seed, epoch, FIT_INPUT_FRAMES))
+            for r in self.trusted
+        ]
         self.corner, self.window = object_windows(matrix.images[..., 3])
         moving, device = float(matrix.frames > 1), matrix.images.device
         self.moving_lr = torch.tensor([config.position_lr] * 3 + [config.time_lr * moving], device=device)
@@ -189,25 +192,26 @@ class FitState:
         corner, view, when = self.corner[view], self._moved(view), self._moved(when)
         gaussians = self.gaussians()
         if (
-            self.reference.from_input
+            self.trusted
             and c.observed_color_weight != 1
             and sum(progress >= at for at in c.visibility_updates) > self.n_updates
         ):
-            self.visible_in_input = visible_in_input(gaussians, m, self.reference)
+            self.visible_in_input = visible_in_input(gaussians, m, self.trusted)
             self.n_updates += 1
         render = rasterize_4d(gaussians, m.times[when], m.cameras[view], background=background)
         target = m.images[view, when]
         confidence = self._confidence(view, when)
         loss = self._loss(render.color, render.alpha, target, background, confidence, corner)
         visible = render.visible.any(0)
-        if self.reference.from_input and c.input_weight > 0 and self.step % c.input_every == 0:
-            i = self.input_frames[self.step // c.input_every]
-            shown = rasterize_4d(
-                gaussians, self.reference.times[i : i + 1], self.reference.camera, background=background
-            )
-            frame = self.reference.images[i : i + 1]
-            loss = loss + c.input_weight * self._loss(shown.color, shown.alpha, frame, background, None, None)
-            visible |= shown.visible.any(0)
+        if self.trusted and c.input_weight > 0 and self.step % c.input_every == 0:
+            for reference, i in self._reference_frames(self.step // c.input_every):
+                shown = rasterize_4d(
+                    gaussians, reference.times[i : i + 1], reference.camera, background=background
+                )
+                frame = reference.images[i : i + 1]
+                error = self._loss(shown.color, shown.alpha, frame, background, None, None)
+                loss = loss + c.input_weight * error
+                visible |= shown.visible.any(0)
         if m.frames > 1 and c.interpolation_weight > 0 and self.step % c.interpolation_every == 0:
             interpolation, rendered = self._interpolation_loss(gaussians, random, background)
             loss = loss + c.interpolation_weight * interpolation
@@ -280,6 +284,14 @@ class FitState:
         picture = torch.tensor([self.pictures[i] for i in range(self.step * size, (self.step + 1) * size)])
         return picture // self.matrix.frames, picture % self.matrix.frames
 
+    def _reference_frames(self, turn: int) -> list[tuple[ReferenceFrames, int]]:
+        """A frame of the clip, and one of the other cameras, whose turns come one after the other."""
+        frames = [(self.trusted[0], self.input_frames[0][turn])]
+        if others := len(self.trusted) - 1:
+            which = 1 + turn % others
+            frames.append((self.trusted[which], self.input_frames[which][turn // others]))
+        return frames
+
     def _loss(
         self,
         color: Float[Tensor, "b h w 3"],
@@ -319,7 +331,8 @@ class FitState:
         """Hash of everything the result depends on, besides the step."""
         same = replace(self.config, seconds=None, checkpoint_every=0, report_every=0)
         loop = b"cyclic" if self.matrix.cyclic else b""
-        return identity_of([asdict(same), self.seed], loop, self.matrix.images[:, :, ::4, ::4])
+        also = [x for v in self.matrix.also for x in (v.images[:, ::4, ::4], v.camera.world_to_camera)]
+        return identity_of([asdict(same), self.seed], loop, self.matrix.images[:, :, ::4, ::4], *also)
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint of the fit, whole or not at all."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -13,7 +14,7 @@ from vid4d.cameras import Cameras
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.gaussians.visibility import visible_from
-from vid4d.matrix.matrix import ImageMatrix
+from vid4d.matrix.matrix import ImageMatrix, TrustedView
 from vid4d.media.images import resized
 
 
@@ -28,6 +29,12 @@ def resize_matrix(matrix: ImageMatrix, size: int, device: torch.device | str) ->
     inputs, camera, times = matrix.input_images, matrix.input_camera, matrix.input_times
     if inputs is not None and camera is not None and camera.width > cameras.width:
         inputs, camera = resized(inputs, cameras.width), camera.resized(cameras.width)
+    also = [
+        TrustedView(resized(view.images, cameras.width), view.camera.resized(cameras.width), view.times)
+        if view.camera.width > cameras.width
+        else view
+        for view in matrix.also
+    ]
     return replace(
         matrix,
         images=images.float().to(device),
@@ -37,6 +44,10 @@ def resize_matrix(matrix: ImageMatrix, size: int, device: torch.device | str) ->
         input_images=None if inputs is None else inputs.float().to(device),
         input_camera=None if camera is None else camera.to(device),
         input_times=None if times is None else times.float().to(device),
+        also=tuple(
+            TrustedView(v.images.float().to(device), v.camera.to(device), v.times.float().to(device))
+            for v in also
+        ),
     )
 
 
@@ -60,6 +71,12 @@ def reference_frames(matrix: ImageMatrix) -> ReferenceFrames:
     turn = (matrix.cameras.azimuth + 180) % 360 - 180
     view = int(turn.abs().argmin())
     return ReferenceFrames(matrix.images[view], matrix.cameras[view], matrix.times, from_input=False)
+
+
+def all_references(matrix: ImageMatrix) -> list[ReferenceFrames]:
+    """Reference frames of every camera, first those of `reference_frames`."""
+    also = [ReferenceFrames(v.images, v.camera, v.times, from_input=True) for v in matrix.also]
+    return [reference_frames(matrix), *also]
 
 
 def object_windows(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[Int[Tensor, "v 2"], int]:
@@ -87,15 +104,21 @@ def crop_windows(images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tenso
 
 @torch.no_grad()
 def visible_in_input(
-    gaussians: Gaussians4D, matrix: ImageMatrix, reference: ReferenceFrames
+    gaussians: Gaussians4D, matrix: ImageMatrix, references: Sequence[ReferenceFrames]
 ) -> Bool[Tensor, "v t h w"]:
-    """Mask of the matrix's pixels whose surface the video's camera sees at that time, too.
+    """Mask of the matrix's pixels whose surface a camera of the references sees at that time, too.
 
-    Surfaces are those of the Gaussians, so this gets better while they are fitted.
+    Surfaces are those of the Gaussians, so this gets better while they are fitted. The first camera sees all
+    times; another one those that a picture of it is near to.
     """
+    near = 0.75 / matrix.frames
     masks = []
     for time in matrix.times:
-        own = rasterize_4d(gaussians, time[None], reference.camera)
         views = rasterize_4d(gaussians, time.expand(matrix.views), matrix.cameras)
-        masks.append(visible_from(reference.camera, own, matrix.cameras, views))
+        shown = torch.zeros(views.alpha.shape, dtype=torch.bool, device=views.alpha.device)
+        for i, reference in enumerate(references):
+            if i == 0 or float((reference.times - time).abs().min()) <= near:
+                own = rasterize_4d(gaussians, time[None], reference.camera)
+                shown |= visible_from(reference.camera, own, matrix.cameras, views)
+        masks.append(shown)
     return torch.stack(masks, 1)

@@ -43,7 +43,7 @@ class ViewRecord(Struct):
 
 
 class Inputs(Struct):
-    """The reference frames of the input video."""
+    """The reference frames of the input video, or of another camera."""
 
     images: Name
     times: Annotated[list[Time], Meta(min_length=1)]
@@ -66,6 +66,7 @@ class MatrixRecord(Struct):
     cyclic: bool = False
     confidence: Name | None = None
     input: Inputs | None = None
+    also: Annotated[list[Inputs], Meta(max_length=64)] | None = None
     distance: Distance | None = None
     focal: Focal | None = None
     fov: Fov | None = None

@@ -20,7 +20,8 @@ Our layout, which anyone may write by hand or from a script::
   alone (one video per view). Numbers count from 0; a format such as `{time:03d}` pads them.
 - Optional: `format`; `width` and `height` of an image, which must be the pictures'; `times` in [0, 1] (evenly
   spaced if not given), `seconds`, `cyclic`, `confidence` (a pattern like `images`), `input` with `images`,
-  `times` and `camera` (a view with `width` and `height`).
+  `times` and `camera` (a view with `width` and `height`), `also` with a list of such inputs: what other
+  cameras saw, which is believed as the input is.
 
 Images without alpha get one by keying: the plain background that is connected to the border becomes
 transparent (see `vid4d.media.keying`).
@@ -45,7 +46,7 @@ from vid4d.errors import InputError
 from vid4d.files.records import LONGEST
 from vid4d.files.write import folder_written_whole
 from vid4d.matrix import layouts
-from vid4d.matrix.descriptions import FORMAT, cameras_of, check_size, read_described
+from vid4d.matrix.descriptions import FORMAT, Inputs, MatrixRecord, cameras_of, check_size, read_described
 from vid4d.matrix.files import (
     Picture,
     as_rgba,
@@ -57,7 +58,7 @@ from vid4d.matrix.files import (
     stack,
     write_picture,
 )
-from vid4d.matrix.matrix import ImageMatrix
+from vid4d.matrix.matrix import ImageMatrix, TrustedView
 
 OURS = "cameras-json"
 LAYOUTS = (OURS, *layouts.LAYOUTS)
@@ -104,6 +105,8 @@ def check_matrix(matrix: ImageMatrix) -> None:
                 f"The image matrix holds NaN or infinite values in its {name} (first at index {where}): "
                 "generate that image again or remove its frame."
             )
+    if not all(torch.isfinite(view.images).all() for view in matrix.also):
+        raise InputError("A view of another camera beside the image matrix holds NaN: read it again.")
     if not torch.isfinite(matrix.cameras.world_to_camera).all() or not (matrix.cameras.focal > 0).all():
         raise InputError(
             "The image matrix has a camera that is not finite: correct its pose and focal length."
@@ -156,16 +159,24 @@ def _write(matrix: ImageMatrix, part: Path) -> None:
         for t in range(matrix.frames):
             write_picture(part / "confidence" / f"{t:03d}.png", _strip(matrix.confidence[:, t, :, :, None]))
     if matrix.input_images is not None and matrix.input_camera is not None and matrix.input_times is not None:
-        camera = matrix.input_camera
-        meta["input"] = {
-            "images": "input/{time:03d}.png",
-            "times": matrix.input_times.tolist(),
-            "camera": _view_to_json(camera) | {"width": camera.width, "height": camera.height},
-        }
-        (part / "input").mkdir()
-        for i, image in enumerate(matrix.input_images):
-            write_picture(part / "input" / f"{i:03d}.png", image.detach().cpu().clamp(0, 1).numpy())
+        clip = TrustedView(matrix.input_images, matrix.input_camera, matrix.input_times)
+        meta["input"] = _write_view(clip, part, "input")
+    if matrix.also:
+        meta["also"] = [_write_view(view, part, f"also_{i}") for i, view in enumerate(matrix.also)]
     (part / "cameras.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
+
+
+def _write_view(view: TrustedView, part: Path, name: str) -> dict[str, Any]:
+    """Pictures of one camera in a folder of that name; their entry in cameras.json."""
+    (part / name).mkdir()
+    for i, image in enumerate(view.images):
+        write_picture(part / name / f"{i:03d}.png", image.detach().cpu().clamp(0, 1).numpy())
+    size = {"width": view.camera.width, "height": view.camera.height}
+    return {
+        "images": f"{name}/{{time:03d}}.png",
+        "times": view.times.tolist(),
+        "camera": _view_to_json(view.camera) | size,
+    }
 
 
 def _existing(folder: str | os.PathLike[str]) -> Path:
@@ -220,19 +231,24 @@ def _read_ours(path: Path) -> ImageMatrix:
         if confidence.shape != images.shape[:4]:
             raise InputError(f"The confidence in {path} has another size than its images: compute it again.")
         matrix = matrix.with_confidence(torch.from_numpy(np.ascontiguousarray(confidence)))
-    given = described.input
-    if given is None:
-        return matrix
+    also = tuple(_read_view(path, view, described) for view in described.also or ())
+    if described.input is None:
+        return replace(matrix, also=also)
+    clip = _read_view(path, described.input, described)
+    return replace(
+        matrix, input_images=clip.images, input_camera=clip.camera, input_times=clip.times, also=also
+    )
+
+
+def _read_view(path: Path, given: Inputs, described: MatrixRecord) -> TrustedView:
+    """Pictures of one camera."""
+    file = path / "cameras.json"
     frames = [
         as_rgba(read_picture(path / _fill(given.images, file, time=i))) for i in range(len(given.times))
     ]
-    inputs = torch.from_numpy(stack(frames, path))
-    return replace(
-        matrix,
-        input_images=inputs,
-        input_camera=cameras_of([given.camera], described, inputs.shape[2], inputs.shape[1], file),
-        input_times=torch.tensor(given.times, dtype=torch.float32),
-    )
+    images = torch.from_numpy(stack(frames, path))
+    camera = cameras_of([given.camera], described, images.shape[2], images.shape[1], file)
+    return TrustedView(images, camera, torch.tensor(given.times, dtype=torch.float32))
 
 
 PLACE = re.compile(r"\{(view|time)(?::0?([1-9])?d)?\}")

@@ -12,6 +12,24 @@ from vid4d.media.images import over
 
 
 @dataclass(frozen=True)
+class TrustedView:
+    """Pictures that another camera than the clip's took of the object: they are believed as the clip is.
+
+    images: RGBA in [0, 1], straight alpha. camera: a single one, of their size. times: of the pictures, in
+    [0, 1] over the clip, increasing.
+    """
+
+    images: Float[Tensor, "s h w 4"]
+    camera: Cameras
+    times: Float[Tensor, " s"]
+
+    def nearest(self, times: Float[Tensor, " t"]) -> TrustedView:
+        """The pictures nearest to some times, as if they were of these times."""
+        chosen = (self.times[None] - times[:, None]).abs().argmin(1)
+        return replace(self, images=self.images[chosen], times=times)
+
+
+@dataclass(frozen=True)
 class ImageMatrix:
     """Images of one moving object: V views x T times, the meeting point of priors and representations.
 
@@ -21,7 +39,7 @@ class ImageMatrix:
     confidence: per pixel in [0, 1], or None before it was computed (Efficient4D, section 3.3).
     input_images, input_camera, input_times: the reference frames of the input video and their camera, where
         known. The input camera sits at azimuth 0; its picture size may differ from the matrix's.
-    seconds: duration of the clip. cyclic: the clip is a loop.
+    seconds: duration of the clip. cyclic: the clip is a loop. also: what other cameras saw (`--also`).
     """
 
     images: Float[Tensor, "v t h w 4"]
@@ -33,6 +51,7 @@ class ImageMatrix:
     input_times: Float[Tensor, " s"] | None = None
     seconds: float = 1.0
     cyclic: bool = False
+    also: tuple[TrustedView, ...] = ()
 
     def __post_init__(self) -> None:
         v, t, h, w, c = self.images.shape

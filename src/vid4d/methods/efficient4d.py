@@ -21,9 +21,10 @@ from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.confidence import confidence_maps
 from vid4d.matrix.io import load_matrix, save_matrix
-from vid4d.matrix.matrix import ImageMatrix
+from vid4d.matrix.matrix import ImageMatrix, TrustedView
 from vid4d.media.images import premultiplied, resized
 from vid4d.methods import stages
+from vid4d.methods.also import OtherCamera, placed, read_others
 from vid4d.methods.given_matrix import read_given_matrix
 from vid4d.methods.stages import input_elevation
 from vid4d.priors.base import DrawnViews, DrawRequest, Offer, load_matrix_prior
@@ -76,10 +77,11 @@ def make_matrix(run: Run) -> ImageMatrix:
             )
 
     else:
+        others = None if "frames" in run.finished else _others(run, config)  # bad ones before any stage
         clip = stages.frames(run, frames=config.frames, size=config.clip_size, dense=config.reference_frames)
 
         def make(bar: Bar) -> ImageMatrix:
-            return draw_matrix(run, clip, config, bar)
+            return draw_matrix(run, clip, _others(run, config) if others is None else others, config, bar)
 
     return run.stage(
         "matrix",
@@ -89,44 +91,66 @@ def make_matrix(run: Run) -> ImageMatrix:
     )
 
 
+def _others(run: Run, config: Efficient4DConfig) -> list[OtherCamera]:
+    """What other cameras saw."""
+    return read_others(
+        run.settings, frames=config.frames, size=config.clip_size, dense=config.reference_frames
+    )
+
+
 def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
     """Section 3.3: 4D Gaussians, fitted with the confidence-aware loss. Stage `fit`."""
     return stages.fit_asset(run, matrix, PRESETS[run.settings.preset].fit)
 
 
-def draw_matrix(run: Run, clip: Clip, config: Efficient4DConfig, bar: Bar) -> ImageMatrix:
+def draw_matrix(
+    run: Run, clip: Clip, others: list[OtherCamera], config: Efficient4DConfig, bar: Bar
+) -> ImageMatrix:
     """All views at the key times from the time-synchronous prior; then the frames between, and confidence.
 
-    The clip's own frames, those between the key frames too, are the reference.
+    The clip's own frames, those between the key frames too, are the reference; so is what other cameras saw.
     """
     keys, frames = clip.at_keys(), torch.from_numpy(clip.frames)
     pictures = torch.from_numpy(keys.frames)
     elevation = input_elevation(run, pictures)
-    views = draw_views(run, pictures, elevation, cyclic=clip.cyclic, bar=bar)
+    also = tuple(placed(run, other, clip, elevation, config.clip_size) for other in others)
+    times = torch.from_numpy(keys.times).float()
+    at_keys = tuple(view.nearest(times) for view in also)
+    views = draw_views(run, pictures, elevation, at_keys, cyclic=clip.cyclic, bar=bar)
     matrix = ImageMatrix(
         images=remove_small_components(views.images),
         cameras=views.cameras,
-        times=torch.from_numpy(keys.times).float(),
+        times=times,
         input_images=frames,
         input_camera=Cameras.orbit([0.0], elevation, size=frames.shape[2]),
         input_times=torch.from_numpy(clip.times).float(),
         seconds=clip.seconds,
         cyclic=clip.cyclic,
+        also=also,
     )
     interpolator = load_interpolator(run.settings.interpolator, run.device)
     return with_confidence(interpolate_frames(matrix, interpolator, config.n_interpolated), interpolator)
 
 
 def draw_views(
-    run: Run, frames: Float[Tensor, "t h w 4"], elevation: float, *, cyclic: bool, bar: Bar
+    run: Run,
+    frames: Float[Tensor, "t h w 4"],
+    elevation: float,
+    also: tuple[TrustedView, ...],
+    *,
+    cyclic: bool,
+    bar: Bar,
 ) -> DrawnViews:
-    """All views at the times of the frames, drawn by the prior that the settings name."""
+    """All views at the times of the frames, drawn by the prior that the settings name.
+
+    also: what other cameras saw at these times.
+    """
     settings = run.settings
     prior = load_matrix_prior(settings.prior, run.device)
     return prior.draw(
         resized(frames, prior.image_size),
         elevation,
-        DrawRequest(settings.preset, settings.sampler, settings.steps, settings.memory),
+        DrawRequest(settings.preset, settings.sampler, settings.steps, settings.memory, also),
         cyclic=cyclic,
         generator=seed_generator(settings.seed),
         progress=bar.update,

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from vid4d.cameras import Cameras
+    from vid4d.matrix.matrix import TrustedView
     from vid4d.priors.samplers import NoiseSchedule
 
 Offer = Literal["matrix", "score", "elevation"]
@@ -37,13 +38,15 @@ class DrawRequest:
     """Sampling options that a run sets for any prior, which makes its own configuration of them.
 
     preset: 'draft', 'standard' or 'high'. sampler: 'auto' is the prior's own. steps: of the sampler, its own
-    number where None. memory_gb: of the device, weights included; what is free where None.
+    number where None. memory_gb: of the device, weights included; what is free where None. also: what other
+    cameras than the clip's saw, at the times of its frames.
     """
 
     preset: str = "standard"
     sampler: str = "auto"
     steps: int | None = None
     memory_gb: float | None = None
+    also: tuple[TrustedView, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -175,7 +178,7 @@ class PriorSpec:
     draws no matrix. score: the same for a `ScorePrior` and `load_score_prior`. elevation: the same for a
     function that `guess_elevation` calls with the frames and the device.
     help: what `--prior` says of it. takes: the options of `DrawRequest` that have
-    an effect on how it draws: 'steps', 'sampler', 'memory'; a run refuses the others.
+    an effect on how it draws: 'steps', 'sampler', 'memory', 'also'; a run refuses the others.
     image_size: pixels that it works at. memory_gib: that it takes while a field is trained under its score,
     with the gradient through its encoder.
     licence: of its weights. weights: what has to be fetched first; None where they come with the package.
@@ -227,7 +230,7 @@ PRIORS = {
         score="vid4d.priors.frustum.score:load_score_prior",
         elevation="vid4d.priors.frustum.elevation:guess_with_shipped",
         help="comes with vid4d; makes one solid thing of every frame",
-        takes=frozenset(),
+        takes=frozenset({"also"}),
         image_size=128,
         memory_gib=1.2,
         licence="Apache-2.0",

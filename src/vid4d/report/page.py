@@ -290,7 +290,12 @@ def again(settings: dict[str, Any], defaults: dict[str, Any]) -> str:
     for name, value in settings.items():
         if name in ("clip", "source") or value == defaults.get(name):
             continue
-        words += [f"--{name.replace('_', '-')}", str(value)]
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, bool):
+            words += [option]
+            continue
+        for one in value if isinstance(value, (list, tuple)) else [value]:
+            words += [option, str(one)]
     if "--seed" not in words:
         words += ["--seed", str(settings.get("seed", 0))]
     return shlex.join(words)

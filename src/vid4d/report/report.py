@@ -25,7 +25,7 @@ from vid4d.files.records import Amount, Finite, Kind, Share, read_record
 from vid4d.files.write import write_text
 from vid4d.gaussians.culling import splats_over_time
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.matrix.matrix import ImageMatrix
+from vid4d.matrix.matrix import ImageMatrix, TrustedView
 from vid4d.media.images import over_white, side_by_side, to_uint8
 from vid4d.priors.expected import expected_of
 from vid4d.render import render_asset
@@ -217,6 +217,7 @@ def _page(
     root: Path, run_facts: Facts, hints: list[Advice], gaussians: Gaussians4D, matrix: ImageMatrix
 ) -> ReportPage:
     settings, machine = read_settings(root), _machine(root)
+    only_clip = settings.source == "clip" and not matrix.also
     keys = key_times(root / "frames")
     pictures, confidences = matrix_sheets(matrix, keys=keys)
     hero, strip = [], None
@@ -226,6 +227,7 @@ def _page(
         played = [f.resize((384, round(384 * f.height / f.width)), Image.Resampling.LANCZOS) for f in frames]
         hero.append(Picture("the clip, cut out", animation_uri(played, matrix.seconds)))
         strip = Picture("Frames of the clip", picture_uri(_strip(frames)), captioned=False)
+    hero += [_other_camera(view, matrix.seconds) for view in matrix.also]
     turntable = root / "turntable.mp4"
     if turntable.is_file() and turntable.stat().st_size <= MOST_VIDEO_BYTES:
         video = data_uri(turntable.read_bytes(), "video/mp4")
@@ -242,7 +244,7 @@ def _page(
         player=_player(root / "player.html"),
         numbers=_numbers(root, run_facts, matrix, gaussians),
         advice=hints,
-        sides=known_sides(matrix, expected_of(settings.prior)) if settings.source == "clip" else None,
+        sides=known_sides(matrix, expected_of(settings.prior)) if only_clip else None,
         warnings=list(run_facts.warnings),
         strip=strip,
         matrix=Picture(f"{matrix.views} sides at several moments", picture_uri(pictures), captioned=False),
@@ -264,6 +266,15 @@ def _page(
         if (root / "log.txt").is_file()
         else "",
     )
+
+
+def _other_camera(view: TrustedView, seconds: float) -> Picture:
+    """What a camera of `--also` saw, placed beside the clip."""
+    shown = over_white(view.images[pick(len(view.images), 24)]).cpu().numpy()
+    frames = [as_image(f).resize((384, 384), Image.Resampling.LANCZOS) for f in shown]
+    azimuth, elevation = float(view.camera.azimuth[0]), float(view.camera.elevation[0])
+    about = f"another camera, {azimuth:.0f}° round and {elevation:.0f}° up"
+    return Picture(about, animation_uri(frames, seconds))
 
 
 def _sheet_of(path: Path, about: str = "Before and after") -> Picture | None:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from vid4d.compute import machine
 from vid4d.errors import InputError
 from vid4d.files.records import checked, read_record
-from vid4d.settings import Settings
+from vid4d.settings import Settings, read_also
 
 FORMAT = 1
 """Version of the folder's layout, in settings.json."""
@@ -63,6 +63,14 @@ def difference(old: Settings, new: Settings) -> list[str]:
         before, after = getattr(old, field.name), getattr(new, field.name)
         if field.name == "clip":
             before, after = str(Path(before).resolve()), str(Path(after).resolve())
+        if field.name == "also":
+            before, after = _resolved(before), _resolved(after)
         if before != after and field.name not in FREE_TO_CHANGE:
             differing.append(f"{field.name} {before} -> {after}")
     return differing
+
+
+def _resolved(also: tuple[str, ...]) -> list[tuple[str, float, float | None]]:
+    """The pictures of `--also` by where they lie."""
+    views = [read_also(text) for text in also]
+    return [(str(Path(v.file).resolve()), v.azimuth, v.elevation) for v in views]

@@ -49,6 +49,26 @@ def to_frustum(
     return coordinates.view(shape)
 
 
+def frustum_places(
+    inputs: Cameras, config: FrustumConfig, framing: Framing | None = None
+) -> Float[Tensor, "b n n n 3"]:
+    """World points of all voxel centers, depth slowest, column last: what `to_frustum` turns back.
+
+    inputs, framing: as for `to_frustum`.
+    """
+    n, device = config.volume_size, inputs.focal.device
+    steps = 2 * (torch.arange(n, device=device) + 0.5) / n - 1
+    z, y, x = torch.meshgrid(steps, steps, steps, indexing="ij")
+    at = torch.stack([x, y, z], -1).expand(len(inputs), n, n, n, 3)
+    if framing is not None:
+        middle = F.pad(framing.center, (0, 1)) * (2 * config.image_size / config.crop)
+        at = at * framing.scale + middle[:, None, None, None]
+    depth = config.near + (at[..., 2] + 1) / 2 * (config.far - config.near)
+    side = at[..., :2] * (config.width_per_depth / 2) * depth[..., None]
+    seen = torch.cat([side, depth[..., None]], -1) - inputs.translation[:, None, None, None]
+    return torch.einsum("bij,bdhwi->bdhwj", inputs.rotation, seen)
+
+
 def sampled(volume: Float[Tensor, "b c d h w"], at: Float[Tensor, "b p 3"]) -> Float[Tensor, "b p c"]:
     """Trilinear samples at frustum coordinates; zero outside."""
     samples = F.grid_sample(volume, at[:, None, None], mode="bilinear", align_corners=False)

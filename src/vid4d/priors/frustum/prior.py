@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -10,9 +10,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.matrix.matrix import TrustedView
 from vid4d.priors.base import DrawnViews, DrawRequest
 from vid4d.priors.frustum.drawing import iterate_solids
 from vid4d.priors.frustum.framing import network_pictures
+from vid4d.priors.frustum.fusing import Reading, fuse, registered
 from vid4d.priors.frustum.matter import BIAS
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
 from vid4d.priors.frustum.rendering import render_solid
@@ -69,7 +71,8 @@ class FrustumMatrixPrior:
         """As `MatrixPrior.draw`. Deterministic: sampler, steps and generator do not matter."""
         check_size(frames, self.image_size)
         ring = Cameras.ring(size=self.network.config.image_size)
-        return DrawnViews(self.views(frames, elevation, ring, cyclic=cyclic, progress=progress), ring)
+        views = self.views(frames, elevation, ring, also=request.also, cyclic=cyclic, progress=progress)
+        return DrawnViews(views, ring)
 
     def views(
         self,
@@ -77,35 +80,58 @@ class FrustumMatrixPrior:
         elevation: float,
         cameras: Cameras,
         *,
+        also: Sequence[TrustedView] = (),
         cyclic: bool = False,
         progress: Callable[[int, int], object] | None = None,
     ) -> Float[Tensor, "v t p p 4"]:
-        """Pictures from any cameras, on the CPU, as wide as the network's; else as `draw`."""
+        """Pictures from any cameras, on the CPU, as wide as the network's; else as `draw`.
+
+        also: what other cameras saw at the times of the frames; their solids are fused with the clip's.
+        """
         config = self.network.config
         device = next(self.network.parameters()).device
         inputs = Cameras.orbit([0.0], elevation, size=config.image_size, device=device)
-        framing, pictures = network_pictures(frames.to(device), config)
-        averaging = smoothing_matrix(len(frames), cyclic).to(pictures) if self.synchronous else None
-        total, views = 2 * len(frames), []
-        solids = iterate_solids(
-            self.network,
-            pictures,
-            torch.deg2rad(inputs.elevation).expand(len(frames)),
-            averaging=averaging,
-            progress=progress and (lambda done: progress(done, total)),
-        )
-        for i, solid in enumerate(solids):
+        seen = [(frames, inputs), *((v.images, v.camera.resized(config.image_size).to(device)) for v in also)]
+        passes, total, views = len(seen) * len(frames), (len(seen) + 1) * len(frames), []
+
+        def started(number: int) -> Callable[[int], object] | None:
+            return progress and (lambda done: progress(number * len(frames) + done, total))
+
+        cameras = cameras.to(device)
+        sides: Sequence[Iterable[Reading]] = [
+            self._read(*pair, cyclic, started(i)) for i, pair in enumerate(seen)
+        ]
+        if also:
+            sides = registered([list(side) for side in sides], config)
+        for i, readings in enumerate(zip(*sides, strict=True)):
             view = render_solid(
-                solid,
+                readings[0].solid if len(readings) == 1 else fuse(readings, config),
                 inputs,
-                cameras.to(device),
+                cameras,
                 config,
-                framing=framing[i : i + 1],
+                framing=readings[0].framing,
                 size=config.image_size,
                 bias=self.bias,
                 contrast=CONTRAST,
             )
             views.append(view[0].cpu())
             if progress:
-                progress(len(frames) + i + 1, total)
+                progress(passes + i + 1, total)
         return torch.stack(views, 1)
+
+    def _read(
+        self,
+        frames: Float[Tensor, "t h w 4"],
+        camera: Cameras,
+        cyclic: bool,
+        progress: Callable[[int], object] | None,
+    ) -> Iterator[Reading]:
+        """The solids of one camera's frames, one after the other."""
+        config = self.network.config
+        framing, pictures = network_pictures(frames.to(camera.focal.device), config)
+        averaging = smoothing_matrix(len(frames), cyclic).to(pictures) if self.synchronous else None
+        elevation = torch.deg2rad(camera.elevation).expand(len(frames))
+        solids = iterate_solids(self.network, pictures, elevation, averaging=averaging, progress=progress)
+        for i, solid in enumerate(solids):
+            alpha = self.network.columns(pictures[i : i + 1])[:, 3] / 2 + 0.5
+            yield Reading(solid, alpha, camera, framing[i : i + 1])
