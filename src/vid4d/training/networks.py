@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import torch
-
 from vid4d.enhance.sharpener import Sharpener, SharpenerConfig
 from vid4d.priors.frustum.network import FrustumConfig, FrustumVolume
 from vid4d.priors.rife import IFNet
@@ -16,9 +14,6 @@ from vid4d.priors.weights.eight_bit import read_pieces
 from vid4d.priors.weights.files import config_from_json, config_to_json, fill, load_into
 from vid4d.training.interpolation import interpolation_model
 from vid4d.training.train import TrainOptions
-
-DEEPEST_DROP = 0.2
-"""Stochastic depth of the last block of the frustum volume (1603.09382, section 3: linear in depth)."""
 
 
 def interpolation_network(options: TrainOptions) -> tuple[IFNet, str]:
@@ -42,7 +37,6 @@ def frustum_network(options: TrainOptions) -> tuple[FrustumVolume, str]:
 
     Pieces of a volume without gates go on as one that has them, all open, which draws the same; pieces of one
     that lets the picture's detail through matter go on without, which changes colors of what is hidden.
-    Deeper blocks are left out more often, the last one for `DEEPEST_DROP` of the samples.
     """
     path = options.initial
     state, metadata = ({}, {}) if path is None else read_pieces(path)
@@ -51,7 +45,4 @@ def frustum_network(options: TrainOptions) -> tuple[FrustumVolume, str]:
     if path is not None:
         opened = {k: v for k, v in volume.state_dict().items() if k.startswith("gate.")}
         fill(volume, state if before.gated else state | opened, path)
-    blocks = [*volume.picture_blocks, *volume.joint_blocks]
-    for block, drop in zip(blocks, torch.linspace(0, DEEPEST_DROP, len(blocks)).tolist(), strict=True):
-        block.drop = drop
     return volume, config_to_json(volume.config)

@@ -59,11 +59,10 @@ STAGES = {
         data="vid4d.training.frustum:frustum_batches",
         loss="vid4d.training.frustum:frustum_loss",
         outer=("stem", "to_tokens", "guess.3", "elevation.0", "leave", "gate", "to_cells"),
-        views={"combine": 0.03, "augment": 0.5, "warp": 0.8},
+        views={"combine": 0.03, "augment": 0.5, "warp": 0.6},
         compiled=("encode", "decode"),
         eight_bit=True,
-        made_up=2500,
-        made_up_share=0.45,
+        made_up=1500,
     ),
 }
 """Stages by the name that `vid4d train --stage` takes."""

@@ -80,14 +80,11 @@ class FrustumConfig:
 
 
 class Block(nn.Module):
-    """Pre-norm transformer block with normalised queries and keys.
-
-    drop: how often training leaves a sample's branches out (stochastic depth, 1603.09382); 0 when it is used.
-    """
+    """Pre-norm transformer block with normalised queries and keys."""
 
     def __init__(self, width: int, heads: int) -> None:
         super().__init__()
-        self.heads, self.drop = heads, 0.0
+        self.heads = heads
         self.norm1, self.norm2 = nn.LayerNorm(width, bias=False), nn.LayerNorm(width, bias=False)
         self.qkv, self.out = nn.Linear(width, 3 * width, bias=False), nn.Linear(width, width, bias=False)
         self.up, self.down = nn.Linear(width, 4 * width), nn.Linear(4 * width, width)
@@ -99,15 +96,8 @@ class Block(nn.Module):
         q, k, v = self.qkv(self.norm1(x)).unflatten(-1, (3, self.heads, -1)).unbind(2)
         q, k = self.query_norm(q).to(v.dtype), self.key_norm(k).to(v.dtype)
         y = F.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2))
-        x = x + self._dropped(self.out(y.transpose(1, 2).flatten(2)))
-        return x + self._dropped(self.down(F.gelu(self.up(self.norm2(x)))))
-
-    def _dropped(self, branch: Float[Tensor, "b n c"]) -> Float[Tensor, "b n c"]:
-        """The branch, left out for a share of the samples and as much larger for the others."""
-        if not self.training or self.drop == 0:
-            return branch
-        kept = torch.rand(len(branch), 1, 1, device=branch.device) >= self.drop
-        return branch * (kept / (1 - self.drop)).to(branch.dtype)
+        x = x + self.out(y.transpose(1, 2).flatten(2))
+        return x + self.down(F.gelu(self.up(self.norm2(x))))
 
 
 class Solid(NamedTuple):
