@@ -5,6 +5,7 @@ images/hero.webp             the clip beside the asset, which is turned while ti
 images/report.jpg            the top of its report       (these three need a Chromium; each in a window of
 images/player.jpg            its player                   1280 pixels and on a phone of 390)
 images/viewer.jpg            the viewer, with the cameras of the image matrix
+images/app.jpg               the app, with that run opened (needs Gradio, too)
 images/made_up.jpg           made-up things that priors are trained on (no run needed for it)
 """
 
@@ -13,6 +14,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -152,6 +154,34 @@ def viewer(run: str, program: str) -> Path:
         return shots("viewer.jpg", program, shoot)
 
 
+def app(run: str, program: str) -> Path:
+    from vid4d.app.serve import App
+
+    def shoot(browser: Browser) -> None:
+        browser.send("Page.navigate", url=shown.url)
+        field = "[...document.querySelectorAll('input')].find(e => e.ariaLabel == 'Earlier runs')"
+        browser.wait_until(f"!!{field}")
+        time.sleep(2)
+        browser.evaluate(f"{field}.focus()")
+        for key in (*Path(run).resolve().name, "ArrowDown", "Enter"):  # typing filters the list
+            text = {"text": key} if len(key) == 1 else {}
+            code = {"ArrowDown": 40, "Enter": 13}.get(key, 0)
+            browser.send(
+                "Input.dispatchKeyEvent", type="keyDown", key=key, windowsVirtualKeyCode=code, **text
+            )
+            browser.send("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+            time.sleep(0.3)
+        browser.wait_until("!!document.querySelector('iframe')")
+        time.sleep(6)
+        browser.evaluate(
+            "innerWidth < 600 && document.querySelector('iframe').scrollIntoView({block: 'end'})"
+        )
+        time.sleep(1)
+
+    with App(Path(run).resolve().parent, port=0) as shown:
+        return shots("app.jpg", program, shoot)
+
+
 def main(run: Positional[str] = "runs/demo") -> None:
     """run: the folder of a finished run of examples/hopper.mp4."""
     torch.set_grad_enabled(False)
@@ -161,6 +191,10 @@ def main(run: Positional[str] = "runs/demo") -> None:
         print("no Chromium on this machine: report.jpg, player.jpg and viewer.jpg stay as they are")
     else:
         files += [page(run, program) for page in (report, player, viewer)]
+        if find_spec("gradio") is None:
+            print("no Gradio in this environment: app.jpg stays as it is")
+        else:
+            files.append(app(run, program))
     for path in files:
         print(f"{path}  {path.stat().st_size / 1024:.0f} KiB")
 

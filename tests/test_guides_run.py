@@ -19,7 +19,7 @@ from vid4d.media.video import write_mp4
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = ("README.md", "docs/first_steps.md", "docs/your_own_video.md")
 PLACEHOLDER = re.compile(r"\b(COMMAND|FORMAT|FOLDER|CLIP|FILE|RUN|PATH)\b|\.\.\.")
-SKIPPED = ("view", "train", "info", "completion")
+SKIPPED = ("view", "app", "train", "info", "completion")
 """Those that last until they are stopped, need models of one's own, or speak of the machine or shell."""
 
 

@@ -13,8 +13,7 @@ import pytest
 import toys
 from PIL import Image
 
-from vid4d.cli import _explained
-from vid4d.errors import InputError
+from vid4d.errors import InputError, explained
 from vid4d.gaussians.model import save_asset
 from vid4d.media.video import write_mp4
 
@@ -22,11 +21,11 @@ from vid4d.media.video import write_mp4
 def test_memory_that_runs_out_is_one_sentence():
     by_torch = RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")
     for error in (MemoryError(), by_torch, OSError(errno.ENOMEM, "Cannot allocate memory")):
-        assert "not enough memory" in str(_explained(error, []))
+        assert "not enough memory" in str(explained(error))
         blamed = InputError("a.png: the image is damaged")
-        assert _explained(blamed, []) == str(blamed)
+        assert explained(blamed) == str(blamed)
         blamed.__cause__ = error
-        assert "not enough memory" in str(_explained(blamed, []))
+        assert "not enough memory" in str(explained(blamed))
 
 
 MEMORY = """

@@ -75,7 +75,9 @@ def test_hints_name_the_checkout_or_packages_never_our_name(monkeypatch, tmp_pat
 
 
 def test_nobody_is_told_to_install_our_name_from_an_index():
-    pages = [p for d in ("src", "docs", "examples", "benchmarks") for p in (ROOT / d).rglob("*")]
+    pages = [
+        p for d in ("src", "docs", "examples", "benchmarks", "integrations") for p in (ROOT / d).rglob("*")
+    ]
     for page in [*pages, *ROOT.glob("*.md")]:
         if page.suffix in (".py", ".md", ".html"):
             assert not re.search(r"pip install [^\n]*vid4d\[", page.read_text(encoding="utf-8")), page

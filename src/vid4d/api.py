@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -11,7 +12,7 @@ from vid4d.asset import Asset, load
 from vid4d.compute.threads import fixed_threads
 from vid4d.errors import InputError
 from vid4d.priors.base import DEFAULT_PRIORS, Offer, prior_spec, priors_with
-from vid4d.runs.progress import Progress
+from vid4d.runs.progress import Progress, Report
 from vid4d.runs.run import Run
 from vid4d.settings import MethodName, Settings, read_also
 
@@ -57,17 +58,20 @@ def generate(
     out: str | Path | None = None,
     resume: bool = False,
     quiet: bool = True,
+    listen: Callable[[Report], object] | None = None,
     **settings: Any,
 ) -> Asset:
     """Makes a 4D asset from a clip, in a run folder (docs/run_folder.md).
 
     clip: a video, GIF or WebP, a folder or glob of pictures, or one picture. out: the run folder;
-    `runs/<name of the clip>` where not given. resume: continue a run that was stopped. quiet: no progress.
+    `runs/<name of the clip>` where not given. resume: continue a run that was stopped. quiet: nothing is
+    printed. listen: is called a few times a second, with `stage`, `done`, `total`, `left` (seconds), `text`
+    and `ended`; what it raises stops the run, which can be resumed.
     settings: those of `vid4d.Settings`, e.g. `frames=8, preset="draft", seed=1`.
     Raises InputError for bad input.
     """
     chosen = Settings(clip=str(clip), **settings)
-    with Progress(quiet=quiet) as progress:
+    with Progress(quiet=quiet, listen=listen) as progress:
         return make(chosen, out=out, resume=resume, progress=progress)
 
 

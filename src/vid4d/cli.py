@@ -5,7 +5,6 @@ Nothing heavy is imported at module level, so that `vid4d --help` answers at onc
 
 from __future__ import annotations
 
-import errno
 import io
 import os
 import shlex
@@ -19,6 +18,7 @@ from contextlib import contextmanager, redirect_stderr, suppress
 import tyro
 
 from vid4d import __version__
+from vid4d.commands.app import App
 from vid4d.commands.batch import Batch
 from vid4d.commands.completion import Completion
 from vid4d.commands.enhance import Enhance
@@ -35,24 +35,13 @@ from vid4d.commands.train import Train
 from vid4d.commands.usage import usage_sentence
 from vid4d.commands.view import View
 from vid4d.commands.weights import Weights
-from vid4d.errors import InputError, printable, ran_out
+from vid4d.errors import InputError, explained, printable
 
 if "OMP_WAIT_POLICY" not in os.environ:
     os.environ["OMP_WAIT_POLICY"] = "passive"
     os.environ.setdefault("GOMP_SPINCOUNT", "800")
 """Before torch is imported. OpenMP workers that spin while they wait make everything many times slower where
 other programs want the cores; not to spin at all makes a fit slower where none does."""
-
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
-
-WAYS_OUT = {
-    errno.EFBIG: "raise the limit (ulimit -f), or choose a place that holds larger files with --out",
-    errno.EROFS: "choose a place that can be written to with --out",
-    errno.ENAMETOOLONG: "give it a shorter name",
-    errno.EMFILE: "raise the limit (ulimit -n), or close other programs",
-    errno.EIO: "the drive may be failing; choose another place with --out",
-}
-"""What to do about errors of the system that are nobody's fault."""
 
 DESCRIPTION = """Turns an ordinary video of one moving object into a 4D asset: a thing you can look at
 from every side at every moment.
@@ -74,6 +63,7 @@ Command = (
     | Reconstruct
     | Render
     | View
+    | App
     | Export
     | Enhance
     | Evaluate
@@ -146,7 +136,7 @@ def _dispatch(arguments: list[str], show_traceback: bool) -> None:
     except BrokenPipeError:
         raise SystemExit(141) from None
     except Exception as error:
-        sentence = _explained(error, arguments)
+        sentence = explained(error, resumes=_resumes(arguments))
         if sentence is None or show_traceback:
             traceback.print_exc()
         if sentence is None:
@@ -175,34 +165,6 @@ def _command(arguments: list[str]) -> Command:
 def _say(text: str) -> None:
     with suppress(OSError):  # the terminal may be closed
         print(f"vid4d: {printable(text)}", file=sys.stderr, flush=True)
-
-
-def _explained(error: BaseException, arguments: Sequence[str]) -> str | None:
-    """Sentence for an error that is not the program's fault; None for the others."""
-    if ran_out(error):
-        return "there is not enough memory for this: close other programs, or ask for less (smaller, fewer)"
-    if isinstance(error, InputError):
-        return str(error)
-    message = str(error)
-    full = "no space left on device" in message.lower() or "os error 28" in message
-    if full or (isinstance(error, OSError) and error.errno in FULL):
-        again = "run the same command" + (" with --resume" if _resumes(arguments) else " again")
-        return f"the disk is full{_where(error)}: make room and {again}"
-    if isinstance(error, PermissionError):
-        return f"no permission to read or write{_where(error)}: choose another place with --out"
-    if isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError)):
-        return f"{error.strerror or message}{_where(error)}: move it away and run the same command again"
-    if isinstance(error, OSError):
-        way_out = WAYS_OUT.get(error.errno or 0)
-        return f"{error.strerror or message or type(error).__name__}{_where(error)}" + (
-            f": {way_out}" if way_out else ""
-        )
-    return None
-
-
-def _where(error: BaseException) -> str:
-    name = getattr(error, "filename2", None) or getattr(error, "filename", None)
-    return f" ({name})" if name else ""
 
 
 def _resumes(arguments: Sequence[str]) -> bool:

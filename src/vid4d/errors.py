@@ -1,4 +1,7 @@
-"""The one exception that means: the input is at fault, not the program. Hints for missing packages."""
+"""The one exception that means: the input is at fault, not the program.
+
+Sentences for it, and for faults of the system; hints for packages that are missing.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,17 @@ FAULTS = (
     *(SyntaxError, TypeError, ValueError, struct.error, zlib.error),
 )
 """What readers raise for files that are missing, cut off or damaged. SyntaxError is Pillow's."""
+
+FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
+
+WAYS_OUT = {
+    errno.EFBIG: "raise the limit (ulimit -f), or choose a place that holds larger files with --out",
+    errno.EROFS: "choose a place that can be written to with --out",
+    errno.ENAMETOOLONG: "give it a shorter name",
+    errno.EMFILE: "raise the limit (ulimit -n), or close other programs",
+    errno.EIO: "the drive may be failing; choose another place with --out",
+}
+"""What to do about errors of the system that are nobody's fault."""
 
 
 class InputError(ValueError):
@@ -41,6 +55,37 @@ def ran_out(error: BaseException | None) -> bool:
             return True
         error = error.__cause__
     return False
+
+
+def explained(error: BaseException, *, resumes: bool = False) -> str | None:
+    """Sentence for an error that is not the program's fault; None for the others.
+
+    resumes: whether what was being done goes on with --resume.
+    """
+    if ran_out(error):
+        return "there is not enough memory for this: close other programs, or ask for less (smaller, fewer)"
+    if isinstance(error, InputError):
+        return str(error)
+    message = str(error)
+    full = "no space left on device" in message.lower() or "os error 28" in message
+    if full or (isinstance(error, OSError) and error.errno in FULL):
+        again = "run the same command" + (" with --resume" if resumes else " again")
+        return f"the disk is full{_where(error)}: make room and {again}"
+    if isinstance(error, PermissionError):
+        return f"no permission to read or write{_where(error)}: choose another place with --out"
+    if isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError)):
+        return f"{error.strerror or message}{_where(error)}: move it away and run the same command again"
+    if isinstance(error, OSError):
+        way_out = WAYS_OUT.get(error.errno or 0)
+        return f"{error.strerror or message or type(error).__name__}{_where(error)}" + (
+            f": {way_out}" if way_out else ""
+        )
+    return None
+
+
+def _where(error: BaseException) -> str:
+    name = getattr(error, "filename2", None) or getattr(error, "filename", None)
+    return f" ({name})" if name else ""
 
 
 def printable(text: str) -> str:

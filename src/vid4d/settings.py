@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from vid4d.errors import InputError
 
@@ -156,6 +156,23 @@ def check_also(texts: Sequence[str]) -> None:
                     "direction, or leave one out"
                 )
         seen.append((also.file, also.azimuth, also.elevation))
+
+
+def as_options(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> list[str]:
+    """Options of a command line for the settings that are not at their defaults; both by name.
+
+    The clip, and what kind of source it is, are no options.
+    """
+    words: list[str] = []
+    for name, value in settings.items():
+        if name in ("clip", "source") or value == defaults.get(name):
+            continue
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, (tuple, list)):
+            words += [word for each in value for word in (option, str(each))]
+        else:
+            words += [option] if value is True else [option, str(value)]
+    return words
 
 
 def check_part(start: float | None, end: float | None, every: int) -> None:

@@ -60,7 +60,7 @@ def test_help_names_every_prior(capsys):
 
 COMMANDS = (
     *("batch", "generate", "prepare", "matrix", "reconstruct", "render", "view", "export", "train"),
-    *("info", "completion"),
+    *("app", "info", "completion"),
     *("weights list", "weights fetch", "weights convert", "weights verify"),
 )
 

@@ -199,6 +199,9 @@ def test_the_command_that_makes_it_again():
     settings = Settings(clip="my clip.mp4", preset="draft", start=0.5)
     words = again(vars(settings), vars(Settings(clip="")))
     assert words == "vid4d generate 'my clip.mp4' --preset draft --start 0.5 --seed 0"
+    clicked = replace(settings, click=("10,20", "30,40"), keep=True, start=None, preset="standard")
+    words = again(vars(clicked), vars(Settings(clip="")))
+    assert words == "vid4d generate 'my clip.mp4' --click 10,20 --click 30,40 --keep --seed 0"
     assert again(vars(replace(settings, source="matrix")), vars(settings)).startswith("vid4d reconstruct")
     assert again(vars(Settings(clip="")), vars(Settings(clip=""))) == "vid4d generate --seed 0"
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import json
 
 import pytest
 
+from vid4d.errors import InputError
 from vid4d.runs import progress as progress_module
-from vid4d.runs.progress import Bar, Progress, duration
+from vid4d.runs.progress import Bar, Progress, Report, duration
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(5, "0:05"), (59.6, "1:00"), (3725, "1:02:05"), (-1, "0:00")])
@@ -69,3 +71,36 @@ def test_a_terminal_gets_a_bar_with_the_psnr():
         bar.update(3, 4, psnr=24.25)
     assert "24.25 dB" in stream.getvalue()
     assert "fit" in stream.getvalue()
+
+
+def test_programs_get_reports_as_lines_of_json(monkeypatch):
+    monkeypatch.setenv(progress_module.FORM, "json")
+    monkeypatch.setattr(progress_module, "REPORT_INTERVAL", 0.0)
+    stream = io.StringIO()
+    with Progress(stream=stream) as progress, progress.stage("fit") as bar:
+        bar.update(1, 4, loss=2.0)
+        progress.say("a word")
+    lines = [json.loads(line) for line in stream.getvalue().splitlines()]
+    assert lines[2] == {"said": "a word"}
+    reports = [Report(**line) for line in (*lines[:2], lines[3])]
+    assert [(r.done, r.total, r.text, r.ended) for r in reports] == [
+        (0, None, "", False),
+        (1, 4, "loss 2", False),
+        (1, 4, "loss 2", True),
+    ]
+
+
+def test_another_form_is_refused(monkeypatch):
+    monkeypatch.setenv(progress_module.FORM, "xml")
+    with pytest.raises(InputError, match="is no form of progress"):
+        Progress(stream=io.StringIO())
+
+
+def test_who_listens_hears_start_and_end_also_of_quiet_runs(monkeypatch):
+    heard: list[Report] = []
+    with Progress(quiet=True, listen=heard.append) as progress, progress.stage("fit") as bar:
+        for i in range(1000):
+            bar.update(i, 1000)
+    assert (heard[0].done, heard[0].ended) == (0, False)
+    assert (heard[-1].done, heard[-1].total, heard[-1].ended) == (999, 1000, True)
+    assert len(heard) < 100

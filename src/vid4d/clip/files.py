@@ -33,7 +33,7 @@ def prepare_clip(path: str | Path, out: str | Path, options: ClipOptions | None 
 
     def fill(folder: Path) -> None:
         _fill_frames(clip, folder / "frames")
-        _strip(clip.at_keys()).save(folder / "strip.png")
+        strip_of(clip.at_keys()).save(folder / "strip.png")
 
     _write_folder(out, fill)
     return clip
@@ -113,13 +113,14 @@ def save_strip(clip: Clip, path: str | Path) -> Path:
     path = Path(path)
     try:
         with written_whole(path) as temporary:
-            _strip(clip).save(temporary)
+            strip_of(clip).save(temporary)
     except OSError as e:
         raise _unwritable(path, e) from e
     return path
 
 
-def _strip(clip: Clip) -> Image.Image:
+def strip_of(clip: Clip) -> Image.Image:
+    """All frames side by side over a light checkerboard, at most 8 in a row."""
     h, w = clip.frames.shape[1:3]
     y, x = np.mgrid[:h, :w] // max(4, w // 32)
     board = np.where((y + x) % 2 == 0, 0.97, 0.86)[..., None].astype(np.float32)

@@ -12,6 +12,7 @@ from vid4d.report.advice import Advice
 from vid4d.report.line_chart import line_chart
 from vid4d.report.ring_chart import ring_chart
 from vid4d.report.sides import KnownSides
+from vid4d.settings import as_options
 
 CURVE_TITLES = {"loss": "loss", "psnr": "likeness to the clip (PSNR, dB)", "splats": "splats"}
 COLORS = ("#c2571a", "#2f6f9f", "#4c8a3a", "#8a4f9e")
@@ -287,15 +288,7 @@ def again(settings: dict[str, Any], defaults: dict[str, Any]) -> str:
     """The command that makes the same asset once more."""
     words = ["vid4d", "reconstruct" if settings.get("source") == "matrix" else "generate"]
     words += [str(settings["clip"])] if settings.get("clip") else []
-    for name, value in settings.items():
-        if name in ("clip", "source") or value == defaults.get(name):
-            continue
-        option = f"--{name.replace('_', '-')}"
-        if isinstance(value, bool):
-            words += [option]
-            continue
-        for one in value if isinstance(value, (list, tuple)) else [value]:
-            words += [option, str(one)]
+    words += as_options(settings, defaults)
     if "--seed" not in words:
         words += ["--seed", str(settings.get("seed", 0))]
     return shlex.join(words)

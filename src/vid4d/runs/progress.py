@@ -1,22 +1,41 @@
 """Progress of a run: stages, time left and the live PSNR of the input view.
 
 A terminal gets a bar per stage (rich); anything else (a log file, a pipe, CI) gets plain lines, a line when a
-stage starts, one when it ends, and one now and then between.
+stage starts, one when it ends, and one now and then between. A program that started this one gets a JSON
+object a line where VID4D_PROGRESS=json asks for that: `{"said": "..."}`, or the fields of `Report`.
 """
 
 from __future__ import annotations
 
+import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
-from vid4d.errors import printable
+from vid4d.errors import InputError, printable
 
 PLAIN_INTERVAL = 15.0
 """Seconds between two plain lines of one stage."""
+REPORT_INTERVAL = 0.25
+"""Seconds between two reports of one stage to a program."""
+FORM = "VID4D_PROGRESS"
+"""Variable of the environment: `json` for reports as lines of JSON."""
+
+
+class Report(NamedTuple):
+    """How far a stage is: done of total steps (None where not known), seconds left (the same), its numbers in
+    words, and whether it has ended."""
+
+    stage: str
+    done: float
+    total: float | None
+    left: float | None
+    text: str
+    ended: bool
 
 
 def duration(seconds: float) -> str:
@@ -80,7 +99,9 @@ def _number(name: str, value: float) -> str:
 
 
 class Progress:
-    """Reports stages to a terminal, as plain lines, or not at all (`quiet`); tells `log` in every case.
+    """Reports stages to a terminal, as plain lines, as JSON, or not at all (`quiet`); tells `log` in every
+    case, and `listen`, where it is given, a `Report` at a stage's start and end and a few times a second
+    between.
 
     Use as a context manager, so that the terminal is left clean on errors.
     """
@@ -92,15 +113,18 @@ class Progress:
         log: Callable[[str], None] | None = None,
         quiet: bool = False,
         plain: bool | None = None,
+        listen: Callable[[Report], object] | None = None,
     ) -> None:
         self.stream = stream if stream is not None else sys.stderr
         self.log = log
         self.quiet = quiet
         self.plain = (not self.stream.isatty()) if plain is None else plain
+        self.listen = listen
         self._rich: Any = None
+        self._json = not quiet and asked_for_json()
 
     def __enter__(self) -> Progress:
-        if not self.quiet and not self.plain:
+        if not self.quiet and not self.plain and not self._json:
             from rich.console import Console
             from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
             from rich.progress import Progress as RichProgress
@@ -129,7 +153,9 @@ class Progress:
             self.log(text)
         if self.quiet:
             return
-        if self._rich is not None:
+        if self._json:
+            self._print_json({"said": text})
+        elif self._rich is not None:
             self._rich.console.print(text, markup=False, highlight=False, soft_wrap=True)
         else:
             print(text, file=self.stream, flush=True)
@@ -149,21 +175,32 @@ class Progress:
 
         else:
             last = time.monotonic()
-            if not self.quiet:
+            if not self.quiet and not self._json:
                 print(f"{name} ...", file=self.stream, flush=True)
 
             def show(bar: Bar) -> None:
                 nonlocal last
                 now = time.monotonic()
-                if self.quiet or now - last < PLAIN_INTERVAL:
+                if self.quiet or self._json or now - last < PLAIN_INTERVAL:
                     return
                 last = now
                 steps = f"{bar.done:g}" + (f" of {bar.total:g}" if bar.total else "")
                 left = "" if bar.left is None else f", {duration(bar.left)} left"
                 print(f"{name}: {steps}{left}{_tail(bar)}", file=self.stream, flush=True)
 
-        bar = Bar(show)
+        told = time.monotonic()
+
+        def show_and_tell(bar: Bar) -> None:
+            nonlocal told
+            show(bar)
+            if time.monotonic() - told >= REPORT_INTERVAL:
+                told = time.monotonic()
+                self._tell(name, bar, ended=False)
+
+        bar = Bar(show_and_tell)
+        self._tell(name, bar, ended=False)
         yield bar
+        self._tell(name, bar, ended=True)
         end = f"{name}: done in {duration(bar.elapsed)}{_tail(bar)}"
         if self.log is not None:
             self.log(end)
@@ -171,8 +208,28 @@ class Progress:
             total = bar.total or bar.done or 1
             clock = f"in {duration(bar.elapsed)}"
             self._rich.update(task, completed=total, total=total, clock=clock, text=bar.text())
-        elif not self.quiet:
+        elif not self.quiet and not self._json:
             print(end, file=self.stream, flush=True)
+
+    def _tell(self, name: str, bar: Bar, *, ended: bool) -> None:
+        if self.listen is None and not self._json:
+            return
+        report = Report(name, bar.done, bar.total, bar.left, bar.text(), ended)
+        if self.listen is not None:
+            self.listen(report)
+        if self._json:
+            self._print_json(report._asdict())
+
+    def _print_json(self, entry: dict[str, Any]) -> None:
+        print(json.dumps(entry), file=self.stream, flush=True)
+
+
+def asked_for_json() -> bool:
+    """Whether the environment asks for reports as JSON. Raises InputError for another form."""
+    form = os.environ.get(FORM, "")
+    if form not in ("", "json"):
+        raise InputError(f"{FORM}={form} is no form of progress: set it to json, or leave it out")
+    return form == "json"
 
 
 def _tail(bar: Bar) -> str:

@@ -42,7 +42,7 @@ class Viewer:
     ) -> None:
         if not 1 <= len(runs) <= MOST_RUNS:
             raise InputError(f"{len(runs)} runs cannot be shown: give 1 to {MOST_RUNS}")
-        _check_address(host, port)
+        check_address(host, port)
         contents = [Content.open(run, device) for run in runs]
         self.host = host
         self.guard = Guard.for_host(is_local(host))
@@ -132,7 +132,8 @@ class Viewer:
                     other.follow(pose)
 
 
-def _check_address(host: str, port: int) -> None:
+def check_address(host: str, port: int, who: str = "the viewer") -> None:
+    """Raises InputError where `who` cannot listen: there is no such port, or the host is not this machine."""
     if not 0 <= port <= 65535 - MOST_RUNS:
         raise InputError(f"there is no port {port}: choose 0 (any free one) to {65535 - MOST_RUNS}")
     try:
@@ -141,7 +142,7 @@ def _check_address(host: str, port: int) -> None:
             probe.bind(address)
     except OSError as error:
         raise InputError(
-            f"the viewer cannot listen at {host!r} ({error.strerror or error}): use --host 127.0.0.1"
+            f"{who} cannot listen at {host!r} ({error.strerror or error}): use --host 127.0.0.1"
         ) from None
 
 
