@@ -239,14 +239,16 @@ def test_splats_stay_where_a_fast_rasteriser_is(monkeypatch):
     assert raster.splat_device("cuda") == "cuda"
     monkeypatch.setattr(raster, "_cpu_obstacle", lambda: "")
     monkeypatch.setattr(raster, "_triton_obstacle", lambda device: "")
-    assert raster.splat_device("cuda") == "cpu", "kernels that have to be asked for"
-    monkeypatch.setenv("VID4D_RASTER", "triton")
     assert raster.splat_device("cuda") == "cuda"
+    monkeypatch.setenv("VID4D_RASTER", "cpu")
+    assert raster.splat_device("cuda") == "cpu", "asked for"
+    monkeypatch.setenv("VID4D_RASTER", "gsplat")
+    assert raster.splat_device("cuda") == "cuda", "where it says what is missing"
 
 
 @pytest.mark.parametrize(
     ("gsplat", "triton", "name"),
-    [("", "", "gsplat"), ("none", "", "reference"), ("none", "none", "reference"), ("", "none", "gsplat")],
+    [("", "", "triton"), ("none", "", "triton"), ("none", "none", "reference"), ("", "none", "gsplat")],
 )
 def test_on_a_gpu_auto_takes_what_is_there(unchecked, monkeypatch, gsplat, triton, name):
     monkeypatch.setattr(raster, "_gsplat_obstacle", lambda: gsplat)

@@ -5,10 +5,9 @@
 - `triton`: CUDA, by our own Triton kernels, which slice in time, too; same bytes every time on one card.
 - `gsplat`: CUDA, where the gsplat package is installed.
 
-`backend="auto"` takes `cpu` for float32 on a CPU; on CUDA `gsplat` where it is installed; `reference` where
-those are missing. `triton` has to be asked for: it was compared with the others in Triton's interpreter, and
-on no card yet (docs/gpu_splats.md). The environment variable VID4D_RASTER overrules it. Which one runs, and
-why, is logged once.
+`backend="auto"` takes `cpu` for float32 on a CPU; on CUDA `triton` where Triton can build kernels (measured on
+an H200: docs/gpu_splats.md), else `gsplat` where it is installed; `reference` where those are missing. The
+environment variable VID4D_RASTER overrules it. Which one runs, and why, is logged once.
 
 Image formation (EWA splatting, Zwicker 2001; 3DGS, 2308.04079; Mip-Splatting, 2311.16493):
 a splat is projected with the Jacobian of the perspective at its mean, its 2D covariance gets a low-pass of
@@ -172,7 +171,7 @@ def resolve(backend: str, like: Tensor) -> Backend:
         _say(backend, source)
         return _module(backend)
     reason = f"there is no other for {like.device.type}"
-    for preferred in {"cpu": ("cpu",), "cuda": ("gsplat",)}.get(like.device.type, ()):
+    for preferred in {"cpu": ("cpu",), "cuda": ("triton", "gsplat")}.get(like.device.type, ()):
         reason = _obstacle(preferred, like)
         if not reason:
             _say(preferred, f"chosen for {like.device.type}")
@@ -185,13 +184,13 @@ def splat_device(device: str) -> str:
     """Device on which splats are best kept on a machine whose networks run on `device`.
 
     The CPU kernel is far faster than the torch reference on a GPU, so that is the CPU where a GPU has nothing
-    else, or is not asked for it (VID4D_RASTER=triton).
+    else, or where VID4D_RASTER asks for that kernel.
     """
-    if not device.startswith("cuda") or not _gsplat_obstacle():
+    asked = os.environ.get(VARIABLE, "auto")
+    if not device.startswith("cuda") or asked not in ("auto", "cpu"):
         return device
-    if os.environ.get(VARIABLE) == "triton" and not _triton_obstacle(torch.device(device)):
-        return device
-    return device if _cpu_obstacle() else "cpu"
+    fast = not (_triton_obstacle(torch.device(device)) and _gsplat_obstacle())
+    return device if _cpu_obstacle() or (fast and asked == "auto") else "cpu"
 
 
 def available_backends() -> dict[str, str]:
