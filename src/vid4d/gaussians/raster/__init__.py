@@ -5,7 +5,7 @@
 - `triton`: CUDA, by our own Triton kernels, which slice in time, too; same bytes every time on one card.
 - `gsplat`: CUDA, where the gsplat package is installed.
 
-`backend="auto"` takes `cpu` for float32 on a CPU; on CUDA `triton` where Triton can build kernels (measured on
+`backend="auto"` takes `cpu` for float32 on a CPU; on CUDA `triton` where Triton can build kernels (timed on
 an H200: docs/gpu_splats.md), else `gsplat` where it is installed; `reference` where those are missing. The
 environment variable VID4D_RASTER overrules it. Which one runs, and why, is logged once.
 
