@@ -116,7 +116,7 @@ def carve(masks: Float[Tensor, "v h w"], cameras: Cameras, config: HullConfig) -
     index = torch.cartesian_prod(*[torch.arange(r, device=device)] * 3)
     for level in LEVELS:
         size = 2 * config.half_extent / (config.resolution // LEVELS[0] * LEVELS[0]) * level
-        grow = 2 * int(pixels_per_unit * size) + 1 if level > 1 else 1
+        grow = 2 * min(int(pixels_per_unit * size), max(masks.shape[1:])) + 1 if level > 1 else 1
         grown = F.max_pool2d(masks[:, None], grow, 1, grow // 2)[:, 0]
         inside = inside_hull(
             grown, cameras, (index + 0.5) * size - config.half_extent, max_outlier_views=max_outlier_views

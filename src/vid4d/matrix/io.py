@@ -62,6 +62,8 @@ from vid4d.matrix.matrix import ImageMatrix, TrustedView
 
 OURS = "cameras-json"
 LAYOUTS = (OURS, *layouts.LAYOUTS)
+NEAREST = 0.05
+"""Distance of a camera from the object's middle below which it sees nothing of it, world units."""
 
 
 def detect_layout(folder: str | os.PathLike[str]) -> str:
@@ -110,6 +112,12 @@ def check_matrix(matrix: ImageMatrix) -> None:
     if not torch.isfinite(matrix.cameras.world_to_camera).all() or not (matrix.cameras.focal > 0).all():
         raise InputError(
             "The image matrix has a camera that is not finite: correct its pose and focal length."
+        )
+    away = matrix.cameras.position.norm(dim=-1)
+    if (away < NEAREST).any():
+        raise InputError(
+            f"Camera {int(away.argmin())} of the image matrix stands in the object's middle: correct its pose; "
+            "the object is about 1 wide, around 0."
         )
     if not 0 < matrix.seconds <= LONGEST:
         raise InputError(f"The image matrix lasts {matrix.seconds:g} seconds: give 0 to {LONGEST:g}.")
