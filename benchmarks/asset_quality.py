@@ -44,6 +44,7 @@ from asset_rows import (
     asset_of,
     matrix_of,
     models,
+    refined_of,
     sides_of,
     way_of,
 )
@@ -158,6 +159,10 @@ def judge(options: argparse.Namespace, job: tuple[int, str]) -> Judged:
         kept = options.cache and options.cache / f"{clip.name}_{way.name}_{key}.safetensors"
         matrix = matrix_of(way, clip, config.n_interpolated, options.cache)
         gaussians, seconds = asset_of(matrix, fit, kept)
+        if options.refine:
+            plain = replace(config.refine, sds_weight=0.0, icl_weight=0.0)
+            refine = plain if options.refine == "steps" else config.refine
+            gaussians = refined_of(matrix, clip, gaussians, fit, refine)
         rendered = sides_of(gaussians, times)
     return Judged(
         clip.name,
@@ -209,6 +214,9 @@ def main() -> None:
     parser.add_argument("--rows", nargs="+", choices=[*ROWS, PICTURES], default=[*ROWS, PICTURES])
     parser.add_argument("--preset", choices=list(PRESETS), default="standard")
     parser.add_argument("--iterations", type=int, help="of the fit, instead of the preset's")
+    parser.add_argument(
+        "--refine", choices=["prior", "steps"], help="as `--refine` does; or as many steps of the fit alone"
+    )
     parser.add_argument("--threads", type=int, default=2, help="of each worker")
     parser.add_argument("--cache", type=Path, help="folder where matrices and assets stay")
     parser.add_argument("--out", type=Path, help="JSON of all values")

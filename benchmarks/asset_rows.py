@@ -28,8 +28,9 @@ from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.media.images import resized, straight
 from vid4d.methods.efficient4d import interpolate_frames, with_confidence
+from vid4d.methods.refine import RefineConfig, prior_guide, refine_config
 from vid4d.metrics import Sides
-from vid4d.priors.base import DrawRequest
+from vid4d.priors.base import DEFAULT_PRIORS, DrawRequest
 from vid4d.priors.frustum.prior import SHIPPED, FrustumMatrixPrior, load_frustum_volume
 from vid4d.priors.interpolators import load_interpolator
 from vid4d.training.evaluate import HELD_OUT, TrueClip
@@ -129,6 +130,15 @@ def asset_of(matrix: ImageMatrix, config: FitConfig, kept: Path | None) -> tuple
         kept.parent.mkdir(parents=True, exist_ok=True)
         save_asset(kept, gaussians, {"fit_seconds": f"{seconds:.1f}"})
     return gaussians, seconds
+
+
+def refined_of(
+    matrix: ImageMatrix, clip: TrueClip, fitted: Gaussians4D, config: FitConfig, refine: RefineConfig
+) -> Gaussians4D:
+    """What `vid4d generate --refine` makes of a fitted asset."""
+    times = torch.arange(len(clip.frames)) / len(clip.frames)
+    guide = prior_guide(clip.frames, times, matrix, refine, prior=DEFAULT_PRIORS["score"])
+    return fit(matrix, refine_config(config, refine), start=fitted, guide=guide)[0]
 
 
 @torch.no_grad()

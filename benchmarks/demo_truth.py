@@ -24,8 +24,9 @@ from torch import Tensor
 
 from vid4d import load
 from vid4d.cameras import Cameras
+from vid4d.gaussians.model import Gaussians4D
 from vid4d.media.images import over_white
-from vid4d.metrics import compare, mask_iou
+from vid4d.metrics import Sides, compare, mask_iou
 from vid4d.metrics.sides import MEASURES
 from vid4d.report.contact import draw_sheet
 
@@ -34,6 +35,8 @@ import make_hopper
 
 TURNS = (0.0, 22.5, 337.5, 45.0, 315.0, 90.0, 270.0, 135.0, 225.0, 180.0)
 SIZE = 192
+MOMENTS = tuple(make_hopper.FRAMES * i // 4 for i in (0, 2, 3))
+"""Frames of the clip."""
 FRAMED = "iou_framed"
 NAMES = {FRAMED: "IoU, framed", **MEASURES}
 
@@ -64,6 +67,22 @@ def table(views: dict[str, Float[Tensor, " v"]]) -> str:
     return "\n".join(lines)
 
 
+def seen_and_true(gaussians: Gaussians4D) -> tuple[Sides, Sides]:
+    """An asset and the truth, from all `TURNS` at all `MOMENTS`."""
+    cameras = Cameras.orbit(TURNS, make_hopper.ELEVATION, size=SIZE)
+    asset = sides_of(gaussians, torch.tensor(MOMENTS) / make_hopper.FRAMES, cameras)
+    return asset, make_hopper.truth_of(list(MOMENTS), cameras)
+
+
+def scores_of(gaussians: Gaussians4D) -> dict[str, Float[Tensor, " v"]]:
+    """Measure -> its mean over the moments, for each of `TURNS`."""
+    asset, truth = seen_and_true(gaussians)
+    pairs = zip(asset.rgba[..., 3].flatten(0, 1), truth.rgba[..., 3].flatten(0, 1), strict=True)
+    ours, true = (torch.stack(x) for x in zip(*((framed(a), framed(b)) for a, b in pairs), strict=True))
+    scores = {FRAMED: mask_iou(ours, true).view(len(TURNS), -1), **compare(asset, truth)}
+    return {name: values.nanmean(1) for name, values in scores.items()}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path, help="run folder, or asset.safetensors, made of the example clip")
@@ -71,15 +90,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="JSON of all values")
     parser.add_argument("--least", type=float, help="fail below this mean IoU (framed) of all but 0 degrees")
     options = parser.parse_args()
-    cameras = Cameras.orbit(TURNS, make_hopper.ELEVATION, size=SIZE)
-    count = make_hopper.FRAMES
-    moments = [0, count // 2, 3 * count // 4]
-    asset = sides_of(load(options.run, "cpu").gaussians, torch.tensor(moments) / count, cameras)
-    truth = make_hopper.truth_of(moments, cameras)
-    pairs = zip(asset.rgba[..., 3].flatten(0, 1), truth.rgba[..., 3].flatten(0, 1), strict=True)
-    ours, true = (torch.stack(x) for x in zip(*((framed(a), framed(b)) for a, b in pairs), strict=True))
-    scores = {FRAMED: mask_iou(ours, true).view(len(TURNS), -1), **compare(asset, truth)}
-    views = {name: values.nanmean(1) for name, values in scores.items()}
+    gaussians = load(options.run, "cpu").gaussians
+    asset, truth = seen_and_true(gaussians)
+    views = scores_of(gaussians)
     print(table(views))
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)
@@ -87,7 +100,7 @@ def main() -> None:
         options.out.write_text(json.dumps({"azimuth": TURNS, "scores": kept}) + "\n")
     if options.picture:
         lines = []
-        for j, moment in enumerate(moments):
+        for j, moment in enumerate(MOMENTS):
             for title, sides in (("asset", asset), ("truth", truth)):
                 lines.append((title, f"frame {moment}", list(over_white(sides.rgba[:, j]).numpy())))
         options.picture.parent.mkdir(parents=True, exist_ok=True)

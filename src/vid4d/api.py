@@ -163,10 +163,25 @@ def _check(settings: Settings) -> None:
 
         check_interpolator(settings.interpolator)
     settings.check_ranges()
+    if settings.refine:
+        _check_refine(settings)
     taken = prior.takes if needs == "matrix" else frozenset({"memory"})
     if needs == "matrix" and settings.steps == 1:
         taken |= {"steps"}  # what a network without a sampler does
     _refuse_unused(settings, taken)
+
+
+def _check_refine(settings: Settings) -> None:
+    """Raises InputError where a run cannot refine its splats under a prior's score."""
+    if _method(settings).NEEDS != "matrix":
+        raise InputError(
+            f"--refine has no effect, for {settings.method} is under the score anyway: leave it out"
+        )
+    if settings.source == "matrix":
+        raise InputError("--refine needs the clip, and an image matrix was given: leave it out")
+    if not prior_spec(settings.prior).offers("score"):
+        both = ", ".join(name for name in priors_with("matrix") if prior_spec(name).offers("score"))
+        raise InputError(f"--refine needs a score, which {settings.prior} does not give: use --prior {both}")
 
 
 OF_DRAWING = ("steps", "sampler", "memory", "also")

@@ -39,6 +39,9 @@ class Settings:
     """GB of the graphics card that a large prior may use. Where not given: what is free."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda' or 'cuda:1'."""
+    refine: bool = False
+    """Go on from the fitted splats under the prior's score and the consistency of views in a row: efficient4d
+    with a prior that gives a score. Changes little by the one that ships."""
     seed: int = 0
     """The same seed gives the same bytes on the CPU."""
     start: float | None = None

@@ -46,6 +46,7 @@ from vid4d.gaussians.fit_targets import (
     resize_matrix,
     visible_in_input,
 )
+from vid4d.gaussians.guide import Guide
 from vid4d.gaussians.hull import gaussians_from_hull
 from vid4d.gaussians.model import LONGEST_IN_LOOP, Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
@@ -80,11 +81,14 @@ def fit(
     callback: Callback | None = None,
     checkpoint_path: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    start: Gaussians4D | None = None,
+    guide: Guide | None = None,
 ) -> tuple[Gaussians4D, FitReport]:
     """4D Gaussians that look like the image matrix.
 
     The same matrix, config and seed give the same bytes on a CPU, resumed or not (without a budget in
     seconds).
+    start: splats to begin with, instead of the matrix's hull. guide: another loss.
     checkpoint_path: a safetensors file, written every `checkpoint_every` steps. resume: go on from it if it
     is there. callback: called every `report_every` steps and at the end; an exception in it stops the fit.
 
@@ -95,7 +99,7 @@ def fit(
     check_matrix(matrix)
     began = time.monotonic()
     matrix = resize_matrix(matrix, config.size, device)
-    state = FitState(matrix, config, seed)
+    state = FitState(matrix, config, seed, start, guide)
     path = None if checkpoint_path is None else Path(checkpoint_path)
     if resume and path is not None and path.exists():
         state.load(path)
@@ -133,12 +137,21 @@ class _State(TypedDict):
 class FitState:
     """The state of a fit between two steps: splats, optimiser, densification, sampling order."""
 
-    def __init__(self, matrix: ImageMatrix, config: FitConfig, seed: int) -> None:
+    def __init__(
+        self,
+        matrix: ImageMatrix,
+        config: FitConfig,
+        seed: int,
+        start: Gaussians4D | None = None,
+        guide: Guide | None = None,
+    ) -> None:
         self.matrix, self.config, self.seed = matrix, config, seed
         references = all_references(matrix)
         self.reference = references[0]
         self.trusted = [r for r in references if r.from_input]
-        start = gaussians_from_hull(matrix, config.hull, sh_degree=config.sh_degree, seed=seed)
+        self.given, self.guide = start, guide
+        if start is None:
+            start = gaussians_from_hull(matrix, config.hull, sh_degree=config.sh_degree, seed=seed)
         self.period = start.period
         self.optimizer = SplatAdam(start.tensors())
         self.pairs = 0 if matrix.frames == 1 else matrix.frames - (not matrix.cyclic)
@@ -216,6 +229,9 @@ class FitState:
             interpolation, rendered = self._interpolation_loss(gaussians, random, background)
             loss = loss + c.interpolation_weight * interpolation
             visible |= rendered
+        guided = self.guide(gaussians, self.step) if self.guide is not None else None
+        if guided is not None:
+            loss, visible = loss + guided[0], visible | guided[1]
         loss.backward()
         self.densifier.collect(render)
         lr_scale = c.final_lr_ratio**progress
@@ -330,9 +346,13 @@ class FitState:
     def _identity(self) -> str:
         """Hash of everything the result depends on, besides the step."""
         same = replace(self.config, seconds=None, checkpoint_every=0, report_every=0)
-        loop = b"cyclic" if self.matrix.cyclic else b""
-        also = [x for v in self.matrix.also for x in (v.images[:, ::4, ::4], v.camera.world_to_camera)]
-        return identity_of([asdict(same), self.seed], loop, self.matrix.images[:, :, ::4, ::4], *also)
+        parts = [b"cyclic" if self.matrix.cyclic else b"", self.matrix.images[:, :, ::4, ::4]]
+        parts += [x for v in self.matrix.also for x in (v.images[:, ::4, ::4], v.camera.world_to_camera)]
+        if self.given is not None:
+            parts += self.given.tensors().values()
+        if self.guide is not None:
+            parts.append(self.guide.identity.encode())
+        return identity_of([asdict(same), self.seed], *parts)
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint of the fit, whole or not at all."""

@@ -3,6 +3,7 @@
 clip  --prior-->         16 views x T key times                             (section 3.2)
       --interpolator-->  16 views x N times, with confidence maps           (sections 3.2, 3.3)
       --fit-->           4D Gaussians under the confidence-aware loss       (section 3.3)
+      --refine-->        the same, if asked for, under the prior's score    (refine.py)
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from vid4d.media.images import premultiplied, resized
 from vid4d.methods import stages
 from vid4d.methods.also import OtherCamera, placed, read_others
 from vid4d.methods.given_matrix import read_given_matrix
+from vid4d.methods.refine import RefineConfig, refined
 from vid4d.methods.stages import input_elevation
 from vid4d.priors.base import DrawnViews, DrawRequest, Offer, load_matrix_prior
 from vid4d.priors.interpolators import Interpolator, as_midpoint, interpolate, load_interpolator
@@ -41,7 +43,7 @@ class Efficient4DConfig:
     n_interpolated: frames that the interpolator adds between two key frames.
     reference_frames: frames of the clip that the fit sees, key frames and others between them, at most.
     clip_size: width of these in pixels.
-    fit: how the Gaussians are fitted.
+    fit: how the Gaussians are fitted. refine: how they are refined, where the settings ask for it.
     """
 
     frames: int = 8
@@ -49,10 +51,13 @@ class Efficient4DConfig:
     reference_frames: int = 64
     clip_size: int = 256
     fit: fits.FitConfig = field(default_factory=lambda: fits.PRESETS["standard"])
+    refine: RefineConfig = field(default_factory=RefineConfig)
 
 
 PRESETS = {
-    "draft": Efficient4DConfig(n_interpolated=1, reference_frames=24, fit=fits.PRESETS["draft"]),
+    "draft": Efficient4DConfig(
+        n_interpolated=1, reference_frames=24, fit=fits.PRESETS["draft"], refine=RefineConfig(steps=200)
+    ),
     "standard": Efficient4DConfig(),
     "high": Efficient4DConfig(frames=16, fit=fits.PRESETS["high"]),
 }
@@ -99,8 +104,12 @@ def _others(run: Run, config: Efficient4DConfig) -> list[OtherCamera]:
 
 
 def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
-    """Section 3.3: 4D Gaussians, fitted with the confidence-aware loss. Stage `fit`."""
-    return stages.fit_asset(run, matrix, PRESETS[run.settings.preset].fit)
+    """Section 3.3: 4D Gaussians, fitted with the confidence-aware loss. Stage `fit`; `refine`, if asked."""
+    config = PRESETS[run.settings.preset]
+    if not run.settings.refine:
+        return stages.fit_asset(run, matrix, config.fit)
+    fitted = stages.fit_asset(run, matrix, config.fit, file=stages.FITTED)
+    return refined(run, fitted, matrix, config.fit, config.refine)
 
 
 def draw_matrix(

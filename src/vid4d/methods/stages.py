@@ -8,6 +8,7 @@ A method (`vid4d.methods`) has two functions, each a few calls of `run.stage` an
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from jaxtyping import Float
@@ -18,6 +19,7 @@ from vid4d.clip.files import load_frames, save_strip, write_frames
 from vid4d.files.write import clear_away, write_json
 from vid4d.gaussians.fit import fit as fit_gaussians
 from vid4d.gaussians.fit_config import FitConfig
+from vid4d.gaussians.guide import Guide
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
 from vid4d.gaussians.raster import splat_device
 from vid4d.matrix.matrix import ImageMatrix
@@ -25,6 +27,9 @@ from vid4d.priors.base import guess_elevation
 from vid4d.runs.progress import Bar
 from vid4d.runs.run import Run
 from vid4d.settings import Settings
+
+ASSET, FITTED = "asset.safetensors", "fitted.safetensors"
+"""The splats of a run; and what one that refines them keeps of them as they were fitted."""
 
 CYCLIC = {"auto": "auto", "yes": True, "no": False}
 
@@ -98,10 +103,20 @@ def emptied(run: Run, folder: Path) -> Path:
     return folder
 
 
-def fit_asset(run: Run, matrix: ImageMatrix, config: FitConfig) -> Gaussians4D:
+def fit_asset(
+    run: Run,
+    matrix: ImageMatrix,
+    config: FitConfig,
+    *,
+    stage: str = "fit",
+    file: str = ASSET,
+    start: Gaussians4D | None = None,
+    guide: Callable[[], Guide] | None = None,
+) -> Gaussians4D:
     """Stage `fit`: fits 4D Gaussians to the matrix, from its own checkpoint where it was stopped before.
 
-    Writes asset.safetensors.
+    stage: another name. file: that is written. start, guide: as for `gaussians.fit.fit`; the guide is made
+    when it is needed.
     """
 
     def make(bar: Bar) -> Gaussians4D:
@@ -114,16 +129,23 @@ def fit_asset(run: Run, matrix: ImageMatrix, config: FitConfig) -> Gaussians4D:
             seed=run.settings.seed,
             device=splat_device(run.device),
             callback=report,
-            checkpoint_path=run.checkpoint("fit"),
+            checkpoint_path=run.checkpoint(stage),
             resume=True,
+            start=start,
+            guide=None if guide is None else guide(),
         )
         return gaussians
 
-    return run.stage("fit", make, save=lambda g: keep_asset(run, g, matrix), load=lambda: kept_asset(run))
+    return run.stage(
+        stage,
+        make,
+        save=lambda gaussians: keep_asset(run, gaussians, matrix, file),
+        load=lambda: kept_asset(run, file),
+    )
 
 
-def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
-    """Writes asset.safetensors with the metadata that players need."""
+def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix, file: str = ASSET) -> None:
+    """Writes an asset with the metadata that players need."""
     steps = matrix.frames if gaussians.cyclic else matrix.frames - 1  # a loop's last leads to its first
     metadata = {
         "seconds": repr(float(matrix.seconds)),
@@ -131,9 +153,9 @@ def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None:
     }
     if matrix.input_camera is not None:
         metadata["elevation"] = repr(matrix.elevation)
-    save_asset(run.path("asset.safetensors"), gaussians, metadata)
+    save_asset(run.path(file), gaussians, metadata)
 
 
-def kept_asset(run: Run) -> Gaussians4D:
+def kept_asset(run: Run, file: str = ASSET) -> Gaussians4D:
     """Loads the asset of a run, on the device that renders it fastest."""
-    return load_asset(run.path("asset.safetensors"), splat_device(run.device))[0]
+    return load_asset(run.path(file), splat_device(run.device))[0]

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from vid4d.cameras import Cameras
 from vid4d.priors.samplers import NoiseSchedule, q_sample
+
+if TYPE_CHECKING:
+    from vid4d.priors.base import ScorePrior
 
 
 def sds_loss(
@@ -49,3 +54,22 @@ def score_distillation(
     return torch.stack(
         [sds_loss(x, eps, noise, t, schedule) for x, eps in zip(latents, predicted, strict=True)]
     ).sum()
+
+
+def distillation_loss(
+    prior: ScorePrior,
+    color: Float[Tensor, "l b h w 3"],
+    alpha: Float[Tensor, "l b h w"],
+    cameras: Cameras,
+    frame: Int[Tensor, " b"],
+    noise_range: tuple[float, float],
+    generator: torch.Generator,
+) -> Float[Tensor, ""]:
+    """A prior's `sds_loss` of renders, at noise levels drawn for each of the b views.
+
+    color: over white. cameras, frame: of the views. noise_range: lowest and highest share of the prior's
+    schedule. generator: of the levels and of the noise.
+    """
+    low, high = (round(share * (len(prior.schedule) - 1)) for share in noise_range)
+    t = torch.randint(low, high + 1, (len(frame),), generator=generator).to(color.device)
+    return prior.sds_loss(color, alpha, t, prior.view(cameras, frame), generator)

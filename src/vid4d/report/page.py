@@ -20,6 +20,7 @@ STAGES = {
     "frames": "reading and cutting out the clip",
     "matrix": "imagining the other sides",
     "fit": "fitting splats",
+    "refine": "refining them under the prior's score",
     "contact": "contact sheet",
     "turntable": "turntable video",
     "player": "player page",

@@ -23,6 +23,7 @@ MADE = (
     "curves.jsonl",
     "dynerf.safetensors",
     "elevation.json",
+    "fitted.safetensors",
     "layout.json",
     "log.txt",
     "machine.json",
@@ -45,7 +46,11 @@ STAGE_FILES = {
     "report": ("report.html",),
 }
 """What stages that only write files have written."""
-SHOWN = STAGE_FILES | {"frames": ("strip.png",), "fit": ("asset.safetensors",)}
+SHOWN = STAGE_FILES | {
+    "frames": ("strip.png",),
+    "fit": ("asset.safetensors",),
+    "refine": ("asset.safetensors",),
+}
 """Files that stages write for people, who may go on with them: changed ones are kept aside, not replaced."""
 BESIDE = ("export", "renders")
 """Folders that other commands write into a run's."""

@@ -29,6 +29,7 @@ from vid4d.methods.consistent4d.config import Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.metrics import losses, psnr
 from vid4d.priors.base import ScorePrior
+from vid4d.priors.sds import distillation_loss
 
 SMOOTH_RADIUS = 0.01
 """Distance of compared normals, in units of the box (2311.02848, code)."""
@@ -142,12 +143,10 @@ class Consistent4DTrainer:
 
     def _distillation(self, rendered: list[Rendering], cameras: Cameras, batch: Batch) -> Float[Tensor, ""]:
         """Score distillation loss, summed over the levels, which all get the same noise."""
-        prior = self.prior
-        generator = step_generator(self.seed, self.step, purpose=4)
-        low, high = (round(s * (len(prior.schedule) - 1)) for s in self.config.t_range.at(self.step))
-        t = torch.randint(low, high + 1, (len(batch),), generator=generator).to(self.device)
         color, alpha = (torch.stack(x) for x in zip(*((x.color, x.alpha) for x in rendered), strict=True))
-        return prior.sds_loss(color, alpha, t, prior.view(cameras, batch.frame), generator)
+        noise_range = self.config.t_range.at(self.step)
+        generator = step_generator(self.seed, self.step, purpose=4)
+        return distillation_loss(self.prior, color, alpha, cameras, batch.frame, noise_range, generator)
 
     # What both kinds of steps need
 
