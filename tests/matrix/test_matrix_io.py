@@ -91,7 +91,7 @@ def test_an_interrupted_save_leaves_the_old_matrix(tmp_path, monkeypatch):
 def test_a_camera_inside_of_the_object_is_named(tmp_path):
     matrix = make_matrix()
     matrix.cameras.world_to_camera[1, :3, 3] = 0
-    with pytest.raises(InputError, match="Camera 1 .* in the object's middle"):
+    with pytest.raises(InputError, match=r"Camera 1 .* in the object's middle"):
         save_matrix(matrix, tmp_path / "m")
     assert not (tmp_path / "m").exists()
 

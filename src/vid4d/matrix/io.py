@@ -116,8 +116,8 @@ def check_matrix(matrix: ImageMatrix) -> None:
     away = matrix.cameras.position.norm(dim=-1)
     if (away < NEAREST).any():
         raise InputError(
-            f"Camera {int(away.argmin())} of the image matrix stands in the object's middle: correct its pose; "
-            "the object is about 1 wide, around 0."
+            f"Camera {int(away.argmin())} of the image matrix stands in the object's middle: correct its "
+            "pose; the object is about 1 wide, around 0."
         )
     if not 0 < matrix.seconds <= LONGEST:
         raise InputError(f"The image matrix lasts {matrix.seconds:g} seconds: give 0 to {LONGEST:g}.")
