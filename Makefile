@@ -38,11 +38,12 @@ $(DEV_STAMP): $(STAMP)
 
 # A demo that was interrupted goes on where it stopped; a finished one is made anew. Exports made into its folder, and
 # whatever else vid4d did not write there, stay.
+# `python -m`: pip's launcher does not start from a folder with a quotation mark in its name.
 quoted = '$(subst ','\'',$(1))'
 CLEAR = $(BIN)/python -c 'import sys; from vid4d.runs.folder import clear; clear(sys.argv[1])' $(call quoted,$(DEMO))
 demo: $(STAMP)
 	@if [ -e $(call quoted,$(DEMO)/.done/report) ]; then $(CLEAR); fi
-	$(BIN)/vid4d generate --resume --out $(call quoted,$(DEMO)) -- $(call quoted,$(CLIP))
+	$(BIN)/python -m vid4d generate --resume --out $(call quoted,$(DEMO)) -- $(call quoted,$(CLIP))
 	@echo
 	@echo "Look at:"
 	@printf '  %s/report.html     open it in a browser: what was made, how it went, what to try next\n' $(call quoted,$(DEMO))

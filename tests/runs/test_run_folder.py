@@ -88,6 +88,7 @@ def test_make_demo_quotes_its_arguments_and_removes_no_folder():
     arguments = ["make", "--dry-run", "demo", "DEMO=runs/it's $$(touch x)", "CLIP=a clip.mp4"]
     said = subprocess.run(arguments, cwd=root, capture_output=True, text=True, check=True).stdout
     assert "'runs/it'\\''s $(touch x)'" in said
+    assert "bin/python -m vid4d generate --resume --out 'runs/it" in said
     assert "-- 'a clip.mp4'" in said
     demo = (root / "Makefile").read_text().partition("\ndemo:")[2].partition("\ntest:")[0]
     assert "rm " not in demo
