@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,14 @@ from PIL import Image, ImageFilter
 
 from vid4d.clip.alpha import AlphaRule, alpha_rule, mask_rule
 from vid4d.clip.sources import open_source
+from vid4d.media import images
+
+
+@pytest.fixture(autouse=True, params=["at once", "three rows at a time"])
+def blocks(request, monkeypatch) -> None:
+    """Pictures worked on at once, and as large ones are: in blocks of fewer rows than edges reach."""
+    if request.param != "at once":
+        monkeypatch.setattr(images, "BLOCK", 3 * 80)
 
 
 def soft(color: tuple[int, int, int], count: int = 3) -> list[np.ndarray]:
@@ -88,3 +97,18 @@ def test_labels_are_one_object() -> None:
     mask[20:40, 20:40], mask[20:40, 40:60] = 1, 3
     level = mask_rule([mask]).level(mask)
     assert (level == np.where(mask > 0, 255, 0)).all()
+
+
+def test_a_large_picture_needs_no_room_for_floats_of_all_of_it(monkeypatch) -> None:
+    monkeypatch.setattr(images, "BLOCK", 1 << 14)
+    frames = [np.pad(f, ((0, 900), (0, 900), (0, 0))) for f in premultiplied(soft((222, 120, 40)))]
+    tracemalloc.start()
+    rule = alpha_rule(frames)
+    looked_at = tracemalloc.get_traced_memory()[1]
+    tracemalloc.reset_peak()
+    rule.apply(frames[0])
+    applied = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rule == AlphaRule(premultiplied=True)
+    assert looked_at < frames[0].nbytes
+    assert applied < 2 * frames[0].nbytes

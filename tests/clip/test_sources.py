@@ -9,7 +9,10 @@ import pytest
 from boxes import box, folder_of, moving, on_white, refuse
 from PIL import Image
 
+from vid4d.clip.alpha import read_levels
 from vid4d.clip.clip import read_clip
+from vid4d.clip.sources import read_rgba
+from vid4d.media import images
 from vid4d.media.video import write_mp4
 
 
@@ -75,6 +78,24 @@ def test_png_kinds(tmp_path: Path, mode: str) -> None:
     inside = clip.frames[0, 128, 128, :3]
     assert inside == pytest.approx(0 if mode == "1" else 60 / 255, abs=0.06)
     assert clip.matting == ("alpha" if mode in ("LA", "palette alpha") else "plain")
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK", "I;16", "F"])
+def test_large_pictures_are_read_in_blocks_of_rows(
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 20, 4), np.uint8))
+    path = tmp_path / f"a.{'tif' if mode in ('CMYK', 'F') else 'png'}"
+    if mode in ("I;16", "F"):
+        deep = np.asarray(noise.convert("L"))
+        Image.fromarray(deep.astype(np.uint16) * 257 if mode == "I;16" else deep / np.float32(255)).save(path)
+    else:
+        noise.convert(mode).save(path, **({"transparency": 7} if mode == "P" else {}))
+    whole = read_rgba(path), read_levels(path)
+    monkeypatch.setattr(images, "BLOCK", 70)
+    for picture, expected in zip((read_rgba(path), read_levels(path)), whole, strict=True):
+        np.testing.assert_array_equal(picture, expected)
+        assert len(np.unique(picture)) > 1
 
 
 def test_photos_are_turned_upright(tmp_path: Path) -> None:

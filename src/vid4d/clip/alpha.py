@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import UInt8
+from jaxtyping import Float32, Num, UInt8
 from PIL import Image
 from scipy import ndimage
 
 from vid4d.clip.source import Source
 from vid4d.errors import InputError
-from vid4d.media.picture_files import check_sums, open_picture, reading_picture
+from vid4d.media.images import row_blocks
+from vid4d.media.picture_files import check_sums, in_blocks, open_picture, reading_picture
 
 MOST_LABELS = 8
 """Masks with no level above this number objects; each of them belongs to the object."""
@@ -29,22 +30,22 @@ class AlphaRule:
     inverted: bool = False
     premultiplied: bool = False
 
-    def level(self, alpha: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    def level(self, alpha: UInt8[np.ndarray, "*n"]) -> UInt8[np.ndarray, "*n"]:
         """The alpha that is meant."""
         if self.threshold is not None:
-            alpha = np.where(alpha > self.threshold, 255, 0).astype(np.uint8)
+            alpha = (alpha > self.threshold) * np.uint8(255)
         return 255 - alpha if self.inverted else alpha
 
     def apply(self, rgba: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 4"]:
         """A picture with straight alpha as it is meant."""
         if self == AlphaRule():
             return rgba
-        alpha = self.level(rgba[..., 3])
-        color = rgba[..., :3]
-        if self.premultiplied:
-            divisor = np.maximum(alpha, 1)[..., None].astype(np.float32)
-            color = np.minimum(np.rint(color * (255 / divisor)), 255).astype(np.uint8)
-        return np.dstack([color, alpha])
+        meant = rgba.copy()
+        meant[..., 3] = self.level(rgba[..., 3])
+        for rows in row_blocks(*rgba.shape[:2]) if self.premultiplied else ():
+            divisor = np.maximum(meant[rows, :, 3:], 1).astype(np.float32)
+            meant[rows, :, :3] = np.minimum(np.rint(rgba[rows, :, :3] * (255 / divisor)), 255)
+        return meant
 
     def note(self, what: str) -> str | None:
         """What was found out, in words; None where nothing had to be done."""
@@ -58,16 +59,52 @@ class AlphaRule:
         return f"the {what} {' and '.join(said)}" if said else None
 
 
-def alpha_rule(probes: Sequence[UInt8[np.ndarray, "h w 4"]]) -> AlphaRule:
-    """The rule for the alpha of pictures, from a few of them."""
-    alphas = [p[..., 3] for p in probes]
-    threshold = 0 if max(int(a.max()) for a in alphas) == 1 else None
-    levels = [AlphaRule(threshold).level(a) for a in alphas]
-    border = np.concatenate([_border(a) for a in levels])
-    clear = np.mean([(a < 128).mean() for a in levels])
+def alpha_rule(probes: Iterable[UInt8[np.ndarray, "h w 4"]]) -> AlphaRule:
+    """The rule for the alpha of pictures, from a few of them, which are looked at one after the other."""
+    seen = [_Seen.of(rgba) for rgba in probes]
+    threshold = 0 if max(s.highest for s in seen) == 1 else None
+    border = AlphaRule(threshold).level(np.concatenate([s.border for s in seen]))
+    clear = np.mean([s.dark if threshold is None else s.nothing for s in seen])
     inverted = bool((border > 127).mean() > 0.98 and clear > 0.002)
-    premultiplied = threshold is None and not inverted and _is_premultiplied(probes)
+    premultiplied = threshold is None and not inverted and _is_premultiplied(seen)
     return AlphaRule(threshold, inverted, premultiplied)
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What one picture shows of its alpha.
+
+    highest: alpha. border: alpha along the picture's. dark, nothing: share of pixels of less than half alpha,
+    and of none. brighter: share of those with a color above their alpha. straight, divided: how far colors at
+    soft edges are from the solid ones beside them, as they are and divided by their alpha.
+    """
+
+    highest: int
+    border: UInt8[np.ndarray, " n"]
+    dark: float
+    nothing: float
+    brighter: float
+    straight: Float32[np.ndarray, " m"]
+    divided: Float32[np.ndarray, " m"]
+
+    @classmethod
+    def of(cls, rgba: UInt8[np.ndarray, "h w 4"]) -> _Seen:
+        alpha, height = rgba[..., 3], len(rgba)
+        brighter, edges = 0, [(np.zeros(0, np.float32), np.zeros(0, np.float32))]
+        for rows in row_blocks(*alpha.shape):
+            some = alpha[rows].astype(np.int16)
+            brighter += int(((rgba[rows, :, :3].max(-1) > some + 2) & (some < 250)).sum())
+            around = slice(max(0, rows.start - REACH), min(height, rows.stop + REACH))
+            edges += _soft_edges(rgba[around], slice(rows.start - around.start, rows.stop - around.start))
+        return cls(
+            int(alpha.max()),
+            _border(alpha),
+            float((alpha < 128).mean()),
+            float((alpha == 0).mean()),
+            brighter / alpha.size,
+            np.concatenate([s for s, _ in edges]),
+            np.concatenate([d for _, d in edges]),
+        )
 
 
 def mask_rule(probes: Sequence[UInt8[np.ndarray, "h w"]]) -> AlphaRule:
@@ -91,27 +128,31 @@ def _border(alpha: UInt8[np.ndarray, "h w"]) -> UInt8[np.ndarray, " n"]:
     return np.concatenate([alpha[0], alpha[-1], alpha[1:-1, 0], alpha[1:-1, -1]])
 
 
-def _is_premultiplied(probes: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
+def _soft_edges(
+    rgba: UInt8[np.ndarray, "h w 4"], rows: slice
+) -> list[tuple[Float32[np.ndarray, " m"], Float32[np.ndarray, " m"]]]:
+    """`straight` and `divided` of `_Seen`, of the soft edges in these rows; none where there are none."""
+    alpha = rgba[..., 3]
+    soft = np.zeros(alpha.shape, bool)
+    soft[rows] = (alpha[rows] >= 24) & (alpha[rows] <= 224)
+    if not soft.any() or not (alpha >= 250).any():
+        return []
+    distance, near = ndimage.distance_transform_edt(alpha < 250, return_indices=True)
+    at = np.nonzero(soft & (distance <= REACH))
+    color, beside = (rgba[i, k, :3].astype(np.float32) for i, k in (at, (near[0][at], near[1][at])))
+    divided = color * (255 / alpha[at].astype(np.float32)[:, None])
+    return [(np.abs(color - beside).mean(-1), np.abs(divided - beside).mean(-1))]
+
+
+def _is_premultiplied(seen: Sequence[_Seen]) -> bool:
     """Whether no color exceeds its alpha and soft edges match the solid colors beside them only when divided.
 
     Straight colors at soft edges are like those beside them as they are.
     """
-    straight, divided = [], []
-    for rgba in probes:
-        alpha, color = rgba[..., 3].astype(np.float32), rgba[..., :3].astype(np.float32)
-        if ((color.max(-1) > alpha + 2) & (alpha < 250)).mean() > 2e-4:
-            return False
-        soft = (alpha >= 24) & (alpha <= 224)
-        if not soft.any() or not (alpha >= 250).any():
-            continue
-        distance, near = ndimage.distance_transform_edt(alpha < 250, return_indices=True)
-        at = np.nonzero(soft & (distance <= REACH))
-        beside = color[near[0][at], near[1][at]]
-        straight.append(np.abs(color[at] - beside).mean(-1))
-        divided.append(np.abs(color[at] * (255 / alpha[at][:, None]) - beside).mean(-1))
-    if sum(len(s) for s in straight) < 32:
+    straight, divided = (np.concatenate(e) for e in ([s.straight for s in seen], [s.divided for s in seen]))
+    if any(s.brighter > 2e-4 for s in seen) or len(straight) < 32:
         return False
-    before, after = np.median(np.concatenate(straight)), np.median(np.concatenate(divided))
+    before, after = np.median(straight), np.median(divided)
     return bool(after < 0.7 * before and before > 4)
 
 
@@ -128,13 +169,22 @@ def read_levels(file: Path) -> UInt8[np.ndarray, "h w"]:
         if picture.mode == "1":
             return np.array(picture.convert("L"))
         if picture.mode.startswith("I") or picture.mode == "F":
-            deep = np.asarray(picture, np.float64)
-            if deep.max(initial=0) <= 1:
-                return np.rint(deep * 255).astype(np.uint8)
-            return np.clip(deep / 257 if deep.max() > 255 else deep, 0, 255).astype(np.uint8)
-        values = np.array(picture.convert("RGBA"))
-        opaque = values[..., 3].min() == 255
-        return values[..., :3].max(-1) if opaque or values[..., :3].any() else values[..., 3]
+            return _eight_bits(np.asarray(picture))
+        brightest, alpha = (np.empty((picture.height, picture.width), np.uint8) for _ in range(2))
+        for rows, part in in_blocks(picture):
+            values = np.asarray(part.convert("RGBA"))
+            brightest[rows], alpha[rows] = values[..., :3].max(-1), values[..., 3]
+        return brightest if alpha.min() == 255 or brightest.any() else alpha
+
+
+def _eight_bits(deep: Num[np.ndarray, "h w"]) -> UInt8[np.ndarray, "h w"]:
+    """Levels of a mask whose white is 1, 255 or 65535."""
+    top = 1 if deep.max(initial=0) <= 1 else 65535 if deep.max() > 255 else 255
+    levels = np.empty(deep.shape, np.uint8)
+    for rows in row_blocks(*deep.shape):
+        exact = deep[rows].astype(np.float64)
+        levels[rows] = np.rint(exact * 255) if top == 1 else np.clip(exact / (top / 255), 0, 255)
+    return levels
 
 
 class WithAlpha:
@@ -175,7 +225,7 @@ class WithAlpha:
         last = len(self.times) - 1
         probes = sorted({0, last // 2, last})
         if self._masks is None:
-            return alpha_rule(list(self._source.read(probes)))
+            return alpha_rule(self._source.read(probes))
         return mask_rule(list(self._levels(probes)))
 
     def _levels(self, indices: Sequence[int]) -> Iterator[UInt8[np.ndarray, "h w"]]:

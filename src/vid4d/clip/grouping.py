@@ -11,7 +11,7 @@ import numpy as np
 from vid4d.clip.naming import Series, picking_glob, series_of
 from vid4d.errors import InputError
 from vid4d.files.paths import natural_order
-from vid4d.media.picture_files import open_picture, reading_picture
+from vid4d.media.picture_files import in_blocks, open_picture, reading_picture
 
 RGBA = {"rgba"}
 PICTURES = {"rgb", "color", "colour", "colors", "image", "images", "img", "imgs", "frame", "frames", "input"}
@@ -134,13 +134,16 @@ def _shows_masks(series: Series) -> bool:
                 continue
             if picture.has_transparency_data:
                 return False
-            values = np.asarray(picture.convert("RGB"), np.int16)
-        grey = values[..., 1]
-        if np.abs(values - grey[..., None]).max() > 8:
-            return False
-        low, high = int(grey.min()), int(grey.max())
-        near = (grey - low <= 0.05 * (high - low)) | (high - grey <= 0.05 * (high - low))
-        if near.mean() < 0.97 or low > 8:
+            counts = np.zeros(256, np.int64)
+            for _, part in in_blocks(picture):
+                values = np.asarray(part.convert("RGB")).astype(np.int16)
+                if np.abs(values - values[..., 1:2]).max() > 8:
+                    return False
+                counts += np.bincount(values[..., 1].ravel(), minlength=256)
+        levels = np.flatnonzero(counts)
+        low, high = int(levels[0]), int(levels[-1])
+        near = (levels - low <= 0.05 * (high - low)) | (high - levels <= 0.05 * (high - low))
+        if counts[levels[near]].sum() < 0.97 * counts.sum() or low > 8:
             return False
     return True
 

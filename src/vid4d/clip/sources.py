@@ -36,6 +36,7 @@ from vid4d.media.picture_files import (
     MOST_OF_A_FRAME,
     check_pixels,
     check_sums,
+    in_blocks,
     open_picture,
     reading_picture,
 )
@@ -335,17 +336,20 @@ def to_rgba(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 4"]:
             ImageOps.exif_transpose(image, in_place=True)
         if image.mode.startswith("I") or image.mode == "F":
             return _deep_grey(image, path)
-        image = in_srgb(image)
-        return np.array(image if image.mode == "RGBA" else image.convert("RGBA"))
+        rgba = np.empty((image.height, image.width, 4), np.uint8)
+        for rows, part in in_blocks(image):
+            part = in_srgb(part)
+            rgba[rows] = np.asarray(part if part.mode == "RGBA" else part.convert("RGBA"))
+        return rgba
 
 
 def _deep_grey(image: Image.Image, path: Path) -> UInt8[np.ndarray, "h w 4"]:
-    """RGBA of a grey picture of 16 or 32 bits, or of floats; a row at a time, for room."""
-    values, top = np.asarray(image), 1.0 if image.mode == "F" else 65535.0
-    rgba = np.full((*values.shape, 4), 255, np.uint8)
-    for row, out in zip(values, rgba, strict=True):
-        exact = row.astype(np.float64)
+    """RGBA of a grey picture of 16 or 32 bits, or of floats."""
+    top = 1.0 if image.mode == "F" else 65535.0
+    rgba = np.full((image.height, image.width, 4), 255, np.uint8)
+    for rows, part in in_blocks(image):
+        exact = np.asarray(part).astype(np.float64)
         if not np.isfinite(exact).all() or exact.min() < 0 or exact.max() > top * 1.001:
             raise InputError(f"{path}: pixel values outside 0..{top:g}; export the picture with 8 or 16 bits")
-        out[:, :3] = to_uint8(exact / top)[:, None]
+        rgba[rows, :, :3] = to_uint8(exact / top)[..., None]
     return rgba

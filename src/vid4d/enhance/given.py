@@ -18,7 +18,7 @@ from torch import Tensor
 from vid4d.errors import InputError
 from vid4d.files.write import folder_written_whole
 from vid4d.media.images import over_white_uint8, to_uint8
-from vid4d.media.picture_files import open_picture, reading_picture
+from vid4d.media.picture_files import in_blocks, open_picture, reading_picture
 from vid4d.metrics import psnr
 
 ENDINGS = (".png", ".webp", ".jpg", ".jpeg")
@@ -76,7 +76,9 @@ def _file_of(folder: Path, index: int) -> Path:
 
 def _read(file: Path, size: int) -> Float[Tensor, "3 h w"]:
     with open_picture(file) as image, reading_picture(file):
-        rgba = np.asarray(image.convert("RGBA"))
+        rgba = np.empty((image.height, image.width, 4), np.uint8)
+        for rows, part in in_blocks(image):
+            rgba[rows] = np.asarray(part.convert("RGBA"))
     if rgba.shape[0] != rgba.shape[1]:
         raise InputError(
             f"{file} is {rgba.shape[1]} x {rgba.shape[0]} pixels, and renders are square: do not crop them"

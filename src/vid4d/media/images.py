@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TypeVar
 
 import numpy as np
@@ -14,6 +15,8 @@ Picture = TypeVar("Picture", Tensor, np.ndarray)
 
 LEAST_ALPHA = 1e-6
 """Of less alpha than this nothing can be told."""
+BLOCK = 1 << 22
+"""Pixels of a large picture that are worked on at a time: floats of all of them have no room."""
 
 
 def over_white(rgba: Float[Tensor, "*n 4"]) -> Float[Tensor, "*n 3"]:
@@ -30,8 +33,17 @@ def over_white_uint8(rgba: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w
     """Colors of an 8-bit picture over white; a view of one that is opaque."""
     if rgba[..., 3].min() == 255:
         return rgba[..., :3]
-    alpha = rgba[..., 3:].astype(np.float32) / 255
-    return np.rint(rgba[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    white = np.empty((*rgba.shape[:2], 3), np.uint8)
+    for rows in row_blocks(*rgba.shape[:2]):
+        alpha = rgba[rows, :, 3:].astype(np.float32) / 255
+        white[rows] = np.rint(rgba[rows, :, :3] * alpha + 255 * (1 - alpha))
+    return white
+
+
+def row_blocks(height: int, width: int) -> Iterator[slice]:
+    """The rows of a picture in blocks of some million pixels; all of them at once where it has no more."""
+    step = max(1, BLOCK // max(1, width))
+    return (slice(start, min(start + step, height)) for start in range(0, height, step))
 
 
 def premultiplied(rgba: Picture, dim: int = -1) -> Picture:

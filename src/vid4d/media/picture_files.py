@@ -11,6 +11,7 @@ from PIL import Image, UnidentifiedImageError
 
 from vid4d.errors import FAULTS, InputError
 from vid4d.files.paths import refuse_special
+from vid4d.media.images import row_blocks
 
 MOST_PIXELS = 100_000_000
 """Of one picture or frame; a strip of 16 views of 1024 x 1024 pixels has 17 million."""
@@ -46,6 +47,12 @@ def open_picture(path: Path, advice: str = "export it again") -> Image.Image:
         image = Image.open(path)
         check_pixels(path, *image.size)
         return image
+
+
+def in_blocks(image: Image.Image) -> Iterator[tuple[slice, Image.Image]]:
+    """A picture's rows, some million pixels at a time, each with their picture (`row_blocks`)."""
+    for rows in row_blocks(image.height, image.width):
+        yield rows, image.crop((0, rows.start, image.width, rows.stop))
 
 
 def check_sums(image: Image.Image, path: Path) -> None:
