@@ -1,7 +1,7 @@
 """A run that is killed inside any of its file operations: it resumes to the same files.
 
 VID4D_KILLS=1 kills it in every operation once, some minutes; otherwise in every 23rd. It also kills tiny runs
-of both methods, an export and a reconstruction, 40 times (`python tests/kills.py 300` for more).
+of both methods, enhancements, exports and so on, 45 times (`python tests/kills.py 300` for more).
 """
 
 from __future__ import annotations
@@ -102,6 +102,6 @@ def test_commands_that_are_killed_end_in_the_same_bytes():
     """In a process of its own: it forks, which OpenMP's threads do not survive."""
     tests = Path(__file__).parent
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tests), str(tests.parent / "src")])}
-    command = [sys.executable, str(tests / "kills.py"), "40"]
+    command = [sys.executable, str(tests / "kills.py"), "45"]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -106,7 +106,11 @@ def test_pictures_of_another_tool(root, capsys):
     assert "3 renders in out" in capsys.readouterr().out
     assert run("enhance", root, "--sharpened", "out", "--device", "cpu") == 0
     assert json.loads((root / "enhanced" / "enhanced.json").read_text())["sharpened"] == "given"
+    assert run("enhance", root, "--to-sharpen", "out") == 0  # as after a kill at its very end
+    assert {p.name for p in Path("out").glob("[!.]*")} == {f"000{i}.png" for i in range(3)}
+    Path("out", "0000.png").write_bytes(Path("out", "0001.png").read_bytes())
     assert "exists" in refused(capsys, "enhance", root, "--to-sharpen", "out")
+    assert "exists" in refused(capsys, "enhance", root, "--to-sharpen", root / "enhanced")
 
 
 def test_bad_input_is_one_sentence(root, capsys):

@@ -83,10 +83,8 @@ def open_run(root: Path, device: str = "auto") -> Subject:
 def write_to_sharpen(root: Path, out: Path, *, preset: str = "draft", device: str = "auto") -> int:
     """Writes the renders that another tool is to sharpen into a new folder; returns how many.
 
-    Raises InputError where the folder exists, and for a run that is not finished.
+    Raises InputError as `write_renders`, and for a run that is not finished.
     """
-    if out.exists():
-        raise InputError(f"{out} exists: name a new folder for the renders")
     return write_renders(out, open_run(root, device).sides(PRESETS[preset]))
 
 

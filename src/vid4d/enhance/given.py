@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from vid4d.errors import InputError
+from vid4d.files.manifest import holds_only
 from vid4d.files.write import folder_written_whole
 from vid4d.media.images import over_white_uint8, to_uint8
 from vid4d.media.picture_files import in_blocks, open_picture, reading_picture
@@ -32,8 +33,13 @@ def name_of(index: int) -> str:
 
 
 def write_renders(folder: Path, sides: Sequence[Float[Tensor, "_ 3 h w"]]) -> int:
-    """Writes the renders of all sides as numbered PNG, whole or not at all; returns how many."""
+    """Writes the renders of all sides as numbered PNG, whole or not at all; returns how many.
+
+    Raises InputError where something is there already, but for such renders that nobody has touched.
+    """
     pictures = torch.cat(list(sides)).permute(0, 2, 3, 1)
+    if folder.exists() and not holds_only(folder, [f"{name_of(i)}.png" for i in range(len(pictures))]):
+        raise InputError(f"{folder} exists: name a new folder for the renders")
     with folder_written_whole(folder) as scratch:
         for i, picture in enumerate(pictures):
             Image.fromarray(to_uint8(picture)).save(scratch / f"{name_of(i)}.png")

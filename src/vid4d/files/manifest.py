@@ -62,6 +62,14 @@ def wrote(folder: Path, name: str, hashes: Hashes | None = None) -> bool:
         return False
 
 
+def holds_only(folder: Path, names: Iterable[str]) -> bool:
+    """True for a folder that holds these files and nothing else, each as vid4d wrote it there."""
+    if folder.is_symlink() or not folder.is_dir():
+        return False
+    expected, hashes = sorted(names), read(folder)
+    return contents(folder) == expected and all(wrote(folder, name, hashes) for name in expected)
+
+
 def remove_written(folder: Path, keep: Iterable[str] = ()) -> list[str]:
     """Removes the files that vid4d wrote and nobody changed, but for those to keep. Returns what is left.
 
