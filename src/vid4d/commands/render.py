@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +18,8 @@ from vid4d.files.write import note_written, written_whole
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
+    from vid4d.cameras import Cameras
+    from vid4d.export.options import ExportOptions
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,8 @@ class Render:
     root_motion: bool = False
     """Let the object go along the path on which the clip's window followed it, instead of staying in place;
     all of that path is in the picture."""
+    transforms: bool = False
+    """Write the cameras, too, as NeRF's transforms_train.json (docs/formats.md)."""
     force: bool = False
     """Replace files that exist."""
     device: str = "auto"
@@ -69,6 +73,7 @@ def render_files(
     seconds: float | None = None,
     transparent: bool = False,
     root_motion: bool = False,
+    transforms: bool = False,
     force: bool = False,
     device: str = "auto",
 ) -> list[Path]:
@@ -93,6 +98,9 @@ def render_files(
     is_orbit = orbit or (out is not None and out.suffix.lower() == ".mp4")
     _refuse_unused(is_orbit, azimuth, elevation or (), time, transparent, seconds)
     from vid4d.asset import load
+    from vid4d.cameras import Cameras
+    from vid4d.export.options import ExportOptions
+    from vid4d.export.transforms import write_transforms
 
     opened = load(asset, device)
     if root_motion:
@@ -102,9 +110,15 @@ def render_files(
     elevation = [opened.elevation] if elevation is None else elevation
     ending = out.suffix.lower() if out is not None else ""
     if is_orbit:
-        return [
-            _render_orbit(opened, out, ending, azimuth[0], elevation[0], size, seconds, root_motion, force)
-        ]
+        options = ExportOptions(
+            azimuth=azimuth[0],
+            elevation=elevation[0],
+            size=size,
+            seconds=seconds,
+            root_motion=root_motion,
+            transforms=transforms,
+        )
+        return _render_orbit(opened, out, ending, options, force)
     if ending not in ("", ".png"):
         raise InputError(f"{out} has an unknown ending: use .png for a still or .mp4 for an orbit")
     views = list(product(azimuth, elevation, time))
@@ -114,12 +128,18 @@ def render_files(
     files = [folder / f"azimuth{a:g}_elevation{e:g}_time{t:g}.png" for a, e, t in views]
     if out is not None and ending == ".png":
         files = [out]
-    _refuse_existing(files, force)
+    beside = [_cameras_file(folder, files[0] if ending == ".png" else None)] if transforms else []
+    _refuse_existing([*files, *beside], force)
+    cameras = []
     for file, (a, e, t) in zip(files, views, strict=True):
-        _write_still(file, opened, a, e, t, size, transparent, root_motion)
+        cameras.append(_write_still(file, opened, a, e, t, size, transparent, root_motion))
         if ending != ".png":
             note_written(folder, file.name)
-    return files
+    for path in beside:
+        write_transforms(path, Cameras.cat(cameras), [t for *_, t in views], [f"./{f.stem}" for f in files])
+        if ending != ".png":
+            note_written(folder, path.name)
+    return [*files, *beside]
 
 
 def _refuse_unused(
@@ -155,46 +175,48 @@ def _refuse_existing(files: Sequence[Path], force: bool) -> None:
             raise InputError(f"{file} exists: replace it with --force, or name another place with --out")
 
 
+def _cameras_file(folder: Path, still: Path | None) -> Path:
+    """Where the cameras of stills go: in their folder, or beside the only one."""
+    from vid4d.export.transforms import FILE
+
+    return folder / FILE if still is None else still.with_name(f"{still.stem}_transforms.json")
+
+
 def _render_orbit(
-    asset: Asset,
-    out: Path | None,
-    ending: str,
-    azimuth: float,
-    elevation: float,
-    size: int,
-    seconds: float | None,
-    walking: bool,
-    force: bool,
-) -> Path:
-    from vid4d.export.options import ExportOptions
+    asset: Asset, out: Path | None, ending: str, options: ExportOptions, force: bool
+) -> list[Path]:
+    from vid4d.export.camera_path import plan
+    from vid4d.export.transforms import beside_video
     from vid4d.export.video import write_mp4, write_turntable
 
+    seconds, elevation = options.seconds, options.elevation_for(asset)
     if seconds is not None and not 0.1 <= seconds <= 600:
         raise InputError(f"an orbit of {seconds:g} seconds cannot be made: choose 0.1 to 600")
     if out is not None and ending not in ("", ".mp4"):
         raise InputError(f"{out} has an unknown ending for an orbit: use .mp4")
     name = f"orbit_elevation{elevation:g}.mp4"
     file = out if out is not None and ending == ".mp4" else _folder(asset, out) / name
-    _refuse_existing([file], force)
+    beside = [file.with_name(f"{file.stem}_transforms.json")] if options.transforms else []
+    _refuse_existing([file, *beside], force)
     file.parent.mkdir(parents=True, exist_ok=True)
-    if walking:
-        options = ExportOptions(
-            azimuth=azimuth, elevation=elevation, size=size, seconds=seconds, root_motion=True
-        )
-        write_mp4(asset, file, options)
+    if options.root_motion:
+        write_mp4(asset, file, replace(options, transforms=False))
     else:
         write_turntable(
             file,
             asset.gaussians,
             seconds=asset.seconds,
             duration=seconds,
-            azimuth=azimuth,
+            azimuth=options.azimuth,
             elevation=elevation,
-            size=size,
+            size=options.size,
         )
+    if beside:
+        beside_video(file, plan(asset, options))
     if ending != ".mp4":
-        note_written(file.parent, file.name)
-    return file
+        for path in (file, *beside):
+            note_written(path.parent, path.name)
+    return [file, *beside]
 
 
 def _write_still(
@@ -206,7 +228,8 @@ def _write_still(
     size: int,
     transparent: bool,
     walking: bool,
-) -> None:
+) -> Cameras:
+    """Writes it; returns its camera."""
     from PIL import Image
 
     from vid4d.cameras import RING_DISTANCE, Cameras
@@ -221,3 +244,4 @@ def _write_still(
     picture = asset.render(camera, time, background=None if transparent else 1.0)[0]
     with written_whole(file) as temporary:
         Image.fromarray(to_uint8(picture)).save(temporary)
+    return camera

@@ -46,7 +46,7 @@ class Format(NamedTuple):
 MOMENTS = frozenset({"time", "frames", "fps", "root_motion"})
 MESHES = MOMENTS | {"faces", "surface"}
 VIEWS = frozenset({"azimuth", "elevation"})
-PICTURES = MOMENTS | VIEWS | {"size", "background", "view", "seconds", "cameras"}
+PICTURES = MOMENTS | VIEWS | {"size", "background", "view", "seconds", "cameras", "transforms"}
 
 FORMATS = {
     "ply": Format(
@@ -254,6 +254,10 @@ def _refuse_unused(to: str, chosen: Format, options: ExportOptions) -> None:
     if "cameras" in given:
         for name in (n for n in ("view", "azimuth", "elevation") if n in given):
             raise InputError(f"--{name} has no effect beside --cameras: leave one of them out")
+    if {"view", "transforms"} <= given and options.view == "both":
+        raise InputError(
+            "--transforms has no effect beside --view both, whose pictures have two cameras: leave one out"
+        )
     if {"frames", "fps", "seconds"} <= given:
         raise InputError("--frames at --fps say how long it lasts: leave --seconds out, or one of them")
 

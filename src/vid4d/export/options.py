@@ -60,6 +60,8 @@ class ExportOptions:
     root_motion: bool = False
     """Let the object go along the path on which the clip's window followed it, instead of staying in place.
     Videos are then seen from far enough to show all of it."""
+    transforms: bool = False
+    """Write the cameras of the pictures, too, as NeRF's transforms_train.json (docs/formats.md)."""
     report: Callable[[int, int], object] | None = None
     """Called with work done and of how much."""
 

@@ -17,6 +17,7 @@ from vid4d.compute.threads import THREADS
 from vid4d.errors import InputError
 from vid4d.export.camera_path import Shots, plan
 from vid4d.export.options import ExportOptions, background_color, frame_name
+from vid4d.export.transforms import beside_pictures, beside_video
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.media import video
 from vid4d.media.images import over, premultiplied, straight, to_uint8
@@ -103,7 +104,7 @@ def write_mp4(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         if isinstance(error.__cause__, OSError):
             raise error.__cause__ from None
         raise
-    return [out]
+    return _with_cameras(out, shots, options)
 
 
 def write_png(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
@@ -114,7 +115,12 @@ def write_png(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     for i, picture in enumerate(pictures(asset, shots, options, background)):
         files.append(out / frame_name(i, ".png"))
         Image.fromarray(picture).save(files[-1], compress_level=4)
-    return files
+    return [*files, beside_pictures(out, shots, files)] if options.transforms else files
+
+
+def _with_cameras(out: Path, shots: Shots, options: ExportOptions) -> list[Path]:
+    """The video; beside it, where that is asked for, its cameras."""
+    return [out, beside_video(out, shots)] if options.transforms else [out]
 
 
 def write_webm(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
@@ -171,7 +177,7 @@ def _write_stream(
         if isinstance(error, OSError | InputError):
             raise
         raise InputError(f"this PyAV cannot write {encoder} ({error}): install PyAV's own wheel") from error
-    return [out]
+    return _with_cameras(out, shots, options)
 
 
 def write_webp(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
@@ -192,7 +198,7 @@ def write_webp(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         quality=90,
         method=4,
     )
-    return [out]
+    return _with_cameras(out, shots, options)
 
 
 def _spread(rgba: UInt8[np.ndarray, "h w 4"], reach: int = 4) -> UInt8[np.ndarray, "h w 4"]:
@@ -228,7 +234,7 @@ def write_gif(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
         optimize=False,
         **transparency,
     )
-    return [out]
+    return _with_cameras(out, shots, options)
 
 
 def _palette(frames: list[UInt8[np.ndarray, "h w c"]]) -> Image.Image:

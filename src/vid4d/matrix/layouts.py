@@ -157,8 +157,8 @@ def read_transforms(path: Path) -> ImageMatrix:
         )
 
     def picture(entry: Frame) -> Path:
-        named = path / entry.file_path
-        return named if named.suffix else named.with_suffix(".png")
+        named, usual = path / entry.file_path, path / f"{entry.file_path}.png"
+        return usual if usual.is_file() or not named.suffix else named
 
     images = stack(
         [stack([as_rgba(read_picture(picture(cells[v, t]))) for t in times], path) for v in views], path
