@@ -19,7 +19,7 @@ from PIL import Image
 
 import vid4d
 from vid4d import api
-from vid4d.commands.prepare import DENSE, prepare
+from vid4d.commands.prepare import DENSE, KEYS, prepare
 from vid4d.errors import InputError
 from vid4d.media.video import write_mp4
 from vid4d.methods.efficient4d import PRESETS
@@ -327,8 +327,7 @@ def test_prepare_writes_frames_and_a_strip(clip, tmp_path, capsys):
 def test_prepare_reads_the_frames_that_generate_uses(clip, tmp_path):
 
     standard = PRESETS["standard"]
-    assert standard.reference_frames == DENSE
-    assert inspect.signature(prepare).parameters["frames"].default == standard.frames
+    assert (standard.frames, standard.reference_frames) == (KEYS, DENSE)
     assert inspect.signature(prepare).parameters["size"].default == standard.clip_size
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from vid4d.errors import InputError
-from vid4d.settings import Also, check_also, read_also
+from vid4d.settings import Also, Settings, check_also, read_also
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,16 @@ def test_a_direction_that_is_seen_already_is_refused(also):
 def test_other_heights_are_other_directions():
     check_also(["a.png@90,0", "b.png@90,40", "c.png@180"])
     check_also(["above.png@90,60", "below.png@90,-20"])
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"key_frames_per_second": 0.0}, "0 key frames a second"),
+        ({"key_frames_per_second": float("inf")}, "inf key frames a second"),
+        ({"key_frames_per_second": 2.0, "frames": 8}, "give one of them"),
+    ],
+)
+def test_rates_of_key_frames_that_cannot_be(settings, words):
+    with pytest.raises(InputError, match=words):
+        Settings(clip="a.mp4", **settings).check_ranges()

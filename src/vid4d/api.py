@@ -188,6 +188,7 @@ OF_DRAWING = ("steps", "sampler", "memory", "also")
 OF_CLIPS = (
     "also",
     "frames",
+    "key_frames_per_second",
     "start",
     "end",
     "trim",

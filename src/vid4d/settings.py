@@ -20,7 +20,10 @@ class Settings:
     clip: str = ""
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
     frames: int | None = None
-    """Key frames, first and last of the clip included. The preset decides where not given."""
+    """Key frames, first and last of the clip included. The preset and the clip's length decide where not
+    given."""
+    key_frames_per_second: float | None = None
+    """Key frames for each second of the clip, in place of a number of them: 8 follows quick motion."""
     method: MethodName = "efficient4d"
     """How the asset is made."""
     preset: Literal["draft", "standard", "high", "low-vram", "four-level"] = "standard"
@@ -91,6 +94,11 @@ class Settings:
         check_part(self.start, self.end, self.every)
         if self.frames is not None and self.frames < 1:
             raise InputError(f"{self.frames} key frames show nothing: give 1 or more, or leave --frames out")
+        rate = self.key_frames_per_second
+        if rate is not None and not 0 < rate < math.inf:
+            raise InputError(f"{rate:g} key frames a second cannot be taken: give a positive number")
+        if rate is not None and self.frames is not None:
+            raise InputError("--frames and --key-frames-per-second are given: give one of them")
         if self.steps is not None and not 1 <= self.steps <= 1000:
             raise InputError(f"{self.steps} sampling steps cannot be made: choose 1 to 1000")
         if self.memory is not None and not 0 < self.memory < math.inf:

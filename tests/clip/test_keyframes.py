@@ -105,6 +105,22 @@ def test_frames_between_that_show_nothing_are_left_out(tmp_path: Path) -> None:
     refuse("0.04 s is empty", folder, frames=5, dense=64)
 
 
+@pytest.mark.parametrize(
+    ("rates", "keys", "frames"),
+    [
+        ({"rate": 2.0, "dense_rate": 4.0}, 12, 24),
+        ({"rate": 2.0, "dense_rate": 4.0, "rate_until": 4.5}, 9, 18),
+        ({"rate": 0.5, "dense_rate": 1.0}, 8, 10),
+    ],
+)
+def test_a_long_clip_has_more_frames(tmp_path: Path, rates: dict[str, float], keys: int, frames: int) -> None:
+    """6 seconds at 4 frames a second."""
+    clip = read_clip(folder_of(tmp_path / "f", moving(25)), frames=8, dense=10, size=32, fps=4, **rates)
+    assert (len(clip.at_keys()), len(clip)) == (keys, frames)
+    told = [w for w in clip.warnings if w.startswith(f"6 s of clip get {keys} key frames")]
+    assert len(told) == (keys > 8)
+
+
 def test_long_loops_are_judged_by_a_few_frames() -> None:
     pictures = circling(500, False)
     probes = loop_probes(500)

@@ -12,6 +12,7 @@ import torch
 from toys import jumping_ball, toy_matrix
 
 from vid4d import api
+from vid4d.clip.keyframes import count_for
 from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.model import load_asset
 from vid4d.methods import stages
@@ -108,3 +109,26 @@ def test_every_method_has_what_the_protocol_asks(name: str) -> None:
     for step in ("make_matrix", "make_asset"):
         asked = list(inspect.signature(getattr(api.Method, step)).parameters)[1:]
         assert list(inspect.signature(module[step]).parameters) == asked
+
+
+@pytest.mark.parametrize(
+    ("asked", "seconds", "keys", "dense"),
+    [
+        ((None, None), 4.2, 8, 64),  # as many as ever, up to MEANT seconds
+        ((None, None), 30.0, 60, 120),
+        ((None, None), 600.0, 128, 256),  # an hour is not begun unasked
+        ((None, 8.0), 600.0, 4800, 2400),  # key frames alone
+        ((None, 4.0), 1.5, 6, 64),
+        ((None, 0.1), 1.5, 2, 64),
+        ((12, None), 30.0, 12, 64),
+    ],
+)
+def test_how_many_frames_a_clip_gets(asked, seconds, keys, dense) -> None:
+    c = stages.counts(*asked, 8, 64, by_length=True)
+    lasts = min(seconds, c.get("rate_until", math.inf))
+    assert count_for(c["frames"], c.get("rate", 0.0), lasts) == keys
+    assert count_for(c["dense"], c.get("dense_rate", 0.0), lasts) == dense
+
+
+def test_a_method_that_does_not_ask_gets_what_it_named() -> None:
+    assert stages.counts(None, None, 8, 0, by_length=False) == {"frames": 8, "dense": 0}

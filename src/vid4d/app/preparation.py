@@ -41,7 +41,7 @@ class Preparation:
 def prepare(settings: Settings) -> Preparation:
     """Cuts the object out as `settings` say. Raises InputError for what cannot become a clip."""
     settings.check_ranges()
-    clip = read_as_set(settings, frames=KEYS, size=SIZE, dense=DENSE)
+    clip = read_as_set(settings, frames=KEYS, size=SIZE, dense=DENSE, by_length=True)
     first, shrunk = first_frame(settings)
     mask = mask_in_source(clip, first.size, shrunk)
     shown = first if mask is None else outlined(first, mask)

@@ -5,6 +5,7 @@ Reading, alpha or background removal, one crop for the whole clip, time sampling
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -32,6 +33,8 @@ from vid4d.settings import check_part
 
 OBJECT_SIZE = 200 / 256
 MAX_BYTES = 6 << 30
+USUAL = 8
+"""Key frames of a clip of a few seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,8 +94,10 @@ class ClipOptions:
 
     frames: number of key frames, first and last included (0 or None: all). dense: frames between the key
     frames are read, too, up to so many in all, evenly spread (0: none); they share the key frames' background
-    and crop. start, end: seconds of the source. every: use every n-th frame of the source. size: pixels of
-    the square frames. object_size: share of the frame's side that the object's longer side takes.
+    and crop. rate, dense_rate: so many of both a second, where that makes more; of a clip that is longer than
+    `rate_until` seconds no more than of one as long. start, end: seconds of the source. every: use every n-th
+    frame of the source. size: pixels of the square frames. object_size: share of the frame's side that the
+    object's longer side takes.
     cyclic: whether the clip is a loop; 'auto' looks. matting: 'auto', 'alpha', 'plain', or the name or file
     of an ONNX model; matting_kind: what that wants, where its file does not say. fps: frames a second of a
     folder of images. keep: leave all in the masks that they show, captions, specks and shadows, too. trim:
@@ -105,6 +110,9 @@ class ClipOptions:
 
     frames: int | None = 8
     dense: int = 0
+    rate: float = 0.0
+    dense_rate: float = 0.0
+    rate_until: float = math.inf
     start: float | None = None
     end: float | None = None
     every: int = 1
@@ -158,8 +166,9 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     prompts = read_prompts(options.click, options.box)
     candidates = keyframes.in_range(source, name, options.start, options.end, options.every)
     period = keyframes.period(source, candidates, options.cyclic)
-    key = keyframes.choose_frames(source.times, candidates, options.frames, period)
-    chosen = keyframes.densify_keyframes(candidates, key, options.dense, period)
+    count, dense = _counts(source, candidates, period, options)
+    key = keyframes.choose_frames(source.times, candidates, count, period)
+    chosen = keyframes.densify_keyframes(candidates, key, dense, period)
     working = max(1024, 4 * size)
     originals = _read_frames(source, chosen, size, working)
     seen = max(originals[0].shape[:2])
@@ -243,6 +252,12 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     for i, picture in enumerate(pictures):
         frames[i] = picture
     seconds = keyframes.seconds(source, candidates, chosen, period)
+    if options.frames and len(key) > max(USUAL, options.frames):
+        told.append(
+            f"{seconds:.0f} s of clip get {len(key)} key frames, {len(key) / seconds:.2g} a second, which "
+            f"take about {len(key) / USUAL:.2g} times as long as {USUAL}: --frames {USUAL} is quick, "
+            "--key-frames-per-second has other numbers"
+        )
     relative = (times - times[0]) / seconds if len(times) > 1 else np.zeros(1)
     if period is None and len(times) > 1:
         relative[-1] = 1.0
@@ -259,6 +274,20 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
         pixels,
         _path(windows, source, chosen, shrunk),
         (shrunk * (left + corner[0]), shrunk * (top + corner[1]), shrunk * windows.side),
+    )
+
+
+def _counts(
+    source: Source, candidates: Sequence[int], period: int | None, options: ClipOptions
+) -> tuple[int | None, int]:
+    """Key frames, and frames in all, for as long as the clip is."""
+    whole = keyframes.choose_frames(source.times, candidates, None, period)
+    if not options.frames or len(whole) < 2:
+        return options.frames, options.dense
+    lasts = min(keyframes.seconds(source, candidates, whole, period), options.rate_until)
+    return (
+        keyframes.count_for(options.frames, options.rate, lasts),
+        keyframes.count_for(options.dense, options.dense_rate, lasts),
     )
 
 
@@ -317,7 +346,7 @@ def _read_frames(
         if need > MAX_BYTES:
             raise InputError(
                 f"{len(chosen)} frames would need {need / 2**30:.0f} GiB of memory; ask for fewer with "
-                "--frames or --every, or for a smaller --size"
+                "--frames, --key-frames-per-second or --every, or for a smaller --size"
             )
         frames.append(frame)
     return frames

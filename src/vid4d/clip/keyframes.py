@@ -48,6 +48,11 @@ def period(source: Source, candidates: Sequence[int], cyclic: bool | str) -> int
     return count if cyclic is True and loop_length is None else loop_length
 
 
+def count_for(least: int, rate: float, seconds: float) -> int:
+    """Frames of a clip of some seconds: `rate` a second, `least` where that makes fewer."""
+    return max(least, round(rate * seconds))
+
+
 def choose_frames(
     times: Float[np.ndarray, " n"], candidates: Sequence[int], frames: int | None, period: int | None
 ) -> list[int]:

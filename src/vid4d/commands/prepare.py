@@ -12,9 +12,10 @@ from tyro.conf import UseAppendAction, arg
 from vid4d.commands.generate import Clip
 from vid4d.errors import printable
 from vid4d.runs.names import free_default
+from vid4d.settings import Settings
 
-DENSE = 64
-"""Frames in all, as efficient4d reads them."""
+KEYS, DENSE = 8, 64
+"""Key frames, and frames in all, as efficient4d reads them of a few seconds."""
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,12 @@ class Prepare:
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
     out: Path | None = None
     """Where frames and strip go. Where not given: runs/ and the clip's name, numbered when that is taken."""
-    frames: int = 8
-    """Key frames, first and last of the clip included; 0 for all frames. Those between them are written, too,
-    64 in all at most, as `vid4d generate` uses them."""
+    frames: int | None = None
+    """Key frames, first and last of the clip included; 0 for all frames. Where not given: 8, and 2 for each
+    second of a clip of more than 4. Those between them are written, too, 64 in all at most, or 4 for each
+    second, as `vid4d generate` uses them."""
+    key_frames_per_second: float | None = None
+    """Key frames for each second of the clip, in place of a number of them: 8 follows quick motion."""
     size: int = 256
     """Width and height of the frames in pixels."""
     start: float | None = None
@@ -69,19 +73,22 @@ def prepare(
     clip: str | Path,
     *,
     out: str | Path | None = None,
-    frames: int = 8,
+    frames: int | None = None,
+    key_frames_per_second: float | None = None,
     size: int = 256,
     **settings: Any,
 ) -> Path:
     """Writes the frames of a clip, cut out, and a strip to look at; prints warnings. Returns the folder."""
     from vid4d.clip.clip import ClipOptions
     from vid4d.clip.files import prepare_clip
-    from vid4d.methods.stages import CYCLIC
+    from vid4d.methods.stages import CYCLIC, counts
 
     options = dict(settings)
+    Settings(frames=frames or None, key_frames_per_second=key_frames_per_second).check_ranges()
+    options |= counts(frames, key_frames_per_second, KEYS, DENSE, by_length=True)
     options["cyclic"] = CYCLIC[options.get("cyclic", "auto")]
     root = Path(out) if out is not None else free_default(str(clip), suffix="frames")
-    prepared = prepare_clip(clip, root, ClipOptions(frames=frames, dense=DENSE, size=size, **options))
+    prepared = prepare_clip(clip, root, ClipOptions(size=size, **options))
     loop = ", a loop" if prepared.cyclic else ""
     keys = "" if prepared.keys is None else f" ({len(prepared.keys)} key frames)"
     print(

@@ -83,7 +83,13 @@ def make_matrix(run: Run) -> ImageMatrix:
 
     else:
         others = None if "frames" in run.finished else _others(run, config)  # bad ones before any stage
-        clip = stages.frames(run, frames=config.frames, size=config.clip_size, dense=config.reference_frames)
+        clip = stages.frames(
+            run,
+            frames=config.frames,
+            size=config.clip_size,
+            dense=config.reference_frames,
+            by_length=True,
+        )
 
         def make(bar: Bar) -> ImageMatrix:
             return draw_matrix(run, clip, _others(run, config) if others is None else others, config, bar)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
@@ -34,15 +35,42 @@ ASSET, FITTED = "asset.safetensors", "fitted.safetensors"
 CYCLIC = {"auto": "auto", "yes": True, "no": False}
 
 
-def read_as_set(settings: Settings, *, frames: int, size: int, dense: int = 0) -> Clip:
+MEANT = 4.0
+"""Seconds of clip that the presets' numbers of frames are meant for: a longer one gets as many a second."""
+
+UNASKED = 64.0
+"""Seconds beyond which a clip gets no more frames for its length, unless `--key-frames-per-second` asks."""
+
+
+def counts(
+    frames: int | None, per_second: float | None, preset: int, dense: int, *, by_length: bool
+) -> dict[str, Any]:
+    """Options of `read_clip` that say how many frames there are. frames, per_second: that a user asked for.
+
+    preset, dense: key frames and frames in all of a clip of MEANT seconds; by_length: of a longer one more,
+    of those between key frames no more than these.
+    """
+    rate = preset / MEANT
+    dense_rate = 2 * rate if dense else 0.0
+    if per_second is not None:
+        return {"frames": 2, "dense": dense, "rate": per_second, "dense_rate": dense_rate}
+    if frames is not None or not by_length:
+        return {"frames": preset if frames is None else frames, "dense": dense}
+    rates = {"rate": rate, "dense_rate": dense_rate, "rate_until": UNASKED}
+    return {"frames": preset, "dense": dense, **rates}
+
+
+def read_as_set(
+    settings: Settings, *, frames: int, size: int, dense: int = 0, by_length: bool = False
+) -> Clip:
     """The clip of the settings.
 
-    frames: key frames where the settings name no number. size: pixels. dense: as for `read_clip`.
+    frames: key frames where the settings name no number. size: pixels. dense: as for `read_clip`. by_length:
+    a clip of more than MEANT seconds gets more of both, where the settings name no number of key frames.
     """
     return read_clip(
         settings.clip,
-        frames=frames if settings.frames is None else settings.frames,
-        dense=dense,
+        **counts(settings.frames, settings.key_frames_per_second, frames, dense, by_length=by_length),
         start=settings.start,
         end=settings.end,
         every=settings.every,
@@ -60,11 +88,12 @@ def read_as_set(settings: Settings, *, frames: int, size: int, dense: int = 0) -
     )
 
 
-def frames(run: Run, *, frames: int, size: int, dense: int = 0) -> Clip:
+def frames(run: Run, *, frames: int, size: int, dense: int = 0, by_length: bool = False) -> Clip:
     """Stage `frames`: reads the clip, writes frames/ and strip.png, says the clip's warnings.
 
     frames: key frames where the settings name no number. size: pixels. dense: with the frames between them,
-    up to so many in all (`Clip.at_keys` leaves these out again); 0 for the key frames alone.
+    up to so many in all (`Clip.at_keys` leaves these out again); 0 for the key frames alone. by_length: as
+    for `read_as_set`.
     """
     folder = run.path("frames")
 
@@ -74,7 +103,7 @@ def frames(run: Run, *, frames: int, size: int, dense: int = 0) -> Clip:
 
     clip = run.stage(
         "frames",
-        lambda bar: read_as_set(run.settings, frames=frames, size=size, dense=dense),
+        lambda bar: read_as_set(run.settings, frames=frames, size=size, dense=dense, by_length=by_length),
         save=save,
         load=lambda: load_frames(folder),
     )

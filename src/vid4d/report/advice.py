@@ -153,7 +153,7 @@ RULES = (
         "sparse key frames",
         lambda f: f.key_frames is not None and f.key_frames > 1 and f.seconds / f.key_frames > SPARSE_KEYS,
         "Only {key_frames} key frames stand for {seconds:.1f} s; fast motion in between is made up.",
-        "More --frames, or a shorter part of the clip: --start, --end.",
+        "More --frames, --key-frames-per-second 4, or a shorter part of the clip: --start, --end.",
         serious=False,
     ),
     Rule(
