@@ -54,7 +54,7 @@ def folder(tmp_path_factory) -> Path:
 class Balance(HTMLParser):
     """Collects elements that are never closed, addresses, and pictures without words for who cannot see."""
 
-    VOID = frozenset({"meta", "link", "img", "br", "circle", "path", "polyline"})
+    VOID = frozenset({"meta", "link", "img", "br", "circle", "path", "polyline", "input"})
 
     def __init__(self) -> None:
         super().__init__()

@@ -10,6 +10,7 @@ from typing import Any
 
 from vid4d.report.advice import Advice
 from vid4d.report.line_chart import line_chart
+from vid4d.report.overlay import STYLE as OVERLAY_STYLE
 from vid4d.report.ring_chart import ring_chart
 from vid4d.report.sides import KnownSides
 from vid4d.settings import as_options
@@ -58,13 +59,15 @@ class Picture:
 class ReportPage:
     """Content of the report, top to bottom.
 
-    player: player.html of the run, None where there is none. numbers: value, name, explanation.
+    overlay: HTML of `vid4d.report.overlay`, or "". player: player.html of the run, None where there is none.
+    numbers: value, name, explanation.
     curves: stage -> name -> (step, value). timings: of timings.json. settings, defaults: by name.
     """
 
     title: str
     created: str
     hero: list[Picture]
+    overlay: str
     player: str | None
     numbers: list[tuple[str, str, str]]
     advice: list[Advice]
@@ -147,6 +150,7 @@ def page_html(page: ReportPage) -> str:
     """The whole document."""
     parts = [
         _hero(page),
+        page.overlay,
         _tiles(page),
         _advice(page),
         _sides(page.sides),
@@ -173,7 +177,7 @@ def page_html(page: ReportPage) -> str:
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<link rel="icon" href="data:,"><title>{escape(page.title)} - vid4d report</title>'
-        f"<style>{STYLE}</style></head><body><main>"
+        f"<style>{STYLE}{OVERLAY_STYLE}</style></head><body><main>"
         f"<header><h1>{escape(page.title)}</h1><span>{escape(page.created)}</span></header>"
         f"{''.join(parts)}<footer>vid4d {escape(str(page.versions.get('vid4d', '')))}</footer>"
         "</main></body></html>\n"

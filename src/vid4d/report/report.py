@@ -32,6 +32,7 @@ from vid4d.render import render_asset
 from vid4d.report.advice import Advice, Facts, advice
 from vid4d.report.contact import draw_sheet, pick
 from vid4d.report.enhanced import FOLDER, about_enhanced, read_enhanced
+from vid4d.report.overlay import overlay_html, overlay_sheets
 from vid4d.report.page import Picture, ReportPage, page_html
 from vid4d.report.sides import known_sides, object_confidence
 from vid4d.runs.kept_settings import read_settings
@@ -232,6 +233,8 @@ def _page(
     if turntable.is_file() and turntable.stat().st_size <= MOST_VIDEO_BYTES:
         video = data_uri(turntable.read_bytes(), "video/mp4")
         hero.append(Picture("the asset, turned while time plays", video))
+    both = overlay_sheets(gaussians, matrix)
+    overlay = "" if both is None else overlay_html(picture_uri(both.clip), picture_uri(both.asset), both)
     sheets = _sheet_of(root / "contact.png", "The asset from several sides at several moments")
     enhanced = read_enhanced(root)
     turned = root / FOLDER / "turntable.mp4"
@@ -241,6 +244,7 @@ def _page(
         title=root.resolve().name,
         created=_first_time(root / "log.txt"),
         hero=hero,
+        overlay=overlay,
         player=_player(root / "player.html"),
         numbers=_numbers(root, run_facts, matrix, gaussians),
         advice=hints,
