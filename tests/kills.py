@@ -67,16 +67,10 @@ SPLATS = ("spz", "sog", "stg", "splatv", "ply4d", "v4d")
 
 def _splats(to: str) -> Command:
     """The export of splats to a format: a sequence of two moments, or one file."""
-    moments = ("--frames", "2") if FORMATS[to].sequence else ()
-    export = (
-        "export",
-        "asset.safetensors",
-        "--to",
-        to,
-        "--out",
-        f"out{'' if moments else FORMATS[to].ending}",
-    )
-    return Command(to, (*export, *moments), (*export, *moments, "--force"))
+    many = FORMATS[to].sequence
+    place = ("--out", "out", "--frames", "2") if many else ("--out", f"out{FORMATS[to].ending}")
+    export = ("export", "asset.safetensors", "--to", to, *place)
+    return Command(to, export, (*export, "--force"))
 
 
 EVALUATE = ("evaluate", "asset.safetensors", "--truth", "matrix", "--size", "16", "--device", "cpu")
@@ -88,9 +82,8 @@ COMMANDS = [
     Command("reconstruct", MATRIX, (*MATRIX, "--resume")),
     Command("export", (*PNG, "--frames", "3"), (*PNG, "--frames", "3"), ((*PNG, "--frames", "5"),)),
     Command("enhance", ENHANCE, (*ENHANCE, "--resume"), (CLIP,)),
-    Command(
-        "enhance, sharpened", SHARPENED, (*SHARPENED, "--resume"), (CLIP, (*ENHANCE, "--to-sharpen", "sharp"))
-    ),
+    Command("enhance, to sharpen", TO_SHARPEN, TO_SHARPEN, (CLIP,)),
+    Command("enhance, sharpened", SHARPENED, (*SHARPENED, "--resume"), (CLIP, TO_SHARPEN)),
     *(_splats(to) for to in SPLATS),
     Command("evaluate", JUDGE, (*JUDGE, "--force")),
 ]

@@ -33,7 +33,14 @@ from vid4d.render import frames_of, loops_to_play
 from vid4d.report.contact import draw_sheet
 from vid4d.report.enhanced import FOLDER, FORMAT, asset_hash, read_enhanced
 from vid4d.report.report import write_report
-from vid4d.runs.folder import begin_to_replace, keep_changed, note_checkpoint, record, refuse_links
+from vid4d.runs.folder import (
+    begin_to_replace,
+    keep_changed,
+    note_checkpoint,
+    record,
+    refuse_links,
+    remove_scratch,
+)
 from vid4d.runs.kept_settings import read_settings
 from vid4d.runs.lock import RunLock
 from vid4d.runs.progress import Progress
@@ -109,6 +116,7 @@ def enhance(
     subject = open_run(root, device)
     lock = RunLock(root)
     try:
+        remove_scratch(root)
         return _enhance(subject, preset, sharp_pictures, seed, resume, resolve_device(device), progress)
     finally:
         lock.release()

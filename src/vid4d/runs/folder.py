@@ -130,6 +130,12 @@ def begin_to_replace(root: Path, names: Iterable[str]) -> None:
         write_text(root / manifest.MANIFEST, manifest.text_of(left))
 
 
+def remove_scratch(root: Path) -> None:
+    """Removes what killed processes were writing in a run folder (`vid4d.files.scratch`)."""
+    for folder in (root, root / ".done", root / "checkpoints", *root.glob("validation/*")):
+        remove_leftovers(folder)
+
+
 def remove_later(root: Path, visited: list[str]) -> None:
     """Removes markers and checkpoints of all stages but those named; nothing that vid4d did not write."""
     for marker in root.glob(".done/*"):
@@ -157,7 +163,7 @@ def clear(root: str | Path) -> None:
 
 
 def _clear(root: Path) -> None:
-    remove_leftovers(root)
+    remove_scratch(root)
     write_text(root / CLEARED, "A run of vid4d may begin here.\n")
     remove_later(root, [])
     for name in FOLDERS:

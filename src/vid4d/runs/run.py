@@ -14,7 +14,6 @@ from vid4d.compute import machine
 from vid4d.errors import FAULTS, InputError, ran_out
 from vid4d.files import manifest
 from vid4d.files.records import Amount, Finite, checked, parsed, read_record
-from vid4d.files.scratch import remove_leftovers
 from vid4d.files.write import write_json, write_text
 from vid4d.runs.folder import (
     CLEARED,
@@ -33,6 +32,7 @@ from vid4d.runs.folder import (
     record,
     refuse_links,
     remove_later,
+    remove_scratch,
 )
 from vid4d.runs.kept_settings import described, difference, read_settings
 from vid4d.runs.lock import RunLock
@@ -125,8 +125,7 @@ class Run:
             lock.release(remove=not is_run)
             _remove_empty(new_folders)
             raise
-        for folder in (root, root / ".done", root / "checkpoints", *root.glob("validation/*")):
-            remove_leftovers(folder)
+        remove_scratch(root)
         run = cls(root, settings, progress)
         run._new_folders, run._begun, run._lock = new_folders, not is_run, lock
         run.log(f"vid4d {machine.versions()['vid4d']}, {'resumed' if run.finished else 'started'}")
