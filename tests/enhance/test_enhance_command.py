@@ -72,14 +72,12 @@ def test_a_stopped_training_resumes_to_the_same_bytes(root, monkeypatch, capsys)
     assert "vid4d enhance run --device cpu --resume" in capsys.readouterr().err
     assert not (root / "enhanced").exists()
     assert (root / "checkpoints" / "enhance.safetensors").is_file()
-    killed = (
-        root / "checkpoints" / ".enhance.safetensors.vid4d-999999999-00000000"
-    )  # after its last checkpoint
-    killed.mkdir()
-    (killed / "vid4d.lock").touch()
     with monkeypatch.context() as patch:  # after the new report, before it is in the run's list
         patch.setattr(enhance, "record", Mock(side_effect=KeyboardInterrupt))
         assert run("enhance", root, "--device", "cpu", "--resume") == 130
+    killed = root / "checkpoints" / ".enhance.safetensors.vid4d-999999999-00000000"
+    killed.mkdir()
+    (killed / "vid4d.lock").touch()
     assert run("enhance", root, "--device", "cpu", "--resume") == 0
     assert not list(root.glob("*.kept-*"))
     assert not killed.exists()
