@@ -22,7 +22,9 @@ from raster_scenes import (
 )
 
 from vid4d.cameras import Cameras
+from vid4d.gaussians.model import rotation4d
 from vid4d.gaussians.raster import available_backends, build, rasterize, rasterize_4d
+from vid4d.gaussians.raster.cpu import _Shape
 
 
 @needs_kernel
@@ -43,6 +45,38 @@ def test_kernel_equals_the_reference(
     cameras = Cameras.orbit([0.0, 100, 200], [10.0, 30, -20], size=48)
     cameras = replace(cameras, width=width, height=height)
     compare(random_splats(80, degree, fourier, seed=width), cameras, antialias)
+
+
+@needs_kernel
+@pytest.mark.parametrize("count", [1, 16, 53])
+def test_covariances_and_their_gradients_are_the_models(count: int) -> None:
+    """The truth is in double, from quaternions of any length; blocks of 16 that are full and that are not."""
+    generator = torch.Generator().manual_seed(count)
+    given = [torch.randn(count, 4, dtype=torch.float64, generator=generator) for _ in range(3)]
+    given[1] *= 7
+    exact = [x.clone().requires_grad_() for x in given]
+    ours = [x.float().requires_grad_() for x in given]
+    factor = rotation4d(exact[1], exact[2]) * exact[0].exp()[:, None]
+    truth, found = factor @ factor.mT, _Shape.apply(*ours)
+    assert torch.equal(found, found.mT)
+    torch.testing.assert_close(
+        found.double(), truth, rtol=1e-5, atol=1e-5 * float(truth.detach().abs().max())
+    )
+    gradient = torch.randn(count, 4, 4, generator=generator)
+    truth.backward(gradient.double())
+    found.backward(gradient)
+    for one, other in zip(ours, exact, strict=True):
+        most = float(other.grad.abs().max())  # type: ignore[union-attr]
+        torch.testing.assert_close(one.grad.double(), other.grad, rtol=1e-5, atol=1e-6 * most)  # type: ignore[union-attr]
+
+
+@needs_kernel
+def test_a_quaternion_of_nothing_turns_nothing_into_nan() -> None:
+    zero = torch.zeros(1, 4, requires_grad=True)
+    covariances = _Shape.apply(torch.zeros(1, 4), zero, torch.eye(4)[:1])
+    covariances.sum().backward()
+    assert torch.equal(covariances, torch.zeros(1, 4, 4))
+    assert torch.isfinite(zero.grad).all()
 
 
 @needs_kernel

@@ -1,8 +1,10 @@
 /* The C rasteriser: project, sort into tiles, blend; and the way back. Called from cpu.py in this order:
  *
+ *   raster_shape     covariances of 4D splats
  *   raster_project   one record per (view, splat), and how many tiles each reaches
  *   raster_forward   lists of splats per tile in order of depth, then the pictures
  *   raster_backward  gradients of all inputs
+ *   raster_shape_backward
  *
  * No atomics: every tile writes its own gradient sums, every splat adds up its own tiles and views, in a
  * fixed order. The bytes of all results are the same for any number of threads.
@@ -11,6 +13,7 @@
 
 #include "cpu_blend.h"
 #include "cpu_project.h"
+#include "cpu_shape.h"
 
 #ifdef VARIANT_BASE
 /* The best variant that this machine can run, as an index into the variants of build.py. */
@@ -207,4 +210,16 @@ void NAME(raster_backward)(const Raster *args) {
 #pragma omp for schedule(static)
         for (int64_t n = 0; n < args->n; n++) splat_backward(args, n);
     }
+}
+
+void NAME(raster_shape)(const Shape *args) {
+#pragma omp parallel for schedule(static) num_threads((int)args->threads)
+    for (int64_t first = 0; first < args->n; first += LANES)
+        shape_block(args, first, args->n - first < LANES ? args->n - first : LANES);
+}
+
+void NAME(raster_shape_backward)(const Shape *args) {
+#pragma omp parallel for schedule(static) num_threads((int)args->threads)
+    for (int64_t first = 0; first < args->n; first += LANES)
+        shape_backward_block(args, first, args->n - first < LANES ? args->n - first : LANES);
 }

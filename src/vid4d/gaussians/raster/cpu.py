@@ -52,13 +52,23 @@ class _Arguments(ctypes.Structure):
     )
 
 
+class _ShapeArguments(ctypes.Structure):
+    """`Shape` of cpu_shape.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("n", "threads")),
+        *((name, ctypes.c_void_p) for name in ("scales", "left", "right", "covariances", "g_covariances")),
+        *((name, ctypes.c_void_p) for name in ("g_log_scales", "g_left", "g_right")),
+    )
+
+
 @dataclass(frozen=True)
 class Kernel:
     library: ctypes.CDLL
     variant: str
     path: Path
 
-    def call(self, function: str, arguments: _Arguments) -> None:
+    def call(self, function: str, arguments: ctypes.Structure) -> None:
         """Runs a function of the library in its variant for this processor."""
         getattr(self.library, f"raster_{function}_{self.variant}")(ctypes.byref(arguments))
 
@@ -140,7 +150,8 @@ def render(
 ) -> raster.SplatRender:
     """Renders with the C kernel; see `vid4d.gaussians.raster.Backend`."""
     if isinstance(splats, Gaussians4D):
-        inputs = (splats.means, splats.covariance4d(), splats.opacities, splats.sh)
+        shape = (splats.log_scales, splats.quats_left, splats.quats_right)
+        inputs = (splats.means, _Shape.apply(*shape), splats.opacities, splats.sh)
     else:
         inputs = (splats.means, splats.covariances, splats.opacities, splats.sh[:, :, None])
     tracked = torch.is_grad_enabled() and any(t.requires_grad for t in inputs)
@@ -177,6 +188,32 @@ def _arguments(inputs: tuple[Tensor, ...], scene: Scene, buffers: dict[str, Tens
     }
     addresses = {name: None if t is None else t.data_ptr() for name, t in pointers.items()}
     return _Arguments(**sizes, period=scene.period, **addresses)
+
+
+class _Shape(torch.autograd.Function):
+    """`Gaussians4D.covariance4d` (n, 4, 4) of logarithms of scales and both quaternions, each (n, 4)."""
+
+    @staticmethod
+    def forward(ctx: Any, log_scales: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        inputs = plain(log_scales).exp(), plain(left), plain(right)
+        covariances = torch.empty(len(left), 4, 4)
+        _shape("shape", inputs, covariances=covariances)
+        ctx.save_for_backward(*inputs)
+        return covariances
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:
+        results = {name: torch.empty_like(ctx.saved_tensors[0]) for name in ("log_scales", "left", "right")}
+        buffers = {f"g_{name}": result for name, result in results.items()}
+        _shape("shape_backward", ctx.saved_tensors, g_covariances=plain(gradient), **buffers)
+        return tuple(results.values())
+
+
+def _shape(function: str, inputs: tuple[Tensor, ...], **buffers: Tensor) -> None:
+    pointers = dict(zip(("scales", "left", "right"), inputs, strict=True)) | buffers
+    addresses = {name: tensor.data_ptr() for name, tensor in pointers.items()}
+    _kernel().call(function, _ShapeArguments(n=len(inputs[0]), threads=free_threads(), **addresses))
 
 
 class _Rasterize(torch.autograd.Function):
