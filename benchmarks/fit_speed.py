@@ -77,9 +77,8 @@ def main() -> None:
                 measured.append(one)
     where = torch.cuda.get_device_name() if options.device.startswith("cuda") else cpu_name()
     splats: Gaussians4D = state.gaussians()
-    print(
-        f"{where}, {options.threads} threads, torch {torch.__version__}; {len(splats)} splats, {config.size} px"
-    )
+    print(f"{where}, {options.threads} threads, torch {torch.__version__}")
+    print(f"{len(splats)} splats, {config.size} px, median of {options.rounds} rounds of {STEPS} steps")
     for name, measured in rounds.items():
         processor, clock = (statistics.median(values) for values in zip(*measured, strict=True))
         print(f"{name}: {processor:.1f} ms of the processor a step, {clock:.1f} ms on the clock")

@@ -8,31 +8,32 @@ import pytest
 import torch
 
 from vid4d.gaussians import adam
+from vid4d.gaussians.raster import cpu
 
-DEVICES = [
-    "cpu",
-    pytest.param(
-        "cuda",
-        marks=[
-            pytest.mark.gpu,
-            pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
-        ],
-    ),
+on_gpu = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
 ]
 
 
-@pytest.mark.parametrize("device", DEVICES)
-def test_the_kernel_does_what_torch_does(monkeypatch, device):
-    pytest.importorskip("triton", reason="Triton is not installed (there is none for this system)")
-    if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
-        pytest.skip("TRITON_INTERPRET is not 1: kernels are compiled, and tested on the GPU")
+@pytest.mark.parametrize(
+    ("kernel", "device"), [("c", "cpu"), ("triton", "cpu"), pytest.param("triton", "cuda", marks=on_gpu)]
+)
+def test_the_kernel_does_what_torch_does(monkeypatch, kernel, device):
+    if kernel == "triton":
+        pytest.importorskip("triton", reason="Triton is not installed (there is none for this system)")
+        if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
+            pytest.skip("TRITON_INTERPRET is not 1: kernels are compiled, and tested on the GPU")
+    elif cpu.obstacle():
+        pytest.skip(cpu.obstacle())
     g = torch.Generator().manual_seed(0)
     shapes = {"means": (300, 4), "opacity_logits": (300,), "sh": (300, 4, 1, 3)}
     start = {name: torch.randn(shape, generator=g) for name, shape in shapes.items()}
     by_column = torch.tensor([1e-2, 2e-2, 0.0, 1e-3])
     optimizers = []
     for on in (True, False):
-        monkeypatch.setattr(adam, "available", lambda x, on=on: on)
+        monkeypatch.setattr(adam, "available", lambda x, on=on: on and kernel == "triton")
+        monkeypatch.setattr(adam.SplatAdam, "_in_c", lambda self, on=on: on and kernel == "c")
         place = device if on else "cpu"
         optimizer = adam.SplatAdam({k: v.to(place) for k, v in start.items()})
         g = torch.Generator().manual_seed(1)
@@ -46,12 +47,16 @@ def test_the_kernel_does_what_torch_does(monkeypatch, device):
             optimizer.step(rates, visible.to(place))
             assert all(parameter.grad is None for parameter in optimizer.parameters.values())
         optimizers.append(optimizer)
-    kernel, plain = (optimizer.state() for optimizer in optimizers)
-    assert set(kernel) == set(plain)
+    ours, plain = (optimizer.state() for optimizer in optimizers)
+    assert set(ours) == set(plain)
     for name, value in plain.items():
-        torch.testing.assert_close(
-            kernel[name].cpu(), value, atol=1e-6, rtol=1e-5, msg=lambda m, n=name: n + m
-        )
-    assert torch.equal(kernel["parameter.means"][7].cpu(), start["means"][7])
-    assert torch.equal(kernel["parameter.means"][:, 2].cpu(), start["means"][:, 2])
-    assert not torch.equal(kernel["parameter.means"][:, 1].cpu(), start["means"][:, 1])
+        torch.testing.assert_close(ours[name].cpu(), value, atol=1e-6, rtol=1e-5, msg=lambda m, n=name: n + m)
+    assert torch.equal(ours["parameter.means"][7].cpu(), start["means"][7])
+    assert torch.equal(ours["parameter.means"][:, 2].cpu(), start["means"][:, 2])
+    assert not torch.equal(ours["parameter.means"][:, 1].cpu(), start["means"][:, 1])
+
+
+def test_the_c_kernel_serves_plain_parameters_of_the_processor_only():
+    single, double = torch.zeros(2, 4), torch.zeros(2, 4, dtype=torch.float64)
+    assert adam.SplatAdam({"means": single})._in_c() == (not cpu.obstacle())
+    assert not adam.SplatAdam({"means": double})._in_c()

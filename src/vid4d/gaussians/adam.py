@@ -41,6 +41,9 @@ class SplatAdam:
         if available(visible):
             self._step_by_kernels(rates, visible)
             return
+        if self._in_c():
+            self._step_in_c(rates, visible)
+            return
         rows = visible.nonzero()[:, 0]
         self.steps[rows] += 1
         count = self.steps[rows].to(torch.float32)
@@ -55,6 +58,32 @@ class SplatAdam:
             self.mean[name][rows], self.square[name][rows] = mean, square
             update = (mean / fix_mean.view(shape)) / ((square / fix_square.view(shape)).sqrt() + self.eps)
             parameter[rows] -= update * rates[name]
+            parameter.grad = None
+
+    def _in_c(self) -> bool:
+        """Whether the C kernel serves: it is there, and parameters are as it reads them."""
+        from vid4d.gaussians.raster import cpu
+
+        plain = all(
+            p.device.type == "cpu" and p.dtype == torch.float32 and p.is_contiguous()
+            for p in self.parameters.values()
+        )
+        return plain and not cpu.obstacle()
+
+    def _step_in_c(
+        self, rates: Mapping[str, float | Float[Tensor, " c"]], visible: Bool[Tensor, " n"]
+    ) -> None:
+        """The same without copies of the rows."""
+        from vid4d.gaussians.raster.cpu import adam
+
+        self.steps += visible
+        count = self.steps.to(torch.float32)
+        fixes = 1 - self.betas[0] ** count, 1 - self.betas[1] ** count
+        for name, parameter in self.parameters.items():
+            if parameter.grad is None:
+                continue
+            state = (self.mean[name], self.square[name], fixes, visible)
+            adam(parameter, parameter.grad, *state, rates[name], self.betas, self.eps)
             parameter.grad = None
 
     def _step_by_kernels(

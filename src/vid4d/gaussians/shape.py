@@ -21,6 +21,7 @@ def bound_shape(log_scales: Float[Tensor, "n 4"], elongation: float, flatness: f
     flatness: the middle extent over the shortest one, at most.
     """
     space = log_scales[:, :3]
-    middle = space.median(1, keepdim=True).values
+    x, y, z = space.split(1, 1)
+    middle = torch.maximum(torch.minimum(x, y), torch.minimum(torch.maximum(x, y), z))  # faster than median
     torch.minimum(space, middle + math.log(elongation), out=space)
     torch.maximum(space, middle - math.log(flatness), out=space)

@@ -5,12 +5,14 @@
  *   raster_forward   lists of splats per tile in order of depth, then the pictures
  *   raster_backward  gradients of all inputs
  *   raster_shape_backward
+ *   raster_adam      a step of the optimiser, one parameter at a time
  *
  * No atomics: every tile writes its own gradient sums, every splat adds up its own tiles and views, in a
  * fixed order. The bytes of all results are the same for any number of threads.
  */
 #include "cpu.h"
 
+#include "cpu_adam.h"
 #include "cpu_blend.h"
 #include "cpu_project.h"
 #include "cpu_shape.h"
@@ -222,4 +224,10 @@ void NAME(raster_shape_backward)(const Shape *args) {
 #pragma omp parallel for schedule(static) num_threads((int)args->threads)
     for (int64_t first = 0; first < args->n; first += LANES)
         shape_backward_block(args, first, args->n - first < LANES ? args->n - first : LANES);
+}
+
+void NAME(raster_adam)(const Adam *args) {
+#pragma omp parallel for schedule(static) num_threads((int)args->threads)
+    for (int64_t n = 0; n < args->n; n++)
+        if (args->visible[n]) adam_row(args, n);
 }

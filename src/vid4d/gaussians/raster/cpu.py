@@ -1,4 +1,4 @@
-"""The C rasteriser behind torch: loading the library, allocating, gradients.
+"""The C kernels of splats behind torch: loading the library, allocating, gradients.
 
 float32 on the CPU. Slicing in time, projection and harmonics happen in the kernel, so 4D splats need no
 copies per view. As many threads as `threads.free_threads()`; the bytes of the results do not depend on it.
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
@@ -59,6 +60,19 @@ class _ShapeArguments(ctypes.Structure):
         *((name, ctypes.c_int64) for name in ("n", "threads")),
         *((name, ctypes.c_void_p) for name in ("scales", "left", "right", "covariances", "g_covariances")),
         *((name, ctypes.c_void_p) for name in ("g_log_scales", "g_left", "g_right")),
+    )
+
+
+_MOMENTS = ("parameter", "gradient", "mean", "square", "fix_mean", "fix_square", "rates", "visible")
+
+
+class _AdamArguments(ctypes.Structure):
+    """`Adam` of cpu_adam.h."""
+
+    _fields_ = (
+        *((name, ctypes.c_int64) for name in ("n", "columns", "threads")),
+        *((name, ctypes.c_double) for name in ("mean_share", "square_share", "eps")),
+        *((name, ctypes.c_void_p) for name in _MOMENTS),
     )
 
 
@@ -285,3 +299,29 @@ class _Rasterize(torch.autograd.Function):
         buffers |= {**results, "entry_sums": torch.empty(ctx.entries, ENTRY_SUMS)}
         _kernel().call("backward", _arguments(inputs, ctx.scene, buffers))
         return *results.values(), None
+
+
+def adam(
+    parameter: Float[Tensor, "n ..."],
+    gradient: Float[Tensor, "n ..."],
+    mean: Float[Tensor, "n ..."],
+    square: Float[Tensor, "n ..."],
+    fixes: tuple[Float[Tensor, " n"], Float[Tensor, " n"]],
+    visible: Bool[Tensor, " n"],
+    rate: float | Float[Tensor, " c"],
+    betas: tuple[float, float],
+    eps: float,
+) -> None:
+    """One update of the visible rows of a parameter, in place; float32 and contiguous, on the CPU.
+
+    fixes: of each row, 1 - beta^steps of both moments. rate: of all, or of each column of (n, c).
+    """
+    if parameter.numel() == 0:
+        return
+    columns = parameter.numel() // len(parameter)
+    rates = torch.as_tensor(rate, dtype=torch.float32).expand(columns).contiguous()
+    tensors = (parameter, gradient.contiguous(), mean, square, *fixes, rates, visible)
+    addresses = {name: tensor.data_ptr() for name, tensor in zip(_MOMENTS, tensors, strict=True)}
+    shares = {"mean_share": 1 - betas[0], "square_share": 1 - betas[1], "eps": eps}
+    sizes = {"n": len(parameter), "columns": columns, "threads": free_threads()}
+    _kernel().call("adam", _AdamArguments(**sizes, **shares, **addresses))
