@@ -114,6 +114,9 @@ def test_a_finished_run_is_listed_shown_and_taken_along(tmp_path, run, begun):
     assert shown.report == run / "report.html"
     assert 'sandbox="allow-scripts"' in shown.player
     assert "srcdoc=" in shown.player
+    assert desk.find(tmp_path, "a") == run
+    with pytest.raises(InputError, match="there is no run"):
+        desk.find(tmp_path, "../" + tmp_path.name + "/a")
     file = desk.download(run, "v4d")
     assert file.name == "a.v4d"
     assert file.stat().st_size > 100
@@ -154,6 +157,9 @@ def test_visitors_in_public_have_rooms_that_go_with_them(tmp_path, clip, begun):
     desk.leave(one)
     assert not one.exists()
     desk.leave(tmp_path)  # no room of anybody
+    for place in (Path(), tmp_path, tmp_path / "a" / "b"):
+        with pytest.raises(InputError, match="open it again"):
+            desk.make(place, [clip], Choices())
     assert tmp_path.exists()
     at_home = Desk(tmp_path)
     assert at_home.enter() == tmp_path

@@ -81,6 +81,19 @@ class Desk:
         """The room of a new visitor."""
         return self.runs / secrets.token_urlsafe(16) if self.public else self.runs
 
+    def admitted(self, room: str | Path) -> Path:
+        """The room of a visitor. Raises InputError for any other folder: a page that was never opened."""
+        place = Path(room)
+        if place != self.runs if not self.public else place.parent != self.runs:
+            raise InputError("this page has lost its place: open it again")
+        return place
+
+    def find(self, room: Path, name: str) -> Path:
+        """An earlier run of a room, by its name. Raises InputError where there is none."""
+        if name not in clips.runs_in(self.admitted(room)):
+            raise InputError(f"there is no run {name!r} here: choose one of the list")
+        return room / name
+
     def leave(self, room: Path) -> None:
         """Stops and removes what a visitor in public had; elsewhere nothing."""
         if not self.public or room.parent != self.runs:
@@ -92,11 +105,11 @@ class Desk:
 
     def prepare(self, room: Path, files: Sequence[str | Path], choices: Choices) -> Preparation:
         """What would be cut out. Raises InputError."""
-        return prepare(choices.settings(clips.keep(files, room)))
+        return prepare(choices.settings(clips.keep(files, self.admitted(room))))
 
     def make(self, room: Path, files: Sequence[str | Path], choices: Choices) -> Job:
         """Begins a run. Raises InputError for what no run can have."""
-        clip = clips.keep(files, room)
+        clip = clips.keep(files, self.admitted(room))
         settings = choices.settings(clip)
         resolved(settings)
         return self.jobs.start(clips.free_run(clip, room), self._options(settings))

@@ -175,7 +175,10 @@ def build(desk: Desk, example: Path | None = None) -> Any:
                 job.stop()
 
         def open_run(name: str | None, place: str) -> str:
-            return str(Path(place) / name) if name else ""
+            try:
+                return str(desk.find(Path(place), name)) if name else ""
+            except InputError as error:
+                raise gr.Error(str(error), print_exception=False) from None
 
         def take(of: str, form: str) -> Any:
             try:
@@ -184,15 +187,19 @@ def build(desk: Desk, example: Path | None = None) -> Any:
                 raise gr.Error(told(error), print_exception=False) from None
 
         page.load(come_in, None, [room, root, earlier]).then(watch, [root, shown], watched)
-        gr.on([files.change], lambda: (), None, clicks).then(prepare, [room, files, *choices], prepared)
+        one_by_one = {"concurrency_limit": 1, "concurrency_id": "work"}
+        gr.on([files.change], lambda: (), None, clicks).then(
+            prepare, [room, files, *choices], prepared, **one_by_one
+        )
         gr.on(
             [c.change for c in form[2:]],
             prepare,
             [room, files, *choices],
             prepared,
             trigger_mode="always_last",
+            **one_by_one,
         )
-        first.select(point, shrunk, clicks).then(prepare, [room, files, *choices], prepared)
+        first.select(point, shrunk, clicks).then(prepare, [room, files, *choices], prepared, **one_by_one)
         make.click(begin, [room, files, *choices], [root, status, timer]).then(
             watch, [root, shown], watched
         ).then(lambda place: _earlier(gr, desk, Path(place)), room, earlier)
@@ -200,7 +207,7 @@ def build(desk: Desk, example: Path | None = None) -> Any:
         stop.click(halt, root)
         earlier.input(open_run, [earlier, room], root).then(watch, [root, shown], watched)
         timer.tick(watch, [root, shown], watched, show_progress="hidden")
-        get.click(take, [root, to], file)
+        get.click(take, [root, to], file, **one_by_one)
     return page
 
 

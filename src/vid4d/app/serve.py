@@ -14,6 +14,8 @@ from vid4d.viewer.viewer import check_address, is_local
 
 EXAMPLE = CHECKOUT / "examples" / "hopper.mp4"
 USER = "vid4d"
+MOST_UPLOADED = "500mb"
+"""Of one file, in public."""
 
 
 class App:
@@ -48,6 +50,7 @@ class App:
                 server_port=port or _free_port(host),
                 auth=None if self.password is None else (USER, self.password),
                 allowed_paths=allowed,
+                max_file_size=MOST_UPLOADED if public else None,
                 prevent_thread_lock=True,
                 quiet=True,
                 share=False,
