@@ -10,7 +10,7 @@ from vid4d.gaussians import fit as fits
 from vid4d.gaussians.densify import DensifyConfig
 from vid4d.gaussians.fit import fit
 from vid4d.gaussians.fit_config import PRESETS, FitConfig
-from vid4d.gaussians.fit_targets import crop_windows, object_windows
+from vid4d.gaussians.fit_targets import object_windows
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import LONGEST_IN_LOOP, MARGINAL_CUT
 from vid4d.gaussians.raster import rasterize_4d
@@ -243,10 +243,10 @@ def test_nan_is_refused(moving):
 
 def test_windows_hold_the_object(moving):
     masks = moving.images[..., 3]
-    corner, size = object_windows(masks)
-    assert size % 8 == 0
+    windows = object_windows(masks)
+    assert windows.size % 8 == 0
     for t in range(3):
-        inside = crop_windows(masks[:, t], corner, size).sum((1, 2))
+        inside = windows.crop(masks[:, t]).sum((1, 2))
         assert torch.allclose(inside, masks[:, t].sum((1, 2)))
 
 

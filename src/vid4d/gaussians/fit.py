@@ -40,8 +40,8 @@ from vid4d.gaussians.densify import Densifier
 from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.fit_targets import (
     ReferenceFrames,
+    Windows,
     all_references,
-    crop_windows,
     object_windows,
     resize_matrix,
     visible_in_input,
@@ -166,7 +166,7 @@ class FitState:
             Shuffled(len(r.times), lambda epoch: epoch_generator(seed, epoch, FIT_INPUT_FRAMES))
             for r in self.trusted
         ]
-        self.corner, self.window = object_windows(matrix.images[..., 3])
+        self.windows = object_windows(matrix.images[..., 3])
         moving, device = float(matrix.frames > 1), matrix.images.device
         self.moving_lr = torch.tensor([config.position_lr] * 3 + [config.time_lr * moving], device=device)
         self.columns = torch.tensor([1.0, 1.0, 1.0, moving], device=device)
@@ -202,7 +202,8 @@ class FitState:
         random = step_generator(self.seed, self.step)
         background = self._moved(torch.rand(3, generator=random))
         view, when = self._batch()
-        corner, view, when = self.corner[view], self._moved(view), self._moved(when)
+        windows = self.windows._replace(corner=self.windows.corner[view])
+        view, when = self._moved(view), self._moved(when)
         gaussians = self.gaussians()
         if (
             self.trusted
@@ -214,7 +215,7 @@ class FitState:
         render = rasterize_4d(gaussians, m.times[when], m.cameras[view], background=background)
         target = m.images[view, when]
         confidence = self._confidence(view, when)
-        loss = self._loss(render.color, render.alpha, target, background, confidence, corner)
+        loss = self._loss(render.color, render.alpha, target, background, confidence, windows)
         visible = render.visible.any(0)
         if self.trusted and c.input_weight > 0 and self.step % c.input_every == 0:
             for reference, i in self._reference_frames(self.step // c.input_every):
@@ -222,7 +223,7 @@ class FitState:
                     gaussians, reference.times[i : i + 1], reference.camera, background=background
                 )
                 frame = reference.images[i : i + 1]
-                error = self._loss(shown.color, shown.alpha, frame, background, None, None)
+                error = self._loss(shown.color, shown.alpha, frame, background, None, reference.windows)
                 loss = loss + c.input_weight * error
                 visible |= shown.visible.any(0)
         if m.frames > 1 and c.interpolation_weight > 0 and self.step % c.interpolation_every == 0:
@@ -315,20 +316,18 @@ class FitState:
         target: Float[Tensor, "b h w 4"],
         background: Float[Tensor, " 3"],
         confidence: Float[Tensor, "b h w"] | None,
-        corner: Int[Tensor, "b 2"] | None,
+        windows: Windows,
     ) -> Float[Tensor, ""]:
-        """Photometric loss over a random background, and mask loss; SSIM only in the object's window."""
+        """Photometric loss over a random background, and mask loss; SSIM only in the object's windows."""
         c, mask = self.config, target[..., 3:]
         rgb = over(target, background)
         loss = (1 - c.ssim_weight) * photometric_loss(color, rgb, confidence, ssim_weight=0)
         loss = loss + c.mask_weight * mask_loss(alpha, mask[..., 0])
         if c.ssim_weight > 0 and self.step % c.ssim_every == 0:
-            share = 1.0
-            if corner is not None:
-                share = self.window**2 / (color.shape[1] * color.shape[2])
-                color, rgb = crop_windows(color, corner, self.window), crop_windows(rgb, corner, self.window)
-                if confidence is not None:
-                    confidence = crop_windows(confidence, corner, self.window)
+            share = windows.size**2 / (color.shape[1] * color.shape[2])
+            color, rgb = windows.crop(color), windows.crop(rgb)
+            if confidence is not None:
+                confidence = windows.crop(confidence)
             loss = loss + c.ssim_weight * c.ssim_every * share * photometric_loss(
                 color, rgb, confidence, ssim_weight=1
             )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -51,6 +53,18 @@ def resize_matrix(matrix: ImageMatrix, size: int, device: torch.device | str) ->
     )
 
 
+class Windows(NamedTuple):
+    """Square windows in pictures: upper left corner (row, column) of each, and their size in pixels."""
+
+    corner: Int[Tensor, "b 2"]
+    size: int
+
+    def crop(self, images: Tensor) -> Tensor:
+        """Windows (b, size, size, ...) out of pictures (b, h, w, ...)."""
+        pairs = zip(images, self.corner.tolist(), strict=True)
+        return torch.stack([image[y : y + self.size, x : x + self.size] for image, (y, x) in pairs])
+
+
 @dataclass(frozen=True)
 class ReferenceFrames:
     """Reference frames of a fit: the input video's, or the matrix's view nearest to azimuth 0.
@@ -62,6 +76,11 @@ class ReferenceFrames:
     camera: Cameras
     times: Float[Tensor, " s"]
     from_input: bool
+
+    @functools.cached_property
+    def windows(self) -> Windows:
+        """The object's window, the same in all frames."""
+        return object_windows(self.images[None, ..., 3])
 
 
 def reference_frames(matrix: ImageMatrix) -> ReferenceFrames:
@@ -79,8 +98,8 @@ def all_references(matrix: ImageMatrix) -> list[ReferenceFrames]:
     return [reference_frames(matrix), *also]
 
 
-def object_windows(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[Int[Tensor, "v 2"], int]:
-    """Square windows around the object at all times: upper left corner per view, and their common size."""
+def object_windows(masks: Float[Tensor, "v t h w"], margin: int = 8) -> Windows:
+    """Square windows around the object at all times, one of each view."""
     h, w = masks.shape[2:]
     size, middle = 1, []
     for mask in masks.amax(1) > 0.02:
@@ -93,13 +112,7 @@ def object_windows(masks: Float[Tensor, "v t h w"], margin: int = 8) -> tuple[In
         middle.append([(top + bottom + 1) // 2, (left + right + 1) // 2])
     size = min(-(-(size + 2 * margin) // 8) * 8, h, w)
     corner = torch.tensor(middle) - size // 2
-    return corner.clamp(min=0).minimum(torch.tensor([h - size, w - size])), size
-
-
-def crop_windows(images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
-    """Windows (b, size, size, ...) out of pictures (b, h, w, ...)."""
-    pairs = zip(images, corner.tolist(), strict=True)
-    return torch.stack([image[y : y + size, x : x + size] for image, (y, x) in pairs])
+    return Windows(corner.clamp(min=0).minimum(torch.tensor([h - size, w - size])), size)
 
 
 @torch.no_grad()
