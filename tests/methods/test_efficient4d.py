@@ -263,7 +263,7 @@ def test_the_elevation_is_guessed_or_told(tiny, clip, tmp_path):
     assert -10.01 <= elevations[0] <= 40.01
     assert abs(elevations[0] - 25.0) > 0.1
     log = (tmp_path / "guessed" / "log.txt").read_text()
-    assert f"look down by {elevations[0]:.0f} degrees" in log
+    assert f"look down by {round(elevations[0])} degrees" in log
 
 
 def test_the_drawn_view_from_the_clips_side_is_the_clip(tiny, clip, tmp_path, monkeypatch):
@@ -278,6 +278,20 @@ def test_the_drawn_view_from_the_clips_side_is_the_clip(tiny, clip, tmp_path, mo
     assert mask_iou(own, clips).min() > 0.75
     assert mask_iou(side, clips).max() < mask_iou(own, clips).min()
     assert (own[0] - own[2]).abs().mean() > 0.05
+
+
+def test_a_frame_of_which_the_prior_makes_nothing_is_named(tiny, clip, tmp_path, monkeypatch):
+    draw = efficient4d.draw_views
+
+    def thin(*arguments, **options):
+        views = draw(*arguments, **options)
+        views.images.fill_(1)[:, 0] = 0
+        return views
+
+    monkeypatch.setattr(efficient4d, "draw_views", thin)
+    with pytest.raises(InputError, match=r"frustum finds nothing solid in the frame at 0\.00 s: .* thin"):
+        generate(clip, tmp_path / "a", elevation=30.0)
+    assert not (tmp_path / "a" / "matrix").exists()
 
 
 def test_an_unknown_prior_is_refused(clip, tmp_path, monkeypatch):

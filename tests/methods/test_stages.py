@@ -17,7 +17,7 @@ from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.model import load_asset
 from vid4d.methods import stages
 from vid4d.outputs import input_psnr
-from vid4d.priors.base import DEFAULT_PRIORS
+from vid4d.priors.base import DEFAULT_PRIORS, ElevationGuess
 from vid4d.runs.progress import Bar
 from vid4d.runs.run import Run
 from vid4d.settings import Settings
@@ -49,6 +49,30 @@ def test_input_psnr_by_hand():
     times = [float(matrix.input_times[1])]
     assert input_psnr(ball, replace(matrix, input_images=shifted), times) == pytest.approx(second, abs=0.1)
     assert input_psnr(ball, matrix, [0.123]) is None
+
+
+def test_a_guess_just_below_level_is_said_without_a_sign(run, monkeypatch):
+    monkeypatch.setattr(stages, "guess_elevation", lambda name, frames, device: ElevationGuess(-0.4, 1.0))
+    run.settings = replace(run.settings, prior="frustum")
+    assert stages.input_elevation(run, torch.zeros(1, 8, 8, 4)) == -0.4
+    assert "look down by 0 degrees" in run.path("log.txt").read_text()
+
+
+@pytest.mark.parametrize(
+    ("prior", "told", "warned"),
+    [
+        ("frustum", -10.0, False),
+        ("frustum", 40.0, False),
+        ("frustum", 80.0, True),
+        ("frustum", -11.0, True),
+        ("zero123", 80.0, False),
+    ],
+)
+def test_an_elevation_that_the_prior_has_not_learned_is_taken_with_a_warning(run, prior, told, warned):
+    run.settings = replace(run.settings, prior=prior, elevation=told)
+    assert stages.input_elevation(run, torch.zeros(1, 8, 8, 4)) == told
+    log = run.path("log.txt").read_text()
+    assert (f"-10 to 40 degrees, this one looks down by {told:g}" in log) == warned
 
 
 def test_an_asset_is_kept_with_what_players_need(run):

@@ -41,6 +41,7 @@ def test_words_name_the_numbers() -> None:
     first, second = sides.sentences()
     assert "21 objects" in first
     assert "0.90 at the clip's own side, 0.60 at the sides, 0.75 behind" in first
+    assert "expect less of filmed things" in first
     assert "most at 90°" in second
 
 

@@ -24,7 +24,7 @@ def _prior_help(spec: PriorSpec) -> str:
 PRIOR_HELP = "\n".join(
     [
         "The network that imagines the other sides.",
-        f"auto: {DEFAULT_PRIORS['matrix']} with efficient4d, {DEFAULT_PRIORS['score']} with consistent4d",
+        f"auto: {' or '.join(dict.fromkeys(DEFAULT_PRIORS[offer] for offer in ('matrix', 'score')))}",
         *(f"{name}: {_prior_help(spec)}" for name, spec in PRIORS.items()),
     ]
 )

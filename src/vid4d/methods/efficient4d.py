@@ -17,6 +17,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.clip.clip import Clip
 from vid4d.compute.randomness import seed_generator
+from vid4d.errors import InputError
 from vid4d.gaussians import fit_config as fits
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix.cleanup import remove_small_components
@@ -132,8 +133,15 @@ def draw_matrix(
     times = torch.from_numpy(keys.times).float()
     at_keys = tuple(view.nearest(times) for view in also)
     views = draw_views(run, pictures, elevation, at_keys, cyclic=clip.cyclic, bar=bar)
+    images = remove_small_components(views.images)
+    empty = times[images[..., 3].amax((0, 2, 3)) < 0.5] * clip.seconds
+    if len(empty):
+        raise InputError(
+            f"{run.settings.prior} finds nothing solid in the frame at {float(empty[0]):.2f} s: the object "
+            "is too thin or too small there; film from nearer, or leave the frame out"
+        )
     matrix = ImageMatrix(
-        images=remove_small_components(views.images),
+        images=images,
         cameras=views.cameras,
         times=times,
         input_images=frames,

@@ -24,7 +24,7 @@ from vid4d.gaussians.guide import Guide
 from vid4d.gaussians.model import Gaussians4D, load_asset, save_asset
 from vid4d.gaussians.raster import splat_device
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.priors.base import guess_elevation
+from vid4d.priors.base import guess_elevation, prior_spec
 from vid4d.runs.progress import Bar
 from vid4d.runs.run import Run
 from vid4d.settings import Settings
@@ -118,10 +118,17 @@ def input_elevation(run: Run, frames: Float[Tensor, "t h w 4"]) -> float:
     Writes elevation.json where it is guessed. frames: square, straight-alpha RGBA in [0, 1].
     """
     if run.settings.elevation != "auto":
-        return float(run.settings.elevation)
+        told, (low, high) = float(run.settings.elevation), prior_spec(run.settings.prior).elevations
+        if not low <= told <= high:
+            run.progress.say(
+                f"warning: {run.settings.prior} has learned from cameras that look down by {low:g} to "
+                f"{high:g} degrees, this one looks down by {told:g}: expect less of the other sides"
+            )
+        return told
     guess = guess_elevation(run.settings.prior, frames, run.device)
     write_json(run.path("elevation.json"), guess._asdict())
-    run.progress.say(f"the camera seems to look down by {guess.degrees:.0f} degrees (--elevation tells it)")
+    degrees = round(guess.degrees)
+    run.progress.say(f"the camera seems to look down by {degrees} degrees (--elevation tells it)")
     return guess.degrees
 
 

@@ -181,7 +181,9 @@ class PriorSpec:
     an effect on how it draws: 'steps', 'sampler', 'memory', 'also'; a run refuses the others.
     image_size: pixels that it works at. memory_gib: that it takes while a field is trained under its score,
     with the gradient through its encoder.
-    licence: of its weights. weights: what has to be fetched first; None where they come with the package.
+    elevations: least and greatest of the input camera's that it has learned from, degrees; all where nobody
+    knows. licence: of its weights. weights: what has to be fetched first; None where they come with the
+    package.
     """
 
     matrix: str | None = None
@@ -191,6 +193,7 @@ class PriorSpec:
     takes: frozenset[str] = SAMPLED
     image_size: int = 256
     memory_gib: float = 5.0
+    elevations: tuple[float, float] = (-90.0, 90.0)
     licence: str = ""
     weights: WeightSpec | None = None
 
@@ -233,6 +236,7 @@ PRIORS = {
         takes=frozenset({"also"}),
         image_size=128,
         memory_gib=1.2,
+        elevations=(-10.0, 40.0),
         licence="Apache-2.0",
     ),
     "syncdreamer": PriorSpec(

@@ -120,16 +120,16 @@ RULES = (
         lambda f: f.below("confidence", 0.7),
         "The imagined pictures disagree from moment to moment (mean confidence {confidence:.2f}): "
         "the far sides flicker or dissolve.",
-        "More key frames (--frames 16), a shorter part of the clip (--start, --end), --preset high, or "
-        "another --seed. Red places in the confidence maps below show where.",
+        "More key frames (--frames 16), a shorter part of the clip (--start, --end), or "
+        "--preset high. Red places in the confidence maps below show where.",
     ),
     Rule(
         "sides disagree",
         lambda f: f.below("agreement", 0.75),
         "The asset does not fill the silhouettes of its image matrix (overlap {agreement:.2f}): "
         "the imagined sides contradict each other.",
-        "Tell the camera's --elevation if you know it, try another --seed, or choose a clip in which the "
-        "object's shape is clearer.",
+        "Tell the camera's --elevation if you know it, or choose a clip in which the object's shape is "
+        "clearer.",
     ),
     Rule(
         "poor likeness",
@@ -166,7 +166,7 @@ RULES = (
     Rule(
         "draft",
         lambda f: f.preset == "draft",
-        "This is a draft: few sampling steps and a short fit.",
+        "This is a draft: few pictures between key frames and a short fit.",
         "--preset standard takes some times as long and looks better.",
         serious=False,
     ),

@@ -90,7 +90,7 @@ def write_contact(
     if from_clip is not None and not is_first:
         rows.append(("asset", "clip's camera", _row(gaussians, from_clip, shown_times)))
     for i, (azimuth, camera) in enumerate(zip(ring, cameras, strict=True)):
-        second = "clip's camera" if is_first and i == 0 else f"elevation {elevation:.0f}°"
+        second = "clip's camera" if is_first and i == 0 else f"elevation {round(elevation)}°"
         rows.append((f"{azimuth:g}°", second, _row(gaussians, camera, shown_times)))
     sheet = draw_sheet(rows, [f"t = {m:.2f}" for m in shown_times], cell)
     with written_whole(path) as temporary:

@@ -277,7 +277,7 @@ def _other_camera(view: TrustedView, seconds: float) -> Picture:
     shown = over_white(view.images[pick(len(view.images), 24)]).cpu().numpy()
     frames = [as_image(f).resize((384, 384), Image.Resampling.LANCZOS) for f in shown]
     azimuth, elevation = float(view.camera.azimuth[0]), float(view.camera.elevation[0])
-    about = f"another camera, {azimuth:.0f}° round and {elevation:.0f}° up"
+    about = f"another camera, {round(azimuth)}° round and {round(elevation)}° up"
     return Picture(about, animation_uri(frames, seconds))
 
 

@@ -54,7 +54,8 @@ class KnownSides:
         words = [
             "The clip shows one side; the others are imagined. On "
             f"{self.models} objects that the prior had never seen, its silhouettes overlapped with the true "
-            f"ones by {overlaps} (1 is all of it). Expect the same here."
+            f"ones by {overlaps} (1 is all of it). Those were drawn models, seen by a camera whose elevation "
+            "was told: expect less of filmed things. The clip's own side is fitted to the clip."
         ]
         if self.doubtful:
             names = ", ".join(_ranges(self.azimuths, self.doubtful))

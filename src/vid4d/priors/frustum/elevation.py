@@ -6,12 +6,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from vid4d.priors.base import ElevationGuess
+from vid4d.priors.base import PRIORS, ElevationGuess
 from vid4d.priors.frustum.framing import network_pictures
 from vid4d.priors.frustum.network import FrustumVolume
 from vid4d.priors.frustum.prior import load_frustum_volume
 
-RANGE = (-10.0, 40.0)
+RANGE = PRIORS["frustum"].elevations
 """Degrees that the network has learned from."""
 
 
