@@ -4,6 +4,7 @@ images/hopper_contact.jpg    the run's contact sheet
 images/hero.webp             the clip beside the asset, which is turned while time plays
 images/report.jpg            the top of its report       (these three need a Chromium; each in a window of
 images/player.jpg            its player                   1280 pixels and on a phone of 390)
+images/overlay.jpg           the clip over the asset, in that report
 images/viewer.jpg            the viewer, with the cameras of the image matrix
 images/app.jpg               the app, with that run opened (needs Gradio, too)
 images/made_up.jpg           made-up things that priors are trained on (no run needed for it)
@@ -125,6 +126,18 @@ def report(run: str, program: str) -> Path:
     return shots("report.jpg", program, shoot)
 
 
+def overlay(run: str, program: str) -> Path:
+    def shoot(browser: Browser) -> None:
+        browser.send("Page.navigate", url=(Path(run) / "report.html").resolve().as_uri())
+        browser.wait_until("document.querySelector('.over').dataset.drawn !== undefined")
+        browser.evaluate("document.querySelector('.over button').click()")
+        browser.evaluate("when = document.querySelector('.when'); when.value = 7; when.oninput()")
+        browser.evaluate("document.querySelector('.over').parentNode.scrollIntoView({block: 'center'})")
+        time.sleep(1)
+
+    return shots("overlay.jpg", program, shoot)
+
+
 def player(run: str, program: str) -> Path:
     def shoot(browser: Browser) -> None:
         browser.send("Page.navigate", url=(Path(run) / "player.html").resolve().as_uri())
@@ -188,9 +201,9 @@ def main(run: Positional[str] = "runs/demo") -> None:
     files = [contact(run), hero(run), made_up()]
     program = find_browser()
     if program is None:
-        print("no Chromium on this machine: report.jpg, player.jpg and viewer.jpg stay as they are")
+        print("no Chromium on this machine: report, overlay, player and viewer stay as they are")
     else:
-        files += [page(run, program) for page in (report, player, viewer)]
+        files += [page(run, program) for page in (report, overlay, player, viewer)]
         if find_spec("gradio") is None:
             print("no Gradio in this environment: app.jpg stays as it is")
         else:
