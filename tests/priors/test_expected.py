@@ -9,7 +9,7 @@ import pytest
 
 from vid4d.errors import InputError
 from vid4d.priors.base import PRIORS
-from vid4d.priors.expected import FILE, Expected, expected_of
+from vid4d.priors.expected import FILE, KINDS, Expected, expected_of
 
 
 def test_between_measured_directions_in_a_straight_line_and_both_ways_round() -> None:
@@ -43,3 +43,5 @@ def test_what_ships_names_priors_of_the_table() -> None:
     assert expected is not None
     assert expected.models >= 20
     assert expected.at(0) == max(expected.overlap)
+    assert set(expected.kinds) == set(KINDS.values())
+    assert expected.kinds["animated creatures"] < expected.kinds["everyday things"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from toys import toy_matrix
@@ -42,6 +44,8 @@ def test_words_name_the_numbers() -> None:
     assert "21 objects" in first
     assert "0.90 at the clip's own side, 0.60 at the sides, 0.75 behind" in first
     assert "expect less of filmed things" in first
+    kinds = replace(sides, kinds={"cats": 0.64, "cups": 0.76})
+    assert "0.75 behind, all around cats 0.64, cups 0.76 (1 is" in kinds.sentences()[0]
     assert "most at 90°" in second
 
 

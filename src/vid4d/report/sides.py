@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,13 +20,15 @@ class KnownSides:
     """Reliability by view of the image matrix.
 
     azimuths: degrees. expected: overlap with the truth on unseen models. models: how many those were.
-    confidence: mean over the object's pixels and all times; None where there is none.
+    confidence: mean over the object's pixels and all times; None where there is none. kinds: mean overlap of
+    each kind of those objects.
     """
 
     azimuths: Sequence[float]
     expected: Sequence[float]
     confidence: Sequence[float] | None
     models: int
+    kinds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def doubtful(self) -> list[float]:
@@ -51,10 +53,12 @@ class KnownSides:
             values = [e for a, e in pairs if low <= away_from_clip(a) <= high]
             means[name] = sum(values) / len(values) if values else None
         overlaps = ", ".join(f"{value:.2f} {name}" for name, value in means.items() if value is not None)
+        of_kinds = ", ".join(f"{kind} {value:.2f}" for kind, value in self.kinds.items())
+        all_around = f", all around {of_kinds}" if self.kinds else ""
         words = [
             "The clip shows one side; the others are imagined. On "
             f"{self.models} objects that the prior had never seen, its silhouettes overlapped with the true "
-            f"ones by {overlaps} (1 is all of it). Those were drawn models, seen by a camera whose elevation "
+            f"ones by {overlaps}{all_around} (1 is all of it). Those were drawn models, seen by a camera whose elevation "
             "was told: expect less of filmed things. The clip's own side is fitted to the clip."
         ]
         if self.doubtful:
@@ -100,4 +104,5 @@ def known_sides(matrix: ImageMatrix, expected: Expected | None) -> KnownSides | 
         [expected.at(azimuths[i]) for i in order],
         None if confidence is None else [confidence[i] for i in order],
         expected.models,
+        expected.kinds,
     )
