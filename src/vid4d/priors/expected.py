@@ -22,7 +22,7 @@ class Expected:
     """Overlap (IoU) of drawn silhouettes with true ones.
 
     models: how many it was measured on. overlap: at azimuths from the clip's side to the one behind it,
-    evenly spaced, mean of both ways round. kinds: mean overlap of each kind of models, where there are several.
+    evenly spaced, mean of both ways round. kinds: mean overlap of each kind of models.
     """
 
     models: int
