@@ -59,8 +59,8 @@ class KnownSides:
             "The clip shows one side; the others are imagined. On "
             f"{self.models} objects that the prior had never seen, its silhouettes overlapped with the true "
             f"ones by {overlaps}{all_around} (1 is all of it). "
-            "Those were drawn models, seen by a camera whose elevation was told: expect less of filmed things. "
-            "The clip's own side is fitted to the clip."
+            "Those were drawn models, seen by a camera whose elevation was told: expect less of filmed "
+            "things. The clip's own side is fitted to the clip."
         ]
         if self.doubtful:
             names = ", ".join(_ranges(self.azimuths, self.doubtful))
