@@ -20,6 +20,7 @@ from PIL import Image
 from vid4d.clip.files import load_frames
 from vid4d.gaussians.fit import fit
 from vid4d.gaussians.model import Gaussians4D, load_asset
+from vid4d.gaussians.raster import splat_device
 from vid4d.matrix.io import load_matrix
 from vid4d.media.images import over_white, side_by_side, to_uint8
 from vid4d.methods.efficient4d import PRESETS
@@ -49,6 +50,7 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="run folder, made of the example clip")
     parser.add_argument("--sds", type=float, default=RefineConfig.sds_weight)
     parser.add_argument("--icl", type=float, default=RefineConfig.icl_weight)
+    parser.add_argument("--device", default="cpu", help="of the prior; splats lie where they are fastest")
     parser.add_argument("--steps", type=int, help="instead of the preset's")
     parser.add_argument("--rows", nargs="+", choices=list(rows(RefineConfig())))
     parser.add_argument("--sheet", type=Path, help="picture: each row from all directions, the truth last")
@@ -57,25 +59,33 @@ def main() -> None:
     clip, base = load_frames(options.run / "frames").at_keys(), PRESETS[settings.preset]
     steps = options.steps or base.refine.steps
     config = replace(base.refine, sds_weight=options.sds, icl_weight=options.icl, steps=steps)
-    start, _ = load_asset(options.run / "asset.safetensors", "cpu")
+    start, _ = load_asset(options.run / "asset.safetensors", splat_device(options.device))
     print("| | " + " | ".join([*NAMES.values(), "PSNR, the clip's side", "seconds"]) + " |")
     print("|---" * (len(NAMES) + 3) + "|")
-    print(line("fitted", start, 0), flush=True)
-    sheet = [start]
+    fitted = start.to("cpu")
+    print(line("fitted", fitted, 0), flush=True)
+    sheet = [fitted]
     for name, variant in rows(config).items():
         if options.rows and name not in options.rows:
             continue
         frames, times = torch.from_numpy(clip.frames), torch.from_numpy(clip.times).float()
-        guide = prior_guide(frames, times, matrix, variant, prior=DEFAULT_PRIORS["score"])
+        prior = DEFAULT_PRIORS["score"]
+        guide = prior_guide(frames, times, matrix, variant, prior=prior, device=options.device)
         began = time.monotonic()
         gaussians, _ = fit(
-            matrix, refine_config(base.fit, variant), seed=settings.seed, start=start, guide=guide
+            matrix,
+            refine_config(base.fit, variant),
+            seed=settings.seed,
+            device=start.means.device,
+            start=start,
+            guide=guide,
         )
+        gaussians = gaussians.to("cpu")
         print(line(name, gaussians, time.monotonic() - began), flush=True)
         sheet.append(gaussians)
     if options.sheet:
         pictures = [seen_and_true(g)[0].rgba[:, 0] for g in sheet]
-        pictures.append(seen_and_true(start)[1].rgba[:, 0])
+        pictures.append(seen_and_true(fitted)[1].rgba[:, 0])
         together = over_white(torch.cat(pictures))
         Image.fromarray(to_uint8(side_by_side(together, len(TURNS)))).save(options.sheet)
 

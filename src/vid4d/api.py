@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 from vid4d.asset import Asset, load
 from vid4d.compute.threads import fixed_threads
 from vid4d.errors import InputError
+from vid4d.methods.tuning import tuned
 from vid4d.priors.base import DEFAULT_PRIORS, Offer, prior_spec, priors_with
 from vid4d.runs.progress import Progress, Report
 from vid4d.runs.run import Run
@@ -163,6 +164,8 @@ def _check(settings: Settings) -> None:
 
         check_interpolator(settings.interpolator)
     settings.check_ranges()
+    if settings.tune:
+        tuned(_method(settings).PRESETS[settings.preset], settings.tune)
     if settings.refine:
         _check_refine(settings)
     taken = prior.takes if needs == "matrix" else frozenset({"memory"})

@@ -45,6 +45,9 @@ class Settings:
     refine: bool = False
     """Go on from the fitted splats under the prior's score and the consistency of views in a row: efficient4d
     with a prior that gives a score. Changes little by the one that ships."""
+    tune: tuple[str, ...] = ()
+    """A number of the preset, NAME=VALUE, such as fit.iterations=300 (docs/methods.md#numbers-of-a-preset).
+    May be given again."""
     seed: int = 0
     """The same seed gives the same bytes on the CPU."""
     start: float | None = None

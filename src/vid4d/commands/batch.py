@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from tyro.conf import Positional, Suppress, arg
+from tyro.conf import Positional, Suppress, UseAppendAction, arg
 
 from vid4d.batch.engines import Engine, EngineName
 from vid4d.commands.generate import PRIOR_HELP
@@ -58,6 +58,9 @@ class Batch(Settings):
     click: Suppress[tuple[str, ...]] = ()
     box: Suppress[str] = ""
     layout: Suppress[str] = "auto"
+    tune: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="NAME=VALUE")] = ()
+    """A number of the preset, such as fit.iterations=300 (docs/methods.md#numbers-of-a-preset). May be given
+    again."""
     source: Suppress[Literal["clip", "matrix"]] = "clip"
     prior: Annotated[str, arg(metavar="|".join(["auto", *PRIORS]), help=PRIOR_HELP)] = "auto"
 

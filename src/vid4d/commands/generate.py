@@ -35,6 +35,9 @@ class FromClip(Settings):
     clip: Clip = ""
     """The clip: a video, GIF or WebP, a folder or quoted glob of pictures, or one picture."""
     prior: Annotated[str, arg(metavar="|".join(["auto", *PRIORS]), help=PRIOR_HELP)] = "auto"
+    tune: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="NAME=VALUE")] = ()
+    """A number of the preset, such as fit.iterations=300 (docs/methods.md#numbers-of-a-preset). May be given
+    again."""
     click: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="X,Y")] = ()
     """Which of several things is the object: X,Y on it, in pixels of the source, in the first frame that is
     used. May be given again, for a thing in several pieces."""

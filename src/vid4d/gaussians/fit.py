@@ -15,7 +15,7 @@ import math
 import os
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TypedDict
 
@@ -344,14 +344,14 @@ class FitState:
 
     def _identity(self) -> str:
         """Hash of everything the result depends on, besides the step."""
-        same = replace(self.config, seconds=None, checkpoint_every=0, report_every=0)
+        same = asdict(self.config) | {"seconds": None, "checkpoint_every": 0, "report_every": 0}
         parts = [b"cyclic" if self.matrix.cyclic else b"", self.matrix.images[:, :, ::4, ::4]]
         parts += [x for v in self.matrix.also for x in (v.images[:, ::4, ::4], v.camera.world_to_camera)]
         if self.given is not None:
             parts += self.given.tensors().values()
         if self.guide is not None:
             parts.append(self.guide.identity.encode())
-        return identity_of([asdict(same), self.seed], *parts)
+        return identity_of([same, self.seed], *parts)
 
     def save(self, path: Path) -> None:
         """Writes a checkpoint of the fit, whole or not at all."""

@@ -62,6 +62,11 @@ class FitConfig:
     checkpoint_every: int = 50
     report_every: int = 20
 
+    def __post_init__(self) -> None:
+        counts = (self.batch, self.ssim_every, self.interpolation_every, self.input_every)
+        if min(*counts, self.checkpoint_every, self.report_every) < 1 or self.iterations < 0 or self.size < 8:
+            raise ValueError("a fit's counts of pictures and steps are 1 or more, its pictures 8 pixels wide")
+
 
 PRESETS: dict[str, FitConfig] = {
     "draft": FitConfig(iterations=200, hull=HullConfig(splats=800)),

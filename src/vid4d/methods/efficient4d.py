@@ -30,6 +30,7 @@ from vid4d.methods.also import OtherCamera, placed, read_others
 from vid4d.methods.given_matrix import read_given_matrix
 from vid4d.methods.refine import RefineConfig, refined
 from vid4d.methods.stages import input_elevation
+from vid4d.methods.tuning import tuned
 from vid4d.priors.base import DrawnViews, DrawRequest, Offer, load_matrix_prior
 from vid4d.priors.interpolators import Interpolator, as_midpoint, interpolate, load_interpolator
 from vid4d.runs.progress import Bar
@@ -72,7 +73,7 @@ FROM_TEXT = False
 
 def make_matrix(run: Run) -> ImageMatrix:
     """Section 3.2: the image matrix, with frames between and confidence. Stages `frames`, `matrix`."""
-    config = PRESETS[run.settings.preset]
+    config = _config(run)
     folder = run.path("matrix")
 
     if run.settings.source == "matrix":
@@ -112,11 +113,15 @@ def _others(run: Run, config: Efficient4DConfig) -> list[OtherCamera]:
 
 def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
     """Section 3.3: 4D Gaussians, fitted with the confidence-aware loss. Stage `fit`; `refine`, if asked."""
-    config = PRESETS[run.settings.preset]
+    config = _config(run)
     if not run.settings.refine:
         return stages.fit_asset(run, matrix, config.fit)
     fitted = stages.fit_asset(run, matrix, config.fit, file=stages.FITTED)
     return refined(run, fitted, matrix, config.fit, config.refine)
+
+
+def _config(run: Run) -> Efficient4DConfig:
+    return tuned(PRESETS[run.settings.preset], run.settings.tune)
 
 
 def draw_matrix(

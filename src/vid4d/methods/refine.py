@@ -61,6 +61,12 @@ class RefineConfig:
     observed_weight: float = 0.15
     guidance: float | None = None
 
+    def __post_init__(self) -> None:
+        if min(self.steps, self.every, self.batch) < 1 or self.size < 8:
+            raise ValueError("a refinement's steps and renders are 1 or more, its renders 8 pixels wide")
+        if not 0 <= self.noise_range[0] <= self.noise_range[1] <= 1:
+            raise ValueError("noise levels are shares of the schedule: 0 to 1, the lower one first")
+
 
 class PriorGuide:
     """A `gaussians.fit.Guide`: score distillation and interpolation consistency of renders.

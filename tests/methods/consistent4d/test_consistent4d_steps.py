@@ -130,6 +130,24 @@ def test_the_prior_step_is_score_distillation_of_every_level(subject):
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=1e-3)
 
 
+def test_the_last_steps_bring_the_texture_back(subject):
+    """There color counts `texture_rgb` times and the score `texture_sds` times; the mask as ever."""
+    changes = {
+        "prior_every": 1000,
+        "milestones": (Milestone(0, 16, 3),),
+        "lambda_orient": LinearSchedule(0, 0, 0),
+    }
+    plain = trainer(subject, lambda_normal_smooth=0.0, **changes)
+    last = trainer(subject, lambda_normal_smooth=0.0, texture_steps=2, **changes)
+    for made in (plain, last):
+        made.step = made.config.steps - 2
+    losses_of = [float(made.reference_step().detach()) for made in (plain, last)]
+    color = plain.numbers["color"]
+    assert losses_of[1] - losses_of[0] == pytest.approx(4 * 500 * color, rel=1e-3)
+    assert last.config.weights_at(last.step) == (2500.0, pytest.approx(0.02))
+    assert last.config.weights_at(last.step - 1) == (500.0, 0.1)
+
+
 def test_icl_joins_where_views_are_in_a_row(subject):
     """With the fading interpolator: the spatial run's loss is that of losses.interpolation_consistency."""
     made = trainer(

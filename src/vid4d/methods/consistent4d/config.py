@@ -24,6 +24,8 @@ class Consistent4DConfig:
     lr: learning rate of Adam, with betas (0.9, 0.99).
     lambda_rgb, lambda_mask: of the reference loss (color, mask).
     lambda_sds: of score distillation.
+    texture_steps: the last so many steps bring the clip's texture back: there lambda_rgb counts `texture_rgb`
+        times and lambda_sds `texture_sds` times.
     lambda_icl: of the interpolation-driven consistency loss.
     lambda_normal_smooth: of the smoothness of 3D normals.
     lambda_orient: of normals that face away from the camera.
@@ -52,6 +54,9 @@ class Consistent4DConfig:
     lambda_rgb: float = 500.0
     lambda_mask: float = 50.0
     lambda_sds: float = 0.1
+    texture_steps: int = 0
+    texture_rgb: float = 5.0
+    texture_sds: float = 0.2
     lambda_icl: float = 2500.0
     lambda_normal_smooth: float = 2.0
     lambda_orient: LinearSchedule = field(default_factory=lambda: LinearSchedule(1.0, 20.0, 5000))
@@ -70,6 +75,23 @@ class Consistent4DConfig:
     validate_size: int = 128
     checkpoint_every: int = 250
     report_every: int = 20
+
+    def __post_init__(self) -> None:
+        first = [stage.step for stage in self.milestones[:1]]
+        if first != [0] or any(stage.size < 8 or stage.batch < 1 for stage in self.milestones):
+            raise ValueError(
+                "the first milestone lies at step 0, and each has 8 pixels and 1 picture or more"
+            )
+        counts = (self.frames, self.steps, self.prior_every, self.samples_per_ray, self.chunk)
+        every = (self.grid_update_every, self.validate_every, self.checkpoint_every, self.report_every)
+        if min(*counts, *every) < 1 or self.clip_size < 8:
+            raise ValueError("counts of frames, steps and samples are 1 or more, and frames 8 pixels wide")
+
+    def weights_at(self, step: int) -> tuple[float, float]:
+        """lambda_rgb and lambda_sds of a step."""
+        if self.texture_steps == 0 or step < self.steps - self.texture_steps:
+            return self.lambda_rgb, self.lambda_sds
+        return self.lambda_rgb * self.texture_rgb, self.lambda_sds * self.texture_sds
 
 
 STANDARD = Consistent4DConfig()

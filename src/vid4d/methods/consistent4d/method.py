@@ -25,6 +25,7 @@ from vid4d.methods.consistent4d.limits import check_frames, check_memory
 from vid4d.methods.consistent4d.subject import Subject, make_prior, read_subject, spec_of
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import render_matrix, write_validation
+from vid4d.methods.tuning import tuned
 from vid4d.priors.base import Offer
 from vid4d.priors.interpolators import as_interpolator, finds_middles_only, load_interpolator
 from vid4d.runs.progress import Bar
@@ -39,13 +40,15 @@ FROM_TEXT = True
 
 def make_matrix(run: Run) -> ImageMatrix:
     """The DyNeRF, and the image matrix rendered from it. Stages `frames`, `dynerf`, `matrix`."""
-    preset, config = run.settings.preset, PRESETS[run.settings.preset]
+    preset, config = run.settings.preset, _config(run)
     if run.settings.source == "matrix":
         raise InputError(
             "consistent4d starts from a clip, not from an image matrix: use --method efficient4d"
         )
     check_frames(config, preset, run.settings.frames or 0)
-    check_memory(PRESETS, preset, spec_of(run.settings).memory_gib, run.device, run.settings.memory)
+    check_memory(
+        PRESETS | {preset: config}, preset, spec_of(run.settings).memory_gib, run.device, run.settings.memory
+    )
     subject = read_subject(run, config.frames, config.clip_size)
     check_frames(config, preset, len(subject.times))
     write_json(run.path("config.json"), asdict(config))
@@ -71,7 +74,11 @@ def make_matrix(run: Run) -> ImageMatrix:
 
 def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
     """The DyNeRF distilled into 4D Gaussians, so that every export works. Stage `fit`."""
-    return stages.fit_asset(run, matrix, PRESETS[run.settings.preset].fit)
+    return stages.fit_asset(run, matrix, _config(run).fit)
+
+
+def _config(run: Run) -> Consistent4DConfig:
+    return tuned(PRESETS[run.settings.preset], run.settings.tune)
 
 
 def train_dynerf(

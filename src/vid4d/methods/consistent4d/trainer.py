@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import NamedTuple, TypedDict
 
@@ -111,7 +111,7 @@ class Consistent4DTrainer:
         mask = torch.stack([losses.mask_loss(level.alpha, target_mask) for level in rendered]).sum()
         score = psnr(rendered[-1].color.detach().clamp(0, 1), target)
         self._note(color=color, mask=mask, psnr=score)
-        return c.lambda_rgb * color + c.lambda_mask * mask + self._regularisers(rendered)
+        return c.weights_at(self.step)[0] * color + c.lambda_mask * mask + self._regularisers(rendered)
 
     # Section 3.1: the prior; section 3.3: the interpolation-driven consistency loss
 
@@ -129,7 +129,7 @@ class Consistent4DTrainer:
         cameras = batch.cameras(stage.size, self.device)
         rendered = self._render(cameras, self.times[batch.frame.to(self.device)])
         sds = self._distillation(rendered, cameras, batch)
-        loss = c.lambda_sds * sds + self._regularisers(rendered)
+        loss = c.weights_at(self.step)[1] * sds + self._regularisers(rendered)
         self._note(sds=sds)
         if batch.is_consecutive:
             icl = losses.interpolation_consistency(
@@ -221,7 +221,7 @@ class Consistent4DTrainer:
 
     def identity(self) -> str:
         """Hash of the configuration, seed and subject, without the step."""
-        same = asdict(replace(self.config, validate_every=0, checkpoint_every=0, report_every=0))
+        same = asdict(self.config) | {"validate_every": 0, "checkpoint_every": 0, "report_every": 0}
         same |= {"distill": None, "fit": None, "validate_size": 0}
         return identity_of([same, self.seed, self.subject.digest()])
 
