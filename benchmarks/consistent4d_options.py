@@ -19,7 +19,7 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 from consistent4d_ablation import AROUND, variants
-from demo_truth import FRAMED, MOMENTS, TURNS, framed, make_hopper
+from demo_truth import FRAMED, MOMENTS, TURNS, make_hopper, scores
 from PIL import Image
 
 from vid4d.cameras import Cameras
@@ -30,8 +30,8 @@ from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.methods.consistent4d.views import render_views
 from vid4d.methods.tuning import tuned
-from vid4d.metrics import Sides, compare, mask_iou, temporal_consistency
-from vid4d.priors.base import DEFAULT_PRIORS, load_score_prior
+from vid4d.metrics import Sides, temporal_consistency
+from vid4d.priors.base import DEFAULT_PRIORS, ScorePrior, load_score_prior
 from vid4d.priors.interpolators import as_interpolator, as_midpoint, load_interpolator
 
 SIZE = 96
@@ -55,9 +55,9 @@ def rows(steps: int) -> dict[str, tuple[str, ...]]:
     }
 
 
-def trained(config: Consistent4DConfig, subject: Subject, seed: int, device: str) -> Consistent4DTrainer:
-    assert subject.frames is not None
-    prior = load_score_prior(DEFAULT_PRIORS["score"], subject.frames, subject.elevation, device)
+def trained(
+    config: Consistent4DConfig, subject: Subject, prior: ScorePrior, seed: int, device: str
+) -> Consistent4DTrainer:
     between = as_interpolator(load_interpolator(device=device))
     trainer = Consistent4DTrainer(config, subject, prior, between, seed=seed, device=device)
     while trainer.step < config.steps:
@@ -90,6 +90,8 @@ def main() -> None:
     cameras = Cameras.orbit(TURNS, make_hopper.ELEVATION, size=SIZE)
     circle = Cameras.orbit([360.0 * i / AROUND for i in range(AROUND)], 15.0, size=SIZE)
     moments, truth = torch.tensor(MOMENTS) / make_hopper.FRAMES, make_hopper.truth_of(MOMENTS, cameras)
+    assert subject.frames is not None
+    prior = load_score_prior(DEFAULT_PRIORS["score"], subject.frames, subject.elevation, options.device)
     base = variants(options.steps)["2 levels, ICL"]
     middle = as_midpoint(load_interpolator())
     names = [*COLUMNS.values(), "PSNR, the clip's side", "around (dB)", "seconds"]
@@ -99,16 +101,14 @@ def main() -> None:
         if options.rows and name not in options.rows:
             continue
         began = time.monotonic()
-        trainer = trained(tuned(base, changes), subject, options.seed, options.device)
+        trainer = trained(tuned(base, changes), subject, prior, options.seed, options.device)
         seconds = time.monotonic() - began
         found = Sides(cameras, seen(trainer, cameras, moments))
-        pairs = zip(found.rgba[..., 3].flatten(0, 1), truth.rgba[..., 3].flatten(0, 1), strict=True)
-        ours, true = (torch.stack(x) for x in zip(*((framed(a), framed(b)) for a, b in pairs), strict=True))
-        scores = {FRAMED: mask_iou(ours, true).view(len(TURNS), -1), **compare(found, truth)}
-        means = [float(scores[k][1:].nanmean()) for k in COLUMNS]
+        views = scores(found, truth)
+        means = [float(views[k][1:].nanmean()) for k in COLUMNS]
         around = over_white(seen(trainer, circle, moments[:1])[:, 0])
         means += [
-            float(scores["psnr"][0].nanmean()),
+            float(views["psnr"][0]),
             float(temporal_consistency(around, middle, cyclic=True).mean()),
         ]
         cells = [f"{v:.{d}f}" for v, d in zip(means, (3, 3, 2, 3, 1, 1), strict=True)]

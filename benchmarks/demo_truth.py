@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -67,20 +68,24 @@ def table(views: dict[str, Float[Tensor, " v"]]) -> str:
     return "\n".join(lines)
 
 
-def seen_and_true(gaussians: Gaussians4D) -> tuple[Sides, Sides]:
-    """An asset and the truth, from all `TURNS` at all `MOMENTS`."""
+def seen_and_true(gaussians: Gaussians4D, moments: Sequence[int] = MOMENTS) -> tuple[Sides, Sides]:
+    """An asset and the truth, from all `TURNS` at frames of the clip."""
     cameras = Cameras.orbit(TURNS, make_hopper.ELEVATION, size=SIZE)
-    asset = sides_of(gaussians, torch.tensor(MOMENTS) / make_hopper.FRAMES, cameras)
-    return asset, make_hopper.truth_of(list(MOMENTS), cameras)
+    asset = sides_of(gaussians, torch.tensor(moments) / make_hopper.FRAMES, cameras)
+    return asset, make_hopper.truth_of(moments, cameras)
 
 
-def scores_of(gaussians: Gaussians4D) -> dict[str, Float[Tensor, " v"]]:
+def scores_of(gaussians: Gaussians4D, moments: Sequence[int] = MOMENTS) -> dict[str, Float[Tensor, " v"]]:
+    """`scores` of an asset, over frames of the clip."""
+    return scores(*seen_and_true(gaussians, moments))
+
+
+def scores(asset: Sides, truth: Sides) -> dict[str, Float[Tensor, " v"]]:
     """Measure -> its mean over the moments, for each of `TURNS`."""
-    asset, truth = seen_and_true(gaussians)
     pairs = zip(asset.rgba[..., 3].flatten(0, 1), truth.rgba[..., 3].flatten(0, 1), strict=True)
     ours, true = (torch.stack(x) for x in zip(*((framed(a), framed(b)) for a, b in pairs), strict=True))
-    scores = {FRAMED: mask_iou(ours, true).view(len(TURNS), -1), **compare(asset, truth)}
-    return {name: values.nanmean(1) for name, values in scores.items()}
+    every = {FRAMED: mask_iou(ours, true).view(len(TURNS), -1), **compare(asset, truth)}
+    return {name: values.nanmean(1) for name, values in every.items()}
 
 
 def main() -> None:

@@ -66,13 +66,13 @@ class TextScorePrior(LatentScorePrior):
         latents = self.vae.encode(pictures.to(self.vae.dtype)).latent_dist.mode()
         return (latents * self.vae.config.scaling_factor).float()
 
-    def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> Float[Tensor, "b n c"]:
+    def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> Float[Tensor, "b n e"]:
         """The prompts' embeddings; a text has no frames."""
         return self.contexts[view_of(cameras.azimuth, cameras.elevation).to(self.contexts.device)]
 
     @torch.no_grad()
     def predict(
-        self, noisy: Float[Tensor, "l b c h w"], t: Int[Tensor, " b"], view: Float[Tensor, "b n c"]
+        self, noisy: Float[Tensor, "l b c h w"], t: Int[Tensor, " b"], view: Float[Tensor, "b n e"]
     ) -> Float[Tensor, "l b c h w"]:
         """Noise prediction of Stable Diffusion, guided by the prompts."""
         levels = len(noisy)

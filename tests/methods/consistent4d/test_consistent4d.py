@@ -21,6 +21,9 @@ from vid4d.priors.base import PRIORS
 OUTPUTS = "asset.safetensors dynerf.safetensors turntable.mp4 contact.png player.html strip.png report.json"
 
 
+RUNS_ALONE = (("random", 0.0), ("spatial", 0.5), ("temporal", 0.5), ("single", 0.0))
+
+
 @pytest.fixture
 def tiny(monkeypatch):
     monkeypatch.setitem(method.PRESETS, "draft", TINY)
@@ -92,12 +95,15 @@ def test_one_picture_becomes_a_static_object(tiny, tmp_path, monkeypatch):
     assert runs["spatial"] == 0.25
     monkeypatch.setattr("vid4d.outputs.write_outputs", lambda run, gaussians, matrix: None)
     picture = disc(tmp_path / "disc", 1) / "000.png"
-    generate(picture, tmp_path / "a")
+    rows = tuple(f"batch.{kind}={share}" for kind, share in RUNS_ALONE)
+    generate(picture, tmp_path / "a", tune=rows)
     field, _ = load_field(tmp_path / "a" / "dynerf.safetensors")
     assert [level.time.shape[2] for level in field.cascade] == [1, 1]
     videos = sorted(p.name for p in (tmp_path / "a" / "validation" / "step_00006").iterdir())
     assert videos == ["turntable_time0.00.mp4"]
-    assert "static" in (tmp_path / "a" / "log.txt").read_text()
+    log = (tmp_path / "a" / "log.txt").read_text()
+    assert "static" in log
+    assert ", icl " in log, "views around it agree, too"
 
 
 # What is refused
