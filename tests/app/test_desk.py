@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from vid4d import api
+from vid4d import api, outputs
 from vid4d.app import clips
 from vid4d.app.desk import Choices, Desk, formats
 from vid4d.app.job import Job
@@ -100,6 +101,7 @@ def test_what_cannot_be_resumed_is_refused(tmp_path):
 @pytest.fixture
 def run(tmp_path, clip, monkeypatch) -> Path:
     monkeypatch.setitem(api.METHODS, "efficient4d", "toys")
+    monkeypatch.setattr(outputs, "write_turntable", partial(outputs.write_turntable, size=32))
     kept = clips.keep([clip], tmp_path)
     settings = Settings(clip=str(kept), preset="draft", click=("12,20",))
     api.make(settings, out=tmp_path / "a", resume=False, progress=Progress(quiet=True))

@@ -7,6 +7,7 @@ import inspect
 import json
 import sys
 import types
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ import pytest
 import torch
 from command_line import run
 
-from vid4d import api
+from vid4d import api, outputs
 from vid4d.errors import InputError
 from vid4d.media.video import write_mp4
 
@@ -124,6 +125,7 @@ def comfy(tmp_path, monkeypatch) -> list:
     module("comfy.utils", ProgressBar=ProgressBar)
     module("comfy.model_management", throw_exception_if_processing_interrupted=lambda: None)
     monkeypatch.setitem(api.METHODS, "efficient4d", "toys")
+    monkeypatch.setattr(outputs, "write_turntable", partial(outputs.write_turntable, size=32))
     return told
 
 
