@@ -20,7 +20,8 @@ from vid4d.export.formats import FORMATS, export, options_for
 from vid4d.export.options import ExportOptions, frame_times
 from vid4d.export.splats import splats_at
 from vid4d.files import manifest
-from vid4d.files.write import write_json
+from vid4d.files.write import clear_away, write_json
+from vid4d.runs.folder import record
 
 SMALL = ("--frames", "3")
 
@@ -136,6 +137,55 @@ def test_folders_of_others_stay_also_empty_ones(run_folder):
         cli.main(["export", "run", "--to", "ply", "--frames", frames, "--out", "pics", "--force"])
     assert Path("pics/todo/later").is_dir()
     assert Path("pics/mine/a.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("place", ["run", "run/frames", "runs"])
+def test_force_takes_no_run_for_an_earlier_export(run_folder, capsys, place):
+    record(run_folder)
+    Path("run/frames").mkdir()
+    Path("runs").mkdir()
+    for other in ("run/frames/clip.json", "runs/batch.csv"):
+        Path(other).write_text("made in hours")
+        manifest.record(Path(other).parent)
+    before = everything(Path())
+    for more in ((), ("--force",)):
+        said = refused(capsys, "export", "run", "--to", "png", "--size", "16", "--out", place, *more)
+        assert f"{place} holds what vid4d wrote there before, and not as an export" in said
+    assert everything(Path()) == before
+
+
+def test_renders_are_no_earlier_export_and_exports_no_earlier_renders(run_folder, capsys):
+    still = ("render", "run", "--size", "16", "--azimuth", "90", "--out", "views")
+    cli.main([*still])
+    cli.main([*still])
+    export_pngs = ("export", "run", "--to", "png", "--size", "16", "--frames", "2", "--force", "--out")
+    assert "not as an export" in refused(capsys, *export_pngs, "views")
+    cli.main([*export_pngs, "pics"])
+    listed = Path("pics", manifest.MANIFEST).read_bytes()
+    cli.main([*still[:-1], "pics"])
+    assert Path("pics", manifest.MANIFEST).read_bytes() == listed
+    assert "exists: replace it with --force" in refused(capsys, *still[:-1], "pics")
+
+
+def test_exports_in_a_folder_that_a_run_replaces_are_kept(run_folder):
+    pngs = ("export", "run", "--to", "png", "--size", "16", "--frames", "2", "--out", "run/enhanced")
+    cli.main([*pngs])
+    aside = clear_away(Path("run/enhanced"))
+    assert aside == Path("run/enhanced.kept-1")
+    assert everything(aside) == ["frame_0000.png", "frame_0001.png"]
+
+
+def test_links_that_lead_nowhere_are_asked_for_too(run_folder, capsys):
+    for name in ("a.gif", "a.png", "a.json"):
+        Path(name).symlink_to("nowhere")
+    commands = (
+        ("export", "run", "--to", "gif", "--out", "a.gif"),
+        ("render", "run", "--out", "a.png"),
+        ("evaluate", "run", "--truth", "run", "--out", "a.json"),
+    )
+    for command in commands:
+        assert "exists: replace it with --force" in refused(capsys, *command)
+        assert Path(command[-1]).is_symlink()
 
 
 def test_a_list_leads_to_no_file_outside_of_its_folder(tmp_path):

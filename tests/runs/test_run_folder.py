@@ -75,6 +75,15 @@ def test_making_a_stage_again_removes_no_file_of_others(tmp_path):
     assert not (tmp_path / "checkpoints" / "fit.safetensors").exists()
 
 
+def test_a_run_without_its_settings_says_what_is_gone(tmp_path):
+    filled(tmp_path)
+    (tmp_path / "settings.json").unlink()
+    before = names(tmp_path)
+    with pytest.raises(InputError, match=r"settings.json is gone.*put that file back, or"):
+        Run.create(tmp_path, SETTINGS, resume=True)
+    assert names(tmp_path) == before
+
+
 def test_bad_input_leaves_an_empty_folder_of_the_user_empty(tmp_path):
     Run.create(tmp_path, SETTINGS).discard_if_new()
     assert list(tmp_path.iterdir()) == []

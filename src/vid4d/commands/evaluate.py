@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from tyro.conf import Positional, arg
 
 from vid4d.errors import InputError, printable
+from vid4d.files.paths import is_taken
 
 if TYPE_CHECKING:
     from vid4d.evaluation.result import Result
@@ -101,7 +102,7 @@ class Evaluate:
                 continue
             if path.suffix.lower() not in endings:
                 raise InputError(f"{path} has an unknown ending: use {endings[0]}")
-            if path.is_dir() or (path.exists() and not self.force):
+            if path.is_dir() or (is_taken(path) and not self.force):
                 raise InputError(f"{path} exists: replace it with --force, or name another place")
         if self.textureless and self.picture is None:
             raise InputError("--textureless is about the picture: name one with --picture")

@@ -14,6 +14,7 @@ from tyro.conf import Positional, arg
 
 from vid4d.errors import InputError, printable
 from vid4d.files import manifest
+from vid4d.files.paths import is_taken
 from vid4d.files.write import note_written, written_whole
 
 if TYPE_CHECKING:
@@ -134,11 +135,11 @@ def render_files(
     for file, (a, e, t) in zip(files, views, strict=True):
         cameras.append(_write_still(file, opened, a, e, t, size, transparent, root_motion))
         if ending != ".png":
-            note_written(folder, file.name)
+            note_written(folder, file.name, manifest.RENDER)
     for path in beside:
         write_transforms(path, Cameras.cat(cameras), [t for *_, t in views], [f"./{f.stem}" for f in files])
         if ending != ".png":
-            note_written(folder, path.name)
+            note_written(folder, path.name, manifest.RENDER)
     return [*files, *beside]
 
 
@@ -167,11 +168,12 @@ def _folder(asset: Asset, out: Path | None) -> Path:
 
 
 def _refuse_existing(files: Sequence[Path], force: bool) -> None:
-    """Raises InputError for files that exist, unless vid4d wrote them and nobody changed them since."""
+    """Raises InputError for files that exist, unless renders of before that nobody changed since."""
     for file in files:
         if file.is_dir():
             raise InputError(f"{file} is a folder: name another place with --out")
-        if file.exists() and not force and not manifest.wrote(file.parent, file.name):
+        ours = manifest.wrote(file.parent, file.name, manifest.read(file.parent, manifest.RENDER))
+        if is_taken(file) and not force and not ours:
             raise InputError(f"{file} exists: replace it with --force, or name another place with --out")
 
 
@@ -215,7 +217,7 @@ def _render_orbit(
         beside_video(file, plan(asset, options))
     if ending != ".mp4":
         for path in (file, *beside):
-            note_written(path.parent, path.name)
+            note_written(path.parent, path.name, manifest.RENDER)
     return [file, *beside]
 
 

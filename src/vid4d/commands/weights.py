@@ -103,12 +103,13 @@ class Convert:
     def run(self) -> None:
         """Converts a downloaded file."""
         from vid4d.errors import InputError
+        from vid4d.files.paths import is_taken
         from vid4d.priors.weights import registry
         from vid4d.priors.weights.convert import network_in
 
         if not self.file.exists():
             raise InputError(f"there is no {self.file}: give a checkpoint, or a folder of diffusers")
-        if self.out is not None and self.out.is_file() and not self.force:
+        if self.out is not None and is_taken(self.out) and not self.force:
             raise InputError(f"{self.out} exists: replace it with --force, or name another place with --out")
         name = self.name
         if name is None and self.out is None:

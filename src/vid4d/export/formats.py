@@ -18,6 +18,7 @@ from vid4d.compute.threads import fixed_threads
 from vid4d.errors import InputError
 from vid4d.export.options import ExportOptions
 from vid4d.files import manifest
+from vid4d.files.paths import is_taken
 from vid4d.files.scratch import scratch_folder
 from vid4d.files.write import all_to_disk, move_into_place, write_text
 
@@ -280,9 +281,14 @@ def _place(asset: Asset, to: str, chosen: Format, out: Path | None, folder: bool
 def _refuse_existing(place: Path, chosen: Format, folder: bool, force: bool) -> None:
     if place.is_dir() != folder and place.exists():
         raise InputError(f"{place} is a {'file' if folder else 'folder'}: name another place with --out")
-    if force or not place.exists():
+    if folder and manifest.others(place, manifest.EXPORT):
+        raise InputError(
+            f"{place} holds what vid4d wrote there before, and not as an export: name another folder "
+            "with --out"
+        )
+    if force or not is_taken(place):
         return
-    if not folder:
+    if not folder or not place.is_dir():
         raise InputError(f"{place} exists: replace it with --force, or name another place with --out")
     if any(place.iterdir()):
         raise InputError(f"{place} is not empty: replace its files with --force, or name another with --out")
@@ -301,10 +307,10 @@ def _make_parents(folder: Path) -> list[Path]:
 
 def _refuse_foreign(place: Path, names: list[str]) -> None:
     """Raises InputError where a file that is to be replaced is not, byte for byte, one that vid4d wrote."""
-    hashes = manifest.read(place)
+    hashes = manifest.read(place, manifest.EXPORT)
     for name in names:
         path = place / name
-        if (path.exists() or path.is_symlink()) and not manifest.wrote(place, name, hashes):
+        if is_taken(path) and not manifest.wrote(place, name, hashes):
             raise InputError(
                 f"{path} is not as vid4d wrote it, so it is not replaced: move it away, or name another "
                 "folder with --out"
@@ -318,21 +324,21 @@ def _folder_into_place(folder: Path, place: Path) -> list[Path]:
     """
     names = manifest.contents(folder)
     if not place.exists() or (not place.is_symlink() and not any(place.iterdir())):
-        manifest.record(folder)
+        manifest.record(folder, manifest.EXPORT)
         if place.exists():
             place.rmdir()
         all_to_disk(folder)
         move_into_place(folder, place)
         return [place / name for name in names]
     _refuse_foreign(place, names)
-    before, new = manifest.read(place), manifest.hashes_of(folder, names)
+    before, new = manifest.read(place, manifest.EXPORT), manifest.hashes_of(folder, names)
     both = {name: [*before.get(name, []), *new.get(name, [])] for name in before.keys() | new.keys()}
-    write_text(place / manifest.MANIFEST, manifest.text_of(both))
+    write_text(place / manifest.MANIFEST, manifest.text_of(both, manifest.EXPORT))
     for name in names:
         (place / name).parent.mkdir(parents=True, exist_ok=True)
         move_into_place(folder / name, place / name)
-    manifest.remove_written(place, keep=names)
-    write_text(place / manifest.MANIFEST, manifest.text_of(new))
+    manifest.remove_written(place, names, manifest.EXPORT)
+    write_text(place / manifest.MANIFEST, manifest.text_of(new, manifest.EXPORT))
     return [place / name for name in names]
 
 
@@ -341,7 +347,7 @@ def _file_into_place(scratch: Path, place: Path, force: bool) -> list[Path]:
     beside = sorted(p for p in scratch.iterdir() if p.name != place.name)
     for file in beside:
         target = place.parent / file.name
-        if target.is_dir() or (not force and (target.exists() or target.is_symlink())):
+        if target.is_dir() or (not force and is_taken(target)):
             raise InputError(f"{target} exists and would be replaced: move it away, or name another --out")
     for file in (*beside, scratch / place.name):
         move_into_place(file, place.parent / file.name)

@@ -12,6 +12,12 @@ MANIFEST = ".vid4d-files.json"
 FORMAT = 1
 Hashes = dict[str, list[str]]
 """Name (with / between folders) -> SHA-256 of what vid4d wrote there; two of them while it is replaced."""
+EXPORT, RENDER = "export", "render"
+"""Keepers of lists whose folders their users choose. All others, those of runs among them, have no name.
+
+A keeper replaces and removes only what its own list names: an export into the folder of a run is no reason to
+remove the run.
+"""
 
 
 def hashes_of(folder: Path, files: Iterable[str]) -> Hashes:
@@ -25,26 +31,39 @@ def contents(folder: Path) -> list[str]:
     return sorted(p.relative_to(folder).as_posix() for p in below if p != folder / MANIFEST)
 
 
-def record(folder: Path) -> None:
-    """Writes the manifest of a folder that holds nothing but what vid4d wrote."""
-    (folder / MANIFEST).write_text(text_of(hashes_of(folder, contents(folder))), encoding="utf-8")
+def record(folder: Path, by: str = "") -> None:
+    """Writes the manifest of a folder that holds nothing but what vid4d wrote. by: who keeps it."""
+    (folder / MANIFEST).write_text(text_of(hashes_of(folder, contents(folder)), by), encoding="utf-8")
 
 
-def text_of(hashes: Hashes) -> str:
-    return json.dumps({"vid4d_wrote": FORMAT, "files": hashes}, indent=1, ensure_ascii=False) + "\n"
+def text_of(hashes: Hashes, by: str = "") -> str:
+    kept = {"vid4d_wrote": FORMAT, **({"by": by} if by else {}), "files": hashes}
+    return json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
 
 
-def read(folder: Path) -> Hashes:
-    """The manifest of a folder; empty where there is none, or none that can be read."""
+def read(folder: Path, by: str = "") -> Hashes:
+    """The manifest of a folder; empty where there is none, none to be read, or one of another keeper."""
+    hashes, keeper = _stored(folder)
+    return hashes if keeper == by else {}
+
+
+def others(folder: Path, by: str) -> bool:
+    """True where another than this keeper has listed files in a folder."""
+    hashes, keeper = _stored(folder)
+    return bool(hashes) and keeper != by
+
+
+def _stored(folder: Path) -> tuple[Hashes, str]:
     file = folder / MANIFEST
     if file.is_symlink() or not file.is_file():
-        return {}
+        return {}, ""
     try:
         stored = json.loads(file.read_text(encoding="utf-8"))
         files = stored["files"] if stored["vid4d_wrote"] == FORMAT else {}
-        return {name: hashes for name, hashes in files.items() if isinstance(hashes, list)}
+        hashes = {name: hashes for name, hashes in files.items() if isinstance(hashes, list)}
+        return hashes, str(stored.get("by", ""))
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return {}
+        return {}, ""
 
 
 def wrote(folder: Path, name: str, hashes: Hashes | None = None) -> bool:
@@ -70,12 +89,12 @@ def holds_only(folder: Path, names: Iterable[str]) -> bool:
     return contents(folder) == expected and all(wrote(folder, name, hashes) for name in expected)
 
 
-def remove_written(folder: Path, keep: Iterable[str] = ()) -> list[str]:
+def remove_written(folder: Path, keep: Iterable[str] = (), by: str = "") -> list[str]:
     """Removes the files that vid4d wrote and nobody changed, but for those to keep. Returns what is left.
 
-    The manifest goes with the last of them, and the folder, too, where nothing is left in it.
+    The manifest goes with the last of them, and the folder, too, where nothing is left in it. by: its keeper.
     """
-    hashes, kept = read(folder), set(keep)
+    hashes, kept = read(folder, by), set(keep)
     emptied: set[Path] = set()
     for name in hashes.keys() - kept:
         if wrote(folder, name, hashes):

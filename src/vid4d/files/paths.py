@@ -22,6 +22,11 @@ def refuse_special(path: str | Path) -> None:
         raise InputError(f"{path}: a pipe, socket or device and no file; copy what it gives into a file")
 
 
+def is_taken(path: Path) -> bool:
+    """True where something is: also a link that leads nowhere, which writing would replace."""
+    return path.exists() or path.is_symlink()
+
+
 def user_cache() -> Path:
     """Our folder among the user's caches, where the system keeps them. Not made here."""
     if sys.platform == "win32":

@@ -109,7 +109,11 @@ def write_json(path: str | Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def note_written(folder: Path, name: str) -> None:
-    """Adds a file to the list of those that vid4d wrote into a folder (`vid4d.files.manifest`)."""
-    hashes = manifest.read(folder) | manifest.hashes_of(folder, [name])
-    write_text(folder / manifest.MANIFEST, manifest.text_of(hashes))
+def note_written(folder: Path, name: str, by: str = "") -> None:
+    """Adds a file to the list of those that vid4d wrote into a folder (`vid4d.files.manifest`).
+
+    by: who keeps the list; one of another keeper stays as it is.
+    """
+    if not manifest.others(folder, by):
+        hashes = manifest.read(folder, by) | manifest.hashes_of(folder, [name])
+        write_text(folder / manifest.MANIFEST, manifest.text_of(hashes, by))

@@ -111,6 +111,12 @@ class Run:
         refuse_links(root)
         is_run = holds_run(root)
         if not is_run and not is_free(root):
+            if (root / ".done").is_dir():
+                lost = root / "settings.json"
+                raise InputError(
+                    f"{lost} is gone, and nothing else tells what the run there was made of: put that file "
+                    "back, or choose another --out"
+                )
             raise InputError(f"{root} is not empty and not a run of vid4d: choose another --out or empty it")
         lock = _locked(root, new_folders)
         is_run = holds_run(root)
