@@ -111,6 +111,10 @@ def _to_matrix(
         raise InputError(f"{source} is not a folder: give the folder of an image matrix")
     if settings.clip and not source.exists() and not any(c in source.name for c in "*?["):
         raise InputError(f"there is no {source}: give a video, a picture, or a folder of pictures")
+    if settings.canonical and not Path(settings.canonical).exists():
+        raise InputError(
+            f"--canonical: there is no {settings.canonical}: give an asset of ours, a .glb or a .ply"
+        )
     for also in map(read_also, settings.also):
         if not Path(also.file).exists() and not any(c in also.file for c in "*?["):
             raise InputError(f"--also: there is no {also.file}: give a picture, or a clip")
@@ -182,14 +186,18 @@ def _check_refine(settings: Settings) -> None:
         )
     if settings.source == "matrix":
         raise InputError("--refine needs the clip, and an image matrix was given: leave it out")
+    if settings.also or settings.canonical:
+        known = "--also" if settings.also else "--canonical"
+        raise InputError(f"--refine knows the clip alone, not what {known} tells: leave one of them out")
     if not prior_spec(settings.prior).offers("score"):
         both = ", ".join(name for name in priors_with("matrix") if prior_spec(name).offers("score"))
         raise InputError(f"--refine needs a score, which {settings.prior} does not give: use --prior {both}")
 
 
-OF_DRAWING = ("steps", "sampler", "memory", "also")
+OF_DRAWING = ("steps", "sampler", "memory", "also", "canonical")
 OF_CLIPS = (
     "also",
+    "canonical",
     "frames",
     "key_frames_per_second",
     "start",
@@ -216,6 +224,8 @@ def _refuse_unused(settings: Settings, taken: frozenset[str]) -> None:
         unused |= dict.fromkeys(OF_CLIPS, "a text has no clip")
     else:
         unused["text_model"] = "it belongs to --text"
+    if not settings.canonical:
+        unused["canonical_azimuth"] = "it belongs to --canonical"
     defaults = Settings()
     for name, reason in unused.items():
         if getattr(settings, name) != getattr(defaults, name):

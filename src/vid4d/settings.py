@@ -83,6 +83,11 @@ class Settings:
     also: tuple[str, ...] = ()
     """Another camera's picture or clip of the same object: FILE@AZIMUTH or FILE@AZIMUTH,ELEVATION, degrees.
     A clip has the timing of the main one; a picture shows its first moment. May be given again."""
+    canonical: str = ""
+    """A finished object that the clip shows at its first moment: an asset or run folder of ours, a PLY of 3D
+    Gaussians, or a GLB of another tool. The clip gives it its motion."""
+    canonical_azimuth: Literal["auto"] | float = "auto"
+    """Degrees by which that object has to be turned to the left, seen from above. Found where 'auto'."""
     text: str = ""
     """A description instead of a clip, in English: makes a static object; the method is consistent4d."""
     text_model: str = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -109,6 +114,8 @@ class Settings:
         if self.elevation != "auto" and not -90 <= self.elevation <= 90:
             raise InputError(f"an elevation of {self.elevation:g} degrees does not exist: choose -90 to 90")
         check_also(self.also)
+        if self.canonical_azimuth != "auto" and not math.isfinite(self.canonical_azimuth):
+            raise InputError(f"--canonical-azimuth {self.canonical_azimuth}: give degrees, or leave it out")
         if not 0 < self.fps < math.inf:
             raise InputError(f"{self.fps:g} frames a second is no rate; give a positive number")
         if not 0 <= self.seed < 1 << 32:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from clips import disc
@@ -14,8 +16,9 @@ from tiny_runs import EFFICIENT as TINY
 
 from vid4d import api
 from vid4d.errors import InputError
+from vid4d.gaussians.motion import MotionConfig
 from vid4d.matrix.io import load_matrix
-from vid4d.methods import efficient4d
+from vid4d.methods import carried, efficient4d
 from vid4d.runs.progress import Progress
 from vid4d.settings import Settings
 
@@ -75,6 +78,27 @@ def test_a_run_with_another_camera_ends_in_an_asset_that_names_it(clip, side, tm
     assert again.path.read_bytes() == before
     with pytest.raises(InputError, match="also"):
         api.make(chosen(clip), out=made.root, resume=True, progress=Progress(quiet=True))
+
+
+def test_a_picture_of_the_first_moment_is_carried_through_the_clip(clip, tmp_path, monkeypatch):
+    """Blue from behind at first, where the clip is never seen from; blue at the end, too, and higher."""
+    monkeypatch.setattr(carried, "STILL", replace(TINY.fit, iterations=10))
+    monkeypatch.setattr(carried, "MOTION", MotionConfig(nodes=24, steps=25, rigid_steps=10, size=32))
+    monkeypatch.setattr(carried, "SIZE", 64)
+    picture = np.zeros((40, 40, 4), np.uint8)
+    y, x = np.mgrid[:40, :40] + 0.5
+    picture[(x - 20) ** 2 + (y - 20) ** 2 < 100] = (20, 40, 230, 255)
+    Image.fromarray(picture).save(tmp_path / "back.png")
+    matrix = drawn(chosen(clip, f"{tmp_path / 'back.png'}@180"), tmp_path / "a")
+    (view,) = matrix.also
+    assert view.times.tolist() == [0.0]
+    torch.testing.assert_close(matrix.times, torch.tensor([0.0, 0.5, 1.0]))
+    behind = matrix.images[8]
+    blue = [float((p[..., 2] - p[..., 0])[p[..., 3] > 0.5].mean()) for p in behind]
+    assert min(blue) > 0.2
+    mass = behind[..., 3]
+    height = (mass * torch.arange(mass.shape[1])[:, None]).sum((1, 2)) / mass.sum((1, 2))
+    assert height[0] > height[2] + 2
 
 
 @pytest.mark.parametrize(

@@ -54,6 +54,8 @@ class Batch(Settings):
     text: Suppress[str] = ""
     text_model: Suppress[str] = ""
     also: Suppress[tuple[str, ...]] = ()
+    canonical: Suppress[str] = ""
+    canonical_azimuth: Suppress[Literal["auto"] | float] = "auto"
     masks: Suppress[str] = ""
     click: Suppress[tuple[str, ...]] = ()
     box: Suppress[str] = ""
@@ -68,7 +70,19 @@ class Batch(Settings):
         """Those of every run, but for its clip. Raises InputError for those that no run can have."""
         from vid4d import api
 
-        own = ("clip", "also", "masks", "click", "box", "text", "text_model", "source", "layout")
+        own = (
+            "clip",
+            "also",
+            "canonical",
+            "canonical_azimuth",
+            "masks",
+            "click",
+            "box",
+            "text",
+            "text_model",
+            "source",
+            "layout",
+        )
         chosen = {f.name: getattr(self, f.name) for f in dataclasses.fields(Settings) if f.name not in own}
         return dataclasses.replace(api.resolved(Settings(clip="any", **chosen)), clip="")
 

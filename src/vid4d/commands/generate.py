@@ -47,6 +47,11 @@ class FromClip(Settings):
     """Another camera's picture or clip of the same object, with its degrees from the clip's camera (90: it
     stands to the clip's right, 180: behind), and those it looks down, where they are not the clip's. A clip
     has the timing of the main one, a picture shows its first moment. May be given again."""
+    canonical: Annotated[str, arg(metavar="FILE")] = ""
+    """A finished object that the clip shows at its first moment: an asset or run folder of ours, a PLY of 3D
+    Gaussians, or a GLB of another tool. The clip gives it its motion."""
+    canonical_azimuth: Annotated[Literal["auto"] | float, arg(metavar="auto|DEGREES")] = "auto"
+    """Degrees by which that object has to be turned to the left, seen from above. Found where 'auto'."""
     source: Suppress[Literal["clip", "matrix"]] = "clip"
     layout: Suppress[str] = "auto"
     out: Path | None = None

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
-from vid4d.evaluation.glb import Surface
+from vid4d.meshing.glb_file import Surface
 from vid4d.metrics.chamfer import align, apply, chamfer, motion_distance, points_at, sample_surface
 
 POINTS = 10_000

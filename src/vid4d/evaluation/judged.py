@@ -17,12 +17,12 @@ from vid4d.evaluation.meshes import MeshSequence
 from vid4d.evaluation.pictures import VIDEOS, MatrixPictures, ViewFiles, view_files
 from vid4d.evaluation.placement import AS_IT_IS, NAMES, Placement
 from vid4d.evaluation.seen import Moments, Report, Seen, chosen_moments, splat_views
-from vid4d.evaluation.splats_ply import read_splats
 from vid4d.export.moments import TIMES
 from vid4d.files.paths import natural_order, refuse_special
 from vid4d.files.records import Time, read_record
 from vid4d.gaussians.model import Gaussians3D
 from vid4d.gaussians.raster import splat_device
+from vid4d.gaussians.splats_ply import read_splats
 from vid4d.matrix.io import load_matrix
 from vid4d.matrix.layouts import detect
 

@@ -12,11 +12,12 @@ from jaxtyping import Float
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.evaluation.glb import Glb, Surface, mesh_batch
 from vid4d.evaluation.placement import AS_IT_IS, Placement
 from vid4d.evaluation.seen import RENDERED, Moments, Report, Seen, chosen_moments
 from vid4d.media.images import to_uint8
+from vid4d.meshing.glb_file import Glb, Surface
 from vid4d.training.mesh_render import Lighting, render_depth, render_meshes
+from vid4d.training.meshes import MeshBank, MeshBatch, TrainingMesh
 
 SUPERSAMPLE = 3
 
@@ -76,3 +77,30 @@ def check_square(cameras: Cameras) -> None:
             f"meshes are drawn into square pictures, and the truth has {cameras.width} x {cameras.height}: "
             "make its pictures square"
         )
+
+
+def mesh_batch(surfaces: list[Surface]) -> MeshBatch:
+    """The surfaces as one object for the renderer of `vid4d.training.mesh_render`."""
+    white = np.full((1, 1, 4), 255, np.uint8)
+    parts = []
+    for i, s in enumerate(surfaces):
+        corners = np.arange(s.faces.size).reshape(-1, 3)
+        uv = np.zeros((len(s.vertices), 2)) if s.uv is None else s.uv
+        uv = uv[s.faces]
+        uv = uv - np.floor(uv.min(1, keepdims=True) + 1e-6)  # textures repeat
+        parts.append(
+            TrainingMesh(
+                name=str(i),
+                poses=s.vertices[None].astype(np.float32),
+                faces=s.faces,
+                uv=uv.reshape(-1, 2).astype(np.float32),
+                uv_faces=corners,
+                smooth=np.ones(len(s.faces), bool),
+                texture=white if s.texture is None else s.texture,
+                vertex_color=np.rint(s.colors[s.faces].reshape(-1, 3) * 255).astype(np.uint8),
+                has_alpha=s.masked,
+            )
+        )
+    count = torch.arange(len(parts))
+    batch = MeshBank(parts).batch(count, count * 0)
+    return replace(batch, vertex_object=batch.vertex_object * 0, face_object=batch.face_object * 0, objects=1)

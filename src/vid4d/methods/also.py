@@ -72,10 +72,6 @@ def placed(run: Run, other: OtherCamera, clip: Clip, elevation: float, size: int
             f"--also {named.file}: the clip's window follows the object, which a second clip's cannot do in "
             "the same way: give --follow no, or a picture"
         )
-    if not other.is_clip and len(clip) > 1:
-        raise InputError(
-            f"--also {named.file} is one picture, but the clip moves: give a clip of the same time"
-        )
     times = torch.from_numpy(other.clip.times).float() * (other.clip.seconds / clip.seconds)
     pictures = torch.from_numpy(other.clip.frames)
     if not other.is_clip:

@@ -19,7 +19,7 @@ from vid4d.clip.clip import Clip
 from vid4d.compute.randomness import seed_generator
 from vid4d.errors import InputError
 from vid4d.gaussians import fit_config as fits
-from vid4d.gaussians.model import Gaussians4D
+from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.confidence import confidence_maps
 from vid4d.matrix.io import load_matrix, save_matrix
@@ -27,6 +27,8 @@ from vid4d.matrix.matrix import ImageMatrix, TrustedView
 from vid4d.media.images import premultiplied, resized
 from vid4d.methods import stages
 from vid4d.methods.also import OtherCamera, placed, read_others
+from vid4d.methods.canonical import read_canonical
+from vid4d.methods.carried import at_first_moment, carried_matrix, of_first_moment, turned_to_clip
 from vid4d.methods.given_matrix import read_given_matrix
 from vid4d.methods.refine import RefineConfig, refined
 from vid4d.methods.stages import input_elevation
@@ -84,7 +86,7 @@ def make_matrix(run: Run) -> ImageMatrix:
             )
 
     else:
-        others = None if "frames" in run.finished else _others(run, config)  # bad ones before any stage
+        given = None if "frames" in run.finished else _given(run, config)  # bad ones before any stage
         clip = stages.frames(
             run,
             frames=config.frames,
@@ -94,7 +96,7 @@ def make_matrix(run: Run) -> ImageMatrix:
         )
 
         def make(bar: Bar) -> ImageMatrix:
-            return draw_matrix(run, clip, _others(run, config) if others is None else others, config, bar)
+            return draw_matrix(run, clip, _given(run, config) if given is None else given, config, bar)
 
     return run.stage(
         "matrix",
@@ -104,11 +106,20 @@ def make_matrix(run: Run) -> ImageMatrix:
     )
 
 
-def _others(run: Run, config: Efficient4DConfig) -> list[OtherCamera]:
-    """What other cameras saw."""
-    return read_others(
-        run.settings, frames=config.frames, size=config.clip_size, dense=config.reference_frames
-    )
+@dataclass(frozen=True)
+class Given:
+    """What is known of the object beside the clip: what other cameras saw, and a finished one (`--canonical`)
+    with the axes that it may have."""
+
+    others: list[OtherCamera]
+    canonical: tuple[Gaussians3D, tuple[str, ...]] | None
+
+
+def _given(run: Run, config: Efficient4DConfig) -> Given:
+    """Reads what the settings name. Raises InputError."""
+    s = run.settings
+    others = read_others(s, frames=config.frames, size=config.clip_size, dense=config.reference_frames)
+    return Given(others, read_canonical(s.canonical) if s.canonical else None)
 
 
 def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
@@ -124,17 +135,28 @@ def _config(run: Run) -> Efficient4DConfig:
     return tuned(PRESETS[run.settings.preset], run.settings.tune)
 
 
-def draw_matrix(
-    run: Run, clip: Clip, others: list[OtherCamera], config: Efficient4DConfig, bar: Bar
-) -> ImageMatrix:
+def draw_matrix(run: Run, clip: Clip, given: Given, config: Efficient4DConfig, bar: Bar) -> ImageMatrix:
     """All views at the key times from the time-synchronous prior; then the frames between, and confidence.
 
     The clip's own frames, those between the key frames too, are the reference; so is what other cameras saw.
+    Where more is known of the first moment than of others, by a picture or a finished object, that moment's
+    object is carried along the clip's motion instead.
     """
     keys, frames = clip.at_keys(), torch.from_numpy(clip.frames)
     pictures = torch.from_numpy(keys.frames)
     elevation = input_elevation(run, pictures)
-    also = tuple(placed(run, other, clip, elevation, config.clip_size) for other in others)
+    also = tuple(placed(run, other, clip, elevation, config.clip_size) for other in given.others)
+    rest = None
+    if given.canonical is not None:
+        rest = turned_to_clip(run, given.canonical, clip, elevation)
+    elif len(clip) > 1 and not all(other.is_clip for other in given.others):
+        zero = torch.zeros(1)
+        then = tuple(view.nearest(zero) for view in also)
+        drawn = draw_views(run, torch.from_numpy(clip.frames[:1]), elevation, then, cyclic=False, bar=bar)
+        rest = of_first_moment(run, at_first_moment(drawn, clip, also, elevation))
+    if rest is not None:
+        moments = len(keys) * (1 + config.n_interpolated)
+        return carried_matrix(rest, clip, also, elevation, moments=moments, bar=bar)
     times = torch.from_numpy(keys.times).float()
     at_keys = tuple(view.nearest(times) for view in also)
     views = draw_views(run, pictures, elevation, at_keys, cyclic=clip.cyclic, bar=bar)

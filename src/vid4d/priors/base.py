@@ -178,7 +178,8 @@ class PriorSpec:
     draws no matrix. score: the same for a `ScorePrior` and `load_score_prior`. elevation: the same for a
     function that `guess_elevation` calls with the frames and the device.
     help: what `--prior` says of it. takes: the options of `DrawRequest` that have
-    an effect on how it draws: 'steps', 'sampler', 'memory', 'also'; a run refuses the others.
+    an effect on how it draws: 'steps', 'sampler', 'memory', 'also'; 'canonical' where it leaves the drawing
+    to a finished object. A run refuses the others.
     image_size: pixels that it works at. memory_gib: that it takes while a field is trained under its score,
     with the gradient through its encoder.
     elevations: least and greatest of the input camera's that it has learned from, degrees; all where nobody
@@ -233,7 +234,7 @@ PRIORS = {
         score="vid4d.priors.frustum.score:load_score_prior",
         elevation="vid4d.priors.frustum.elevation:guess_with_shipped",
         help="comes with vid4d; makes one solid thing of every frame",
-        takes=frozenset({"also"}),
+        takes=frozenset({"also", "canonical"}),
         image_size=128,
         memory_gib=1.2,
         elevations=(-10.0, 40.0),

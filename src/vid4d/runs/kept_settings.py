@@ -61,7 +61,7 @@ def difference(old: Settings, new: Settings) -> list[str]:
     differing = []
     for field in fields(Settings):
         before, after = getattr(old, field.name), getattr(new, field.name)
-        if field.name == "clip":
+        if field.name == "clip" or (field.name == "canonical" and before and after):
             before, after = str(Path(before).resolve()), str(Path(after).resolve())
         if field.name == "also":
             before, after = _resolved(before), _resolved(after)

@@ -17,14 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, UInt8
 from PIL import Image
 
 from vid4d.errors import FAULTS, InputError
 from vid4d.files.paths import refuse_special
 from vid4d.media.picture_files import check_pixels, reading_picture
-from vid4d.training.meshes import MeshBank, MeshBatch, TrainingMesh, to_world_axes
 
 TYPES = {5120: "<i1", 5121: "<u1", 5122: "<i2", 5123: "<u2", 5125: "<u4", 5126: "<f4"}
 WIDTHS = {"SCALAR": 1, "VEC2": 2, "VEC3": 3, "VEC4": 4, "MAT2": 4, "MAT3": 9, "MAT4": 16}
@@ -214,7 +212,7 @@ class Glb:
             if len(faces) and not 0 <= faces.min() <= faces.max() < count:
                 raise InputError(f"{self.path} has faces without vertices: export it again")
             color = values.get("COLOR_0", np.ones((count, 3)))[:, :3]
-            parts.append(self._painted(to_world_axes(points[:, :3]), faces, color, values, primitive))
+            parts.append(self._painted(points[:, [2, 0, 1]], faces, color, values, primitive))
         return parts
 
     def _skinned(
@@ -305,30 +303,3 @@ def _pose(node: dict, moved: dict[str, np.ndarray]) -> np.ndarray:
     pose[:3, :3] = Rotation.from_quat(turn).as_matrix() * scale
     pose[:3, 3] = moved.get("translation", node.get("translation", (0, 0, 0)))
     return pose
-
-
-def mesh_batch(surfaces: list[Surface]) -> MeshBatch:
-    """The surfaces as one object for the renderer of `vid4d.training.mesh_render`."""
-    white = np.full((1, 1, 4), 255, np.uint8)
-    parts = []
-    for i, s in enumerate(surfaces):
-        corners = np.arange(s.faces.size).reshape(-1, 3)
-        uv = np.zeros((len(s.vertices), 2)) if s.uv is None else s.uv
-        uv = uv[s.faces]
-        uv = uv - np.floor(uv.min(1, keepdims=True) + 1e-6)  # textures repeat
-        parts.append(
-            TrainingMesh(
-                name=str(i),
-                poses=s.vertices[None].astype(np.float32),
-                faces=s.faces,
-                uv=uv.reshape(-1, 2).astype(np.float32),
-                uv_faces=corners,
-                smooth=np.ones(len(s.faces), bool),
-                texture=white if s.texture is None else s.texture,
-                vertex_color=np.rint(s.colors[s.faces].reshape(-1, 3) * 255).astype(np.uint8),
-                has_alpha=s.masked,
-            )
-        )
-    count = torch.arange(len(parts))
-    batch = MeshBank(parts).batch(count, count * 0)
-    return replace(batch, vertex_object=batch.vertex_object * 0, face_object=batch.face_object * 0, objects=1)

@@ -9,9 +9,9 @@ from exported import asset_of, tumbling, visible
 from plyfile import PlyData, PlyElement
 
 from vid4d.errors import InputError
-from vid4d.evaluation.splats_ply import NEEDED, read_splats
 from vid4d.export.formats import export
 from vid4d.export.options import ExportOptions
+from vid4d.gaussians.splats_ply import NEEDED, read_splats
 
 
 @pytest.mark.parametrize("degree", [0, 1, 3])

@@ -17,12 +17,12 @@ from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.evaluation.distances import mesh_distances, tracked
 from vid4d.evaluation.evaluate import evaluate
-from vid4d.evaluation.glb import Glb
 from vid4d.evaluation.meshes import MeshSequence
 from vid4d.evaluation.placement import Placement
 from vid4d.evaluation.protocol import PROTOCOLS
 from vid4d.evaluation.seen import Moments
 from vid4d.export.glb import glb_bytes
+from vid4d.meshing.glb_file import Glb
 from vid4d.meshing.marching_cubes import vertex_normals
 from vid4d.meshing.mesh_sequence import MeshSequence as Exported
 from vid4d.meshing.tsdf import Mesh
