@@ -49,6 +49,7 @@ def written_clip(folder: Path) -> tuple[Path, Callable[[], object]]:
 def settings(folder: Path) -> tuple[Path, Callable[[], object]]:
     run = folder / "run"
     chosen = Settings(clip="a.mp4", frames=2, steps=2, memory=3.0, start=0.0, end=1.0, elevation=4.0)
+    chosen = replace(chosen, canonical="a.glb", canonical_azimuth=4.0)
     Run.create(run, chosen).close()
     return run / "settings.json", lambda: read_settings(run)
 

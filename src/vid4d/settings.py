@@ -114,8 +114,10 @@ class Settings:
         if self.elevation != "auto" and not -90 <= self.elevation <= 90:
             raise InputError(f"an elevation of {self.elevation:g} degrees does not exist: choose -90 to 90")
         check_also(self.also)
-        if self.canonical_azimuth != "auto" and not math.isfinite(self.canonical_azimuth):
-            raise InputError(f"--canonical-azimuth {self.canonical_azimuth}: give degrees, or leave it out")
+        if self.canonical_azimuth != "auto" and not -360 <= self.canonical_azimuth <= 360:
+            raise InputError(
+                f"--canonical-azimuth {self.canonical_azimuth}: give degrees, -360 to 360, or leave it out"
+            )
         if not 0 < self.fps < math.inf:
             raise InputError(f"{self.fps:g} frames a second is no rate; give a positive number")
         if not 0 <= self.seed < 1 << 32:
