@@ -182,6 +182,7 @@ def test_deep_and_grey_pictures_work(kind):
         ("--start nan", "--start nan"),
         ("--start 99", "no frame between"),
         ("--end 0", "--end 0"),
+        ("--end inf", "--end inf"),
         ("--fps 0", "no rate"),
         ("--fps -24", "no rate"),
         ("--fps inf", "no rate"),

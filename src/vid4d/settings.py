@@ -202,6 +202,8 @@ def check_part(start: float | None, end: float | None, every: int) -> None:
     """Checks which part of a clip is used: seconds, and every which frame of it. Raises InputError."""
     if start is not None and not 0 <= start < math.inf:
         raise InputError(f"--start {start}: give seconds from the clip's beginning, 0 or more")
+    if end is not None and not math.isfinite(end):
+        raise InputError(f"--end {end}: give seconds from the clip's beginning, or leave it out")
     if end is not None and not end > (start or 0):
         raise InputError(f"--end {end}: lies before the start at {start or 0} s; give a later second")
     if every < 1:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.client
 import sys
 import threading
 from pathlib import Path
@@ -12,7 +14,9 @@ from command_line import refused
 from vid4d.app import page, words
 from vid4d.app.desk import Desk
 from vid4d.app.job import Job
+from vid4d.app.serve import Guarded
 from vid4d.errors import InputError
+from vid4d.viewer.guard import Guard
 
 
 def a_job() -> Job:
@@ -59,9 +63,48 @@ def test_the_page_is_built(tmp_path):
     from vid4d.app.serve import App
 
     with App(tmp_path / "runs", port=0, example=None) as app:
+        for host, status in (("127.0.0.1", 200), ("page.example", 403)):
+            line = http.client.HTTPConnection(
+                "127.0.0.1", int(app.url.strip("/").rpartition(":")[2]), timeout=20
+            )
+            line.request("GET", "/config", headers={"Host": host})
+            assert line.getresponse().status == status
+            line.close()
         labels = {c["props"].get("label") for c in app.page.config["components"]}
         assert {"Quality", "Method", "Earlier runs", "Format"} <= labels
         assert app.password is None
+
+
+HERE = ("host", "127.0.0.1:7860")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([HERE], 200),
+        ([HERE, ("origin", "http://127.0.0.1:7860")], 200),
+        ([("host", "localhost:7860")], 200),
+        ([("host", "page.example:7860")], 403),  # a page whose name leads here (DNS rebinding)
+        ([HERE, ("origin", "http://page.example")], 403),
+        ([HERE, ("origin", "http://127.0.0.1:8000")], 403),
+        ([HERE, ("origin", "null")], 403),
+        ([HERE, ("host", "page.example")], 403),
+        ([], 403),
+    ],
+)
+def test_pages_of_other_places_do_not_come_in(headers, status):
+    sent: list[dict] = []
+
+    async def gradios_app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200})
+
+    async def send(message):
+        sent.append(message)
+
+    given = [(name.encode(), value.encode()) for name, value in headers]
+    scope = {"type": "http", "path": "/gradio_api/upload", "headers": given}
+    asyncio.run(Guarded(gradios_app, Guard())(scope, None, send))
+    assert sent[0]["status"] == status
 
 
 def test_the_forms_values_are_choices_in_their_order():

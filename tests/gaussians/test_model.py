@@ -234,7 +234,7 @@ def test_bad_assets_are_told_apart(tmp_path: Path) -> None:
     path.write_bytes(data.replace(b'"vid4d-gaussians"', b'"other-gaussians"'))
     with pytest.raises(InputError, match="no 4D Gaussians"):
         load_asset(path)
-    for wrong in ("long", "nan", "1e6", "-1"):
+    for wrong in ("long", "nan", "1e6", "1e-9", "-1"):
         with pytest.raises(InputError, match="seconds"):
             save_asset(path, cloud(5), {"seconds": wrong})
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import secrets
 import threading
+from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
 from vid4d.app.desk import Desk
 from vid4d.app.page import build, gradio, look
 from vid4d.errors import CHECKOUT, InputError
+from vid4d.viewer.guard import Guard
 from vid4d.viewer.viewer import check_address, is_local
 
 EXAMPLE = CHECKOUT / "examples" / "hopper.mp4"
@@ -18,11 +20,53 @@ MOST_UPLOADED = "500mb"
 """Of one file, in public."""
 
 
+REFUSED = (
+    b"This app can be opened only on its own machine, at the address that `vid4d app` has printed. For "
+    b"others: --host 0.0.0.0, with a password; behind a proxy: --public.\n"
+)
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+
+class Guarded:
+    """An ASGI application behind a guard: what it does not allow is answered with 403, or closed.
+
+    Gradio itself answers whoever names any Host, so that any web page could come in by DNS rebinding.
+    """
+
+    def __init__(self, app: Callable[[Message, Receive, Send], Awaitable[None]], guard: Guard) -> None:
+        self.app = app
+        self.guard = guard
+
+    async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
+        """Answers one connection."""
+        if scope["type"] == "lifespan" or self._allows(scope):
+            await self.app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            plain = [(b"content-type", b"text/plain"), (b"content-length", str(len(REFUSED)).encode())]
+            await send({"type": "http.response.start", "status": 403, "headers": plain})
+            await send({"type": "http.response.body", "body": REFUSED})
+
+    def _allows(self, scope: Message) -> bool:
+        got: dict[bytes, list[str]] = {b"host": [], b"origin": []}
+        for name, value in scope["headers"]:
+            if name in got:
+                got[name].append(value.decode("latin-1"))
+        if any(len(values) > 1 for values in got.values()):
+            return False
+        host, origin = (values[0] if values else None for values in got.values())
+        return self.guard.allows(scope["path"], host, origin, None)
+
+
 class App:
     """A running app; a context manager. Runs that go on when it ends are stopped, and can be resumed.
 
     runs: the folder of the runs. host, port: where it listens. public: for visitors who do not know each
-    other (`Desk`). Elsewhere than on this machine alone, those who come must know `password`, unless public.
+    other (`Desk`). Elsewhere than on this machine alone, those who come must know `password`, unless public;
+    on this machine, pages of other places are refused (`Guarded`).
     Raises InputError where it cannot listen there, or Gradio is missing.
     """
 
@@ -43,6 +87,7 @@ class App:
         there = example if example is not None and example.is_file() else None
         self.page = build(self.desk, there)
         self._stopped = threading.Event()
+        guarded = not public and self.password is None
         allowed = [str(self.desk.runs), *([] if there is None else [str(there)])]
         try:
             _, self.url, _ = self.page.queue(default_concurrency_limit=4).launch(
@@ -56,6 +101,7 @@ class App:
                 share=False,
                 ssr_mode=False,
                 footer_links=[],
+                app_kwargs={"middleware": _guard()} if guarded else None,
                 **look(gr),
             )
         except OSError as error:
@@ -77,6 +123,12 @@ class App:
         self._stopped.set()
         self.desk.jobs.close()
         self.page.close(verbose=False)
+
+
+def _guard() -> list[Any]:
+    from starlette.middleware import Middleware
+
+    return [Middleware(Guarded, guard=Guard())]
 
 
 def _free_port(host: str) -> int:

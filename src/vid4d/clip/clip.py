@@ -29,6 +29,7 @@ from vid4d.clip.subject import keep_subject
 from vid4d.clip.takes import Takes, changes_at_once, of_objects, of_pictures, usable, way_out
 from vid4d.clip.window import Windows, fit_windows
 from vid4d.errors import InputError
+from vid4d.files.records import LONGEST, SHORTEST
 from vid4d.settings import check_part
 
 OBJECT_SIZE = 200 / 256
@@ -169,6 +170,12 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     count, dense = _counts(source, candidates, period, options)
     key = keyframes.choose_frames(source.times, candidates, count, period)
     chosen = keyframes.densify_keyframes(candidates, key, dense, period)
+    seconds = keyframes.seconds(source, candidates, chosen, period)
+    if not SHORTEST <= seconds <= LONGEST:
+        raise InputError(
+            f"{name}: what is used of it lasts {seconds:g} s, where {SHORTEST:g} to {LONGEST:g} can be: give "
+            "another part, or pictures another --fps"
+        )
     working = max(1024, 4 * size)
     originals = _read_frames(source, chosen, size, working)
     seen = max(originals[0].shape[:2])
@@ -251,7 +258,6 @@ def _read_part(source: Source, name: str, options: ClipOptions) -> Clip | _Part:
     frames = np.empty((len(objects), size, size, 4), np.float32)
     for i, picture in enumerate(pictures):
         frames[i] = picture
-    seconds = keyframes.seconds(source, candidates, chosen, period)
     if options.frames and len(key) > max(USUAL, options.frames):
         told.append(
             f"{seconds:.0f} s of clip get {len(key)} key frames, {len(key) / seconds:.2g} a second, which "

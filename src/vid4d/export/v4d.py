@@ -24,7 +24,7 @@ from msgspec import Meta, Struct
 from vid4d.errors import InputError
 from vid4d.export.moving import MovingGaussians, moving
 from vid4d.export.options import ExportOptions
-from vid4d.files.records import Time, checked
+from vid4d.files.records import Seconds, Time, checked
 from vid4d.gaussians.model import MARGINAL_CUT
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class Header(Struct):
     """What stands before the chunks, as JSON."""
 
     count: Annotated[int, Meta(ge=0, le=1 << 24)]
-    seconds: Annotated[float, Meta(gt=0, le=1e6)]
+    seconds: Seconds
     cyclic: bool
     period: Annotated[float, Meta(gt=0, le=1e6)]
     harmonics: Literal[1, 4, 9, 16]

@@ -29,9 +29,9 @@ Step = Annotated[int, Meta(ge=0, le=1 << 40)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Time = Annotated[float, Meta(ge=-1e-6, le=1 + 1e-6)]
 """Of a clip: 0 is its start and 1 its end."""
-LONGEST = 86_400.0
-Seconds = Annotated[float, Meta(gt=0, le=LONGEST)]
-"""Of a clip: a day at most."""
+SHORTEST, LONGEST = 1e-3, 86_400.0
+Seconds = Annotated[float, Meta(ge=SHORTEST, le=LONGEST)]
+"""Of a clip: a day at most, and at least what a frame of a quick camera lasts."""
 
 WORDS = {
     "float": "a number",

@@ -24,7 +24,7 @@ from torch import Tensor
 
 from vid4d.errors import InputError
 from vid4d.files.checkpoints import open_tensors
-from vid4d.files.records import LONGEST, checked
+from vid4d.files.records import LONGEST, SHORTEST, checked
 from vid4d.files.write import written_whole
 from vid4d.gaussians import sh as harmonics
 from vid4d.gaussians.metadata import CONSTANTS, AssetMetadata
@@ -356,6 +356,6 @@ def _check_values(tensors: dict[str, Tensor], path: Path) -> None:
 
 def _is_duration(text: str) -> bool:
     try:
-        return 0 < float(text) <= LONGEST
+        return SHORTEST <= float(text) <= LONGEST
     except (TypeError, ValueError):
         return False

@@ -43,7 +43,7 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
-from vid4d.files.records import LONGEST
+from vid4d.files.records import LONGEST, SHORTEST
 from vid4d.files.write import folder_written_whole
 from vid4d.matrix import layouts
 from vid4d.matrix.descriptions import FORMAT, Inputs, MatrixRecord, cameras_of, check_size, read_described
@@ -119,8 +119,10 @@ def check_matrix(matrix: ImageMatrix) -> None:
             f"Camera {int(away.argmin())} of the image matrix stands in the object's middle: correct its "
             "pose; the object is about 1 wide, around 0."
         )
-    if not 0 < matrix.seconds <= LONGEST:
-        raise InputError(f"The image matrix lasts {matrix.seconds:g} seconds: give 0 to {LONGEST:g}.")
+    if not SHORTEST <= matrix.seconds <= LONGEST:
+        raise InputError(
+            f"The image matrix lasts {matrix.seconds:g} seconds: give {SHORTEST:g} to {LONGEST:g}."
+        )
     if matrix.frames > 1 and not (matrix.times.diff() > 0).all():
         raise InputError("The times of the image matrix do not increase: sort its frames by time.")
     if not -1e-6 <= float(matrix.times.min()) <= float(matrix.times.max()) <= 1 + 1e-6:
