@@ -120,8 +120,7 @@ class Settings:
             )
         if not 0 < self.fps < math.inf:
             raise InputError(f"{self.fps:g} frames a second is no rate; give a positive number")
-        if not 0 <= self.seed < 1 << 32:
-            raise InputError(f"the seed {self.seed} cannot be used: choose 0 to {(1 << 32) - 1}")
+        check_seed(self.seed)
 
     @property
     def label(self) -> str:
@@ -196,6 +195,12 @@ def as_options(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> list
         else:
             words += [option] if value is True else [option, str(value)]
     return words
+
+
+def check_seed(seed: int) -> None:
+    """Raises InputError for a seed that random generators do not take."""
+    if not 0 <= seed < 1 << 32:
+        raise InputError(f"the seed {seed} cannot be used: choose 0 to {(1 << 32) - 1}")
 
 
 def check_part(start: float | None, end: float | None, every: int) -> None:

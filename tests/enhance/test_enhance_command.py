@@ -18,6 +18,7 @@ from vid4d.enhance import enhance
 from vid4d.enhance.trainer import Trainer
 from vid4d.matrix.io import save_matrix
 from vid4d.methods import stages
+from vid4d.report.enhanced import read_enhanced
 from vid4d.report.report import write_report
 from vid4d.runs.run import Run
 from vid4d.settings import Settings
@@ -105,6 +106,15 @@ def test_the_report_shows_it_as_long_as_it_is_of_this_asset(root):
     assert "<h2>Enhanced</h2>" not in (root / "report.html").read_text()
 
 
+def test_a_damaged_list_of_what_was_made_is_no_dead_end(root, capsys):
+    (root / "enhanced").mkdir()
+    (root / "enhanced" / "enhanced.json").write_text("junk")
+    assert run("enhance", root, "--resume", "--device", "cpu") == 0
+    assert "enhanced: made again" in capsys.readouterr().err
+    assert (root / "enhanced.kept-1" / "enhanced.json").read_text() == "junk"
+    assert read_enhanced(root) is not None
+
+
 def test_pictures_of_another_tool(root, capsys):
     assert run("enhance", root, "--to-sharpen", "out") == 0
     assert "3 renders in out" in capsys.readouterr().out
@@ -121,6 +131,7 @@ def test_bad_input_is_one_sentence(root, capsys):
     assert "no run folder" in refused(capsys, "enhance", "nowhere")
     assert "give one of them" in refused(capsys, "enhance", root, "--to-sharpen", "a", "--sharpened", "b")
     assert "there is no folder b" in refused(capsys, "enhance", root, "--sharpened", "b")
+    assert f"the seed {10**30} cannot be used" in refused(capsys, "enhance", root, "--seed", 10**30)
     shutil.rmtree(root / "matrix")
     assert "no image matrix" in refused(capsys, "enhance", root)
     (root / "asset.safetensors").unlink()

@@ -214,6 +214,8 @@ def test_a_list_leads_to_no_file_outside_of_its_folder(tmp_path):
         (("--to", "ply", "--frames", "0"), "0 frames cannot be written"),
         (("--to", "gif", "--background", "pink"), "'pink' is no background"),
         (("--to", "mp4", "--cameras", "none.json"), "none.json: cannot be read"),
+        (("--to", "mp4", "--azimuth", "nan"), "an azimuth of nan degrees does not exist"),
+        (("--to", "mp4", "--azimuth", "1e30"), "an azimuth of 1e+30 degrees does not exist"),
         (("--to", "mp4", "--elevation", "95"), "95 degrees does not exist"),
         (("--to", "mp4", "--seconds", "1e9"), "a video of 1e+09 seconds"),
     ],

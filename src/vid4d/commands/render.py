@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import product
@@ -88,8 +87,8 @@ def render_files(
     for name, values in (("azimuth", azimuth), ("elevation", elevation), ("time", time)):
         if values is not None and not values:
             raise InputError(f"--{name} needs at least one number")
-    if turned := [a for a in azimuth if not math.isfinite(a)]:
-        raise InputError(f"an azimuth of {turned[0]:g} degrees does not exist: give a number")
+    if turned := [a for a in azimuth if not -36000 <= a <= 36000]:
+        raise InputError(f"an azimuth of {turned[0]:g} degrees does not exist: choose 0 to 360")
     if not 8 <= size <= 8192:
         raise InputError(f"a size of {size} pixels cannot be rendered: choose 8 to 8192")
     if outside := [t for t in time if not 0 <= t <= 1]:

@@ -31,7 +31,7 @@ from vid4d.media.video import write_mp4
 from vid4d.metrics import motion, psnr, sharpness
 from vid4d.render import frames_of, loops_to_play
 from vid4d.report.contact import draw_sheet
-from vid4d.report.enhanced import FOLDER, FORMAT, asset_hash, read_enhanced
+from vid4d.report.enhanced import FOLDER, FORMAT, Enhanced, asset_hash, read_enhanced
 from vid4d.report.report import write_report
 from vid4d.runs.folder import (
     begin_to_replace,
@@ -44,6 +44,7 @@ from vid4d.runs.folder import (
 from vid4d.runs.kept_settings import read_settings
 from vid4d.runs.lock import RunLock
 from vid4d.runs.progress import Progress
+from vid4d.settings import check_seed
 
 FPS = 24.0
 SIDES = (0, 90, 180, 270)
@@ -113,6 +114,7 @@ def enhance(
     Returns the folder. Raises InputError for bad input, and where another process works in the run folder.
     """
     progress = progress or Progress(quiet=True)
+    check_seed(seed)
     subject = open_run(root, device)
     lock = RunLock(root)
     try:
@@ -144,7 +146,7 @@ def _enhance(
         "pictures": "" if given is None else identity_of([], *given),
         "size": config.size,
     }
-    before = read_enhanced(root)
+    before = _before(root, progress)
     if resume and before is not None and asked.items() <= before.items():
         progress.say("enhanced before")
     else:
@@ -160,6 +162,15 @@ def _enhance(
         write_report(root, subject.asset.gaussians, subject.matrix)
         record(root)
     return root / FOLDER
+
+
+def _before(root: Path, progress: Progress) -> Enhanced | None:
+    """What is there already; None where it is damaged, for it is made again."""
+    try:
+        return read_enhanced(root)
+    except InputError as damage:
+        progress.say(f"enhanced: made again, for what was saved cannot be used ({damage})")
+        return None
 
 
 def _train(

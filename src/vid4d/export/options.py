@@ -87,6 +87,8 @@ class ExportOptions:
             raise InputError(f"there are no axes {self.axes!r}: choose one of {', '.join(get_args(Axes))}")
         if self.sh_degree is not None and not 0 <= self.sh_degree <= 3:
             raise InputError(f"harmonics of degree {self.sh_degree} are not written: choose 0 to 3")
+        if not -36000 <= self.azimuth <= 36000:
+            raise InputError(f"an azimuth of {self.azimuth:g} degrees does not exist: choose 0 to 360")
         if self.elevation is not None and not -90 <= self.elevation <= 90:
             raise InputError(f"an elevation of {self.elevation:g} degrees does not exist: choose -90 to 90")
         if self.seconds is not None and not 0.05 <= self.seconds <= 600:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from vid4d.errors import InputError
+from vid4d.settings import check_seed
 from vid4d.training.stages import TrainingStage, stage_named
 
 
@@ -102,6 +103,7 @@ def train(options: TrainOptions, report: Callable[[dict[str, Any]], None] | None
     from vid4d.priors.weights.files import save_weights
     from vid4d.training.trainer import Trainer, TrainerConfig, start_distributed, world
 
+    check_seed(options.seed)
     stage = stage_named(options.stage)
     device = start_distributed()
     rank, _ = world()
