@@ -84,7 +84,7 @@ def write_outputs(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix) -> None
         "key_frame_psnr_db": None if at_keys is None else round(at_keys, 3),
         "splats": len(gaussians),
         "views": matrix.views,
-        "frames": matrix.frames,
+        "frames": matrix.of_moments or matrix.frames,
         "seconds": matrix.seconds,
         "cyclic": matrix.cyclic,
     }

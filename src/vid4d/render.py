@@ -12,12 +12,15 @@ from torch import Tensor
 
 from vid4d.cameras import DEFAULT_ELEVATION, RING_DISTANCE, Cameras
 from vid4d.errors import InputError
+from vid4d.gaussians.culling import Spans
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
 from vid4d.media.images import straight
 
 CHUNK_PIXELS = 8 << 20
 """Pixels rendered in one call."""
+MANY = 100_000
+"""Splats from which on those are left out that are not there at a time: of a long clip nearly all."""
 BATCH = 8
 """Frames of a turntable rendered in one call."""
 
@@ -46,15 +49,23 @@ def render_asset(
     time: float | Sequence[float] | Tensor = 0.0,
     *,
     background: float | None = None,
+    spans: Spans | None = None,
 ) -> Float[Tensor, "n h w c"]:
-    """Pictures of n cameras, on the splats' device; arguments as `Asset.render`."""
+    """Pictures of n cameras, on the splats' device; arguments as `Asset.render`.
+
+    spans: of the splats, where pictures of many moments are made one after the other.
+    """
     times = times_for(time, cameras)
     device = gaussians.means.device
     chunk = max(1, CHUNK_PIXELS // (cameras.width * cameras.height))
+    if spans is None and len(gaussians) > MANY:
+        spans = Spans.of(gaussians)
     parts = []
     for i in range(0, len(cameras), chunk):
         some = cameras[i : i + chunk].to(device)
-        rendered = rasterize_4d(gaussians, times[i : i + chunk], some, background=background or 0.0)
+        when = times[i : i + chunk]
+        shown = gaussians if spans is None else gaussians.select(spans.at(when))
+        rendered = rasterize_4d(shown, when, some, background=background or 0.0)
         if background is None:
             parts.append(straight(torch.cat([rendered.color, rendered.alpha[..., None]], -1)).clamp(0, 1))
         else:
@@ -95,8 +106,10 @@ def turntable_frames(
     """
     duration = duration if duration is not None else loops_to_play(seconds) * seconds
     count, frame_rate = frames_of(duration, fps)
+    spans = Spans.of(gaussians) if len(gaussians) > MANY else None
     for i in range(0, count, BATCH):
         frames = torch.arange(i, min(i + BATCH, count))
         cameras = Cameras.orbit(azimuth + 360.0 * frames / count, elevation, distance=distance, size=size)
         played = frames / frame_rate / max(seconds, 1e-3)
-        yield from render_asset(gaussians, cameras, played % 1.0, background=1.0).cpu().numpy()
+        pictures = render_asset(gaussians, cameras, played % 1.0, background=1.0, spans=spans)
+        yield from pictures.cpu().numpy()

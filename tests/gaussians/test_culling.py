@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from toys import jumping_ball
 
-from vid4d.gaussians.culling import splats_over_time, visibility_mask
+from vid4d.gaussians.culling import Spans, splats_over_time, visibility_mask
 
 LATER = torch.tensor([0.0, 0, 0, 1.5])
 
@@ -34,3 +34,24 @@ def test_splats_over_time_by_counting():
         counts = splats_over_time(ball, times)
         assert counts == [int((ball.at(time).opacities >= 1 / 255).sum()) for time in times]
         assert min(counts) >= 80
+
+
+def test_spans_leave_out_none_that_is_there():
+    """Also where a splat's time lies rounds away from a loop's."""
+    for ball in (jumping_ball(40), replace(jumping_ball(40), cyclic=True)):
+        for laps in (0, 3, -2):
+            moved = replace(ball, means=ball.means + torch.tensor([0.0, 0, 0, laps]))
+            spans = Spans.of(moved)
+            for time in (0.0, 0.1, 0.5, 0.99):
+                there = moved.at(time).opacities > 0
+                kept = spans.at(torch.tensor([time]))
+                assert not (there & ~kept).any()
+                assert kept.sum() <= there.sum() + 40  # at most one shell more, at the edge of its time
+
+
+def test_spans_of_several_times_and_of_a_stretch():
+    """Shells at 0, 1/4, ..., 1, there for 0.0875 * sqrt(2 log 20) = 0.214 before and after."""
+    spans = Spans.of(jumping_ball(40))
+    assert spans.at(torch.tensor([0.0, 1.0])).sum() == 80
+    assert spans.between(0.22, 0.28).sum() == 40
+    assert spans.between(0.2, 0.3).sum() == 120

@@ -3,7 +3,7 @@ import pytest
 import torch
 from reference import arrays
 
-from vid4d.matrix.confidence import confidence_from_error, confidence_maps, error_map
+from vid4d.matrix.confidence import confidence_from_error, confidence_maps, confidences, error_map
 
 
 def linear(a, b):
@@ -81,3 +81,31 @@ def test_short_clips_are_all_trusted(times):
 
 def test_a_perfect_prediction_gives_one():
     assert (confidence_maps(torch.full((1, 3, 16, 16, 3), 0.5), linear) == 1).all()
+
+
+@pytest.mark.parametrize("cyclic", [False, True])
+@pytest.mark.parametrize("count", [5, 6, 9])
+def test_moment_by_moment_as_all_at_once(count, cyclic):
+    torch.manual_seed(0)
+    images = torch.rand(2, count, 16, 16, 4)
+    whole = confidence_maps(images, linear, cyclic=cyclic)
+    found = list(confidences(iter(images.unbind(1)), count, linear, cyclic=cyclic))
+    order = [*range(2, count), 0, 1] if cyclic else list(range(count))
+    assert [i for i, _ in found] == order
+    for i, confidence in found:
+        assert torch.equal(confidence, whole[:, i])
+
+
+def test_few_moments_are_held():
+    """The next is asked for only when the one before it has been told, two moments late."""
+    asked = []
+
+    def moments():
+        for i in range(20):
+            asked.append(i)
+            yield torch.rand(1, 16, 16, 4)
+
+    for i, _ in confidences(moments(), 20, linear):
+        assert asked[-1] <= i + 2
+    with pytest.raises(ValueError, match="3 moments came where 5"):
+        list(confidences(iter(torch.rand(3, 1, 16, 16, 4)), 5, linear))

@@ -34,8 +34,8 @@ from vid4d.gaussians.model import MARGINAL_CUT, Gaussians4D
 if TYPE_CHECKING:
     from vid4d.asset import Asset
 
-WAY = 129
-"""Places on the path of an object that goes along one."""
+WAY, WAY_RATE = 129, 16
+"""Places on the path of an object that goes along one, at least, and for each second."""
 TEMPLATE, READER = "player.html", "v4d.js"
 HELD, CLEARLY = 0.995, 0.1
 """Share of splats that the first view holds, of those whose opacity is above this: a few stray ones."""
@@ -138,7 +138,8 @@ def write_player(path: str | Path, gaussians: Gaussians4D, *, seconds: float, **
 
 def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """The page as an export. It shows every moment, whatever `frames` and `fps` say."""
-    moments = np.linspace(0, 1, WAY) if options.time is None else np.full(2, options.time)
+    places = max(WAY, 1 + round(WAY_RATE * asset.seconds))
+    moments = np.linspace(0, 1, places) if options.time is None else np.full(2, options.time)
     write_player(
         out,
         asset.gaussians,

@@ -25,7 +25,7 @@ from vid4d.errors import InputError
 from vid4d.export.moving import MovingGaussians, moving
 from vid4d.export.options import ExportOptions
 from vid4d.files.records import Seconds, Time, checked
-from vid4d.gaussians.model import MARGINAL_CUT
+from vid4d.gaussians.culling import REACH
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 MAGIC, VERSION = b"V4DS", 1
 CHUNK = 2048
 """Splats in a chunk."""
-REACH = math.sqrt(-2 * math.log(MARGINAL_CUT))
-"""Standard deviations in time after which a splat is not there any more: its marginal is under the cut."""
 ROOT_HALF = math.sqrt(0.5)
 LARGEST = 1e6
 MOST_NUMBERS = 1 << 26

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float
@@ -19,6 +21,40 @@ def visibility_mask(gaussians: Gaussians4D, time: float | None = None) -> Bool[T
     """Visibility mask: splats that are present and opaque enough at a time, or at any in [0, 1]."""
     nearest = gaussians.means[:, 3] if gaussians.cyclic else gaussians.means[:, 3].clamp(0, 1)
     return _is_visible(gaussians.marginal(nearest if time is None else time), gaussians.opacities)
+
+
+REACH = math.sqrt(-2 * math.log(MARGINAL_CUT))
+"""Standard deviations in time after which a splat is not there any more."""
+
+
+@dataclass(frozen=True)
+class Spans:
+    """When each splat is there, clip time: so that of a long asset only those are drawn that can be seen.
+
+    begin, end: of splats whose marginal is not cut; of a loop they may lie outside of [0, 1].
+    """
+
+    begin: Float[Tensor, " n"]
+    end: Float[Tensor, " n"]
+    cyclic: bool
+
+    @staticmethod
+    @torch.no_grad()
+    def of(gaussians: Gaussians4D) -> Spans:
+        """Of all splats."""
+        t, reach = gaussians.means[:, 3], REACH * 1.001 * gaussians.covariance4d()[:, 3, 3].sqrt()
+        return Spans(t - reach, t + reach, gaussians.cyclic)
+
+    def between(self, low: float, high: float) -> Bool[Tensor, " n"]:
+        """Mask of the splats that are there at any time from low to high."""
+        if not self.cyclic:
+            return (self.begin <= high) & (self.end >= low)
+        rounds = (self.end - low).floor()  # the last round in which a splat begins to be gone after low
+        return (self.begin - rounds <= high) | (self.end - self.begin >= 1)
+
+    def at(self, times: Float[Tensor, " k"]) -> Bool[Tensor, " n"]:
+        """Mask of the splats that are there at any of some times."""
+        return torch.stack([self.between(time, time) for time in times.tolist()]).any(0)
 
 
 @torch.no_grad()

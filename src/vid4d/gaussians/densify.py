@@ -62,8 +62,9 @@ class Densifier:
 
     def collect(self, render: SplatRender) -> None:
         """Adds the gradients of one step; call after backward."""
-        self.gradient += render.screen_gradients().sum(0)
-        self.n_visible += render.visible.sum(0)
+        count = len(self.gradient)  # splats that stay as they are come after these
+        self.gradient += render.screen_gradients().sum(0)[:count]
+        self.n_visible += render.visible.sum(0)[:count]
 
     def due(self, progress: float) -> bool:
         """True when the next round of density control is due. progress: share of the fit, 0 to 1."""

@@ -83,12 +83,14 @@ def fit(
     resume: bool = False,
     start: Gaussians4D | None = None,
     guide: Guide | None = None,
+    beside: Gaussians4D | None = None,
 ) -> tuple[Gaussians4D, FitReport]:
     """4D Gaussians that look like the image matrix.
 
     The same matrix, config and seed give the same bytes on a CPU, resumed or not (without a budget in
     seconds).
-    start: splats to begin with, instead of the matrix's hull. guide: another loss.
+    start: splats to begin with, instead of the matrix's hull. guide: another loss. beside: splats that are
+    there, too, and stay as they are; they are not returned.
     checkpoint_path: a safetensors file, written every `checkpoint_every` steps. resume: go on from it if it
     is there. callback: called every `report_every` steps and at the end; an exception in it stops the fit.
 
@@ -99,7 +101,7 @@ def fit(
     check_matrix(matrix)
     began = time.monotonic()
     matrix = resize_matrix(matrix, config.size, device)
-    state = FitState(matrix, config, seed, start, guide)
+    state = FitState(matrix, config, seed, start, guide, beside)
     path = None if checkpoint_path is None else Path(checkpoint_path)
     if resume and path is not None and path.exists():
         state.load(path)
@@ -144,12 +146,13 @@ class FitState:
         seed: int,
         start: Gaussians4D | None = None,
         guide: Guide | None = None,
+        beside: Gaussians4D | None = None,
     ) -> None:
         self.matrix, self.config, self.seed = matrix, config, seed
         references = all_references(matrix)
         self.reference = references[0]
         self.trusted = [r for r in references if r.from_input]
-        self.given, self.guide = start, guide
+        self.given, self.guide, self.beside = start, guide, beside
         if start is None:
             start = gaussians_from_hull(matrix, config.hull, sh_degree=config.sh_degree, seed=seed)
         self.period = start.period
@@ -194,6 +197,11 @@ class FitState:
             values["quats_right"] = values["quats_left"].clone()
         return Gaussians4D(**values, period=self.period, cyclic=self.matrix.cyclic)
 
+    def shown(self) -> Gaussians4D:
+        """What is rendered: the splats that are fitted, and those beside them."""
+        own = self.gaussians()
+        return own if self.beside is None else Gaussians4D.cat([own, self.beside])
+
     def advance(self, progress: float) -> None:
         """One step, at this share of the schedules."""
         c, m = self.config, self.matrix
@@ -204,7 +212,7 @@ class FitState:
         view, when = self._batch()
         windows = self.windows._replace(corner=self.windows.corner[view])
         view, when = self._moved(view), self._moved(when)
-        gaussians = self.gaussians()
+        gaussians = self.shown()
         if (
             self.trusted
             and c.observed_color_weight != 1
@@ -245,7 +253,7 @@ class FitState:
                 "opacity_logits": lr_scale * c.opacity_lr,
                 "sh": lr_scale * c.color_lr,
             },
-            visible,
+            visible[: len(self.optimizer)],
         )
         bound_shape(self.optimizer.parameters["log_scales"].data, c.max_elongation, c.max_flatness)
         if m.cyclic and m.frames > 1:
@@ -339,7 +347,7 @@ class FitState:
         t = self.reference
         some = torch.linspace(0, len(t.times) - 1, min(4, len(t.times))).round().long()
         cameras = Cameras.cat([t.camera] * len(some))
-        render = rasterize_4d(self.gaussians().detach(), t.times[some], cameras)
+        render = rasterize_4d(self.shown().detach(), t.times[some], cameras)
         return float(psnr(render.color.clamp(0, 1), over_white(t.images[some])).mean())
 
     def _identity(self) -> str:
@@ -349,6 +357,8 @@ class FitState:
         parts += [x for v in self.matrix.also for x in (v.images[:, ::4, ::4], v.camera.world_to_camera)]
         if self.given is not None:
             parts += self.given.tensors().values()
+        if self.beside is not None:
+            parts += self.beside.tensors().values()
         if self.guide is not None:
             parts.append(self.guide.identity.encode())
         return identity_of([same, self.seed], *parts)

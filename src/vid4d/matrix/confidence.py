@@ -5,6 +5,7 @@ Efficient4D (2401.08742), section 3.3.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 import torch
@@ -55,22 +56,58 @@ def confidence_maps(
     like the shipped one, want it; compared over white. Or colors over a uniform background.
     middle: called once per frame and distance with all views.
     """
-    views, times, h, w = images.shape[:4]
-    confidence = torch.ones(views, times, h, w, device=images.device, dtype=images.dtype)
+    times = images.shape[1]
+    maps = []
     for i in range(times):
         reach = (times - 1) // 2 if cyclic else min(i, times - 1 - i)
-        errors = [
-            error_map(
-                _colors(images[:, i]),
-                _colors(middle(images[:, (i - d) % times], images[:, (i + d) % times])),
-                kind,
-            )
-            for d in (1, 2)
-            if d <= reach
-        ]
-        if errors:
-            confidence[:, i] = confidence_from_error(torch.stack(errors).mean(0))
-    return confidence
+        pairs = [(images[:, (i - d) % times], images[:, (i + d) % times]) for d in (1, 2) if d <= reach]
+        maps.append(_confidence(images[:, i], pairs, middle, kind))
+    return torch.stack(maps, 1)
+
+
+@torch.no_grad()
+def confidences(
+    moments: Iterable[Float[Tensor, "v h w c"]], count: int, middle: Middle, *, cyclic: bool = False
+) -> Iterator[tuple[int, Float[Tensor, "v h w"]]]:
+    """`confidence_maps` of pictures that come moment by moment, with the moments' numbers.
+
+    Few moments are held at a time: those of a clip come in order, of a loop the first two last.
+    count: of the moments, 5 at least.
+    """
+    if count < 5:
+        raise ValueError(f"{count} moments are no sequence that goes by")
+    near: dict[int, Tensor] = {}
+    first: list[Tensor] = []
+
+    def of(i: int) -> tuple[int, Tensor]:
+        reach = 2 if cyclic else min(2, i, count - 1 - i)
+        pairs = [(near[i - d], near[i + d]) for d in (1, 2) if d <= reach]
+        return i % count, _confidence(near[i], pairs, middle, "ssim")
+
+    place = -1
+    for place, images in enumerate(moments):
+        near[place] = images
+        if cyclic and place < 4:
+            first.append(images)
+        if place >= (4 if cyclic else 2):
+            yield of(place - 2)
+            near.pop(place - 4, None)
+    if place + 1 != count:
+        raise ValueError(f"{place + 1} moments came where {count} were announced")
+    for place, images in enumerate(first, count):
+        near[place] = images
+        yield of(place - 2)
+    if not cyclic:
+        yield of(count - 2)
+        yield of(count - 1)
+
+
+def _confidence(
+    image: Float[Tensor, "v h w c"], pairs: Sequence[tuple[Tensor, Tensor]], middle: Middle, kind: ErrorKind
+) -> Float[Tensor, "v h w"]:
+    """Confidence of a moment by pairs of its neighbours in time; 1 where there are none."""
+    errors = [error_map(_colors(image), _colors(middle(*pair)), kind) for pair in pairs]
+    return confidence_from_error(torch.stack(errors).mean(0)) if errors else torch.ones_like(image[..., 0])
 
 
 def _colors(images: Float[Tensor, "n h w c"]) -> Float[Tensor, "n h w 3"]:

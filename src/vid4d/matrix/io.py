@@ -32,6 +32,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -145,34 +146,60 @@ def save_matrix(matrix: ImageMatrix, folder: str | os.PathLike[str]) -> Path:
     if path.exists() and not (path / "cameras.json").is_file() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} exists and holds something else: choose a new folder for the image matrix.")
     with folder_written_whole(path) as part:
-        _write(matrix, part)
+        for t in range(matrix.frames):
+            write_moment(part, "images", t, matrix.images[:, t])
+            if matrix.confidence is not None:
+                write_moment(part, "confidence", t, matrix.confidence[:, t, :, :, None])
+        clip = None
+        if not (matrix.input_images is None or matrix.input_camera is None or matrix.input_times is None):
+            clip = TrustedView(matrix.input_images, matrix.input_camera, matrix.input_times)
+        write_description(
+            part,
+            matrix.cameras,
+            matrix.times,
+            seconds=matrix.seconds,
+            cyclic=matrix.cyclic,
+            confidence=matrix.confidence is not None,
+            clip=clip,
+            also=matrix.also,
+        )
     return path
 
 
-def _write(matrix: ImageMatrix, part: Path) -> None:
-    (part / "images").mkdir(parents=True)
+def write_moment(part: Path, kind: str, moment: int, images: Float[Tensor, "v h w c"]) -> None:
+    """Writes all views of one moment. kind: 'images', or 'confidence', which has one channel."""
+    (part / kind).mkdir(parents=True, exist_ok=True)
+    write_picture(part / kind / f"{moment:03d}.png", _strip(images))
+
+
+def write_description(
+    part: Path,
+    cameras: Cameras,
+    times: Float[Tensor, " t"],
+    *,
+    seconds: float,
+    cyclic: bool,
+    confidence: bool,
+    clip: TrustedView | None = None,
+    also: Sequence[TrustedView] = (),
+) -> None:
+    """Writes cameras.json beside what `write_moment` wrote, and the pictures of the clip and of others."""
     meta: dict[str, Any] = {
         "format": FORMAT,
-        "width": matrix.cameras.width,
-        "height": matrix.cameras.height,
+        "width": cameras.width,
+        "height": cameras.height,
         "images": "images/{time:03d}.png",
-        "times": matrix.times.tolist(),
-        "seconds": matrix.seconds,
-        "cyclic": matrix.cyclic,
-        "views": [_view_to_json(matrix.cameras[i]) for i in range(matrix.views)],
+        "times": times.tolist(),
+        "seconds": seconds,
+        "cyclic": cyclic,
+        "views": [_view_to_json(cameras[i]) for i in range(len(cameras))],
     }
-    for t in range(matrix.frames):
-        write_picture(part / "images" / f"{t:03d}.png", _strip(matrix.images[:, t]))
-    if matrix.confidence is not None:
+    if confidence:
         meta["confidence"] = "confidence/{time:03d}.png"
-        (part / "confidence").mkdir()
-        for t in range(matrix.frames):
-            write_picture(part / "confidence" / f"{t:03d}.png", _strip(matrix.confidence[:, t, :, :, None]))
-    if matrix.input_images is not None and matrix.input_camera is not None and matrix.input_times is not None:
-        clip = TrustedView(matrix.input_images, matrix.input_camera, matrix.input_times)
+    if clip is not None:
         meta["input"] = _write_view(clip, part, "input")
-    if matrix.also:
-        meta["also"] = [_write_view(view, part, f"also_{i}") for i, view in enumerate(matrix.also)]
+    if also:
+        meta["also"] = [_write_view(view, part, f"also_{i}") for i, view in enumerate(also)]
     (part / "cameras.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 

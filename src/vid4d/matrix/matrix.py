@@ -40,6 +40,7 @@ class ImageMatrix:
     input_images, input_camera, input_times: the reference frames of the input video and their camera, where
         known. The input camera sits at azimuth 0; its picture size may differ from the matrix's.
     seconds: duration of the clip. cyclic: the clip is a loop. also: what other cameras saw (`--also`).
+    of_moments: times of the whole matrix, where this holds some of them (`matrix/stored.py`).
     """
 
     images: Float[Tensor, "v t h w 4"]
@@ -52,6 +53,7 @@ class ImageMatrix:
     seconds: float = 1.0
     cyclic: bool = False
     also: tuple[TrustedView, ...] = ()
+    of_moments: int | None = None
 
     def __post_init__(self) -> None:
         v, t, h, w, c = self.images.shape

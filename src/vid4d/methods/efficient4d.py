@@ -25,7 +25,7 @@ from vid4d.matrix.confidence import confidence_maps
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix, TrustedView
 from vid4d.media.images import premultiplied, resized
-from vid4d.methods import stages
+from vid4d.methods import long_clip, stages
 from vid4d.methods.also import OtherCamera, placed, read_others
 from vid4d.methods.canonical import read_canonical
 from vid4d.methods.carried import at_first_moment, carried_matrix, of_first_moment, turned_to_clip
@@ -34,7 +34,13 @@ from vid4d.methods.refine import RefineConfig, refined
 from vid4d.methods.stages import input_elevation
 from vid4d.methods.tuning import tuned
 from vid4d.priors.base import DrawnViews, DrawRequest, Offer, load_matrix_prior
-from vid4d.priors.interpolators import Interpolator, as_midpoint, interpolate, load_interpolator
+from vid4d.priors.interpolators import (
+    Interpolator,
+    as_midpoint,
+    interpolate,
+    load_interpolator,
+    times_between,
+)
 from vid4d.runs.progress import Bar
 from vid4d.runs.run import Run
 
@@ -94,6 +100,8 @@ def make_matrix(run: Run) -> ImageMatrix:
             dense=config.reference_frames,
             by_length=True,
         )
+        if long_clip.is_long(run, clip):
+            return long_clip.make_matrix(run, clip, config.n_interpolated)
 
         def make(bar: Bar) -> ImageMatrix:
             return draw_matrix(run, clip, _given(run, config) if given is None else given, config, bar)
@@ -125,6 +133,10 @@ def _given(run: Run, config: Efficient4DConfig) -> Given:
 def make_asset(run: Run, matrix: ImageMatrix) -> Gaussians4D:
     """Section 3.3: 4D Gaussians, fitted with the confidence-aware loss. Stage `fit`; `refine`, if asked."""
     config = _config(run)
+    if matrix.of_moments is not None:
+        each = round(config.fit.iterations * long_clip.SEGMENT / config.frames)
+        fit = replace(config.fit, iterations=each)
+        return long_clip.fit_asset(run, matrix, fit, config.n_interpolated)
     if not run.settings.refine:
         return stages.fit_asset(run, matrix, config.fit)
     fitted = stages.fit_asset(run, matrix, config.fit, file=stages.FITTED)
@@ -217,13 +229,7 @@ def interpolate_frames(matrix: ImageMatrix, interpolator: Interpolator, count: i
         for row in matrix.images
     ]
     images = torch.stack(rows).permute(0, 1, 3, 4, 2).cpu()
-    keys = matrix.times
-    ends = torch.cat([keys[1:], keys.new_ones(1)]) if matrix.cyclic else keys[1:]
-    starts = keys if matrix.cyclic else keys[:-1]
-    share = torch.arange(count + 1) / (count + 1)
-    times = (starts[:, None] + share * (ends - starts)[:, None]).flatten()
-    if not matrix.cyclic:
-        times = torch.cat([times, keys[-1:]])
+    times = times_between(matrix.times, count, cyclic=matrix.cyclic)
     return replace(matrix, images=images, times=times)
 
 

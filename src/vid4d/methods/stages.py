@@ -182,7 +182,8 @@ def fit_asset(
 
 def keep_asset(run: Run, gaussians: Gaussians4D, matrix: ImageMatrix, file: str = ASSET) -> None:
     """Writes an asset with the metadata that players need."""
-    steps = matrix.frames if gaussians.cyclic else matrix.frames - 1  # a loop's last leads to its first
+    moments = matrix.of_moments or matrix.frames
+    steps = moments if gaussians.cyclic else moments - 1  # a loop's last leads to its first
     metadata = {
         "seconds": repr(float(matrix.seconds)),
         "fps": repr(float(max(1.0, steps / max(matrix.seconds, 1e-3)))),

@@ -13,7 +13,7 @@ imported here.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -94,6 +94,28 @@ class MatrixPrior(Protocol):
         steps done and steps in all.
         Raises InputError for frames of another size and where the memory does not suffice.
         """
+        ...
+
+
+@runtime_checkable
+class SequentialPrior(MatrixPrior, Protocol):
+    """Matrix prior that draws frame by frame, so that a clip of any length fits."""
+
+    @property
+    def cameras(self) -> Cameras:
+        """Of its views."""
+        ...
+
+    def draw_each(
+        self,
+        frames: Float[Tensor, "t h w 4"],
+        elevation: float,
+        request: DrawRequest,
+        *,
+        cyclic: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Iterator[Float[Tensor, "v h w 4"]]:
+        """The pictures of `draw`, frame by frame: the same, and few are held at a time."""
         ...
 
 

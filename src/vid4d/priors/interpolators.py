@@ -122,6 +122,26 @@ def as_interpolator(model: Interpolator) -> Interpolate:
     return between
 
 
+def frames_between(
+    model: Interpolator, first: Float[Tensor, "b c h w"], second: Float[Tensor, "b c h w"], count: int
+) -> list[Float[Tensor, "b c h w"]]:
+    """`count` frames at even times between pairs of images; as `interpolate`, which has the limits."""
+    if count and isinstance(model, IFNet3) and count > 1:
+        half = frame_at(model, first, second)
+        before, after = (frames_between(model, *pair, count // 2) for pair in ((first, half), (half, second)))
+        return [*before, half, *after]
+    return [frame_at(model, first, second, i / (count + 1)) for i in range(1, count + 1)]
+
+
+def times_between(keys: Float[Tensor, " t"], count: int, *, cyclic: bool) -> Float[Tensor, " n"]:
+    """Times of key frames in [0, 1], and of `count` frames between each two of them; a loop also closes."""
+    ends = torch.cat([keys[1:], keys.new_ones(1)]) if cyclic else keys[1:]
+    starts = keys if cyclic else keys[:-1]
+    share = torch.arange(count + 1) / (count + 1)
+    times = (starts[:, None] + share * (ends - starts)[:, None]).flatten()
+    return times if cyclic else torch.cat([times, keys[-1:]])
+
+
 @torch.no_grad()
 def interpolate(
     model: Interpolator,

@@ -253,7 +253,8 @@ def _page(
         strip=strip,
         matrix=Picture(f"{matrix.views} sides at several moments", picture_uri(pictures), captioned=False),
         matrix_source=_matrix_source(root, settings),
-        matrix_about=f"{matrix.views} sides at {matrix.frames} moments, of which {_some(matrix, keys)} shown",
+        matrix_about=f"{matrix.views} sides at {matrix.of_moments or matrix.frames} moments, of which "
+        f"{_some(matrix, keys)} shown",
         confidence=None
         if confidences is None
         else Picture("The same pictures, red where unsure", picture_uri(confidences), captioned=False),

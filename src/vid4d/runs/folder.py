@@ -56,6 +56,8 @@ BESIDE = ("export", "renders")
 """Folders that other commands write into a run's."""
 INNER = (".done", manifest.MANIFEST, LOCK, HOLDER, "checkpoints", "validation")
 """What else vid4d keeps there."""
+PART = "__"
+"""Between a stage's name and a number: checkpoints of a stage that is made in parts."""
 CLEARED = ".vid4d-cleared"
 """Left by `clear`: a run may begin here, whatever else lies in the folder."""
 
@@ -142,7 +144,7 @@ def remove_later(root: Path, visited: list[str]) -> None:
         if marker.name not in visited and is_marker(marker):
             marker.unlink()
     for path in _checkpoints(root):
-        if path.stem not in visited and not path.is_symlink() and path.is_file():
+        if path.stem.partition(PART)[0] not in visited and not path.is_symlink() and path.is_file():
             path.unlink()
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import NamedTuple, cast
 
 import torch
 from jaxtyping import Float
@@ -47,10 +47,10 @@ def _solid(
     return solid._replace(logits=with_thin_parts(solid.logits, alpha, network.config.voxel))
 
 
-def _averaged(frames: Sequence[_Features], index: int, weights: Float[Tensor, " t"]) -> _Features:
+def _averaged(frames: Mapping[int, _Features], index: int, weights: Float[Tensor, " t"]) -> _Features:
     """A frame's features with its volume tokens averaged over time."""
-    tokens = sum(w * f.volume_tokens for w, f in zip(weights, frames, strict=True) if w)
-    return frames[index]._replace(volume_tokens=tokens)
+    tokens = sum(weights[i] * frames[i].volume_tokens for i in weights.nonzero()[:, 0].tolist())
+    return frames[index]._replace(volume_tokens=cast(Tensor, tokens))
 
 
 def iterate_solids(
@@ -61,7 +61,8 @@ def iterate_solids(
     averaging: Float[Tensor, "t t"] | None = None,
     progress: Callable[[int], object] | None = None,
 ) -> Iterator[Solid]:
-    """The solids of a clip's frames, one after the other, so that few are held at a time.
+    """The solids of a clip's frames, one after the other, so that few are held at a time: of features those
+    of the frames that a later one still asks for.
 
     Each is the mean of what the network says of the picture and of its mirror image, within the silhouette's
     cone and with matter on all of its rays. Before voxels are drawn, the volume tokens of all frames are
@@ -70,19 +71,27 @@ def iterate_solids(
 
     pictures: RGBA over white in [-1, 1]. elevation: of the input cameras as far as it is known, radians.
     averaging: weights of each frame's (row's) tokens; each stays as it is where None. progress: called with
-    the frames that the transformer has been through.
+    the number of frames that the transformer has been through.
     """
-    plain: list[_Features] = []
-    mirrored: list[_Features] = []
+    weights = torch.eye(len(pictures)) if averaging is None else averaging.cpu()
+    last = [int(column.nonzero().max()) for column in weights.T]  # that asks for a frame
+    plain: dict[int, _Features] = {}
+    mirrored: dict[int, _Features] = {}
+    done = 0
     for i, picture in enumerate(pictures.split(1)):
-        plain.append(_features(network, picture, elevation[i : i + 1]))
-        mirrored.append(_features(network, picture.flip(3), elevation[i : i + 1]))
-        if progress:
-            progress(i + 1)
-    for i, picture in enumerate(pictures.split(1)):
+        for j in weights[i].nonzero()[:, 0].tolist():
+            if j not in plain:
+                asked = pictures[j : j + 1]
+                plain[j] = _features(network, asked, elevation[j : j + 1])
+                mirrored[j] = _features(network, asked.flip(3), elevation[j : j + 1])
+                done += 1
+                if progress:
+                    progress(done)
         sides = plain[i], mirrored[i]
         if averaging is not None:
             sides = _averaged(plain, i, averaging[i]), _averaged(mirrored, i, averaging[i])
+        for j in [j for j in plain if last[j] <= i]:
+            del plain[j], mirrored[j]
         yield _solid(network, *sides, picture)
 
 

@@ -69,10 +69,28 @@ class FrustumMatrixPrior:
         progress: Callable[[int, int], object] | None = None,
     ) -> DrawnViews:
         """As `MatrixPrior.draw`. Deterministic: sampler, steps and generator do not matter."""
+        moments = self.draw_each(frames, elevation, request, cyclic=cyclic, progress=progress)
+        return DrawnViews(torch.stack(list(moments), 1), self.cameras)
+
+    @property
+    def cameras(self) -> Cameras:
+        """Of the views that it draws."""
+        return Cameras.ring(size=self.network.config.image_size)
+
+    def draw_each(
+        self,
+        frames: Float[Tensor, "t h w 4"],
+        elevation: float,
+        request: DrawRequest,
+        *,
+        cyclic: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Iterator[Float[Tensor, "v p p 4"]]:
+        """As `SequentialPrior.draw_each`."""
         check_size(frames, self.image_size)
-        ring = Cameras.ring(size=self.network.config.image_size)
-        views = self.views(frames, elevation, ring, also=request.also, cyclic=cyclic, progress=progress)
-        return DrawnViews(views, ring)
+        return self.each_moment(
+            frames, elevation, self.cameras, also=request.also, cyclic=cyclic, progress=progress
+        )
 
     def views(
         self,
@@ -88,22 +106,37 @@ class FrustumMatrixPrior:
 
         also: what other cameras saw at the times of the frames; their solids are fused with the clip's.
         """
+        moments = self.each_moment(frames, elevation, cameras, also=also, cyclic=cyclic, progress=progress)
+        return torch.stack(list(moments), 1)
+
+    def each_moment(
+        self,
+        frames: Float[Tensor, "t h w 4"],
+        elevation: float,
+        cameras: Cameras,
+        *,
+        also: Sequence[TrustedView] = (),
+        cyclic: bool = False,
+        progress: Callable[[int, int], object] | None = None,
+    ) -> Iterator[Float[Tensor, "v p p 4"]]:
+        """The pictures of `views`, frame by frame. Few solids are held at a time, with `also` all of them."""
         config = self.network.config
         device = next(self.network.parameters()).device
         inputs = Cameras.orbit([0.0], elevation, size=config.image_size, device=device)
         seen = [(frames, inputs), *((v.images, v.camera.resized(config.image_size).to(device)) for v in also)]
-        passes, total, views = len(seen) * len(frames), (len(seen) + 1) * len(frames), []
+        total, done = (len(seen) + 1) * len(frames), 0
 
-        def started(number: int) -> Callable[[int], object] | None:
-            return progress and (lambda done: progress(number * len(frames) + done, total))
+        def step(_: int = 0) -> None:
+            nonlocal done
+            done += 1
+            if progress:
+                progress(done, total)
 
         cameras = cameras.to(device)
-        sides: Sequence[Iterable[Reading]] = [
-            self._read(*pair, cyclic, started(i)) for i, pair in enumerate(seen)
-        ]
+        sides: Sequence[Iterable[Reading]] = [self._read(*pair, cyclic, step) for pair in seen]
         if also:
             sides = registered([list(side) for side in sides], config)
-        for i, readings in enumerate(zip(*sides, strict=True)):
+        for readings in zip(*sides, strict=True):
             view = render_solid(
                 readings[0].solid if len(readings) == 1 else fuse(readings, config),
                 inputs,
@@ -114,17 +147,15 @@ class FrustumMatrixPrior:
                 bias=self.bias,
                 contrast=CONTRAST,
             )
-            views.append(view[0].cpu())
-            if progress:
-                progress(passes + i + 1, total)
-        return torch.stack(views, 1)
+            step()
+            yield view[0].cpu()
 
     def _read(
         self,
         frames: Float[Tensor, "t h w 4"],
         camera: Cameras,
         cyclic: bool,
-        progress: Callable[[int], object] | None,
+        progress: Callable[[int], object],
     ) -> Iterator[Reading]:
         """The solids of one camera's frames, one after the other."""
         config = self.network.config
