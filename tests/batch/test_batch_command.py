@@ -155,6 +155,16 @@ def test_a_dry_run_counts_and_writes_nothing(tmp_path, capsys):
     assert sorted(Path("runs").rglob("*")) == before
 
 
+def test_control_characters_of_names_do_not_reach_the_terminal(tmp_path, capsys):
+    folder = clips(tmp_path / "clips", "bad a")
+    (folder / "0.mp4").rename(folder / "a\x1b[31m.mp4")
+    assert batch() == 1
+    assert batch("--dry-run") == 0
+    said = capsys.readouterr()
+    assert "a\\x1b[31m.mp4: refused" in said.out
+    assert "\x1b" not in said.out + said.err
+
+
 def test_bad_input_is_one_sentence_and_makes_nothing(tmp_path, capsys):
     assert "there is no clips" in refused(capsys, "batch", "clips", "--out", "runs")
     clips(tmp_path / "clips", "ok")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 
-from vid4d.files.scratch import scratch_folder
+from vid4d.files.scratch import LOCK, scratch_folder
 from vid4d.files.write import write_text
 
 KILLED = """
@@ -48,3 +49,14 @@ def test_a_process_killed_before_it_wrote_anything(tmp_path):
     (tmp_path / ".a.txt.vid4d-999999999-0123abcd").mkdir()
     write_text(tmp_path / "b.txt", "whole")
     assert [p.name for p in tmp_path.iterdir()] == ["b.txt"]
+
+
+def test_locks_that_are_links_lead_nowhere(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    folder = tmp_path / "run" / f".asset.vid4d-{os.getpid()}-0123abcd"
+    folder.mkdir(parents=True)
+    (folder / LOCK).symlink_to(tmp_path / "thesis.tex")
+    write_text(tmp_path / "run" / "a.txt", "a")
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+    assert (folder / LOCK).is_symlink()
+    assert (tmp_path / "run" / "a.txt").read_text() == "a"

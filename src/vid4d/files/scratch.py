@@ -65,8 +65,11 @@ def _begun(path: Path) -> tuple[Path, BaseFileLock]:
 
 
 def _taken(folder: Path) -> BaseFileLock | None:
+    """The lock of a scratch folder; None where another has it, or a link is there, which we never make."""
     from filelock import FileLock, Timeout
 
+    if (folder / LOCK).is_symlink():
+        return None
     lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
