@@ -85,6 +85,12 @@ def test_a_key_is_that_of_bytes_and_settings_wherever_the_clip_lies(tmp_path):
         key_of(str(tmp_path / "none.mp4"), SETTINGS)
 
 
+@pytest.mark.parametrize("name", ["a\0b.mp4", "x" * 5000])
+def test_names_that_no_file_can_have_are_refused_like_clips_that_are_gone(name):
+    with pytest.raises(InputError, match="cannot be read"):
+        key_of(name, Settings())
+
+
 def test_the_key_of_a_folder_depends_on_pictures_masks_and_names(tmp_path):
     one = disc(tmp_path / "one", 3)
     two = Path(shutil.copytree(one, tmp_path / "two"))

@@ -91,7 +91,11 @@ def key_of(clip: str, settings: Settings) -> str:
         if Path(chosen[name]).is_file():
             chosen[name] = _file_hash(Path(chosen[name]))
     digest.update(json.dumps(chosen, sort_keys=True).encode())
-    for file in _files(Path(clip)):
+    try:
+        files = list(_files(Path(clip)))
+    except OSError as error:
+        raise _unreadable(clip, error) from None
+    for file in files:
         if Path(clip).is_dir():  # the names of pictures say what they are
             digest.update(json.dumps(file.relative_to(clip).as_posix()).encode())
         digest.update(_file_hash(file).encode())
@@ -120,5 +124,9 @@ def _file_hash(file: Path) -> str:
             return hashlib.file_digest(opened, "sha256").hexdigest()
     except FileNotFoundError:
         raise InputError(f"there is no {file}: correct the list, or bring the clip back") from None
-    except OSError as error:
-        raise InputError(f"{file} cannot be read ({error.strerror or error}): see to it") from None
+    except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
+        raise _unreadable(file, error) from None
+
+
+def _unreadable(path: str | Path, error: Exception) -> InputError:
+    return InputError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}): see to it")
