@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -74,10 +75,11 @@ def test_the_longest_take_is_named_and_can_be_taken(name: str, tmp_path: Path) -
 
 
 def test_a_clip_of_one_take_is_left_alone(tmp_path: Path) -> None:
-    """Motion that begins and stops, and a thing that turns to show another color, are no cuts."""
+    """Motion that begins and stops, a quick gesture, and a thing that turns to another color are no cuts."""
     rest = [box(10)] * 8 + walk(12, 10, 4) + [box(54)] * 8
     turning = [box(30, color=(200 - 9 * i, 40, 40 + 9 * i)) for i in range(16)]
-    for k, pictures in enumerate((walk(20), rest, turning)):
+    gesture = [box(x, 30, 24, 24) for x in (8,) * 7 + (13, 18, 31, 36, 41) + (41,) * 7]
+    for k, pictures in enumerate((walk(20), rest, turning, gesture)):
         for trim in ("no", "auto"):
             clip = read_clip(folder_of(tmp_path / f"{k}", pictures), frames=4, dense=64, trim=trim)
             assert len(clip) == len(pictures)
@@ -129,14 +131,27 @@ def test_options_have_the_digits_they_need() -> None:
 
 
 def test_a_cut_happens_at_once() -> None:
-    """Between frames 0 and 40 of a source: a jump between two frames, or a walk."""
+    """Between two frames of a source: a jump, in a walk, too, but no way gone bit by bit or at a run."""
 
     class Boxes:
         def __init__(self, at: list[int]) -> None:
-            self.at = at
+            self.at, self.times = at, np.arange(len(at)) / 24
+            self.duration, self.has_alpha, self.notes = len(at) / 24, True, ()
 
-        def read(self, indices: list[int], max_side: int) -> list[np.ndarray]:
-            return [box(self.at[i]) for i in indices]
+        def read(self, indices: Sequence[int], max_side: int | None = None) -> Iterator[np.ndarray]:
+            return iter([box(self.at[i]) for i in indices])
 
-    assert changes_at_once(Boxes([10] * 17 + [60] * 24), 0, 40)
+    still = Boxes([10] * 17 + [60] * 24)
+    going = Boxes([10 + i for i in range(17)] + [60 + i for i in range(9)])
+    assert changes_at_once(still, 0, 40)
+    assert changes_at_once(going, 0, 25)
+    assert changes_at_once(going, 16, 17)
     assert not changes_at_once(Boxes([10 + i for i in range(41)]), 0, 40)
+    run = Boxes([10] * 8 + [15, 20, 34, 39, 44] + [44] * 8)
+    assert not any(changes_at_once(run, i, i + 2) for i in range(7, 12))
+    assert not any(changes_at_once(run, i, i + 1) for i in range(7, 12))
+    on_threes = Boxes([10 + 9 * (i // 3) for i in range(18)])
+    assert not any(changes_at_once(on_threes, i, i + 1) for i in range(5, 12))
+    two_cuts = Boxes([10] * 8 + [60] * 3 + [20] * 8)
+    assert changes_at_once(two_cuts, 7, 8)
+    assert changes_at_once(two_cuts, 10, 11)

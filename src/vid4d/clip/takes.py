@@ -10,18 +10,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
 from vid4d.clip.checks import thumbnail
+from vid4d.clip.source import Source
 
 SIDE = 64
 BORDER_STEP = 14.0  # median change at the border between two frames, 8-bit steps, of another background
 COLORS_DIFFER = 0.35  # share of the object's colors that are others
 MASKS_DIFFER = 0.4  # 1 - intersection over union of two masks
 FADED = 0.8  # alpha or contrast of a faded object over the usual
+AROUND = (
+    4  # frames on either side of a cut in which the picture changes less; drawn animations hold for so many
+)
+AT_ONCE = 2.0  # change at a cut over the changes around it
 BRIEF = 3  # frames at most that may show something else and are left out
 
 
@@ -132,21 +136,34 @@ def of_objects(
     return takes
 
 
-def changes_at_once(source: Any, first: int, last: int) -> bool:
-    """Whether most of the change between two frames of a source happens from one frame to the next."""
+def changes_at_once(source: Source, first: int, last: int) -> bool:
+    """Whether the picture changes between two frames of a source as in a cut, and not as something moves.
+
+    Most of the change happens from one frame to the next, and is larger than those of the frames around it.
+    One other large change there says nothing: it can be another cut.
+    """
     whole: float | None = None
     while True:
-        picked = np.unique(np.linspace(first, last, min(last - first + 1, 9)).round().astype(int))
-        small = [thumbnail(f) for f in source.read(picked.tolist(), 512)]
-        steps = [float(np.sqrt(np.mean((a - b) ** 2))) for a, b in pairwise(small)]
+        picked = np.unique(np.linspace(first, last, min(last - first + 1, 9)).round().astype(int)).tolist()
+        steps = _steps(source, picked)
         if whole is None:
-            whole = float(np.sqrt(np.mean((small[0] - small[-1]) ** 2)))
+            whole = _steps(source, [first, last])[0]
         k = int(np.argmax(steps))
         if steps[k] < 0.6 * whole:
             return False
-        first, last = int(picked[k]), int(picked[k + 1])
+        first, last = picked[k], picked[k + 1]
         if last - first == 1:
-            return True
+            break
+    begin = max(0, first - AROUND)
+    steps = _steps(source, list(range(begin, min(last + AROUND, len(source.times) - 1) + 1)))
+    jump = steps.pop(first - begin)
+    return jump > AT_ONCE * sorted([0.0, 0.0, *steps])[-2]
+
+
+def _steps(source: Source, indices: list[int]) -> list[float]:
+    """Root mean square changes of the picture between frames that follow each other in a list."""
+    small = [thumbnail(f) for f in source.read(indices, 512)]
+    return [float(np.sqrt(np.mean((a - b) ** 2))) for a, b in pairwise(small)]
 
 
 def usable(takes: Takes, chosen: Sequence[int], key: Sequence[int]) -> tuple[list[int], list[int]]:
