@@ -17,12 +17,12 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy import ndimage
 
+from vid4d.clip.contrast import SEEN, faint_outline, with_contrast
 from vid4d.clip.matting_onnx import find_model, installed_model, model_frames
 from vid4d.clip.shadows import Shadows
 from vid4d.errors import InputError, install_hint
-from vid4d.media.fading import fading_outline
 from vid4d.media.images import over_white_uint8
-from vid4d.media.keying import CORE, REGION, Background, cut_out, mask_box, reached_from_border, smooth
+from vid4d.media.keying import CORE, REGION, Background, cut_out, reached_from_border, smooth
 
 MIN_INLIERS = 0.6  # share of the border that the fitted surface must explain
 MAX_NOISE = 14.0  # 8-bit steps
@@ -30,7 +30,11 @@ UNSURE = 0.6  # confidence below which a model is taken, where there is one
 BESIDE = 3, 12  # pixels from the object, from and to, where compression leaves its traces
 TRACES = 0.02  # share of these pixels that differ a little, if there are none
 LOWEST = 5.0  # distance from the background that is no accident then
+HARDLY_SURE = 0.5  # confidence in the mask of such an object, at most
+LEFT = 0.5  # share of the usual that has to be left of an object in every frame, if its shadow was one
+LEAST_LEFT = 0.25  # share of what is no bare background that is no shadow
 FAINT = 0.02  # share of an outline that may look like the background; of others it is below 0.005
+MODEL = f"{install_hint('matting')} and --matting FILE.onnx (BiRefNet, IS-Net or U2-Net)"
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +112,7 @@ def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path, kind: 
 
 def _advice() -> str:
     """Advice where no background can be removed."""
-    return (
-        "give frames with transparency, film before a plain background, or use a matting model: "
-        f"{install_hint('matting')} and --matting FILE.onnx (BiRefNet, IS-Net or U2-Net)"
-    )
+    return "give frames with transparency, film before a plain background, or use a matting model: " + MODEL
 
 
 def alpha_is_meaningful(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
@@ -134,20 +135,34 @@ def remove_plain_background(
             f"{background.inliers:.0%} of the border): {_advice()}"
         )
     background, shadows = _background_and_shadows(frames, background, keep_shadows)
-    plain = Plain(background, shadows)
-    results, clear = [], []
-    for i, frame in enumerate(frames):
-        rgba, distinct = cut_out(frame, plain.surface(i, frame), background)
-        results.append(rgba)
-        clear.append(distinct)
+    background, levels = with_contrast(frames, background)
+    plain = Plain(background, replace(shadows, background=background))
+    results, clear = _cut(frames, plain)
+    if shadows.there and not _same_object(frames, results, background):
+        shadows = Shadows(background, there=False, doubtful=True)
+        plain = Plain(background, shadows)
+        results, clear = _cut(frames, plain)
+    if levels and not any(r[..., 3].any() for r in results):
+        raise InputError(
+            f"nothing differs clearly from the background (at most {levels}): film before another color, "
+            f"give --masks or frames with transparency, or use a matting model: {MODEL}"
+        )
     fits = np.clip((background.inliers - 0.5) / 0.4, 0, 1) * np.clip(1.2 - background.noise / MAX_NOISE, 0, 1)
     few = range(0, len(frames), max(1, len(frames) // 9))
     core = min(CORE, background.core)
     upper = keep_shadows or shadows.doubtful  # a shadow fades, too, at the foot
-    outlines = [_faint_outline(results[i], frames[i], plain.surface(i, frames[i]), core, upper) for i in few]
+    outlines = [faint_outline(results[i], frames[i], plain.surface(i, frames[i]), core, upper) for i in few]
     faint = float(np.mean(outlines))
     confidence = float(fits * np.clip(np.mean(clear) / 0.85, 0, 1))
     notes = list(shadows.notes)
+    if np.isfinite(background.contrast):
+        confidence = min(confidence, HARDLY_SURE)
+        notes.append(
+            f"the object hardly differs from its background ({levels}), parts of it may be missing: film "
+            "before another color, or give --masks or a matting model"
+        )
+    if shadows.doubtful:
+        confidence = min(confidence, HARDLY_SURE)
     if faint > FAINT:
         confidence *= max(0.3, 1 - 3 * faint)
         notes.append(
@@ -155,6 +170,32 @@ def remove_plain_background(
             "missing: film before another color, or give --masks or a matting model"
         )
     return Matte(results, "plain", round(confidence, 3), tuple(notes), plain)
+
+
+def _cut(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], plain: Plain
+) -> tuple[list[UInt8[np.ndarray, "h w 4"]], list[float]]:
+    """All frames' RGBA, and how distinct their objects are, as of `cut_out`."""
+    cut = [cut_out(frame, plain.surface(i, frame), plain.background) for i, frame in enumerate(frames)]
+    return [rgba for rgba, _ in cut], [distinct for _, distinct in cut]
+
+
+def _same_object(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]],
+    results: Sequence[UInt8[np.ndarray, "h w 4"]],
+    background: Background,
+) -> bool:
+    """Whether about as much is left of the object in every frame, when its shadow is taken away.
+
+    An object of the background's hue is taken for a shadow in parts, and in other parts in other frames.
+    """
+    left = []
+    for i, (frame, rgba) in enumerate(zip(frames, results, strict=True)):
+        distance = np.linalg.norm(frame - (background.surface + background.offsets[i]), axis=-1)
+        whole = (distance > background.region).sum()
+        if whole >= SEEN * distance.size:
+            left.append((rgba[..., 3] > 127).sum() / whole)
+    return not left or bool(min(left) > max(LEFT * np.median(left), LEAST_LEFT))
 
 
 def _background_and_shadows(
@@ -191,34 +232,6 @@ def _limit(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background)
             near = distance[beside]
             traces.append(float(((near > 0.5) & (near < LOWEST)).mean()))
     return LOWEST if max(traces, default=1.0) < TRACES else REGION
-
-
-def _faint_outline(
-    rgba: UInt8[np.ndarray, "h w 4"],
-    picture: UInt8[np.ndarray, "h w 3"],
-    surface: Float[np.ndarray, "h w 3"],
-    core: float,
-    upper: bool,
-) -> float:
-    """Share of the outline, some pixels within it, that is hardly of another color than the background.
-
-    core: distance that is. upper: look at the upper half alone.
-    """
-    mask = rgba[..., 3] > 127
-    outer = ndimage.binary_erosion(mask, iterations=2, border_value=1)
-    ring = outer & ~ndimage.binary_erosion(outer, iterations=2, border_value=1)
-    if not ring.any():
-        return 0.0
-    distance = np.linalg.norm(picture - surface, axis=-1)
-    left, top, right, bottom = mask_box(mask)
-    fading = fading_outline(distance, mask, core, max(right - left, bottom - top))
-    if upper:
-        ring[(top + bottom) // 2 :] = False
-        fading[(top + bottom) // 2 :] = False
-    outline = mask & ~ndimage.binary_erosion(mask, border_value=1)
-    if not ring.any():
-        return 0.0
-    return max(float((distance[ring] < core).mean()), float(fading.sum() / max(outline.sum(), 1)))
 
 
 def _basis(y: np.ndarray, x: np.ndarray, shape: tuple[int, int], degree: int) -> Float[np.ndarray, "n m"]:

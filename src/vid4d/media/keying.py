@@ -26,6 +26,7 @@ class Background:
 
     noise: spread of its pixels, 8-bit steps. inliers: share of the border that it explains.
     limit: distance that nothing but noise comes up to, beside the object, 8-bit steps.
+    contrast: distance that the object comes up to, where that is little, 8-bit steps.
     """
 
     surface: Float[np.ndarray, "h w 3"]
@@ -33,6 +34,7 @@ class Background:
     noise: float
     inliers: float
     limit: float = REGION
+    contrast: float = np.inf
 
     @property
     def region(self) -> float:
@@ -42,7 +44,8 @@ class Background:
     @property
     def core(self) -> float:
         """Color distance, 8-bit steps, above which a pixel is certainly object."""
-        return max(CORE / REGION * self.limit, 10.0 * self.noise)
+        usual = max(CORE / REGION * self.limit, 10.0 * self.noise)
+        return min(usual, max(0.75 * self.contrast, 1.2 * self.region))
 
 
 def remove_white_background(picture: UInt8[np.ndarray, "h w 3"]) -> UInt8[np.ndarray, "h w 4"]:
