@@ -127,7 +127,7 @@ class Row:
             column = "traceback"
         elif outcome.mib > LIMIT_MIB:
             column = "memory"
-        elif outcome.code == 0 and wrong:
+        elif outcome.code == 0 and wrong and "made again" not in outcome.said:
             column = "believed"
         else:
             column = "held"
