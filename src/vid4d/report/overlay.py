@@ -148,14 +148,15 @@ def overlay_html(clip: str, asset: str, sheets: Sheets) -> str:
     about |= {"times": [round(t, 4) for t in sheets.times], "seconds": round(max(sheets.seconds, 0.05), 4)}
     words = "the clip over the asset, as the clip's camera sees both"
     return (
-        "<section hidden><h2>One over the other</h2><p class='about'>The clip, and the asset from the clip's "
-        "camera. Drag across the picture; “difference” is black where both are the same.</p>"
+        "<section hidden><h2>One over the other</h2><p class='about'>Left of the line the clip, right of it "
+        "the asset from the clip's camera. Drag across the picture; “difference” is black where both are the "
+        "same.</p>"
         f'<div class="over" data-clip="{clip}" data-asset="{asset}" data-about="{escape(json.dumps(about))}">'
         f'<canvas width="{sheets.width}" height="{sheets.height}" role="img" aria-label="{words}"></canvas>'
         '<div><button type="button"></button><select aria-label="how they are laid over each other">'
         "<option>curtain</option><option>blend</option><option>difference</option></select></div>"
-        '<div><label>asset<input class="share" type="range" min="0" max="100" step="0.5" value="50" '
-        'aria-label="how much of the clip is shown">clip</label>'
+        '<div><label>clip<input class="share" type="range" min="0" max="100" step="0.5" value="50" '
+        'aria-label="how much of the clip is shown"></label>'
         f'<label>moment<input class="when" type="range" min="0" max="{len(sheets.times) - 1}" value="0">'
         f"</label></div></div></section>{SCRIPT}"
     )
