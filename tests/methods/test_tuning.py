@@ -61,11 +61,37 @@ def test_what_is_named_is_changed_and_nothing_else():
         ("batch.spatial=0.9", "do not sum to 1"),
         ("fit.report_every=0", "counts of pictures and steps are 1 or more"),
         ("milestones=[]", "the first milestone lies at step 0"),
+        ("lambda_icl=-1", "weights of losses .* 0 or more"),
+        ("texture_steps=-3", "texture steps are 0 or more"),
+        ("lr=0", "the learning rate is more"),
+        ("batch.azimuth_step=[30, 5]", "the smaller azimuth first"),
+        ("batch.time_step=0", "steps of azimuth and time are more than 0"),
+        ("batch.elevation=[10, 100]", "elevations are -90 to 90 degrees"),
     ],
 )
 def test_what_cannot_be_is_refused(change, said):
     with pytest.raises(InputError, match=f"--tune .*{said}"):
         tuned(method.PRESETS["draft"], [change])
+
+
+def test_shares_that_sum_to_one_are_not_negative():
+    with pytest.raises(InputError, match=r"probabilities .* are 0 or more"):
+        tuned(method.PRESETS["draft"], ["batch.random=0.75", "batch.single=0.25", "batch.spatial=-0.125"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("n_interpolated=-1", "of those between 0 or more"),
+        ("frames=0", "counts of frames are 1 or more"),
+        ("clip_size=4", "8 pixels wide"),
+        ("refine.sds_weight=-1", "weights are 0 or more"),
+        ("refine.views.azimuth_step=[0, 5]", "more than 0"),
+    ],
+)
+def test_what_cannot_be_is_refused_of_efficient4d(change, said):
+    with pytest.raises(InputError, match=f"--tune .*{said}"):
+        tuned(efficient4d.PRESETS["draft"], [change])
 
 
 def test_a_run_is_made_by_the_changed_preset(tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from vid4d.errors import InputError
 from vid4d.priors import rife_versions
 from vid4d.priors.interpolators import (
     as_midpoint,
+    check_interpolator,
     finds_middles_only,
     frame_at,
     interpolate,
@@ -189,6 +190,13 @@ def test_what_is_no_interpolator_is_refused(tmp_path, monkeypatch):
     torch.save({"weight": torch.zeros(3)}, tmp_path / "other.pkl")
     with pytest.raises(InputError, match="none of the networks"):
         load_interpolator(str(tmp_path / "other.pkl"))
+
+
+def test_a_network_of_another_stage_is_refused_before_a_run(tmp_path):
+    path = tmp_path / "sharpener.safetensors"
+    save_file({"a": torch.zeros(1)}, path, {"stage": "sharpening", "config": '{"blocks": 4}'})
+    with pytest.raises(InputError, match="stage 'sharpening', no interpolator"):
+        check_interpolator(str(path))
 
 
 def test_premultiplied_and_opaque_pictures_have_the_same_middle(tiny):

@@ -63,6 +63,12 @@ class Efficient4DConfig:
     fit: fits.FitConfig = field(default_factory=lambda: fits.PRESETS["standard"])
     refine: RefineConfig = field(default_factory=RefineConfig)
 
+    def __post_init__(self) -> None:
+        if min(self.frames, self.reference_frames) < 1 or self.n_interpolated < 0 or self.clip_size < 8:
+            raise ValueError(
+                "counts of frames are 1 or more, of those between 0 or more, frames 8 pixels wide"
+            )
+
 
 PRESETS = {
     "draft": Efficient4DConfig(

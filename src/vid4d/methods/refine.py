@@ -66,6 +66,8 @@ class RefineConfig:
             raise ValueError("a refinement's steps and renders are 1 or more, its renders 8 pixels wide")
         if not 0 <= self.noise_range[0] <= self.noise_range[1] <= 1:
             raise ValueError("noise levels are shares of the schedule: 0 to 1, the lower one first")
+        if min(self.lr, self.sds_weight, self.icl_weight, self.observed_weight) < 0:
+            raise ValueError("a refinement's learning rate and weights are 0 or more")
 
 
 class PriorGuide:

@@ -27,6 +27,8 @@ Interpolator = IFNet | IFNet3
 SHIPPED = Path(__file__).parent / "data" / "interpolation.safetensors"
 NETWORKS = (NETWORK_3, NETWORK_4)
 NAMES = ("small", *INTERPOLATORS)
+STAGE = "interpolation"
+"""What `vid4d train` writes into the files of its interpolators."""
 
 
 @loaded_once
@@ -59,6 +61,8 @@ def check_interpolator(name: str) -> Path:
         raise InputError(f"there is no interpolator {name!r}: give {', '.join(NAMES)} or a file of one")
     if path.suffix != ".safetensors":
         network_in(path, NETWORKS)
+    elif (stage := read_metadata(path).get("stage", STAGE)) != STAGE:
+        raise InputError(f"{path} holds the network of stage {stage!r}, no interpolator: give a file of one")
     return path
 
 

@@ -82,6 +82,12 @@ class BatchConfig:
     def __post_init__(self) -> None:
         if abs(self.random + self.spatial + self.temporal + self.single - 1) > 1e-6:
             raise ValueError("the probabilities of the kinds of batches do not sum to 1")
+        if min(self.random, self.spatial, self.temporal, self.single) < 0:
+            raise ValueError("the probabilities of the kinds of batches are 0 or more")
+        if not 0 < self.azimuth_step[0] <= self.azimuth_step[1] or self.time_step <= 0:
+            raise ValueError("steps of azimuth and time are more than 0, the smaller azimuth first")
+        if not -90 <= self.elevation[0] <= self.elevation[1] <= 90:
+            raise ValueError("elevations are -90 to 90 degrees, the lower one first")
 
     def probabilities(self, frames: int) -> dict[Kind, float]:
         """Probabilities of the batch kinds for a clip of so many frames.

@@ -86,6 +86,12 @@ class Consistent4DConfig:
         every = (self.grid_update_every, self.validate_every, self.checkpoint_every, self.report_every)
         if min(*counts, *every) < 1 or self.clip_size < 8:
             raise ValueError("counts of frames, steps and samples are 1 or more, and frames 8 pixels wide")
+        weights = (self.lambda_rgb, self.lambda_mask, self.lambda_sds, self.lambda_icl)
+        texture = (self.texture_steps, self.texture_rgb, self.texture_sds)
+        if min(*weights, *texture, self.lambda_normal_smooth) < 0 or self.lr <= 0:
+            raise ValueError(
+                "weights of losses and texture steps are 0 or more, and the learning rate is more"
+            )
 
     def weights_at(self, step: int) -> tuple[float, float]:
         """lambda_rgb and lambda_sds of a step."""
