@@ -67,6 +67,8 @@ def test_what_is_named_is_changed_and_nothing_else():
         ("batch.azimuth_step=[30, 5]", "the smaller azimuth first"),
         ("batch.time_step=0", "steps of azimuth and time are more than 0"),
         ("batch.elevation=[10, 100]", "elevations are -90 to 90 degrees"),
+        ("distill.views=0", "rendered views and elevations are 1 or more"),
+        ("distill.elevations=[]", "rendered views and elevations are 1 or more"),
     ],
 )
 def test_what_cannot_be_is_refused(change, said):

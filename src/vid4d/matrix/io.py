@@ -92,7 +92,7 @@ def load_matrix(folder: str | os.PathLike[str], *, layout: str | None = None) ->
     path = _existing(folder)
     layout = layout or detect_layout(path)
     if layout not in LAYOUTS:
-        raise InputError(f"There is no layout {layout!r}: choose one of {', '.join(LAYOUTS)}.")
+        raise InputError(f"there is no layout {layout!r}: choose one of {', '.join(LAYOUTS)}")
     matrix = _read_ours(path) if layout == OURS else layouts.read(path, layout)
     check_matrix(matrix)
     return matrix

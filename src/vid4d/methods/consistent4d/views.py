@@ -32,6 +32,10 @@ class DistillConfig:
     size: int = 256
     batch: int = 4
 
+    def __post_init__(self) -> None:
+        if min(self.views, len(self.elevations), self.batch) < 1 or self.size < 8:
+            raise ValueError("rendered views and elevations are 1 or more, views 8 pixels wide")
+
     def cameras(self) -> Cameras:
         """All rings; the first view of the first lies at azimuth 0."""
         turn = 360.0 / self.views
