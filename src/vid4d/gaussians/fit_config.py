@@ -66,6 +66,12 @@ class FitConfig:
         counts = (self.batch, self.ssim_every, self.interpolation_every, self.input_every)
         if min(*counts, self.checkpoint_every, self.report_every) < 1 or self.iterations < 0 or self.size < 8:
             raise ValueError("a fit's counts of pictures and steps are 1 or more, its pictures 8 pixels wide")
+        rates = (self.position_lr, self.time_lr, self.scale_lr, self.rotation_lr, self.opacity_lr)
+        weights = (self.mask_weight, self.interpolation_weight, self.input_weight, self.observed_color_weight)
+        if min(*rates, self.color_lr, *weights) < 0 or self.final_lr_ratio <= 0:
+            raise ValueError("a fit's rates and weights are 0 or more, and final_lr_ratio is more")
+        if not 0 <= self.ssim_weight <= 1 or min(self.max_elongation, self.max_flatness) < 1:
+            raise ValueError("ssim_weight is a share, and the bounds of a splat's shape are 1 or more")
 
 
 PRESETS: dict[str, FitConfig] = {
