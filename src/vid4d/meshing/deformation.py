@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import embedding_bag
 
 from vid4d.compute.randomness import seed_generator
+from vid4d.gaussians.motion import rotations
 from vid4d.meshing.marching_cubes import adjacency
 from vid4d.meshing.tsdf import Mesh
 
@@ -217,16 +218,6 @@ class Adam:
         self.square.lerp_(grad.square(), 0.001)
         root = (self.square / (1 - 0.999**self.count)).sqrt_().add_(1e-8)
         self.x -= lr / (1 - 0.9**self.count) * self.mean / root
-
-
-def rotations(vectors: Float[Tensor, "n 3"]) -> Float[Tensor, "n 3 3"]:
-    """Rotation matrices of rotation vectors (Rodrigues)."""
-    angle = (vectors.square().sum(1) + 1e-12).sqrt()[:, None, None]
-    zero = torch.zeros_like(vectors[:, 0])
-    x, y, z = vectors.unbind(1)
-    cross = torch.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).view(-1, 3, 3)
-    eye = torch.eye(3, dtype=vectors.dtype, device=vectors.device)
-    return eye + angle.sin() / angle * cross + (1 - angle.cos()) / angle**2 * (cross @ cross)
 
 
 def displace_to_surface(
