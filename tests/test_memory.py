@@ -20,12 +20,15 @@ from vid4d.media.video import write_mp4
 
 def test_memory_that_runs_out_is_one_sentence():
     by_torch = RuntimeError("DefaultCPUAllocator: can't allocate memory: 9 bytes")
-    for error in (MemoryError(), by_torch, OSError(errno.ENOMEM, "Cannot allocate memory")):
+    by_loader = ImportError("stream.abi3.so: failed to map segment from shared object")
+    for error in (MemoryError(), by_torch, by_loader, OSError(errno.ENOMEM, "Cannot allocate memory")):
         assert "not enough memory" in str(explained(error))
         blamed = InputError("a.png: the image is damaged")
         assert explained(blamed) == str(blamed)
         blamed.__cause__ = error
         assert "not enough memory" in str(explained(blamed))
+    by_mount = "stream.abi3.so: failed to map segment from shared object: Operation not permitted"
+    assert explained(ImportError(by_mount)) is None, "packages on a disk that nothing may run from"
 
 
 MEMORY = """

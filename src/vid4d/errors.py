@@ -35,6 +35,13 @@ WAYS_OUT = {
 """What to do about errors of the system that are nobody's fault."""
 
 
+NO_MEMORY = (
+    *("allocate memory", "out of memory", "bad_alloc", "alloc_failed"),
+    *("failed to map segment", "zero-fill pages", "can't start new thread"),
+)
+"""What libraries, the loader of shared objects and Python's threads say where memory ran out."""
+
+
 class InputError(ValueError):
     """Bad input. The message is one sentence: what is wrong, where, and what to do.
 
@@ -51,7 +58,7 @@ def ran_out(error: BaseException | None) -> bool:
         said = str(error).lower()
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
             return True
-        if any(words in said for words in ("allocate memory", "out of memory", "bad_alloc", "alloc_failed")):
+        if any(words in said for words in NO_MEMORY) and "not permitted" not in said:
             return True
         error = error.__cause__
     return False

@@ -84,8 +84,8 @@ def test_shares_that_sum_to_one_are_not_negative():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("n_interpolated=-1", "of those between 0 or more"),
-        ("frames=0", "counts of frames are 1 or more"),
+        ("n_interpolated=-1", "frames between and of the clip 0 or more"),
+        ("frames=0", "key frames are 1 or more"),
         ("clip_size=4", "8 pixels wide"),
         ("fit.mask_weight=-1", "rates and weights are 0 or more"),
         ("fit.position_lr=-1", "rates and weights are 0 or more"),

@@ -51,7 +51,8 @@ class Efficient4DConfig:
 
     frames: key frames.
     n_interpolated: frames that the interpolator adds between two key frames.
-    reference_frames: frames of the clip that the fit sees, key frames and others between them, at most.
+    reference_frames: frames of the clip that the fit sees, key frames and others between them, at most
+        (0: the key frames alone).
     clip_size: width of these in pixels.
     fit: how the Gaussians are fitted. refine: how they are refined, where the settings ask for it.
     """
@@ -64,9 +65,9 @@ class Efficient4DConfig:
     refine: RefineConfig = field(default_factory=RefineConfig)
 
     def __post_init__(self) -> None:
-        if min(self.frames, self.reference_frames) < 1 or self.n_interpolated < 0 or self.clip_size < 8:
+        if self.frames < 1 or min(self.n_interpolated, self.reference_frames) < 0 or self.clip_size < 8:
             raise ValueError(
-                "counts of frames are 1 or more, of those between 0 or more, frames 8 pixels wide"
+                "key frames are 1 or more, frames between and of the clip 0 or more, 8 pixels wide or more"
             )
 
 
