@@ -2,15 +2,19 @@
 
     python tests/kills.py 300               so many kills, by turns of all commands, from seed 0
     python tests/kills.py 40 --only export enhance
+    python tests/kills.py 100 --full        no kills: a disk that is full from then on
 
 Every second kill is inside a file operation, drawn among all that the command does in its folder; the others
-are at a random time. The same command follows, with --resume where it has that: it must end in 0, with the
-bytes of one that was not killed, and leave no scratch folder. Needs fork.
+are at a random time. A full disk begins at a file operation: from there on, nothing can be opened for writing
+and no folder made, which has to be told in one sentence with exit code 2. The same command follows, with
+--resume where it has that: it must end in 0, with the bytes of one that was not killed, and leave no scratch
+folder. Needs fork.
 """
 
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import random
 import shutil
@@ -89,11 +93,23 @@ COMMANDS = [
 ]
 
 
+def _writes(event: str, told: tuple[object, ...]) -> bool:
+    """Whether a file operation needs room on the disk."""
+    flags = told[2] if event == "open" and len(told) > 2 else 0
+    return event == "os.mkdir" or bool(isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR))
+
+
 def done(
-    command: Command, arguments: tuple[str, ...], folder: Path, at: float | None = None
+    command: Command,
+    arguments: tuple[str, ...],
+    folder: Path,
+    at: float | None = None,
+    *,
+    full: bool = False,
 ) -> tuple[int, int, str]:
     """Does a command in a child process. at: is killed in that file operation, or after so many seconds.
 
+    full: is not killed, but finds the disk full from that file operation on.
     Returns its exit code (-signal), the number of its file operations, and what it said.
     """
     log, count = folder.parent / "said.txt", folder.parent / "count.txt"
@@ -120,7 +136,10 @@ def done(
                     return
                 seen += 1
                 os.write(ticks, b".")
-                if seen == at:
+                if full:
+                    if at is not None and seen >= at and _writes(event, told):
+                        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
+                elif seen == at:
                     os.kill(os.getpid(), signal.SIGKILL)
 
             sys.addaudithook(watch)
@@ -159,8 +178,10 @@ def _whole(root: Path) -> None:
     save_asset(root / "asset.safetensors", toys.jumping_ball(20), {"seconds": "2.0", "fps": "2.0"})
 
 
-def campaign(count: int, seed: int, commands: list[Command]) -> dict[str, Counter[str]]:
-    """So many kills, by turns of the commands. Returns command -> what came of it."""
+def campaign(
+    count: int, seed: int, commands: list[Command], *, full: bool = False
+) -> dict[str, Counter[str]]:
+    """So many kills (full: full disks), by turns of the commands. Returns command -> what came of it."""
     import torch
 
     from vid4d import cli, outputs  # noqa: F401  heavy modules once, and not in every child
@@ -194,11 +215,16 @@ def campaign(count: int, seed: int, commands: list[Command]) -> dict[str, Counte
             folder = root / "work" / "here"
             shutil.copytree(begun[command.name], folder)
             turn = number // len(commands)
-            at = chance.randint(1, operations) if turn % 2 == 0 else chance.uniform(0, seconds)
-            code, _, _ = done(command, command.arguments, folder, at)
+            inside = full or turn % 2 == 0
+            at = chance.randint(1, operations) if inside else chance.uniform(0, seconds)
+            code, _, first = done(command, command.arguments, folder, at, full=full)
             row = rows[command.name]
-            row["in an operation" if isinstance(at, int) else "at a time"] += 1
+            row["in an operation" if inside else "at a time"] += 1
             row["ended before"] += code == 0
+            last = (first.strip().splitlines() or [""])[-1]
+            if full and code and (code != 2 or "the disk is full" not in last or "Traceback" in first):
+                row["not told"] += 1
+                print(f"{number} {command.name} at {at}: exit {code}, not told: {first[-600:]}", flush=True)
             code, _, said = done(command, command.again, folder)
             left = [p.name for p in folder.rglob("*") if ".vid4d-" in p.name and p.is_dir()]
             found = result(folder)
@@ -216,7 +242,10 @@ def campaign(count: int, seed: int, commands: list[Command]) -> dict[str, Counte
     return rows
 
 
-COLUMNS = ("in an operation", "at a time", "ended before", "different", "dead end", "scratch left")
+COLUMNS = (
+    *("in an operation", "at a time", "ended before"),
+    *("not told", "different", "dead end", "scratch left"),
+)
 
 
 def main() -> None:
@@ -224,9 +253,10 @@ def main() -> None:
     parser.add_argument("count", type=int, help="kills")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", nargs="+", help="commands whose name begins so")
+    parser.add_argument("--full", action="store_true", help="disks that become full, not kills")
     options = parser.parse_args()
     commands = [c for c in COMMANDS if c.name.startswith(tuple(options.only or [""]))]
-    rows = campaign(options.count, options.seed, commands)
+    rows = campaign(options.count, options.seed, commands, full=options.full)
     print(f"| command | {' | '.join(COLUMNS)} |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     for name, row in (*rows.items(), ("all", sum(rows.values(), Counter()))):

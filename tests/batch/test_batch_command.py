@@ -178,6 +178,19 @@ def test_bad_input_is_one_sentence_and_makes_nothing(tmp_path, capsys):
     assert "needs --out" in refused(capsys, "batch", "clips")
 
 
+@pytest.mark.parametrize("link", [".batch", ".batch/leases", ".batch/records/ab"])
+def test_a_batch_reaches_nothing_through_a_link(tmp_path, capsys, link):
+    clips(tmp_path / "clips", "ok")
+    others = tmp_path / "others"
+    others.mkdir()
+    (others / "notes.json").write_text("{}")
+    place = tmp_path / "runs" / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(others)
+    assert f"{link} is a link" in refused(capsys, "batch", "clips", "--out", "runs")
+    assert [p.name for p in others.iterdir()] == ["notes.json"]
+
+
 def test_failures_in_a_row_stop_the_process_and_leave_the_rest(tmp_path, capsys):
     clips(tmp_path / "clips", *(f"crash {i}" for i in range(work.STOPS_AFTER + 2)))
     assert batch() == 1

@@ -55,6 +55,8 @@ def test_a_duration_is_a_positive_number_of_at_most_a_day(seconds):
         ("", "not JSON"),
         ("[" * 100_000, "not JSON"),
         ('{"seconds": ' + "9" * 5000 + "}", ""),
+        ('{"seconds": 1, "seconds": 2}', "it says 'seconds' twice"),
+        ('{"seconds": 1, "more": [{"a": 1, "b": 2, "a": 1}]}', "it says 'a' twice"),
     ],
 )
 def test_the_field_and_what_it_must_be_are_named(text, words):

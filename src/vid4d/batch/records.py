@@ -16,6 +16,7 @@ from vid4d.files import manifest
 from vid4d.files.paths import natural_order
 from vid4d.files.records import Amount, Finite, Step, read_record
 from vid4d.files.write import clear_away, write_json, write_text, written_whole
+from vid4d.runs.folder import is_link
 
 INSIDE = ".batch"
 """Folder of leases and records in that of the runs."""
@@ -63,6 +64,20 @@ def lease_path(out: Path, key: str) -> Path:
 
 def record_path(out: Path, key: str) -> Path:
     return out / INSIDE / "records" / key[:2] / f"{key}.json"
+
+
+def refuse_links(out: Path) -> None:
+    """Raises InputError where the folder of leases and records, or one in it, is a link.
+
+    What is kept there is removed without a question; nothing outside may be reached through it.
+    """
+    inner = [out / INSIDE, *(out / INSIDE / name for name in ("leases", "records", "jobs", "table.lock"))]
+    for path in (*inner, *(p for folder in inner[1:3] for p in folder.glob("??"))):
+        if is_link(path):
+            raise InputError(
+                f"{path} is a link, and a batch keeps its records in folders of its own: replace it by what "
+                "it leads to, or remove it"
+            )
 
 
 def read(out: Path, key: str) -> Record | None:

@@ -90,7 +90,7 @@ class Batch(Settings):
         """Exits with 1 where a clip could not be made."""
         from vid4d.batch.clips import clips_of, part_of
         from vid4d.batch.plan import plan
-        from vid4d.batch.records import TABLE, write_table
+        from vid4d.batch.records import TABLE, refuse_links, write_table
         from vid4d.runs.progress import Progress
 
         if self.limit is not None and self.limit < 1:
@@ -100,6 +100,7 @@ class Batch(Settings):
         clips, settings = part_of(clips_of(self.clips, self.out), self.shard), self.settings()
         if self.out.exists() and not self.out.is_dir():
             raise InputError(f"{self.out} exists and is not a folder: choose another --out")
+        refuse_links(self.out)
         if self.dry_run:
             print("\n".join(plan(clips, settings, self.out, retry=self.retry).lines()))
             return

@@ -63,6 +63,14 @@ def read_record(file: Path, kind: Kind[T], advice: str) -> T:
 def parsed(text: str, kind: Kind[T], where: str, advice: str) -> T:
     """The value of a JSON text; see `read_record`. where: names the text in the sentence."""
     strange: list[str] = []
+    twice: list[str] = []
+
+    def members(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice.append(next(name for name in result if names.count(name) > 1))
+        return result
 
     def number(digits: str) -> float:
         if not math.isfinite(float(digits)):
@@ -70,9 +78,11 @@ def parsed(text: str, kind: Kind[T], where: str, advice: str) -> T:
         return float(digits)
 
     try:
-        value = json.loads(text, parse_constant=number, parse_float=number)
+        value = json.loads(text, parse_constant=number, parse_float=number, object_pairs_hook=members)
     except (ValueError, RecursionError) as error:
         raise InputError(f"{where}: not JSON ({error}); {advice}") from error
+    if twice:
+        raise InputError(f"{where}: it says {twice[0]!r} twice, and which counts is not known; {advice}")
     result = checked(value, kind, where, advice)  # names the field, where its range is known
     if strange:
         raise InputError(f"{where}: {strange[0]} is no number; {advice}")
