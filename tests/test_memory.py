@@ -27,6 +27,7 @@ def test_memory_that_runs_out_is_one_sentence():
         assert explained(blamed) == str(blamed)
         blamed.__cause__ = error
         assert "not enough memory" in str(explained(blamed))
+    assert explained(InputError("out of memory.mp4: not a video")) == "out of memory.mp4: not a video"
     by_mount = "stream.abi3.so: failed to map segment from shared object: Operation not permitted"
     assert explained(ImportError(by_mount)) is None, "packages on a disk that nothing may run from"
 

@@ -55,13 +55,24 @@ def ran_out(error: BaseException | None) -> bool:
     Readers turn all that a library raises into an InputError, this, too, and keep it as the cause.
     """
     while error is not None:
-        said = str(error).lower()
+        said = "" if isinstance(error, InputError) else str(error).lower()  # which names files
         if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
             return True
         if any(words in said for words in NO_MEMORY) and "not permitted" not in said:
             return True
         error = error.__cause__
     return False
+
+
+def disk_full(error: BaseException | None) -> BaseException | None:
+    """The error that says that a disk is full, where this one says so or comes from one that does."""
+    while error is not None:
+        said = "" if isinstance(error, InputError) else str(error).lower()  # which names files
+        number = error.errno if isinstance(error, OSError) else None
+        if number in FULL or "no space left on device" in said or "os error 28" in said:
+            return error
+        error = error.__cause__
+    return None
 
 
 def explained(error: BaseException, *, resumes: bool = False) -> str | None:
@@ -71,13 +82,12 @@ def explained(error: BaseException, *, resumes: bool = False) -> str | None:
     """
     if ran_out(error):
         return "there is not enough memory for this: close other programs, or ask for less (smaller, fewer)"
+    if (full := disk_full(error)) is not None:
+        again = "run the same command" + (" with --resume" if resumes else " again")
+        return f"the disk is full{_where(full)}: make room and {again}"
     if isinstance(error, InputError):
         return str(error)
     message = str(error)
-    full = "no space left on device" in message.lower() or "os error 28" in message
-    if full or (isinstance(error, OSError) and error.errno in FULL):
-        again = "run the same command" + (" with --resume" if resumes else " again")
-        return f"the disk is full{_where(error)}: make room and {again}"
     if isinstance(error, PermissionError):
         return f"no permission to read or write{_where(error)}: choose another place with --out"
     if isinstance(error, (FileExistsError, IsADirectoryError, NotADirectoryError)):

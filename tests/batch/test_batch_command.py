@@ -18,6 +18,7 @@ from command_line import refused, run
 from vid4d import api, outputs
 from vid4d.batch import records, work
 from vid4d.batch.leases import Lease
+from vid4d.errors import InputError
 
 TESTS = Path(__file__).resolve().parents[1]
 SCRIPT = "import sys, batch_toys; batch_toys.install(); from vid4d import cli; cli.main(sys.argv[1:])"
@@ -199,11 +200,15 @@ def test_failures_in_a_row_stop_the_process_and_leave_the_rest(tmp_path, capsys)
     assert "may be the machine's fault" in said
 
 
-def test_a_full_disk_stops_all_and_is_no_clips_failure(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("told", [False, True])
+def test_a_full_disk_stops_all_and_is_no_clips_failure(tmp_path, capsys, monkeypatch, told):
     clips(tmp_path / "clips", "ok a", "ok b")
 
     def full(*_: object, **__: object) -> None:
-        raise OSError(28, "No space left on device", "runs/x")
+        error = OSError(28, "No space left on device", "runs/x")
+        if told:
+            raise InputError("runs/x: cannot be written") from error
+        raise error
 
     monkeypatch.setattr(api, "make", full)
     assert "the disk is full" in refused(capsys, "batch", "clips", "--out", "runs", "--device", "cpu")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import socket
 import time
@@ -20,7 +19,7 @@ from vid4d.batch.clips import KEY_LENGTH, bytes_of, key_of
 from vid4d.batch.leases import Lease
 from vid4d.batch.records import Record
 from vid4d.compute import machine
-from vid4d.errors import InputError, printable, ran_out
+from vid4d.errors import WAYS_OUT, InputError, disk_full, printable, ran_out
 from vid4d.files.records import Finite, Step, read_record
 from vid4d.files.write import write_text
 from vid4d.priors.weights.loaded import networks_kept
@@ -39,7 +38,6 @@ STOPS_AFTER = 5
 would go through all clips in no time."""
 POLL = 2.0
 """Seconds until clips that other processes make are looked at again."""
-FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC))
 
 
 class Told(TypedDict, total=False):
@@ -150,10 +148,13 @@ def _made(clip: str, key: str, settings: Settings, out: Path, lease: Lease, befo
     except InUseError:
         return None
     except InputError as error:
-        status: Literal["failed", "refused"] = "failed" if ran_out(error) else "refused"
+        if disk_full(error) is not None:
+            raise
+        ill = ran_out(error) or getattr(error.__cause__, "errno", None) in WAYS_OUT
+        status: Literal["failed", "refused"] = "failed" if ill else "refused"
         record = replace(record, status=status, error=printable(str(error)))
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in FULL:
+        if disk_full(error) is not None:
             raise
         said = printable(f"{type(error).__name__}: {error}")[:500]
         record = replace(record, status="failed", error=said)
