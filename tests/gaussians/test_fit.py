@@ -14,7 +14,7 @@ from vid4d.gaussians.fit_targets import object_windows
 from vid4d.gaussians.hull import HullConfig
 from vid4d.gaussians.model import LONGEST_IN_LOOP, MARGINAL_CUT
 from vid4d.gaussians.raster import rasterize_4d
-from vid4d.matrix.matrix import ImageMatrix, TrustedView
+from vid4d.matrix.matrix import TrustedView
 from vid4d.media.images import resized
 from vid4d.metrics import psnr
 
@@ -228,7 +228,7 @@ def test_each_trusted_frame_comes_once_an_epoch(moving):
     times = torch.linspace(0, 1, 5)
     matrix = replace(moving, input_images=frames, input_camera=camera, input_times=times)
     run = fits.FitState(matrix, replace(SMALL, iterations=0), seed=0)
-    seen = [run.input_frames[0][i] for i in range(20)]
+    seen = [run.pictures.input_frames[0][i] for i in range(20)]
     epochs = [seen[i : i + 5] for i in range(0, 20, 5)]
     assert all(sorted(epoch) == [0, 1, 2, 3, 4] for epoch in epochs)
     assert len({tuple(epoch) for epoch in epochs}) > 1
@@ -282,14 +282,15 @@ def test_between_two_frames_the_object_stays_solid(moving):
 @pytest.mark.parametrize("weight", [0.2, 1.0])
 def test_what_frames_between_and_the_video_add_to_the_loss(moving, monkeypatch, weight):
     """Each joins the batch's loss with its own weight, at every so many steps: 0.2 and 2 unless told."""
-    between, terms = fits.FitState._interpolation_loss, []
+    compare, terms = fits.picture_loss, []
 
-    def spy(*args):
-        middle, visible = between(*args)
-        terms.append(float(middle.detach()))
-        return middle, visible
+    def spy(render, pictures, *rest, **options):
+        loss = compare(render, pictures, *rest, **options)
+        if pictures.windows is None:  # those between frames have no SSIM
+            terms.append(float(loss.detach()) / pictures.weight)
+        return loss
 
-    monkeypatch.setattr(fits.FitState, "_interpolation_loss", spy)
+    monkeypatch.setattr(fits, "picture_loss", spy)
     matrix = trusting_a_video(moving, moving.images)
 
     def losses(steps=1, **changes):
@@ -312,26 +313,6 @@ def test_what_frames_between_and_the_video_add_to_the_loss(moving, monkeypatch, 
     del terms[:]
     losses(4, interpolation_every=3, interpolation_weight=weight)
     assert len(terms) == 2, "at steps 0 and 3"
-
-
-def test_between_two_frames_the_loss_by_hand(moving):
-    """Nothing is drawn. Where both frames show the object, its color and alpha are missing; where only one
-    does, nothing is; where they differ by half, half of the color's difference counts."""
-    images = torch.zeros(1, 2, 8, 8, 4)
-    images[..., :3] = torch.tensor([1.0, 0.5, 0.0])
-    images[:, 0, :4, :, 3] = 1.0  # rows 0 to 3 of the first frame
-    images[:, 1, 2:6, :, 3] = 1.0  # rows 2 to 5 of the second: rows 2 and 3, a quarter, show it in both
-    images[:, 0, 7, :, 3], images[:, 1, 7, :, 3] = 1.0, 0.5  # an eighth
-    matrix = ImageMatrix(images, Cameras.orbit([0.0], 0.0, size=8), torch.tensor([0.0, 1.0]))
-    run = fits.FitState(moving, replace(SMALL, ssim_weight=0.2, mask_weight=0.5), seed=0)
-    run.matrix, run.pairs = matrix, 1
-    nothing = replace(run.gaussians(), opacity_logits=torch.full((len(run.optimizer),), -20.0))
-    background = torch.tensor([0.0, 0.5, 0.75])
-    loss, _ = run._interpolation_loss(nothing, torch.Generator().manual_seed(0), background)
-    missing = (1.0 + 0.0 + 0.75) / 3
-    color = 0.25 * missing + 0.125 * 0.5 * (0.5 * missing)
-    alpha = 0.25 * 1.0**2 + 0.125 * 0.5**2
-    assert loss.item() == pytest.approx(0.8 * color + 0.5 * alpha, rel=1e-4)
 
 
 def loop_of(matrix, frames):
@@ -371,14 +352,13 @@ def test_between_the_last_frame_of_a_loop_and_its_first_the_object_stays_solid(m
 @pytest.mark.parametrize("cyclic", [False, True])
 def test_times_between_frames_are_drawn_from_the_whole_clip(moving, monkeypatch, cyclic):
     """From before the last frame; of a loop from after it too."""
-    asked = []
+    render, asked = fits.render_together, []
 
-    def spy(gaussians, times, *rest, **options):
-        if len(times) == 1:  # neither a batch nor the look at the input view
-            asked.append(float(times))
-        return rasterize_4d(gaussians, times, *rest, **options)
+    def spy(gaussians, pictures):
+        asked.append(float(pictures[-1].times))
+        return render(gaussians, pictures)
 
-    monkeypatch.setattr(fits, "rasterize_4d", spy)
+    monkeypatch.setattr(fits, "render_together", spy)
     config = replace(SMALL, iterations=40, interpolation_every=1, input_weight=0.0)
     fit(replace(loop_of(moving, [0, 1, 2, 1]), cyclic=cyclic), config)
     assert len(asked) == 40

@@ -21,11 +21,10 @@ from typing import TypedDict
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
-from vid4d.compute.randomness import FIT_INPUT_FRAMES, FIT_PICTURES, Shuffled, epoch_generator, step_generator
 from vid4d.files.checkpoints import (
     check_step,
     identity_of,
@@ -38,14 +37,9 @@ from vid4d.files.records import Amount, Finite, Step
 from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.densify import Densifier
 from vid4d.gaussians.fit_config import FitConfig
-from vid4d.gaussians.fit_targets import (
-    ReferenceFrames,
-    Windows,
-    all_references,
-    object_windows,
-    resize_matrix,
-    visible_in_input,
-)
+from vid4d.gaussians.fit_losses import picture_loss, render_together
+from vid4d.gaussians.fit_pictures import StepPictures
+from vid4d.gaussians.fit_targets import resize_matrix
 from vid4d.gaussians.guide import Guide
 from vid4d.gaussians.hull import gaussians_from_hull
 from vid4d.gaussians.model import LONGEST_IN_LOOP, Gaussians4D
@@ -53,9 +47,8 @@ from vid4d.gaussians.raster import rasterize_4d
 from vid4d.gaussians.shape import bound_shape
 from vid4d.matrix.io import check_matrix
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.media.images import over, over_white
+from vid4d.media.images import over_white
 from vid4d.metrics import psnr
-from vid4d.metrics.losses import mask_loss, photometric_loss
 
 Callback = Callable[[int, int, float, float, int], None]
 """step, total, loss (running mean), PSNR of the input view in dB, number of splats."""
@@ -137,7 +130,7 @@ class _State(TypedDict):
 
 
 class FitState:
-    """The state of a fit between two steps: splats, optimiser, densification, sampling order."""
+    """The state of a fit between two steps: splats, optimiser, densification, what was looked up."""
 
     def __init__(
         self,
@@ -149,34 +142,21 @@ class FitState:
         beside: Gaussians4D | None = None,
     ) -> None:
         self.matrix, self.config, self.seed = matrix, config, seed
-        references = all_references(matrix)
-        self.reference = references[0]
-        self.trusted = [r for r in references if r.from_input]
+        self.pictures = StepPictures(matrix, config, seed)
         self.given, self.guide, self.beside = start, guide, beside
         if start is None:
             start = gaussians_from_hull(matrix, config.hull, sh_degree=config.sh_degree, seed=seed)
         self.period = start.period
         self.optimizer = SplatAdam(start.tensors())
-        self.pairs = 0 if matrix.frames == 1 else matrix.frames - (not matrix.cyclic)
-        spacing = 1 / self.pairs if self.pairs else float("inf")
+        spacing = 1 / self.pictures.pairs if self.pictures.pairs else float("inf")
         self.densifier = Densifier(
             config.densify, len(start), frame_spacing=spacing, device=matrix.images.device
         )
-        self.pictures = Shuffled(
-            matrix.views * matrix.frames, lambda epoch: epoch_generator(seed, epoch, FIT_PICTURES)
-        )
-        self.input_frames = [
-            Shuffled(len(r.times), lambda epoch: epoch_generator(seed, epoch, FIT_INPUT_FRAMES))
-            for r in self.trusted
-        ]
-        self.windows = object_windows(matrix.images[..., 3])
         moving, device = float(matrix.frames > 1), matrix.images.device
         self.moving_lr = torch.tensor([config.position_lr] * 3 + [config.time_lr * moving], device=device)
         self.columns = torch.tensor([1.0, 1.0, 1.0, moving], device=device)
         self.step, self.seconds = 0, 0.0
         self._mean_loss, self._losses = float("nan"), list[Float[Tensor, ""]]()
-        self.visible_in_input: Bool[Tensor, "v t h w"] | None = None
-        self.n_updates = 0
 
     @property
     def loss(self) -> float:
@@ -207,42 +187,20 @@ class FitState:
         c, m = self.config, self.matrix
         if self.densifier.due(progress):
             self.densifier.densify(self.optimizer)
-        random = step_generator(self.seed, self.step)
-        background = self._moved(torch.rand(3, generator=random))
-        view, when = self._batch()
-        windows = self.windows._replace(corner=self.windows.corner[view])
-        view, when = self._moved(view), self._moved(when)
         gaussians = self.shown()
-        if (
-            self.trusted
-            and c.observed_color_weight != 1
-            and sum(progress >= at for at in c.visibility_updates) > self.n_updates
-        ):
-            self.visible_in_input = visible_in_input(gaussians, m, self.trusted)
-            self.n_updates += 1
-        render = rasterize_4d(gaussians, m.times[when], m.cameras[view], background=background)
-        target = m.images[view, when]
-        confidence = self._confidence(view, when)
-        loss = self._loss(render.color, render.alpha, target, background, confidence, windows)
-        visible = render.visible.any(0)
-        if self.trusted and c.input_weight > 0 and self.step % c.input_every == 0:
-            for reference, i in self._reference_frames(self.step // c.input_every):
-                shown = rasterize_4d(
-                    gaussians, reference.times[i : i + 1], reference.camera, background=background
-                )
-                frame = reference.images[i : i + 1]
-                error = self._loss(shown.color, shown.alpha, frame, background, None, reference.windows)
-                loss = loss + c.input_weight * error
-                visible |= shown.visible.any(0)
-        if m.frames > 1 and c.interpolation_weight > 0 and self.step % c.interpolation_every == 0:
-            interpolation, rendered = self._interpolation_loss(gaussians, random, background)
-            loss = loss + c.interpolation_weight * interpolation
-            visible |= rendered
+        self.pictures.look(gaussians, progress)
+        asked = self.pictures.of(self.step)
+        renders = render_together(gaussians, asked)
+        with_ssim = c.ssim_weight > 0 and self.step % c.ssim_every == 0
+        compared = zip(renders, asked, strict=True)
+        losses = [picture_loss(render, pictures, c, with_ssim=with_ssim) for render, pictures in compared]
+        loss = torch.stack(losses).sum()
+        visible = torch.cat([render.radii for render in renders]).amax(0) > 0
         guided = self.guide(gaussians, self.step) if self.guide is not None else None
         if guided is not None:
             loss, visible = loss + guided[0], visible | guided[1]
         loss.backward()
-        self.densifier.collect(render)
+        self.densifier.collect(renders[0])
         lr_scale = c.final_lr_ratio**progress
         self.optimizer.step(
             {
@@ -265,86 +223,10 @@ class FitState:
         """x on the device of the fit, for which nobody waits."""
         return x.to(self.matrix.images.device, non_blocking=True)
 
-    def _interpolation_loss(
-        self, gaussians: Gaussians4D, random: torch.Generator, background: Float[Tensor, " 3"]
-    ) -> tuple[Float[Tensor, ""], Bool[Tensor, " n"]]:
-        """Loss of a render at a time between two frames, and mask of the splats that it shows.
-
-        No frame tells how splats should fade into each other there. Where both neighbours in time show the
-        object, it is there, in about their colors; where neither does, it is not; elsewhere anything goes.
-        """
-        m = self.matrix
-        view = self._moved(torch.randint(m.views, (1,), generator=random))
-        i = self._moved(torch.randint(self.pairs, (1,), generator=random))
-        j = (i + 1) % m.frames  # after the last frame of a loop comes its first
-        share = float(torch.rand(1, generator=random)) * 0.8 + 0.1
-        time = m.times[i].lerp(m.times[j] + (j < i).to(m.times), share)
-        render = rasterize_4d(gaussians, time, m.cameras[view], background=background)
-        first, second = m.images[view, i], m.images[view, j]
-        alphas = torch.cat([first[..., 3], second[..., 3]])
-        low, high = alphas.amin(0), alphas.amax(0)
-        excess = (low - render.alpha).clamp(min=0) + (render.alpha - high).clamp(min=0)
-        color = first[..., :3].lerp(second[..., :3], share)
-        rgb = over(torch.cat([color, low[None, ..., None]], -1), background)
-        difference = (render.color - rgb).abs().mean(-1) * (1 - (high - low))
-        before, after = self._confidence(view, i), self._confidence(view, j)
-        if before is not None and after is not None:
-            difference = difference * torch.minimum(before, after)
-        weight = 1 - self.config.ssim_weight
-        loss = weight * difference.mean() + self.config.mask_weight * excess.square().mean()
-        return loss, render.visible.any(0)
-
-    def _confidence(self, view: Int[Tensor, " b"], when: Int[Tensor, " b"]) -> Float[Tensor, "b h w"] | None:
-        """The matrix's (section 3.3), lower where the video itself shows the surface; None is 1."""
-        stored = self.matrix.confidence
-        confidence = None if stored is None else stored[view, when]
-        if self.visible_in_input is None:
-            return confidence
-        weight = torch.where(self.visible_in_input[view, when], self.config.observed_color_weight, 1.0)
-        return weight if confidence is None else confidence * weight
-
-    def _batch(self) -> tuple[Int[Tensor, " b"], Int[Tensor, " b"]]:
-        """Views and times of this step: every picture of the matrix comes once an epoch, in random order."""
-        size = self.config.batch
-        picture = torch.tensor([self.pictures[i] for i in range(self.step * size, (self.step + 1) * size)])
-        return picture // self.matrix.frames, picture % self.matrix.frames
-
-    def _reference_frames(self, turn: int) -> list[tuple[ReferenceFrames, int]]:
-        """A frame of the clip, and one of the other cameras, whose turns come one after the other."""
-        frames = [(self.trusted[0], self.input_frames[0][turn])]
-        if others := len(self.trusted) - 1:
-            which = 1 + turn % others
-            frames.append((self.trusted[which], self.input_frames[which][turn // others]))
-        return frames
-
-    def _loss(
-        self,
-        color: Float[Tensor, "b h w 3"],
-        alpha: Float[Tensor, "b h w"],
-        target: Float[Tensor, "b h w 4"],
-        background: Float[Tensor, " 3"],
-        confidence: Float[Tensor, "b h w"] | None,
-        windows: Windows,
-    ) -> Float[Tensor, ""]:
-        """Photometric loss over a random background, and mask loss; SSIM only in the object's windows."""
-        c, mask = self.config, target[..., 3:]
-        rgb = over(target, background)
-        loss = (1 - c.ssim_weight) * photometric_loss(color, rgb, confidence, ssim_weight=0)
-        loss = loss + c.mask_weight * mask_loss(alpha, mask[..., 0])
-        if c.ssim_weight > 0 and self.step % c.ssim_every == 0:
-            share = windows.size**2 / (color.shape[1] * color.shape[2])
-            color, rgb = windows.crop(color), windows.crop(rgb)
-            if confidence is not None:
-                confidence = windows.crop(confidence)
-            loss = loss + c.ssim_weight * c.ssim_every * share * photometric_loss(
-                color, rgb, confidence, ssim_weight=1
-            )
-        return loss
-
     @torch.no_grad()
     def input_psnr(self) -> float:
         """PSNR of the input view in dB, over white: mean over at most 4 of the reference frames."""
-        t = self.reference
+        t = self.pictures.reference
         some = torch.linspace(0, len(t.times) - 1, min(4, len(t.times))).round().long()
         cameras = Cameras.cat([t.camera] * len(some))
         render = rasterize_4d(self.shown().detach(), t.times[some], cameras)
@@ -367,13 +249,15 @@ class FitState:
         """Writes a checkpoint of the fit, whole or not at all."""
         tensors = {f"adam.{k}": v for k, v in self.optimizer.state().items()}
         tensors |= {f"densify.{k}": v for k, v in self.densifier.state().items()}
-        if self.visible_in_input is not None:
-            tensors["visible_in_input"] = torch.from_numpy(np.packbits(self.visible_in_input.cpu().numpy()))
+        if self.pictures.visible_in_input is not None:
+            tensors["visible_in_input"] = torch.from_numpy(
+                np.packbits(self.pictures.visible_in_input.cpu().numpy())
+            )
         state = {
             "step": self.step,
             "loss": loss if math.isfinite(loss := self.loss) else None,
             "seconds": self.seconds,
-            "n_updates": self.n_updates,
+            "n_updates": self.pictures.n_updates,
         }
         save_checkpoint(path, tensors, state, self._identity())
 
@@ -387,13 +271,13 @@ class FitState:
             self.densifier.load(with_prefix(tensors, "densify."))
             self._fits_together()
             check_step(state["step"], self.config.iterations)
-        self.step, self.seconds, self.n_updates = state["step"], state["seconds"], state["n_updates"]
+        self.step, self.seconds, self.pictures.n_updates = state["step"], state["seconds"], state["n_updates"]
         self._mean_loss = math.nan if state["loss"] is None else state["loss"]
         self._losses.clear()
         if "visible_in_input" in tensors:
             shape = self.matrix.images.shape[:4]
             bits = np.unpackbits(tensors["visible_in_input"].cpu().numpy(), count=shape.numel()).astype(bool)
-            self.visible_in_input = torch.from_numpy(bits).view(shape).to(self.matrix.images.device)
+            self.pictures.visible_in_input = torch.from_numpy(bits).view(shape).to(self.matrix.images.device)
 
     def _fits_together(self) -> None:
         """Raises ValueError where restored tensors are not those of one set of splats."""

@@ -261,3 +261,20 @@ def test_on_a_gpu_auto_takes_what_is_there(unchecked, monkeypatch, gsplat, trito
         assert raster.resolve("auto", like).__name__.endswith("triton")
         monkeypatch.delenv("VID4D_RASTER")
     assert raster.resolve("auto", torch.zeros(1)).__name__.endswith(("cpu", "reference"))
+
+
+def test_a_render_in_parts(backend: str) -> None:
+    """Each part is the whole's, with the screen gradients of its own views; both add up."""
+    scene = random_splats(30, 1, seed=4)
+    scene = replace(scene, means=scene.means.requires_grad_())
+    cameras, times = Cameras.ring(3, size=9), torch.tensor([0.2, 0.5, 0.9])
+    whole = rasterize_4d(scene, times, cameras, backend=backend)
+    two, one = whole.split([2, 1])
+    assert torch.equal(torch.cat([two.color, one.color]), whole.color)
+    assert torch.equal(torch.cat([two.visible, one.visible]), whole.visible)
+    (two.color.square().sum() + 3 * one.alpha.sum()).backward()
+    parts = torch.cat([two.screen_gradients(), one.screen_gradients()])
+    assert torch.equal(parts, whole.screen_gradients())
+    assert parts[0].sum() > 0
+    assert parts[2].sum() > 0
+    assert torch.equal(two.split([1, 1])[1].screen_gradients(), whole.screen_gradients()[1:2])

@@ -63,6 +63,8 @@ class SplatRender:
     means2d: projected means in pixels, detached; meaningless where a splat is not visible.
     radii: half the longer side of the box that holds all pixels a splat can reach, in pixels, detached;
         0 where it is not visible in that view (behind, outside, too transparent, not there at that time).
+    screen: what collects the gradients of the 2D means, of all U views of the call. first: where in it the
+        views of this render begin; see `split`.
     """
 
     color: Float[Tensor, "v h w 3"]
@@ -70,7 +72,22 @@ class SplatRender:
     depth: Float[Tensor, "v h w"]
     means2d: Float[Tensor, "v n 2"]
     radii: Float[Tensor, "v n"]
-    screen: Float[Tensor, "v n 2"] | None = None
+    screen: Float[Tensor, "u n 2"] | None = None
+    first: int = 0
+
+    def split(self, counts: Sequence[int]) -> list[SplatRender]:
+        """Renders of the first counts[0] views, of the next counts[1], and so on, of all views together.
+
+        Gradients of all parts come together in one copy.
+        """
+        sizes = list(counts)
+        pictures = (x.split(sizes) for x in (self.color, self.alpha, self.depth))
+        parts = zip(*pictures, self.means2d.split(sizes), self.radii.split(sizes), strict=True)
+        firsts = (self.first + sum(sizes[:i]) for i in range(len(sizes)))
+        return [
+            SplatRender(color, alpha, depth, means2d, radii, self.screen, first)
+            for (color, alpha, depth, means2d, radii), first in zip(parts, firsts, strict=True)
+        ]
 
     @property
     def visible(self) -> Bool[Tensor, "v n"]:
@@ -88,7 +105,8 @@ class SplatRender:
             raise RuntimeError("rendered without gradients: there are no screen gradients")
         if self.screen.grad is None:
             raise RuntimeError("no screen gradients yet: call backward() on a loss of this render first")
-        gradients = self.screen.grad.reshape(self.radii.shape[0], -1, 2).norm(dim=-1)
+        of_all = self.screen.grad.reshape(len(self.screen), -1, 2)
+        gradients = of_all[self.first : self.first + len(self.radii)].norm(dim=-1)
         return torch.where(self.visible, gradients, 0)
 
 
