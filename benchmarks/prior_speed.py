@@ -3,6 +3,7 @@
     python benchmarks/prior_speed.py            # a CUDA card: all of it, then as if it had 24 and 12 GB
     python benchmarks/prior_speed.py --tiny     # anywhere, in seconds: does this script run?
     python benchmarks/prior_speed.py --budgets 0 --steps 3 --profile
+    python benchmarks/prior_speed.py --budgets 0 --devices 1 2 4
 
 16 frames x 16 views, 256 px, 50 steps of DDIM with eta 1, decomposed guidance (three UNet evaluations a
 picture and step). Timed are encoding the frames, all steps, and decoding the pictures, after a warm-up of one
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -31,6 +33,7 @@ from vid4d.priors.multiview_sampling import (
     batch_within,
     draw,
     full_dtype,
+    more_devices,
     prepare_for_inference,
     with_alpha,
 )
@@ -200,6 +203,7 @@ def main() -> None:
         "--budgets", type=float, nargs="+", default=None, help="GB of card; 0 is all that is free; 0 24 12"
     )
     parser.add_argument("--batch", type=int, default=None, help="pictures at a time, instead of by memory")
+    parser.add_argument("--devices", type=int, nargs="+", default=[1], help="numbers of cards: 1 2")
     parser.add_argument("--attention", choices=("auto", "flash", "cudnn", "efficient"), default="auto")
     parser.add_argument("--compile", action="store_true", help="torch.compile the UNet")
     parser.add_argument("--plain", action="store_true", help="without kernels (priors/layers/fused_ops.py)")
@@ -239,11 +243,13 @@ def main() -> None:
                     "the kernels are wrong: run with --plain and look at priors/layers/fused_ops.py"
                 )
         print("card (GB)  batch  warm-up (s)  step (s)  total (s)  alpha (s)  allocated  reserved (GiB)")
-        for budget in budgets:
+        for count, budget in itertools.product(options.devices, budgets):
+            others = ["cpu"] * (count - 1) if device == "cpu" else more_devices(device, count)
+            prior.spread(others)
             limited = replace(config, memory_gb=budget * 0.96 if budget else None)
             with capped(budget * 0.96, device):
                 r = measure(prior, frames, limited, device)
-            label = f"{budget:g}" if budget else "all"
+            label = (f"{budget:g}" if budget else "all") + f" x {count}" * (count > 1)
             print(
                 f"{label:>9}  {r.batch:5}  {r.first:11.1f}  {r.step:8.3f}  {r.seconds:9.1f}  {r.alpha:9.1f}  "
                 f"{r.gib[0]:9.1f}  {r.gib[1]:8.1f}{'' if r.finite else '  NOT FINITE'}",

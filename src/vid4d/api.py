@@ -168,11 +168,18 @@ def _check(settings: Settings) -> None:
 
         check_interpolator(settings.interpolator)
     settings.check_ranges()
+    if settings.devices > 1 and "devices" in prior.takes:
+        from vid4d.compute.machine import resolve_device
+        from vid4d.priors.multiview_sampling import more_devices
+
+        more_devices(resolve_device(settings.device), settings.devices)
     if settings.tune:
         tuned(_method(settings).PRESETS[settings.preset], settings.tune)
     if settings.refine:
         _check_refine(settings)
-    taken = prior.takes if needs == "matrix" else frozenset({"memory"})
+    taken = prior.takes if needs == "matrix" else frozenset({"memory"}) | prior.takes & {"devices"}
+    if settings.text:
+        taken -= {"devices"}
     if needs == "matrix" and settings.steps == 1:
         taken |= {"steps"}  # what a network without a sampler does
     _refuse_unused(settings, taken)
@@ -194,7 +201,7 @@ def _check_refine(settings: Settings) -> None:
         raise InputError(f"--refine needs a score, which {settings.prior} does not give: use --prior {both}")
 
 
-OF_DRAWING = ("steps", "sampler", "memory", "also", "canonical")
+OF_DRAWING = ("steps", "sampler", "memory", "devices", "also", "canonical")
 OF_CLIPS = (
     "also",
     "canonical",

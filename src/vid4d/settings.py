@@ -42,6 +42,8 @@ class Settings:
     """GB of the graphics card that a large prior may use. Where not given: what is free."""
     device: str = "auto"
     """'auto', 'cpu', 'cuda' or 'cuda:1'."""
+    devices: int = 1
+    """Graphics cards that a large prior uses at once, counted from that of --device on."""
     refine: bool = False
     """Go on from the fitted splats under the prior's score and the consistency of views in a row: efficient4d
     with a prior that gives a score. Changes little by the one that ships."""
@@ -111,6 +113,8 @@ class Settings:
             raise InputError(f"{self.steps} sampling steps cannot be made: choose 1 to 1000")
         if self.memory is not None and not 0 < self.memory < math.inf:
             raise InputError(f"{self.memory:g} GB of memory hold nothing: give more, or leave --memory out")
+        if not 1 <= self.devices <= 64:
+            raise InputError(f"{self.devices} graphics cards cannot be used: choose 1 to 64")
         if self.elevation != "auto" and not -90 <= self.elevation <= 90:
             raise InputError(f"an elevation of {self.elevation:g} degrees does not exist: choose -90 to 90")
         check_also(self.also)

@@ -64,6 +64,12 @@ def test_a_clip_becomes_an_asset_through_syncdreamer(tiny, clip, tmp_path, monke
     assert len(api.load(tmp_path / "a").gaussians) > 10
 
 
+def test_cards_that_are_not_there_are_refused(tiny, clip, tmp_path):
+    with pytest.raises(InputError, match="--devices 2 are graphics cards, and --device is cpu"):
+        api.generate(clip, out=tmp_path / "a", prior="syncdreamer", device="cpu", devices=2)
+    assert not (tmp_path / "a").exists()
+
+
 def test_zero123_makes_all_views_of_the_rig(tiny, clip, tmp_path):
     matrix = matrix_of(clip, tmp_path / "a", prior="zero123-xl")
     assert matrix.images.shape == (16, 3, 64, 64, 4)
@@ -102,6 +108,9 @@ def test_presets_and_what_is_told():
         ({"prior": "syncdreamer", "method": "consistent4d"}, "cannot use the prior syncdreamer"),
         ({"steps": 0}, "0 sampling steps"),
         ({"memory": -1.0}, "-1 GB"),
+        ({"devices": 0}, "0 graphics cards"),
+        ({"devices": 2}, "--devices has no effect, for the prior frustum"),
+        ({"devices": 2, "method": "consistent4d"}, "--devices has no effect, for the prior frustum"),
         ({"steps": 5, "method": "consistent4d"}, "--steps has no effect, .*leave it out"),
     ],
 )

@@ -139,7 +139,9 @@ def test_the_papers_settings_are_the_default():
 
 def test_the_benchmark_runs(monkeypatch, capsys):
     script = Path(__file__).parents[2] / "benchmarks" / "prior_speed.py"
-    monkeypatch.setattr(sys, "argv", [str(script), "--tiny", "--steps", "1", "--budgets", "0", "0.2"])
+    monkeypatch.setattr(
+        sys, "argv", [str(script), "--tiny", "--steps", "1", "--devices", "2", "--budgets", "0", "0.2"]
+    )
     runpy.run_path(str(script), run_name="__main__")
     told = capsys.readouterr().out
     assert "8 x 3 UNet evaluations a step" in told

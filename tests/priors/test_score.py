@@ -173,7 +173,7 @@ def test_zero123_distils_without_waiting_for_the_device():
     given = [(4, 3, 64, 64), (2, 4, 8, 8), (2,), (2, 1, 12), (2, 4, 8, 8)]
     inputs = [torch.empty(s, device="meta", dtype=torch.long if len(s) == 1 else None) for s in given]
     with OnTheDevice():
-        loss, slope = score_prior._sds(*inputs)
+        loss, slope = score_prior._sds(prior, prior.schedule, *inputs)
     assert loss.shape == ()
     assert slope.shape == given[0]
 
@@ -191,7 +191,27 @@ def test_zero123_distils_the_same_when_recorded(zero123, frames):
         )
         for a, b in zip(own, plain, strict=True):
             assert (a - b).norm() / b.norm() < 1e-2
-    assert len(score_prior._recorded._recordings) == 1
+    assert len(score_prior._networks[0].recorded._recordings) == 1
+
+
+def test_zero123_on_several_devices_distils_as_on_one(zero123, frames):
+    """Three views on two devices: one has two of them."""
+    spread = copy.deepcopy(zero123)
+    spread.spread(["cpu"])
+    g = torch.Generator().manual_seed(4)
+    color, alpha = torch.rand(2, 3, 16, 16, 3, generator=g), torch.rand(2, 3, 16, 16, generator=g)
+    found = []
+    for prior in (zero123, spread):
+        score_prior = Zero123ScorePrior(prior, guidance=3.0)
+        score_prior.condition(frames, 10.0)
+        view = score_prior.view(Cameras.orbit([30.0, 200.0, 300.0], 20.0, size=16), torch.tensor([0, 1, 1]))
+        leaf = color.clone().requires_grad_()
+        t, generator = torch.tensor([300, 800, 500]), torch.Generator().manual_seed(2)
+        loss = score_prior.sds_loss(leaf, alpha, t, view, generator)
+        found.append((loss.detach(), torch.autograd.grad(loss, leaf)[0]))
+    torch.testing.assert_close(found[1][0], found[0][0], rtol=1e-4, atol=1e-6)
+    scale = found[0][1].abs().max().item()
+    torch.testing.assert_close(found[1][1], found[0][1], rtol=1e-3, atol=1e-5 * scale)
 
 
 def test_priors_by_name(frames, zero123, tmp_path, monkeypatch):

@@ -219,7 +219,9 @@ def draw_views(
     return prior.draw(
         resized(frames, prior.image_size),
         elevation,
-        DrawRequest(settings.preset, settings.sampler, settings.steps, settings.memory, also),
+        DrawRequest(
+            settings.preset, settings.sampler, settings.steps, settings.memory, also, settings.devices
+        ),
         cyclic=cyclic,
         generator=seed_generator(settings.seed),
         progress=bar.update,

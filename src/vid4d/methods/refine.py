@@ -166,6 +166,7 @@ def prior_guide(
     interpolator: str = "small",
     seed: int = 0,
     device: torch.device | str = "cpu",
+    devices: int = 1,
 ) -> PriorGuide:
     """The guide by the prior and the interpolator of these names.
 
@@ -176,7 +177,7 @@ def prior_guide(
     network = load_interpolator(interpolator, device)
     return PriorGuide(
         config,
-        load_score_prior(prior, frames, matrix.elevation, device, guidance=config.guidance),
+        load_score_prior(prior, frames, matrix.elevation, device, guidance=config.guidance, devices=devices),
         as_interpolator(network),
         times,
         matrix.input_camera,
@@ -204,6 +205,7 @@ def refined(
             interpolator=settings.interpolator,
             seed=settings.seed,
             device=run.device,
+            devices=settings.devices,
         )
 
     return stages.fit_asset(

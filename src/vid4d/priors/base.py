@@ -39,7 +39,7 @@ class DrawRequest:
 
     preset: 'draft', 'standard' or 'high'. sampler: 'auto' is the prior's own. steps: of the sampler, its own
     number where None. memory_gb: of the device, weights included; what is free where None. also: what other
-    cameras than the clip's saw, at the times of its frames.
+    cameras than the clip's saw, at the times of its frames. devices: graphics cards to draw on at once.
     """
 
     preset: str = "standard"
@@ -47,6 +47,7 @@ class DrawRequest:
     steps: int | None = None
     memory_gb: float | None = None
     also: tuple[TrustedView, ...] = ()
+    devices: int = 1
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class WeightSpec:
     ema: bool = False
 
 
-SAMPLED = frozenset({"steps", "sampler", "memory"})
+SAMPLED = frozenset({"steps", "sampler", "memory", "devices"})
 """Options of a large network that draws by a diffusion sampler."""
 
 
@@ -199,9 +200,9 @@ class PriorSpec:
     matrix: "module:function" that loads it as a `MatrixPrior`, called as `load_matrix_prior`; None where it
     draws no matrix. score: the same for a `ScorePrior` and `load_score_prior`. elevation: the same for a
     function that `guess_elevation` calls with the frames and the device.
-    help: what `--prior` says of it. takes: the options of `DrawRequest` that have
-    an effect on how it draws: 'steps', 'sampler', 'memory', 'also'; 'canonical' where it leaves the drawing
-    to a finished object. A run refuses the others.
+    help: what `--prior` says of it. takes: the options of `DrawRequest` that have an effect on how it draws:
+    'steps', 'sampler', 'memory', 'devices', 'also'; 'canonical' where it leaves the drawing to a finished
+    object. A run refuses the others.
     image_size: pixels that it works at. memory_gib: that it takes while a field is trained under its score,
     with the gradient through its encoder.
     elevations: least and greatest of the input camera's that it has learned from, degrees; all where nobody
@@ -330,14 +331,17 @@ def load_score_prior(
     device: torch.device | str = "cpu",
     *,
     guidance: float | None = None,
+    devices: int = 1,
 ) -> ScorePrior:
     """The prior of that name, conditioned on an object, to score renders of it.
 
     frames: of the clip, straight-alpha RGBA in [0, 1], square; seen from azimuth 0 and so many degrees of
-    elevation. guidance: scale of classifier-free guidance; the prior's own where None.
+    elevation. guidance: scale of classifier-free guidance; the prior's own where None. devices: graphics
+    cards that share its work, for priors that take them.
     Raises InputError where it gives no score, or its weights are not on this machine.
     """
-    return _loader(name, "score")(name, frames, elevation, device, guidance=guidance)
+    more = {"devices": devices} if devices > 1 else {}
+    return _loader(name, "score")(name, frames, elevation, device, guidance=guidance, **more)
 
 
 def guess_elevation(

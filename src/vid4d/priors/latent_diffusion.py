@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import copy
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from typing import Any, Self, cast
 
 import torch
 from jaxtyping import Float
@@ -22,7 +26,7 @@ class LatentPrior(nn.Module):
     """A UNet over an autoencoder's latents; cc_projection joins CLIP embedding and change of camera.
 
     Pictures that come in and go out are RGB in [0, 1] over white, `image_size` wide and high. cameras: the
-    views that `sample` draws.
+    views that `sample` draws. copies: of this network on other devices, which share its work.
     """
 
     cc_projection: nn.Linear
@@ -31,6 +35,34 @@ class LatentPrior(nn.Module):
     clip: CLIPVision
     cameras: Cameras
     image_size: int
+    copies: tuple[Self, ...] = ()
+
+    def spread(self, devices: Sequence[torch.device | str]) -> None:
+        """Puts copies of the network on these devices, besides where it is. None takes them away."""
+        wanted = [torch.device(device) for device in devices]
+        if [network.device for network in self.copies] != wanted:
+            self.copies = ()
+            self.copies = tuple(cast(Self, copy.deepcopy(self).to(device)) for device in wanted)
+
+    def shared_out(self, work: Callable[[Self, slice], Tensor], count: int) -> Tensor:
+        """The work of `count` items in even shares, by this network and its copies at the same time.
+
+        work: is called with a network and the slice of the items that it does, and gives a row for each, on
+        that network's device. Returns all rows, on this network's device. Without a gradient.
+        """
+        networks: list[Self] = [self, *self.copies][:count]
+        if len(networks) == 1:
+            return work(self, slice(0, count))
+        bounds = [count * i // len(networks) for i in range(len(networks) + 1)]
+
+        def share(i: int) -> Tensor:
+            device = networks[i].device
+            here = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
+            with torch.no_grad(), here:
+                return work(networks[i], slice(bounds[i], bounds[i + 1]))
+
+        with ThreadPoolExecutor(len(networks)) as pool:
+            return torch.cat([rows.to(self.device) for rows in pool.map(share, range(len(networks)))])
 
     @property
     def dtype(self) -> torch.dtype:
@@ -48,7 +80,11 @@ class LatentPrior(nn.Module):
     def decode(self, latents: Float[Tensor, "*n c h w"], batch: int = 4) -> Float[Tensor, "*n 3 h2 w2"]:
         """Pictures in [0, 1] from latents scaled by 0.18215; so many at a time."""
         flat = (latents / LATENT_SCALE).flatten(0, -4).to(self.device, self.dtype)
-        images = torch.cat([self.autoencoder.decode(z) for z in flat.split(batch)])
+
+        def decoded(prior: LatentPrior, part: slice) -> Tensor:
+            return torch.cat([prior.autoencoder.decode(z) for z in flat[part].to(prior.device).split(batch)])
+
+        images = self.shared_out(decoded, len(flat))
         return ((images.float() + 1) / 2).clamp(0, 1).unflatten(0, latents.shape[:-3])
 
     def pair_values(self) -> int:

@@ -6,6 +6,7 @@ each picture by itself: only the noise is the same for all frames, so views agre
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -90,6 +91,25 @@ def load_full_prior(
     return prepare_for_inference(cast(LatentPrior, network))
 
 
+def more_devices(device: torch.device | str, count: int) -> list[torch.device]:
+    """The graphics cards after `device` that make it so many in all.
+
+    Raises InputError where the machine has fewer.
+    """
+    if count == 1:
+        return []
+    first = torch.device(device)
+    if first.type != "cuda":
+        raise InputError(f"--devices {count} are graphics cards, and --device is {first.type}: leave it out")
+    index = first.index if first.index is not None else torch.cuda.current_device()
+    if index + count > torch.cuda.device_count():
+        raise InputError(
+            f"--devices {count} from cuda:{index} on are more than the {torch.cuda.device_count()} graphics "
+            "cards that are here"
+        )
+    return [torch.device("cuda", i) for i in range(index + 1, index + count)]
+
+
 def full_dtype(device: torch.device | str) -> torch.dtype:
     """bfloat16 where the card has it, float16 on older ones; on the processor what is fastest there."""
     if torch.device(device).type == "cuda" and not torch.cuda.is_bf16_supported(including_emulation=False):
@@ -111,7 +131,7 @@ def batch_within(prior: LatentPrior, memory_gb: float | None, pairs: int) -> int
     memory_gb: what the prior may use, weights included; what is free on a graphics card where not given.
     Whole sixteens where it can be, at least one. Raises InputError where not even one fits.
     """
-    device = prior.device
+    device, pairs = prior.device, math.ceil(pairs / (1 + len(prior.copies)))
     if memory_gb is None and device.type != "cuda":
         return min(CPU_BATCH, pairs)
     if memory_gb is None:
@@ -126,9 +146,9 @@ def batch_within(prior: LatentPrior, memory_gb: float | None, pairs: int) -> int
 
 
 @contextmanager
-def _tuned(prior: nn.Module, compiled: bool) -> Iterator[None]:
+def _tuned(prior: LatentPrior, compiled: bool) -> Iterator[None]:
     """Convolutions are measured once for the sizes that come; the UNet is compiled where that is wanted."""
-    unet: nn.Module = prior.unet  # type: ignore[assignment]
+    unet: nn.Module = prior.unet
     if compiled and unet._compiled_call_impl is None:
         unet.compile(dynamic=False)
     with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
@@ -205,6 +225,7 @@ class MultiviewMatrixPrior:
     ) -> DrawnViews:
         """As `MatrixPrior.draw`."""
         config = configured(request)
+        self.network.spread(more_devices(self.network.device, request.devices))
         views = sample_full_prior(
             self.network, frames, elevation, config, cyclic=cyclic, generator=generator, progress=progress
         )

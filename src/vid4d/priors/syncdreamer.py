@@ -87,6 +87,11 @@ class SyncDreamerCondition:
     latent: Float[Tensor, "t c h w"]
     view: Float[Tensor, "t v 4"]
 
+    def of(self, frames: slice, device: torch.device) -> SyncDreamerCondition:
+        """That of some frames, on a device."""
+        parts = (x[frames].to(device) for x in (self.clip, self.latent, self.view))
+        return SyncDreamerCondition(*parts)
+
 
 class SyncDreamer(LatentPrior):
     """A view-synchronous, time-synchronous multi-view diffusion prior.
@@ -146,21 +151,16 @@ class SyncDreamer(LatentPrior):
         x: Float[Tensor, "t v c h w"],
         time: Float[Tensor, "t e"],
         view: Float[Tensor, "t v 4"],
-        smoothing: Float[Tensor, "t t"] | None = None,
         batch: int = 1,
     ) -> Float[Tensor, "t k s s s"]:
-        """One volume per frame, averaged over the frames by the rows of a smoothing matrix."""
+        """One volume per frame, of its noisy views alone."""
         build = self.spatial_volume.spatial
-        volumes = torch.cat(
+        return torch.cat(
             [
                 build(*parts)
                 for parts in zip(x.split(batch), time.split(batch), view.split(batch), strict=True)
             ]
         )
-        if smoothing is None:
-            return volumes
-        weights = smoothing.to(volumes.device, torch.float32)
-        return torch.einsum("ij,jkxyz->ikxyz", weights, volumes.float()).to(volumes.dtype)
 
     def predict(
         self,
@@ -193,12 +193,45 @@ class SyncDreamer(LatentPrior):
         smoothing: Float[Tensor, "t t"] | None = None,
         batch: int = 16,
     ) -> Float[Tensor, "t v c h w"]:
-        """The predicted noise of all views of all frames. batch: (frame, view) pairs at a time."""
+        """The predicted noise of all views of all frames. batch: (frame, view) pairs at a time.
+
+        Frames go to this network and its copies on other devices; all volumes meet here, to be averaged by
+        the rows of the smoothing matrix.
+        """
+        frames, views, step = *x.shape[:2], int(t)
+
+        def volumes(prior: SyncDreamer, part: slice) -> Tensor:
+            latents = x[part].to(prior.device, prior.dtype)
+            time = prior.time_embedding(torch.full((len(latents),), step, device=prior.device))
+            view = condition.view[part].to(prior.device)
+            return prior.volumes(latents, time, view, batch=max(1, batch // views))
+
+        volume = self.shared_out(volumes, frames)
+        if smoothing is not None:
+            weights = smoothing.to(volume.device, torch.float32)
+            volume = torch.einsum("ij,jkxyz->ikxyz", weights, volume.float()).to(volume.dtype)
+
+        def noise(prior: SyncDreamer, part: slice) -> Tensor:
+            told = condition.of(part, prior.device)
+            return prior.noise_of(x[part], step, told, volume[part], guidance, batch)
+
+        return self.shared_out(noise, frames).to(x.device, x.dtype)
+
+    @torch.no_grad()
+    def noise_of(
+        self,
+        x: Float[Tensor, "t v c h w"],
+        step: int,
+        condition: SyncDreamerCondition,
+        volume: Float[Tensor, "t k s s s"],
+        guidance: ClassifierFree | Decomposed,
+        batch: int,
+    ) -> Float[Tensor, "t v c h w"]:
+        """The noise in views of frames whose volumes are known, in float32 and on this network's device."""
         frames, views = x.shape[:2]
-        latents = x.to(self.device, self.dtype)
-        steps = torch.full((frames,), int(t), device=self.device)
+        latents, volume = x.to(self.device, self.dtype), volume.to(self.device)
+        steps = torch.full((frames,), step, device=self.device)
         time = self.time_embedding(steps)
-        volume = self.volumes(latents, time, condition.view, smoothing, batch=max(1, batch // views))
         parts = []
         even = math.ceil(frames * views / math.ceil(frames * views / batch))  # sizes are tuned for, so few
         for pairs in torch.arange(frames * views, device=self.device).split(even):
@@ -215,7 +248,7 @@ class SyncDreamer(LatentPrior):
                     guidance,
                 )
             )
-        return torch.cat(parts).unflatten(0, (frames, views)).to(x.device, x.dtype)
+        return torch.cat(parts).unflatten(0, (frames, views))
 
     # Sampling
 

@@ -192,12 +192,19 @@ class Zero123(LatentPrior):
             return noise.to(like).expand(frames, -1, -1, -1, -1).flatten(0, 1)
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
-            parts = []
-            for pairs in torch.arange(len(x), device=self.device).split(batch):
-                steps = torch.full((len(pairs),), int(t), device=self.device)
-                latent = condition.latent[frame[pairs]]
-                parts.append(self.noise(x[pairs], steps, context[pairs], latent, guidance))
-            return torch.cat(parts)
+            step = int(t)
+
+            def noise(prior: Zero123, part: slice) -> Tensor:
+                told = (x[part], context[part], condition.latent[frame[part]])
+                parts = []
+                for noisy, token, latent in zip(
+                    *(y.to(prior.device).split(batch) for y in told), strict=True
+                ):
+                    steps = torch.full((len(noisy),), step, device=prior.device)
+                    parts.append(prior.noise(noisy, steps, token, latent, guidance))
+                return torch.cat(parts)
+
+            return self.shared_out(noise, len(x)).to(x.device)
 
         latents = draw_samples(
             denoise,

@@ -16,7 +16,7 @@ from vid4d.settings import Settings, read_also
 FORMAT = 1
 """Version of the folder's layout, in settings.json."""
 
-FREE_TO_CHANGE = frozenset({"device", "memory"})
+FREE_TO_CHANGE = frozenset({"device", "devices", "memory"})
 """Settings that may differ when a run is resumed: they say where it runs, not what it makes."""
 
 

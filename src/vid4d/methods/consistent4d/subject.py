@@ -83,5 +83,10 @@ def make_prior(run: Run, subject: Subject, guidance: float | None = None) -> Sco
     if subject.frames is None:
         return load_text_prior(run.settings.text_model, subject.text, run.device, guidance=guidance)
     return load_score_prior(
-        run.settings.prior, subject.frames, subject.elevation, run.device, guidance=guidance
+        run.settings.prior,
+        subject.frames,
+        subject.elevation,
+        run.device,
+        guidance=guidance,
+        devices=run.settings.devices,
     )
