@@ -43,6 +43,9 @@ if "OMP_WAIT_POLICY" not in os.environ:
 """Before torch is imported. OpenMP workers that spin while they wait make everything many times slower where
 other programs want the cores; not to spin at all makes a fit slower where none does."""
 
+os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+"""Apple's GPUs: what torch does not have for them is done on the processor."""
+
 DESCRIPTION = """Turns an ordinary video of one moving object into a 4D asset: a thing you can look at
 from every side at every moment.
 

@@ -41,7 +41,7 @@ class Settings:
     memory: float | None = None
     """GB of the graphics card that a large prior may use. Where not given: what is free."""
     device: str = "auto"
-    """'auto', 'cpu', 'cuda' or 'cuda:1'."""
+    """'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."""
     devices: int = 1
     """Graphics cards that a large prior uses at once, counted from that of --device on."""
     refine: bool = False

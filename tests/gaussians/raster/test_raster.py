@@ -228,6 +228,7 @@ def test_splats_stay_where_a_fast_rasteriser_is(monkeypatch):
     from vid4d.gaussians import raster
 
     assert raster.splat_device("cpu") == "cpu"
+    assert raster.splat_device("mps") == "cpu"
     monkeypatch.setattr(raster, "_cpu_obstacle", lambda: "")
     monkeypatch.setattr(raster, "_gsplat_obstacle", lambda: "not installed")
     monkeypatch.setattr(raster, "_triton_obstacle", lambda device: f"too old: {device}")

@@ -202,10 +202,12 @@ def splat_device(device: str) -> str:
     """Device on which splats are best kept on a machine whose networks run on `device`.
 
     The CPU kernel is far faster than the torch reference on a GPU, so that is the CPU where a GPU has nothing
-    else, or where VID4D_RASTER asks for that kernel.
+    else (Apple's, say), or where VID4D_RASTER asks for that kernel.
     """
     asked = os.environ.get(VARIABLE, "auto")
-    if not device.startswith("cuda") or asked not in ("auto", "cpu"):
+    if not device.startswith("cuda"):
+        return device if _cpu_obstacle() else "cpu"
+    if asked not in ("auto", "cpu"):
         return device
     fast = not (_triton_obstacle(torch.device(device)) and _gsplat_obstacle())
     return device if _cpu_obstacle() or (fast and asked == "auto") else "cpu"
