@@ -93,8 +93,8 @@ def counts(count: int, size: int) -> dict[str, int]:
         scene = ours._Scene(torch.full((1,), 0.5), *fixed)
         inputs = (splats.means, covariances, shape[3].sigmoid(), splats.sh.permute(1, 2, 3, 0).contiguous())
         records, radii, depths = ours._project(scene, (4, 16, 1, False, True), inputs)
-        entries = ours._find_entries(scene, records, radii, depths)
-    per_tile = entries.stops - entries.starts
+        entries = ours._find_entries(scene, records, radii, depths, None)
+    per_tile = entries.starts.diff()
     return {
         "visible": int((radii > 0).sum()),
         "entries": len(entries.ids),

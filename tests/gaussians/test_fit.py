@@ -354,9 +354,9 @@ def test_times_between_frames_are_drawn_from_the_whole_clip(moving, monkeypatch,
     """From before the last frame; of a loop from after it too."""
     render, asked = fits.render_together, []
 
-    def spy(gaussians, pictures):
+    def spy(gaussians, pictures, room):
         asked.append(float(pictures[-1].times))
-        return render(gaussians, pictures)
+        return render(gaussians, pictures, room)
 
     monkeypatch.setattr(fits, "render_together", spy)
     config = replace(SMALL, iterations=40, interpolation_every=1, input_weight=0.0)

@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vid4d.gaussians.adam import SplatAdam
@@ -60,11 +60,17 @@ class Densifier:
         self.n_visible = torch.zeros(count, device=device)
         self.done = 0
 
-    def collect(self, render: SplatRender) -> None:
-        """Adds the gradients of one step; call after backward."""
+    def collect(self, render: SplatRender, complete: Bool[Tensor, ""] | None = None) -> None:
+        """Adds the gradients of one step; call after backward.
+
+        complete: whether the step counts, on the device; it does where not given.
+        """
         count = len(self.gradient)  # splats that stay as they are come after these
-        self.gradient += render.screen_gradients().sum(0)[:count]
-        self.n_visible += render.visible.sum(0)[:count]
+        gradient, n_visible = render.screen_gradients().sum(0)[:count], render.visible.sum(0)[:count]
+        if complete is not None:
+            gradient, n_visible = gradient * complete, n_visible * complete
+        self.gradient += gradient
+        self.n_visible += n_visible
 
     def due(self, progress: float) -> bool:
         """True when the next round of density control is due. progress: share of the fit, 0 to 1."""

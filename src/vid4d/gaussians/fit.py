@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from typing import TypedDict
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
@@ -44,6 +45,7 @@ from vid4d.gaussians.guide import Guide
 from vid4d.gaussians.hull import gaussians_from_hull
 from vid4d.gaussians.model import LONGEST_IN_LOOP, Gaussians4D
 from vid4d.gaussians.raster import rasterize_4d
+from vid4d.gaussians.raster.room import EntryRoom, Wanted
 from vid4d.gaussians.shape import bound_shape
 from vid4d.matrix.io import check_matrix
 from vid4d.matrix.matrix import ImageMatrix
@@ -52,6 +54,9 @@ from vid4d.metrics import psnr
 
 Callback = Callable[[int, int, float, float, int], None]
 """step, total, loss (running mean), PSNR of the input view in dB, number of splats."""
+
+LATE = 8
+"""Steps that may be under way before it is known whether an earlier one counts."""
 
 
 @dataclass(frozen=True)
@@ -105,12 +110,18 @@ def fit(
         progress = state.step / config.iterations if config.iterations else 1.0
         if config.seconds is not None:
             progress = max(progress, state.seconds / config.seconds)
-        if progress >= 1:
+        if progress >= 1 and state.settle():
             break
-        state.advance(progress)
-        if path is not None and state.step % config.checkpoint_every == 0:
+        at = state.step
+        if progress < 1:
+            state.advance(progress)
+        saving = path is not None and state.step % config.checkpoint_every == 0
+        telling = callback is not None and state.step % config.report_every == 0
+        if state.step <= at or ((saving or telling) and not state.settle()):
+            continue  # steps have to be done again
+        if path is not None and saving:
             state.save(path)
-        if callback is not None and state.step % config.report_every == 0:
+        if callback is not None and telling:
             input_psnr = state.input_psnr()
             callback(state.step, config.iterations, state.loss, input_psnr, len(state.optimizer))
     input_psnr = state.input_psnr()
@@ -157,6 +168,7 @@ class FitState:
         self.columns = torch.tensor([1.0, 1.0, 1.0, moving], device=device)
         self.step, self.seconds = 0, 0.0
         self._mean_loss, self._losses = float("nan"), list[Float[Tensor, ""]]()
+        self.room, self._unsure = EntryRoom(), deque[tuple[int, Wanted]]()
 
     @property
     def loss(self) -> float:
@@ -182,15 +194,35 @@ class FitState:
         own = self.gaussians()
         return own if self.beside is None else Gaussians4D.cat([own, self.beside])
 
+    def settle(self, wait: bool = True) -> bool:
+        """Looks whether the steps so far had room for their tile entries; else goes back to the first that
+        had not, from which on nothing was changed, with more room, and is false.
+
+        wait: for the last of them; else only for what is on its way for more than LATE steps.
+        """
+        while self._unsure and (wait or len(self._unsure) > LATE or self._unsure[0][1].here()):
+            step, wanted = self._unsure.popleft()
+            if not self.room.enough_for(wanted.read()):
+                self._unsure.clear()
+                del self._losses[len(self._losses) - (self.step - step) :]
+                self.step = step
+                return False
+        return True
+
     def advance(self, progress: float) -> None:
-        """One step, at this share of the schedules."""
-        c, m = self.config, self.matrix
-        if self.densifier.due(progress):
+        """One step, at this share of the schedules; or none, where an earlier one has to be done again."""
+        c = self.config
+        densify, look = self.densifier.due(progress), self.pictures.due(progress)
+        if not self.settle(wait=densify or look):
+            return
+        if densify:
             self.densifier.densify(self.optimizer)
+            self.room.forget()
         gaussians = self.shown()
-        self.pictures.look(gaussians, progress)
+        if look:
+            self.pictures.look(gaussians)
         asked = self.pictures.of(self.step)
-        renders = render_together(gaussians, asked)
+        renders = render_together(gaussians, asked, self.room)
         with_ssim = c.ssim_weight > 0 and self.step % c.ssim_every == 0
         compared = zip(renders, asked, strict=True)
         losses = [picture_loss(render, pictures, c, with_ssim=with_ssim) for render, pictures in compared]
@@ -200,7 +232,11 @@ class FitState:
         if guided is not None:
             loss, visible = loss + guided[0], visible | guided[1]
         loss.backward()
-        self.densifier.collect(renders[0])
+        complete = self.room.complete()
+        if complete is not None:
+            visible = visible & complete
+            self._unsure.append((self.step, self.room.ask()))
+        self.densifier.collect(renders[0], complete)
         lr_scale = c.final_lr_ratio**progress
         self.optimizer.step(
             {
@@ -213,15 +249,19 @@ class FitState:
             },
             visible[: len(self.optimizer)],
         )
-        bound_shape(self.optimizer.parameters["log_scales"].data, c.max_elongation, c.max_flatness)
-        if m.cyclic and m.frames > 1:
-            self.optimizer.parameters["log_scales"].data.clamp_(max=math.log(LONGEST_IN_LOOP))
+        self._bound(complete)
         self.step += 1
         self._losses.append(loss.detach())
 
-    def _moved(self, x: Tensor) -> Tensor:
-        """x on the device of the fit, for which nobody waits."""
-        return x.to(self.matrix.images.device, non_blocking=True)
+    def _bound(self, complete: Bool[Tensor, ""] | None) -> None:
+        """Keeps the splats' shapes within bounds, if the step counts."""
+        scales = self.optimizer.parameters["log_scales"].data
+        before = None if complete is None else scales.clone()
+        bound_shape(scales, self.config.max_elongation, self.config.max_flatness)
+        if self.matrix.cyclic and self.matrix.frames > 1:
+            scales.clamp_(max=math.log(LONGEST_IN_LOOP))
+        if complete is not None and before is not None:
+            torch.where(complete, scales, before, out=scales)
 
     @torch.no_grad()
     def input_psnr(self) -> float:
@@ -274,6 +314,7 @@ class FitState:
         self.step, self.seconds, self.pictures.n_updates = state["step"], state["seconds"], state["n_updates"]
         self._mean_loss = math.nan if state["loss"] is None else state["loss"]
         self._losses.clear()
+        self._unsure.clear()
         if "visible_in_input" in tensors:
             shape = self.matrix.images.shape[:4]
             bits = np.unpackbits(tensors["visible_in_input"].cpu().numpy(), count=shape.numel()).astype(bool)

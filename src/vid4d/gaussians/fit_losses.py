@@ -17,11 +17,17 @@ from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.fit_pictures import Pictures
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import SplatRender, rasterize_4d
+from vid4d.gaussians.raster.room import EntryRoom
 from vid4d.metrics.losses import photometric_loss
 
 
-def render_together(gaussians: Gaussians4D, asked: Sequence[Pictures]) -> list[SplatRender]:
-    """Renders of the splats for each of those asked for: one call of the rasteriser for all of a size."""
+def render_together(
+    gaussians: Gaussians4D, asked: Sequence[Pictures], room: EntryRoom | None = None
+) -> list[SplatRender]:
+    """Renders of the splats for each of those asked for: one call of the rasteriser for all of a size.
+
+    room: as of `rasterize_4d`.
+    """
     by_size: dict[tuple[int, int], list[int]] = {}
     for i, pictures in enumerate(asked):
         by_size.setdefault((pictures.cameras.width, pictures.cameras.height), []).append(i)
@@ -34,6 +40,7 @@ def render_together(gaussians: Gaussians4D, asked: Sequence[Pictures]) -> list[S
             torch.cat([p.times for p in members]),
             Cameras.cat([p.cameras for p in members]),
             background=torch.cat([p.background.expand(len(p.cameras), 3) for p in members]),
+            room=room,
         )
         renders |= zip(places, together.split(counts), strict=True)
     return [renders[i] for i in range(len(asked))]

@@ -62,13 +62,16 @@ class StepPictures:
         self.visible_in_input: Bool[Tensor, "v t h w"] | None = None
         self.n_updates = 0
 
-    def look(self, gaussians: Gaussians4D, progress: float) -> None:
-        """Looks up which of the matrix's surfaces the video shows, at the shares of the schedule for that."""
+    def due(self, progress: float) -> bool:
+        """True when which surfaces the video shows is to be looked up again. progress: share of the fit."""
         c = self.config
-        due = sum(progress >= at for at in c.visibility_updates) > self.n_updates
-        if self.trusted and c.observed_color_weight != 1 and due:
-            self.visible_in_input = visible_in_input(gaussians, self.matrix, self.trusted)
-            self.n_updates += 1
+        wanted = bool(self.trusted) and c.observed_color_weight != 1
+        return wanted and sum(progress >= at for at in c.visibility_updates) > self.n_updates
+
+    def look(self, gaussians: Gaussians4D) -> None:
+        """Looks up which of the matrix's surfaces the video shows, as far as the splats are right."""
+        self.visible_in_input = visible_in_input(gaussians, self.matrix, self.trusted)
+        self.n_updates += 1
 
     def of(self, step: int) -> list[Pictures]:
         """What a step renders and compares: first of all the batch of the matrix."""

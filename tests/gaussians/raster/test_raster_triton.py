@@ -25,6 +25,7 @@ from vid4d.gaussians.raster import rasterize, rasterize_4d
 
 pytest.importorskip("triton", reason="Triton is not installed (there is none for this system)")
 from vid4d.gaussians.raster import triton as backend
+from vid4d.gaussians.raster.room import SPARE, EntryRoom
 
 pytestmark = pytest.mark.parametrize("device", DEVICES)
 
@@ -186,3 +187,47 @@ def test_large_pictures_are_the_c_kernels(device):
         assert float(off.max()) < 0.02
     for name, gradient in by_other.items():
         assert (by_ours[name] - gradient).norm() < 5e-3 * gradient.norm(), name
+
+
+def taken(scene, room):
+    """Pictures, tensors that a step would use, and whether they are right, of a call that does not wait."""
+    leaves = scene.trainable()
+    cameras, times = Cameras.ring(2, size=17).to(scene.means.device), [0.3, 0.6]
+    render = rasterize_4d(leaves, times, cameras, background=0.25, backend="triton", room=room)
+    (render.color.sum() + render.alpha.square().sum() + render.depth.sum()).backward()
+    gradients = [v.grad for v in leaves.tensors().values()]
+    return [render.color, render.alpha, render.depth, *gradients, render.screen_gradients()]
+
+
+def test_with_room_for_its_entries_a_call_gives_the_same_bytes(device):
+    scene, room = random_splats(30, 1, 2, seed=8).to(device), EntryRoom()
+    plain = taken(scene, None)
+    for _ in range(2):  # the first call sets it aside
+        assert all(torch.equal(a, b) for a, b in zip(taken(scene, room), plain, strict=True))
+        assert bool(room.complete())
+    wanted = room.ask().read()
+    assert room.size == int(SPARE * wanted)
+    room.size = wanted  # and not one more
+    assert all(torch.equal(a, b) for a, b in zip(taken(scene, room), plain, strict=True))
+    assert bool(room.complete())
+
+
+def test_too_little_room_is_told_and_nothing_is_drawn(device):
+    """One entry too many: background, no gradients, and `complete` stays false until there is more room."""
+    scene, room = random_splats(30, 1, 2, seed=8).to(device), EntryRoom()
+    plain = taken(scene, room)
+    room.size = wanted = room.ask().read()
+    room.size -= 1
+    color, alpha, *others = taken(scene, room)
+    assert not bool(room.complete())
+    assert (color == 0.25).all()
+    assert all((x == 0).all() for x in (alpha, *others))
+    few = scene.select(torch.arange(3, device=device))
+    assert taken(few, room)[1].sum() > 0
+    assert not bool(room.complete()), "a call that fits does not hide one that did not"
+    assert room.ask().read() == wanted
+    assert not room.enough_for(wanted)
+    assert room.enough_for(wanted)
+    assert room.size == 2 * (wanted - 1)
+    assert all(torch.equal(a, b) for a, b in zip(taken(scene, room), plain, strict=True))
+    assert bool(room.complete())

@@ -36,6 +36,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
+from vid4d.gaussians.raster.room import EntryRoom
 from vid4d.kernels import buildable
 
 NEAR = 0.05
@@ -112,7 +113,10 @@ class SplatRender:
 
 @runtime_checkable
 class Backend(Protocol):
-    """One module per backend. times is None for 3D splats, else one time per camera for 4D splats."""
+    """One module per backend. times is None for 3D splats, else one time per camera for 4D splats.
+
+    room: as of `rasterize_4d`; only `triton` needs any.
+    """
 
     def render(
         self,
@@ -121,6 +125,7 @@ class Backend(Protocol):
         cameras: Cameras,
         background: Tensor,
         antialias: bool,
+        room: EntryRoom | None = None,
     ) -> SplatRender: ...
 
 
@@ -148,17 +153,20 @@ def rasterize_4d(
     background: float | Tensor = 1.0,
     backend: str = "auto",
     antialias: bool = True,
+    room: EntryRoom | None = None,
 ) -> SplatRender:
     """Renders 4D splats from V cameras, camera i at clip time times[i]; differentiable in all parameters.
 
     Equal to `rasterize(gaussians.at(times[i]), cameras[i])` for every i, in one call.
+    room: for callers that must not wait for the device, and look at `room.complete()` afterwards: where that
+        is false nothing was drawn.
     """
     times = torch.as_tensor(times, dtype=gaussians.means.dtype, device=gaussians.means.device)
     if times.shape != (len(cameras),):
         raise ValueError(
             f"times of shape {tuple(times.shape)}, expected one for each of {len(cameras)} cameras"
         )
-    return _render(gaussians, times, cameras, background, backend, antialias)
+    return _render(gaussians, times, cameras, background, backend, antialias, room)
 
 
 def _render(
@@ -168,11 +176,12 @@ def _render(
     background: float | Tensor,
     backend: str,
     antialias: bool,
+    room: EntryRoom | None = None,
 ) -> SplatRender:
     like = splats.means
     grey = torch.as_tensor(background, dtype=like.dtype, device=like.device).detach()
     module = resolve(backend, like)
-    return module.render(splats, times, cameras, grey.expand(len(cameras), 3), antialias)
+    return module.render(splats, times, cameras, grey.expand(len(cameras), 3), antialias, room)
 
 
 def resolve(backend: str, like: Tensor) -> Backend:

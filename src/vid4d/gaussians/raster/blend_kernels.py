@@ -171,7 +171,6 @@ def blend_kernel(
     records,
     ids,
     starts,
-    ends,
     background,
     color,
     alpha,
@@ -184,13 +183,13 @@ def blend_kernel(
     ENTRIES: tl.constexpr,
     FAST: tl.constexpr,
 ):
-    """Pictures of one tile of one view. starts, ends: of each tile's entries. ids: the entries' records."""
+    """Pictures of one tile of one view. starts: of each tile's entries. ids: the entries' records."""
     view, tile = tl.program_id(0) // tiles, tl.program_id(0) % tiles
     column, row = _pixels(width, tiles_x, tile, TILE)
     inside = (column < width) & (row < height)
     px, py = column + 0.5, row + 0.5
     begin = tl.load(starts + tl.program_id(0))
-    end = tl.load(ends + tl.program_id(0))
+    end = tl.load(starts + tl.program_id(0) + 1)
     light = tl.where(inside, 1.0, 0.0)
     red, green, blue, z = light * 0, light * 0, light * 0, light * 0
     while begin < end:
@@ -221,7 +220,6 @@ def blend_backward_kernel(
     ids,
     places,
     starts,
-    ends,
     color,
     alpha,
     depth,
@@ -247,7 +245,7 @@ def blend_backward_kernel(
     inside = (column < width) & (row < height)
     px, py = column + 0.5, row + 0.5
     begin = tl.load(starts + tl.program_id(0))
-    end = tl.load(ends + tl.program_id(0))
+    end = tl.load(starts + tl.program_id(0) + 1)
     c = tl.arange(0, 16)
     if begin < end:
         pixel = (view.to(tl.int64) * height + row) * width + column

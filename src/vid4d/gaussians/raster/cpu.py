@@ -25,6 +25,7 @@ from vid4d.errors import InputError
 from vid4d.gaussians import raster
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.gaussians.raster import build
+from vid4d.gaussians.raster.room import EntryRoom
 from vid4d.gaussians.raster.scene import Scene, plain, scene_of
 
 RECORD = 16
@@ -161,6 +162,7 @@ def render(
     cameras: Cameras,
     background: Tensor,
     antialias: bool,
+    room: EntryRoom | None = None,
 ) -> raster.SplatRender:
     """Renders with the C kernel; see `vid4d.gaussians.raster.Backend`."""
     if isinstance(splats, Gaussians4D):

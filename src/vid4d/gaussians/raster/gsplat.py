@@ -12,6 +12,7 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.gaussians import raster, sh
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
+from vid4d.gaussians.raster.room import EntryRoom
 
 
 def render(
@@ -20,6 +21,7 @@ def render(
     cameras: Cameras,
     background: Tensor,
     antialias: bool,
+    room: EntryRoom | None = None,
 ) -> raster.SplatRender:
     """Renders with gsplat; see `vid4d.gaussians.raster.Backend`."""
     from gsplat.rendering import rasterization

@@ -16,6 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from vid4d.cameras import Cameras
 from vid4d.gaussians import raster, sh
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
+from vid4d.gaussians.raster.room import EntryRoom
 
 CHUNK = 1 << 22
 """Splats times pixels that are held in memory at once."""
@@ -39,6 +40,7 @@ def render(
     cameras: Cameras,
     background: Float[Tensor, "v 3"],
     antialias: bool,
+    room: EntryRoom | None = None,
 ) -> raster.SplatRender:
     """Renders in plain torch; see `vid4d.gaussians.raster.Backend`."""
     like = splats.means

@@ -28,6 +28,7 @@ from vid4d.gaussians.raster import (
     project_kernels,
     shape_kernels,
 )
+from vid4d.gaussians.raster.room import EntryRoom
 from vid4d.gaussians.raster.scene import Scene, plain, scene_of
 from vid4d.kernels import on_device_of
 
@@ -40,7 +41,7 @@ BLOCK = 128
 """Splats of a program of all other kernels; one a thread."""
 RECORD, SUMS, LOOK = 12, 12, 7
 KEYS_16 = 1 << 16
-"""Tiles that 16-bit sorting keys can tell apart."""
+"""Keys of 16 bits: one for each tile of all views, and one for room that is left."""
 
 
 def interpreted() -> bool:
@@ -54,6 +55,7 @@ def render(
     cameras: Cameras,
     background: Tensor,
     antialias: bool,
+    room: EntryRoom | None = None,
 ) -> raster.SplatRender:
     """Renders with Triton kernels; see `vid4d.gaussians.raster.Backend`."""
     inputs: tuple[Tensor, ...]
@@ -69,7 +71,7 @@ def render(
     screen = like.new_zeros(len(cameras), len(splats), 2).requires_grad_() if tracked else None
     moments = like.new_zeros(len(cameras)) if times is None else times
     scene = scene_of(_Scene, splats, moments, cameras, background, antialias)
-    color, alpha, depth, records, radii = _Rasterize.apply(*inputs, screen, scene)
+    color, alpha, depth, records, radii = _Rasterize.apply(*inputs, screen, scene, room)
     return raster.SplatRender(color, alpha, depth, records[..., :2], radii, screen)
 
 
@@ -93,7 +95,7 @@ class _Scene(Scene):
     @property
     def key_type(self) -> torch.dtype:
         """Sorting keys: half the bits are half the passes."""
-        return torch.int16 if self.views * self.tiles <= KEYS_16 else torch.int32
+        return torch.int16 if self.views * self.tiles < KEYS_16 else torch.int32
 
     @property
     def first_key(self) -> int:
@@ -107,7 +109,9 @@ class _Entries(NamedTuple):
     touched, ends: of every (view, splat), how many entries it has and where they end in `keys`, which lies
         splat by splat.
     ids, places: entries tile by tile, front to back: index of the (view, splat), and place in `keys`.
-    starts, stops: first entry of every tile, and the one behind its last.
+    starts: first entry of every tile; then the one behind the last of all.
+
+    Where room was set aside, what is left of it lies behind all entries, in no particular state.
     """
 
     touched: Int[Tensor, " vn"]
@@ -115,8 +119,7 @@ class _Entries(NamedTuple):
     keys: Int[Tensor, " m"]
     ids: Int[Tensor, " m"]
     places: Int[Tensor, " m"]
-    starts: Int[Tensor, " vt"]
-    stops: Int[Tensor, " vt"]
+    starts: Int[Tensor, " vt+1"]
 
 
 def _launch(kernel: Any, like: Tensor, grid: tuple[int, ...], *arguments: Any, **options: Any) -> None:
@@ -170,11 +173,14 @@ def _project(
     return found
 
 
-def _find_entries(scene: _Scene, records: Tensor, radii: Tensor, depths: Tensor) -> _Entries:
-    """Lists of splats per tile, front to back; waits for the device once, for their number.
+def _find_entries(
+    scene: _Scene, records: Tensor, radii: Tensor, depths: Tensor, room: EntryRoom | None
+) -> _Entries:
+    """Lists of splats per tile, front to back.
 
-    Splats are sorted by depth first, of all views together; then their entries by tile, in an order that is
-    kept among equals.
+    Waits for the device once, for their number, unless there is room for them; where that is too small the
+    lists are empty. Splats are sorted by depth first, of all views together; then their entries by tile, in
+    an order that is kept among equals.
     """
     views, count = radii.shape
     pairs, device = views * count, radii.device
@@ -194,16 +200,20 @@ def _find_entries(scene: _Scene, records: Tensor, radii: Tensor, depths: Tensor)
     launch(0, nothing, order.new_empty(0, dtype=torch.int32))
     in_order = touched.gather(0, order).cumsum(0)
     ends.scatter_(0, order, in_order)
-    total = int(in_order[-1]) if pairs else 0
-    keys = torch.empty(total, dtype=scene.key_type, device=device)
+    first, behind = scene.first_key, scene.first_key + views * scene.tiles
+    if room is None or not pairs:
+        total = int(in_order[-1]) if pairs else 0
+        keys = torch.empty(total, dtype=scene.key_type, device=device)
+    else:
+        total, fits = room.take(in_order[-1])
+        touched *= fits  # nothing is written, and nobody looks for what was not
+        keys = torch.full((total,), behind, dtype=scene.key_type, device=device)
     owners = torch.empty(total, dtype=torch.int32, device=device)
     launch(1, keys, owners)
     by_tile, places = keys.sort(stable=True)
-    first = scene.first_key
-    numbers = torch.arange(first, first + views * scene.tiles, dtype=scene.key_type, device=device)
+    numbers = torch.arange(first, behind + 1, device=device).to(scene.key_type)
     starts = torch.searchsorted(by_tile, numbers)
-    stops = torch.searchsorted(by_tile, numbers, right=True)
-    return _Entries(touched, ends, keys, owners.gather(0, places), places, starts, stops)
+    return _Entries(touched, ends, keys, owners.gather(0, places), places, starts)
 
 
 class _Rasterize(torch.autograd.Function):
@@ -218,19 +228,20 @@ class _Rasterize(torch.autograd.Function):
         sh: Tensor,
         screen: Tensor | None,
         scene: _Scene,
+        room: EntryRoom | None,
     ) -> tuple[Tensor, ...]:
         v, h, w = scene.views, scene.height, scene.width
         inputs = (*(plain(x) for x in (means, covariances, opacities)), plain(sh.permute(1, 2, 3, 0)))
         kinds = (means.shape[1], *sh.shape[1:3], scene.cyclic, scene.antialias)
         records, radii, depths = _project(scene, kinds, inputs)
-        entries = _find_entries(scene, records, radii, depths)
+        entries = _find_entries(scene, records, radii, depths, room)
         like = inputs[0]
         color, alpha, depth = like.new_empty(v, h, w, 3), like.new_empty(v, h, w), like.new_empty(v, h, w)
         _launch(
             blend_kernels.blend_kernel,
             like,
             (v * scene.tiles,),
-            *(records, entries.ids, entries.starts, entries.stops, scene.background),
+            *(records, entries.ids, entries.starts, scene.background),
             *(color, alpha, depth, w, h, scene.tiles, scene.tiles_x),
             *(TILE, ENTRIES, not interpreted()),
             num_warps=BLEND_WARPS,
@@ -245,7 +256,7 @@ class _Rasterize(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, ...]:
         if all(g is None for g in gradients[:3]):
-            return (None,) * 6
+            return (None,) * 7
         scene = ctx.scene
         means, records, pictures = ctx.saved_tensors[0], ctx.saved_tensors[4], ctx.saved_tensors[6:9]
         entries = _Entries(*ctx.saved_tensors[9:])
@@ -256,12 +267,12 @@ class _Rasterize(torch.autograd.Function):
             blend_kernels.blend_backward_kernel,
             means,
             (scene.views * scene.tiles,),
-            *(records, entries.ids, entries.places, entries.starts, entries.stops),
+            *(records, entries.ids, entries.places, entries.starts),
             *(*pictures, *grads, sums, scene.width, scene.height, scene.tiles, scene.tiles_x),
             *(TILE, ENTRIES, not interpreted()),
             num_warps=BACKWARD_WARPS,
         )
-        return (*_splat_gradients(scene, ctx.kinds, ctx.saved_tensors[:6], entries, sums), None)
+        return (*_splat_gradients(scene, ctx.kinds, ctx.saved_tensors[:6], entries, sums), None, None)
 
 
 def _splat_gradients(
