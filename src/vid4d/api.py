@@ -174,7 +174,7 @@ def _check(settings: Settings) -> None:
 
         more_devices(resolve_device(settings.device), settings.devices)
     if settings.tune:
-        tuned(_method(settings).PRESETS[settings.preset], settings.tune)
+        _check_tune(settings)
     if settings.refine:
         _check_refine(settings)
     taken = prior.takes if needs == "matrix" else frozenset({"memory"}) | prior.takes & {"devices"}
@@ -183,6 +183,17 @@ def _check(settings: Settings) -> None:
     if needs == "matrix" and settings.steps == 1:
         taken |= {"steps"}  # what a network without a sampler does
     _refuse_unused(settings, taken)
+
+
+def _check_tune(settings: Settings) -> None:
+    """Raises InputError for numbers that the preset cannot have, or that nothing of the run would read."""
+    config = tuned(_method(settings).PRESETS[settings.preset], settings.tune)
+    if not settings.refine and any(change.strip().startswith("refine.") for change in settings.tune):
+        raise InputError("--tune refine... has no effect without --refine: give both, or neither")
+    scored = getattr(config, "refine", config)
+    guided = bool(settings.text) or prior_spec(settings.prior).guided
+    if scored.guidance is not None and not guided:
+        raise InputError(f"--tune guidance: the prior {settings.prior} knows none: leave it out")
 
 
 def _check_refine(settings: Settings) -> None:

@@ -16,6 +16,7 @@ from vid4d.methods import efficient4d
 from vid4d.methods.consistent4d import method
 from vid4d.methods.consistent4d.batches import Milestone
 from vid4d.methods.tuning import tuned
+from vid4d.settings import Settings
 
 
 @pytest.mark.parametrize("presets", [efficient4d.PRESETS, method.PRESETS])
@@ -23,6 +24,10 @@ def test_nothing_changed_is_the_preset(presets):
     """Every field of every preset goes through JSON and back."""
     for config in presets.values():
         assert tuned(config, []) == config
+
+
+def milestones(*steps: int) -> str:
+    return f"milestones={json.dumps([{'step': step, 'size': 64, 'batch': 4} for step in steps])}"
 
 
 def test_what_is_named_is_changed_and_nothing_else():
@@ -61,7 +66,22 @@ def test_what_is_named_is_changed_and_nothing_else():
         ("batch.spatial=0.9", "do not sum to 1"),
         ("fit.report_every=0", "counts of pictures and steps are 1 or more"),
         ("milestones=[]", "the first milestone lies at step 0"),
-        ("lambda_icl=-1", "weights of losses .* 0 or more"),
+        ('milestones=[{"step": 10, "size": 64, "batch": 4}]', "the first milestone lies at step 0"),
+        (milestones(0, 300, 200), "each later than the one before it"),
+        (milestones(0, 200, 200), "each later than the one before it"),
+        (milestones(0, -200), "each later than the one before it"),
+        ('milestones=[{"step": 0, "size": 4, "batch": 4}]', "a milestone has 8 pixels"),
+        ("t_range.low.steps=-1", "a schedule takes 0 steps or more"),
+        ("t_range.low.start=-0.1", "noise levels are shares of the schedule: 0 to 1"),
+        ("t_range.high.end=1.5", "noise levels are shares of the schedule: 0 to 1"),
+        ("t_range.low.end=0.5", "low never above high"),
+        ("lambda_orient.end=-1", "weights of losses, .* 0 or more"),
+        ("lambda_normal_smooth=-1", "weights of losses, .* 0 or more"),
+        ("n_reg_samples=-1", "their samples .* 0 or more"),
+        ("grid_resolution=0", "1 or more"),
+        ("validate_size=0", "pictures 8 pixels wide"),
+        ("distill.elevations=[0, 91]", "elevations are -90 to 90 degrees"),
+        ("lambda_icl=-1", "weights of losses, .* 0 or more"),
         ("texture_steps=-3", "texture steps are 0 or more"),
         ("lr=0", "the learning rate is more"),
         ("batch.azimuth_step=[30, 5]", "the smaller azimuth first"),
@@ -90,6 +110,18 @@ def test_shares_that_sum_to_one_are_not_negative():
         ("fit.mask_weight=-1", "rates and weights are 0 or more"),
         ("fit.position_lr=-1", "rates and weights are 0 or more"),
         ("fit.ssim_weight=2", "ssim_weight is a share"),
+        ("fit.seconds=0", "seconds of a fit are more than 0, or null"),
+        ("fit.visibility_updates=[0, 1.5]", "visibility_updates are shares of the fit"),
+        ("fit.sh_degree=4", "sh_degree is 0 to 3"),
+        ("fit.hull.resolution=3", "4 voxels along an edge or more"),
+        ("fit.hull.splats=0", "1 splat and 1 key time or more"),
+        ("fit.hull.half_extent=0", "sizes of a hull and its splats are more than 0"),
+        ("fit.hull.max_outlier_views=-1", "max_outlier_views .* 0 or more"),
+        ("fit.hull.opacity=1", "opacity of a new splat is more than 0 and below 1"),
+        ("fit.densify.growth=0.5", "splats grow 1 times or more"),
+        ("fit.densify.begin=0.7", "0 to 1, in this order"),
+        ("fit.densify.prune_opacity=1", "prune_opacity is 0 or more and below 1"),
+        ("fit.densify.shrink=0", "shrink are more than 0"),
         ("refine.sds_weight=-1", "weights are 0 or more"),
         ("refine.views.azimuth_step=[0, 5]", "more than 0"),
     ],
@@ -97,6 +129,24 @@ def test_shares_that_sum_to_one_are_not_negative():
 def test_what_cannot_be_is_refused_of_efficient4d(change, said):
     with pytest.raises(InputError, match=f"--tune .*{said}"):
         tuned(efficient4d.PRESETS["draft"], [change])
+
+
+@pytest.mark.parametrize(
+    ("settings", "tune", "said"),
+    [
+        ({}, "refine.steps=3", "no effect without --refine"),
+        ({"refine": True}, "refine.guidance=5", "the prior frustum knows none"),
+        ({"method": "consistent4d"}, "guidance=5", "the prior frustum knows none"),
+    ],
+)
+def test_what_nothing_would_read_is_refused(settings, tune, said):
+    with pytest.raises(InputError, match=f"--tune .*{said}"):
+        api.resolved(Settings(clip="any.mp4", tune=(tune,), **settings))
+
+
+def test_a_text_is_guided_whatever_the_prior_for_clips():
+    text = Settings(text="a cat", method="consistent4d", text_model="any", tune=("guidance=5",))
+    assert api.resolved(text).tune == ("guidance=5",)
 
 
 def test_a_run_is_made_by_the_changed_preset(tmp_path, monkeypatch):

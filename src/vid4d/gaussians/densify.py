@@ -43,6 +43,16 @@ class DensifyConfig:
     prune_scale: float = 0.15
     shrink: float = 0.6
 
+    def __post_init__(self) -> None:
+        if self.growth < 1 or self.max_splats < 1 or self.n_densify < 0:
+            raise ValueError("splats grow 1 times or more, to 1 or more, in 0 rounds or more")
+        if not 0 <= self.begin <= self.end <= 1:
+            raise ValueError(
+                "rounds of densification begin and end at shares of the fit: 0 to 1, in this order"
+            )
+        if not 0 <= self.prune_opacity < 1 or self.prune_scale <= 0 or self.shrink <= 0:
+            raise ValueError("prune_opacity is 0 or more and below 1, prune_scale and shrink are more than 0")
+
 
 class Densifier:
     """Density control between steps: collects screen-space gradients, prunes and splits an optimiser's rows.

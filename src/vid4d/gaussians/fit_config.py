@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from vid4d.gaussians.densify import DensifyConfig
 from vid4d.gaussians.hull import HullConfig
+from vid4d.gaussians.sh import MAX_DEGREE
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,12 @@ class FitConfig:
             raise ValueError("a fit's rates and weights are 0 or more, and final_lr_ratio is more")
         if not 0 <= self.ssim_weight <= 1 or min(self.max_elongation, self.max_flatness) < 1:
             raise ValueError("ssim_weight is a share, and the bounds of a splat's shape are 1 or more")
+        if self.seconds is not None and self.seconds <= 0:
+            raise ValueError("the seconds of a fit are more than 0, or null for no limit")
+        if not all(0 <= share <= 1 for share in self.visibility_updates):
+            raise ValueError("visibility_updates are shares of the fit: 0 to 1")
+        if not 0 <= self.sh_degree <= MAX_DEGREE:
+            raise ValueError(f"sh_degree is 0 to {MAX_DEGREE}")
 
 
 PRESETS: dict[str, FitConfig] = {

@@ -51,6 +51,21 @@ class HullConfig:
     flatness: float = 0.4
     opacity: float = 0.7
 
+    def __post_init__(self) -> None:
+        if self.resolution < LEVELS[0] or min(self.splats, self.key_times) < 1:
+            raise ValueError(
+                f"a hull has {LEVELS[0]} voxels along an edge or more, 1 splat and 1 key time or more"
+            )
+        if (
+            min(self.half_extent, self.overlap, self.flatness) <= 0
+            or min(self.max_outlier_views, self.min_splats) < 0
+        ):
+            raise ValueError(
+                "sizes of a hull and its splats are more than 0, max_outlier_views and min_splats 0 or more"
+            )
+        if not 0 < self.opacity < 1:
+            raise ValueError("the opacity of a new splat is more than 0 and below 1")
+
 
 @dataclass(frozen=True)
 class Surface:

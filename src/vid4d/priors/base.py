@@ -202,7 +202,7 @@ class PriorSpec:
     function that `guess_elevation` calls with the frames and the device.
     help: what `--prior` says of it. takes: the options of `DrawRequest` that have an effect on how it draws:
     'steps', 'sampler', 'memory', 'devices', 'also'; 'canonical' where it leaves the drawing to a finished
-    object. A run refuses the others.
+    object. A run refuses the others. guided: its score has classifier-free guidance.
     image_size: pixels that it works at. memory_gib: that it takes while a field is trained under its score,
     with the gradient through its encoder.
     elevations: least and greatest of the input camera's that it has learned from, degrees; all where nobody
@@ -215,6 +215,7 @@ class PriorSpec:
     elevation: str | None = None
     help: str = ""
     takes: frozenset[str] = SAMPLED
+    guided: bool = True
     image_size: int = 256
     memory_gib: float = 5.0
     elevations: tuple[float, float] = (-90.0, 90.0)
@@ -258,6 +259,7 @@ PRIORS = {
         elevation="vid4d.priors.frustum.elevation:guess_with_shipped",
         help="comes with vid4d; makes one solid thing of every frame",
         takes=frozenset({"also", "canonical"}),
+        guided=False,
         image_size=128,
         memory_gib=1.2,
         elevations=(-10.0, 40.0),

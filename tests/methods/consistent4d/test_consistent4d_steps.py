@@ -225,6 +225,13 @@ def test_the_matrix_is_what_the_field_shows(subject):
     assert float(matrix.input_camera.elevation) == pytest.approx(0.0, abs=1e-3)
 
 
+def test_a_field_that_lost_its_object_is_told_so(subject):
+    field = CascadeField(replace(SMALL_FIELD, blob_density=-100.0, blob_radius=100.0).for_clip(3))
+    grid = OccupancyGrid(8, samples=32)
+    with pytest.raises(InputError, match="volume shows nothing at key frame 0: make the run again"):
+        render_matrix(field, grid, subject, DistillConfig(views=2, size=16), 32)
+
+
 @pytest.mark.parametrize(
     "device",
     [

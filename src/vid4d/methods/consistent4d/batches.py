@@ -30,6 +30,10 @@ class LinearSchedule:
     end: float
     steps: int
 
+    def __post_init__(self) -> None:
+        if self.steps < 0:
+            raise ValueError("a schedule takes 0 steps or more")
+
     def at(self, step: int) -> float:
         share = min(step / self.steps, 1.0) if self.steps > 0 else 1.0
         return self.start + (self.end - self.start) * share
@@ -41,6 +45,11 @@ class TimestepRange:
 
     low: LinearSchedule = LinearSchedule(0.8, 0.2, 5000)
     high: LinearSchedule = LinearSchedule(0.98, 0.25, 5000)
+
+    def __post_init__(self) -> None:
+        bends = (0, self.low.steps, self.high.steps)  # straight in between
+        if not all(0 <= low <= high <= 1 for low, high in map(self.at, bends)):
+            raise ValueError("noise levels are shares of the schedule: 0 to 1, low never above high")
 
     def at(self, step: int) -> tuple[float, float]:
         """Lowest and highest share of the noise schedule at a step."""
@@ -54,6 +63,10 @@ class Milestone:
     step: int
     size: int
     batch: int
+
+    def __post_init__(self) -> None:
+        if self.size < 8 or self.batch < 1:
+            raise ValueError("a milestone has 8 pixels and 1 picture or more")
 
 
 def milestone_at(milestones: Sequence[Milestone], step: int) -> Milestone:

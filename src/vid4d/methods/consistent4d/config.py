@@ -77,20 +77,19 @@ class Consistent4DConfig:
     report_every: int = 20
 
     def __post_init__(self) -> None:
-        first = [stage.step for stage in self.milestones[:1]]
-        if first != [0] or any(stage.size < 8 or stage.batch < 1 for stage in self.milestones):
-            raise ValueError(
-                "the first milestone lies at step 0, and each has 8 pixels and 1 picture or more"
-            )
+        begins = [stage.step for stage in self.milestones]
+        if begins[:1] != [0] or begins != sorted(set(begins)):
+            raise ValueError("the first milestone lies at step 0, and each later than the one before it")
         counts = (self.frames, self.steps, self.prior_every, self.samples_per_ray, self.chunk)
         every = (self.grid_update_every, self.validate_every, self.checkpoint_every, self.report_every)
-        if min(*counts, *every) < 1 or self.clip_size < 8:
-            raise ValueError("counts of frames, steps and samples are 1 or more, and frames 8 pixels wide")
+        if min(*counts, *every, self.grid_resolution) < 1 or min(self.clip_size, self.validate_size) < 8:
+            raise ValueError("counts of frames, steps and samples are 1 or more, and pictures 8 pixels wide")
         weights = (self.lambda_rgb, self.lambda_mask, self.lambda_sds, self.lambda_icl)
+        smooth = (self.lambda_normal_smooth, self.lambda_orient.start, self.lambda_orient.end)
         texture = (self.texture_steps, self.texture_rgb, self.texture_sds)
-        if min(*weights, *texture, self.lambda_normal_smooth) < 0 or self.lr <= 0:
+        if min(*weights, *smooth, *texture, self.n_reg_samples) < 0 or self.lr <= 0:
             raise ValueError(
-                "weights of losses and texture steps are 0 or more, and the learning rate is more"
+                "weights of losses, their samples and texture steps are 0 or more, the learning rate is more"
             )
 
     def weights_at(self, step: int) -> tuple[float, float]:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.dynerf import CascadeField, OccupancyGrid, paint_normals, render_field
+from vid4d.errors import InputError
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.media.images import over_white, straight
@@ -35,6 +36,8 @@ class DistillConfig:
     def __post_init__(self) -> None:
         if min(self.views, len(self.elevations), self.batch) < 1 or self.size < 8:
             raise ValueError("rendered views and elevations are 1 or more, views 8 pixels wide")
+        if not all(-90 <= e <= 90 for e in self.elevations):
+            raise ValueError("elevations are -90 to 90 degrees")
 
     def cameras(self) -> Cameras:
         """All rings; the first view of the first lies at azimuth 0."""
@@ -91,7 +94,10 @@ def render_matrix(
     samples: int,
     report: Callable[[int, int], object] | None = None,
 ) -> ImageMatrix:
-    """The image matrix at the subject's times, with the clip itself as the reference view."""
+    """The image matrix at the subject's times, with the clip itself as the reference view.
+
+    Raises InputError where the field is empty at one of them.
+    """
     cameras, count = config.cameras(), len(subject.times)
     views = torch.arange(len(cameras)).repeat_interleave(count)
     pictures, _ = render_views(
@@ -103,9 +109,16 @@ def render_matrix(
         batch=config.batch,
         report=None if report is None else lambda done: report(done, len(views)),
     )
+    images = remove_small_components(pictures.unflatten(0, (len(cameras), count)))
+    empty = images[..., 3].amax((0, 2, 3)) < 0.5
+    if empty.any():
+        raise InputError(
+            f"the trained volume shows nothing at key frame {int(empty.nonzero()[0])}: make the run again "
+            "with numbers nearer to the preset's, or with another --seed"
+        )
     has_frames = subject.frames is not None
     return ImageMatrix(
-        images=remove_small_components(pictures.unflatten(0, (len(cameras), count))),
+        images=images,
         cameras=cameras,
         times=subject.times,
         input_images=subject.frames,
