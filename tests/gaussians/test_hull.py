@@ -128,6 +128,7 @@ def test_key_indices_keep_the_ends():
     assert key_indices(29, 5) == [0, 7, 14, 21, 28]
     assert key_indices(32, 4, cyclic=True) == [0, 8, 16, 24]
     assert key_indices(3, 4, cyclic=True) == [0, 1, 2]
+    assert key_indices(5, 1) == key_indices(5, 1, cyclic=True) == [2]
 
 
 def test_key_spacing_counts_the_way_from_the_end_of_a_loop_to_its_beginning():

@@ -293,9 +293,14 @@ def facing_rotation(normals: Float[Tensor, "n 3"]) -> Float[Tensor, "n 4"]:
 
 
 def key_indices(frames: int, most: int, *, cyclic: bool = False) -> list[int]:
-    """At most so many of the frames, the first and the last included; of a loop, evenly round it."""
+    """At most so many of the frames, the first and the last included; of a loop, evenly round it.
+
+    The middle one where it is a single one.
+    """
     if frames <= most:
         return list(range(frames))
+    if most == 1:
+        return [frames // 2]
     if cyclic:
         return [round(i * frames / most) for i in range(most)]
     return sorted({round(i * (frames - 1) / (most - 1)) for i in range(most)})
