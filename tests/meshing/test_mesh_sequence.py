@@ -19,7 +19,7 @@ from vid4d.export.filmed import Filmed, clip_of
 from vid4d.export.meshes import mesh_times
 from vid4d.export.options import ExportOptions
 from vid4d.gaussians.metadata import AssetMetadata
-from vid4d.meshing.deformation import Adam, DeformationGraph, Product, TrackOptions, moved_by, rotations
+from vid4d.meshing.deformation import Adam, DeformationGraph, Pairs, TrackOptions, moved_by, rotations
 from vid4d.meshing.marching_cubes import MeshOptions
 from vid4d.meshing.mesh_sequence import colors_from, key_moment, mesh_sequence, steps_of, surface_distance
 from vid4d.meshing.tsdf import mesh_at
@@ -157,16 +157,27 @@ def test_a_graph_moves_rigidly_where_its_nodes_do():
     turns = rotations(pose[:, :3])
     assert float(graph.rigidity_loss(pose, turns)) > 1e-5
     some = torch.arange(0, len(mesh.vertices), 7)
-    blended = Product.apply(graph.motions(pose, turns), graph.influence(some))
-    moved = moved_by(blended, torch.from_numpy(mesh.vertices)[some])
-    assert np.allclose(moved, graph.deform(pose)[some], atol=1e-5)
+    there = graph.deform(pose)[some].T
+    pairs = Pairs(graph.influence(some), mesh.vertices[some].T, there, mesh.normals[some].T)
+    error, slope = pairs.error(graph.motions(pose, turns).numpy(), 0.1)
+    assert error < 1e-9, "points are where the graph takes them"
+    assert np.abs(slope).max() < 1e-5
 
 
-def test_gradients_of_a_sparse_product():
+def test_the_error_of_pairs_and_its_gradient():
+    """Against the formula written out, with numbers that change at every place."""
     matrix = np.array([[1.0, 0, 2], [0, 0, 3], [0, 4, 0], [5, 0, 0]])
-    full = torch.randn(3, 2, dtype=torch.float64, requires_grad=True)
-    assert torch.allclose(Product.apply(full, csr_array(matrix)), torch.from_numpy(matrix) @ full)
-    assert torch.autograd.gradcheck(lambda x: Product.apply(x, csr_array(matrix)), full)
+    generator = torch.Generator().manual_seed(0)
+    motions = torch.randn(3, 12, dtype=torch.float64, generator=generator, requires_grad=True)
+    rest, points, normals = torch.randn(3, 4, 3, dtype=torch.float64, generator=generator)
+    offset = moved_by(torch.from_numpy(matrix) @ motions, rest) - points
+    squared = (offset * normals).sum(1).square() + 0.1 * offset.square().sum(1)
+    expected = (squared / (1 + squared / 0.7**2)).mean()
+    pairs = Pairs(csr_array(matrix), *(x.T.numpy() for x in (rest, points, normals)))
+    error, slope = pairs.error(motions.detach().numpy(), 0.7)
+    assert error == pytest.approx(float(expected), rel=1e-12)
+    (gradient,) = torch.autograd.grad(expected, motions)
+    np.testing.assert_allclose(slope, gradient, rtol=1e-9, atol=1e-12)
 
 
 def test_our_adam_is_adam():

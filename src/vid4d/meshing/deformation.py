@@ -8,6 +8,7 @@ color.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class TrackOptions:
     nodes: int = 500
     nodes_per_vertex: int = 5
     steps: int = 150
-    n_correspondence_updates: int = 30
+    n_correspondence_updates: int = 20
     lr: float = 0.012
     rigidity: tuple[float, float] = (5.0, 0.3)
     normal_weight: float = 0.05
@@ -161,19 +162,21 @@ class DeformationGraph:
                 sample = torch.randperm(len(points), generator=generator)[: options.points]
                 source_match = torch.from_numpy(cKDTree(features).query(target_features[sample.numpy()])[1])
                 vertices, matched = torch.cat([source, source_match]), torch.cat([target_match, sample])
-                influence = self.influence(vertices)
-                rest = torch.from_numpy(self.mesh.vertices)[vertices]
-                matched_points, matched_normals = points[matched], normals[matched]
+                pairs = Pairs(
+                    self.influence(vertices),
+                    self.mesh.vertices[vertices].T,
+                    points[matched].T.numpy(),
+                    normals[matched].T.numpy(),
+                )
             turns = rotations(pose[:, :3])
-            offset = moved_by(Product.apply(self.motions(pose, turns), influence), rest) - matched_points
-            point_to_plane = (offset * matched_normals).sum(1)
-            error = point_to_plane.square() + 0.1 * offset.square().sum(1)
+            motions = self.motions(pose, turns)
             scale = options.robust_scale[0] * (options.robust_scale[1] / options.robust_scale[0]) ** progress
-            error = (error / (1 + error / scale**2)).mean()  # Geman and McClure's robust error
+            _, slope = pairs.error(motions.detach().numpy(), scale)
             first, last = options.rigidity
-            rigidity = first * (last / first) ** progress
-            loss = error + rigidity * self.rigidity_loss(pose, turns)
-            (grad,) = torch.autograd.grad(loss, pose)
+            rigidity = first * (last / first) ** progress * self.rigidity_loss(pose, turns)
+            (grad,) = torch.autograd.grad(
+                [motions, rigidity], pose, [torch.from_numpy(slope), torch.ones(())]
+            )
             adam.step(grad, options.lr * (1 - 0.9 * progress))
         return pose.detach()
 
@@ -190,17 +193,41 @@ def moved_by(motions: Float[Tensor, "p 12"], points: Float[Tensor, "p 3"]) -> Fl
     return (motions[:, :9].view(-1, 3, 3) * points[:, None]).sum(2) + motions[:, 9:]
 
 
-class Product(torch.autograd.Function):
-    """A sparse matrix (scipy) times a full one; torch's own gradients of such products are slow."""
+class Pairs:
+    """Points of a mesh and those of another surface that belong to them.
 
-    @staticmethod
-    def forward(ctx, full, matrix):  # type: ignore[no-untyped-def]
-        ctx.transposed = matrix.T
-        return torch.from_numpy(matrix @ full.numpy())
+    influence: weights of the nodes at the points, sparse (p, n). rest: the points at rest. points, normals:
+    of the other surface. Coordinates come first, so that all products run along the points.
+    """
 
-    @staticmethod
-    def backward(ctx, grad):  # type: ignore[no-untyped-def]
-        return torch.from_numpy(ctx.transposed @ grad.numpy()), None
+    def __init__(
+        self,
+        influence: Any,
+        rest: Float[np.ndarray, "3 p"],
+        points: Float[np.ndarray, "3 p"],
+        normals: Float[np.ndarray, "3 p"],
+    ) -> None:
+        self.influence, self.transposed = influence, influence.T.tocsr()
+        self.rest, self.points, self.normals = map(np.ascontiguousarray, (rest, points, normals))
+
+    def error(
+        self, motions: Float[np.ndarray, "n 12"], scale: float
+    ) -> tuple[float, Float[np.ndarray, "n 12"]]:
+        """Geman and McClure's robust error of the nodes' motions (`DeformationGraph.motions`), and its
+        gradient. scale: world units.
+
+        Of each pair: the squared distance from the other surface's plane, and a tenth of that of the points.
+        """
+        blended = np.ascontiguousarray((self.influence @ motions).T)
+        turns, shifts = blended[:9].reshape(3, 3, -1), blended[9:]
+        offset = (turns * self.rest).sum(1) + shifts - self.points
+        plane = (offset * self.normals).sum(0)
+        error = plane * plane + 0.1 * (offset * offset).sum(0)
+        damped = 1 / (1 + error / scale**2)
+        slope = (2 / len(error)) * damped * damped * (plane * self.normals + 0.1 * offset)
+        by_turn = (slope[:, None] * self.rest).reshape(9, -1)
+        gradient = self.transposed @ np.ascontiguousarray(np.concatenate([by_turn, slope]).T)
+        return float((error * damped).mean()), gradient
 
 
 class Adam:
