@@ -11,7 +11,7 @@ from vid4d.gaussians import fit_losses
 from vid4d.gaussians.densify import DensifyConfig
 from vid4d.gaussians.fit import LATE, FitState, fit
 from vid4d.gaussians.fit_config import FitConfig
-from vid4d.gaussians.hull import HullConfig
+from vid4d.gaussians.hull import HullConfig, gaussians_from_hull
 from vid4d.gaussians.raster import VARIABLE, rasterize_4d, room
 
 CONFIG = FitConfig(
@@ -35,7 +35,10 @@ def with_room(gaussians, times, cameras, *, background, room):
 def test_a_step_without_room_is_done_again(monkeypatch, tmp_path, late):
     """Same bytes as with enough room, same losses, no matter how late it is told; some steps were in vain."""
     given, steps, reports = matrix(6, 3, 32), [], []
-    expected, report = fit(given, CONFIG, seed=1, callback=lambda *told: reports.append(told))
+    start = gaussians_from_hull(given, CONFIG.hull, seed=1)
+    needles = start.log_scales + torch.tensor([1.5, 0.0, 0.0, 0.0])  # which the first step shortens
+    start = replace(start, log_scales=needles)
+    expected, report = fit(given, CONFIG, seed=1, start=start, callback=lambda *a: reports.append(a))
     monkeypatch.setattr(fit_losses, "rasterize_4d", with_room)
     monkeypatch.setattr(room, "SPARE", 0.5)
     if late:
@@ -50,7 +53,9 @@ def test_a_step_without_room_is_done_again(monkeypatch, tmp_path, late):
     monkeypatch.setattr(FitState, "advance", counted)
     again = []
     path = tmp_path / "fit.safetensors"
-    found, told = fit(given, CONFIG, seed=1, callback=lambda *a: again.append(a), checkpoint_path=path)
+    found, told = fit(
+        given, CONFIG, seed=1, start=start, callback=lambda *a: again.append(a), checkpoint_path=path
+    )
     gone_back = [before - after for before, after in steps if after <= before]
     assert gone_back
     assert max(gone_back) == (LATE + 1 if late else 1)
@@ -59,7 +64,7 @@ def test_a_step_without_room_is_done_again(monkeypatch, tmp_path, late):
     assert told.loss == report.loss
     assert told.iterations == report.iterations == 30
     assert again == reports
-    resumed, _ = fit(given, CONFIG, seed=1, checkpoint_path=path, resume=True)
+    resumed, _ = fit(given, CONFIG, seed=1, start=start, checkpoint_path=path, resume=True)
     assert torch.equal(resumed.means, expected.means)
 
 
