@@ -19,6 +19,7 @@ from tiny_runs import EFFICIENT as TINY
 from vid4d import api
 from vid4d.cameras import Cameras
 from vid4d.clip.clip import Clip
+from vid4d.files.manifest import MANIFEST
 from vid4d.gaussians.densify import DensifyConfig
 from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.hull import HullConfig
@@ -27,6 +28,7 @@ from vid4d.matrix.stored import open_matrix
 from vid4d.methods import efficient4d, long_clip
 from vid4d.methods.long_clip import Segment, fit_segments, segments
 from vid4d.metrics import psnr
+from vid4d.priors.frustum import prior
 from vid4d.render import render_asset
 from vid4d.runs.progress import Progress
 from vid4d.runs.run import Run
@@ -97,6 +99,52 @@ def test_a_long_clip_becomes_an_asset_and_goes_on_where_it_stopped(short_is_long
     (tmp_path / "b" / "checkpoints" / "fit__0001.safetensors").unlink()
     assert generate(clip, tmp_path / "b", frames=KEYS, cyclic="no", resume=True).path.read_bytes() == whole
     assert fitted == [True, False], "the first segment was read, the second fitted again"
+
+
+class Stopped(BaseException):
+    """As Ctrl-C."""
+
+
+@pytest.mark.parametrize("cyclic", ["no", "yes"])
+def test_a_matrix_that_was_stopped_goes_on_where_it_was(short_is_long, tmp_path, monkeypatch, cyclic):
+    """Moments that were drawn are not drawn again, but for one that is damaged, and those after it."""
+    clip = disc(tmp_path / "disc", KEYS, drift=0.5)
+    chosen = Settings(
+        clip=str(clip), frames=KEYS, cyclic=cyclic, elevation=10.0, preset="draft", device="cpu"
+    )
+
+    def made(out: str, resume: bool = False) -> dict[str, bytes]:
+        api.make_matrix(chosen, out=tmp_path / out, resume=resume, progress=Progress(quiet=True))
+        return {p.name: p.read_bytes() for p in (tmp_path / out / "matrix").rglob("*.png")}
+
+    whole = made("whole")
+    assert not list((tmp_path / "whole" / "checkpoints").iterdir())
+    assert "matrix__" not in (tmp_path / "whole" / MANIFEST).read_text()
+    rendered, drawn = prior.render_solid, []
+    monkeypatch.setattr(prior, "render_solid", lambda *a, **k: (drawn.append(1), rendered(*a, **k))[1])
+
+    def stop(folder: Path, kind: str, index: int, images: torch.Tensor) -> None:
+        if (kind, index) == ("images", 9):  # 9 is between key frames 4 and 5
+            raise Stopped
+        write(folder, kind, index, images)
+
+    write = long_clip.write_moment
+    with monkeypatch.context() as patch:
+        patch.setattr(long_clip, "write_moment", stop)
+        with pytest.raises(Stopped):
+            made("stopped")
+    kept = sorted((tmp_path / "stopped" / "checkpoints").iterdir())
+    assert [p.name for p in kept] == [f"matrix__{i:04d}.safetensors" for i in range(6)]
+    shutil.copytree(tmp_path / "stopped", tmp_path / "damaged")
+    drawn.clear()
+    assert made("stopped", resume=True) == whole
+    assert len(drawn) == KEYS - 6
+    damaged = tmp_path / "damaged" / "checkpoints" / "matrix__0003.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    drawn.clear()
+    assert made("damaged", resume=True) == whole
+    assert len(drawn) == KEYS - 3
+    assert not list((tmp_path / "damaged" / "checkpoints").iterdir())
 
 
 def test_what_needs_the_whole_says_so(short_is_long, tmp_path):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.clip.clip import Clip
+from vid4d.files.checkpoints import identity_of
 from vid4d.files.write import folder_written_whole
 from vid4d.gaussians.culling import Spans
 from vid4d.gaussians.fit import Callback, fit
@@ -35,6 +37,7 @@ from vid4d.matrix.matrix import ImageMatrix, TrustedView
 from vid4d.matrix.stored import StoredMatrix, open_matrix
 from vid4d.media.images import premultiplied, resized
 from vid4d.methods import stages
+from vid4d.methods.drawn_moments import kept_or_drawn
 from vid4d.priors.base import DrawRequest, SequentialPrior, load_matrix_prior
 from vid4d.priors.interpolators import (
     Interpolator,
@@ -43,7 +46,7 @@ from vid4d.priors.interpolators import (
     load_interpolator,
     times_between,
 )
-from vid4d.runs.folder import PART
+from vid4d.runs.folder import PART, remove_parts
 from vid4d.runs.progress import Bar
 from vid4d.runs.run import Run
 
@@ -81,7 +84,11 @@ def make_matrix(run: Run, clip: Clip, n_interpolated: int) -> ImageMatrix:
             _draw(run, clip, n_interpolated, part, bar)
         return open_matrix(folder).overview()
 
-    return run.stage("matrix", make, save=lambda overview: None, load=lambda: open_matrix(folder).overview())
+    overview = run.stage(
+        "matrix", make, save=lambda overview: None, load=lambda: open_matrix(folder).overview()
+    )
+    remove_parts(run.root, "matrix")
+    return overview
 
 
 def _draw(run: Run, clip: Clip, n_interpolated: int, part: Path, bar: Bar) -> None:
@@ -94,12 +101,19 @@ def _draw(run: Run, clip: Clip, n_interpolated: int, part: Path, bar: Bar) -> No
     if not isinstance(prior, SequentialPrior):
         raise TypeError(f"the prior {settings.prior} does not draw frame by frame")
     interpolator = load_interpolator(settings.interpolator, run.device)
-    drawn = prior.draw_each(
+    draw = partial(
+        prior.draw_each,
         resized(pictures, prior.image_size),
         elevation,
         DrawRequest(settings.preset, settings.sampler, settings.steps, settings.memory),
         cyclic=clip.cyclic,
         progress=bar.update,
+    )
+    drawn = kept_or_drawn(
+        lambda first: draw(first=first),
+        len(pictures),
+        lambda i: run.checkpoint(f"matrix{PART}{i:04d}"),
+        identity_of([settings.prior, settings.preset, elevation, clip.cyclic], pictures),
     )
     times = times_between(torch.from_numpy(keys.times).float(), n_interpolated, cyclic=clip.cyclic)
 

@@ -114,9 +114,10 @@ class SequentialPrior(MatrixPrior, Protocol):
         request: DrawRequest,
         *,
         cyclic: bool = False,
+        first: int = 0,
         progress: Callable[[int, int], object] | None = None,
     ) -> Iterator[Float[Tensor, "v h w 4"]]:
-        """The pictures of `draw`, frame by frame: the same, and few are held at a time."""
+        """The pictures of `draw`, frame by frame from `first` on: the same, and few are held at a time."""
         ...
 
 

@@ -148,6 +148,18 @@ def remove_later(root: Path, visited: list[str]) -> None:
             path.unlink()
 
 
+def remove_parts(root: Path, stage: str) -> None:
+    """Removes the checkpoints of the parts of a finished stage, and what is noted of them."""
+    noted = manifest.read(root)
+    parts = {name for name in noted if name.startswith(f"checkpoints/{stage}{PART}")}
+    for path in _checkpoints(root):
+        if f"checkpoints/{path.name}" in parts and not path.is_symlink() and path.is_file():
+            path.unlink()
+    if parts:
+        left = {name: hashes for name, hashes in noted.items() if name not in parts}
+        write_text(root / manifest.MANIFEST, manifest.text_of(left))
+
+
 def clear(root: str | Path) -> None:
     """Removes what a run wrote, so that another may begin in its folder. All else stays: exports, notes.
 

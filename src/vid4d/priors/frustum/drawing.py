@@ -59,6 +59,7 @@ def iterate_solids(
     elevation: Float[Tensor, " t"],
     *,
     averaging: Float[Tensor, "t t"] | None = None,
+    first: int = 0,
     progress: Callable[[int], object] | None = None,
 ) -> Iterator[Solid]:
     """The solids of a clip's frames, one after the other, so that few are held at a time: of features those
@@ -70,15 +71,15 @@ def iterate_solids(
     detail. Averaging the occupancies themselves takes away what moves (docs/experiments.md).
 
     pictures: RGBA over white in [-1, 1]. elevation: of the input cameras as far as it is known, radians.
-    averaging: weights of each frame's (row's) tokens; each stays as it is where None. progress: called with
-    the number of frames that the transformer has been through.
+    averaging: weights of each frame's (row's) tokens; each stays as it is where None. first: frame to begin with.
+    progress: called with the number of frames that the transformer has been through.
     """
     weights = torch.eye(len(pictures)) if averaging is None else averaging.cpu()
     last = [int(column.nonzero().max()) for column in weights.T]  # that asks for a frame
     plain: dict[int, _Features] = {}
     mirrored: dict[int, _Features] = {}
     done = 0
-    for i, picture in enumerate(pictures.split(1)):
+    for i, picture in enumerate(pictures[first:].split(1), first):
         for j in weights[i].nonzero()[:, 0].tolist():
             if j not in plain:
                 asked = pictures[j : j + 1]

@@ -84,12 +84,13 @@ class FrustumMatrixPrior:
         request: DrawRequest,
         *,
         cyclic: bool = False,
+        first: int = 0,
         progress: Callable[[int, int], object] | None = None,
     ) -> Iterator[Float[Tensor, "v p p 4"]]:
         """As `SequentialPrior.draw_each`."""
         check_size(frames, self.image_size)
         return self.each_moment(
-            frames, elevation, self.cameras, also=request.also, cyclic=cyclic, progress=progress
+            frames, elevation, self.cameras, also=request.also, cyclic=cyclic, first=first, progress=progress
         )
 
     def views(
@@ -117,23 +118,26 @@ class FrustumMatrixPrior:
         *,
         also: Sequence[TrustedView] = (),
         cyclic: bool = False,
+        first: int = 0,
         progress: Callable[[int, int], object] | None = None,
     ) -> Iterator[Float[Tensor, "v p p 4"]]:
-        """The pictures of `views`, frame by frame. Few solids are held at a time, with `also` all of them."""
+        """The pictures of `views`, frame by frame from `first` on. Few solids are held at a time, with `also`
+        all of them."""
         config = self.network.config
         device = next(self.network.parameters()).device
         inputs = Cameras.orbit([0.0], elevation, size=config.image_size, device=device)
         seen = [(frames, inputs), *((v.images, v.camera.resized(config.image_size).to(device)) for v in also)]
-        total, done = (len(seen) + 1) * len(frames), 0
+        sides_of_each = len(seen) + 1
+        total, done = sides_of_each * len(frames), sides_of_each * first
 
         def step(_: int = 0) -> None:
             nonlocal done
-            done += 1
+            done = min(done + 1, total)  # some neighbours before the first are seen again
             if progress:
                 progress(done, total)
 
         cameras = cameras.to(device)
-        sides: Sequence[Iterable[Reading]] = [self._read(*pair, cyclic, step) for pair in seen]
+        sides: Sequence[Iterable[Reading]] = [self._read(*pair, cyclic, first, step) for pair in seen]
         if also:
             sides = registered([list(side) for side in sides], config)
         for readings in zip(*sides, strict=True):
@@ -155,6 +159,7 @@ class FrustumMatrixPrior:
         frames: Float[Tensor, "t h w 4"],
         camera: Cameras,
         cyclic: bool,
+        first: int,
         progress: Callable[[int], object],
     ) -> Iterator[Reading]:
         """The solids of one camera's frames, one after the other."""
@@ -162,7 +167,9 @@ class FrustumMatrixPrior:
         framing, pictures = network_pictures(frames.to(camera.focal.device), config)
         averaging = smoothing_matrix(len(frames), cyclic).to(pictures) if self.synchronous else None
         elevation = torch.deg2rad(camera.elevation).expand(len(frames))
-        solids = iterate_solids(self.network, pictures, elevation, averaging=averaging, progress=progress)
-        for i, solid in enumerate(solids):
+        solids = iterate_solids(
+            self.network, pictures, elevation, averaging=averaging, first=first, progress=progress
+        )
+        for i, solid in enumerate(solids, first):
             alpha = self.network.columns(pictures[i : i + 1])[:, 3] / 2 + 0.5
             yield Reading(solid, alpha, camera, framing[i : i + 1])
