@@ -71,8 +71,8 @@ def iterate_solids(
     detail. Averaging the occupancies themselves takes away what moves (docs/experiments.md).
 
     pictures: RGBA over white in [-1, 1]. elevation: of the input cameras as far as it is known, radians.
-    averaging: weights of each frame's (row's) tokens; each stays as it is where None. first: frame to begin with.
-    progress: called with the number of frames that the transformer has been through.
+    averaging: weights of each frame's (row's) tokens; each stays as it is where None. first: frame to begin
+    with. progress: called with the number of frames that the transformer has been through.
     """
     weights = torch.eye(len(pictures)) if averaging is None else averaging.cpu()
     last = [int(column.nonzero().max()) for column in weights.T]  # that asks for a frame
