@@ -19,6 +19,7 @@ from tiny_runs import EFFICIENT as TINY
 from vid4d import api
 from vid4d.cameras import Cameras
 from vid4d.clip.clip import Clip
+from vid4d.clip.files import path_of
 from vid4d.files.manifest import MANIFEST
 from vid4d.gaussians.densify import DensifyConfig
 from vid4d.gaussians.fit_config import FitConfig
@@ -145,6 +146,25 @@ def test_a_matrix_that_was_stopped_goes_on_where_it_was(short_is_long, tmp_path,
     assert made("damaged", resume=True) == whole
     assert len(drawn) == KEYS - 3
     assert not list((tmp_path / "damaged" / "checkpoints").iterdir())
+
+
+def test_the_window_of_a_long_clip_follows_its_object(short_is_long, tmp_path):
+    """A disc that rises through the picture, 9 pixels a frame: its pictures stay in their place, and the path
+    is that of all frames."""
+    chosen = Settings(
+        clip=str(disc(tmp_path / "disc", KEYS, size=160, radius=10, drift=9)),
+        **{"frames": KEYS, "cyclic": "no", "follow": "yes", "elevation": 0.0, "preset": "draft"},
+        device="cpu",
+    )
+    root = api.make_matrix(chosen, out=tmp_path / "a", resume=False, progress=Progress(quiet=True))
+    found = path_of(root / "frames")
+    assert found is not None
+    steps = np.diff(found[1], axis=0)
+    np.testing.assert_allclose(steps, np.tile(steps.mean(0), (KEYS - 1, 1)), atol=0.05)
+    assert abs(steps.mean(0)[1]) > 0.2 > abs(steps.mean(0)[0])
+    pictures = open_matrix(root / "matrix").part(range(2 * KEYS - 1), []).images[0]
+    middles = (pictures[..., 3].sum(2) * torch.arange(32)).sum(1) / pictures[..., 3].sum((1, 2))
+    assert (middles - middles.mean()).abs().max() < 3, "of 32 pixels"
 
 
 def test_what_needs_the_whole_says_so(short_is_long, tmp_path):
