@@ -11,8 +11,9 @@ import pytest
 from boxes import circling, folder_of, moving
 from PIL import Image
 
-from vid4d.clip.clip import ClipOptions, read_clip
+from vid4d.clip.clip import read_clip
 from vid4d.clip.files import key_times, load_frames, prepare_clip, save_strip, write_frames
+from vid4d.clip.options import ClipOptions
 from vid4d.errors import InputError
 
 

@@ -36,7 +36,7 @@ def test_a_hole_of_three_frames_is_filled_with_the_pictures_colors() -> None:
     assert "at 0.30, 0.40, 0.50 s" in said
     for frame, whole in zip(filled, plates({}), strict=True):
         assert np.array_equal(frame, whole)
-    assert filled[0] is frames[0]
+    assert np.array_equal(filled[0], frames[0])
 
 
 def test_frames_far_apart_say_nothing_of_gaps_between_limbs() -> None:

@@ -150,7 +150,9 @@ def test_alpha_is_used_only_where_it_says_something() -> None:
     rgba[40:80, 40:80, 3] = 200
     result = matte([rgba])
     assert (result.method, result.confidence) == ("alpha", 1.0)
-    assert np.array_equal(result.frames[0], rgba)
+    seen = rgba[..., 3] > 0
+    assert np.array_equal(result.frames[0][..., 3], rgba[..., 3])
+    assert np.array_equal(result.frames[0][seen], rgba[seen])
 
 
 def test_confidence_falls_with_contrast_and_noise() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import UInt8
 
+from vid4d.clip.spool import Mapped
+
 FLAT = 14  # distance from the bar's color, 8-bit steps, of its pixels
 STEP = 24  # distance from it of the picture beside a bar
 MOST = 0.4  # share of the picture that one bar may take
@@ -14,7 +16,7 @@ MOST = 0.4  # share of the picture that one bar may take
 
 def cut_bars(
     frames: Sequence[UInt8[np.ndarray, "h w 4"]],
-) -> tuple[list[UInt8[np.ndarray, "h2 w2 4"]], str | None, tuple[int, int]]:
+) -> tuple[Sequence[UInt8[np.ndarray, "h2 w2 4"]], str | None, tuple[int, int]]:
     """Frames without rows and columns of one color at their sides, a sentence about these, and their corner.
 
     A bar is of one color in all frames, and ends at once, along the whole side. A background of one color
@@ -22,17 +24,18 @@ def cut_bars(
     """
     sample = [frames[i] for i in np.linspace(0, len(frames) - 1, min(len(frames), 16)).round().astype(int)]
     if any((f[..., 3] < 255).any() for f in sample):
-        return list(frames), None, (0, 0)
+        return frames, None, (0, 0)
     pictures = np.stack([f[..., :3] for f in sample])
     top, bottom = _bar(pictures), _bar(pictures[:, ::-1])
     inner = pictures[:, top : pictures.shape[1] - bottom].swapaxes(1, 2)
     left, right = _bar(inner), _bar(inner[:, ::-1])
     if not any((top, bottom, left, right)):
-        return list(frames), None, (0, 0)
+        return frames, None, (0, 0)
     h, w = pictures.shape[1:3]
     sides = {"top": top, "bottom": bottom, "left": left, "right": right}
     said = ", ".join(f"{n} pixels at the {side}" for side, n in sides.items() if n)
-    return [f[top : h - bottom, left : w - right] for f in frames], f"bars are cut off: {said}", (left, top)
+    cut = Mapped(frames, lambda f: f[top : h - bottom, left : w - right])
+    return cut, f"bars are cut off: {said}", (left, top)
 
 
 def _bar(pictures: UInt8[np.ndarray, "t h w 3"]) -> int:

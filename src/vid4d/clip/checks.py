@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
 from vid4d.errors import install_hint
 from vid4d.media.images import premultiplied
+from vid4d.media.keying import around, filled
 
 THUMBNAIL = 96
 FEW_PIXELS = 60
 """Longer side of an object in the source, below which its details are guessed."""
+SCALES = (0.7, 1.4, 2.8)
+"""Blurs between which detail is fine, and middle-sized, pixels."""
+FARTHEST = 12
+"""Pixels that the widest of these reaches, and one."""
 
 
 def warn(
@@ -35,15 +41,15 @@ def warn(
     enlarged: how much larger the crop shows the object than the source does. object_pixels: its
     longer side there. keys: which are key frames. moved: middles of windows that take its motion away.
     """
-    masks = [f[..., 3] > 127 for f in frames]
+    seen = [_Seen.of(f, all_opaque=has_background) for f in frames]
     warnings = [
-        _touches_border(masks, times),
-        _area_jumps(masks, times),
-        _several_objects(masks, times),
-        _holes(masks, times),
-        _faster_than_keys(masks, keys, moved),
-        _soft_frames(frames, times),
-        _camera_moves(originals, masks) if has_background else _half_clear(frames, times),
+        _touches_border(seen, times),
+        _area_jumps(seen, times),
+        _several_objects(seen, times),
+        _holes(frames, times),
+        _faster_than_keys(seen, keys, moved),
+        _soft_frames(seen, times),
+        _camera_moves(originals, frames) if has_background else _half_clear(seen, times),
     ]
     if confidence < 0.6:
         warnings.append(
@@ -67,19 +73,47 @@ def _at(times: Float[np.ndarray, " t"], which: Sequence[int]) -> str:
     return f"at {shown} s" + (f" and {len(which) - 5} more times" if len(which) > 5 else "")
 
 
-def _touches_border(masks: Sequence[np.ndarray], times: np.ndarray) -> str | None:
-    touching = [
-        i
-        for i, m in enumerate(masks)
-        if max(m[0].sum(), m[-1].sum(), m[:, 0].sum(), m[:, -1].sum()) > max(2, 0.004 * max(m.shape))
-    ]
+@dataclass(frozen=True)
+class _Seen:
+    """What one cut-out frame shows. area: pixels. touches: the border of the picture. several: things of some
+    size. center: x and y. half_clear: alpha of what is half clear, if that is much. sharpness: of its inside.
+    """
+
+    area: int
+    touches: bool
+    several: bool
+    center: Float[np.ndarray, "2"]
+    half_clear: int | None
+    sharpness: float
+
+    @classmethod
+    def of(cls, frame: UInt8[np.ndarray, "h w 4"], *, all_opaque: bool) -> _Seen:
+        """all_opaque: the object is known to be, but for its edge."""
+        mask = frame[..., 3] > 127
+        rows, columns = mask.sum(1), mask.sum(0)
+        area = int(rows.sum())
+        ends = (rows[0], rows[-1], columns[0], columns[-1])
+        with np.errstate(invalid="ignore"):
+            center = np.array([np.arange(len(n)) @ n / np.float64(area) for n in (columns, rows)])
+        return cls(
+            area,
+            bool(max(ends) > max(2, 0.004 * max(mask.shape))),
+            _are_several(mask),
+            center,
+            None if all_opaque else _half_clear_alpha(frame[..., 3], area),
+            sharpness(frame),
+        )
+
+
+def _touches_border(seen: Sequence[_Seen], times: np.ndarray) -> str | None:
+    touching = [i for i, s in enumerate(seen) if s.touches]
     if not touching:
         return None
     return f"the mask touches the border of the picture {_at(times, touching)}: the object is cut off there"
 
 
-def _area_jumps(masks: Sequence[np.ndarray], times: np.ndarray) -> str | None:
-    area = np.array([m.sum() for m in masks], np.float64)
+def _area_jumps(seen: Sequence[_Seen], times: np.ndarray) -> str | None:
+    area = np.array([s.area for s in seen], np.float64)
     if len(area) < 3:
         return None
     change = np.abs(np.diff(np.log(np.maximum(area, 1))))
@@ -89,14 +123,20 @@ def _area_jumps(masks: Sequence[np.ndarray], times: np.ndarray) -> str | None:
     return f"the mask's area jumps {_at(times, jumps.tolist())}: a part may be missing or a shadow caught"
 
 
-def _several_objects(masks: Sequence[np.ndarray], times: np.ndarray) -> str | None:
-    several = []
-    for i, mask in enumerate(masks):
-        labels, count = ndimage.label(ndimage.binary_dilation(mask, iterations=2))
-        if count > 1:
-            areas = np.sort(np.bincount(labels.ravel())[1:])[::-1]
-            if areas[1] > 0.1 * areas[0]:
-                several.append(i)
+def _are_several(mask: Bool[np.ndarray, "h w"]) -> bool:
+    """Whether there are two things, not very close, of which the second has a tenth of the first's area."""
+    if not mask.any():
+        return False
+    part = mask[around(mask, 2)]
+    if ndimage.label(part)[1] < 2:
+        return False
+    labels, count = ndimage.label(ndimage.binary_dilation(part, iterations=2))
+    areas = np.sort(np.bincount(labels.ravel())[1:])[::-1]
+    return count > 1 and bool(areas[1] > 0.1 * areas[0])
+
+
+def _several_objects(seen: Sequence[_Seen], times: np.ndarray) -> str | None:
+    several = [i for i, s in enumerate(seen) if s.several]
     if not several:
         return None
     return (
@@ -105,40 +145,39 @@ def _several_objects(masks: Sequence[np.ndarray], times: np.ndarray) -> str | No
     )
 
 
-def _holes(masks: Sequence[np.ndarray], times: np.ndarray) -> str | None:
+def _holes(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: np.ndarray) -> str | None:
     """Spots that are clear in one frame, and not in those before and after it."""
-    step = max(1, max(masks[0].shape) // 256)
-    small = [m[::step, ::step] for m in masks]
+    step = max(1, max(frames[0].shape[:2]) // 256)
+    small = (f[::step, ::step, 3] > 127 for f in frames)
     holed = []
-    for i in range(1, len(small) - 1):
-        around = small[i - 1] & small[i + 1]
-        inside = ndimage.binary_fill_holes(small[i]) & ~small[i]
-        hole = ndimage.binary_opening(around & inside, np.ones((3, 3), bool))
-        if hole.sum() > 0.01 * small[i].sum():
+    before, here = next(small), next(small, None)
+    for i, after in enumerate(small, start=1):
+        assert here is not None
+        hole = before & after & filled(here) & ~here
+        if hole.any() and ndimage.binary_opening(hole, np.ones((3, 3), bool)).sum() > 0.01 * here.sum():
             holed.append(i)
+        before, here = here, after
     if not holed:
         return None
     return f"holes in the mask come and go {_at(times, holed)}: the object looks like the background there"
 
 
-def _faster_than_keys(
-    masks: Sequence[np.ndarray], keys: Sequence[int], moved: np.ndarray | float
-) -> str | None:
+def _faster_than_keys(seen: Sequence[_Seen], keys: Sequence[int], moved: np.ndarray | float) -> str | None:
     """The object's way through all frames against the way through the key frames."""
-    if len(keys) < 2 or len(keys) == len(masks):
+    if len(keys) < 2 or len(keys) == len(seen):
         return None
-    center = np.array([[a.mean() for a in np.nonzero(m)[::-1]] for m in masks]) - moved
-    size = float(np.median([np.sqrt(m.sum()) for m in masks]))
+    center = np.array([s.center for s in seen]) - moved
+    size = float(np.median([np.sqrt(s.area) for s in seen]))
 
     def way(which: np.ndarray) -> float:
         return float(np.linalg.norm(np.diff(center[which], axis=0), axis=1).sum())
 
-    whole, by_keys = way(np.arange(len(masks))), way(np.asarray(keys))
+    whole, by_keys = way(np.arange(len(seen))), way(np.asarray(keys))
     if whole < 2 * by_keys or whole - by_keys < 2 * size:
         return None
-    counts = (n for n in (12, 16, 24, 32, 48) if len(keys) < n < len(masks))
+    counts = (n for n in (12, 16, 24, 32, 48) if len(keys) < n < len(seen))
     enough = next(
-        (n for n in counts if way(np.linspace(0, len(masks) - 1, n).round().astype(int)) > 0.8 * whole), 0
+        (n for n in counts if way(np.linspace(0, len(seen) - 1, n).round().astype(int)) > 0.8 * whole), 0
     )
     return (
         f"the object moves faster than the {len(keys)} key frames show: "
@@ -147,38 +186,44 @@ def _faster_than_keys(
     )
 
 
-def _half_clear(frames: Sequence[np.ndarray], times: np.ndarray) -> str | None:
-    """Areas of one alpha between clear and opaque; along a soft edge it rises."""
-    found, levels = [], []
-    for i, frame in enumerate(frames):
-        alpha = frame[..., 3]
-        low, high = ndimage.minimum_filter(alpha, 5), ndimage.maximum_filter(alpha, 5)
-        half = (low > 24) & (high < 230) & (high - low < 32)
-        if half.sum() > 0.01 * (alpha > 127).sum():
-            found.append(i)
-            levels.append(int(np.median(alpha[half])))
+def _half_clear_alpha(alpha: UInt8[np.ndarray, "h w"], area: int) -> int | None:
+    """The median alpha of areas of one alpha between clear and opaque; along a soft edge it rises."""
+    if not alpha.any():
+        return None
+    part = alpha[around(alpha > 0, 3)]
+    low, high = ndimage.minimum_filter(part, 5), ndimage.maximum_filter(part, 5)
+    half = (low > 24) & (high < 230) & (high - low < 32)
+    return int(np.median(part[half])) if half.sum() > 0.01 * area else None
+
+
+def _half_clear(seen: Sequence[_Seen], times: np.ndarray) -> str | None:
+    found = {i: s.half_clear for i, s in enumerate(seen) if s.half_clear is not None}
+    alpha = round(float(np.median(list(found.values())))) if found else 0
     if not found:
         return None
     return (
-        f"the object is half clear in places {_at(times, found)} (alpha of about "
-        f"{round(float(np.median(levels)))} of 255): what is below 128 is taken for clear; give alpha or "
-        "--masks that are white there, unless it is glass"
+        f"the object is half clear in places {_at(times, list(found))} (alpha of about {alpha} of 255): what "
+        "is below 128 is taken for clear; give alpha or --masks that are white there, unless it is glass"
     )
 
 
 def sharpness(frame: UInt8[np.ndarray, "h w 4"]) -> float:
     """Finest over middle-sized detail inside the mask: falls with blur, not with the object's size."""
-    inner = ndimage.binary_erosion(frame[..., 3] > 250, iterations=3)
+    solid = frame[..., 3] > 250
+    if not solid.any():
+        return float("nan")
+    box = around(solid, FARTHEST)
+    inner = ndimage.binary_erosion(solid[box], iterations=3)
     if inner.sum() < 64:
         return float("nan")
-    grey = frame[..., :3].astype(np.float32).mean(-1)
-    fine = ndimage.gaussian_filter(grey, 0.7) - ndimage.gaussian_filter(grey, 1.4)
-    middle = ndimage.gaussian_filter(grey, 1.4) - ndimage.gaussian_filter(grey, 2.8)
+    grey = frame[..., :3][box].astype(np.float32).mean(-1)
+    finest, middling, coarse = (ndimage.gaussian_filter(grey, s) for s in SCALES)
+    fine, middle = finest - middling, middling - coarse
     return float(np.abs(fine[inner]).mean() / (np.abs(middle[inner]).mean() + 0.25))
 
 
-def _soft_frames(frames: Sequence[np.ndarray], times: np.ndarray) -> str | None:
-    values = np.array([sharpness(f) for f in frames])
+def _soft_frames(seen: Sequence[_Seen], times: np.ndarray) -> str | None:
+    values = np.array([s.sharpness for s in seen])
     if len(values) < 3 or not np.isfinite(values).any():
         return None
     soft = np.nonzero(values < 0.7 * np.nanmedian(values))[0]
@@ -187,24 +232,34 @@ def _soft_frames(frames: Sequence[np.ndarray], times: np.ndarray) -> str | None:
     return f"soft frames {_at(times, soft.tolist())}: motion blur or wrong focus, they will look smeared"
 
 
-def _camera_moves(originals: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> str | None:
+def _camera_moves(originals: Sequence[np.ndarray], frames: Sequence[np.ndarray]) -> str | None:
     """Compares what lies outside all masks with the first frame; a plain background shows nothing."""
     if len(originals) < 2:
         return None
-    union = np.any(np.stack([thumbnail(np.dstack([m * np.uint8(255)] * 4))[..., 0] > 2 for m in masks]), 0)
+    union = np.any([_small_mask(f[..., 3] > 127) for f in frames], 0)
     outside = ~ndimage.binary_dilation(union, iterations=2)
     if outside.mean() < 0.05:
         return None
-    greys = [thumbnail(f)[..., :3].mean(-1) for f in originals]
-    texture = float(ndimage.gaussian_gradient_magnitude(greys[0], 0.7)[outside].mean())
+    greys = (thumbnail(f)[..., :3].mean(-1) for f in originals)
+    first = next(greys)
+    texture = float(ndimage.gaussian_gradient_magnitude(first, 0.7)[outside].mean())
     if texture < 1.5:
         return None
     change = max(
-        float(np.median(np.abs(g - greys[0] - np.median((g - greys[0])[outside]))[outside])) for g in greys
+        float(np.median(np.abs(g - first - np.median((g - first)[outside]))[outside])) for g in greys
     )
     if change < 0.4 * texture:
         return None
     return "the background moves or changes: the camera seems to move, the method expects a still one"
+
+
+def _small_mask(mask: Bool[np.ndarray, "h w"], side: int = THUMBNAIL) -> Bool[np.ndarray, "h2 w2"]:
+    """Where a `thumbnail` of a mask shows some of it."""
+    h, w = mask.shape
+    scale = min(1.0, side / max(h, w))
+    size = (max(1, round(w * scale)), max(1, round(h * scale)))
+    small = Image.fromarray(mask * np.uint8(255)).resize(size, Image.Resampling.BOX)
+    return np.asarray(small) > 2
 
 
 def thumbnail(rgba: UInt8[np.ndarray, "h w 4"], side: int = THUMBNAIL) -> Float[np.ndarray, "h2 w2 4"]:

@@ -13,7 +13,7 @@ from jaxtyping import Float, UInt8
 from scipy import ndimage
 
 from vid4d.media.fading import fading_outline
-from vid4d.media.keying import Background, mask_box, smooth
+from vid4d.media.keying import Background, color_distance, mask_box, smooth
 
 SEEN = 0.002  # share of the picture's pixels, at least, that an object has
 HARDLY = 1.3  # contrast of an object over what is certainly no background, below which all of it is faint
@@ -29,7 +29,7 @@ def with_contrast(
     most, levels = 1.0, ""
     for i in np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 9)).round().astype(int)):
         surface = background.surface + background.offsets[i]
-        distance = np.linalg.norm(smooth(frames[i] - surface), axis=-1)
+        distance = color_distance(smooth(frames[i] - surface))
         level = float(np.quantile(distance, 1 - SEEN))
         if level > most:
             most = level
@@ -62,7 +62,7 @@ def faint_outline(
     ring = outer & ~ndimage.binary_erosion(outer, iterations=2, border_value=1)
     if not ring.any():
         return 0.0
-    distance = np.linalg.norm(picture - surface, axis=-1)
+    distance = color_distance(picture - surface)
     left, top, right, bottom = mask_box(mask)
     fading = fading_outline(distance, mask, core, max(right - left, bottom - top))
     if upper:

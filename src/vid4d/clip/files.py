@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
+from msgspec.structs import asdict
 from PIL import Image
 
-from vid4d.clip.clip import Clip, ClipOptions, read_clip
+from vid4d.clip.clip import Clip
+from vid4d.clip.draft import Draft, draft_clip
+from vid4d.clip.options import ClipOptions
 from vid4d.clip.sources import CLIP_FILE, ClipRecord, read_rgba
 from vid4d.compute.threads import fixed_threads
 from vid4d.errors import InputError
@@ -20,23 +23,34 @@ from vid4d.files.records import read_record
 from vid4d.files.write import folder_written_whole, written_whole
 from vid4d.media.images import over, side_by_side, to_uint8
 
+Result = TypeVar("Result")
+
 
 @fixed_threads()
-def prepare_clip(path: str | Path, out: str | Path, options: ClipOptions | None = None) -> Clip:
+def prepare_clip(path: str | Path, out: str | Path, options: ClipOptions | None = None) -> ClipRecord:
     """Reads a clip and writes `out`/frames (RGBA PNGs, clip.json) and `out`/strip.png, the key frames.
 
-    `out` appears whole or not at all and must not hold anything yet. Raises InputError.
+    Makes one frame at a time. `out` appears whole or not at all and must not hold anything yet. Returns what
+    clip.json says. Raises InputError.
     """
     out = Path(out)
     _check_free(out)
-    clip = read_clip(path, **asdict(options or ClipOptions()))
+    chosen = options or ClipOptions()
+    draft = draft_clip(path, chosen)
+    board = _board(chosen.size)
 
-    def fill(folder: Path) -> None:
-        _fill_frames(clip, folder / "frames")
-        strip_of(clip.at_keys()).save(folder / "strip.png")
+    def fill(folder: Path) -> ClipRecord:
+        keys = set(range(len(draft.times)) if draft.keys is None else draft.keys)
+        shown = []
+        (folder / "frames").mkdir()
+        for i, picture in enumerate(draft.pictures):
+            _save_frame(picture, folder / "frames", i)
+            if i in keys:
+                shown.append(to_uint8(over(picture, board)))
+        _strip(shown).save(folder / "strip.png")
+        return _save_record(draft, folder / "frames")
 
-    _write_folder(out, fill)
-    return clip
+    return _write_folder(out, fill)
 
 
 def write_frames(clip: Clip, folder: str | Path) -> Path:
@@ -121,34 +135,52 @@ def save_strip(clip: Clip, path: str | Path) -> Path:
 
 def strip_of(clip: Clip) -> Image.Image:
     """All frames side by side over a light checkerboard, at most 8 in a row."""
-    h, w = clip.frames.shape[1:3]
-    y, x = np.mgrid[:h, :w] // max(4, w // 32)
-    board = np.where((y + x) % 2 == 0, 0.97, 0.86)[..., None].astype(np.float32)
-    return Image.fromarray(to_uint8(side_by_side(over(clip.frames, board), 8)), "RGB")
+    board = _board(clip.frames.shape[1])
+    return _strip([to_uint8(over(frame, board)) for frame in clip.frames])
+
+
+def _strip(shown: Sequence[UInt8[np.ndarray, "s s 3"]]) -> Image.Image:
+    return Image.fromarray(side_by_side(np.stack(shown), 8), "RGB")
+
+
+def _board(size: int) -> Float[np.ndarray, "s s 1"]:
+    """A light checkerboard."""
+    y, x = np.mgrid[:size, :size] // max(4, size // 32)
+    return np.where((y + x) % 2 == 0, 0.97, 0.86)[..., None].astype(np.float32)
 
 
 def _fill_frames(clip: Clip, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
     for i, frame in enumerate(clip.frames):
-        Image.fromarray(to_uint8(frame), "RGBA").save(folder / f"{i:04d}.png")
-    record: dict[str, object] = {
-        "times": [float(t) for t in clip.times],
-        "seconds": clip.seconds,
-        "cyclic": clip.cyclic,
-        "warnings": list(clip.warnings),
-        "source": clip.source,
-        "matting": clip.matting,
-        "matting_confidence": clip.matting_confidence,
-    }
-    if clip.keys is not None:
-        record["keys"] = list(clip.keys)
-    if clip.object_pixels is not None:
-        record["object_pixels"] = round(clip.object_pixels, 2)
-    if clip.window is not None:
-        record["window"] = [round(v, 3) for v in clip.window]
-    if clip.path is not None:
-        record["path"] = clip.path.round(6).tolist()
-    (folder / CLIP_FILE).write_text(json.dumps(record, indent=1), encoding="utf-8")
+        _save_frame(frame, folder, i)
+    _save_record(clip, folder)
+
+
+def _save_frame(frame: Float[np.ndarray, "s s 4"], folder: Path, number: int) -> None:
+    Image.fromarray(to_uint8(frame), "RGBA").save(folder / f"{number:04d}.png")
+
+
+def _save_record(clip: Clip | Draft, folder: Path) -> ClipRecord:
+    """Writes clip.json; returns what it says."""
+    pixels, window, path = clip.object_pixels, clip.window, clip.path
+    record = ClipRecord(
+        [float(t) for t in clip.times],
+        clip.seconds,
+        clip.cyclic,
+        clip.warnings,
+        clip.source,
+        clip.matting,
+        clip.matting_confidence,
+        clip.keys,
+        None if pixels is None else round(pixels, 2),
+        None if path is None else tuple((float(x), float(y)) for x, y in path.round(6)),
+        None if window is None else (round(window[0], 3), round(window[1], 3), round(window[2], 3)),
+    )
+    told = {name: value for name, value in asdict(record).items() if value is not None}
+    if "path" in told:  # the longest comes last
+        told["path"] = told.pop("path")
+    (folder / CLIP_FILE).write_text(json.dumps(told, indent=1), encoding="utf-8")
+    return record
 
 
 def _check_free(folder: Path) -> None:
@@ -156,10 +188,10 @@ def _check_free(folder: Path) -> None:
         raise InputError(f"{folder}: exists already; choose another folder or remove it first")
 
 
-def _write_folder(folder: Path, fill: Callable[[Path], None]) -> None:
+def _write_folder(folder: Path, fill: Callable[[Path], Result]) -> Result:
     try:
         with folder_written_whole(folder) as temporary:
-            fill(temporary)
+            return fill(temporary)
     except OSError as e:
         raise _unwritable(folder, e) from e
 

@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
+from vid4d.clip.spool import Mapped, Spool
 from vid4d.clip.subject import follow_pieces
+from vid4d.media.keying import filled
 
 BRIEF = 4
 """Frames in a row, at most, in which a hole is filled."""
@@ -28,19 +30,21 @@ def fill_brief_holes(
     frames: Sequence[UInt8[np.ndarray, "h w 4"]],
     pictures: Sequence[UInt8[np.ndarray, "h w 4"]],
     times: Float[np.ndarray, " t"],
-) -> tuple[list[UInt8[np.ndarray, "h w 4"]], str | None]:
+) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], str | None]:
     """Frames without holes that come and go, and a sentence about them.
 
     pictures: the frames with their background, whose colors show in a hole that is filled. times: seconds.
-    Frames that need no change are returned themselves.
     """
-    masks = [f[..., 3] > 127 for f in frames]
-    holes = [ndimage.binary_fill_holes(m) & ~m for m in masks]
+    masks = Mapped(frames, lambda f: f[..., 3] > 127)
+    holes, area = Spool(boxed=True), []
+    for mask in masks:
+        holes.append(filled(mask) & ~mask)
+        area.append(int(mask.sum()))
     if not any(h.any() for h in holes):
-        return list(frames), None
+        return frames, None
     pieces = follow_pieces(holes)
     frame_of = pieces.frame_of()
-    filled: dict[int, Bool[np.ndarray, "h w"]] = {}
+    closed: dict[int, Bool[np.ndarray, "h w"]] = {}
     for track in np.unique(pieces.track):
         own = pieces.track == track
         first, last = int(frame_of[own].min()), int(frame_of[own].max())
@@ -50,18 +54,18 @@ def fill_brief_holes(
             continue
         spots = {int(k): pieces.mask(int(k), own) for k in np.unique(frame_of[own])}
         every = np.any(list(spots.values()), 0)
-        if every.sum() < SMALLEST * masks[first].sum():
+        if every.sum() < SMALLEST * area[first]:
             continue
         if min(masks[first - 1][every].mean(), masks[last + 1][every].mean()) < COVERED:
             continue
         for k, spot in spots.items():
-            filled[k] = filled.get(k, np.zeros_like(spot)) | spot
-    result = list(frames)
-    for k, spot in filled.items():
-        result[k] = _filled(frames[k], pictures[k], spot)
-    if not filled:
-        return result, None
-    listed = ", ".join(f"{times[k]:.2f}" for k in sorted(filled)[:5]) + (" ..." if len(filled) > 5 else "")
+            closed[k] = closed.get(k, np.zeros_like(spot)) | spot
+    if not closed:
+        return frames, None
+    result = Spool(
+        (_filled(f, pictures[k], closed[k]) if k in closed else f for k, f in enumerate(frames)), boxed=True
+    )
+    listed = ", ".join(f"{times[k]:.2f}" for k in sorted(closed)[:5]) + (" ..." if len(closed) > 5 else "")
     return result, f"holes that come and go are filled, at {listed} s; --keep keeps them"
 
 
@@ -69,7 +73,7 @@ def _filled(
     frame: UInt8[np.ndarray, "h w 4"], picture: UInt8[np.ndarray, "h w 4"], spot: Bool[np.ndarray, "h w"]
 ) -> UInt8[np.ndarray, "h w 4"]:
     """A frame that is opaque in a spot and at its soft edge, with the picture's colors."""
-    wide = ndimage.binary_dilation(spot, iterations=3) & ndimage.binary_fill_holes(frame[..., 3] > 127)
+    wide = ndimage.binary_dilation(spot, iterations=3) & filled(frame[..., 3] > 127)
     result = frame.copy()
     result[wide] = picture[wide]
     result[wide, 3] = 255

@@ -20,9 +20,18 @@ from scipy import ndimage
 from vid4d.clip.contrast import SEEN, faint_outline, with_contrast
 from vid4d.clip.matting_onnx import find_model, installed_model, model_frames
 from vid4d.clip.shadows import Shadows
+from vid4d.clip.spool import Mapped, Spool
 from vid4d.errors import InputError, install_hint
 from vid4d.media.images import over_white_uint8
-from vid4d.media.keying import CORE, REGION, Background, cut_out, reached_from_border, smooth
+from vid4d.media.keying import (
+    CORE,
+    REGION,
+    Background,
+    color_distance,
+    cut_out,
+    reached_from_border,
+    smooth,
+)
 
 MIN_INLIERS = 0.6  # share of the border that the fitted surface must explain
 MAX_NOISE = 14.0  # 8-bit steps
@@ -58,7 +67,7 @@ class Matte:
     notes: what was left out, in words. plain: what was keyed out.
     """
 
-    frames: list[UInt8[np.ndarray, "h w 4"]]
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]]
     method: str
     confidence: float
     notes: tuple[str, ...] = ()
@@ -87,8 +96,8 @@ def matte(
                 "the frames have no transparency to take the mask from; "
                 f"leave --matting at auto or {_advice()}"
             )
-        return Matte([f.copy() for f in frames], "alpha", 1.0)
-    pictures = [over_white_uint8(f) for f in frames]
+        return Matte(Spool(frames, boxed=True), "alpha", 1.0)
+    pictures = Mapped(frames, over_white_uint8)
     if method == "plain":
         return remove_plain_background(pictures, keep_shadows=keep_shadows)
     if method != "auto":
@@ -174,10 +183,14 @@ def remove_plain_background(
 
 def _cut(
     frames: Sequence[UInt8[np.ndarray, "h w 3"]], plain: Plain
-) -> tuple[list[UInt8[np.ndarray, "h w 4"]], list[float]]:
+) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], list[float]]:
     """All frames' RGBA, and how distinct their objects are, as of `cut_out`."""
-    cut = [cut_out(frame, plain.surface(i, frame), plain.background) for i, frame in enumerate(frames)]
-    return [rgba for rgba, _ in cut], [distinct for _, distinct in cut]
+    objects, clear = Spool(boxed=True), []
+    for i, frame in enumerate(frames):
+        rgba, distinct = cut_out(frame, plain.surface(i, frame), plain.background)
+        objects.append(rgba)
+        clear.append(distinct)
+    return objects, clear
 
 
 def _same_object(
@@ -191,7 +204,7 @@ def _same_object(
     """
     left = []
     for i, (frame, rgba) in enumerate(zip(frames, results, strict=True)):
-        distance = np.linalg.norm(frame - (background.surface + background.offsets[i]), axis=-1)
+        distance = color_distance(frame - (background.surface + background.offsets[i]))
         whole = (distance > background.region).sum()
         if whole >= SEEN * distance.size:
             left.append((rgba[..., 3] > 127).sum() / whole)
@@ -222,7 +235,7 @@ def _limit(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background)
         return REGION
     traces = []
     for i in np.unique(np.linspace(0, len(frames) - 1, min(len(frames), 5)).round().astype(int)):
-        distance = np.linalg.norm(frames[i] - (background.surface + background.offsets[i]), axis=-1)
+        distance = color_distance(frames[i] - (background.surface + background.offsets[i]))
         strong = distance > background.core
         beside = np.ones_like(strong)
         if strong.any():
@@ -311,8 +324,8 @@ def _refine(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background
     step = max(1, -(-max(h, w) // 256))
     few = max(1, len(frames) // 16)
     small = [
-        f[::step, ::step].astype(np.float32) - o
-        for f, o in zip(frames[::few], background.offsets[::few], strict=True)
+        frames[i][::step, ::step].astype(np.float32) - background.offsets[i]
+        for i in range(0, len(frames), few)
     ]
     shape = small[0].shape[:2]
     surface = background.surface[::step, ::step]

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from scipy import ndimage
 
+from vid4d.clip.spool import Spool
 from vid4d.compute.threads import THREADS
 from vid4d.errors import InputError, install_hint
 from vid4d.files.paths import user_cache
@@ -106,7 +107,7 @@ def model_spec(file: Path, kind: str = "auto", metadata: Mapping[str, str] | Non
 
 def model_frames(
     frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path, kind: str = "auto"
-) -> tuple[list[UInt8[np.ndarray, "h w 4"]], float]:
+) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], float]:
     """RGBA frames and confidence in 0..1 from an ONNX file: input 1x3xSxS, first output the mask.
 
     kind: as of `model_spec`. Raises InputError where onnxruntime is missing, or the file is no such network.
@@ -125,7 +126,7 @@ def model_frames(
         spec = model_spec(file, kind, session.get_modelmeta().custom_metadata_map)
         side = port.shape[-1] if isinstance(port.shape[-1], int) else spec.size
         numbers = np.float16 if "float16" in port.type else np.float32
-        results = []
+        results = Spool(boxed=True)
         for frame in frames:
             prepared = model_input(frame, spec, side).astype(numbers)
             mask = model_mask(session.run(None, {port.name: prepared})[0], frame.shape[:2])

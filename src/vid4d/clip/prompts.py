@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from scipy import ndimage
 
-from vid4d.clip.subject import SIDE, Pieces, cleared, follow_pieces, shrunk
+from vid4d.clip.spool import Spool
+from vid4d.clip.subject import SIDE, Pieces, cleared, follow_pieces, strongest_alpha
 from vid4d.errors import InputError
 
 NEAR = 0.02
@@ -66,18 +67,18 @@ def _numbers(text: str, count: int, option: str, form: str) -> tuple[float, ...]
 
 def keep_chosen(
     frames: Sequence[UInt8[np.ndarray, "h w 4"]], prompts: Prompts, given: Prompts
-) -> tuple[list[UInt8[np.ndarray, "h w 4"]], list[str]]:
+) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], list[str]]:
     """Frames with what was chosen alone, and a sentence about it.
 
     prompts: in pixels of the frames. given: the same as the user gave them, for sentences.
     Raises InputError where they hit nothing in the first frame.
     """
     step = max(1, -(-max(frames[0].shape[:2]) // SIDE))
-    masks = [shrunk(f, step)[0] for f in frames]
+    masks = Spool((strongest_alpha(f, step) > 127 for f in frames), boxed=True)
     pieces = follow_pieces(masks)
     chosen = _chosen(pieces, prompts, given, step)
     mine = np.isin(pieces.track, np.unique(pieces.track[: pieces.first[1]][chosen]))
-    result = []
+    result = Spool(boxed=True)
     for i, frame in enumerate(frames):
         unwanted = pieces.mask(i, ~mine)
         result.append(cleared(frame, unwanted, masks[i] & ~unwanted, step)[0])

@@ -19,7 +19,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
-from vid4d.media.keying import REGION, Background, reached_from_border, smooth
+from vid4d.media.keying import REGION, Background, color_distance, reached_from_border, smooth
 
 SIDE = 320
 DARKEST = 0.25
@@ -102,10 +102,10 @@ def _look(
     wide = max(1.0, max(picture.shape[:2]) / 256)
     calm = smooth(picture, wide)
     factor = (calm * bare).sum(-1) / np.maximum((bare**2).sum(-1), 1)
-    distance = np.linalg.norm(calm - bare, axis=-1)
+    distance = color_distance(calm - bare)
     free = reached_from_border(distance < background.region)
-    limit = np.maximum(TINT * np.linalg.norm(bare, axis=-1), 4 + 2 * background.noise)
-    same_hue = np.linalg.norm(calm - factor[..., None] * bare, axis=-1) < limit
+    limit = np.maximum(TINT * color_distance(bare), 4 + 2 * background.noise)
+    same_hue = color_distance(calm - factor[..., None] * bare) < limit
     same_hue &= (factor > DARKEST) & (factor < 1.02 + background.noise / 60) & ~free
     if same_hue.sum() < SMALLEST * (~free & ~same_hue).sum():
         return False

@@ -16,6 +16,7 @@ from PIL import Image
 from scipy import ndimage
 
 from vid4d.clip.matting_onnx import free_colors
+from vid4d.clip.spool import Spool
 from vid4d.media.images import over_white_uint8
 
 SIDE = 96
@@ -38,16 +39,16 @@ def steady_masks(
     frames: Sequence[UInt8[np.ndarray, "h w 4"]],
     pictures: Sequence[UInt8[np.ndarray, "h w 4"]],
     times: Float[np.ndarray, " t"],
-) -> tuple[list[UInt8[np.ndarray, "h w 4"]], str | None]:
+) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], str | None]:
     """Frames whose masks agree with those before and after them, and a sentence about what was mended.
 
-    pictures: the frames with their background. times: seconds. Frames that need no change are returned
-    themselves; so are the first and the last, which have no neighbours on both sides.
+    pictures: the frames with their background. times: seconds. The first and the last frame have
+    no neighbours on both sides and stay as they are.
     """
     count = len(frames)
     small = [_small(p) for p in pictures]
     coarse = [_small_mask(f[..., 3], s.shape) for f, s in zip(frames, small, strict=True)]
-    result, mended = list(frames), []
+    mended: dict[int, UInt8[np.ndarray, "h w 4"]] = {}
     for k in range(1, count - 1):
         near = [
             i for i in (k - 2, k - 1, k + 1, k + 2) if 0 <= i < count and abs(times[i] - times[k]) <= LONGEST
@@ -67,11 +68,11 @@ def steady_masks(
         if changed < max(8, LEAST * max(int((alpha > 127).sum()), int((fixed > 127).sum()))):
             continue
         picture = over_white_uint8(pictures[k])
-        result[k] = np.dstack([free_colors(picture, fixed.astype(np.float32) / 255), fixed])
-        mended.append(k)
+        mended[k] = np.dstack([free_colors(picture, fixed.astype(np.float32) / 255), fixed])
     if not mended:
-        return result, None
-    listed = ", ".join(f"{times[k]:.2f}" for k in mended[:5]) + (" ..." if len(mended) > 5 else "")
+        return frames, None
+    result = Spool((mended.get(k, f) for k, f in enumerate(frames)), boxed=True)
+    listed = ", ".join(f"{times[k]:.2f}" for k in list(mended)[:5]) + (" ..." if len(mended) > 5 else "")
     return (
         result,
         f"masks that disagreed with those before and after are mended, at {listed} s; --keep keeps them",

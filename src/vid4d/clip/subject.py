@@ -15,6 +15,9 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
+from vid4d.clip.spool import Mapped, Spool
+from vid4d.media.keying import around
+
 SIDE = 256
 SAME_COLOR = 20.0  # distance of premultiplied colors, 8-bit steps, of what has not changed
 STILL = 0.95  # share of a piece that is the same at every time, if it never moves
@@ -33,7 +36,7 @@ class Pieces:
     area: pixels of each piece. track: which of them are one thing.
     """
 
-    labels: list[Int[np.ndarray, "h w"]]
+    labels: Sequence[Int[np.ndarray, "h w"]]
     first: list[int]
     area: Int[np.ndarray, " n"]
     track: Int[np.ndarray, " n"]
@@ -50,22 +53,24 @@ class Pieces:
 
 def keep_subject(
     frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.ndarray, " t"]
-) -> tuple[list[UInt8[np.ndarray, "h w 4"]], list[str]]:
+) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], list[str]]:
     """Frames with the object alone, and sentences about what was left out.
 
-    frames: straight alpha. times: seconds, to say where. Frames that need no change are returned themselves.
+    frames: straight alpha. times: seconds, to say where.
     """
     step = max(1, -(-max(frames[0].shape[:2]) // SIDE))
-    small = [shrunk(f, step) for f in frames]
-    masks, colors = [m for m, _ in small], [c for _, c in small]
-    still, place = _never_moving(masks, colors)
-    masks = [m & ~s for m, s in zip(masks, still, strict=True)]
+    strongest, colors = Spool(boxed=True), Spool()
+    for frame in frames:
+        strongest.append(strongest_alpha(frame, step))
+        colors.append(_first_colors(frame, step))
+    still, place = _never_moving(Mapped(strongest, _opaque), colors)
+    masks = Spool((_opaque(s) & ~still[i] for i, s in enumerate(strongest)), boxed=True)
     pieces = follow_pieces(masks)
     if len(pieces.area) == 0:
-        return list(frames), []
+        return frames, []
     specks, captions = _told_apart(pieces, colors)
-    specks &= ~_held_softly(pieces, [shrunk(f, step, HAZE)[0] for f in frames], specks)
-    cleaned, hazy = [], 0
+    specks &= ~_held_softly(pieces, Mapped(strongest, lambda s: s > HAZE), specks)
+    cleaned, hazy = Spool(boxed=True), 0
     for i, frame in enumerate(frames):
         unwanted = still[i] | pieces.mask(i, specks | captions)
         result, haze = cleared(frame, unwanted, masks[i] & ~unwanted, step)
@@ -86,11 +91,12 @@ def keep_subject(
 
 def follow_pieces(masks: Sequence[Bool[np.ndarray, "h w"]]) -> Pieces:
     """Pieces of masks; those of neighbouring frames that overlap are one thing."""
-    labels, first = [], [0]
+    labels, first, area = Spool(boxed=True), [0], []
     for mask in masks:
         numbered, count = ndimage.label(mask, EIGHT)
         labels.append(numbered.astype(np.int32))
         first.append(first[-1] + count)
+        area.append(np.bincount(numbered.ravel(), minlength=1)[1:])
     parent = list(range(first[-1]))
 
     def root(i: int) -> int:
@@ -99,13 +105,12 @@ def follow_pieces(masks: Sequence[Bool[np.ndarray, "h w"]]) -> Pieces:
             i = parent[i]
         return i
 
-    for k in range(1, len(labels)):
-        both = (labels[k - 1] > 0) & (labels[k] > 0)
-        pairs = np.stack([labels[k - 1][both] + first[k - 1] - 1, labels[k][both] + first[k] - 1], -1)
+    for k, (before, here) in enumerate(pairwise(labels), start=1):
+        both = (before > 0) & (here > 0)
+        pairs = np.stack([before[both] + first[k - 1] - 1, here[both] + first[k] - 1], -1)
         for a, b in np.unique(pairs, axis=0).tolist():
             parent[root(b)] = root(a)
     track = np.array([root(i) for i in range(len(parent))], np.int64)
-    area = [np.bincount(n.ravel(), minlength=1)[1:] for n in labels]
     return Pieces(labels, first, np.concatenate(area).astype(np.int64), track)
 
 
@@ -127,20 +132,33 @@ def _held_softly(
     return result
 
 
-def shrunk(
-    frame: np.ndarray, step: int, least: int = 127
-) -> tuple[Bool[np.ndarray, "h w"], Int[np.ndarray, "h w 3"]]:
-    """Where anything of a block is opaque, and the premultiplied color of its first pixel."""
+def strongest_alpha(frame: UInt8[np.ndarray, "h w 4"], step: int) -> UInt8[np.ndarray, "h2 w2"]:
+    """The most alpha of each block of pixels."""
     h, w = frame.shape[:2]
     alpha = np.pad(frame[..., 3], ((0, -h % step), (0, -w % step)))
-    mask = alpha.reshape(alpha.shape[0] // step, step, -1, step).max((1, 3)) > least
-    corner = frame[::step, ::step].astype(np.int32)
-    return mask, (corner[..., :3] * corner[..., 3:] // 255).astype(np.int16)
+    rows = np.max([alpha[k::step] for k in range(step)], 0)
+    return np.max([rows[:, k::step] for k in range(step)], 0)
+
+
+def _first_colors(frame: UInt8[np.ndarray, "h w 4"], step: int) -> UInt8[np.ndarray, "h2 w2 3"]:
+    """The premultiplied color of the first pixel of each block."""
+    corner = frame[::step, ::step].astype(np.uint16)
+    return (corner[..., :3] * corner[..., 3:] // 255).astype(np.uint8)
+
+
+def _opaque(alpha: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    return alpha > 127
+
+
+def _difference(a: UInt8[np.ndarray, "h w 3"], b: np.ndarray) -> np.ndarray:
+    """The largest difference of a channel."""
+    signed = np.promote_types(np.int16, b.dtype)
+    return np.abs(a.astype(signed) - b.astype(signed)).max(-1)
 
 
 def _never_moving(
-    masks: list[np.ndarray], colors: list[np.ndarray]
-) -> tuple[list[Bool[np.ndarray, "h w"]], str]:
+    masks: Sequence[np.ndarray], colors: Sequence[np.ndarray]
+) -> tuple[Sequence[Bool[np.ndarray, "h w"]], str]:
     """What stays as it is over the whole clip while something else moves, frame by frame; where, in words.
 
     A pixel stays if it is opaque and of one color in half of the frames at least: something may pass before
@@ -152,7 +170,7 @@ def _never_moving(
         return none, ""
     sample = np.linspace(0, len(masks) - 1, min(len(masks), 32)).round().astype(int)
     opaque = np.stack([masks[i] for i in sample])
-    shades = np.stack([colors[i] for i in sample])
+    shades = np.stack([colors[i] for i in sample]).astype(np.int16)
     usual = _median(opaque, shades)
     same = opaque & (np.abs(shades - usual).max(-1) < SAME_COLOR)
     stays = same.mean(0) >= 0.5
@@ -185,10 +203,10 @@ def _never_moving(
     still = frozen[blobs]
     reach = ndimage.binary_dilation(still, EIGHT)
     usual = np.where(still[..., None], usual, np.nan)
-    result = []
+    result = Spool(boxed=True)
     for mask, color in zip(masks, colors, strict=True):
         with np.errstate(invalid="ignore"):
-            own = still & mask & (np.abs(color - usual).max(-1) < 2 * SAME_COLOR)
+            own = still & mask & (_difference(color, usual) < 2 * SAME_COLOR)
         numbered, n = ndimage.label(mask, EIGHT)
         within = ndimage.mean(reach, numbered, np.arange(n + 1)) > 0.97
         within[0] = False
@@ -214,7 +232,7 @@ def _along_a_side(blobs: np.ndarray, count: int) -> Bool[np.ndarray, " n"]:
 
 
 def _told_apart(
-    pieces: Pieces, colors: list[np.ndarray]
+    pieces: Pieces, colors: Sequence[np.ndarray]
 ) -> tuple[Bool[np.ndarray, " n"], Bool[np.ndarray, " n"]]:
     """Which pieces are specks, and which stand still for as long as they are seen."""
     frame = pieces.frame_of()
@@ -238,7 +256,7 @@ def _told_apart(
 
 
 def _stood_still(
-    pieces: Pieces, parts: np.ndarray, own: np.ndarray, seen: np.ndarray, colors: list[np.ndarray]
+    pieces: Pieces, parts: np.ndarray, own: np.ndarray, seen: np.ndarray, colors: Sequence[np.ndarray]
 ) -> bool:
     """Whether pieces keep shape, place and color from most frames to the next, and the object does not.
 
@@ -251,7 +269,7 @@ def _stood_still(
         a, b = pieces.mask(i, chosen), pieces.mask(k, chosen)
         both = a & b
         edge = 2 * np.sqrt(max(a.sum(), b.sum()))  # compression moves a few pixels of the outline
-        unchanged = (np.abs(colors[i] - colors[k]).max(-1) < SAME_COLOR)[both]
+        unchanged = (_difference(colors[i], colors[k]) < SAME_COLOR)[both]
         same.append(both.sum() + edge >= STILL * (a | b).sum() and unchanged.mean() >= STILL - 0.1)
         a, b = pieces.mask(i, own), pieces.mask(k, own)
         object_same.append((a & b).sum() >= 0.995 * (a | b).sum())
@@ -263,14 +281,17 @@ def cleared(
 ) -> tuple[UInt8[np.ndarray, "h w 4"], int]:
     """The frame without unwanted blocks and haze; the strongest alpha of haze that was taken away."""
     h, w = frame.shape[:2]
-    alpha = frame[..., 3]
+    if not frame[..., 3].any():
+        return frame, 0
+    box = around(frame[..., 3] > 0, 4)  # farther than what is done about the edge of what is unwanted
+    alpha = frame[..., 3][box]
     soft, count = ndimage.label(alpha > HAZE, EIGHT)
-    solid = _enlarged(wanted, step, h, w) & (alpha > 127)
+    solid = _enlarged(wanted, step, h, w)[box] & (alpha > 127)
     held = np.zeros(count + 1, bool)
     held[np.unique(soft[solid])] = True
     held[0] = False
     kept = held[soft]
-    bad = _enlarged(unwanted, step, h, w)
+    bad = _enlarged(unwanted, step, h, w)[box]
     if unwanted.any():  # with its soft edge, but not the object's
         bad = ndimage.binary_dilation(bad, EIGHT, iterations=2) & ~solid
         kept &= ~bad
@@ -280,8 +301,8 @@ def cleared(
         return frame, 0
     faint = lost & (alpha <= 127) & ~bad
     result = frame.copy()
-    result[lost] = 0
-    return result, int(alpha[faint].max()) if faint.sum() > 0.01 * alpha.size else 0
+    result[box][lost] = 0
+    return result, int(alpha[faint].max()) if faint.sum() > 0.01 * h * w else 0
 
 
 def _enlarged(mask: np.ndarray, step: int, h: int, w: int) -> Bool[np.ndarray, "h w"]:

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from vid4d.clip.checks import thumbnail
 from vid4d.clip.source import Source
+from vid4d.clip.spool import Picked
 
 SIDE = 64
 BORDER_STEP = 14.0  # median change at the border between two frames, 8-bit steps, of another background
@@ -73,7 +74,9 @@ class Takes:
 def of_pictures(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.ndarray, " t"]) -> Takes:
     """Takes by the border of opaque pictures. A camera that moves all the time cuts nothing."""
     takes = Takes(np.ones(len(frames), bool))
-    if len(frames) < 3 or any((f[..., 3] < 255).any() for f in frames[:: max(1, len(frames) // 8)]):
+    if len(frames) < 3 or any(
+        (frames[i][..., 3] < 255).any() for i in range(0, len(frames), max(1, len(frames) // 8))
+    ):
         return takes
     rings = np.stack([_ring(thumbnail(f, SIDE)) for f in frames])
     steps = np.median(np.abs(np.diff(rings, axis=0)).max(-1), -1)
@@ -126,7 +129,7 @@ def of_objects(
     seen = np.array([i for i in np.nonzero(takes.good)[0] if i not in takes.brief], np.int64)
     if len(seen) < 4:
         return takes
-    faded = _faded([frames[i] for i in seen])
+    faded = _faded(Picked(frames, seen.tolist()))
     if faded.any():
         takes.reasons.append(f"the object fades {_span(times, seen[faded])}")
         takes.good[seen[faded]] = False
@@ -291,7 +294,7 @@ def _excess(step: np.ndarray, limit: np.ndarray) -> float:
     return float((step / limit).max())
 
 
-def _faded(frames: list[np.ndarray]) -> Bool[np.ndarray, " t"]:
+def _faded(frames: Sequence[np.ndarray]) -> Bool[np.ndarray, " t"]:
     """Frames at the ends whose object is clearer than usual and grows towards it."""
     peak = np.array([np.quantile(f[..., 3][f[..., 3] > 12], 0.9) for f in frames], np.float64)
     low = peak < FADED * np.median(peak)

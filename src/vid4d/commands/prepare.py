@@ -79,8 +79,8 @@ def prepare(
     **settings: Any,
 ) -> Path:
     """Writes the frames of a clip, cut out, and a strip to look at; prints warnings. Returns the folder."""
-    from vid4d.clip.clip import ClipOptions
     from vid4d.clip.files import prepare_clip
+    from vid4d.clip.options import ClipOptions
     from vid4d.methods.stages import CYCLIC, counts
 
     options = dict(settings)
@@ -91,11 +91,8 @@ def prepare(
     prepared = prepare_clip(clip, root, ClipOptions(size=size, **options))
     loop = ", a loop" if prepared.cyclic else ""
     keys = "" if prepared.keys is None else f" ({len(prepared.keys)} key frames)"
-    print(
-        f"{len(prepared)} frames{keys} of {prepared.seconds:.2f} s{loop}; mask from {prepared.matting!r}",
-        end="",
-    )
-    print(f" with confidence {prepared.matting_confidence:.2f}", end="")
+    print(f"{len(prepared.times)} frames{keys} of {prepared.seconds:.2f} s{loop}; ", end="")
+    print(f"mask from {prepared.matting!r} with confidence {prepared.matting_confidence:.2f}", end="")
     print(f"; the object is {prepared.object_pixels:.0f} pixels large in the source")
     for warning in prepared.warnings:
         print(f"warning: {printable(warning)}")

@@ -72,12 +72,12 @@ def cut_out(
     """One frame's RGBA, and the share of its object that stands out clearly from the background."""
     picture = frame.astype(np.float32)
     residual = picture - surface
-    distance = np.linalg.norm(smooth(residual) if background.noise > 1.5 else residual, axis=-1)
+    distance = color_distance(smooth(residual) if background.noise > 1.5 else residual)
     inside = _object_mask(distance, background)
     if not inside.any():
         return np.dstack([frame, np.zeros(frame.shape[:2], np.uint8)]), 0.0
     alpha, color = np.zeros(inside.shape, np.float32), picture
-    box = _around(inside, 8)
+    box = around(inside, 8)
     alpha[box], color[box] = _soft_edge(picture[box], surface[box], residual[box], inside[box], distance[box])
     alpha = _drop_specks(alpha)
     distinct = float((distance[alpha > 0.5] > background.region).mean()) if (alpha > 0.5).any() else 0.0
@@ -85,7 +85,7 @@ def cut_out(
     return np.rint(rgba).astype(np.uint8), distinct
 
 
-def _around(mask: Bool[np.ndarray, "h w"], margin: int) -> tuple[slice, slice]:
+def around(mask: Bool[np.ndarray, "h w"], margin: int) -> tuple[slice, slice]:
     """The bounding box of a mask that is not empty, and so many pixels around it."""
     left, top, right, bottom = mask_box(mask)
     return slice(max(0, top - margin), bottom + margin), slice(max(0, left - margin), right + margin)
@@ -109,7 +109,7 @@ def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> 
         edge = ndimage.binary_dilation(~inside, eight) & (distance < REGION)
         inside &= ~(edge & (ndimage.maximum_filter(distance, 3) > CORE))
     if inside.any():
-        box = _around(inside, 8)
+        box = around(inside, 8)
         inside[box] = _without_holes(distance[box], inside[box], background)
     return inside
 
@@ -239,6 +239,22 @@ def reached_from_border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"
     reached[border_labels(labels)] = True
     reached[0] = False
     return reached[labels]
+
+
+def color_distance(difference: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+    """Euclidean length of differences of color."""
+    r, g, b = difference[..., 0], difference[..., 1], difference[..., 2]
+    return np.sqrt(r * r + g * g + b * b)
+
+
+def filled(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """A mask with its holes, which are what cannot be reached from the border beside it."""
+    if not mask.any():
+        return mask
+    box = around(mask, 1)
+    result = mask.copy()
+    result[box] = ~reached_from_border(~mask[box])
+    return result
 
 
 def smooth(picture: Float[np.ndarray, "h w 3"], sigma: float = 0.7) -> Float[np.ndarray, "h w 3"]:

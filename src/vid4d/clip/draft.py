@@ -1,0 +1,266 @@
+"""A clip as it comes to be: reading, background removal, one window for all frames, sampling in time.
+
+All is decided before the first frame of the clip is made; these come one after the other then, so that memory
+does not grow with their number.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from vid4d.clip import keyframes
+from vid4d.clip.bars import cut_bars
+from vid4d.clip.checks import warn
+from vid4d.clip.crop import check_masks, crop
+from vid4d.clip.fullsize import Shrunk, crops
+from vid4d.clip.holes import fill_brief_holes
+from vid4d.clip.matting import matte
+from vid4d.clip.options import ClipOptions, check_options
+from vid4d.clip.prompts import keep_chosen, read_prompts
+from vid4d.clip.source import Source
+from vid4d.clip.sources import open_source
+from vid4d.clip.spool import Picked, Spool
+from vid4d.clip.steady import steady_masks
+from vid4d.clip.subject import keep_subject
+from vid4d.clip.takes import Takes, changes_at_once, of_objects, of_pictures, usable, way_out
+from vid4d.clip.window import Windows, fit_windows
+from vid4d.errors import InputError
+from vid4d.files.records import LONGEST, SHORTEST
+
+MAX_BYTES = 6 << 30
+USUAL = 8
+"""Key frames of a clip of a few seconds."""
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """What `vid4d.clip.clip.Clip` says of a clip, and its frames, which are made when they are asked for.
+
+    pictures: the frames, straight alpha in [0, 1], once. told: what was found out, in words.
+    """
+
+    pictures: Iterator[Float[np.ndarray, "s s 4"]]
+    times: Float[np.ndarray, " t"]
+    seconds: float
+    cyclic: bool
+    source: str
+    matting: str
+    matting_confidence: float
+    keys: tuple[int, ...] | None
+    object_pixels: float
+    path: Float[np.ndarray, "t 2"] | None
+    window: tuple[float, float, float]
+    frames_of: Source
+    told: tuple[str, ...]
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Sentences for the user; all of them once the frames are made."""
+        return (*self.frames_of.notes, *self.told)
+
+
+def draft_clip(path_or_glob: str | Path, options: ClipOptions) -> Draft:
+    """Reads a clip as `vid4d.clip.clip.read_clip` does. Raises InputError; so may `Draft.pictures`."""
+    check_options(options)
+    source = open_source(path_or_glob, fps=options.fps, masks=options.masks)
+    told: list[str] = []
+    while True:
+        result = _draft_part(source, str(path_or_glob), options)
+        if isinstance(result, Draft):
+            return replace(result, told=(*told, *result.told))
+        told += result.reasons
+        told.append(f"trimmed: {result.start:.2f} to {result.end:.2f} s are used")
+        options = replace(options, start=result.start, end=result.end)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A part of a source that is worth to be read instead. start, end: seconds. reasons: why, in words."""
+
+    start: float
+    end: float
+    reasons: list[str]
+
+
+def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Part:
+    """Drafts a clip, or names a better part of it where the options ask for that."""
+    size, keep = options.size, options.keep
+    prompts = read_prompts(options.click, options.box)
+    candidates = keyframes.in_range(source, name, options.start, options.end, options.every)
+    period = keyframes.period(source, candidates, options.cyclic)
+    count, dense = _counts(source, candidates, period, options)
+    key = keyframes.choose_frames(source.times, candidates, count, period)
+    chosen = keyframes.densify_keyframes(candidates, key, dense, period)
+    seconds = keyframes.seconds(source, candidates, chosen, period)
+    if not SHORTEST <= seconds <= LONGEST:
+        raise InputError(
+            f"{name}: what is used of it lasts {seconds:g} s, where {SHORTEST:g} to {LONGEST:g} can be: give "
+            "another part, or pictures another --fps"
+        )
+    working = max(1024, 4 * size)
+    originals = _read_frames(source, chosen, size, working)
+    seen = max(originals[0].shape[:2])
+    shrunk = 1.0
+    if seen == working:
+        shrunk = max(next(iter(source.read(chosen[:1]))).shape[:2]) / working
+    told: list[str] = []
+    corner = (0, 0)
+    if not keep:
+        originals, bars, corner = cut_bars(originals)
+        told += [bars] if bars else []
+
+    takes = of_pictures(originals, source.times[chosen])
+    if (part := _better_part(takes, source, chosen, options)) is not None:
+        return part
+    try:
+        cut = matte(originals, options.matting, kind=options.matting_kind, keep_shadows=keep)
+    except InputError as e:
+        if way := way_out(takes, source.times, chosen):
+            raise InputError(f"{e}; but {', '.join(takes.reasons)}: {way}") from e
+        raise
+    objects = cut.frames
+    told += cut.notes
+    if not keep:
+        if cut.method not in ("alpha", "plain"):
+            objects, mended = steady_masks(objects, originals, source.times[chosen])
+            told += [mended] if mended else []
+        if prompts:
+            objects, more = keep_chosen(objects, prompts.in_picture(shrunk, corner), prompts)
+        else:
+            objects, more = keep_subject(objects, source.times[chosen])
+        told += more
+        if cut.method != "alpha":
+            objects, holes = fill_brief_holes(objects, originals, source.times[chosen])
+            told += [holes] if holes else []
+    takes = of_objects(
+        objects, source.times[chosen], takes, lambda i: changes_at_once(source, chosen[i], chosen[i + 1])
+    )
+    if (part := _better_part(takes, source, chosen, options)) is not None:
+        return part
+    way = way_out(takes, source.times, chosen)
+    kept, key = usable(takes, chosen, key)
+    check_masks(
+        Picked(objects, [i for i in kept if chosen[i] in key]), source.times[key], name, cut.method, way
+    )
+    left_out = len(chosen) - len(kept) - len(takes.brief)
+    objects, originals = Picked(objects, kept), Picked(originals, kept)
+    chosen = [chosen[i] for i in kept]
+    times = source.times[chosen]
+    windows = fit_windows(
+        objects, times, options.object_size, cyclic=period is not None, follow=options.follow
+    )
+    pixels = windows.extent * shrunk
+    if windows.follows:
+        told.append(
+            f"the object crosses the picture: the window of {windows.side * shrunk:.0f} pixels follows it, "
+            "and its path is kept (clip.json)"
+        )
+    told += takes.reasons
+    if way:
+        told.append(f"the clip is not one take of one thing: {way}")
+    told += warn(
+        objects,
+        originals,
+        times,
+        confidence=cut.confidence,
+        has_background=cut.method != "alpha",
+        enlarged=size / (windows.side * shrunk),
+        object_pixels=pixels,
+        keys=[chosen.index(i) for i in key],
+        moved=windows.centers,
+    )
+    if left_out:
+        told.append(
+            f"{left_out} frames between the key frames show no object or nothing else: they are left out"
+        )
+    if shrunk > 1 and windows.side < size:
+        pictures = crops(source, chosen, windows, Shrunk(objects, originals, kept, corner, seen), cut, size)
+    else:
+        pictures = (crop(f, windows.corner(i), size) for i, f in enumerate(objects))
+    left, top, _ = windows.corner(0)
+    if options.frames and len(key) > max(USUAL, options.frames):
+        told.append(
+            f"{seconds:.0f} s of clip get {len(key)} key frames, {len(key) / seconds:.2g} a second, which "
+            f"take about {len(key) / USUAL:.2g} times as long as {USUAL}: --frames {USUAL} is quick, "
+            "--key-frames-per-second has other numbers"
+        )
+    relative = (times - times[0]) / seconds if len(times) > 1 else np.zeros(1)
+    if period is None and len(times) > 1:
+        relative[-1] = 1.0
+    return Draft(
+        pictures,
+        relative.astype(np.float64),
+        float(seconds),
+        period is not None,
+        name,
+        cut.method,
+        cut.confidence,
+        None if chosen == key else tuple(chosen.index(i) for i in key),
+        pixels,
+        _path(windows, source, chosen, shrunk),
+        (shrunk * (left + corner[0]), shrunk * (top + corner[1]), shrunk * windows.side),
+        source,
+        tuple(told),
+    )
+
+
+def _counts(
+    source: Source, candidates: Sequence[int], period: int | None, options: ClipOptions
+) -> tuple[int | None, int]:
+    """Key frames, and frames in all, for as long as the clip is."""
+    whole = keyframes.choose_frames(source.times, candidates, None, period)
+    if not options.frames or len(whole) < 2:
+        return options.frames, options.dense
+    lasts = min(keyframes.seconds(source, candidates, whole, period), options.rate_until)
+    return (
+        keyframes.count_for(options.frames, options.rate, lasts),
+        keyframes.count_for(options.dense, options.dense_rate, lasts),
+    )
+
+
+def _path(
+    windows: Windows, source: Source, chosen: Sequence[int], shrunk: float
+) -> Float[np.ndarray, "t 2"] | None:
+    """Path of the windows, as of `Clip`; with that of the source, where its frames come from such windows."""
+    moved = (windows.centers - windows.centers[0]) / windows.side
+    before: Float[np.ndarray, "n 2"] | None = getattr(source, "window_path", None)
+    if before is None:
+        return moved if windows.follows else None
+    widths = source.window_width / (windows.side * shrunk)  # type: ignore[attr-defined]
+    return moved + (before[chosen] - before[chosen[0]]) * widths
+
+
+def _better_part(takes: Takes, source: Source, chosen: Sequence[int], options: ClipOptions) -> _Part | None:
+    """The longest take where the options ask for it and it is not the whole."""
+    best = takes.best()
+    if options.trim != "auto" or takes.whole() or best is None or best[1] - best[0] < 2:
+        return None
+    start, end = (float(source.times[chosen[i]]) for i in best)
+    return _Part(start, end, takes.reasons)
+
+
+def _read_frames(
+    source: Source, chosen: Sequence[int], size: int, working: int
+) -> Sequence[UInt8[np.ndarray, "h w 4"]]:
+    frames = Spool()
+    first: tuple[int, ...] = ()
+    for i, frame in zip(chosen, source.read(chosen, working), strict=True):
+        first = first or frame.shape
+        if frame.shape != first:
+            raise InputError(
+                f"frames of different sizes: {first[1]}x{first[0]} pixels at first, "
+                f"{frame.shape[1]}x{frame.shape[0]} at {source.times[i]:.2f} s; give frames of one size"
+            )
+        need = len(chosen) * (2 * frame.nbytes + 16 * size * size)
+        if need > MAX_BYTES:
+            raise InputError(
+                f"{len(chosen)} frames would need {need / 2**30:.0f} GiB of memory and disk; ask for fewer "
+                "with --frames, --key-frames-per-second or --every, or for a smaller --size"
+            )
+        frames.append(frame)
+    return frames
