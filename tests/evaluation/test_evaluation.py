@@ -189,6 +189,7 @@ def test_moments_of_loops_leave_their_end_out() -> None:
         (("nowhere", "--truth", "truth"), "there is no nowhere"),
         (("ball", "--truth", "nowhere"), "there is no folder nowhere"),
         (("ball", "--truth", "ball"), "ball holds no truth"),
+        (("ball", "--truth", "run"), "run is a run, which is no truth"),
         (("ball", "--truth", "truth", "--out", "a.txt"), "unknown ending"),
         (("ball", "--truth", "truth", "--textureless"), "name one with --picture"),
         (("truth", "--truth", "truth", "--picture", "a.png", "--textureless"), "pictures alone"),
@@ -205,5 +206,7 @@ def test_moments_of_loops_leave_their_end_out() -> None:
 def test_what_cannot_be_judged_is_refused(tmp_path, ball, capsys, monkeypatch, arguments, said):
     truth_of(tmp_path / "truth")
     (tmp_path / "empty").mkdir()
+    truth_of(tmp_path / "run" / "matrix")
+    (tmp_path / "run" / "settings.json").write_text("{}")
     monkeypatch.chdir(tmp_path)
     assert said in refused(capsys, "evaluate", *arguments)

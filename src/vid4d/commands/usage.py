@@ -30,6 +30,32 @@ def _least_indented(lines: Sequence[str]) -> list[str]:
     return [line.strip() for line, i in zip(lines, indents, strict=True) if i == min(indents)]
 
 
+def _given(name: str, arguments: Sequence[str]) -> str:
+    """What was written behind an option, as one quotation."""
+    values: list[str] = []
+    for i, argument in enumerate(arguments):
+        if argument == name:
+            rest = arguments[i + 1 :]
+            values = list(rest[: next((k for k, a in enumerate(rest) if a.startswith("--")), len(rest))])
+        elif argument.startswith(f"{name}="):
+            values = [argument.partition("=")[2]]
+    return repr(" ".join(values))
+
+
+def _wrong_value(name: str, reason: str, arguments: Sequence[str]) -> str:
+    """Of a value that is of another type, the start of a sentence. reason: tyro's, in Python's words."""
+    given = _given(name, arguments)
+    if count := re.search(r"expected argument count (\d+)", reason):
+        return f"{name} takes {count[1]} values, not {given}"
+    choices = re.search(r"does not match choices \((.+?),?\)", reason)
+    kinds = [choices[1].replace("'", "")] if choices else []
+    if "float" in reason.lower():
+        kinds.append("numbers" if "tuple" in reason.lower() else "a number")
+    elif re.search(r"\bint\b", reason.lower()):
+        kinds.append("a whole number")
+    return f"{name} must be {' or '.join(kinds)}, not {given}" if kinds else f"{name} cannot be {given}"
+
+
 def usage_sentence(box: str, arguments: Sequence[str]) -> str | None:
     """Sentence for arguments that tyro refuses; None where it says something unheard of.
 
@@ -61,5 +87,7 @@ def usage_sentence(box: str, arguments: Sequence[str]) -> str | None:
         return f"{refused[2]} cannot be {refused[1]}: choose one of {refused[3].replace(chr(39), '')}"
     if lacking := re.match(r"Missing value for argument '(.+)'", words):
         return f"{lacking[1]} needs a value{tell}"
+    if wrong := re.match(r"Error parsing (--[a-z0-9-]+): (.+)", words):
+        return f"{_wrong_value(wrong[1], wrong[2], arguments)}; vid4d {arguments[0]} --help tells more"
     sentence = words[:1].lower() + words[1:].rstrip(".")
     return f"{sentence}{tell}"

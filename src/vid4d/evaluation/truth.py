@@ -75,6 +75,11 @@ def truths(path: Path, *, size: int | None = None, elevation: float | None = Non
         raise InputError(
             f"there is no folder {path}: give one with cameras.json, or with eval_0, eval_1, ..."
         )
+    if (path / "settings.json").is_file():
+        raise InputError(
+            f"{path} is a run, which is no truth: give {path / 'matrix'} to hold something against what its "
+            "prior drew, or a folder with cameras.json"
+        )
     alone = _truth(path, size, elevation)
     if alone is not None:
         return {path.resolve().name: alone}
