@@ -36,6 +36,8 @@ BOX = """╭─ Unrecognized options ──────────────�
         ("evaluate --compare a.json", "--compare takes 2 values, not 'a.json'; vid4d evaluate --help tells"),
         ("render x --azimuth left", "--azimuth cannot be 'left'; vid4d render --help tells"),
         ("generate x.mp4 y.mp4", "'y.mp4' is one argument too many"),
+        ("reconstruct x --refine", "vid4d reconstruct has no --refine; vid4d reconstruct --help lists"),
+        ("reconstruct x --prior frustum", "vid4d reconstruct has no --prior; vid4d reconstruct --help lists"),
         ("generat x.mp4", "there is no command 'generat': choose one of generate, batch, prepare"),
         ("export", "vid4d export needs RUN and --to"),
         ("weights bogus", "there is no command 'bogus': choose one of list, fetch"),

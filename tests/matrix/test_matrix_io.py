@@ -302,6 +302,9 @@ def test_unknown_folders(tmp_path):
         load_matrix(tmp_path)
     with pytest.raises(InputError, match="no layout"):
         load_matrix(tmp_path, layout="magic")
+    save_matrix(make_matrix(), tmp_path / "run" / "matrix")
+    with pytest.raises(InputError, match=r"is a run: give its image matrix, .*matrix$"):
+        detect_layout(tmp_path / "run")
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,10 @@ def usage_sentence(box: str, arguments: Sequence[str]) -> str | None:
     if missing := re.match(r"Missing from (vid4d [a-z ]+):", words):
         names = " and ".join(name.split()[0] for name in _least_indented(first[1:]))
         return f"{missing[1]} needs {names}; {missing[1]} --help tells more"
+    if elsewhere := re.match(
+        r"Unrecognized or misplaced options: (\S+) \(applied to (vid4d [a-z ]+)\)", words
+    ):
+        return f"{elsewhere[2]} has no {elsewhere[1]}; {elsewhere[2]} --help lists what it has"
     if unknown := re.match(r"Unrecognized options: (.+)", words):
         name = unknown[1].split(", ")[0]
         if commands := after.get("Available subcommands"):

@@ -77,6 +77,8 @@ def detect_layout(folder: str | os.PathLike[str]) -> str:
     path = _existing(folder)
     layout = OURS if (path / "cameras.json").is_file() else layouts.detect(path)
     if layout is None:
+        if (path / "matrix" / "cameras.json").is_file():
+            raise InputError(f"{path} is a run: give its image matrix, {path / 'matrix'}")
         raise InputError(
             f"{path} holds no known image matrix (no cameras.json, transforms_train.json, *_v001.mp4, strips "
             "of 16 views or 3 x 2 grids): write a cameras.json that says where its images and cameras are."
