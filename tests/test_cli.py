@@ -6,6 +6,7 @@ import inspect
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 import sys
@@ -72,12 +73,13 @@ def test_generate_makes_all_that_is_promised(clip, tmp_path, capsys):
     assert not [p.name for p in out.rglob("*") if "partial" in p.name or p.suffix == ".tmp"]
 
 
-def test_matrix_stops_there_and_generate_goes_on(clip, tmp_path, capsys):
-    assert run("matrix", clip, "--out", "out") == 0
-    assert not (tmp_path / "out" / "asset.safetensors").exists()
-    assert run("generate", clip, "--out", "out", "--resume") == 0
+def test_matrix_stops_there_and_the_command_that_it_names_goes_on(clip, tmp_path, capsys):
+    assert run("matrix", clip, "--out", "my run", "--seed", "5") == 0
+    assert not (tmp_path / "my run" / "asset.safetensors").exists()
+    (further,) = re.findall(r"go on with: vid4d (generate .*)", capsys.readouterr().err)
+    assert run(*shlex.split(further)) == 0
     assert "matrix: done before" in capsys.readouterr().err
-    assert (tmp_path / "out" / "player.html").exists()
+    assert (tmp_path / "my run" / "player.html").exists()
 
 
 def test_reconstruct_starts_from_a_matrix(clip, tmp_path):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 from vid4d.commands.generate import FromClip
+from vid4d.settings import Settings, as_options
 
 
 @dataclass(frozen=True)
@@ -17,7 +18,10 @@ class Matrix(FromClip):
         from vid4d import api
         from vid4d.runs.progress import Progress
 
+        settings = self.settings()
         with Progress() as progress:
-            root = api.make_matrix(self.settings(), out=self.out, resume=self.resume, progress=progress)
+            root = api.make_matrix(settings, out=self.out, resume=self.resume, progress=progress)
             progress.say(f"finished: look into {root / 'matrix'}")
-            progress.say(f"go on with: vid4d generate {shlex.quote(self.clip)} --out {root} --resume")
+            same = as_options(asdict(settings), asdict(Settings()))
+            further = ["vid4d", "generate", self.clip, *same, "--out", str(root), "--resume"]
+            progress.say(f"go on with: {shlex.join(further)}")
