@@ -18,7 +18,7 @@ from vid4d.enhance import enhance
 from vid4d.enhance.trainer import Trainer
 from vid4d.matrix.io import save_matrix
 from vid4d.methods import stages
-from vid4d.report.enhanced import read_enhanced
+from vid4d.report.enhanced import about_enhanced, read_enhanced
 from vid4d.report.report import write_report
 from vid4d.runs.run import Run
 from vid4d.settings import Settings
@@ -92,18 +92,28 @@ def test_a_stopped_training_resumes_to_the_same_bytes(root, monkeypatch, capsys)
     assert contents(root) == made
 
 
-def test_the_report_shows_it_as_long_as_it_is_of_this_asset(root):
+def test_the_report_shows_it_as_long_as_it_is_of_this_asset(root, capsys):
     assert run("enhance", root, "--device", "cpu") == 0
     told = json.loads((root / "enhanced" / "enhanced.json").read_text())
     before, after = told["likeness_db"]
     page = (root / "report.html").read_text()
     assert "<h2>Enhanced</h2>" in page
     assert f"{after:.1f} dB, {before:.1f} dB before" in page
+    assert f"{after:.1f} dB, {before:.1f} dB before" in capsys.readouterr().err
     matrix, other = toy_matrix(), jumping_ball(61)
     work = Run(root, Settings(clip="ball.mp4"), Run.create("else", Settings(clip="a")).progress)
     stages.keep_asset(work, other, matrix)
     write_report(root, other, matrix)
     assert "<h2>Enhanced</h2>" not in (root / "report.html").read_text()
+
+
+def test_pictures_that_became_less_true_are_told(root):
+    assert run("enhance", root, "--device", "cpu") == 0
+    stored = read_enhanced(root)
+    assert stored is not None
+    better, worse = (about_enhanced({**stored, "likeness_db": [30.0, after]}) for after in (30.5, 29.5))
+    assert "So the renders are the truer pictures" in worse
+    assert "So the renders" not in better
 
 
 def test_a_damaged_list_of_what_was_made_is_no_dead_end(root, capsys):

@@ -31,7 +31,7 @@ from vid4d.media.video import write_mp4
 from vid4d.metrics import motion, psnr, sharpness
 from vid4d.render import frames_of, loops_to_play
 from vid4d.report.contact import draw_sheet
-from vid4d.report.enhanced import FOLDER, FORMAT, Enhanced, asset_hash, read_enhanced
+from vid4d.report.enhanced import FOLDER, FORMAT, Enhanced, about_enhanced, asset_hash, read_enhanced
 from vid4d.report.report import write_report
 from vid4d.runs.folder import (
     begin_to_replace,
@@ -161,6 +161,8 @@ def _enhance(
         begin_to_replace(root, ("report.html",))
         write_report(root, subject.asset.gaussians, subject.matrix)
         record(root)
+    if (made := read_enhanced(root)) is not None:
+        progress.say(about_enhanced(made))
     return root / FOLDER
 
 

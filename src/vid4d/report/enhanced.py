@@ -62,4 +62,6 @@ def about_enhanced(stored: Enhanced) -> str:
     if stored["likeness_db"] is not None:
         before, after = stored["likeness_db"]
         text += f" The clip's side is as like the clip's frames as {after:.1f} dB, {before:.1f} dB before."
+        if after < before - 0.1:
+            text += " So the renders are the truer pictures here."
     return text + " Sharper is not truer: what the asset has wrong stays wrong."
