@@ -129,6 +129,14 @@ def test_long_loops_are_judged_by_a_few_frames() -> None:
     assert loop_period([thumbnail(pictures[i]) for i in probes], probes, 500) in (499, 500)
 
 
+def test_there_and_back_is_a_loop_where_its_seam_is_fast() -> None:
+    """Two long steps away, then short ones, the same way back: the seam is as long as the steps beside it."""
+    places = [0, 7, 14, 16, 18, 20, 22, 24, 26, 28]
+    pictures = [thumbnail(box(5 + p, w=40)) for p in places + places[-2:0:-1]]
+    assert loop_period(pictures, range(18), 18) == 18
+    assert loop_period(pictures[:17], range(17), 17) is None  # a seam of two steps
+
+
 def test_two_thousand_frames_are_sampled(tmp_path: Path) -> None:
     from vid4d.media.video import Video
 

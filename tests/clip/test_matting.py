@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
 
 from vid4d.clip.clip import read_clip
@@ -123,8 +125,22 @@ def test_a_flickering_light_is_followed() -> None:
     frames = [
         over(truth, np.array([40.0, 90.0, 40.0]), backgrounds()["gradient"] + step) for step in (0, 14, -14)
     ]
-    for frame in remove_plain_background(frames).frames:
+    result = remove_plain_background(frames)
+    for frame in result.frames:
         assert iou(frame[..., 3] > 127, truth > 0.5) > 0.97
+    assert any("the light on the background changes by 28 of 255" in note for note in result.notes)
+    assert remove_plain_background(frames[:1] * 3).notes == ()
+
+
+def test_an_outline_is_no_wider_where_compression_spreads_its_colors() -> None:
+    """JPEG halves the colors' resolution; its blocks reach beyond the outline."""
+    for x in (60.0, 60.5):
+        truth = disc(60, x, 32)
+        picture = over(truth, np.array([222.0, 120.0, 40.0]), np.full((SIDE, SIDE, 3), 240.0))
+        file = io.BytesIO()
+        Image.fromarray(picture).save(file, "JPEG", quality=75, subsampling=2)
+        (frame,) = remove_plain_background([np.asarray(Image.open(file).convert("RGB"))]).frames
+        assert iou(frame[..., 3] > 127, truth > 0.5) > 0.95
 
 
 def test_a_busy_background_is_refused_with_advice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

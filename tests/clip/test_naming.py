@@ -62,7 +62,7 @@ def test_gaps_are_no_roll_over() -> None:
     for names in ([f"{n:04d}.png" for n in (1, 2, 3, 9000, 9001)], [f"{n:03d}.png" for n in range(1000)]):
         (series,) = found(names)
         assert [f.name for f in series.files] == names
-        assert series.notes == ()
+        assert "rolls over" not in " ".join(series.notes)
 
 
 def test_doubts_are_told() -> None:
@@ -108,3 +108,11 @@ def test_two_series_and_the_globs_that_pick_one(tmp_path: Path, names: list[str]
 def test_a_number_that_never_changes_tells_nothing_apart() -> None:
     (series,) = found([f"toy2_{i}_v3.png" for i in range(20)])
     assert [c for (c,) in series.counters] == list(range(20))
+
+
+def test_missing_numbers_are_told_and_even_steps_are_not() -> None:
+    (series,) = found([f"{i:03}.png" for i in (0, 1, 3, 4, 5, 42, 43)])
+    assert "numbers are missing between 001 and 003 and at 1 more places" in series.notes[0]
+    for numbers in (range(0, 40, 5), range(7), (3, 90, 104, 260, 301)):
+        (series,) = found([f"f_{i}.png" for i in numbers])
+        assert series.notes == ()

@@ -42,6 +42,7 @@ LOWEST = 5.0  # distance from the background that is no accident then
 HARDLY_SURE = 0.5  # confidence in the mask of such an object, at most
 LEFT = 0.5  # share of the usual that has to be left of an object in every frame, if its shadow was one
 LEAST_LEFT = 0.25  # share of what is no bare background that is no shadow
+UNSTEADY = 12.0  # change of the background's brightness in a clip, 8-bit steps, that shows in the object
 FAINT = 0.02  # share of an outline that may look like the background; of others it is below 0.005
 MODEL = f"{install_hint('matting')} and --matting FILE.onnx (BiRefNet, IS-Net or U2-Net)"
 
@@ -169,6 +170,12 @@ def remove_plain_background(
         notes.append(
             f"the object hardly differs from its background ({levels}), parts of it may be missing: film "
             "before another color, or give --masks or a matting model"
+        )
+    swing = float(np.ptp(background.offsets.mean(-1)))
+    if swing > UNSTEADY:
+        notes.append(
+            f"the light on the background changes by {swing:.0f} of 255 in the clip, and the object's colors "
+            "with it: film with fixed exposure in steady light, or even it out before"
         )
     if shadows.doubtful:
         confidence = min(confidence, HARDLY_SURE)

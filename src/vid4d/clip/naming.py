@@ -173,6 +173,8 @@ def _ordered(pattern: str, items: list[Item]) -> Series:
             notes.append(f"all numbers are negative, from {texts[0]} to {texts[-1]}")
     first, last = keyed[0][2].name, keyed[-1][2].name
     said = tuple(f"{n}: the order of the pictures is {first} ... {last}" for n in notes)
+    if len(varying) == 1 and not notes and (gaps := _gaps([k[3][varying[0]] for k in keyed])):
+        said = (gaps,)
     return Series(pattern, tuple(k[2] for k in keyed), tuple(k[0] for k in keyed), said)
 
 
@@ -200,6 +202,22 @@ def _are_decimals(raws: Sequence[str]) -> bool:
         return True  # the same either way
     counts = [sorted(int(f) for f in fractions) for fractions in parts.values()]
     return not all(c[-1] - c[0] + 1 == len(c) for c in counts)
+
+
+def _gaps(texts: Sequence[str]) -> str:
+    """A sentence about numbers that a counter leaves out; empty where its steps are even, or no counter's."""
+    if len(texts) < 4 or not all(t.isdecimal() for t in texts):
+        return ""
+    steps = [int(b) - int(a) for a, b in pairwise(texts)]
+    usual, often = Counter(steps).most_common(1)[0]
+    wide = [i for i, step in enumerate(steps) if step >= 2 * usual]
+    if not wide or often < 0.4 * len(steps):
+        return ""
+    more = f" and at {len(wide) - 1} more places" if len(wide) > 1 else ""
+    return (
+        f"numbers are missing between {texts[wide[0]]} and {texts[wide[0] + 1]}{more}: the pictures are "
+        "taken for evenly spaced in time, so the motion jumps there if pictures were left out"
+    )
 
 
 def _rolled_over(texts: Sequence[str]) -> int:

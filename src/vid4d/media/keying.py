@@ -191,7 +191,7 @@ def _soft_edge(
     off_line = np.linalg.norm(residual[y, x] - place[:, None] * contrast, axis=-1)
     a = np.maximum(a, np.clip((off_line - CORE) / (2 * CORE), 0, 1) * inside[y, x])
     # next to an opaque inner pixel nothing may fall to zero inside: keep enclosed pale spots
-    alpha[y, x] = np.where(depth[y, x] > BAND - 1, np.maximum(a, 0.5 * inside[y, x]), a)
+    alpha[y, x] = np.where(depth[y, x] > BAND - 0.4, np.maximum(a, 0.5 * inside[y, x]), a)
     freed = (picture[y, x] - (1 - a[:, None]) * surface[y, x]) / np.maximum(a[:, None], 0.05)
     plausible = surface[y, x] + contrast
     mix = np.clip((a[:, None] - 0.3) / 0.6, 0, 1)
