@@ -226,25 +226,35 @@ def shadow_on_blue(place: Path) -> Case:
     return Case(video(place.with_suffix(".mp4"), over(t, shadows(t, BLUE, 0.3))), t)
 
 
+def greyed(frames: Frames, level: float = 1.0) -> Frames:
+    """Frames without hue, darker by a factor."""
+    grey = [level * f[..., :3].mean(-1, keepdims=True) for f in frames]
+    return [np.dstack([g, g, g, f[..., 3]]).astype(np.uint8) for g, f in zip(grey, frames, strict=True)]
+
+
 def dark_object_in_shadow(place: Path) -> Case:
-    t = [
-        np.dstack([f[..., :3].mean(-1, keepdims=True) * 0.35 + np.zeros(3), f[..., 3]]).astype(np.uint8)
-        for f in walk()
-    ]
+    t = greyed(walk(), 0.35)
     return Case(folder(place, over(t, shadows(t, GREY))), t)
 
 
 def grey_object_no_shadow(place: Path) -> Case:
-    t = [
-        np.dstack([f[..., :3].mean(-1, keepdims=True) + np.zeros(3), f[..., 3]]).astype(np.uint8)
-        for f in walk()
-    ]
+    t = greyed(walk())
     return Case(folder(place, over(t, GREY)), t)
 
 
 def white_before_white(place: Path) -> Case:
     t = walk(white=True)
     return Case(folder(place, over(t, (255.0, 255.0, 255.0))), t)
+
+
+def white_with_a_shadow(place: Path) -> Case:
+    t = walk(white=True)
+    return Case(folder(place, over(t, shadows(t, (255.0, 255.0, 255.0)))), t)
+
+
+def grey_with_a_shadow(place: Path) -> Case:
+    t = greyed(walk())
+    return Case(folder(place, over(t, shadows(t, GREY))), t)
 
 
 def crossing(place: Path) -> Case:
@@ -348,7 +358,16 @@ KINDS: tuple[Callable[[Path], Case], ...] = (
         cut,
     ),
     *(faded_ends, shadow_on_grey, shadow_on_blue, dark_object_in_shadow, grey_object_no_shadow),
-    *(white_before_white, crossing, small_in_4k, display_p3, wide_pixels, names_with_decimals),
+    *(
+        white_before_white,
+        white_with_a_shadow,
+        grey_with_a_shadow,
+        crossing,
+        small_in_4k,
+        display_p3,
+        wide_pixels,
+        names_with_decimals,
+    ),
     *(vignette_and_noise, turned_photographs, two_sequences, busy_background),
 )
 
