@@ -19,7 +19,9 @@ on_gpu = [
 @pytest.mark.parametrize(
     ("kernel", "device"), [("c", "cpu"), ("triton", "cpu"), pytest.param("triton", "cuda", marks=on_gpu)]
 )
-def test_the_kernel_does_what_torch_does(monkeypatch, kernel, device):
+@pytest.mark.parametrize("by_row", [False, True])
+def test_the_kernel_does_what_torch_does(monkeypatch, kernel, device, by_row):
+    """Rates that are numbers, and rates on the device for each number of a row."""
     if kernel == "triton":
         pytest.importorskip("triton", reason="Triton is not installed (there is none for this system)")
         if device == "cpu" and os.environ.get("TRITON_INTERPRET") != "1":
@@ -30,6 +32,7 @@ def test_the_kernel_does_what_torch_does(monkeypatch, kernel, device):
     shapes = {"means": (300, 4), "opacity_logits": (300,), "sh": (300, 4, 1, 3)}
     start = {name: torch.randn(shape, generator=g) for name, shape in shapes.items()}
     by_column = torch.tensor([1e-2, 2e-2, 0.0, 1e-3])
+    by_number = torch.linspace(1e-3, 1e-2, 12).view(4, 1, 3)
     optimizers = []
     for on in (True, False):
         monkeypatch.setattr(adam, "available", lambda x, on=on: on and kernel == "triton")
@@ -44,6 +47,8 @@ def test_the_kernel_does_what_torch_does(monkeypatch, kernel, device):
             visible = torch.rand(300, generator=g) < 0.6
             visible[7] = False
             rates = {"means": by_column.to(place), "opacity_logits": 0.05, "sh": 3e-3}
+            if by_row:
+                rates |= {"opacity_logits": torch.tensor(0.05, device=place), "sh": by_number.to(place)}
             optimizer.step(rates, visible.to(place))
             assert all(parameter.grad is None for parameter in optimizer.parameters.values())
         optimizers.append(optimizer)

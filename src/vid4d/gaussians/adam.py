@@ -36,8 +36,8 @@ class SplatAdam:
         return len(self.steps)
 
     @torch.no_grad()
-    def step(self, rates: Mapping[str, float | Float[Tensor, " c"]], visible: Bool[Tensor, " n"]) -> None:
-        """One update from the gradients, which it clears; a rate may be a tensor, one value per column."""
+    def step(self, rates: Mapping[str, float | Float[Tensor, "..."]], visible: Bool[Tensor, " n"]) -> None:
+        """One update from the gradients, which it clears; a rate may be a tensor, as a row is."""
         if available(visible):
             self._step_by_kernels(rates, visible)
             return
@@ -71,7 +71,7 @@ class SplatAdam:
         return plain and not cpu.obstacle()
 
     def _step_in_c(
-        self, rates: Mapping[str, float | Float[Tensor, " c"]], visible: Bool[Tensor, " n"]
+        self, rates: Mapping[str, float | Float[Tensor, "..."]], visible: Bool[Tensor, " n"]
     ) -> None:
         """The same without copies of the rows."""
         from vid4d.gaussians.raster.cpu import adam
@@ -87,7 +87,7 @@ class SplatAdam:
             parameter.grad = None
 
     def _step_by_kernels(
-        self, rates: Mapping[str, float | Float[Tensor, " c"]], visible: Bool[Tensor, " n"]
+        self, rates: Mapping[str, float | Float[Tensor, "..."]], visible: Bool[Tensor, " n"]
     ) -> None:
         """The same without waiting for the device, which a list of rows would need."""
         from vid4d.gaussians.adam_kernels import adam

@@ -63,13 +63,13 @@ def adam(
     square: Float[Tensor, "n ..."],
     steps: Int[Tensor, " n"],
     visible: Bool[Tensor, " n"],
-    rate: float | Float[Tensor, " c"],
+    rate: float | Float[Tensor, "..."],
     betas: tuple[float, float],
     eps: float,
 ) -> None:
     """One update of the visible rows, in place; all contiguous.
 
-    steps: of each row, this one included. rate: of all, or of each column of an (n, c) parameter.
+    steps: of each row, this one included. rate: of all, or of each number of a row, contiguous.
     """
     count = parameter.numel()
     if count == 0:

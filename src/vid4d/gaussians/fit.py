@@ -39,7 +39,7 @@ from vid4d.gaussians.adam import SplatAdam
 from vid4d.gaussians.densify import Densifier
 from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.fit_losses import picture_loss, render_together
-from vid4d.gaussians.fit_pictures import StepPictures
+from vid4d.gaussians.fit_pictures import Choice, StepPictures
 from vid4d.gaussians.fit_targets import resize_matrix
 from vid4d.gaussians.guide import Guide
 from vid4d.gaussians.hull import gaussians_from_hull
@@ -140,6 +140,21 @@ class _State(TypedDict):
     n_updates: Step
 
 
+def _rates(start: Gaussians4D, config: FitConfig, moving: bool) -> Float[Tensor, " k"]:
+    """Learning rates of the k numbers of a splat, parameter after parameter; none in time without time."""
+    c, of_all = config, []
+    by_name = {"quats_left": c.rotation_lr, "quats_right": c.rotation_lr, "opacity_logits": c.opacity_lr}
+    by_name["sh"] = c.color_lr
+    by_column = {"means": (c.position_lr, c.time_lr), "log_scales": (c.scale_lr, c.scale_lr)}
+    for name, value in start.tensors().items():
+        if name in by_column:
+            in_space, in_time = by_column[name]
+            of_all += [in_space] * 3 + [in_time * moving]
+        else:
+            of_all += [by_name[name]] * value.shape[1:].numel()
+    return torch.tensor(of_all, device=start.means.device)
+
+
 class FitState:
     """The state of a fit between two steps: splats, optimiser, densification, what was looked up."""
 
@@ -163,9 +178,7 @@ class FitState:
         self.densifier = Densifier(
             config.densify, len(start), frame_spacing=spacing, device=matrix.images.device
         )
-        moving, device = float(matrix.frames > 1), matrix.images.device
-        self.moving_lr = torch.tensor([config.position_lr] * 3 + [config.time_lr * moving], device=device)
-        self.columns = torch.tensor([1.0, 1.0, 1.0, moving], device=device)
+        self.rates = _rates(start, config, matrix.frames > 1)
         self.step, self.seconds = 0, 0.0
         self._mean_loss, self._losses = float("nan"), list[Float[Tensor, ""]]()
         self.room, self._unsure = EntryRoom(), deque[tuple[int, Wanted]]()
@@ -221,7 +234,22 @@ class FitState:
         gaussians = self.shown()
         if look:
             self.pictures.look(gaussians)
-        asked = self.pictures.of(self.step)
+        lr_scale = torch.tensor(c.final_lr_ratio**progress).to(self.rates.device, non_blocking=True)
+        loss, complete = self._step(gaussians, self.pictures.choose(self.step), lr_scale)
+        self._losses.append(loss)
+        if complete is not None:
+            self._unsure.append((self.step, self.room.ask()))
+        self.step += 1
+
+    def _step(
+        self, gaussians: Gaussians4D, choice: Choice, lr_scale: Float[Tensor, ""]
+    ) -> tuple[Float[Tensor, ""], Bool[Tensor, ""] | None]:
+        """A step with what was chosen for it, which reads nothing from the device.
+
+        Returns the loss, and whether the step counts, on the device; None where that is not in question.
+        """
+        c = self.config
+        asked = self.pictures.of(choice)
         renders = render_together(gaussians, asked, self.room)
         with_ssim = c.ssim_weight > 0 and self.step % c.ssim_every == 0
         compared = zip(renders, asked, strict=True)
@@ -235,23 +263,16 @@ class FitState:
         complete = self.room.complete()
         if complete is not None:
             visible = visible & complete
-            self._unsure.append((self.step, self.room.ask()))
         self.densifier.collect(renders[0], complete)
-        lr_scale = c.final_lr_ratio**progress
-        self.optimizer.step(
-            {
-                "means": lr_scale * self.moving_lr,
-                "log_scales": lr_scale * c.scale_lr * self.columns,
-                "quats_left": lr_scale * c.rotation_lr,
-                "quats_right": lr_scale * c.rotation_lr,
-                "opacity_logits": lr_scale * c.opacity_lr,
-                "sh": lr_scale * c.color_lr,
-            },
-            visible[: len(self.optimizer)],
-        )
+        self.optimizer.step(self._scaled_rates(lr_scale), visible[: len(self.optimizer)])
         self._bound(complete)
-        self.step += 1
-        self._losses.append(loss.detach())
+        return loss.detach(), complete
+
+    def _scaled_rates(self, lr_scale: Float[Tensor, ""]) -> dict[str, Float[Tensor, "..."]]:
+        """Learning rates of all numbers of a splat, at this share of those at the start."""
+        shapes = {name: value.shape[1:] for name, value in self.optimizer.parameters.items()}
+        rates = (lr_scale * self.rates).split([shape.numel() for shape in shapes.values()])
+        return {name: rate.view(shape) for (name, shape), rate in zip(shapes.items(), rates, strict=True)}
 
     def _bound(self, complete: Bool[Tensor, ""] | None) -> None:
         """Keeps the splats' shapes within bounds, if the step counts."""

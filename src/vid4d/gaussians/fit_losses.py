@@ -7,10 +7,12 @@ mask term of Consistent4D (2311.02848); for those between two frames a looser on
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from vid4d.cameras import Cameras
 from vid4d.gaussians.fit_config import FitConfig
@@ -55,9 +57,8 @@ def picture_loss(
     windows alone, for there is nothing to see elsewhere.
     """
     c, color, rgb, confidence = config, render.color, pictures.rgb, pictures.confidence
-    loss = (1 - c.ssim_weight) * photometric_loss(color, rgb, confidence, ssim_weight=0)
-    excess = render.alpha - render.alpha.detach().clamp(pictures.low, pictures.high)
-    loss = loss + c.mask_weight * excess.square().mean()
+    weights = 1 - c.ssim_weight, c.mask_weight
+    loss = _Difference.apply(color, render.alpha, rgb, pictures.low, pictures.high, confidence, weights)
     windows = pictures.windows
     if with_ssim and windows is not None:
         share = windows.size**2 / (color.shape[1] * color.shape[2])
@@ -67,3 +68,37 @@ def picture_loss(
         structure = photometric_loss(color, rgb, confidence, ssim_weight=1)
         loss = loss + c.ssim_weight * c.ssim_every * share * structure
     return pictures.weight * loss
+
+
+class _Difference(torch.autograd.Function):
+    """Mean absolute difference of colors, weighted by confidence, plus mean square of what opacity is off.
+
+    weights: of both. The gradient by hand goes over the pictures half as often as that of every operation.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        color: Float[Tensor, "b h w 3"],
+        alpha: Float[Tensor, "b h w"],
+        rgb: Float[Tensor, "b h w 3"],
+        low: Float[Tensor, "b h w"],
+        high: Float[Tensor, "b h w"],
+        confidence: Float[Tensor, "b h w"] | None,
+        weights: tuple[float, float],
+    ) -> Float[Tensor, ""]:
+        ctx.by_color, ctx.by_alpha = weights[0] / color.numel(), weights[1] / alpha.numel()
+        difference, excess = color - rgb, alpha - alpha.clamp(low, high)
+        error = difference.abs().sum(-1)
+        if confidence is not None:
+            error *= confidence
+        ctx.save_for_backward(difference.sign_(), excess, confidence)
+        return ctx.by_color * error.sum() + ctx.by_alpha * excess.square().sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Float[Tensor, ""]) -> tuple[Tensor | None, ...]:
+        sign, excess, confidence = ctx.saved_tensors
+        each = ctx.by_color * gradient
+        by_color = sign * (each if confidence is None else (each * confidence)[..., None])
+        return by_color, (2 * ctx.by_alpha * gradient) * excess, None, None, None, None, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +12,13 @@ from torch import Tensor
 from vid4d.cameras import Cameras
 from vid4d.compute.randomness import FIT_INPUT_FRAMES, FIT_PICTURES, Shuffled, epoch_generator, step_generator
 from vid4d.gaussians.fit_config import FitConfig
-from vid4d.gaussians.fit_targets import Windows, all_references, object_windows, visible_in_input
+from vid4d.gaussians.fit_targets import (
+    ReferenceFrames,
+    Windows,
+    all_references,
+    object_windows,
+    visible_in_input,
+)
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix.matrix import ImageMatrix
 from vid4d.media.images import over
@@ -36,6 +43,20 @@ class Pictures:
     confidence: Float[Tensor, "b h w"] | None = None
     weight: float = 1.0
     windows: Windows | None = None
+
+
+class Choice(NamedTuple):
+    """What is drawn for a step, on the device of the fit.
+
+    view, when: of the batch. frames: number of a trusted camera, and a frame of it; none in steps without.
+    between: a view, the frame before, and the share of the way to the next; None in steps without.
+    """
+
+    background: Float[Tensor, " 3"]
+    view: Int[Tensor, " b"]
+    when: Int[Tensor, " b"]
+    frames: tuple[tuple[int, Int[Tensor, " 1"]], ...]
+    between: tuple[Int[Tensor, " 1"], Int[Tensor, " 1"], Float[Tensor, " 1"]] | None
 
 
 class StepPictures:
@@ -73,72 +94,93 @@ class StepPictures:
         self.visible_in_input = visible_in_input(gaussians, self.matrix, self.trusted)
         self.n_updates += 1
 
-    def of(self, step: int) -> list[Pictures]:
-        """What a step renders and compares: first of all the batch of the matrix."""
-        c, random = self.config, step_generator(self.seed, step)
-        background = self._moved(torch.rand(3, generator=random))
-        asked = [self._batch(step, background)]
+    def choose(self, step: int) -> Choice:
+        """What a step compares: every picture of the matrix comes once an epoch, in random order.
+
+        Of cameras that are trusted a frame of the clip, and one of the others, whose turns come one after the
+        other.
+        """
+        c, m, random = self.config, self.matrix, step_generator(self.seed, step)
+        numbers = torch.rand(3, generator=random)
+        picture = torch.tensor([self.order[i] for i in range(step * c.batch, (step + 1) * c.batch)])
+        places, cameras, between = [picture // m.frames, picture % m.frames], list[int](), False
         if self.trusted and c.input_weight > 0 and step % c.input_every == 0:
-            asked += self._of_input(step // c.input_every, background)
+            turn, others = step // c.input_every, len(self.trusted) - 1
+            cameras = [0, 1 + turn % others] if others else [0]
+            turns = [turn, turn // others] if others else [turn]
+            frames = [self.input_frames[k][at] for k, at in zip(cameras, turns, strict=True)]
+            places.append(torch.tensor(frames))
         if self.pairs and c.interpolation_weight > 0 and step % c.interpolation_every == 0:
-            asked.append(self._between(random, background))
-        return asked
+            between = True
+            places.append(torch.randint(m.views, (1,), generator=random))
+            places.append(torch.randint(self.pairs, (1,), generator=random))
+            share = float(torch.rand(1, generator=random)) * 0.8 + 0.1
+            numbers = torch.cat([numbers, torch.tensor([share])])
+        # Two copies, for which nobody waits.
+        numbers = numbers.to(m.images.device, non_blocking=True)
+        view, when, *single = (
+            torch.cat(places)
+            .to(m.images.device, non_blocking=True)
+            .split([c.batch, c.batch] + [1] * (len(cameras) + 2 * between))
+        )
+        return Choice(
+            numbers[:3],
+            view,
+            when,
+            tuple(zip(cameras, single, strict=False)),
+            (single[-2], single[-1], numbers[3:]) if between else None,
+        )
 
-    def _moved(self, x: Tensor) -> Tensor:
-        """x on the device of the fit, for which nobody waits."""
-        return x.to(self.matrix.images.device, non_blocking=True)
-
-    def _batch(self, step: int, background: Float[Tensor, " 3"]) -> Pictures:
-        """Pictures of the matrix: every one comes once an epoch, in random order."""
-        m, size = self.matrix, self.config.batch
-        picture = torch.tensor([self.order[i] for i in range(step * size, (step + 1) * size)])
-        view, when = picture // m.frames, picture % m.frames
-        windows = self.windows._replace(corner=self.windows.corner[view])
-        view, when = self._moved(view), self._moved(when)
-        return pictures_of(
+    def of(self, choice: Choice) -> list[Pictures]:
+        """The pictures that were chosen, those of the matrix first. Reads nothing from the device."""
+        m, background = self.matrix, choice.background
+        view, when = choice.view, choice.when
+        batch = pictures_of(
             m.images[view, when],
             m.cameras[view],
             m.times[when],
             background,
             confidence=self._confidence(view, when),
-            windows=windows,
+            windows=self.windows._replace(corner=self.windows.corner[view]),
         )
-
-    def _of_input(self, turn: int, background: Float[Tensor, " 3"]) -> list[Pictures]:
-        """A frame of the clip, and one of the other cameras, whose turns come one after the other."""
-        frames = [(self.trusted[0], self.input_frames[0][turn])]
-        if others := len(self.trusted) - 1:
-            which = 1 + turn % others
-            frames.append((self.trusted[which], self.input_frames[which][turn // others]))
-        weight = self.config.input_weight
         return [
-            pictures_of(
-                r.images[i : i + 1],
-                r.camera,
-                r.times[i : i + 1],
-                background,
-                weight=weight,
-                windows=r.windows,
-            )
-            for r, i in frames
+            batch,
+            *(self._of_input(self.trusted[k], frame, background) for k, frame in choice.frames),
+            *([] if choice.between is None else [self._between(*choice.between, background)]),
         ]
 
-    def _between(self, random: torch.Generator, background: Float[Tensor, " 3"]) -> Pictures:
+    def _of_input(
+        self, trusted: ReferenceFrames, frame: Int[Tensor, " 1"], background: Float[Tensor, " 3"]
+    ) -> Pictures:
+        """A picture that a camera took."""
+        return pictures_of(
+            trusted.images[frame],
+            trusted.camera,
+            trusted.times[frame],
+            background,
+            weight=self.config.input_weight,
+            windows=trusted.windows,
+        )
+
+    def _between(
+        self,
+        view: Int[Tensor, " 1"],
+        before: Int[Tensor, " 1"],
+        share: Float[Tensor, " 1"],
+        background: Float[Tensor, " 3"],
+    ) -> Pictures:
         """A picture of one of the matrix's views at a time between two frames."""
         m = self.matrix
-        view = self._moved(torch.randint(m.views, (1,), generator=random))
-        i = self._moved(torch.randint(self.pairs, (1,), generator=random))
-        j = (i + 1) % m.frames  # after the last frame of a loop comes its first
-        share = float(torch.rand(1, generator=random)) * 0.8 + 0.1
-        before, after = self._confidence(view, i), self._confidence(view, j)
+        behind = (before + 1) % m.frames  # after the last frame of a loop comes its first
+        one, other = self._confidence(view, before), self._confidence(view, behind)
         return pictures_between(
-            m.images[view, i],
-            m.images[view, j],
+            m.images[view, before],
+            m.images[view, behind],
             share,
             m.cameras[view],
-            m.times[i].lerp(m.times[j] + (j < i).to(m.times), share),
+            m.times[before].lerp(m.times[behind] + (behind < before).to(m.times), share),
             background,
-            confidence=None if before is None or after is None else torch.minimum(before, after),
+            confidence=None if one is None or other is None else torch.minimum(one, other),
             weight=self.config.interpolation_weight,
         )
 
@@ -170,7 +212,7 @@ def pictures_of(
 def pictures_between(
     first: Float[Tensor, "b h w 4"],
     second: Float[Tensor, "b h w 4"],
-    share: float,
+    share: Float[Tensor, " 1"],
     cameras: Cameras,
     times: Float[Tensor, " b"],
     background: Float[Tensor, " 3"],

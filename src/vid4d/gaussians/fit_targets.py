@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from vid4d.cameras import Cameras
 from vid4d.gaussians.model import Gaussians4D
@@ -54,15 +55,61 @@ def resize_matrix(matrix: ImageMatrix, size: int, device: torch.device | str) ->
 
 
 class Windows(NamedTuple):
-    """Square windows in pictures: upper left corner (row, column) of each, and their size in pixels."""
+    """Square windows in pictures: upper left corner (row, column) of each, and their size in pixels.
+
+    corner: on the device of the pictures.
+    """
 
     corner: Int[Tensor, "b 2"]
     size: int
 
     def crop(self, images: Tensor) -> Tensor:
         """Windows (b, size, size, ...) out of pictures (b, h, w, ...)."""
-        pairs = zip(images, self.corner.tolist(), strict=True)
-        return torch.stack([image[y : y + self.size, x : x + self.size] for image, (y, x) in pairs])
+        function = _Slices if self.corner.device.type == "cpu" else _Gathered
+        return function.apply(images, self.corner, self.size)
+
+
+class _Slices(torch.autograd.Function):
+    """Windows by slices, whose corners the host has to know: several times faster on a CPU."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
+        ctx.shape, ctx.places = (
+            images.shape,
+            [(slice(y, y + size), slice(x, x + size)) for y, x in corner.tolist()],
+        )
+        return torch.stack([image[place] for image, place in zip(images, ctx.places, strict=True)])
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        whole = gradient.new_zeros(ctx.shape)
+        for image, place, window in zip(whole, ctx.places, gradient, strict=True):
+            image[place] = window
+        return whole, None, None
+
+
+class _Gathered(torch.autograd.Function):
+    """Windows pixel by pixel, with corners that only the device knows."""
+
+    @staticmethod
+    def forward(ctx: Any, images: Tensor, corner: Int[Tensor, "b 2"], size: int) -> Tensor:
+        b, h, w, *rest = images.shape
+        along, picture = torch.arange(size, device=corner.device), torch.arange(b, device=corner.device)
+        rows, columns = (corner[:, :, None] + along).unbind(1)
+        index = ((picture[:, None, None] * h + rows[:, :, None]) * w + columns[:, None, :]).flatten()
+        ctx.shape = images.shape
+        ctx.save_for_backward(index)
+        return images.reshape(b * h * w, *rest).index_select(0, index).view(b, size, size, *rest)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+        (index,) = ctx.saved_tensors
+        whole = gradient.new_zeros(ctx.shape)
+        # No pixel comes twice, so the order of the copies is all the same.
+        whole.flatten(0, 2).index_copy_(0, index, gradient.flatten(0, 2))
+        return whole, None, None
 
 
 @dataclass(frozen=True)
@@ -112,7 +159,8 @@ def object_windows(masks: Float[Tensor, "v t h w"], margin: int = 8) -> Windows:
         middle.append([(top + bottom + 1) // 2, (left + right + 1) // 2])
     size = min(-(-(size + 2 * margin) // 8) * 8, h, w)
     corner = torch.tensor(middle) - size // 2
-    return Windows(corner.clamp(min=0).minimum(torch.tensor([h - size, w - size])), size)
+    corner = corner.clamp(min=0).minimum(torch.tensor([h - size, w - size]))
+    return Windows(corner.to(masks.device), size)
 
 
 @torch.no_grad()

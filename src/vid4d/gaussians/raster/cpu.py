@@ -310,18 +310,18 @@ def adam(
     square: Float[Tensor, "n ..."],
     fixes: tuple[Float[Tensor, " n"], Float[Tensor, " n"]],
     visible: Bool[Tensor, " n"],
-    rate: float | Float[Tensor, " c"],
+    rate: float | Float[Tensor, "..."],
     betas: tuple[float, float],
     eps: float,
 ) -> None:
     """One update of the visible rows of a parameter, in place; float32 and contiguous, on the CPU.
 
-    fixes: of each row, 1 - beta^steps of both moments. rate: of all, or of each column of (n, c).
+    fixes: of each row, 1 - beta^steps of both moments. rate: of all, or of each number of a row.
     """
     if parameter.numel() == 0:
         return
     columns = parameter.numel() // len(parameter)
-    rates = torch.as_tensor(rate, dtype=torch.float32).expand(columns).contiguous()
+    rates = torch.as_tensor(rate, dtype=torch.float32).flatten().expand(columns).contiguous()
     tensors = (parameter, gradient.contiguous(), mean, square, *fixes, rates, visible)
     addresses = {name: tensor.data_ptr() for name, tensor in zip(_MOMENTS, tensors, strict=True)}
     shares = {"mean_share": 1 - betas[0], "square_share": 1 - betas[1], "eps": eps}
