@@ -1,11 +1,14 @@
 """Milliseconds of a step of the fit of 4D Gaussians, and where they go.
 
     python benchmarks/fit_speed.py RUN [--device cuda] [--threads 2] [--preset standard] [--profile]
+    python benchmarks/fit_speed.py RUN --beside CHECKOUT
 
 RUN: a run folder, or another with an image matrix in `matrix/`. The fit is begun as `vid4d generate` does and
 its steps are timed: processor time of all threads, which other work on the machine hardly changes, and wall
 time, each the median of rounds of 20 steps. The peer on a processor is the same fit with covariances by torch
 instead of the C kernel; rounds of both take turns. --profile: what every operation takes, of 20 steps.
+--beside: a folder with another commit (`git worktree add CHECKOUT COMMIT`), whose rounds take turns with this
+one's, in a process of its own; the peer is left out.
 """
 
 from __future__ import annotations
@@ -13,6 +16,8 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
+import subprocess
+import sys
 import time
 from pathlib import Path
 from unittest import mock
@@ -53,6 +58,35 @@ def a_round(state: FitState) -> tuple[float, float]:
     return (time.process_time() - before) / STEPS * 1e3, (time.perf_counter() - began) / STEPS * 1e3
 
 
+class Beside:
+    """The same fit by another checkout's source, in a process that does a round whenever it is asked."""
+
+    def __init__(self, checkout: Path) -> None:
+        if not (checkout / "src" / "vid4d").is_dir():
+            raise SystemExit(f"{checkout} is no checkout: there is no src/vid4d in it")
+        path = {"PYTHONPATH": str(checkout.resolve() / "src")}
+        command = [sys.executable, __file__, *sys.argv[1:], "--answer"]
+        self.process = subprocess.Popen(
+            command, env=os.environ | path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def a_round(self) -> tuple[float, float]:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(file=self.process.stdin, flush=True)
+        processor, clock = self.process.stdout.readline().split()
+        return float(processor), float(clock)
+
+    def end(self) -> None:
+        self.process.communicate()
+
+
+def answer(state: FitState) -> None:
+    """A round for every line that comes."""
+    for _ in sys.stdin:
+        print(*a_round(state), flush=True)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
@@ -61,18 +95,28 @@ def main() -> None:
     parser.add_argument("--preset", choices=list(PRESETS), default="standard")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--profile", action="store_true")
+    parser.add_argument("--beside", type=Path)
+    parser.add_argument("--answer", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     config = PRESETS[options.preset]
     matrix = resize_matrix(load_matrix(options.run / "matrix"), config.size, options.device)
     state = FitState(matrix, config, seed=0)
-    names = ["as it is"] + ["covariances by torch"] * (options.device == "cpu" and not cpu.obstacle())
+    if options.answer:
+        answer(state)
+        return
+    other = None if options.beside is None else Beside(options.beside)
+    with_peer = other is None and options.device == "cpu" and not cpu.obstacle()
+    names = ["as it is"] + ["covariances by torch"] * with_peer + ["beside"] * (other is not None)
     rounds: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
     for number in range(options.rounds + 1):
         for name, measured in rounds.items():
-            shape = cpu._Shape if name == names[0] else TorchShape
-            with mock.patch.object(cpu, "_Shape", shape):
-                one = a_round(state)
+            if other is not None and name == "beside":
+                one = other.a_round()
+            else:
+                shape = cpu._Shape if name == names[0] else TorchShape
+                with mock.patch.object(cpu, "_Shape", shape):
+                    one = a_round(state)
             if number:  # the first is a warm-up
                 measured.append(one)
     where = torch.cuda.get_device_name() if options.device.startswith("cuda") else cpu_name()
@@ -82,6 +126,8 @@ def main() -> None:
     for name, measured in rounds.items():
         processor, clock = (statistics.median(values) for values in zip(*measured, strict=True))
         print(f"{name}: {processor:.1f} ms of the processor a step, {clock:.1f} ms on the clock")
+    if other is not None:
+        other.end()
     if options.profile:
         kinds = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * options.device.startswith("cuda")
         with profile(activities=kinds) as profiled:
