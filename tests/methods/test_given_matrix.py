@@ -16,6 +16,7 @@ from vid4d.matrix.files import write_picture
 from vid4d.matrix.io import load_matrix
 from vid4d.matrix.layouts import read_zero123plus, rivals
 from vid4d.matrix.matrix import ImageMatrix
+from vid4d.methods import given_matrix
 from vid4d.methods.given_matrix import read_given_matrix
 from vid4d.runs.run import Run
 from vid4d.settings import Settings
@@ -40,7 +41,8 @@ def grids(folder: Path, version: str) -> Path:
 
 
 @pytest.mark.parametrize("version", ["zero123plus-v1.1", "zero123plus-v1.2"])
-def test_the_rig_is_the_one_whose_silhouettes_agree(tmp_path, version):
+def test_the_rig_is_the_one_whose_silhouettes_agree(tmp_path, monkeypatch, version):
+    monkeypatch.setattr(given_matrix, "AGREED", 0.5)
     folder = grids(tmp_path / "grids", version)
     run = Run.create(tmp_path / "run", Settings(clip=str(folder), source="matrix"))
     matrix = read_given_matrix(run)
@@ -56,6 +58,12 @@ def test_the_rig_is_the_one_whose_silhouettes_agree(tmp_path, version):
     forced = json.loads((tmp_path / "other" / "layout.json").read_text())
     assert forced["layout"] == other
     assert forced["agreement"] < told["agreement"] - 0.02
+    doubt = f"warning: --layout {other} may be wrong, for {version} agrees better"
+    assert doubt in (tmp_path / "other" / "log.txt").read_text()
+    run.close()
+    run = Run.create(tmp_path / "told", Settings(clip=str(folder), source="matrix", layout=version))
+    read_given_matrix(run)
+    assert "may be wrong" not in (tmp_path / "told" / "log.txt").read_text()
     run.close()
 
 
