@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from vid4d.clip.checks import warn
+from vid4d.clip.jitter import unsteady
+from vid4d.clip.smear import smear_note
 from vid4d.report.advice import RULES, Facts, advice
 
 FINE = Facts(confidence=0.9, input_psnr=30.0, agreement=0.9, key_frames=8, visible=(900, 1000, 950))
@@ -18,6 +20,8 @@ CASES = {
     "several objects": {"warnings": ("several separate objects at 0.10 s: ...",)},
     "moving camera": {"warnings": ("...: the camera seems to move, ...",)},
     "soft frames": {"warnings": ("soft frames at 0.10 s: ...",)},
+    "motion blur": {"warnings": ("the object is smeared by its motion at 0.10 s, ...",)},
+    "jitter": {"warnings": ("... jumps by up to 9% from frame to frame: give the frames ...",)},
     "low resolution": {"warnings": ("very low resolution: ...",)},
     "low confidence": {"confidence": 0.62},
     "sides disagree": {"agreement": 0.6},
@@ -91,6 +95,13 @@ def test_rules_recognise_the_warnings_that_clips_really_give(name, frames):
         frames, frames, np.arange(len(frames)) / 10, confidence=1.0, has_background=False, enlarged=1.0
     )
     assert [a.name for a in advice(replace(FINE, warnings=tuple(warnings)))] == [name]
+
+
+def test_rules_recognise_smears_and_jitter():
+    said = (smear_note({2: 0.3}, np.arange(3.0)), *unsteady([discs((32, 32, 10 + i % 2)) for i in range(8)]))
+    assert len(said) == 2
+    names = {a.name for a in advice(replace(FINE, warnings=said))}
+    assert names == {"motion blur", "jitter"}
 
 
 def test_rules_recognise_soft_small_and_moving_clips():

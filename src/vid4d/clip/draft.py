@@ -19,9 +19,11 @@ from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop
 from vid4d.clip.fullsize import Shrunk, crops
 from vid4d.clip.holes import fill_brief_holes
+from vid4d.clip.jitter import unsteady
 from vid4d.clip.matting import matte
 from vid4d.clip.options import ClipOptions, check_options
 from vid4d.clip.prompts import keep_chosen, read_prompts
+from vid4d.clip.smear import smear_note, smeared
 from vid4d.clip.source import Source
 from vid4d.clip.sources import open_source
 from vid4d.clip.spool import Picked, Spool
@@ -163,11 +165,17 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
     told += takes.reasons
     if way:
         told.append(f"the clip is not one take of one thing: {way}")
+    told += unsteady(objects)
+    confidence = cut.confidence
+    if smear := smeared(objects, lambda i: cut.contrast(kept[i], originals[i], objects[i])):
+        told.append(smear_note(smear, times))
+        if cut.method != "alpha":  # what is smeared is too long by so much, and overlaps the truth by so much
+            confidence = min(confidence, round(1 / (1 + float(np.median(list(smear.values())))), 3))
     told += warn(
         objects,
         originals,
         times,
-        confidence=cut.confidence,
+        confidence=confidence,
         has_background=cut.method != "alpha",
         enlarged=size / (windows.side * shrunk),
         object_pixels=pixels,
@@ -199,7 +207,7 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         period is not None,
         name,
         cut.method,
-        cut.confidence,
+        confidence,
         None if chosen == key else tuple(chosen.index(i) for i in key),
         pixels,
         _path(windows, source, chosen, shrunk),

@@ -74,6 +74,18 @@ class Matte:
     notes: tuple[str, ...] = ()
     plain: Plain | None = None
 
+    def contrast(
+        self, frame: int, picture: UInt8[np.ndarray, "h w 4"], rgba: UInt8[np.ndarray, "h w 4"]
+    ) -> Float[np.ndarray, "h w 3"]:
+        """How far a frame differs from its background, 8-bit steps: in its colors, or else by its alpha.
+
+        picture: the frame as it came. rgba: without background.
+        """
+        if self.plain is None:
+            return np.repeat(rgba[..., 3:].astype(np.float32), 3, -1)
+        colors = over_white_uint8(picture)
+        return colors - self.plain.surface(frame, colors)
+
 
 def matte(
     frames: Sequence[UInt8[np.ndarray, "h w 4"]],

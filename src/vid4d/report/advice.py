@@ -109,6 +109,18 @@ RULES = (
         serious=False,
     ),
     Rule(
+        "motion blur",
+        lambda f: f.warned("smeared by its motion"),
+        "The object moved so fast that its frames are smeared, and its mask is too long there.",
+        "Film with a shorter exposure and more light, or leave these frames out with --start, --end.",
+    ),
+    Rule(
+        "jitter",
+        lambda f: f.warned("from frame to frame: give the frames"),
+        "The object's size or place jumps from frame to frame, and the asset jumps with it.",
+        "Give the frames as they were before they were cropped, or crop all of them by one window.",
+    ),
+    Rule(
         "low resolution",
         lambda f: f.warned("very low resolution"),
         "The object is only few pixels large in the clip.",
