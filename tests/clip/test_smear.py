@@ -47,7 +47,8 @@ def test_a_smear_is_told_and_measured(tmp_path: Path, smear: float, way: tuple[f
     share = int(said.split("up to ")[1].split("%")[0]) / 100
     assert share == pytest.approx(smear / (2 * RADIUS), abs=0.06)
     # the mask is the union of all places; a disc moved by s of its size takes 1 / (1 + 4 s / pi) of it
-    assert 1 / (1 + 4 / np.pi * share) - 0.05 < clip.matting_confidence < 1 / (1 + share) + 0.05
+    truth = 1 / (1 + 4 / np.pi * smear / (2 * RADIUS))
+    assert clip.matting_confidence == pytest.approx(truth, abs=0.05)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 
 from vid4d.clip.checks import warn
 from vid4d.clip.jitter import unsteady
-from vid4d.clip.smear import smear_note
+from vid4d.clip.smear import Smear, smear_note
 from vid4d.report.advice import RULES, Facts, advice
 
 FINE = Facts(confidence=0.9, input_psnr=30.0, agreement=0.9, key_frames=8, visible=(900, 1000, 950))
@@ -98,7 +98,10 @@ def test_rules_recognise_the_warnings_that_clips_really_give(name, frames):
 
 
 def test_rules_recognise_smears_and_jitter():
-    said = (smear_note({2: 0.3}, np.arange(3.0)), *unsteady([discs((32, 32, 10 + i % 2)) for i in range(8)]))
+    said = (
+        smear_note({2: Smear(0.3, 0.7)}, np.arange(3.0)),
+        *unsteady([discs((32, 32, 10 + i % 2)) for i in range(8)]),
+    )
     assert len(said) == 2
     names = {a.name for a in advice(replace(FINE, warnings=said))}
     assert names == {"motion blur", "jitter"}

@@ -169,8 +169,8 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
     confidence = cut.confidence
     if smear := smeared(objects, lambda i: cut.contrast(kept[i], originals[i], objects[i])):
         told.append(smear_note(smear, times))
-        if cut.method != "alpha":  # what is smeared is too long by so much, and overlaps the truth by so much
-            confidence = min(confidence, round(1 / (1 + float(np.median(list(smear.values())))), 3))
+        if cut.method != "alpha":
+            confidence = min(confidence, round(float(np.median([s.kept for s in smear.values()])), 3))
     told += warn(
         objects,
         originals,

@@ -8,6 +8,7 @@ smeared, nor what does not move. Lengths are pixels of the source.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -30,11 +31,18 @@ MOST = 24
 """Frames that are looked at."""
 
 
+class Smear(NamedTuple):
+    """share: of the object's size that it is smeared over. kept: of its mask that the object itself takes."""
+
+    share: float
+    kept: float
+
+
 def smeared(
     frames: Sequence[UInt8[np.ndarray, "h w 4"]],
     contrast: Callable[[int], Float[np.ndarray, "h w 3"]],
-) -> dict[int, float]:
-    """Share of its size that the object of a frame is smeared over, of the frames where it is.
+) -> dict[int, Smear]:
+    """The smear of the object, of the frames where it is smeared.
 
     frames: without background. contrast: of a frame, its colors less those of its background, or its alpha
     three times; any unit.
@@ -54,25 +62,26 @@ def smeared(
     few = np.unique(np.linspace(0, len(which) - 1, min(len(which), MOST)).round().astype(int))
     found = {}
     for i in (which[k] for k in few):
-        share = _smear(frames[i], contrast(i), ways[i])
-        if share > LEAST:
-            found[i] = share
+        smear = _smear(frames[i], contrast(i), ways[i])
+        if smear is not None and smear.share > LEAST:
+            found[i] = smear
     return found
 
 
-def smear_note(found: dict[int, float], times: Float[np.ndarray, " t"]) -> str:
+def smear_note(found: dict[int, Smear], times: Float[np.ndarray, " t"]) -> str:
     """What `smeared` found, in words. times: seconds of the frames."""
     shown = ", ".join(f"{times[i]:.2f}" for i in list(found)[:5]) + (" ..." if len(found) > 5 else "")
+    most = max(smear.share for smear in found.values())
     return (
-        f"the object is smeared by its motion at {shown} s, over up to {max(found.values()):.0%} of its "
-        "size, and its mask is as much too long: film with a shorter exposure, which needs more light"
+        f"the object is smeared by its motion at {shown} s, over up to {most:.0%} of its size, and its mask "
+        "is as much too long: film with a shorter exposure, which needs more light"
     )
 
 
 def _smear(
     frame: UInt8[np.ndarray, "h w 4"], contrast: Float[np.ndarray, "h w 3"], way: Float[np.ndarray, "2"]
-) -> float:
-    """Share of its size that an object is smeared over along its way; 0 where it is not smeared."""
+) -> Smear | None:
+    """An object's smear along its way; None where it is not smeared."""
     mask = frame[..., 3] > 24
     left, top, right, bottom = mask_box(mask)
     margin = max(right - left, bottom - top) // 8 + 3
@@ -84,9 +93,13 @@ def _smear(
     level = ndimage.gaussian_filter(ndimage.rotate(small, turn, axes=(1, 0), order=1), (1, 1, 0))
     along, across = _width(level, 0.5), _width(level.transpose(1, 0, 2), 0.25)
     if along < SHARPER * across or SHUTTER * along * step > np.linalg.norm(way):
-        return 0.0
-    seen = np.nonzero((np.abs(level).max(-1) > 0.1 * np.abs(level).max()).any(0))[0]
-    return float(along / max(np.ptp(seen) + 1 - along, 1.0))
+        return None
+    seen = np.abs(level).max(-1) > 0.1 * np.abs(level).max()
+    begins = np.count_nonzero(seen[:, 1:] & ~seen[:, :-1])  # each stretch of a row is too long by the smear
+    extent = np.ptp(np.nonzero(seen.any(0))[0]) + 1
+    return Smear(
+        float(along / max(extent - along, 1.0)), float(np.clip(1 - begins * along / seen.sum(), 0, 1))
+    )
 
 
 def _width(level: Float[np.ndarray, "h w 3"], share: float) -> float:
