@@ -11,6 +11,7 @@ import shutil
 import struct
 import sys
 import zlib
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -54,25 +55,28 @@ def ran_out(error: BaseException | None) -> bool:
 
     Readers turn all that a library raises into an InputError, this, too, and keep it as the cause.
     """
-    while error is not None:
-        said = "" if isinstance(error, InputError) else str(error).lower()  # which names files
-        if isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM:
+    for cause, said in _causes(error):
+        if isinstance(cause, MemoryError) or getattr(cause, "errno", None) == errno.ENOMEM:
             return True
         if any(words in said for words in NO_MEMORY) and "not permitted" not in said:
             return True
-        error = error.__cause__
     return False
 
 
 def disk_full(error: BaseException | None) -> BaseException | None:
     """The error that says that a disk is full, where this one says so or comes from one that does."""
-    while error is not None:
-        said = "" if isinstance(error, InputError) else str(error).lower()  # which names files
-        number = error.errno if isinstance(error, OSError) else None
+    for cause, said in _causes(error):
+        number = cause.errno if isinstance(cause, OSError) else None
         if number in FULL or "no space left on device" in said or "os error 28" in said:
-            return error
-        error = error.__cause__
+            return cause
     return None
+
+
+def _causes(error: BaseException | None) -> Iterator[tuple[BaseException, str]]:
+    """An error and what it comes from, with what a library says in it; our own sentences name files."""
+    while error is not None:
+        yield error, "" if isinstance(error, InputError) else str(error).lower()
+        error = error.__cause__
 
 
 def explained(error: BaseException, *, resumes: bool = False) -> str | None:

@@ -198,9 +198,9 @@ def _half_clear_alpha(alpha: UInt8[np.ndarray, "h w"], area: int) -> int | None:
 
 def _half_clear(seen: Sequence[_Seen], times: np.ndarray) -> str | None:
     found = {i: s.half_clear for i, s in enumerate(seen) if s.half_clear is not None}
-    alpha = round(float(np.median(list(found.values())))) if found else 0
     if not found:
         return None
+    alpha = round(float(np.median(list(found.values()))))
     return (
         f"the object is half clear in places {_at(times, list(found))} (alpha of about {alpha} of 255): what "
         "is below 128 is taken for clear; give alpha or --masks that are white there, unless it is glass"
