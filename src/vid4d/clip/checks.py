@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from vid4d.errors import install_hint
 from vid4d.media.images import premultiplied
-from vid4d.media.keying import around, filled
+from vid4d.media.keying import around, filled, mask_middle
 
 THUMBNAIL = 96
 FEW_PIXELS = 60
@@ -93,13 +93,11 @@ class _Seen:
         rows, columns = mask.sum(1), mask.sum(0)
         area = int(rows.sum())
         ends = (rows[0], rows[-1], columns[0], columns[-1])
-        with np.errstate(invalid="ignore"):
-            center = np.array([np.arange(len(n)) @ n / np.float64(area) for n in (columns, rows)])
         return cls(
             area,
             bool(max(ends) > max(2, 0.004 * max(mask.shape))),
             _are_several(mask),
-            center,
+            mask_middle(columns, rows),
             None if all_opaque else _half_clear_alpha(frame[..., 3], area),
             sharpness(frame),
         )

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vid4d.media.keying import mask_box
+from vid4d.media.keying import mask_box, mask_middle
 
 FEWEST = 6
 """Frames with which one can tell."""
@@ -39,7 +39,7 @@ def unsteady(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> list[str]:
     if float(np.median(common)) > SIZE:
         step = np.expm1(np.abs(np.diff(np.log(size))).max())
         said.append(f"the object's size jumps by up to {step:.0%} from frame to frame: {WAY_OUT}")
-    place = np.array([_middle(m) for m in masks]) / np.median(size)
+    place = np.array([mask_middle(m.sum(0), m.sum(1)) for m in masks]) / np.median(size)
     bends = np.linalg.norm(np.diff(place, 2, axis=0), axis=1)
     left = np.linalg.norm(place[2:] - place[:-2], axis=1)
     if np.median(bends) > max(PLACE, BACK * np.median(left)):
@@ -63,12 +63,6 @@ def _together(logs: Float[np.ndarray, "t 3"]) -> Float[np.ndarray, " n"]:
     least, most = np.abs(bends).min(1), np.abs(bends).max(1)
     alike = (np.abs(np.sign(bends).sum(1)) == 3) & (least > 0.4 * most)
     return np.where(alike, np.median(np.abs(bends), 1), 0.0)
-
-
-def _middle(mask: np.ndarray) -> tuple[float, float]:
-    """Centre of mass, x and y."""
-    x, y = (np.arange(len(n)) @ n / n.sum() for n in (mask.sum(0), mask.sum(1)))
-    return float(x), float(y)
 
 
 def _each_centred(boxes: Float[np.ndarray, "t 4"], high: Float[np.ndarray, " t"]) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Shaped
 
 from vid4d.errors import InputError
+from vid4d.media.keying import around
 
 HELD = 24 << 20
 """Bytes of one row of pictures in memory."""
@@ -122,9 +123,5 @@ class Picked(Sequence[np.ndarray]):
 
 
 def _box(picture: np.ndarray) -> tuple[slice, slice]:
-    plane = picture[..., 3] if picture.ndim == 3 else picture
-    rows = np.nonzero(plane.any(1))[0]
-    if len(rows) == 0:
-        return slice(0, 0), slice(0, 0)
-    columns = np.nonzero(plane.any(0))[0]
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+    shown = (picture[..., 3] if picture.ndim == 3 else picture) != 0
+    return around(shown, 0) if shown.any() else (slice(0, 0), slice(0, 0))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
 from vid4d.media.fading import fading_bays, fading_holes, fading_outline
@@ -83,6 +83,12 @@ def cut_out(
     distinct = float((distance[alpha > 0.5] > background.region).mean()) if (alpha > 0.5).any() else 0.0
     rgba = np.dstack([np.clip(color, 0, 255), alpha * 255])
     return np.rint(rgba).astype(np.uint8), distinct
+
+
+def mask_middle(columns: Int[np.ndarray, " w"], rows: Int[np.ndarray, " h"]) -> Float[np.ndarray, "2"]:
+    """Centre of mass, x and y, of a mask with so many pixels in each column and row; NaN where empty."""
+    with np.errstate(invalid="ignore"):
+        return np.array([np.arange(len(n)) @ n / np.float64(n.sum()) for n in (columns, rows)])
 
 
 def around(mask: Bool[np.ndarray, "h w"], margin: int) -> tuple[slice, slice]:
