@@ -64,7 +64,8 @@ class Beside:
     def __init__(self, checkout: Path) -> None:
         if not (checkout / "src" / "vid4d").is_dir():
             raise SystemExit(f"{checkout} is no checkout: there is no src/vid4d in it")
-        path = {"PYTHONPATH": str(checkout.resolve() / "src")}
+        places = [str(checkout.resolve() / "src"), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = {"PYTHONPATH": os.pathsep.join(places)}
         command = [sys.executable, __file__, *sys.argv[1:], "--answer"]
         self.process = subprocess.Popen(
             command, env=os.environ | path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

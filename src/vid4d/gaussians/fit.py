@@ -40,6 +40,7 @@ from vid4d.gaussians.densify import Densifier
 from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.fit_losses import picture_loss, render_together
 from vid4d.gaussians.fit_pictures import Choice, StepPictures
+from vid4d.gaussians.fit_recording import Done, RecordedSteps
 from vid4d.gaussians.fit_targets import resize_matrix
 from vid4d.gaussians.guide import Guide
 from vid4d.gaussians.hull import gaussians_from_hull
@@ -182,6 +183,8 @@ class FitState:
         self.step, self.seconds = 0, 0.0
         self._mean_loss, self._losses = float("nan"), list[Float[Tensor, ""]]()
         self.room, self._unsure = EntryRoom(), deque[tuple[int, Wanted]]()
+        by_card = matrix.images.is_cuda and guide is None  # what a guide does is not known
+        self.recorded = RecordedSteps(self._step) if by_card else None
 
     @property
     def loss(self) -> float:
@@ -217,6 +220,7 @@ class FitState:
             step, wanted = self._unsure.popleft()
             if not self.room.enough_for(wanted.read()):
                 self._unsure.clear()
+                self._forget_recordings()
                 del self._losses[len(self._losses) - (self.step - step) :]
                 self.step = step
                 return False
@@ -231,28 +235,33 @@ class FitState:
         if densify:
             self.densifier.densify(self.optimizer)
             self.room.forget()
-        gaussians = self.shown()
         if look:
-            self.pictures.look(gaussians)
+            self.pictures.look(self.shown())
+        if densify or look:
+            self._forget_recordings()
         lr_scale = torch.tensor(c.final_lr_ratio**progress).to(self.rates.device, non_blocking=True)
-        loss, complete = self._step(gaussians, self.pictures.choose(self.step), lr_scale)
+        choice, with_ssim = self.pictures.choose(self.step), self.step % c.ssim_every == 0
+        if self.recorded is None:
+            loss, complete = self._step(choice, lr_scale, with_ssim)
+        else:
+            loss, complete = self.recorded(choice, lr_scale, with_ssim, self.room.size is not None)
         self._losses.append(loss)
         if complete is not None:
             self._unsure.append((self.step, self.room.ask()))
         self.step += 1
 
-    def _step(
-        self, gaussians: Gaussians4D, choice: Choice, lr_scale: Float[Tensor, ""]
-    ) -> tuple[Float[Tensor, ""], Bool[Tensor, ""] | None]:
-        """A step with what was chosen for it, which reads nothing from the device.
+    def _forget_recordings(self) -> None:
+        """Tensors moved that recorded steps read."""
+        if self.recorded is not None:
+            self.recorded.forget()
 
-        Returns the loss, and whether the step counts, on the device; None where that is not in question.
-        """
+    def _step(self, choice: Choice, lr_scale: Float[Tensor, ""], with_ssim: bool) -> Done:
+        """A step with what was chosen for it, which reads nothing from the device; see `fit_recording`."""
         c = self.config
-        asked = self.pictures.of(choice)
+        gaussians, asked = self.shown(), self.pictures.of(choice)
         renders = render_together(gaussians, asked, self.room)
-        with_ssim = c.ssim_weight > 0 and self.step % c.ssim_every == 0
         compared = zip(renders, asked, strict=True)
+        with_ssim = with_ssim and c.ssim_weight > 0
         losses = [picture_loss(render, pictures, c, with_ssim=with_ssim) for render, pictures in compared]
         loss = torch.stack(losses).sum()
         visible = torch.cat([render.radii for render in renders]).amax(0) > 0
@@ -336,6 +345,7 @@ class FitState:
         self._mean_loss = math.nan if state["loss"] is None else state["loss"]
         self._losses.clear()
         self._unsure.clear()
+        self._forget_recordings()
         if "visible_in_input" in tensors:
             shape = self.matrix.images.shape[:4]
             bits = np.unpackbits(tensors["visible_in_input"].cpu().numpy(), count=shape.numel()).astype(bool)

@@ -10,12 +10,13 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from importlib import util
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
 M = TypeVar("M", bound=nn.Module)
+T = TypeVar("T")
 
 enabled = True
 
@@ -62,10 +63,9 @@ def build_one(device: torch.device) -> None:
     on_device_of(x, lambda: add_one[(1,)](x))
 
 
-def on_device_of(x: Tensor, launch: Callable[[], Any]) -> None:
-    """Launches on the tensor's own card, which need not be the current one."""
+def on_device_of(x: Tensor, launch: Callable[[], T]) -> T:
+    """Launches on the tensor's own card, which need not be the current one; returns what `launch` does."""
     if x.is_cuda:
         with torch.cuda.device(x.device):
-            launch()
-    else:
-        launch()
+            return launch()
+    return launch()

@@ -7,9 +7,9 @@ UNet at 32 x 32 latents spends three quarters of its time waiting for the next s
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,10 +32,42 @@ def _random_numbers_after_failure() -> Iterator[None]:
         raise
 
 
-class _Recording(NamedTuple):
+class Recording(NamedTuple):
+    """What a function did, where it reads its inputs, and where it leaves its outputs."""
+
     graph: torch.cuda.CUDAGraph
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+
+    def replay(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Outputs for other inputs of the same shapes, which later calls do not overwrite."""
+        for buffer, value in zip(self.inputs, inputs, strict=True):
+            buffer.copy_(value)
+        self.graph.replay()
+        return tuple(x.clone() for x in self.outputs)
+
+
+def record(function: Function, inputs: Sequence[Tensor], pool: Any = None) -> Recording:
+    """What a function does to inputs, noted without being done. The function is as for `CudaGraphed`.
+
+    It must have been called before, `aside`, with its leaves if it computes gradients, so that its
+    kernels are built. pool: of memory (`torch.cuda.graph_pool_handle`), shared with recordings whose outputs
+    are kept and which are never played at the same time.
+    """
+    buffers, graph = tuple(x.clone() for x in inputs), torch.cuda.CUDAGraph()
+    with _random_numbers_after_failure(), torch.cuda.graph(graph, pool=pool):
+        outputs = function(*buffers)
+    return Recording(graph, buffers, outputs)
+
+
+@contextmanager
+def aside(stream: torch.cuda.Stream) -> Iterator[None]:
+    """Work on a stream of its own, in its turn: autograd remembers where a leaf was used first, and what it
+    saw on the usual stream cannot be recorded."""
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        yield
+    torch.cuda.current_stream().wait_stream(stream)
 
 
 class CudaGraphed:
@@ -53,7 +85,7 @@ class CudaGraphed:
 
     def __init__(self, function: Function, keep: int = 2) -> None:
         self.function, self.keep = function, keep
-        self._recordings: OrderedDict[tuple[object, ...], _Recording] = OrderedDict()
+        self._recordings: OrderedDict[tuple[object, ...], Recording] = OrderedDict()
 
     @torch.no_grad()
     def __call__(self, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -66,21 +98,12 @@ class CudaGraphed:
             with torch.cuda.device(inputs[0].device):
                 self._recordings[key] = self._record(inputs)
         self._recordings.move_to_end(key)
-        recording = self._recordings[key]
-        for buffer, value in zip(recording.inputs, inputs, strict=True):
-            buffer.copy_(value)
-        recording.graph.replay()
-        return tuple(x.clone() for x in recording.outputs)
+        return self._recordings[key].replay(inputs)
 
-    def _record(self, inputs: tuple[Tensor, ...]) -> _Recording:
-        buffers = tuple(x.clone() for x in inputs)
-        aside, graph = torch.cuda.Stream(), torch.cuda.CUDAGraph()
-        aside.wait_stream(torch.cuda.current_stream())
-        with torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True):
-            with torch.cuda.stream(aside):
+    def _record(self, inputs: tuple[Tensor, ...]) -> Recording:
+        tuned = torch.backends.cudnn.flags(enabled=True, benchmark=True, deterministic=False, allow_tf32=True)
+        with tuned:
+            with aside(torch.cuda.Stream()):
                 for _ in range(WARM_UP):
-                    self.function(*buffers)
-            torch.cuda.current_stream().wait_stream(aside)
-            with _random_numbers_after_failure(), torch.cuda.graph(graph):
-                outputs = self.function(*buffers)
-        return _Recording(graph, buffers, outputs)
+                    self.function(*inputs)
+            return record(self.function, inputs)

@@ -1,0 +1,152 @@
+"""Recorded steps of a fit: the same numbers as steps that are done one by one."""
+
+from contextlib import nullcontext
+from dataclasses import replace
+
+import pytest
+import torch
+from ellipsoids import matrix
+from test_fit_waits import painted, trusting
+
+from vid4d.gaussians import fit_losses, fit_recording, fit_targets
+from vid4d.gaussians.densify import DensifyConfig
+from vid4d.gaussians.fit import FitState, fit
+from vid4d.gaussians.fit_config import FitConfig
+from vid4d.gaussians.fit_pictures import Choice
+from vid4d.gaussians.fit_recording import WARM_UP, RecordedSteps, choice_tensors, with_tensors
+from vid4d.gaussians.hull import HullConfig
+from vid4d.kernels.cuda_graphs import Recording
+
+CONFIG = FitConfig(iterations=24, hull=HullConfig(resolution=24, splats=30, min_splats=0))
+
+
+class Played:
+    """Stands for a CUDA graph: the function, called again with what is in its buffers."""
+
+    def __init__(self, function, inputs, outputs):
+        self.function, self.inputs, self.outputs = function, inputs, outputs
+
+    def replay(self):
+        for buffer, value in zip(self.outputs, self.function(*self.inputs), strict=True):
+            buffer.copy_(value)
+
+
+def recording_of(function, inputs):
+    """Nothing is computed yet, and the inputs may change."""
+    buffers = tuple(x.clone() for x in inputs)
+    outputs = torch.zeros(()), torch.tensor(False)
+    return Recording(Played(function, buffers, outputs), buffers, outputs)
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Recordings on a processor; the list of their functions."""
+    made = []
+    monkeypatch.setattr(fit_recording, "record", lambda f, x, pool: made.append(f) or recording_of(f, x))
+    monkeypatch.setattr(fit_recording, "aside", lambda stream: nullcontext())
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph_pool_handle", lambda: (0, 0))
+    return made
+
+
+def a_choice(cameras=(0,), between=True):
+    numbers = iter(range(1, 20))
+    take = lambda n: torch.full((n,), next(numbers))  # noqa: E731
+    frames = tuple((camera, take(1)) for camera in cameras)
+    return Choice(take(3), take(4), take(4), frames, (take(1), take(1), take(1)) if between else None)
+
+
+@pytest.mark.parametrize("between", [True, False])
+@pytest.mark.parametrize("cameras", [(), (0,), (0, 2)])
+def test_a_choice_is_its_tensors_and_its_kind(cameras, between):
+    choice = a_choice(cameras, between)
+    values = choice_tensors(choice)
+    assert len(values) == 3 + len(cameras) + 3 * between
+    again = with_tensors(choice, [x + 100 for x in values])
+    assert [camera for camera, _ in again.frames] == list(cameras)
+    assert (again.between is not None) == between
+    for before, after in zip(values, choice_tensors(again), strict=True):
+        assert torch.equal(after, before + 100)
+    changed = with_tensors(choice, values)
+    assert torch.equal(changed.when, choice.when)
+    assert torch.equal(changed.background, choice.background)
+
+
+def test_steps_of_a_kind_are_recorded_once_they_have_been_done(recorded):
+    """And with the numbers of their own choice, never those of the first."""
+    seen = []
+
+    def step(choice, lr_scale, with_ssim):
+        seen.append((float(choice.view[0]), float(lr_scale), with_ssim))
+        return choice.view.sum().float(), torch.tensor(True)
+
+    steps, choice = RecordedSteps(step), a_choice()
+    for i in range(5):
+        given = choice._replace(view=torch.full((4,), i))
+        loss, complete = steps(given, torch.tensor(i / 10), True, recordable=True)
+        assert (float(loss), bool(complete)) == (4 * i, True)
+        assert len(recorded) == (i >= WARM_UP)
+        assert seen[-1] == (i, pytest.approx(i / 10), True)
+    for other in (choice._replace(between=None), choice._replace(frames=()), a_choice((1,))):
+        for _ in range(WARM_UP + 2):
+            steps(other, torch.tensor(1.0), True, recordable=True)
+    for _ in range(WARM_UP + 2):
+        steps(choice, torch.tensor(1.0), False, recordable=True)
+        assert seen[-1][2] is False
+    assert len(recorded) == 5
+    steps.forget()
+    for _ in range(WARM_UP + 3):
+        steps(choice, torch.tensor(1.0), True, recordable=False)
+    assert len(recorded) == 5
+
+
+@pytest.mark.usefixtures("recorded")
+def test_what_asks_the_device_is_not_recorded():
+    """A rasteriser that takes no room for its entries has asked how many there are."""
+    steps = RecordedSteps(lambda choice, lr_scale, with_ssim: (lr_scale, None))
+    for _ in range(WARM_UP):
+        assert steps(a_choice(), torch.tensor(1.0), True, recordable=True)[1] is None
+    with pytest.raises(RuntimeError, match="asks nothing"):
+        steps(a_choice(), torch.tensor(1.0), True, recordable=True)
+
+
+def test_recordings_end_where_tensors_move(recorded, monkeypatch):
+    """Density control, what the video shows, more room: the same splats as without recordings."""
+    monkeypatch.setattr(fit_losses, "rasterize_4d", painted)
+    monkeypatch.setattr(fit_targets, "_Slices", fit_targets._Gathered)
+    densify = DensifyConfig(growth=1.5, n_densify=2, begin=0.3, end=0.6, prune_opacity=0)
+    config = replace(CONFIG, densify=densify, visibility_updates=(0.0, 0.5))
+    fitted = []
+    for with_recordings in (False, True):
+        state = FitState(trusting(), config, seed=0)
+        state.recorded = RecordedSteps(state._step) if with_recordings else None
+        while state.step < config.iterations:
+            state.advance(state.step / config.iterations)
+            if state.step == 17 and with_recordings:
+                before = len(recorded)
+        fitted.append(state.gaussians())
+    for name, value in fitted[0].tensors().items():
+        assert torch.equal(value, fitted[1].tensors()[name]), name
+    assert before > 0
+    assert len(recorded) > before  # those of before were of no use
+
+
+def test_no_recordings_on_a_processor_or_beside_a_guide():
+    state = FitState(matrix(4, 1, 24), CONFIG, seed=0)
+    assert state.recorded is None
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("room", ["enough", "too small"])
+def test_recorded_on_a_card_as_ever(monkeypatch, room):
+    """The same bytes; also where the room for tile entries has to grow under way."""
+    from vid4d.gaussians.raster import room as rooms
+
+    monkeypatch.setattr(rooms, "SPARE", 1.5 if room == "enough" else 0.7)
+    config, fitted = replace(CONFIG, iterations=80), []
+    for kind in (lambda step: None, RecordedSteps):
+        monkeypatch.setattr("vid4d.gaussians.fit.RecordedSteps", kind)
+        fitted.append(fit(trusting(), config, device="cuda")[0].tensors())
+    for name, value in fitted[0].items():
+        assert torch.equal(value, fitted[1][name]), name
