@@ -24,13 +24,18 @@ from vid4d.gaussians.raster import (
     shape_kernels,
 )
 from vid4d.gaussians.raster import triton as splat_raster
-from vid4d.priors.layers import fused_kernels, fused_norm_kernels
+from vid4d.priors.layers import (
+    fused_kernels,
+    fused_norm_kernels,
+    fused_ray_kernels,
+    fused_transformer_kernels,
+)
 from vid4d.training import carving_kernels, mesh_render_kernels
 
-HALVES = {"x", "y", "out", "add", "gradient", "weight", "bias", "query", "rays"}
+HALVES = {"x", "y", "beside", "out", "add", "gradient", "weight", "bias", "query", "rays"}
 FLOATS = {"moments", "sums"}
-NUMBERS = {"one_over_count", "scale"}
-
+NUMBERS = {"one_over_count", "scale", "eps"}
+SAMPLED = {"volume": "*bf16", "grid": "*fp32", "frame": "*i64", "place": "*i64"}
 
 KINDS = dict.fromkeys(HALVES, "*bf16") | dict.fromkeys(FLOATS, "*fp32") | dict.fromkeys(NUMBERS, "fp32")
 
@@ -102,15 +107,25 @@ if __name__ == "__main__":
         compile_for_h100(adam_kernels.adam_kernel, sizes, kinds)
     compile_for_h100(mesh_render_kernels.nearest_kernel, {"SIZE": 112, "ROWS": 8, "COLUMNS": 8}, RASTER)
     compile_for_h100(carving_kernels.carve_kernel, {"VIEWS": 22, "SIZE": 112, "BLOCK": 512}, CARVING)
-    norm = fused_norm_kernels
+    norm, ray, transformer = fused_norm_kernels, fused_ray_kernels, fused_transformer_kernels
     for (i, activation), add in product(enumerate(norm._ACTIVATIONS.values()), (False, True)):
-        shared = {"chunk": (256, 1024)[(i + add) % 2], "HAS_ADD": add, "TILE": norm.TILE}
-        compile_for_h100(norm._sums_kernel, shared)
-        for kernel in (norm._normalise_kernel, norm._gradient_sums_kernel, norm._gradient_kernel):
+        shared = {"chunk": (256, 1024)[(i + add) % 2], "HAS_ADD": add, "TILE": norm.TILE, "WIDE": norm.WIDE}
+        compile_for_h100(norm._sums_kernel, {**shared, "HAS_BESIDE": not add})
+        compile_for_h100(norm._normalise_kernel, {**shared, "HAS_BESIDE": add, "ACTIVATION": activation})
+        for kernel in (norm._gradient_sums_kernel, norm._gradient_kernel):
             compile_for_h100(kernel, {**shared, "ACTIVATION": activation})
-    compile_for_h100(fused_kernels._plus_kernel, {"TILE": norm.TILE})
-    compile_for_h100(fused_kernels._geglu_kernel, {"TILE": norm.TILE})
-    compile_for_h100(fused_kernels._rays_kernel, {"HEADS": 4, "DEPTHS": 64, "WIDTH": 64})
+    compile_for_h100(norm._moments_kernel, {"WIDTH": 16})
+    for flag in (False, True):
+        compile_for_h100(fused_kernels._plus_kernel, {"OF_PICTURE": flag, "TILE": norm.TILE})
+        sizes = {"HAS_ADD": flag, "ROWS": 4, "CHANNELS": 512}
+        compile_for_h100(transformer._layer_norm_kernel, sizes)
+    compile_for_h100(fused_kernels._doubled_kernel, {"TILE": norm.TILE})
+    compile_for_h100(transformer._geglu_kernel, {"TILE": norm.TILE})
+    sizes = {name: getattr(transformer, name) for name in ("ROWS", "COLUMNS", "INNER")}
+    compile_for_h100(transformer._gated_kernel, sizes)
+    sizes = {"HEADS": 4, "ROWS": 16, "DEPTHS": 64, "WIDTH": 64, "PIXELS": ray.PIXELS}
+    compile_for_h100(ray._rays_kernel, sizes)
+    compile_for_h100(ray._sample_kernel, {"POINTS": ray.POINTS, "CHANNELS": 64}, KINDS | SAMPLED)
     for level, flag in product((0, 1), (False, True)):
         features = (3, 6)[level ^ flag]  # every two of the three meet
         sizes = {"STEP": 1e-3, "LEVEL": level, "LEVELS": 2, "COLOR": flag, "BLOCK": BLOCK}

@@ -237,7 +237,7 @@ class SyncDreamer(LatentPrior):
         for pairs in torch.arange(frames * views, device=self.device).split(even):
             frame, view = pairs // views, pairs % views
             pose = condition.view[frame, view]
-            pyramid = self.spatial_volume.frustum(volume[frame], time[frame], pose, view)
+            pyramid = self.spatial_volume.frustum(volume, frame, time[frame], pose, view)
             parts.append(
                 self.predict(
                     latents[frame, view],

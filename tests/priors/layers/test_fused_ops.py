@@ -42,8 +42,8 @@ def in_use(kernels, monkeypatch):
 
         return noted
 
-    names = ("group_norm", "plus", "geglu", "along_rays")
-    counted = type("Counted", (), {n: staticmethod(note(n)) for n in names})
+    names = [name for name in kernels.__all__ if name != "INNER"]
+    counted = type("Counted", (), {n: staticmethod(note(n)) for n in names} | {"INNER": kernels.INNER})
     monkeypatch.setattr(fused_ops, "_kernels", lambda: counted)
     monkeypatch.setattr(fused_ops, "_is_supported", lambda x: kernels_room.enabled)
     return served
@@ -91,6 +91,18 @@ def test_group_norm_of_many_positions(kernels):
     same_gradients(got, expected, x)
 
 
+@pytest.mark.parametrize("split", [1, 30, 64, 71])
+def test_group_norm_of_channels_in_two_tensors(kernels, split):
+    """A group may have channels of both."""
+    x, norm = torch.randn(2, 300, 72) * 2 + 1, norm_of(8, 72)
+    parts = x[..., :split].contiguous(), x[..., split:].contiguous()
+    got = kernels.group_norm_of_both(*parts, 8, norm.weight, norm.bias, norm.eps, "silu")
+    expected = F.silu(norm(x.transpose(1, 2)).transpose(1, 2))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    plain = fused_ops.group_norm_of_both(norm, *(y.transpose(1, 2) for y in parts), "silu")
+    torch.testing.assert_close(plain.transpose(1, 2), expected)
+
+
 def test_group_norm_has_one_derivative_only(kernels):
     x, norm = torch.randn(1, 6, 4, requires_grad=True), norm_of(2, 4)
     y = kernels.group_norm(x, 2, norm.weight, norm.bias, norm.eps, "silu")
@@ -112,7 +124,72 @@ def test_sum_and_gate(kernels):
     torch.testing.assert_close(kernels.geglu(z), value * F.gelu(gate), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize(("depths", "width"), [(6, 5), (8, 16), (1, 3)])
+def test_sum_with_a_bias_of_each_picture(kernels):
+    x, y, bias = torch.randn(3, 70, 5), torch.randn(3, 70, 5), torch.randn(3, 5)
+    torch.testing.assert_close(kernels.plus(x, y, bias), x + y + bias[:, None])
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 1, 3), (2, 3, 5, 70)])
+def test_every_pixel_four_times(kernels, shape):
+    x = torch.randn(shape)
+    got = kernels.doubled(x)
+    assert torch.equal(got, x.repeat_interleave(2, 1).repeat_interleave(2, 2))
+    assert torch.equal(got.movedim(-1, 1), fused_ops.doubled(x.movedim(-1, 1)))
+
+
+@pytest.mark.parametrize("channels", [5, 320, 1280])
+@pytest.mark.parametrize("added", [False, True])
+def test_layer_norm(kernels, channels, added):
+    x, norm = torch.randn(3, 7, channels) * 2 + 5, nn.LayerNorm(channels)
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
+    add = torch.randn(3, channels) if added else None
+    got = kernels.layer_norm(x, norm.weight, norm.bias, norm.eps, add)
+    expected = norm(x + (0 if add is None else add[:, None]))
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(fused_ops.layer_norm(norm, x, add), expected)
+
+
+@pytest.mark.parametrize(("rows", "inner", "width"), [(5, 64, 3), (130, 128, 200)])
+def test_gated_linear(kernels, rows, inner, width):
+    """Rows and columns that do not fill a block; more than one."""
+    x, layer = torch.randn(rows, inner), nn.Linear(inner, 2 * width)
+    value, gate = layer(x).chunk(2, -1)
+    expected = value * F.gelu(gate)
+    torch.testing.assert_close(kernels.gated_linear(x, layer.weight, layer.bias), expected)
+    torch.testing.assert_close(fused_ops.gated_linear(layer, x), expected)
+    with pytest.raises(ValueError, match="multiple of 64"):
+        kernels.gated_linear(x[:, :40].contiguous(), layer.weight[:, :40].contiguous(), layer.bias)
+
+
+def test_half_precision_is_gated_in_one_kernel(in_use):
+    """Where inner sizes allow it."""
+    with torch.no_grad():
+        for inner in (64, 40):
+            layer, x = nn.Linear(inner, 6).half(), torch.randn(4, inner).half()
+            value, gate = (layer.float()(x.float())).chunk(2, -1)
+            got = fused_ops.gated_linear(layer.half(), x)
+            torch.testing.assert_close(got.float(), value * F.gelu(gate), rtol=1e-2, atol=1e-3)
+    assert in_use == ["gated_linear", "geglu"]
+
+
+def test_volumes_are_sampled_as_grid_sample_does(kernels):
+    """Inside, at the faces, at a corner, half a voxel and far outside; frames and places in any order."""
+    volume = torch.randn(3, 4, 4, 4, 5)
+    grid = torch.rand(2, 3, 7, 5, 3) * 2.8 - 1.4
+    grid[0, 0, 0] = torch.tensor([[1, 1, 1], [-1, 0.5, 1], [1 + 1 / 3, 0, 0], [-1.3, 1, -1], [5, 0, 0.0]])
+    frame, place = torch.tensor([2, 0, 2, 1]), torch.tensor([0, 1, 1, 0])
+    got = kernels.sample_volume(volume, frame, grid, place)
+    first = volume.movedim(-1, 1)
+    expected = F.grid_sample(first[frame], grid[place], align_corners=True).movedim(1, -1)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(got[0, 0, 0, 0], volume[2, 3, 3, 3])
+    torch.testing.assert_close(got[0, 0, 0, 4], torch.zeros(5))
+    plain = fused_ops.sample_volume(first, frame, grid, place)
+    torch.testing.assert_close(plain.movedim(1, -1), expected)
+
+
+@pytest.mark.parametrize(("depths", "width"), [(6, 5), (8, 16), (1, 3), (48, 64)])
 def test_attention_along_rays(kernels, depths, width):
     """Every ray by itself: softmax of the scaled products, and the mean of the ray under it."""
     query, rays = torch.randn(2, 3, 4, width), torch.randn(2, 3, depths, width)
@@ -164,8 +241,27 @@ def test_networks_are_the_same_with_kernels(in_use, monkeypatch):
     monkeypatch.setattr(kernels_room, "enabled", True)
     kernels_room.channels_last(model)
     quick = step()
-    assert {"group_norm", "plus", "geglu", "along_rays"} == set(in_use)
+    every = {"along_rays", "doubled", "geglu", "group_norm", "group_norm_of_both", "layer_norm", "plus"}
+    assert every | {"sample_volume"} == set(in_use)
     torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("tokens", [1, 3])
+@pytest.mark.parametrize("cross", [True, False])
+def test_transformers_are_the_same_in_place(in_use, monkeypatch, tokens, cross):
+    """Two blocks in a row, whose biases and single tokens are carried beside the pictures."""
+    config = replace(CONFIGS["tiny"].unet, transformer_depth=2, context_dim=12 if cross else None)
+    model = lively(blocks.SpatialTransformer(8, config))
+    context = torch.randn(2, tokens, 12) if cross else None
+    x = torch.randn(2, 8, 4, 6).to(memory_format=torch.channels_last)
+    kept = x.clone()
+    with torch.no_grad():
+        quick = model(x, context)
+        assert in_use.count("layer_norm") == 2 * (3 if cross and tokens > 1 else 2)
+        monkeypatch.setattr(kernels_room, "enabled", False)
+        plain = model(x, context)
+    torch.testing.assert_close(quick, plain, rtol=1e-4, atol=1e-4)
+    assert torch.equal(x, kept)
 
 
 def test_pictures_are_the_same_with_kernels(in_use, monkeypatch):
@@ -216,17 +312,29 @@ def test_kernels_on_the_gpu(dtype, near):
     norm = norm_of(32, 320).to("cuda", dtype)
     x = (torch.randn(3, 320, 32, 32, device="cuda") * 2 + 1).to(dtype, memory_format=torch.channels_last)
     add = torch.randn(3, 320, device="cuda", dtype=dtype)
-    z = torch.randn(5, 77, 640, device="cuda", dtype=dtype)
     y = torch.randn_like(x)
     q, r = (torch.randn(3, 9, 9, n, 64, device="cuda", dtype=dtype) for n in (4, 48))
     bias = torch.randn(320, device="cuda", dtype=dtype)
+    layer_norm, wide = (m.to("cuda", dtype) for m in (nn.LayerNorm(320), nn.Linear(320, 600)))
+    rows = x.movedim(1, -1).flatten(1, 2)
+    volume = torch.randn(2, 64, 8, 8, 8, device="cuda", dtype=dtype)
+    grid = torch.rand(2, 5, 9, 7, 3, device="cuda") * 2.4 - 1.2
+    frame, place = torch.tensor([1, 0, 1], device="cuda"), torch.tensor([0, 0, 1], device="cuda")
+    sampled = F.grid_sample(volume[frame].float(), grid[place], align_corners=True)
     with torch.no_grad():
         assert fused_ops.usable(x)
+        value, gate = wide(rows).float().chunk(2, -1)
+        parts = (y.contiguous(memory_format=torch.channels_last) for y in x.split([120, 200], 1))
         pairs = [
             (fused_ops.group_norm(norm, x, "silu", add), F.silu(norm(x + add[..., None, None]))),
+            (fused_ops.group_norm_of_both(norm, *parts), norm(x)),
             (fused_ops.plus(x, y, bias), x + y + bias[:, None, None]),
+            (fused_ops.plus(x, y, add), x + y + add[..., None, None]),
+            (fused_ops.doubled(x), F.interpolate(x, scale_factor=2.0)),
+            (fused_ops.layer_norm(layer_norm, rows, add), layer_norm(rows + add[:, None])),
             (fused_ops.along_rays(q, r, 0.2), (q.float() @ r.float().mT * 0.2).softmax(-1) @ r.float()),
-            (fused_ops.geglu(z), z.chunk(2, -1)[0] * F.gelu(z.chunk(2, -1)[1])),
+            (fused_ops.gated_linear(wide, rows), value * F.gelu(gate)),
+            (fused_ops.sample_volume(volume, frame, grid, place), sampled),
         ]
     leaf, toward = x.detach().requires_grad_(), torch.randn_like(x)
     assert fused_ops.normalisable(leaf, norm)

@@ -74,7 +74,7 @@ def test_shapes(net):
     x, time, view = torch.randn(2, 4, 4, 16, 16), torch.randn(2, 6), torch.randn(2, 4, 4)
     volume = net.spatial(x, time, view)
     assert volume.shape == (2, 4, 16, 16, 16)
-    pyramid = net.frustum(volume, time, view[:, 3], torch.tensor([3, 3]))
+    pyramid = net.frustum(volume, torch.arange(2), time, view[:, 3], torch.tensor([3, 3]))
     assert {k: tuple(v.shape) for k, v in pyramid.items()} == {
         16: (2, 4, 8, 16, 16),
         8: (2, 8, 4, 8, 8),
@@ -88,10 +88,10 @@ def test_time_and_view_matter(net):
     volume = net.spatial(x, time, view)
     assert (volume - net.spatial(x, time + 1, view)).abs().max() > 1e-3
     assert (volume - net.spatial(x, time, view + 1)).abs().max() > 1e-3
-    target = torch.tensor([0])
-    coarse = net.frustum(volume, time, view[:, 0], target)[2]
-    assert (coarse - net.frustum(volume, time, view[:, 0] + 1, target)[2]).abs().max() > 1e-3
-    assert (coarse - net.frustum(volume, time, view[:, 0], target + 1)[2]).abs().max() > 1e-3
+    frame = target = torch.tensor([0])
+    coarse = net.frustum(volume, frame, time, view[:, 0], target)[2]
+    assert (coarse - net.frustum(volume, frame, time, view[:, 0] + 1, target)[2]).abs().max() > 1e-3
+    assert (coarse - net.frustum(volume, frame, time, view[:, 0], target + 1)[2]).abs().max() > 1e-3
 
 
 def test_geometry_is_not_part_of_the_state(net):

@@ -12,6 +12,20 @@ from vid4d.priors.layers.fused_ops import along_rays, group_norm, is_channels_la
 from vid4d.priors.layers.unet_config import DepthAttentionConfig
 
 
+def _rays(volume: Float[Tensor, "b k d h w"]) -> Float[Tensor, "b h w d k"]:
+    """Ray by ray, channels last."""
+    return volume.permute(0, 3, 4, 2, 1)
+
+
+def _of_rays(rays: Float[Tensor, "b h w d k"]) -> Float[Tensor, "b k d h w"]:
+    return rays.permute(0, 4, 3, 1, 2)
+
+
+def ray_ordered(volume: Float[Tensor, "b k d h w"]) -> Float[Tensor, "b k d h w"]:
+    """The same volume; in memory the depths of a pixel's ray lie together."""
+    return _of_rays(_rays(volume).contiguous())
+
+
 class DepthAttention(nn.Module):
     """Each pixel attends to the depths of its own ray.
 
@@ -36,7 +50,7 @@ class DepthAttention(nn.Module):
         value = self.to_v.weight.reshape(n, head_dim, -1)
         query = self.to_q(x).permute(0, 2, 3, 1).unflatten(-1, (n, head_dim))
         query = torch.einsum("bhwnc,nck->bhwnk", query, key)
-        rays = volume.permute(0, 3, 4, 2, 1)  # b h w d k
+        rays = _rays(volume)
         if usable(query):
             query = query.contiguous()
         mean = torch.einsum("bhwnk,nck->bhwnc", along_rays(query, rays, head_dim**-0.5), value)
@@ -68,12 +82,11 @@ class DepthTransformer(nn.Module):
 
     def features(self, volume: Float[Tensor, "b k d h w"]) -> Float[Tensor, "b k d h w"]:
         """Keys and values of a volume, the same for all that see it; in memory a ray lies together."""
-        if not (usable(volume) and is_channels_last(volume)):
+        if not usable(volume):
             return self.proj_context(volume)
         conv, norm, _ = layers(self.proj_context)
-        mixed = F.linear(volume.movedim(1, -1), conv.weight[:, :, 0, 0, 0]).movedim(-1, 1)
-        rays = group_norm(norm, mixed, "relu").permute(0, 3, 4, 2, 1).contiguous()
-        return rays.permute(0, 4, 3, 1, 2)
+        mixed = F.linear(_rays(ray_ordered(volume)), conv.weight[:, :, 0, 0, 0])  # b h w d k
+        return _of_rays(group_norm(norm, mixed.movedim(-1, 1), "relu").movedim(1, -1))
 
     def residual(
         self, x: Float[Tensor, "b c h w"], features: Float[Tensor, "b k d h w"]

@@ -13,18 +13,30 @@ from torch import Tensor
 
 from vid4d.kernels import on_device_of
 
-TILE = 64
+TILE, WIDE = 64, 64
 """Positions, and channels, that a program handles at a time."""
 
 _ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2}
 
 
 @triton.jit
-def _own_part(channels, chunk: tl.constexpr, chunks, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
+def _own_part(channels, chunk: tl.constexpr, chunks, WIDE: tl.constexpr):  # type: ignore[no-untyped-def]
     """Part of the work of a program: its number, the picture, the first position, the channels."""
     part = tl.program_id(0).to(tl.int64)
-    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    c = tl.program_id(1) * WIDE + tl.arange(0, WIDE)
     return part, part // chunks, (part % chunks) * chunk, c, c < channels
+
+
+@triton.jit
+def _values(x, beside, picture, r, c, rows, channels, split, inside, HAS_BESIDE: tl.constexpr):  # type: ignore[no-untyped-def]
+    """A tile in float32: channels before `split` from x, the others from what lies beside it."""
+    row = picture * rows + r[:, None]
+    if HAS_BESIDE:
+        near = tl.load(x + row * split + c[None, :], mask=inside & (c < split)[None, :], other=0.0)
+        after = row * (channels - split) + (c - split)[None, :]
+        far = tl.load(beside + after, mask=inside & (c >= split)[None, :], other=0.0)
+        return near.to(tl.float32) + far.to(tl.float32)
+    return tl.load(x + row * channels + c[None, :], mask=inside, other=0.0).to(tl.float32)
 
 
 @triton.jit
@@ -44,28 +56,31 @@ def _of_channels(
 @triton.jit
 def _sums_kernel(
     x,
+    beside,
     add,
     out,
     rows,
     channels,
+    split,
     chunk: tl.constexpr,
     chunks,
     add_stride,
     HAS_ADD: tl.constexpr,
+    HAS_BESIDE: tl.constexpr,
     TILE: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """Sum and sum of squares of x + add per channel, over a chunk of positions of one picture."""
-    part, picture, first, c, valid = _own_part(channels, chunk, chunks, TILE)
-    extra = tl.zeros([TILE], dtype=tl.float32)
+    part, picture, first, c, valid = _own_part(channels, chunk, chunks, WIDE)
+    extra = tl.zeros([WIDE], dtype=tl.float32)
     if HAS_ADD:
         extra += tl.load(add + picture * add_stride + c, mask=valid, other=0.0).to(tl.float32)
-    base = x + picture * rows * channels
-    total = tl.zeros([TILE, TILE], dtype=tl.float32)
-    squares = tl.zeros([TILE, TILE], dtype=tl.float32)
+    total = tl.zeros([TILE, WIDE], dtype=tl.float32)
+    squares = tl.zeros([TILE, WIDE], dtype=tl.float32)
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
         inside = (r < rows)[:, None] & valid[None, :]
-        value = tl.load(base + r[:, None] * channels + c[None, :], mask=inside, other=0.0).to(tl.float32)
+        value = _values(x, beside, picture, r, c, rows, channels, split, inside, HAS_BESIDE)
         value = tl.where(inside, value + extra[None, :], 0.0)
         total += value
         squares += value * value
@@ -75,8 +90,28 @@ def _sums_kernel(
 
 
 @triton.jit
+def _moments_kernel(sums, out, chunks, channels, groups, per_group, count, eps, WIDTH: tl.constexpr):  # type: ignore[no-untyped-def]
+    """Mean and 1 / deviation of a group of one picture. WIDTH: a power of two that holds its channels."""
+    picture = tl.program_id(0).to(tl.int64)
+    c = tl.arange(0, WIDTH)
+    pointer = sums + picture * chunks * 2 * channels + tl.program_id(1) * per_group + c
+    total = tl.zeros([WIDTH], dtype=tl.float32)
+    squares = tl.zeros([WIDTH], dtype=tl.float32)
+    for _ in range(chunks):
+        total += tl.load(pointer, mask=c < per_group, other=0.0)
+        squares += tl.load(pointer + channels, mask=c < per_group, other=0.0)
+        pointer += 2 * channels
+    mean = tl.sum(total, axis=0) / count
+    variance = tl.maximum(tl.sum(squares, axis=0) / count - mean * mean, 0.0)
+    to = out + picture * 2 * groups + tl.program_id(1)
+    tl.store(to, mean)
+    tl.store(to + groups, tl.rsqrt(variance + eps))
+
+
+@triton.jit
 def _normalise_kernel(
     x,
+    beside,
     add,
     moments,
     weight,
@@ -84,34 +119,39 @@ def _normalise_kernel(
     out,
     rows,
     channels,
+    split,
     groups,
     per_group,
     chunk: tl.constexpr,
     chunks,
     add_stride,
     HAS_ADD: tl.constexpr,
+    HAS_BESIDE: tl.constexpr,
     ACTIVATION: tl.constexpr,
     TILE: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """activation((x + add - mean) / deviation * weight + bias) for a chunk of positions of one picture."""
-    _part, picture, first, c, valid = _own_part(channels, chunk, chunks, TILE)
+    _part, picture, first, c, valid = _own_part(channels, chunk, chunks, WIDE)
     mean, rstd, w, b = _of_channels(
         moments, add, weight, bias, picture, c, valid, groups, per_group, add_stride, HAS_ADD
     )
     scale = rstd * w
     shift = b - mean * scale
-    base = picture * rows * channels
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
         inside = (r < rows)[:, None] & valid[None, :]
-        offset = base + r[:, None] * channels + c[None, :]
-        value = tl.load(x + offset, mask=inside, other=0.0).to(tl.float32)
+        value = _values(x, beside, picture, r, c, rows, channels, split, inside, HAS_BESIDE)
         value = value * scale[None, :] + shift[None, :]
         if ACTIVATION == 1:
             value = value * tl.sigmoid(value)
         if ACTIVATION == 2:
             value = tl.maximum(value, 0.0)
-        tl.store(out + offset, value.to(out.dtype.element_ty), mask=inside)
+        tl.store(
+            out + (picture * rows + r[:, None]) * channels + c[None, :],
+            value.to(out.dtype.element_ty),
+            mask=inside,
+        )
 
 
 @triton.jit
@@ -148,15 +188,16 @@ def _gradient_sums_kernel(
     HAS_ADD: tl.constexpr,
     ACTIVATION: tl.constexpr,
     TILE: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """Sums of w g and of w g n per channel, over a chunk of positions; g before the activation."""
-    part, picture, first, c, valid = _own_part(channels, chunk, chunks, TILE)
+    part, picture, first, c, valid = _own_part(channels, chunk, chunks, WIDE)
     mean, rstd, w, b = _of_channels(
         moments, add, weight, bias, picture, c, valid, groups, per_group, add_stride, HAS_ADD
     )
     base = picture * rows * channels
-    total = tl.zeros([TILE, TILE], dtype=tl.float32)
-    product = tl.zeros([TILE, TILE], dtype=tl.float32)
+    total = tl.zeros([TILE, WIDE], dtype=tl.float32)
+    product = tl.zeros([TILE, WIDE], dtype=tl.float32)
     for start in range(0, chunk, TILE):
         r = first + start + tl.arange(0, TILE)
         inside = (r < rows)[:, None] & valid[None, :]
@@ -190,9 +231,10 @@ def _gradient_kernel(
     HAS_ADD: tl.constexpr,
     ACTIVATION: tl.constexpr,
     TILE: tl.constexpr,
+    WIDE: tl.constexpr,
 ):  # type: ignore[no-untyped-def]
     """(w g - mean(w g) - n mean(w g n)) / deviation, the means over a group of one picture."""
-    _part, picture, first, c, valid = _own_part(channels, chunk, chunks, TILE)
+    _part, picture, first, c, valid = _own_part(channels, chunk, chunks, WIDE)
     mean, rstd, w, b = _of_channels(
         moments, add, weight, bias, picture, c, valid, groups, per_group, add_stride, HAS_ADD
     )
@@ -212,6 +254,7 @@ def _gradient_kernel(
 class Normalisation:
     """Sizes and arguments shared by the launches over one (pictures, positions, channels) tensor.
 
+    beside: channels that come after those of x, as if both were one tensor; without a gradient.
     moments: mean and 1 / deviation of x + add, (pictures, 2, groups) in float32.
     """
 
@@ -223,15 +266,19 @@ class Normalisation:
         bias: Float[Tensor, " c"],
         activation: str,
         add: Float[Tensor, "*b c"] | None,
+        beside: Float[Tensor, "b n c2"] | None = None,
     ) -> None:
         self.x, self.groups, self.weight, self.bias = x, groups, weight, bias
         self.add = weight if add is None else add.contiguous()  # a stand-in that is not read
-        self.pictures, self.rows, self.channels = x.shape
+        self.pictures, self.rows, self.split = x.shape
+        self.channels = self.split + (0 if beside is None else beside.shape[2])
+        self.beside = x if beside is None else beside  # the same
         self.chunk = 256 if self.rows <= 4096 else 1024
         self.chunks = triton.cdiv(self.rows, self.chunk)
-        self.grid = (self.pictures * self.chunks, triton.cdiv(self.channels, TILE))
+        self.grid = (self.pictures * self.chunks, triton.cdiv(self.channels, WIDE))
         stride = self.channels if add is not None and add.ndim == 2 else 0
         self.layout = (self.chunk, self.chunks, stride, add is not None)
+        self.read_layout = (*self.layout, beside is not None)
         self.sizes = (self.rows, self.channels, groups, self.channels // groups)
         self.activation = _ACTIVATIONS[activation]
 
@@ -246,19 +293,26 @@ class Normalisation:
     def compute_moments(self, eps: float) -> Float[Tensor, "b 2 g"]:
         """Mean and reciprocal standard deviation of each group of x + add. eps: added to the variance."""
         sums = self._empty_sums()
-        sizes = (self.rows, self.channels)
+        given, sizes = (self.x, self.beside, self.add, sums), (self.rows, self.channels, self.split)
+        on_device_of(self.x, lambda: _sums_kernel[self.grid](*given, *sizes, *self.read_layout, TILE, WIDE))
+        moments = torch.empty(self.pictures, 2, self.groups, dtype=torch.float32, device=self.x.device)
+        per_group = self.channels // self.groups
+        count, width = self.rows * per_group, triton.next_power_of_2(per_group)
+        rest = (self.chunks, self.channels, self.groups, per_group, count, eps, width)
         on_device_of(
-            self.x, lambda: _sums_kernel[self.grid](self.x, self.add, sums, *sizes, *self.layout, TILE)
+            self.x, lambda: _moments_kernel[(self.pictures, self.groups)](sums, moments, *rest, num_warps=1)
         )
-        mean, square = (self._per_group(sums) / (self.rows * self.channels // self.groups)).unbind(1)
-        return torch.stack([mean, ((square - mean * mean).clamp(min=0) + eps).rsqrt()], 1)
+        return moments
 
     def normalise(self, moments: Float[Tensor, "b 2 g"]) -> Float[Tensor, "b n c"]:
-        out = torch.empty_like(self.x)
-        tensors = (self.x, self.add, moments, self.weight, self.bias, out)
+        out = self.x.new_empty(self.pictures, self.rows, self.channels)
+        tensors = (self.x, self.beside, self.add, moments, self.weight, self.bias, out)
+        sizes = (self.rows, self.channels, self.split, self.groups, self.channels // self.groups)
         on_device_of(
             self.x,
-            lambda: _normalise_kernel[self.grid](*tensors, *self.sizes, *self.layout, self.activation, TILE),
+            lambda: _normalise_kernel[self.grid](
+                *tensors, *sizes, *self.read_layout, self.activation, TILE, WIDE
+            ),
         )
         return out
 
@@ -268,7 +322,7 @@ class Normalisation:
         """Gradient with respect to x, from that with respect to what `normalise` returned."""
         sums, out = self._empty_sums(), torch.empty_like(self.x)
         tensors = (self.x, self.add, grad_out, moments)
-        rest = (*self.layout, self.activation, TILE)
+        rest = (*self.layout, self.activation, TILE, WIDE)
         on_device_of(
             self.x,
             lambda: _gradient_sums_kernel[self.grid](
@@ -317,3 +371,17 @@ def group_norm(
 ) -> Float[Tensor, "b n c"]:
     """As `fused_ops.group_norm`, positions flattened; two passes over x. Only x gets a gradient."""
     return _GroupNorm.apply(x, groups, weight, bias, eps, activation, add)
+
+
+def group_norm_of_both(
+    x: Float[Tensor, "b n c1"],
+    beside: Float[Tensor, "b n c2"],
+    groups: int,
+    weight: Float[Tensor, " c"],
+    bias: Float[Tensor, " c"],
+    eps: float,
+    activation: str = "none",
+) -> Float[Tensor, "b n c"]:
+    """The same of channels that lie in two tensors; without a gradient."""
+    norm = Normalisation(x, groups, weight, bias, activation, None, beside)
+    return norm.normalise(norm.compute_moments(eps))

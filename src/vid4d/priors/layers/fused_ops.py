@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vid4d import kernels
@@ -63,9 +63,28 @@ def group_norm(
     return _PLAIN[activation](norm(x))
 
 
-def without_bias(conv: nn.Conv2d, x: Float[Tensor, "b i h w"]) -> Float[Tensor, "b o h2 w2"]:
+def group_norm_of_both(
+    norm: nn.GroupNorm,
+    x: Float[Tensor, "b c1 *s"],
+    beside: Float[Tensor, "b c2 *s"],
+    activation: Activation = "none",
+) -> Float[Tensor, "b c *s"]:
+    """activation(norm(channels of both)), which need not be put together for it."""
+    if not (usable(x) and is_channels_last(x) and is_channels_last(beside)):
+        return group_norm(norm, torch.cat([x, beside], 1), activation)
+    shape, parts = x.movedim(1, -1).shape[:-1], (y.movedim(1, -1).flatten(1, -2) for y in (x, beside))
+    done = _kernels().group_norm_of_both(
+        *parts, norm.num_groups, norm.weight, norm.bias, norm.eps, activation
+    )
+    return done.view(*shape, -1).movedim(-1, 1)
+
+
+def without_bias(conv: nn.Module, x: Float[Tensor, "b i *s"]) -> Float[Tensor, "b o *s2"]:
     """A convolution whose bias is added later, together with something else."""
-    return F.conv2d(x, conv.weight, None, conv.stride, conv.padding)  # type: ignore[arg-type]
+    c: Any = conv
+    if isinstance(conv, nn.ConvTranspose3d):
+        return F.conv_transpose3d(x, c.weight, None, c.stride, c.padding, c.output_padding)
+    return (F.conv3d if isinstance(conv, nn.Conv3d) else F.conv2d)(x, c.weight, None, c.stride, c.padding)
 
 
 def addable(x: Tensor, bias: Tensor) -> bool:
@@ -75,20 +94,39 @@ def addable(x: Tensor, bias: Tensor) -> bool:
 
 
 def plus(
-    x: Float[Tensor, "b c h w"], y: Float[Tensor, "b c h w"], bias: Float[Tensor, " c"]
-) -> Float[Tensor, "b c h w"]:
-    """x + y + bias."""
+    x: Float[Tensor, "b c *s"], y: Float[Tensor, "b c *s"], bias: Float[Tensor, "*b c"]
+) -> Float[Tensor, "b c *s"]:
+    """x + y + bias, which is one for all pictures or one each."""
     if addable(x, bias) and is_channels_last(y):
         return _kernels().plus(x.movedim(1, -1), y.movedim(1, -1), bias).movedim(-1, 1)
-    return x + (y + bias[:, None, None])
+    return x + (y + bias.reshape(*bias.shape, *(1,) * (x.ndim - 2)))
 
 
-def geglu(x: Float[Tensor, "*b d2"]) -> Float[Tensor, "*b d"]:
-    """The first half of the last axis times the GELU of the second (2002.05202)."""
+def doubled(x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h2 w2"]:
+    """Each pixel four times, twice as high and wide."""
+    if usable(x) and is_channels_last(x):
+        return _kernels().doubled(x.movedim(1, -1)).movedim(-1, 1)
+    return F.interpolate(x, scale_factor=2.0, mode="nearest")
+
+
+def layer_norm(
+    norm: nn.LayerNorm, x: Float[Tensor, "b n c"], add: Float[Tensor, "b c"] | None = None
+) -> Float[Tensor, "b n c"]:
+    """norm(x + add). add: one number per channel and picture."""
     if usable(x) and x.is_contiguous():
-        return _kernels().geglu(x)
-    value, gate = x.chunk(2, dim=-1)
-    return value * F.gelu(gate)
+        return _kernels().layer_norm(x, norm.weight, norm.bias, norm.eps, add)
+    return norm(x if add is None else x + add[:, None])
+
+
+def gated_linear(layer: nn.Linear, x: Float[Tensor, "*b k"]) -> Float[Tensor, "*b d"]:
+    """The first half of what a linear layer gives times the GELU of the second (2002.05202)."""
+    if not (usable(x) and x.is_contiguous()):
+        value, gate = layer(x).chunk(2, dim=-1)
+        return value * F.gelu(gate)
+    kernels = _kernels()
+    if x.dtype != torch.float32 and layer.in_features % kernels.INNER == 0:
+        return kernels.gated_linear(x, layer.weight, layer.bias)
+    return kernels.geglu(layer(x))
 
 
 def along_rays(
@@ -98,6 +136,24 @@ def along_rays(
     if usable(query) and query.is_contiguous() and rays.is_contiguous():
         return _kernels().along_rays(query, rays, scale)
     return (query @ rays.transpose(-1, -2) * scale).softmax(-1) @ rays
+
+
+def sample_volume(
+    volume: Float[Tensor, "t c s s s"],
+    frame: Int[Tensor, " b"],
+    grid: Float[Tensor, "n d h w 3"],
+    place: Int[Tensor, " b"],
+) -> Float[Tensor, "b c d h w"]:
+    """Volumes of some frames, linearly interpolated at the points of some places; zero outside.
+
+    frame, place: of each result. grid: x, y, z as `grid_sample` takes them with align_corners, in float32,
+    because half precision misplaces samples.
+    """
+    if usable(volume) and grid.is_contiguous():
+        rows = volume.movedim(1, -1).contiguous()
+        return _kernels().sample_volume(rows, frame, grid, place).movedim(-1, 1)
+    values = F.grid_sample(volume[frame].float(), grid[place], padding_mode="zeros", align_corners=True)
+    return values.to(volume.dtype)
 
 
 def _kernels() -> Any:

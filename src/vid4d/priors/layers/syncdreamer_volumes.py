@@ -8,6 +8,7 @@ pyramid to which the UNet attends along depth. Parameter names are those of the 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vid4d.cameras import Cameras
-from vid4d.priors.layers.fused_ops import group_norm
+from vid4d.priors.layers.fused_ops import group_norm, plus, sample_volume, without_bias
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,23 @@ class NoisyTargetViewEncoder(nn.Module):
         return self.final_out(x)
 
 
+class Unbiased(NamedTuple):
+    """Features whose last bias is still to be added, which whoever reads them does on the way."""
+
+    x: Float[Tensor, "b c d h w"]
+    bias: Float[Tensor, " c"] | None
+
+    @classmethod
+    def convolved(cls, conv: nn.Module, x: Float[Tensor, "b i d2 h2 w2"]) -> Unbiased:
+        return cls(without_bias(conv, x), cast(Tensor, conv.bias))
+
+    def plus(self, other: Unbiased) -> Unbiased:
+        """The sum; both lack a bias."""
+        assert self.bias is not None
+        assert other.bias is not None
+        return Unbiased(plus(self.x, other.x, self.bias + other.bias), None)
+
+
 class _Block3D(nn.Module):
     """Normalisation and convolution in 3D with the embeddings added first; `up` doubles the size.
 
@@ -123,13 +141,15 @@ class _Block3D(nn.Module):
             self.bn = norm
             self.conv = nn.Conv3d(dim, out_dim, 3, stride=stride, padding=1)
 
-    def forward(
-        self, x: Float[Tensor, "b c d h w"], time: Tensor, view: Tensor | None = None
-    ) -> Float[Tensor, "b o d2 h2 w2"]:
+    def forward(self, features: Unbiased, time: Tensor, view: Tensor | None = None) -> Unbiased:
         embedding = self.t_conv(time[:, :, None, None, None])
         if view is not None:
             embedding = embedding + self.v_conv(view[:, :, None, None, None])
-        return self.conv(group_norm(self.norm if self.up else self.bn, x, "silu", embedding.flatten(1)))
+        added = embedding.flatten(1)
+        if features.bias is not None:
+            added = added + features.bias
+        norm = self.norm if self.up else self.bn
+        return Unbiased.convolved(self.conv, group_norm(norm, features.x, "silu", added))
 
 
 class SpatialTime3DNet(nn.Module):
@@ -156,13 +176,13 @@ class SpatialTime3DNet(nn.Module):
     def forward(
         self, x: Float[Tensor, "b vf s s s"], time: Float[Tensor, "b t"]
     ) -> Float[Tensor, "b d0 s s s"]:
-        fine = self.conv0(self.init_conv(x), time)
+        fine = self.conv0(Unbiased.convolved(self.init_conv, x), time)
         half = self.conv2_1(self.conv2_0(self.conv1(fine, time), time), time)
         quarter = self.conv4_1(self.conv4_0(self.conv3(half, time), time), time)
         eighth = self.conv6_1(self.conv6_0(self.conv5(quarter, time), time), time)
-        quarter = quarter + self.conv7(eighth, time)
-        half = half + self.conv8(quarter, time)
-        return fine + self.conv9(half, time)
+        quarter = quarter.plus(self.conv7(eighth, time))
+        half = half.plus(self.conv8(quarter, time))
+        return fine.plus(self.conv9(half, time)).x
 
 
 class FrustumTV3DNet(nn.Module):
@@ -185,14 +205,16 @@ class FrustumTV3DNet(nn.Module):
     def forward(
         self, x: Float[Tensor, "b c d h w"], time: Float[Tensor, "b t"], view: Float[Tensor, "b v"]
     ) -> dict[int, Float[Tensor, "b _ _ _ _"]]:
-        fine = self.conv0(x)
+        fine = Unbiased.convolved(self.conv0, x)
         half = self.conv2(self.conv1(fine, time, view), time, view)
         quarter = self.conv4(self.conv3(half, time, view), time, view)
         eighth = self.conv6(self.conv5(quarter, time, view), time, view)
-        quarter = quarter + self.up0(eighth, time, view)
-        half = half + self.up1(quarter, time, view)
-        fine = fine + self.up2(half, time, view)
-        return {level.shape[-1]: level for level in (fine, half, quarter, eighth)}
+        quarter = quarter.plus(self.up0(eighth, time, view))
+        half = half.plus(self.up1(quarter, time, view))
+        fine = fine.plus(self.up2(half, time, view))
+        assert eighth.bias is not None
+        coarsest = eighth.x + eighth.bias[:, None, None, None]
+        return {level.shape[-1]: level for level in (fine.x, half.x, quarter.x, coarsest)}
 
 
 def unprojection_grid(cameras: Cameras, size: int, half_width: float) -> Float[Tensor, "n size size2 2"]:
@@ -230,9 +252,8 @@ def frustum_grid(
     return world / half_width
 
 
-def _sampled(features: Tensor, grid: Tensor) -> Tensor:
+def _lifted(features: Tensor, grid: Tensor) -> Tensor:
     """Linear interpolation, zero outside; in float32, because half precision misplaces samples."""
-    grid = grid.float()
     values = F.grid_sample(features.float(), grid, mode="bilinear", padding_mode="zeros", align_corners=True)
     return values.to(features.dtype)
 
@@ -284,16 +305,20 @@ class SpatialVolumes(nn.Module):
         times = time[:, None].expand(-1, n, -1)
         features = self.target_encoder(latents.flatten(0, 1), times.flatten(0, 1), view.flatten(0, 1))
         grid = self.voxels.expand(b, -1, -1, -1, -1).flatten(0, 1)
-        lifted = _sampled(features, grid)
+        lifted = _lifted(features, grid)
         return self.spatial_volume_feats(lifted.reshape(b, -1, s, s, s), time)
 
     def frustum(
         self,
-        volume: Float[Tensor, "b d0 s s s"],
-        time: Float[Tensor, "b t"],
+        volume: Float[Tensor, "t d0 s s s"],
+        frame: Int[Tensor, " b"],
+        time: Float[Tensor, "b t2"],
         view: Float[Tensor, "b v"],
         target: Int[Tensor, " b"],
     ) -> dict[int, Float[Tensor, "b _ _ _ _"]]:
-        """The pyramid of one target view per batch entry. view: that view's embedding; target: its index."""
-        rays = _sampled(volume, self.frustums[target])
+        """The pyramid of one target view of one frame's volume per batch entry.
+
+        view: that view's embedding; target: its index.
+        """
+        rays = sample_volume(volume, frame, self.frustums, target)
         return self.frustum_volume_feats(rays, time, view)

@@ -22,18 +22,20 @@ from vid4d.priors.layers.blocks import (
     timestep_embedding,
     zeroed,
 )
-from vid4d.priors.layers.depth_attention import DepthTransformer
-from vid4d.priors.layers.fused_ops import group_norm
+from vid4d.priors.layers.depth_attention import DepthTransformer, ray_ordered
+from vid4d.priors.layers.fused_ops import group_norm, usable
 from vid4d.priors.layers.unet_config import UNetConfig
 
 
 class TimestepEmbedSequential(nn.Sequential):
-    """Layers in a row; each gets what it needs of time embedding and context."""
+    """Layers in a row; each gets what it needs of time embedding, context and channels beside the input."""
 
-    def forward(self, x: Tensor, embed: Tensor, context: Tensor | None) -> Tensor:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, x: Tensor, embed: Tensor, context: Tensor | None, beside: Tensor | None = None
+    ) -> Tensor:
         for layer in self:
             if isinstance(layer, TimestepResBlock):
-                x = layer(x, embed)
+                x, beside = layer(x, embed, beside), None
             elif isinstance(layer, SpatialTransformer):
                 x = layer(x, context)
             else:
@@ -121,9 +123,10 @@ class UNet(nn.Module):
         self, volumes: Mapping[int, Float[Tensor, "b v _ _ _"]]
     ) -> list[Float[Tensor, "b _ _ _ _"]]:
         """Keys and values of every depth attention from the volumes, to be shared between evaluations."""
-        widths = sorted(volumes, reverse=True)
+        ordered = {w: ray_ordered(v) if usable(v) else v for w, v in volumes.items()}  # once for all places
+        widths = sorted(ordered, reverse=True)
         places = zip(self._conditions, self.condition_levels, strict=True)
-        return [place.features(volumes[widths[level]]) for place, level in places]
+        return [place.features(ordered[widths[level]]) for place, level in places]
 
     def depth_nothing(
         self, volumes: Mapping[int, Float[Tensor, "b v _ _ _"]]
@@ -166,7 +169,7 @@ class UNet(nn.Module):
             h = h + _depth_residual(self.middle_conditions, h, depth[0])
         plain = self.config.num_res_blocks  # before: blocks of the coarsest level, without depth attention
         for i, block in enumerate(self.output_blocks):
-            h = block(torch.cat([h, skips.pop()], dim=1), embed, context)
+            h = block(h, embed, context, skips.pop())
             if depth is not None and i > plain:
                 h = h + _depth_residual(self.output_conditions[i - plain - 1], h, depth[i - plain])
         norm, _, conv = layers(self.out)
