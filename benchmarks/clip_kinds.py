@@ -209,6 +209,19 @@ def shadow_on_blue(place: Path) -> Case:
     return Case(video(place.with_suffix(".mp4"), over(t, shadows(t, BLUE, 0.3))), t)
 
 
+def gaps_before_green(place: Path) -> Case:
+    """A snail on a stand with two gaps, which move and are in its shade."""
+    green, t, grounds = np.array((60.0, 150.0, 70.0)), [], []
+    for i, frame in enumerate(walk()):
+        v, u = np.mgrid[:HEIGHT, :WIDTH]
+        x = u - 130 - 3 * i
+        solid = (np.abs(x - 25) < 55) & (np.abs(v - 180) < 28)
+        solid &= ~((np.abs(np.abs(x - 25) - 24) < 14 + 6 * np.sin(i)) & (np.abs(v - 181) < 16))
+        t.append(np.where(solid[..., None], np.array((150, 100, 60, 255), np.uint8), frame))
+        grounds.append(green * np.where((v > 152) & (v < 208) & (np.abs(x - 25) < 55), 0.93, 1.0)[..., None])
+    return Case(video(place.with_suffix(".mp4"), over(t, grounds)), t)
+
+
 def greyed(frames: Frames, level: float = 1.0) -> Frames:
     """Frames without hue, darker by a factor."""
     grey = [level * f[..., :3].mean(-1, keepdims=True) for f in frames]
@@ -357,7 +370,8 @@ KINDS: tuple[Callable[[Path], Case], ...] = (
         letterbox,
         cut,
     ),
-    *(faded_ends, shadow_on_grey, shadow_on_blue, dark_object_in_shadow, grey_object_no_shadow),
+    *(faded_ends, shadow_on_grey, shadow_on_blue, gaps_before_green),
+    *(dark_object_in_shadow, grey_object_no_shadow),
     *(
         white_before_white,
         white_with_a_shadow,

@@ -137,7 +137,8 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
             objects, more = keep_subject(objects, source.times[chosen])
         told += more
         if cut.method != "alpha":
-            objects, holes = fill_brief_holes(objects, originals, source.times[chosen])
+            shines = cut.plain.shines_in(originals) if cut.plain else None
+            objects, holes = fill_brief_holes(objects, originals, source.times[chosen], shines)
             told += [holes] if holes else []
     takes = of_objects(
         objects, source.times[chosen], takes, lambda i: changes_at_once(source, chosen[i], chosen[i + 1])

@@ -1,12 +1,12 @@
 """Holes that come and go: enclosed spots of a mask that are clear for a few frames only are the object's.
 
 An object in the color of its background loses its inside here and there, now and then. A gap between limbs
-stays open for longer, and moves.
+stays open for longer, and moves; where the background has a hue that the object has not, it is known by that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -30,10 +30,12 @@ def fill_brief_holes(
     frames: Sequence[UInt8[np.ndarray, "h w 4"]],
     pictures: Sequence[UInt8[np.ndarray, "h w 4"]],
     times: Float[np.ndarray, " t"],
+    shines: Callable[[int, Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]], bool] | None = None,
 ) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], str | None]:
     """Frames without holes that come and go, and a sentence about them.
 
     pictures: the frames with their background, whose colors show in a hole that is filled. times: seconds.
+    shines: whether the background is seen in a hole for certain: of a frame's number, its mask, the hole.
     """
     masks = Mapped(frames, lambda f: f[..., 3] > 127)
     holes, area = Spool(boxed=True), []
@@ -57,6 +59,9 @@ def fill_brief_holes(
         if every.sum() < SMALLEST * area[first]:
             continue
         if min(masks[first - 1][every].mean(), masks[last + 1][every].mean()) < COVERED:
+            continue
+        widest = max(spots, key=lambda k: int(spots[k].sum()))
+        if shines is not None and shines(widest, masks[widest], spots[widest]):
             continue
         for k, spot in spots.items():
             closed[k] = closed.get(k, np.zeros_like(spot)) | spot

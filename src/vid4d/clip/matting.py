@@ -9,12 +9,12 @@ Pictures are 8-bit RGB or RGBA here, to hold many; distances of color are Euclid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 from vid4d.clip.contrast import SEEN, faint_outline, with_contrast
@@ -27,11 +27,13 @@ from vid4d.media.keying import (
     CORE,
     REGION,
     Background,
+    around,
     color_distance,
     cut_out,
     reached_from_border,
     smooth,
 )
+from vid4d.media.shining import shining_through
 
 MIN_INLIERS = 0.6  # share of the border that the fitted surface must explain
 MAX_NOISE = 14.0  # 8-bit steps
@@ -57,6 +59,19 @@ class Plain:
     def surface(self, frame: int, picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
         """The bare background of a frame, its shadow on it, in 8-bit steps."""
         return self.shadows.on(picture, self.background.surface + self.background.offsets[frame])
+
+    def shines_in(
+        self, pictures: Sequence[UInt8[np.ndarray, "h w 4"]]
+    ) -> Callable[[int, Bool[np.ndarray, "h w"], Bool[np.ndarray, "h w"]], bool]:
+        """Of a frame's number, its mask, and a hole: whether the background shines through. See `shining`."""
+
+        def shines(i: int, mask: Bool[np.ndarray, "h w"], hole: Bool[np.ndarray, "h w"]) -> bool:
+            box = around(mask, 8)
+            surface = self.background.surface[box] + self.background.offsets[i]
+            picture = over_white_uint8(pictures[i][box]).astype(np.float32)
+            return bool(shining_through(picture, surface, mask[box], hole[box], self.background.flat).any())
+
+        return shines
 
 
 @dataclass(frozen=True)

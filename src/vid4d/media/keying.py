@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
 from vid4d.media.fading import fading_bays, fading_holes, fading_outline
+from vid4d.media.shining import shining_through
 
 CORE = 30.0  # certainly not background
 REGION = 15.0  # object where connected to certain pixels; ringing of compressed video stays below
@@ -40,6 +41,11 @@ class Background:
     def region(self) -> float:
         """Color distance, 8-bit steps, above which a pixel is object if connected to a certain one."""
         return max(self.limit, 6.0 * self.noise)
+
+    @property
+    def flat(self) -> float:
+        """Color distance, 8-bit steps, that the background's own pixels come up to."""
+        return max(6.0, 3.0 * self.noise)
 
     @property
     def core(self) -> float:
@@ -73,7 +79,7 @@ def cut_out(
     picture = frame.astype(np.float32)
     residual = picture - surface
     distance = color_distance(smooth(residual) if background.noise > 1.5 else residual)
-    inside = _object_mask(distance, background)
+    inside = _object_mask(picture, surface, distance, background)
     if not inside.any():
         return np.dstack([frame, np.zeros(frame.shape[:2], np.uint8)]), 0.0
     alpha, color = np.zeros(inside.shape, np.float32), picture
@@ -103,7 +109,12 @@ def mask_box(mask: Bool[np.ndarray, "h w"]) -> tuple[int, int, int, int]:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
-def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> Bool[np.ndarray, "h w"]:
+def _object_mask(
+    picture: Float[np.ndarray, "h w 3"],
+    surface: Float[np.ndarray, "h w 3"],
+    distance: Float[np.ndarray, "h w"],
+    background: Background,
+) -> Bool[np.ndarray, "h w"]:
     """Hysteresis, then what the object has in the background's color: see `_without_holes`."""
     eight = np.ones((3, 3), bool)
     region, count = ndimage.label(distance > background.region, eight)
@@ -116,18 +127,23 @@ def _object_mask(distance: Float[np.ndarray, "h w"], background: Background) -> 
         inside &= ~(edge & (ndimage.maximum_filter(distance, 3) > CORE))
     if inside.any():
         box = around(inside, 8)
-        inside[box] = _without_holes(distance[box], inside[box], background)
+        inside[box] = _without_holes(picture[box], surface[box], distance[box], inside[box], background)
     return inside
 
 
 def _without_holes(
-    distance: Float[np.ndarray, "h w"], inside: Bool[np.ndarray, "h w"], background: Background
+    picture: Float[np.ndarray, "h w 3"],
+    surface: Float[np.ndarray, "h w 3"],
+    distance: Float[np.ndarray, "h w"],
+    inside: Bool[np.ndarray, "h w"],
+    background: Background,
 ) -> Bool[np.ndarray, "h w"]:
     """A mask with its enclosed spots of background color, unless they are gaps.
 
     A gap is as flat as the background itself, lies near the outline (between fingers) or is of some size
     (between an arm and the body), and its own outline does not fade; a small flat spot deep inside is a
-    highlight, and so is a spot of any size into which the object fades.
+    highlight, and so is a spot of any size into which the object fades. Where the background has a hue that
+    the object has not, that hue alone tells a gap: see `shining`.
     """
     left, top, right, bottom = mask_box(inside)
     side = max(right - left, bottom - top)
@@ -135,20 +151,23 @@ def _without_holes(
     result = inside
     if fading.any():
         result = inside | fading_holes(inside, fading, side) | fading_bays(inside, fading, side)
+    flat_limit = background.flat
+    gaps = shining_through(picture, surface, inside, (result | filled(inside)) & ~inside, flat_limit)
+    result = result & ~gaps
     holes, count = ndimage.label(~result)
     outside = set(border_labels(holes).tolist()) - {0}
     if count == len(outside):
         return result
-    flat_limit = max(6.0, 3.0 * background.noise)
     smallest = max(12, 3e-3 * inside.sum())  # smaller ones are highlights
     outer = np.isin(holes, list(outside))
     near = 0.02 * (side - 1)
     away = ndimage.distance_transform_edt(~outer) if outer.any() else np.full(inside.shape, np.inf)
-    result = result.copy()
     for i, box in enumerate(ndimage.find_objects(holes), start=1):
         if i in outside or box is None:
             continue
         spot = holes[box] == i
+        if (spot & gaps[box]).any():
+            continue
         heart = ndimage.binary_erosion(np.pad(spot, 1))[1:-1, 1:-1]
         by_outline = away[box][spot].min() < near
         enough, limit = (3, 1.7 * flat_limit) if by_outline else (smallest, flat_limit)
