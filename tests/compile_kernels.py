@@ -121,8 +121,6 @@ if __name__ == "__main__":
         compile_for_h100(transformer._layer_norm_kernel, sizes)
     compile_for_h100(fused_kernels._doubled_kernel, {"TILE": norm.TILE})
     compile_for_h100(transformer._geglu_kernel, {"TILE": norm.TILE})
-    sizes = {name: getattr(transformer, name) for name in ("ROWS", "COLUMNS", "INNER")}
-    compile_for_h100(transformer._gated_kernel, sizes)
     sizes = {"HEADS": 4, "ROWS": 16, "DEPTHS": 64, "WIDTH": 64, "PIXELS": ray.PIXELS}
     compile_for_h100(ray._rays_kernel, sizes)
     compile_for_h100(ray._sample_kernel, {"POINTS": ray.POINTS, "CHANNELS": 64}, KINDS | SAMPLED)

@@ -5,7 +5,7 @@ The formulas are part of what a run makes: other ones are other assets for the s
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from jaxtyping import Int
@@ -44,6 +44,19 @@ def rank_seed(seed: int, rank: int, step: int = 0) -> int:
 def epoch_generator(seed: int, epoch: int, stream: int) -> torch.Generator:
     """The random numbers of an epoch, which has everything once in random order. stream: a large prime."""
     return torch.Generator().manual_seed((seed + 1) * stream + epoch)
+
+
+def normal(shape: Sequence[int], like: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """Standard normal numbers of a shape, of the type of `like` and where that is; no device is waited for.
+
+    They are drawn where the generator is (of `like`'s device without one), so the same on all devices.
+    """
+    if generator is None or generator.device == like.device:
+        return torch.randn(*shape, generator=generator, device=like.device).to(like.dtype)
+    drawn = torch.randn(*shape, generator=generator, device=generator.device)
+    if like.is_cuda and not drawn.is_cuda:
+        drawn = drawn.pin_memory()  # others are sent after all that the device has yet to do
+    return drawn.to(like.device, non_blocking=True).to(like.dtype)
 
 
 class Shuffled:

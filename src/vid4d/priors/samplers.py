@@ -2,7 +2,8 @@
 
 `draw_samples` turns noise into data as a `Sampling` says. The network is a callable
 `denoise(x, t) -> prediction`: x the noisy sample of any shape, t a time step (a tensor without dimensions, on
-x's device). The prediction is the noise ("eps"), the data ("x0") or the velocity ("v", 2202.00512).
+the processor, so that nobody waits for a device to know it). The prediction is the noise ("eps"), the data
+("x0") or the velocity ("v", 2202.00512).
 """
 
 from __future__ import annotations
@@ -61,7 +62,10 @@ class NoiseSchedule:
         """Factors of data and noise at time steps t, shaped to multiply `like`, whose first axes are t's."""
         if self.alphas_cumprod.device != t.device:
             t = t.to(self.alphas_cumprod.device)
-        a = self.alphas_cumprod[t].to(like.device)
+        a = self.alphas_cumprod[t]
+        if a.ndim == 0 and a.device.type == "cpu":  # a number, which no device has to be told beforehand
+            return a.sqrt().to(like.dtype), (1 - a).sqrt().to(like.dtype)
+        a = a.to(like.device)
         a = a.reshape(a.shape + (1,) * (like.ndim - a.ndim))
         return a.sqrt().to(like.dtype), (1 - a).sqrt().to(like.dtype)
 
@@ -207,7 +211,7 @@ def draw_samples(
     plan = timesteps(schedule, sampling.steps, spacing or solver.spacing, t_start)
     move = solver(schedule, plan, sampling, noise)
     for i, step in enumerate(plan):
-        t = torch.tensor(step, device=x.device)
+        t = torch.tensor(step)
         predicted = denoise(x, t)
         x0 = to_x0(schedule, x, t, predicted, prediction)
         if clip is None:

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.compute.randomness import normal
 from vid4d.priors.samplers import NoiseSchedule
 from vid4d.priors.sds import score_distillation
 
@@ -46,7 +47,7 @@ class LatentScorePrior(ABC):
     ) -> Float[Tensor, ""]:
         """`sds.score_distillation` of renders; arguments as `ScorePrior.sds_loss`."""
         latents = self.encode(color.flatten(0, 1), alpha.flatten(0, 1)).unflatten(0, color.shape[:2])
-        noise = torch.randn(latents.shape[1:], generator=generator).to(latents)
+        noise = normal(latents.shape[1:], latents, generator)
         return score_distillation(
             latents, lambda noisy, t: self.predict(noisy, t, view), noise, t, self.schedule
         )

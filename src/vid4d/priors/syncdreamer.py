@@ -17,6 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vid4d.cameras import RING_ELEVATION, Cameras
+from vid4d.compute.randomness import normal
 from vid4d.conventions import view_change
 from vid4d.errors import InputError
 from vid4d.priors.guidance import DECOMPOSED, PLAIN, ClassifierFree, Decomposed
@@ -208,7 +209,7 @@ class SyncDreamer(LatentPrior):
 
         volume = self.shared_out(volumes, frames)
         if smoothing is not None:
-            weights = smoothing.to(volume.device, torch.float32)
+            weights = smoothing.to(volume.device, torch.float32)  # which they are already while sampling
             volume = torch.einsum("ij,jkxyz->ikxyz", weights, volume.float()).to(volume.dtype)
 
         def noise(prior: SyncDreamer, part: slice) -> Tensor:
@@ -290,15 +291,13 @@ class SyncDreamer(LatentPrior):
         """
         condition = self.condition(images, elevation_deg, batch=max(1, batch // 4))
         v = self.config.volumes
-        device = generator.device if generator is not None else self.device
         shape = (len(images), v.views, v.latent_channels, v.latent_size, v.latent_size)
 
         def draw(like: Tensor, share: bool) -> Tensor:
             count = 1 if share else like.shape[0]
-            noise = torch.randn(count, *like.shape[1:], generator=generator, device=device)
-            return noise.to(like).expand_as(like)
+            return normal((count, *like.shape[1:]), like, generator).expand_as(like)
 
-        smoothing = smoothing_matrix(len(images), cyclic) if smooth else None
+        smoothing = smoothing_matrix(len(images), cyclic).to(self.device, torch.float32) if smooth else None
         latents = draw_samples(
             partial(self.noise, condition=condition, guidance=guidance, smoothing=smoothing, batch=batch),
             draw(torch.empty(shape, device=self.device), share=shared_noise != "none"),

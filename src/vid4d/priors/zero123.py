@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vid4d.cameras import RING_ELEVATION, RING_VIEWS, Cameras
+from vid4d.compute.randomness import normal
 from vid4d.conventions import view_change
 from vid4d.errors import InputError
 from vid4d.priors.guidance import PLAIN, ClassifierFree
@@ -184,12 +185,11 @@ class Zero123(LatentPrior):
         context = self.context(condition.embedding[frame], change.to(self.device))
 
         channels, size = self.config.autoencoder.latent_channels, self.config.latent_size
-        device = generator.device if generator is not None else self.device
 
         def draw(like: Tensor) -> Tensor:
             count = 1 if shared_noise else frames
-            noise = torch.randn(count, views, *like.shape[1:], generator=generator, device=device)
-            return noise.to(like).expand(frames, -1, -1, -1, -1).flatten(0, 1)
+            noise = normal((count, views, *like.shape[1:]), like, generator)
+            return noise.expand(frames, -1, -1, -1, -1).flatten(0, 1)
 
         def denoise(x: Tensor, t: Tensor) -> Tensor:
             step = int(t)

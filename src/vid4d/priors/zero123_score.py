@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.compute.randomness import normal
 from vid4d.conventions import view_change
 from vid4d.kernels.cuda_graphs import CudaGraphed
 from vid4d.media.images import over_white
@@ -98,7 +99,10 @@ class Zero123ScorePrior(LatentScorePrior):
         """Score distillation loss, by a recorded CUDA graph on a graphics card; on several, by one each."""
         pictures, views = self._pictures(color.flatten(0, 1), alpha.flatten(0, 1)), len(t)
         size = (self.prior.config.autoencoder.latent_channels, *(self.prior.config.latent_size,) * 2)
-        noise = torch.randn(views, *size, generator=generator).to(pictures)
+        noise = normal((views, *size), pictures, generator)
+        if len(self._networks) == 1:
+            mean, gradient = self._networks[0].recorded(pictures.detach(), noise, t, *view)
+            return mean + ((pictures - pictures.detach()) * gradient).sum()
         rows = torch.arange(len(pictures), device=pictures.device).unflatten(0, (-1, views))
         loss, grad_pictures = torch.zeros((), device=pictures.device), torch.zeros_like(pictures)
         shares = [share for share in torch.arange(views).tensor_split(len(self._networks)) if len(share)]

@@ -42,8 +42,7 @@ def in_use(kernels, monkeypatch):
 
         return noted
 
-    names = [name for name in kernels.__all__ if name != "INNER"]
-    counted = type("Counted", (), {n: staticmethod(note(n)) for n in names} | {"INNER": kernels.INNER})
+    counted = type("Counted", (), {n: staticmethod(note(n)) for n in kernels.__all__})
     monkeypatch.setattr(fused_ops, "_kernels", lambda: counted)
     monkeypatch.setattr(fused_ops, "_is_supported", lambda x: kernels_room.enabled)
     return served
@@ -148,29 +147,6 @@ def test_layer_norm(kernels, channels, added):
     expected = norm(x + (0 if add is None else add[:, None]))
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(fused_ops.layer_norm(norm, x, add), expected)
-
-
-@pytest.mark.parametrize(("rows", "inner", "width"), [(5, 64, 3), (130, 128, 200)])
-def test_gated_linear(kernels, rows, inner, width):
-    """Rows and columns that do not fill a block; more than one."""
-    x, layer = torch.randn(rows, inner), nn.Linear(inner, 2 * width)
-    value, gate = layer(x).chunk(2, -1)
-    expected = value * F.gelu(gate)
-    torch.testing.assert_close(kernels.gated_linear(x, layer.weight, layer.bias), expected)
-    torch.testing.assert_close(fused_ops.gated_linear(layer, x), expected)
-    with pytest.raises(ValueError, match="multiple of 64"):
-        kernels.gated_linear(x[:, :40].contiguous(), layer.weight[:, :40].contiguous(), layer.bias)
-
-
-def test_half_precision_is_gated_in_one_kernel(in_use):
-    """Where inner sizes allow it."""
-    with torch.no_grad():
-        for inner in (64, 40):
-            layer, x = nn.Linear(inner, 6).half(), torch.randn(4, inner).half()
-            value, gate = (layer.float()(x.float())).chunk(2, -1)
-            got = fused_ops.gated_linear(layer.half(), x)
-            torch.testing.assert_close(got.float(), value * F.gelu(gate), rtol=1e-2, atol=1e-3)
-    assert in_use == ["gated_linear", "geglu"]
 
 
 def test_volumes_are_sampled_as_grid_sample_does(kernels):
@@ -315,7 +291,7 @@ def test_kernels_on_the_gpu(dtype, near):
     y = torch.randn_like(x)
     q, r = (torch.randn(3, 9, 9, n, 64, device="cuda", dtype=dtype) for n in (4, 48))
     bias = torch.randn(320, device="cuda", dtype=dtype)
-    layer_norm, wide = (m.to("cuda", dtype) for m in (nn.LayerNorm(320), nn.Linear(320, 600)))
+    layer_norm, z = nn.LayerNorm(320).to("cuda", dtype), torch.randn(5, 77, 640, device="cuda", dtype=dtype)
     rows = x.movedim(1, -1).flatten(1, 2)
     volume = torch.randn(2, 64, 8, 8, 8, device="cuda", dtype=dtype)
     grid = torch.rand(2, 5, 9, 7, 3, device="cuda") * 2.4 - 1.2
@@ -323,7 +299,6 @@ def test_kernels_on_the_gpu(dtype, near):
     sampled = F.grid_sample(volume[frame].float(), grid[place], align_corners=True)
     with torch.no_grad():
         assert fused_ops.usable(x)
-        value, gate = wide(rows).float().chunk(2, -1)
         parts = (y.contiguous(memory_format=torch.channels_last) for y in x.split([120, 200], 1))
         pairs = [
             (fused_ops.group_norm(norm, x, "silu", add), F.silu(norm(x + add[..., None, None]))),
@@ -333,7 +308,7 @@ def test_kernels_on_the_gpu(dtype, near):
             (fused_ops.doubled(x), F.interpolate(x, scale_factor=2.0)),
             (fused_ops.layer_norm(layer_norm, rows, add), layer_norm(rows + add[:, None])),
             (fused_ops.along_rays(q, r, 0.2), (q.float() @ r.float().mT * 0.2).softmax(-1) @ r.float()),
-            (fused_ops.gated_linear(wide, rows), value * F.gelu(gate)),
+            (fused_ops.geglu(z), z.chunk(2, -1)[0] * F.gelu(z.chunk(2, -1)[1])),
             (fused_ops.sample_volume(volume, frame, grid, place), sampled),
         ]
     leaf, toward = x.detach().requires_grad_(), torch.randn_like(x)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vid4d.priors.layers.fused_ops import (
     doubled,
-    gated_linear,
+    geglu,
     group_norm,
     group_norm_of_both,
     is_channels_last,
@@ -168,7 +168,7 @@ class GEGLU(nn.Module):
         self.proj = nn.Linear(dim, 2 * out_dim)
 
     def forward(self, x: Tensor) -> Tensor:
-        return gated_linear(self.proj, x)
+        return geglu(self.proj(x))
 
 
 class FeedForward(nn.Module):

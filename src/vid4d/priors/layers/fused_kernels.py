@@ -14,15 +14,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.kernels import on_device_of
-from vid4d.priors.layers.fused_norm_kernels import TILE, group_norm, group_norm_of_both
+from vid4d.priors.layers.fused_norm_kernels import group_norm, group_norm_of_both
 from vid4d.priors.layers.fused_ray_kernels import along_rays, sample_volume
-from vid4d.priors.layers.fused_transformer_kernels import INNER, gated_linear, geglu, layer_norm
+from vid4d.priors.layers.fused_transformer_kernels import geglu, layer_norm
 
 __all__ = [
-    "INNER",
     "along_rays",
     "doubled",
-    "gated_linear",
     "geglu",
     "group_norm",
     "group_norm_of_both",
@@ -30,6 +28,9 @@ __all__ = [
     "plus",
     "sample_volume",
 ]
+
+TILE = 64
+"""Positions, and channels, that a program handles."""
 
 
 @triton.jit

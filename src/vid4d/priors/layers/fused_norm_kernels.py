@@ -13,8 +13,8 @@ from torch import Tensor
 
 from vid4d.kernels import on_device_of
 
-TILE, WIDE = 64, 64
-"""Positions, and channels, that a program handles at a time."""
+TILE, WIDE, WARPS = 32, 64, 2
+"""Positions and channels that a program handles at a time, and by how many warps."""
 
 _ACTIVATIONS = {"none": 0, "silu": 1, "relu": 2}
 
@@ -294,7 +294,10 @@ class Normalisation:
         """Mean and reciprocal standard deviation of each group of x + add. eps: added to the variance."""
         sums = self._empty_sums()
         given, sizes = (self.x, self.beside, self.add, sums), (self.rows, self.channels, self.split)
-        on_device_of(self.x, lambda: _sums_kernel[self.grid](*given, *sizes, *self.read_layout, TILE, WIDE))
+        on_device_of(
+            self.x,
+            lambda: _sums_kernel[self.grid](*given, *sizes, *self.read_layout, TILE, WIDE, num_warps=WARPS),
+        )
         moments = torch.empty(self.pictures, 2, self.groups, dtype=torch.float32, device=self.x.device)
         per_group = self.channels // self.groups
         count, width = self.rows * per_group, triton.next_power_of_2(per_group)
@@ -311,7 +314,7 @@ class Normalisation:
         on_device_of(
             self.x,
             lambda: _normalise_kernel[self.grid](
-                *tensors, *sizes, *self.read_layout, self.activation, TILE, WIDE
+                *tensors, *sizes, *self.read_layout, self.activation, TILE, WIDE, num_warps=WARPS
             ),
         )
         return out

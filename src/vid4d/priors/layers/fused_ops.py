@@ -118,15 +118,12 @@ def layer_norm(
     return norm(x if add is None else x + add[:, None])
 
 
-def gated_linear(layer: nn.Linear, x: Float[Tensor, "*b k"]) -> Float[Tensor, "*b d"]:
-    """The first half of what a linear layer gives times the GELU of the second (2002.05202)."""
-    if not (usable(x) and x.is_contiguous()):
-        value, gate = layer(x).chunk(2, dim=-1)
-        return value * F.gelu(gate)
-    kernels = _kernels()
-    if x.dtype != torch.float32 and layer.in_features % kernels.INNER == 0:
-        return kernels.gated_linear(x, layer.weight, layer.bias)
-    return kernels.geglu(layer(x))
+def geglu(x: Float[Tensor, "*b d2"]) -> Float[Tensor, "*b d"]:
+    """The first half of the last axis times the GELU of the second (2002.05202)."""
+    if usable(x) and x.is_contiguous():
+        return _kernels().geglu(x)
+    value, gate = x.chunk(2, dim=-1)
+    return value * F.gelu(gate)
 
 
 def along_rays(

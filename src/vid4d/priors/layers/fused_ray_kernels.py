@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vid4d.kernels import on_device_of
 
-PIXELS = 8
+PIXELS = 16
 """Pixels that a program of `along_rays` handles one after the other, while the next one's ray arrives."""
 
 POINTS = 32
