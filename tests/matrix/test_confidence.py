@@ -3,7 +3,13 @@ import pytest
 import torch
 from reference import arrays
 
-from vid4d.matrix.confidence import confidence_from_error, confidence_maps, confidences, error_map
+from vid4d.matrix.confidence import (
+    confidence_from_error,
+    confidence_maps,
+    confidences,
+    error_map,
+    measuring,
+)
 
 
 def linear(a, b):
@@ -109,3 +115,19 @@ def test_few_moments_are_held():
         assert asked[-1] <= i + 2
     with pytest.raises(ValueError, match="3 moments came where 5"):
         list(confidences(iter(torch.rand(3, 1, 16, 16, 4)), 5, linear))
+
+
+def test_errors_are_measured_where_there_is_double_precision():
+    assert measuring("cuda:1") == torch.device("cuda:1")
+    assert measuring("mps").type == measuring("cpu").type == "cpu"
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_confidence_is_the_same_on_a_card():
+    images = torch.rand(2, 6, 16, 16, 3, generator=torch.Generator().manual_seed(0))
+    found = confidence_maps(images, linear, device="cuda")
+    assert not found.is_cuda
+    torch.testing.assert_close(found, confidence_maps(images, linear), rtol=1e-4, atol=1e-5)
+    streamed = dict(confidences(images.unbind(1), 6, linear, device="cuda"))
+    assert torch.equal(torch.stack([streamed[i] for i in range(6)], 1), found)

@@ -45,6 +45,7 @@ def confidence_maps(
     *,
     kind: ErrorKind = "ssim",
     cyclic: bool = False,
+    device: torch.device | str = "cpu",
 ) -> Float[Tensor, "v t h w"]:
     """Confidence of every pixel of an image matrix, in [0, 1].
 
@@ -54,25 +55,30 @@ def confidence_maps(
 
     images: RGBA with premultiplied color, as interpolators that were made for objects without background,
     like the shipped one, want it; compared over white. Or colors over a uniform background.
-    middle: called once per frame and distance with all views.
+    middle: called once per frame and distance with all views. device: measures them, see `measuring`.
     """
     times = images.shape[1]
     maps = []
     for i in range(times):
         reach = (times - 1) // 2 if cyclic else min(i, times - 1 - i)
         pairs = [(images[:, (i - d) % times], images[:, (i + d) % times]) for d in (1, 2) if d <= reach]
-        maps.append(_confidence(images[:, i], pairs, middle, kind))
+        maps.append(_confidence(images[:, i], pairs, middle, kind, device))
     return torch.stack(maps, 1)
 
 
 @torch.no_grad()
 def confidences(
-    moments: Iterable[Float[Tensor, "v h w c"]], count: int, middle: Middle, *, cyclic: bool = False
+    moments: Iterable[Float[Tensor, "v h w c"]],
+    count: int,
+    middle: Middle,
+    *,
+    cyclic: bool = False,
+    device: torch.device | str = "cpu",
 ) -> Iterator[tuple[int, Float[Tensor, "v h w"]]]:
     """`confidence_maps` of pictures that come moment by moment, with the moments' numbers.
 
     Few moments are held at a time: those of a clip come in order, of a loop the first two last.
-    count: of the moments, 5 at least.
+    count: of the moments, 5 at least. device: as there.
     """
     if count < 5:
         raise ValueError(f"{count} moments are no sequence that goes by")
@@ -82,7 +88,7 @@ def confidences(
     def of(i: int) -> tuple[int, Tensor]:
         reach = 2 if cyclic else min(2, i, count - 1 - i)
         pairs = [(near[i - d], near[i + d]) for d in (1, 2) if d <= reach]
-        return i % count, _confidence(near[i], pairs, middle, "ssim")
+        return i % count, _confidence(near[i], pairs, middle, "ssim", device)
 
     place = -1
     for place, images in enumerate(moments):
@@ -102,12 +108,26 @@ def confidences(
         yield of(count - 1)
 
 
+def measuring(device: torch.device | str) -> torch.device:
+    """Device that measures errors for networks on another: the same, if it has double precision."""
+    device = torch.device(device)
+    return device if device.type == "cuda" else torch.device("cpu")
+
+
 def _confidence(
-    image: Float[Tensor, "v h w c"], pairs: Sequence[tuple[Tensor, Tensor]], middle: Middle, kind: ErrorKind
+    image: Float[Tensor, "v h w c"],
+    pairs: Sequence[tuple[Tensor, Tensor]],
+    middle: Middle,
+    kind: ErrorKind,
+    device: torch.device | str,
 ) -> Float[Tensor, "v h w"]:
-    """Confidence of a moment by pairs of its neighbours in time; 1 where there are none."""
-    errors = [error_map(_colors(image), _colors(middle(*pair)), kind) for pair in pairs]
-    return confidence_from_error(torch.stack(errors).mean(0)) if errors else torch.ones_like(image[..., 0])
+    """Confidence of a moment by pairs of its neighbours in time, where it lies; 1 where there are none."""
+    if not pairs:
+        return torch.ones_like(image[..., 0])
+    shown, errors = _colors(image.to(device)), []
+    for one, other in pairs:
+        errors.append(error_map(shown, _colors(middle(one.to(device), other.to(device))), kind))
+    return confidence_from_error(torch.stack(errors).mean(0)).to(image.device)
 
 
 def _colors(images: Float[Tensor, "n h w c"]) -> Float[Tensor, "n h w 3"]:

@@ -21,7 +21,7 @@ from vid4d.errors import InputError
 from vid4d.gaussians import fit_config as fits
 from vid4d.gaussians.model import Gaussians3D, Gaussians4D
 from vid4d.matrix.cleanup import remove_small_components
-from vid4d.matrix.confidence import confidence_maps
+from vid4d.matrix.confidence import confidence_maps, measuring
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix, TrustedView
 from vid4d.media.images import premultiplied, resized
@@ -247,4 +247,5 @@ def with_confidence(matrix: ImageMatrix, interpolator: Interpolator) -> ImageMat
     if matrix.confidence is not None:
         return matrix
     images, middle = premultiplied(matrix.images), as_midpoint(interpolator)
-    return matrix.with_confidence(confidence_maps(images, middle, cyclic=matrix.cyclic))
+    device = measuring(next(interpolator.parameters()).device)
+    return matrix.with_confidence(confidence_maps(images, middle, cyclic=matrix.cyclic, device=device))

@@ -31,7 +31,7 @@ from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.raster import splat_device
 from vid4d.gaussians.retime import retimed
 from vid4d.matrix.cleanup import remove_small_components
-from vid4d.matrix.confidence import confidences
+from vid4d.matrix.confidence import confidences, measuring
 from vid4d.matrix.io import write_description, write_moment
 from vid4d.matrix.matrix import ImageMatrix, TrustedView
 from vid4d.matrix.stored import StoredMatrix, open_matrix
@@ -122,8 +122,8 @@ def _draw(run: Run, clip: Clip, n_interpolated: int, part: Path, bar: Bar) -> No
             write_moment(part, "images", i, images)
             yield premultiplied(images)
 
-    middle = as_midpoint(interpolator)
-    for i, confidence in confidences(written(), len(times), middle, cyclic=clip.cyclic):
+    middle, device = as_midpoint(interpolator), measuring(run.device)
+    for i, confidence in confidences(written(), len(times), middle, cyclic=clip.cyclic, device=device):
         write_moment(part, "confidence", i, confidence[..., None])
     frames = torch.from_numpy(clip.frames)
     camera = Cameras.orbit([0.0], elevation, size=frames.shape[2])
