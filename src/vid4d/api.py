@@ -229,6 +229,7 @@ OF_CLIPS = (
     "follow",
     "click",
     "box",
+    "crop",
     "keep",
     "fps",
 )

@@ -84,6 +84,19 @@ def test_what_hits_nothing_is_one_sentence(tmp_path: Path) -> None:
     refuse("no effect beside --keep", folder, click=("10,60",), keep=True)
 
 
+def test_places_in_sentences_are_pixels_of_the_source(tmp_path: Path) -> None:
+    """A picture of 2048 pixels, judged at 1024, below a bar of 192: what is named can be given as it is."""
+    picture = on_white(np.kron(three(4), np.ones((22, 22, 1), np.uint8)))[:, :2048]
+    picture[:192] = 0
+    folder = folder_of(tmp_path / "f", [picture])
+    with pytest.raises(InputError, match="holds nothing in the first frame; of what") as refused:
+        read_clip(folder, box="1800,1500,1900,1600")
+    named = str(refused.value).split("lies in ")[1].split(" ")[0]
+    left, top, right, bottom = (int(n) for n in named.split(","))
+    assert (left, top, right, bottom) == pytest.approx((4 * 22, 50 * 22, 28 * 22, 70 * 22), abs=8)
+    assert shown(folder, box=f"{left - 9},{top - 9},{right + 9},{bottom + 9}") == {"red"}
+
+
 @pytest.mark.parametrize("text", ["10", "10,20,30", "a,b", "-1,5", "10;20", "", "nan,1"])
 def test_what_is_no_point(text: str) -> None:
     with pytest.raises(InputError, match=r"--click .*give pixels of the source as X,Y"):

@@ -15,12 +15,13 @@ MOST = 0.4  # share of the picture that one bar may take
 
 
 def cut_bars(
-    frames: Sequence[UInt8[np.ndarray, "h w 4"]],
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]], shrunk: float = 1.0
 ) -> tuple[Sequence[UInt8[np.ndarray, "h2 w2 4"]], str | None, tuple[int, int]]:
     """Frames without rows and columns of one color at their sides, a sentence about these, and their corner.
 
     A bar is of one color in all frames, and ends at once, along the whole side. A background of one color
-    has no such end. Frames with transparency are left as they are.
+    has no such end. Frames with transparency are left as they are. shrunk: how many times smaller the frames
+    are than the source, whose pixels the sentence counts.
     """
     sample = [frames[i] for i in np.linspace(0, len(frames) - 1, min(len(frames), 16)).round().astype(int)]
     if any((f[..., 3] < 255).any() for f in sample):
@@ -33,7 +34,7 @@ def cut_bars(
         return frames, None, (0, 0)
     h, w = pictures.shape[1:3]
     sides = {"top": top, "bottom": bottom, "left": left, "right": right}
-    said = ", ".join(f"{n} pixels at the {side}" for side, n in sides.items() if n)
+    said = ", ".join(f"{round(shrunk * n)} pixels at the {side}" for side, n in sides.items() if n)
     cut = Mapped(frames, lambda f: f[top : h - bottom, left : w - right])
     return cut, f"bars are cut off: {said}", (left, top)
 

@@ -54,7 +54,8 @@ def warn(
     if confidence < 0.6:
         warnings.append(
             f"the background was removed with low confidence ({confidence:.2f}): look at the strip, "
-            "and give frames with transparency or a matting model if the masks are wrong "
+            "and give --crop to where the background is plain, frames with transparency or a matting model "
+            "if the masks are wrong "
             f"({install_hint('matting')} and --matting FILE.onnx)"
         )
     if enlarged > 1.5 or (object_pixels is not None and object_pixels < FEW_PIXELS):

@@ -22,6 +22,7 @@ from vid4d.clip.holes import fill_brief_holes
 from vid4d.clip.jitter import unsteady
 from vid4d.clip.matting import matte
 from vid4d.clip.options import ClipOptions, check_options
+from vid4d.clip.part import Part
 from vid4d.clip.prompts import keep_chosen, read_prompts
 from vid4d.clip.smear import smear_note, smeared
 from vid4d.clip.source import Source
@@ -70,6 +71,8 @@ def draft_clip(path_or_glob: str | Path, options: ClipOptions) -> Draft:
     """Reads a clip as `vid4d.clip.clip.read_clip` does. Raises InputError; so may `Draft.pictures`."""
     check_options(options)
     source = open_source(path_or_glob, fps=options.fps, masks=options.masks)
+    if options.crop:
+        source = Part(source, options.crop)
     told: list[str] = []
     while True:
         result = _draft_part(source, str(path_or_glob), options)
@@ -112,8 +115,9 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         shrunk = max(next(iter(source.read(chosen[:1]))).shape[:2]) / working
     told: list[str] = []
     corner = (0, 0)
+    x0, y0 = source.corner if isinstance(source, Part) else (0, 0)
     if not keep:
-        originals, bars, corner = cut_bars(originals)
+        originals, bars, corner = cut_bars(originals, shrunk)
         told += [bars] if bars else []
 
     takes = of_pictures(originals, source.times[chosen])
@@ -132,7 +136,9 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
             objects, mended = steady_masks(objects, originals, source.times[chosen])
             told += [mended] if mended else []
         if prompts:
-            objects, more = keep_chosen(objects, prompts.in_picture(shrunk, corner), prompts)
+            objects, more = keep_chosen(
+                objects, prompts, shrunk, (corner[0] + x0 / shrunk, corner[1] + y0 / shrunk)
+            )
         else:
             objects, more = keep_subject(objects, source.times[chosen])
         told += more
@@ -212,7 +218,7 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         None if chosen == key else tuple(chosen.index(i) for i in key),
         pixels,
         _path(windows, source, chosen, shrunk),
-        (shrunk * (left + corner[0]), shrunk * (top + corner[1]), shrunk * windows.side),
+        (shrunk * (left + corner[0]) + x0, shrunk * (top + corner[1]) + y0, shrunk * windows.side),
         source,
         tuple(told),
     )

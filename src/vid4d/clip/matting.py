@@ -149,7 +149,8 @@ def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path, kind: 
 
 def _advice() -> str:
     """Advice where no background can be removed."""
-    return "give frames with transparency, film before a plain background, or use a matting model: " + MODEL
+    ways = "give frames with transparency, film before a plain background, --crop to where it is one"
+    return f"{ways}, or use a matting model: {MODEL}"
 
 
 def alpha_is_meaningful(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:

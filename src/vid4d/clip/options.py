@@ -31,6 +31,7 @@ class ClipOptions:
     'auto' takes the longest part that shows one thing, uncut.
     masks: a folder, glob or video of masks for the clip's frames.
     follow: whether the window follows the object; 'auto' where it crosses the picture.
+    crop: 'X0,Y0,X1,Y1', pixels of the source; all that is not in it is not looked at.
     click, box: which of several things is the object, 'X,Y' and 'X0,Y0,X1,Y1' as `prompts` reads them, pixels
     of the source in the first frame that is used.
     """
@@ -55,6 +56,7 @@ class ClipOptions:
     follow: Literal["auto", "yes", "no"] = "auto"
     click: tuple[str, ...] = ()
     box: str = ""
+    crop: str = ""
 
 
 def check_options(o: ClipOptions) -> None:

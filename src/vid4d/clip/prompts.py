@@ -39,7 +39,7 @@ class Prompts:
     def __bool__(self) -> bool:
         return bool(self.clicks or self.box)
 
-    def in_picture(self, shrunk: float, corner: tuple[int, int]) -> Prompts:
+    def in_picture(self, shrunk: float, corner: tuple[float, float]) -> Prompts:
         """The same in a picture so many times smaller, of which left and top were cut off then."""
         x0, y0 = corner
         clicks = tuple((x / shrunk - x0, y / shrunk - y0) for x, y in self.clicks)
@@ -51,32 +51,37 @@ class Prompts:
 
 def read_prompts(click: Sequence[str], box: str) -> Prompts:
     """Clicks 'X,Y' and a box 'X0,Y0,X1,Y1'. Raises InputError for anything else."""
-    clicks = tuple(_numbers(text, 2, "--click", "X,Y") for text in click)
-    corners = _numbers(box, 4, "--box", "X0,Y0,X1,Y1") if box else None
+    clicks = tuple(numbers(text, 2, "--click", "X,Y") for text in click)
+    corners = numbers(box, 4, "--box", "X0,Y0,X1,Y1") if box else None
     if corners is not None and not (corners[0] < corners[2] and corners[1] < corners[3]):
         raise InputError(f"--box {box}: holds nothing; give left, top, right and bottom as X0,Y0,X1,Y1")
     return Prompts(clicks, corners)  # type: ignore[arg-type]
 
 
-def _numbers(text: str, count: int, option: str, form: str) -> tuple[float, ...]:
+def numbers(text: str, count: int, option: str, form: str) -> tuple[float, ...]:
+    """So many pixels of the source, with commas between them. Raises InputError for anything else."""
     parts = text.split(",")
     if len(parts) != count or not all(re.fullmatch(r"\s*\d{1,6}(\.\d*)?\s*", p) for p in parts):
-        raise InputError(f"{option} {text}: give pixels of the source as {form}, for example 120,80")
+        example = ",".join(("120", "80", "480", "320")[:count])
+        raise InputError(f"{option} {text}: give pixels of the source as {form}, for example {example}")
     return tuple(float(p) for p in parts)
 
 
 def keep_chosen(
-    frames: Sequence[UInt8[np.ndarray, "h w 4"]], prompts: Prompts, given: Prompts
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]],
+    given: Prompts,
+    shrunk: float = 1.0,
+    corner: tuple[float, float] = (0, 0),
 ) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], list[str]]:
     """Frames with what was chosen alone, and a sentence about it.
 
-    prompts: in pixels of the frames. given: the same as the user gave them, for sentences.
-    Raises InputError where they hit nothing in the first frame.
+    given: in pixels of the source. shrunk, corner: how many times smaller the frames are, and what was cut
+    off at their left and top then. Raises InputError where they hit nothing in the first frame.
     """
     step = max(1, -(-max(frames[0].shape[:2]) // SIDE))
     masks = Spool((strongest_alpha(f, step) > 127 for f in frames), boxed=True)
     pieces = follow_pieces(masks)
-    chosen = _chosen(pieces, prompts, given, step)
+    chosen = _chosen(pieces, given, step, shrunk, corner)
     mine = np.isin(pieces.track, np.unique(pieces.track[: pieces.first[1]][chosen]))
     result = Spool(boxed=True)
     for i, frame in enumerate(frames):
@@ -87,9 +92,12 @@ def keep_chosen(
     return result, [f"{said} left out, beside what was chosen"] if others else []
 
 
-def _chosen(pieces: Pieces, prompts: Prompts, given: Prompts, step: int) -> Bool[np.ndarray, " n"]:
+def _chosen(
+    pieces: Pieces, given: Prompts, step: int, shrunk: float, corner: tuple[float, float]
+) -> Bool[np.ndarray, " n"]:
     """Which pieces of the first frame are meant."""
-    labels = pieces.labels[0]
+    prompts = given.in_picture(shrunk, corner)
+    labels, seen = pieces.labels[0], _seen(pieces, step, shrunk, corner)
     count = pieces.first[1]
     meant = np.zeros(count + 1, bool)
     h, w = labels.shape
@@ -100,7 +108,7 @@ def _chosen(pieces: Pieces, prompts: Prompts, given: Prompts, step: int) -> Bool
             raise InputError(f"{option}: lies outside of the picture; give pixels of the source, x and y")
         away, nearest = ndimage.distance_transform_edt(labels == 0, return_indices=True)
         if count == 0 or away[row, column] > max(2, NEAR * max(h, w)):
-            raise InputError(f"{option}: nothing lies there in the first frame{_seen(pieces, step)}")
+            raise InputError(f"{option}: nothing lies there in the first frame{seen}")
         meant[labels[nearest[0][row, column], nearest[1][row, column]]] = True
     if prompts.box is not None and given.box is not None:
         v, u = (np.mgrid[:h, :w] + 0.5) * step
@@ -111,19 +119,22 @@ def _chosen(pieces: Pieces, prompts: Prompts, given: Prompts, step: int) -> Bool
         within[0] = False
         if not within.any():
             option = "--box " + ",".join(f"{n:g}" for n in given.box)
-            raise InputError(f"{option}: holds nothing in the first frame{_seen(pieces, step)}")
+            raise InputError(f"{option}: holds nothing in the first frame{seen}")
         meant |= within
     return meant[1:]
 
 
-def _seen(pieces: Pieces, step: int) -> str:
-    """Where things lie in the first frame, the largest first, in words."""
+def _seen(pieces: Pieces, step: int, shrunk: float, corner: tuple[float, float]) -> str:
+    """Where things lie in the first frame, in pixels of the source, the largest first, in words."""
     boxes = ndimage.find_objects(pieces.labels[0])
     order = np.argsort(-pieces.area[: len(boxes)])[:3]
     if not boxes:
         return "; give another --start, or another --matting"
     said = [
-        ",".join(str(n * step) for n in (b[1].start, b[0].start, b[1].stop, b[0].stop))
+        ",".join(
+            str(round(shrunk * (n * step + corner[axis])))
+            for n, axis in ((b[1].start, 0), (b[0].start, 1), (b[1].stop, 0), (b[0].stop, 1))
+        )
         for b in (boxes[i] for i in order)
     ]
     return f"; of what the masks show there, the largest lies in {' and '.join(said)} (X0,Y0,X1,Y1)"

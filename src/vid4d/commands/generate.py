@@ -43,6 +43,9 @@ class FromClip(Settings):
     used. May be given again, for a thing in several pieces."""
     box: Annotated[str, arg(metavar="X0,Y0,X1,Y1")] = ""
     """The same by a box around it: X0,Y0,X1,Y1, left, top, right, bottom."""
+    crop: Annotated[str, arg(metavar="X0,Y0,X1,Y1")] = ""
+    """Look at this part of the picture alone, in pixels of the source: inside a window or a frame of a screen
+    recording, beside another picture, where the background is plain."""
     also: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="FILE@AZIMUTH[,ELEVATION]")] = ()
     """Another camera's picture or clip of the same object, with its degrees from the clip's camera (90: it
     stands to the clip's right, 180: behind), and those it looks down, where they are not the clip's. A clip

@@ -58,6 +58,9 @@ class Prepare:
     used. May be given again, for a thing in several pieces."""
     box: Annotated[str, arg(metavar="X0,Y0,X1,Y1")] = ""
     """The same by a box around it: X0,Y0,X1,Y1, left, top, right, bottom."""
+    crop: Annotated[str, arg(metavar="X0,Y0,X1,Y1")] = ""
+    """Look at this part of the picture alone, in pixels of the source: inside a window or a frame of a screen
+    recording, beside another picture, where the background is plain."""
     keep: bool = False
     """Keep all that the masks show: bars, captions, watermarks, specks, haze, shadows."""
     fps: float = 24.0

@@ -82,6 +82,7 @@ def read_as_set(
         follow=settings.follow,
         click=settings.click,
         box=settings.box,
+        crop=settings.crop,
         keep=settings.keep,
         fps=settings.fps,
         masks=settings.masks,

@@ -1,0 +1,55 @@
+"""A part of a source's pictures, in place of all: without windows, menus and pictures around it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from jaxtyping import UInt8
+
+from vid4d.clip.prompts import numbers
+from vid4d.clip.source import Source
+from vid4d.errors import InputError
+from vid4d.media.video import shrink
+
+LEAST = 16
+"""Pixels of a part's shorter side, at least."""
+
+
+class Part:
+    """A source of which a part is shown.
+
+    left, top, right, bottom: of the part, pixels of the source; beyond its border there is nothing.
+    """
+
+    def __init__(self, source: Source, crop: str) -> None:
+        """crop: 'X0,Y0,X1,Y1'. Raises InputError for anything else, and for what holds hardly a pixel."""
+        self._source = source
+        left, top, right, bottom = (round(n) for n in numbers(crop, 4, "--crop", "X0,Y0,X1,Y1"))
+        h, w = next(iter(source.read([0]))).shape[:2]
+        if min(min(right, w) - left, min(bottom, h) - top) < LEAST:
+            raise InputError(
+                f"--crop {crop}: holds less than {LEAST} pixels of a picture of {w} x {h}; give left, top, "
+                "right and bottom as X0,Y0,X1,Y1"
+            )
+        self.corner = (left, top)
+        self._rows, self._columns = slice(top, bottom), slice(left, right)
+        self.times, self.duration, self.has_alpha = source.times, source.duration, source.has_alpha
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Those of the source."""
+        return self._source.notes
+
+    def __getattr__(self, name: str) -> object:
+        """What only some sources have, such as whether they loop."""
+        if name == "_source":
+            raise AttributeError(name)
+        return getattr(self._source, name)
+
+    def read(
+        self, indices: Sequence[int], max_side: int | None = None
+    ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
+        """As of `Source`, of the part alone."""
+        for frame in self._source.read(indices):
+            yield shrink(np.ascontiguousarray(frame[self._rows, self._columns]), max_side)
