@@ -11,6 +11,7 @@ from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.sh import from_rgb
 from vid4d.meshing.dynerf_mesh import field_of_density
 from vid4d.meshing.marching_cubes import MeshOptions, mesh_from_field, vertex_normals
+from vid4d.meshing.surface import Surface
 from vid4d.meshing.tsdf import Mesh
 
 INSIDE = 1000.0
@@ -49,6 +50,12 @@ def mesh_of(distance, *, faces: int = 3000, resolution: int = 56, color=color_of
     vertices, faces = mesh_from_field(field, chosen)
     colors = color(torch.from_numpy(vertices)).clamp(0, 1).numpy()
     return Mesh(vertices, faces, vertex_normals(vertices, faces), colors)
+
+
+def surface_of(distance, *, resolution: int = 56, color=color_of_place) -> Surface:  # type: ignore[no-untyped-def]
+    """The surface of a signed distance function."""
+    mesh = mesh_of(distance, faces=10**9, resolution=resolution, color=color)
+    return Surface.of(mesh.vertices, mesh.faces, lambda p, _: color(torch.from_numpy(p)).clamp(0, 1).numpy())
 
 
 def ball_of_splats(

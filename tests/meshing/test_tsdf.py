@@ -10,6 +10,7 @@ import pytest
 import torch
 import trimesh
 from solids import ball_of_splats, box, color_of_place, ellipsoid, mesh_of, torus
+from torch.nn.functional import max_pool3d
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
@@ -20,8 +21,10 @@ from vid4d.meshing.tsdf import (
     colors_of,
     fibonacci_cameras,
     filled,
+    highest_around,
     mesh_at,
     signed_distances,
+    surface_of_splats,
     tsdf_fuse,
     visible_bounds,
 )
@@ -207,3 +210,21 @@ def test_an_ellipsoid_keeps_to_the_number_of_faces():
         mesh = mesh_of(lambda p: ellipsoid(p, torch.zeros(3), torch.tensor([0.3, 0.2, 0.15])), faces=faces)
         assert 0.9 * faces < len(mesh.faces) <= faces
         assert read(mesh).is_watertight
+
+
+def test_the_highest_value_around_is_that_of_pooling():
+    generator = torch.Generator().manual_seed(0)
+    for reach, size in ((1, (5, 4, 3)), (2, (2, 7, 1)), (6, (4, 9, 30))):
+        values = torch.randn(size, generator=generator)
+        pooled = max_pool3d(values[None, None], 2 * reach + 1, stride=1, padding=reach)[0, 0]
+        assert torch.equal(highest_around(values, reach, (0, 1, 2)), pooled)
+
+
+def test_colors_for_matching_are_near_those_that_are_shown():
+    """One picture for depths and colors: as solid as the depths want it, and so a little less soft."""
+    exact, quick = (surface_of_splats(ball_of_splats(), 0.5, SMALL, exact=some) for some in (True, False))
+    assert np.array_equal(exact[0], quick[0])
+    points = exact[0][:500]
+    normals = vertex_normals(*exact[:2])[:500]
+    off = np.abs(exact[2](points, normals) - quick[2](points, normals))
+    assert 0 < off.mean() < 0.02

@@ -226,7 +226,7 @@ def write(asset: Asset, out: Path, options: ExportOptions) -> list[Path]:
     """An animated mesh of the whole clip, or the mesh at `options.time`."""
     if options.texture:
         check()
-    sequence, plan = sequence_of(asset, options)
+    sequence, plan = sequence_of(asset, options, colored=not options.texture)
     seconds = plan.seconds if options.time is None else 0.0
     skin = skin_of(asset, sequence, options) if options.texture else None
     if options.root_motion:

@@ -13,11 +13,12 @@ from vid4d.errors import InputError
 from vid4d.export.filmed import Filmed, clip_of
 from vid4d.export.options import ExportOptions, FrameTimes, frame_times
 from vid4d.meshing.deformation import TrackOptions
-from vid4d.meshing.dynerf_mesh import mesh_of_dynerf
+from vid4d.meshing.dynerf_mesh import surface_of_dynerf
 from vid4d.meshing.marching_cubes import MeshOptions
 from vid4d.meshing.mesh_sequence import MeshSequence, mesh_sequence, steps_of
+from vid4d.meshing.surface import Surface
 from vid4d.meshing.texture import Coat, Skin, textured
-from vid4d.meshing.tsdf import Mesh, mesh_at, paint_of
+from vid4d.meshing.tsdf import paint_of, surface_of_splats
 
 if TYPE_CHECKING:
     from vid4d.asset import Asset
@@ -38,33 +39,41 @@ MOST = 48
 
 
 def sequence_of(
-    asset: Asset, options: ExportOptions, track: TrackOptions | None = None
+    asset: Asset, options: ExportOptions, track: TrackOptions | None = None, *, colored: bool = True
 ) -> tuple[MeshSequence, FrameTimes]:
-    """The meshes that an export of an asset holds, and the moments they stand for."""
+    """The meshes that an export of an asset holds, and the moments they stand for.
+
+    colored: the colors of their vertices are shown; else they only serve to follow places.
+    """
     filmed = clip_of(asset)
     plan = mesh_times(asset, filmed, options)
     total = steps_of(len(plan.times))
     sequence = mesh_sequence(
-        source_of(asset, filmed, options),
+        source_of(asset, filmed, options, colored),
         plan.times,
+        options.faces,
         track,
         report=lambda done: options.report_progress(done, total),
     )
     return sequence, plan
 
 
-def source_of(asset: Asset, filmed: Filmed | None, options: ExportOptions) -> Callable[[float], Mesh]:
-    """Mesh as a function of clip time: out of the splats, or of the DyNeRF (`options.surface`).
+def source_of(
+    asset: Asset, filmed: Filmed | None, options: ExportOptions, colored: bool = True
+) -> Callable[[float], Surface]:
+    """Surface as a function of clip time: out of the splats, or of the DyNeRF (`options.surface`).
 
-    Raises InputError where there is no DyNeRF to make it of.
+    colored: see `sequence_of`. Raises InputError where there is no DyNeRF to make it of.
     """
     chosen = MeshOptions(faces=options.faces)
     camera = None if filmed is None else filmed.camera
     if options.surface == "splats":
-        return lambda time: mesh_at(asset.gaussians, time, chosen, reference=camera)
+        return lambda time: Surface.of(
+            *surface_of_splats(asset.gaussians, time, chosen, reference=camera, exact=colored)
+        )
 
     dynerf, grid = dynerf_of(asset)
-    return lambda time: mesh_of_dynerf(dynerf, time, chosen, grid=grid, reference=camera)
+    return lambda time: Surface.of(*surface_of_dynerf(dynerf, time, chosen, grid=grid, reference=camera))
 
 
 def skin_of(asset: Asset, sequence: MeshSequence, options: ExportOptions) -> Skin:

@@ -41,7 +41,7 @@ def surface_of(asset: Asset, options: ExportOptions) -> Surface:
     """The surface that options want. Raises InputError where none can be made, or a package is missing."""
     if options.texture:
         check()
-    sequence, _ = sequence_of(asset, options)
+    sequence, _ = sequence_of(asset, options, colored=not options.texture)
     skin = skin_of(asset, sequence, options) if options.texture else None
     if options.root_motion:
         return Surface(walking(sequence, asset), skin)

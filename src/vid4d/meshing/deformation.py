@@ -8,18 +8,22 @@ color.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
-from torch.nn.functional import embedding_bag
 
 from vid4d.compute.randomness import seed_generator
-from vid4d.gaussians.motion import rotations
 from vid4d.meshing.marching_cubes import adjacency
+from vid4d.meshing.surface import Marks, centre_of
 from vid4d.meshing.tsdf import Mesh
+
+LEAF = 32
+"""Points in the leaves of search trees: with normals and colors, larger ones are faster."""
+ABOUT = 0.2
+"""A point that is at most so much farther away than the closest, in shares, will do as well."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +66,10 @@ class DeformationGraph:
     """
 
     mesh: Mesh
-    nodes: Float[Tensor, "n 3"]
-    neighbours: Int[Tensor, "n m"]
-    vertex_nodes: Int[Tensor, "v k"]
-    weights: Float[Tensor, "v k"]
+    nodes: Float[np.ndarray, "n 3"]
+    neighbours: Int[np.ndarray, "n m"]
+    vertex_nodes: Int[np.ndarray, "v k"]
+    weights: Float[np.ndarray, "v k"]
 
     @classmethod
     def on(cls, mesh: Mesh, options: TrackOptions) -> DeformationGraph:
@@ -95,102 +99,148 @@ class DeformationGraph:
         weights = torch.exp(-0.5 * (nearest / width) ** 2).T.contiguous()
         apart = reach[:, chosen].clone().fill_diagonal_(float("inf"))
         neighbours = apart.topk(min(8, count - 1), dim=1, largest=False)[1]
-        nodes = torch.from_numpy(mesh.vertices[chosen]).float()
         return cls(
-            mesh, nodes, neighbours, vertex_nodes.T.contiguous(), weights / weights.sum(1, keepdim=True)
+            mesh,
+            mesh.vertices[chosen].astype(np.float64),
+            neighbours.numpy(),
+            vertex_nodes.T.contiguous().numpy(),
+            (weights / weights.sum(1, keepdim=True)).numpy(),
         )
 
-    def rest(self) -> Float[Tensor, "n 6"]:
+    def rest(self) -> Float[np.ndarray, "n 6"]:
         """The pose that moves nothing: per node a rotation vector (radians) and a translation."""
-        return torch.zeros(len(self.nodes), 6)
+        return np.zeros((len(self.nodes), 6))
 
-    def motions(self, pose: Float[Tensor, "n 6"], turns: Float[Tensor, "n 3 3"]) -> Float[Tensor, "n 12"]:
+    def motions(
+        self, pose: Float[np.ndarray, "n 6"], turns: Float[np.ndarray, "n 3 3"]
+    ) -> Float[np.ndarray, "n 12"]:
         """Affine form of each node's motion, x to R x + t: R row by row, then t."""
         shifts = self.nodes + pose[:, 3:] - (turns @ self.nodes[..., None])[..., 0]
-        return torch.cat([turns.flatten(1), shifts], 1)
+        return np.concatenate([turns.reshape(-1, 9), shifts], 1).astype(np.float32)
 
-    def influence(self, vertices: Int[Tensor, " p"]):  # type: ignore[no-untyped-def]
+    def influence(self, vertices: Int[np.ndarray, " p"] | slice):  # type: ignore[no-untyped-def]
         """Weights of the nodes at some vertices, as a sparse matrix (p, n)."""
         from scipy.sparse import csr_array
 
-        vertex_nodes, weights = self.vertex_nodes[vertices].numpy(), self.weights[vertices].numpy()
+        vertex_nodes, weights = self.vertex_nodes[vertices], self.weights[vertices]
         begins = np.arange(len(vertex_nodes) + 1) * vertex_nodes.shape[1]
         return csr_array(
             (weights.ravel(), vertex_nodes.ravel(), begins), shape=(len(vertex_nodes), len(self.nodes))
         )
 
-    @torch.no_grad()
-    def deform(self, pose: Float[Tensor, "n 6"]) -> Float[np.ndarray, "v 3"]:
-        """The mesh's vertices in a pose."""
-        motions = self.motions(pose, rotations(pose[:, :3]))
-        blended = embedding_bag(self.vertex_nodes, motions, per_sample_weights=self.weights, mode="sum")
-        return moved_by(blended, torch.from_numpy(self.mesh.vertices)).numpy()
+    @cached_property
+    def everywhere(self):  # type: ignore[no-untyped-def]
+        """Weights of the nodes at all vertices."""
+        return self.influence(slice(None))
 
-    def rigidity_loss(self, pose: Float[Tensor, "n 6"], turns: Float[Tensor, "n 3 3"]) -> Float[Tensor, ""]:
-        """As-rigid-as-possible term (Sorkine and Alexa 2007).
+    def deform(self, pose: Float[np.ndarray, "n 6"]) -> Float[np.ndarray, "v 3"]:
+        """The mesh's vertices in a pose."""
+        blended = self.everywhere @ self.motions(pose, rotations(pose[:, :3]))
+        return moved_by(blended, self.mesh.vertices)
+
+    def rigidity(
+        self, pose: Float[np.ndarray, "n 6"], turns: Float[np.ndarray, "n 3 3"]
+    ) -> tuple[float, Float[np.ndarray, "n 3 3"], Float[np.ndarray, "n 3"]]:
+        """As-rigid-as-possible term (Sorkine and Alexa 2007), and its gradient in turns and translations.
 
         Mean squared distance of neighbours from where a node's rigid motion takes them, world units.
         """
         edge = self.nodes[self.neighbours] - self.nodes[:, None]
-        rotated = edge @ turns.transpose(1, 2)
-        moved = self.nodes + pose[:, 3:]
-        return (moved[:, None] + rotated - moved[self.neighbours]).square().sum(-1).mean()
+        shift = pose[:, 3:]
+        off = shift[:, None] - shift[self.neighbours] - edge + edge @ turns.transpose(0, 2, 1)
+        each = 2 / (off.size // 3)
+        by_shift = off.sum(1)
+        near = self.neighbours.ravel()
+        for k in range(3):
+            by_shift[:, k] -= np.bincount(near, off[..., k].ravel(), len(shift))
+        return float((off * off).sum() * each / 2), each * (off.transpose(0, 2, 1) @ edge), each * by_shift
 
-    def fit(self, start: Float[Tensor, "n 6"], target: Mesh, options: TrackOptions) -> Float[Tensor, "n 6"]:
-        """Pose that registers the mesh to another's surface, optimised from `start` on."""
+    def fit(
+        self, start: Float[np.ndarray, "n 6"], target: Marks, options: TrackOptions
+    ) -> Float[np.ndarray, "n 6"]:
+        """Pose that registers the mesh to another surface, optimised from `start` on."""
         from scipy.spatial import cKDTree
 
         generator = seed_generator(0)
-        pose = start.clone()
-        pose[:, 3:] += torch.from_numpy(_centre(target) - _centre(self.mesh.moved(self.deform(start))))
-        pose.requires_grad_()
+        pose = start.copy()
+        pose[:, 3:] += target.centre - centre_of(self.deform(start), self.mesh.faces)
         adam = Adam(pose)
         colors = options.color_weight * self.mesh.colors
         target_features = np.concatenate(
-            [target.vertices, options.normal_weight * target.normals, options.color_weight * target.colors], 1
+            [target.points, options.normal_weight * target.normals, options.color_weight * target.colors], 1
         )
-        tree = cKDTree(target_features)
-        points, normals = torch.from_numpy(target.vertices), torch.from_numpy(target.normals)
+        tree = cKDTree(target_features, LEAF)
         update_every = max(1, options.steps // options.n_correspondence_updates)
         for step in range(options.steps):
             progress = step / options.steps
             if step % update_every == 0:
                 now = self.mesh.moved(self.deform(pose))
                 features = np.concatenate([now.vertices, options.normal_weight * now.normals, colors], 1)
-                source = torch.randperm(len(features), generator=generator)[: options.points]
-                target_match = torch.from_numpy(tree.query(features[source.numpy()])[1])
-                sample = torch.randperm(len(points), generator=generator)[: options.points]
-                source_match = torch.from_numpy(cKDTree(features).query(target_features[sample.numpy()])[1])
-                vertices, matched = torch.cat([source, source_match]), torch.cat([target_match, sample])
+                source, sample = (
+                    torch.randperm(len(some), generator=generator)[: options.points].numpy()
+                    for some in (features, target_features)
+                )
+                target_match = tree.query(features[source], eps=ABOUT)[1]
+                source_match = cKDTree(features, LEAF).query(target_features[sample], eps=ABOUT)[1]
+                vertices = np.concatenate([source, source_match])
+                matched = np.concatenate([target_match, sample])
                 pairs = Pairs(
                     self.influence(vertices),
                     self.mesh.vertices[vertices].T,
-                    points[matched].T.numpy(),
-                    normals[matched].T.numpy(),
+                    target.points[matched].T,
+                    target.normals[matched].T,
                 )
             turns = rotations(pose[:, :3])
-            motions = self.motions(pose, turns)
             scale = options.robust_scale[0] * (options.robust_scale[1] / options.robust_scale[0]) ** progress
-            _, slope = pairs.error(motions.detach().numpy(), scale)
+            _, slope = pairs.error(self.motions(pose, turns), scale)
             first, last = options.rigidity
-            rigidity = first * (last / first) ** progress * self.rigidity_loss(pose, turns)
-            (grad,) = torch.autograd.grad(
-                [motions, rigidity], pose, [torch.from_numpy(slope), torch.ones(())]
-            )
-            adam.step(grad, options.lr * (1 - 0.9 * progress))
-        return pose.detach()
+            rigidity = first * (last / first) ** progress
+            _, by_turn, by_shift = self.rigidity(pose, turns)
+            slope = slope.astype(np.float64)
+            by_turn = rigidity * by_turn + slope[:, :9].reshape(-1, 3, 3)
+            by_turn -= slope[:, 9:, None] * self.nodes[:, None]
+            gradient = [rotation_gradient(pose[:, :3], by_turn), rigidity * by_shift + slope[:, 9:]]
+            adam.step(np.concatenate(gradient, 1), options.lr * (1 - 0.9 * progress))
+        return pose
 
 
-def _centre(mesh: Mesh) -> Float[np.ndarray, " 3"]:
-    """Centroid of the surface."""
-    corners = mesh.vertices[mesh.faces]
-    area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
-    return (corners.mean(1) * area[:, None]).sum(0) / area.sum()
+def rotations(vectors: Float[np.ndarray, "n 3"]) -> Float[np.ndarray, "n 3 3"]:
+    """Rotation matrices of rotation vectors (Rodrigues)."""
+    _, _, sine, cosine = _rodrigues(vectors)
+    x, y, z = vectors.T
+    zero = np.zeros_like(x)
+    cross = np.stack([zero, -z, y, z, zero, -x, -y, x, zero], 1).reshape(-1, 3, 3)
+    return np.eye(3) + sine[:, None, None] * cross + cosine[:, None, None] * (cross @ cross)
 
 
-def moved_by(motions: Float[Tensor, "p 12"], points: Float[Tensor, "p 3"]) -> Float[Tensor, "p 3"]:
+def rotation_gradient(
+    vectors: Float[np.ndarray, "n 3"], gradient: Float[np.ndarray, "n 3 3"]
+) -> Float[np.ndarray, "n 3"]:
+    """Gradient in rotation vectors, of that in their `rotations`."""
+    squared, cos, sine, cosine = _rodrigues(vectors)
+    g = gradient.reshape(-1, 9)
+    trace = g[:, 0] + g[:, 4] + g[:, 8]
+    turning = np.stack([g[:, 7] - g[:, 5], g[:, 2] - g[:, 6], g[:, 3] - g[:, 1]], 1)
+    both = ((gradient + gradient.transpose(0, 2, 1)) @ vectors[..., None])[..., 0]
+    along = (cos - sine) / squared * (vectors * turning).sum(1)
+    along += (sine - 2 * cosine) / squared * ((vectors * both).sum(1) / 2 - squared * trace)
+    across = both - 2 * trace[:, None] * vectors
+    return sine[:, None] * turning + cosine[:, None] * across + along[:, None] * vectors
+
+
+def _rodrigues(vectors: Float[np.ndarray, "n 3"]) -> tuple[Float[np.ndarray, " n"], ...]:
+    """Squared angle, cos(angle), sin(angle) / angle and (1 - cos(angle)) / angle^2."""
+    squared = (vectors * vectors).sum(1) + 1e-12
+    angle = np.sqrt(squared)
+    half = np.sin(angle / 2)
+    return squared, np.cos(angle), np.sin(angle) / angle, 2 * half * half / squared
+
+
+def moved_by(
+    motions: Float[np.ndarray, "p 12"], points: Float[np.ndarray, "p 3"]
+) -> Float[np.ndarray, "p 3"]:
     """Points transformed, each by its own motion (`DeformationGraph.motions`)."""
-    return (motions[:, :9].view(-1, 3, 3) * points[:, None]).sum(2) + motions[:, 9:]
+    return np.einsum("pij,pj->pi", motions[:, :9].reshape(-1, 3, 3), points) + motions[:, 9:]
 
 
 class Pairs:
@@ -231,24 +281,23 @@ class Pairs:
 
 
 class Adam:
-    """Kingma and Ba's Adam on one tensor. torch.optim's needs seconds to load what it never uses here."""
+    """Kingma and Ba's Adam on one array."""
 
-    def __init__(self, x: Tensor) -> None:
+    def __init__(self, x: np.ndarray) -> None:
         self.x, self.count = x, 0
-        self.mean, self.square = torch.zeros_like(x), torch.zeros_like(x)
+        self.mean, self.square = np.zeros_like(x), np.zeros_like(x)
 
-    @torch.no_grad()
-    def step(self, grad: Tensor, lr: float) -> None:
-        """One update of the tensor, in place."""
+    def step(self, grad: np.ndarray, lr: float) -> None:
+        """One update of the array, in place."""
         self.count += 1
-        self.mean.lerp_(grad, 0.1)
-        self.square.lerp_(grad.square(), 0.001)
-        root = (self.square / (1 - 0.999**self.count)).sqrt_().add_(1e-8)
+        self.mean += 0.1 * (grad - self.mean)
+        self.square += 0.001 * (grad * grad - self.square)
+        root = np.sqrt(self.square / (1 - 0.999**self.count)) + 1e-8
         self.x -= lr / (1 - 0.9**self.count) * self.mean / root
 
 
 def displace_to_surface(
-    mesh: Mesh, target: Mesh, iterations: int = 3, smoothing: int = 12
+    mesh: Mesh, target: Marks, iterations: int = 3, smoothing: int = 12
 ) -> Float[np.ndarray, "v 3"]:
     """Vertices displaced along the target's normals onto its surface.
 
@@ -260,10 +309,10 @@ def displace_to_surface(
     matrix = adjacency(mesh.faces, len(mesh.vertices))
     inverse = 1 / matrix.sum(1)[:, None]
     spread = 0.03
-    tree = cKDTree(np.concatenate([target.vertices, spread * target.normals], 1))
+    tree = cKDTree(np.concatenate([target.points, spread * target.normals], 1))
     for _ in range(iterations):
         distance, index = tree.query(np.concatenate([mesh.vertices, spread * mesh.normals], 1))
-        offset = ((target.vertices[index] - mesh.vertices) * target.normals[index]).sum(1, keepdims=True)
+        offset = ((target.points[index] - mesh.vertices) * target.normals[index]).sum(1, keepdims=True)
         displacement = np.where(distance[:, None] < spread, offset * target.normals[index], 0)
         for _ in range(smoothing):
             displacement = 0.5 * displacement + 0.5 * (matrix @ displacement) * inverse

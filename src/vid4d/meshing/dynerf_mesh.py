@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -17,11 +17,8 @@ from vid4d.dynerf import CascadeField, OccupancyGrid
 from vid4d.dynerf.march import MarchConfig, Rays, march
 from vid4d.errors import InputError
 from vid4d.media.images import unweighted
-from vid4d.meshing.marching_cubes import Field, MeshOptions, NoSurface, mesh_from_field, vertex_normals
-from vid4d.meshing.tsdf import SEEN, TRUST, Mesh
-
-if TYPE_CHECKING:
-    pass
+from vid4d.meshing.marching_cubes import Field, MeshOptions, NoSurface, surface_from_field
+from vid4d.meshing.tsdf import SEEN, TRUST, Colors, Mesh, simplified
 
 LEVEL = 8.0
 """Density per world unit where the surface of a DyNeRF is, about where its silhouettes end.
@@ -54,6 +51,22 @@ def mesh_of_dynerf(
     Raises InputError where nothing is as dense as that.
     """
     options = options or MeshOptions()
+    surface = surface_of_dynerf(dynerf, time, options, grid=grid, level=level, reference=reference)
+    return simplified(*surface, options.faces)
+
+
+@torch.no_grad()
+def surface_of_dynerf(
+    dynerf: CascadeField,
+    time: float,
+    options: MeshOptions,
+    *,
+    grid: OccupancyGrid | None = None,
+    level: float = LEVEL,
+    reference: Cameras | None = None,
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"], Colors]:
+    """Vertices and faces of the surface of `mesh_of_dynerf` before it is simplified, and the colors of its
+    points."""
     radius, device = dynerf.config.radius, dynerf.device
     moment = float(dynerf.time_coordinate(torch.tensor(time)))
     low, high = (torch.full((3,), side * radius, device=device) for side in (-1.0, 1.0))
@@ -72,14 +85,13 @@ def mesh_of_dynerf(
         rough = field_of_density(density, low, high, level=level, resolution=options.resolution // 2)
         low, high = box_of(rough)
         field = field_of_density(density, low, high, level=level, resolution=options.resolution)
-        vertices, faces = mesh_from_field(field, options)
+        vertices, faces = surface_from_field(field, options)
     except NoSurface as error:
         raise InputError(
             f"the DyNeRF is too faint at time {time:.3g} to have a surface: choose --surface splats"
         ) from error
-    normals = vertex_normals(vertices, faces)
-    colors = colors_of_dynerf(dynerf, grid, moment, vertices, normals, voxel=field.voxel, reference=reference)
-    return Mesh(vertices, faces, normals, colors)
+    seen = partial(colors_of_dynerf, dynerf, grid, moment, voxel=field.voxel, reference=reference)
+    return vertices, faces, seen
 
 
 @torch.no_grad()

@@ -73,7 +73,17 @@ class Field:
 def mesh_from_field(
     field: Field, options: MeshOptions
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
-    """Vertices and faces of the field's largest part: marching cubes, smoothed, simplified.
+    """`surface_from_field`, simplified to `options.faces`."""
+    vertices, faces = surface_from_field(field, options)
+    if len(faces) > options.faces:
+        vertices, faces = simplify(vertices, faces, options.faces)
+    return vertices, faces
+
+
+def surface_from_field(
+    field: Field, options: MeshOptions
+) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
+    """Vertices and faces of the field's largest part: marching cubes, smoothed.
 
     It is closed: hollows that cannot be seen from outside are filled. Raises NoSurface where there is none.
     """
@@ -90,8 +100,6 @@ def mesh_from_field(
     vertices, faces, _, _ = marching_cubes(values, 0.0, gradient_direction="descent", allow_degenerate=False)
     vertices, faces = _largest(vertices, faces)
     vertices = _taubin(vertices, faces, options.smoothing)
-    if len(faces) > options.faces:
-        vertices, faces = simplify(vertices, faces, options.faces)
     origin = field.origin.cpu().numpy()
     return (origin + (vertices - 1) * field.voxel).astype(np.float32), faces.astype(np.int64)
 
@@ -125,17 +133,18 @@ def _one_part(values: Float[np.ndarray, "x y z"]) -> Float[np.ndarray, "x y z"]:
 
 
 def _largest(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The connected part with the most faces."""
+    """The connected part with the most faces, without vertices that no face has."""
+    from scipy.sparse import coo_array
     from scipy.sparse.csgraph import connected_components
 
-    _, part = connected_components(adjacency(faces, len(vertices)), directed=False)
-    kept = part[faces[:, 0]] == np.bincount(part[faces[:, 0]]).argmax()
-    return _without_unused(vertices, faces[kept])
-
-
-def _without_unused(vertices: np.ndarray, faces: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    used, index = np.unique(faces, return_inverse=True)
-    return vertices[used], index.reshape(faces.shape)
+    i, j = faces[:, [0, 1]].T.ravel(), faces[:, [1, 2]].T.ravel()
+    edges = coo_array((np.ones(len(i), np.int8), (i, j)), shape=(len(vertices), len(vertices)))
+    _, part = connected_components(edges, directed=False)
+    of_face = part[faces[:, 0]]
+    faces = faces[of_face == np.bincount(of_face).argmax()]
+    used = np.zeros(len(vertices), bool)
+    used[faces] = True
+    return vertices[used], (used.cumsum() - 1)[faces]
 
 
 def adjacency(faces: np.ndarray, count: int):  # type: ignore[no-untyped-def]
@@ -150,12 +159,12 @@ def adjacency(faces: np.ndarray, count: int):  # type: ignore[no-untyped-def]
 
 def _taubin(vertices: np.ndarray, faces: np.ndarray, rounds: int) -> np.ndarray:
     """Smoothing that does not shrink (Taubin 1995): lambda 0.5, mu -0.53."""
-    matrix = adjacency(faces, len(vertices))
-    inverse = 1 / matrix.sum(1)[:, None]
-    points = vertices.astype(np.float64)
+    mean = adjacency(faces, len(vertices)).astype(np.float32)
+    mean.data /= np.repeat(np.diff(mean.indptr), np.diff(mean.indptr))
+    points = vertices.astype(np.float32)
     for _ in range(rounds):
         for step in (0.5, -0.53):
-            points = points + step * (matrix @ points * inverse - points)
+            points = (1 - step) * points + step * (mean @ points)
     return points
 
 
@@ -167,21 +176,33 @@ def simplify(
         import fast_simplification
     except ImportError as error:
         raise missing_package("fast-simplification", "simplifying a mesh") from error
+    # Its thresholds are absolute: units of the voxel, of which edges of marching cubes have about 0.9.
+    unit = float(np.linalg.norm(vertices[faces[:, 0]] - vertices[faces[:, 1]], axis=1).mean()) / 0.9
     points, triangles = fast_simplification.simplify(
-        vertices.astype(np.float32), faces.astype(np.int32), target_count=count
+        (vertices / unit).astype(np.float32), faces.astype(np.int32), target_count=count
     )[:2]
     degenerate = (triangles == triangles[:, [1, 2, 0]]).any(1)
-    return _largest(np.asarray(points, dtype=np.float64), triangles[~degenerate].astype(np.int64))
+    points, triangles = _largest(np.asarray(points, np.float64) * unit, triangles[~degenerate])
+    return points.astype(np.float32), triangles.astype(np.int64)
 
 
 def vertex_normals(
     vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
 ) -> Float[np.ndarray, "v 3"]:
     """Unit normals, the mean of the faces' weighted by their area; where that is nothing, up."""
-    a, b, c = (vertices[faces[:, k]].astype(np.float64) for k in range(3))
-    across = np.cross(b - a, c - a)
-    total = np.zeros((len(vertices), 3))
-    for k in range(3):
-        np.add.at(total, faces[:, k], across)
-    length = np.linalg.norm(total, axis=1, keepdims=True)
+    across, count = face_normals(vertices, faces), len(vertices)
+    total = np.stack(
+        [sum(np.bincount(faces[:, k], along, count) for k in range(3)) for along in across], axis=1
+    )
+    length = np.sqrt((total * total).sum(1, keepdims=True))
     return np.where(length > 1e-20, total / np.maximum(length, 1e-20), [0.0, 0.0, 1.0]).astype(np.float32)
+
+
+def face_normals(
+    vertices: Float[np.ndarray, "v 3"], faces: Int[np.ndarray, "f 3"]
+) -> Float[np.ndarray, "3 f"]:
+    """Normals of faces, twice their area long; coordinates come first."""
+    places = vertices.T.astype(np.float64)
+    a, b, c = (places[:, faces[:, k]] for k in range(3))
+    (x, y, z), (u, v, w) = b - a, c - a
+    return np.stack([y * w - z * v, z * u - x * w, x * v - y * u])

@@ -13,6 +13,10 @@ from vid4d.errors import missing_package
 from vid4d.media.images import to_uint8
 from vid4d.meshing.tsdf import Mesh, Paint, filled
 
+MAX_COST = 3.0
+"""Of growing a chart, as xatlas counts it; with its own 2 a rough surface has more charts, which lie less
+densely and take twice the time to merge."""
+
 
 class Chart(NamedTuple):
     """A mesh cut open along the borders of what lies flat: there vertices stand several times.
@@ -72,7 +76,9 @@ def unwrap(meshes: Sequence[Mesh]) -> tuple[Chart, ...]:
         atlas.add_mesh(mesh.vertices.astype(np.float32), mesh.faces.astype(np.uint32))
     packing = xatlas.PackOptions()
     packing.padding, packing.bilinear, packing.resolution = 3, True, 1024
-    atlas.generate(xatlas.ChartOptions(), packing)
+    cutting = xatlas.ChartOptions()
+    cutting.max_cost = MAX_COST
+    atlas.generate(cutting, packing)
     parts = (atlas[i] for i in range(len(meshes)))
     return tuple(Chart(o.astype(np.int64), f.astype(np.int64), uv.astype(np.float32)) for o, f, uv in parts)
 
