@@ -119,6 +119,7 @@ if __name__ == "__main__":
         compile_for_h100(fused_kernels._plus_kernel, {"OF_PICTURE": flag, "TILE": norm.TILE})
         sizes = {"HAS_ADD": flag, "ROWS": 4, "CHANNELS": 512}
         compile_for_h100(transformer._layer_norm_kernel, sizes)
+    compile_for_h100(fused_kernels._add_bias_kernel, {"TILE": norm.TILE})
     compile_for_h100(fused_kernels._doubled_kernel, {"TILE": norm.TILE})
     compile_for_h100(transformer._geglu_kernel, {"TILE": norm.TILE})
     sizes = {"HEADS": 4, "ROWS": 16, "DEPTHS": 64, "WIDTH": 64, "PIXELS": ray.PIXELS}

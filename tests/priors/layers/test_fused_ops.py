@@ -128,6 +128,28 @@ def test_sum_with_a_bias_of_each_picture(kernels):
     torch.testing.assert_close(kernels.plus(x, y, bias), x + y + bias[:, None])
 
 
+@pytest.mark.parametrize("kind", [nn.Conv2d, nn.Conv3d, nn.ConvTranspose3d])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_convolution_and_its_bias(in_use, monkeypatch, kind, stride):
+    conv = kernels_room.channels_last(kind(5, 70, 3, stride=stride, padding=1))
+    last = torch.channels_last if kind is nn.Conv2d else torch.channels_last_3d
+    x = torch.randn(2, 5, *([4] * (conv.weight.ndim - 2))).contiguous(memory_format=last)
+    with torch.no_grad():
+        found = fused_ops.convolved(conv, x)
+        if kind is nn.Conv2d:  # torch may lay out the results of others in another way
+            assert in_use == ["add_bias"]
+        torch.testing.assert_close(found, conv(x))
+        monkeypatch.setattr(kernels_room, "enabled", False)
+        assert torch.equal(fused_ops.convolved(conv, x), conv(x))
+
+
+def test_a_bias_in_place(kernels):
+    x, bias = torch.randn(3, 67, 70), torch.randn(70)
+    expected = x + bias
+    kernels.add_bias(x, bias)
+    torch.testing.assert_close(x, expected)
+
+
 @pytest.mark.parametrize("shape", [(1, 1, 1, 3), (2, 3, 5, 70)])
 def test_every_pixel_four_times(kernels, shape):
     x = torch.randn(shape)
@@ -217,7 +239,16 @@ def test_networks_are_the_same_with_kernels(in_use, monkeypatch):
     monkeypatch.setattr(kernels_room, "enabled", True)
     kernels_room.channels_last(model)
     quick = step()
-    every = {"along_rays", "doubled", "geglu", "group_norm", "group_norm_of_both", "layer_norm", "plus"}
+    every = {
+        "add_bias",
+        "along_rays",
+        "doubled",
+        "geglu",
+        "group_norm",
+        "group_norm_of_both",
+        "layer_norm",
+        "plus",
+    }
     assert every | {"sample_volume"} == set(in_use)
     torch.testing.assert_close(quick, plain, rtol=1e-3, atol=1e-3)
 

@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from vid4d.priors.layers.blocks import Upsample
-from vid4d.priors.layers.fused_ops import addable, group_norm, normalisable, plus, without_bias
+from vid4d.priors.layers.fused_ops import addable, convolved, group_norm, normalisable, plus, without_bias
 
 
 @dataclass(frozen=True)
@@ -99,9 +99,9 @@ class AttentionBlock(nn.Module):
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         y = group_norm(self.norm, x)
-        q, k, v = (layer(y).flatten(2).transpose(1, 2) for layer in (self.q, self.k, self.v))
+        q, k, v = (convolved(layer, y).flatten(2).transpose(1, 2) for layer in (self.q, self.k, self.v))
         out = _SingleHead.apply(q, k, v).transpose(1, 2)
-        return x + self.proj_out(out.unflatten(2, x.shape[2:]))
+        return x + convolved(self.proj_out, out.unflatten(2, x.shape[2:]))
 
 
 class Middle(nn.Module):
@@ -123,7 +123,7 @@ class AutoencoderDownsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, stride=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, (0, 1, 0, 1)))
+        return convolved(self.conv, F.pad(x, (0, 1, 0, 1)))
 
 
 class Level(nn.Module):
@@ -161,7 +161,7 @@ class Encoder(nn.Module):
         self.conv_out = nn.Conv2d(channels, 2 * config.latent_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.conv_in(x)
+        x = convolved(self.conv_in, x)
         for level in self.down:
             x = level(x)
         return self.conv_out(group_norm(self.norm_out, self.mid(x), "silu"))
@@ -185,7 +185,7 @@ class Decoder(nn.Module):
         self.conv_out = nn.Conv2d(channels, config.image_channels, 3, padding=1)
 
     def forward(self, z: Tensor) -> Tensor:
-        x = self.mid(self.conv_in(z))
+        x = self.mid(convolved(self.conv_in, z))
         for level in reversed(self.up):
             x = level(x)
         return self.conv_out(group_norm(self.norm_out, x, "silu"))

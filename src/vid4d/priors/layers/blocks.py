@@ -11,6 +11,7 @@ from jaxtyping import Float, Real
 from torch import Tensor, nn
 
 from vid4d.priors.layers.fused_ops import (
+    convolved,
     doubled,
     geglu,
     group_norm,
@@ -116,7 +117,7 @@ class Downsample(nn.Module):
         self.op = nn.Conv2d(channels, channels, 3, stride=2, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.op(x)
+        return convolved(self.op, x)
 
 
 class Upsample(nn.Module):
@@ -127,7 +128,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(doubled(x))
+        return convolved(self.conv, doubled(x))
 
 
 class CrossAttention(nn.Module):

@@ -19,6 +19,7 @@ from vid4d.priors.layers.fused_ray_kernels import along_rays, sample_volume
 from vid4d.priors.layers.fused_transformer_kernels import geglu, layer_norm
 
 __all__ = [
+    "add_bias",
     "along_rays",
     "doubled",
     "geglu",
@@ -47,6 +48,17 @@ def _plus_kernel(x, y, bias, out, rows, channels, per_picture, OF_PICTURE: tl.co
     else:
         value += tl.load(bias + c, mask=c < channels, other=0.0).to(tl.float32)[None, :]
     tl.store(out + offset, value.to(out.dtype.element_ty), mask=inside)
+
+
+@triton.jit
+def _add_bias_kernel(x, bias, rows, channels, TILE: tl.constexpr):  # type: ignore[no-untyped-def]
+    r = tl.program_id(0).to(tl.int64) * TILE + tl.arange(0, TILE)
+    c = tl.program_id(1) * TILE + tl.arange(0, TILE)
+    inside = (r < rows)[:, None] & (c < channels)[None, :]
+    here = x + r[:, None] * channels + c[None, :]
+    value = tl.load(here, mask=inside, other=0.0).to(tl.float32)
+    value += tl.load(bias + c, mask=c < channels, other=0.0).to(tl.float32)[None, :]
+    tl.store(here, value.to(x.dtype.element_ty), mask=inside)
 
 
 @triton.jit
@@ -86,6 +98,14 @@ class _Plus(torch.autograd.Function):
 def plus(x: Tensor, y: Tensor, bias: Float[Tensor, "*b c"]) -> Tensor:
     """x + y + bias, channels last; the bias is one for all pictures or one each, and gets no gradient."""
     return _Plus.apply(x, y, bias)
+
+
+def add_bias(x: Float[Tensor, "*n c"], bias: Float[Tensor, " c"]) -> None:
+    """x + bias, in place. Torch adds a bias to channels-last pictures at a third of the memory's speed."""
+    channels = x.shape[-1]
+    rows = x.numel() // channels
+    grid = (triton.cdiv(rows, TILE), triton.cdiv(channels, TILE))
+    on_device_of(x, lambda: _add_bias_kernel[grid](x, bias, rows, channels, TILE))
 
 
 def doubled(x: Float[Tensor, "b h w c"]) -> Float[Tensor, "b h2 w2 c"]:

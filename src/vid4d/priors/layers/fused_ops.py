@@ -87,6 +87,17 @@ def without_bias(conv: nn.Module, x: Float[Tensor, "b i *s"]) -> Float[Tensor, "
     return (F.conv3d if isinstance(conv, nn.Conv3d) else F.conv2d)(x, c.weight, None, c.stride, c.padding)
 
 
+def convolved(conv: nn.Module, x: Float[Tensor, "b i *s"]) -> Float[Tensor, "b o *s2"]:
+    """A convolution and its bias."""
+    if not (usable(x) and is_channels_last(x)):
+        return conv(x)
+    out = without_bias(conv, x)
+    if is_channels_last(out):
+        _kernels().add_bias(out.movedim(1, -1), conv.bias)
+        return out
+    return out + conv.bias.reshape(-1, *(1,) * (x.ndim - 2))  # type: ignore[operator, union-attr]
+
+
 def addable(x: Tensor, bias: Tensor) -> bool:
     """Availability of fused `plus` for this input: a gradient goes through the sum, but not to the bias."""
     learnt = torch.is_grad_enabled() and bias.requires_grad

@@ -23,7 +23,7 @@ from vid4d.priors.layers.blocks import (
     zeroed,
 )
 from vid4d.priors.layers.depth_attention import DepthTransformer, ray_ordered
-from vid4d.priors.layers.fused_ops import group_norm, usable
+from vid4d.priors.layers.fused_ops import convolved, group_norm, usable
 from vid4d.priors.layers.unet_config import UNetConfig
 
 
@@ -38,6 +38,8 @@ class TimestepEmbedSequential(nn.Sequential):
                 x, beside = layer(x, embed, beside), None
             elif isinstance(layer, SpatialTransformer):
                 x = layer(x, context)
+            elif isinstance(layer, nn.Conv2d):
+                x = convolved(layer, x)
             else:
                 x = layer(x)
         return x
