@@ -133,3 +133,34 @@ def test_frames_of_different_sizes(tmp_path: Path) -> None:
         r"different sizes.*f0\.png has 96x80.*f1\.png has 40x40",
         folder_of(tmp_path / "f", [box(30), box(30)[:40, :40]]),
     )
+
+
+def test_a_stack_of_pages_is_a_clip_and_a_preview_is_none(tmp_path: Path) -> None:
+    pages = [Image.fromarray(p) for p in moving(4)]
+    stack = tmp_path / "stack.tif"
+    pages[0].save(stack, save_all=True, append_images=pages[1:])
+    clip = read_clip(stack, frames=0, cyclic=False)
+    assert len(clip) == 4
+    assert "stack.tif: its 4 pages are taken for frames, 10 a second" in clip.warnings
+    frames = read_clip(folder_of(tmp_path / "f", moving(4)), frames=0, cyclic=False, fps=10)
+    assert np.array_equal(clip.frames, frames.frames)
+    pages[0].save(stack, save_all=True, append_images=[pages[0].resize((24, 20))])
+    assert len(read_clip(stack)) == 1
+
+
+def test_pictures_further_down_are_named_with_their_masks(tmp_path: Path) -> None:
+    """As in sets for video segmentation: the words of the sentence, given as they are, are understood."""
+    pictures = folder_of(tmp_path / "JPEGImages" / "480p" / "bear", [p[..., :3] for p in moving(3)])
+    masks = folder_of(tmp_path / "Annotations" / "480p" / "bear", [p[..., 3] // 255 for p in moving(3)])
+    refuse(f"no images in this folder; give {pictures} --masks {masks}$", tmp_path)
+    assert len(read_clip(pictures, frames=0, masks=masks)) == 3
+    folder_of(tmp_path / "JPEGImages" / "480p" / "swan", [p[..., :3] for p in moving(3)])
+    refuse("or another of the 2 folders of pictures in it", tmp_path)
+
+
+def test_a_frame_without_alpha_among_others_that_have_it(tmp_path: Path) -> None:
+    pictures = moving(4)
+    pictures[2] = np.dstack([on_white(pictures[2]), np.full(pictures[2].shape[:2], 255, np.uint8)])
+    folder = folder_of(tmp_path / "f", [*pictures[2:3], *pictures[:2]])
+    refuse("0.00 s fills the whole picture, and those of others do not.*--matting plain", folder, frames=0)
+    assert len(read_clip(folder, frames=0, matting="plain")) == 3

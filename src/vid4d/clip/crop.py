@@ -28,6 +28,11 @@ def check_masks(
             if method == "plain":
                 why = "is empty, nothing differs from the background there"
             raise InputError(f"{where} {why}; {way_out or 'give frames that show it, or another --matting'}")
+        if mask.mean() > 0.98 and method == "alpha" and not way_out and not _all_opaque(frames):
+            raise InputError(
+                f"{where} fills the whole picture, and those of others do not: give every frame alpha, or "
+                "take the masks from the colors with --matting plain"
+            )
         if mask.mean() > 0.98:
             raise InputError(
                 f"{where} fills the whole picture; "
@@ -41,6 +46,10 @@ def check_masks(
             f"{name}: the alpha covers the border of the picture all around and is clear inside, so it is "
             "inverted; invert it, or take the mask from the colors with --matting plain"
         )
+
+
+def _all_opaque(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
+    return all((f[..., 3] > 127).mean() > 0.98 for f in frames)
 
 
 def _inverted(mask: Bool[np.ndarray, "h w"]) -> bool:

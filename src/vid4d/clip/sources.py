@@ -148,7 +148,7 @@ def _pictures(path: str | Path) -> Path | Found | _Prepared:
         return videos[0]
     files += [f for folder in folders for f in images_in(folder)]
     if not files:
-        raise InputError(f"{text}: no images in this folder; give one with PNG, JPEG or WebP frames")
+        raise InputError(f"{text}: no images in this folder; {_deeper(place)}")
     return understand(place, files, text)
 
 
@@ -157,6 +157,18 @@ def _matching(pattern: Path) -> Iterator[Path]:
     folder = next(p for p in (*pattern.parents, Path()) if p.exists())
     inside = pattern.relative_to(folder) if folder != Path() else pattern
     return (folder / p for p in glob.glob(str(inside), root_dir=folder, recursive=True))
+
+
+def _deeper(place: Path) -> str:
+    """Advice where pictures lie further down, if at all: JPEGImages/bear and Annotations/bear."""
+    inner = sorted(f for f in (*place.glob("*/*/"), *place.glob("*/*/*/")) if f.is_dir() and images_in(f))
+    masks = [f for f in inner if set(re.split(r"[^a-z]+", str(f.relative_to(place)).lower())) & MASKS]
+    clips = [f for f in inner if f not in masks]
+    if not clips:
+        return "give one with PNG, JPEG or WebP frames"
+    fitting = [f"--masks {m}" for m in masks if m.name == clips[0].name]
+    more = f" (or another of the {len(clips)} folders of pictures in it)" if len(clips) > 1 else ""
+    return f"give {' '.join([str(clips[0]), *fitting[:1]])}{more}"
 
 
 def images_in(folder: Path) -> list[Path]:
@@ -207,7 +219,23 @@ def _open_file(path: Path) -> Source:
                 return Video(path)
             if image.format in ANIMATED_FORMATS and getattr(image, "n_frames", 1) > 1:
                 return AnimatedImage(path)
+            if image.format == "TIFF" and (pages := getattr(image, "n_frames", 1)) > 1:
+                return _pages(path, image, pages)
     return ImageFiles([path], DEFAULT_FPS)
+
+
+def _pages(path: Path, image: Image.Image, pages: int) -> Source:
+    """A TIFF of many pages: a stack of frames where they are of one size, else a picture and its previews."""
+    sizes = set()
+    for page in range(min(pages, 100)):
+        image.seek(page)
+        sizes.add(image.size)
+    if len(sizes) > 1:
+        note = f"{path.name}: pages of other sizes than the first are left out"
+        return ImageFiles([path], DEFAULT_FPS, (note,))
+    stack = AnimatedImage(path)
+    stack.notes += (f"{path.name}: its {len(stack.times)} pages are taken for frames, 10 a second",)
+    return stack
 
 
 def _open_prepared(folder: Path, files: list[Path], fps: float) -> Source:
