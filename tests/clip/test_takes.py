@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from boxes import H, W, box, folder_of, refuse
+from PIL import Image
 
 from vid4d.clip.clip import read_clip
 from vid4d.clip.crop import check_masks
@@ -84,6 +85,36 @@ def test_a_clip_of_one_take_is_left_alone(tmp_path: Path) -> None:
             clip = read_clip(folder_of(tmp_path / f"{k}", pictures), frames=4, dense=64, trim=trim)
             assert len(clip) == len(pictures)
             assert not any("cut" in w or "take" in w for w in clip.warnings)
+
+
+def turned(angle: float) -> np.ndarray:
+    """A long plate, turned by some degrees."""
+    plate = Image.new("RGBA", (W, H))
+    plate.paste((200, 40, 40, 255), (W // 2 - 5, H // 2 - 32, W // 2 + 5, H // 2 + 32))
+    return np.asarray(plate.rotate(angle))
+
+
+def test_poses_that_are_held_are_no_cuts(tmp_path: Path) -> None:
+    """A drawn animation on fours, now quick and now slow; a cut in it is one all the same."""
+    angles = (0, 8, 20, 65, 95, 100, 108, 112, 150, 196, 200, 206)
+    held = [turned(a) for a in angles for _ in range(4)]
+    clip = read_clip(folder_of(tmp_path / "held", held), frames=4, dense=64, fps=48)
+    assert not any("cut" in w or "take" in w for w in clip.warnings)
+    other = held[:28] + [box(10 + i, 24, 40, 50, (30, 60, 190)) for i in range(4) for _ in range(4)]
+    clip = read_clip(folder_of(tmp_path / "other", other), frames=4, dense=64, fps=48)
+    assert any(re.search(r"another thing.* from 0\.58 s on: a cut", w) for w in clip.warnings)
+
+
+@pytest.mark.parametrize("light", [0.87, 1.1])
+def test_light_that_changes_at_once_is_no_cut(light: float, tmp_path: Path) -> None:
+    """But something else, in another light, is."""
+    pictures = before(walk(24), (200, 204, 196))
+    lit = [np.rint(p * (light if i >= 12 else 1)).astype(np.uint8) for i, p in enumerate(pictures)]
+    clip = read_clip(folder_of(tmp_path / "lit", lit), frames=4, dense=64)
+    assert not any("cut" in w or "take" in w for w in clip.warnings)
+    other = lit[:12] + [np.rint(p * np.array((1, 0.9, 1))).astype(np.uint8)[:, ::-1] for p in lit[12:]]
+    clip = read_clip(folder_of(tmp_path / "other", other), frames=4, dense=64)
+    assert any(": a cut" in w for w in clip.warnings)
 
 
 def test_single_frames_of_something_else_are_left_out(tmp_path: Path) -> None:

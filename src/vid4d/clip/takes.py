@@ -20,12 +20,15 @@ from vid4d.clip.spool import Picked
 
 SIDE = 64
 BORDER_STEP = 14.0  # median change at the border between two frames, 8-bit steps, of another background
+FLICKER = 1.35  # factor of light, at most, from one frame to the next
+ELSEWHERE = 0.1  # share of the picture that differs by more than that, since the thing moves
 COLORS_DIFFER = 0.35  # share of the object's colors that are others
 MASKS_DIFFER = 0.4  # 1 - intersection over union of two masks
 FADED = 0.8  # alpha or contrast of a faded object over the usual
 AROUND = (
     4  # frames on either side of a cut in which the picture changes less; drawn animations hold for so many
 )
+HELD = 0.03  # differences of colors and masks of a picture that is held
 AT_ONCE = 2.0  # change at a cut over the changes around it
 BRIEF = 3  # frames at most that may show something else and are left out
 
@@ -35,12 +38,14 @@ class Takes:
     """What is known of the frames of a clip.
 
     good: frames that show the object. cuts: frames that begin another take. brief: single frames that show
-    something else, or lack a part, and can be left out. reasons: what was seen, in words.
+    something else, or lack a part, and can be left out. lit: frames that begin in another light, which cuts
+    nothing. reasons: what was seen, in words.
     """
 
     good: Bool[np.ndarray, " t"]
     cuts: set[int] = field(default_factory=set)
     brief: set[int] = field(default_factory=set)
+    lit: set[int] = field(default_factory=set)
     reasons: list[str] = field(default_factory=list)
 
     def runs(self) -> list[tuple[int, int]]:
@@ -97,7 +102,9 @@ def of_pictures(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.nd
             fading += range(first, first + length)
     takes.good[fading] = False
     near = takes.brief | {i + 1 for i in takes.brief}
-    takes.cuts = {b for b in bounds[1:-1] if takes.good[b] and takes.good[b - 1] and b not in near}
+    cuts = [b for b in bounds[1:-1] if takes.good[b] and takes.good[b - 1] and b not in near]
+    takes.lit = {b for b in cuts if _in_another_light(*(thumbnail(frames[i], SIDE) for i in (b - 1, b)))}
+    takes.cuts = set(cuts) - takes.lit
     if fading:
         takes.reasons.append(f"the picture fades {_span(times, fading)}")
     if takes.brief:
@@ -105,6 +112,20 @@ def of_pictures(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.nd
     if takes.cuts:
         takes.reasons.append(f"the background changes at {_listed(times, sorted(takes.cuts))}: a cut")
     return takes
+
+
+def _in_another_light(before: Float[np.ndarray, "h w 4"], after: Float[np.ndarray, "h w 4"]) -> bool:
+    """Whether two thumbnails show the same, but for a factor: a lamp flickers, or somebody stands before it.
+
+    Whether the thing is the same, too, its own colors and shape tell; see `of_objects`.
+    """
+    rings = _ring(before), _ring(after)
+    factor = np.median(rings[1], 0) / np.maximum(np.median(rings[0], 0), 1)
+    if factor.min() < 1 / FLICKER or factor.max() > FLICKER:
+        return False
+    same_ring = np.abs(rings[1] - factor * rings[0]).max(-1)
+    same = np.abs(after[..., :3] - factor * before[..., :3]).max(-1)
+    return bool(np.median(same_ring) < BORDER_STEP / 2 and (same > BORDER_STEP).mean() < ELSEWHERE)
 
 
 def of_objects(
@@ -118,7 +139,7 @@ def of_objects(
     frames: without background. between: whether the picture changes at once between frame i and the next, as
     in a cut, and not bit by bit; only asked where the object seems to be another one.
     """
-    takes = Takes(looks.good.copy(), set(looks.cuts), set(looks.brief), list(looks.reasons))
+    takes = Takes(looks.good.copy(), set(looks.cuts), set(looks.brief), looks.lit, list(looks.reasons))
     sizes = np.array([(f[..., 3] > 127).sum() for f in frames])
     empty = sizes < 4
     full = sizes > 0.98 * frames[0][..., 3].size
@@ -274,10 +295,13 @@ def _compare(
         brief = []
     rest = [i for i in range(len(looks)) if i not in brief]
     steps = np.array([looks[a].differs(looks[b]) for a, b in pairwise(rest)])
+    for k, (a, b) in enumerate(pairwise(seen[rest])):
+        if any(a < c <= b for c in takes.lit):
+            steps[k, 0] = 0  # light changes all colors
     over = np.array([_excess(s, limit) for s in steps])
     cuts = []
     for k in np.nonzero(over > 1)[0].tolist():
-        neighbours = over[[i for i in (k - 1, k + 1) if 0 <= i < len(over)]]
+        neighbours = over[_next_moves(steps, k)]
         a, b = int(seen[rest[k]]), int(seen[rest[k + 1]])
         known = any(a < c <= b for c in takes.cuts) or not takes.good[a : b + 1].all()
         if not known and over[k] > 2 * neighbours.max(initial=0) and between(a):
@@ -287,6 +311,15 @@ def _compare(
         takes.reasons.append(
             f"another thing, another take of it, or a part lost, from {_listed(times, cuts)} on: a cut"
         )
+
+
+def _next_moves(steps: Float[np.ndarray, "n 2"], k: int) -> list[int]:
+    """The nearest steps around one in which anything moves: pictures that are held for a while do not."""
+    found = []
+    for way in (range(k - 1, max(-1, k - 2 - AROUND), -1), range(k + 1, min(len(steps), k + 2 + AROUND))):
+        moves = [i for i in way if steps[i].max() > HELD]
+        found += moves[:1]
+    return found
 
 
 def _excess(step: np.ndarray, limit: np.ndarray) -> float:
