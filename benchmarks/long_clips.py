@@ -99,7 +99,7 @@ def quality(run: Path, animal: Animal) -> dict[str, float]:
     asset = load(run)
     cameras = Cameras.orbit(AZIMUTHS, make_hopper.ELEVATION, size=128)
     times = (np.arange(MOMENTS) + 0.5) / MOMENTS
-    seen = torch.stack([asset.render(cameras, float(t)) for t in times], 1)
+    seen = torch.stack([asset.render(cameras, float(t)).cpu() for t in times], 1)
     true = torch.stack([animal.views(t * asset.seconds, cameras) for t in times], 1)
     scores = compare(Sides(cameras, seen), Sides(cameras, true))
     return {

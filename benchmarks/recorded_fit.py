@@ -24,7 +24,7 @@ from vid4d.gaussians.fit_recording import RecordedSteps
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix.io import load_matrix
 
-KINDS = {"as ever": lambda step: None, "recorded": RecordedSteps}
+KINDS = {"as ever": lambda: None, "recorded": RecordedSteps}
 
 
 def main() -> None:

@@ -1,7 +1,10 @@
 """Recorded steps of a fit: the same numbers as steps that are done one by one."""
 
+import gc
+import weakref
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 
 import pytest
 import torch
@@ -80,7 +83,7 @@ def test_steps_of_a_kind_are_recorded_once_they_have_been_done(recorded):
         seen.append((float(choice.view[0]), float(lr_scale), with_ssim))
         return choice.view.sum().float(), torch.tensor(True)
 
-    steps, choice = RecordedSteps(step), a_choice()
+    steps, choice = partial(RecordedSteps(), step), a_choice()
     for i in range(5):
         given = choice._replace(view=torch.full((4,), i))
         loss, complete = steps(given, torch.tensor(i / 10), True, recordable=True)
@@ -94,7 +97,7 @@ def test_steps_of_a_kind_are_recorded_once_they_have_been_done(recorded):
         steps(choice, torch.tensor(1.0), False, recordable=True)
         assert seen[-1][2] is False
     assert len(recorded) == 5
-    steps.forget()
+    steps.func.forget()
     for _ in range(WARM_UP + 3):
         steps(choice, torch.tensor(1.0), True, recordable=False)
     assert len(recorded) == 5
@@ -103,7 +106,7 @@ def test_steps_of_a_kind_are_recorded_once_they_have_been_done(recorded):
 @pytest.mark.usefixtures("recorded")
 def test_what_asks_the_device_is_not_recorded():
     """A rasteriser that takes no room for its entries has asked how many there are."""
-    steps = RecordedSteps(lambda choice, lr_scale, with_ssim: (lr_scale, None))
+    steps = partial(RecordedSteps(), lambda choice, lr_scale, with_ssim: (lr_scale, None))
     for _ in range(WARM_UP):
         assert steps(a_choice(), torch.tensor(1.0), True, recordable=True)[1] is None
     with pytest.raises(RuntimeError, match="asks nothing"):
@@ -119,7 +122,7 @@ def test_recordings_end_where_tensors_move(recorded, monkeypatch):
     fitted = []
     for with_recordings in (False, True):
         state = FitState(trusting(), config, seed=0)
-        state.recorded = RecordedSteps(state._step) if with_recordings else None
+        state.recorded = RecordedSteps() if with_recordings else None
         while state.step < config.iterations:
             state.advance(state.step / config.iterations)
             if state.step == 17 and with_recordings:
@@ -129,6 +132,23 @@ def test_recordings_end_where_tensors_move(recorded, monkeypatch):
         assert torch.equal(value, fitted[1].tensors()[name]), name
     assert before > 0
     assert len(recorded) > before  # those of before were of no use
+
+
+@pytest.mark.usefixtures("recorded")
+def test_recordings_go_with_their_fit(monkeypatch):
+    """Without the garbage collector, which must not find graphs while another fit records."""
+    monkeypatch.setattr(fit_losses, "rasterize_4d", painted)
+    state = FitState(matrix(4, 1, 24), CONFIG, seed=0)
+    state.recorded = RecordedSteps()
+    for _ in range(WARM_UP + 3):
+        state.advance(0.0)
+    kept = weakref.ref(state)
+    gc.disable()
+    try:
+        del state
+        assert kept() is None
+    finally:
+        gc.enable()
 
 
 def test_no_recordings_on_a_processor_or_beside_a_guide():
@@ -145,7 +165,7 @@ def test_recorded_on_a_card_as_ever(monkeypatch, room):
 
     monkeypatch.setattr(rooms, "SPARE", 1.5 if room == "enough" else 0.7)
     config, fitted = replace(CONFIG, iterations=80), []
-    for kind in (lambda step: None, RecordedSteps):
+    for kind in (lambda: None, RecordedSteps):
         monkeypatch.setattr("vid4d.gaussians.fit.RecordedSteps", kind)
         fitted.append(fit(trusting(), config, device="cuda")[0].tensors())
     for name, value in fitted[0].items():

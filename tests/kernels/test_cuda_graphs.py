@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+from contextlib import nullcontext
+
 import pytest
 import torch
 
+from vid4d.kernels import cuda_graphs
 from vid4d.kernels.cuda_graphs import CudaGraphed
 
 needs_cuda = [
@@ -56,3 +60,28 @@ def test_what_waits_for_the_device_cannot_be_recorded(device):
     with pytest.raises(RuntimeError):
         recorded(torch.ones(2, device=device))
     assert torch.randn(100, device=device).std() > 0  # the generator is of use again
+
+
+@pytest.mark.parametrize("fails", [False, True])
+@pytest.mark.parametrize("collecting", [False, True])
+def test_no_garbage_is_collected_while_recording(monkeypatch, fails, collecting):
+    """An older graph would be destroyed in the middle of it."""
+    monkeypatch.setattr(cuda_graphs, "_random_numbers_after_failure", nullcontext)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, pool: nullcontext())
+    seen = []
+
+    def function(x):
+        seen.append(gc.isenabled())
+        if fails:
+            raise RuntimeError("it failed")
+        return (x,)
+
+    try:
+        (gc.enable if collecting else gc.disable)()
+        with pytest.raises(RuntimeError, match="it failed") if fails else nullcontext():
+            cuda_graphs.record(function, [torch.ones(2)])
+        assert gc.isenabled() == collecting
+    finally:
+        gc.enable()
+    assert seen == [False]

@@ -184,7 +184,7 @@ class FitState:
         self._mean_loss, self._losses = float("nan"), list[Float[Tensor, ""]]()
         self.room, self._unsure = EntryRoom(), deque[tuple[int, Wanted]]()
         by_card = matrix.images.is_cuda and guide is None  # what a guide does is not known
-        self.recorded = RecordedSteps(self._step) if by_card else None
+        self.recorded = RecordedSteps() if by_card else None
 
     @property
     def loss(self) -> float:
@@ -244,7 +244,8 @@ class FitState:
         if self.recorded is None:
             loss, complete = self._step(choice, lr_scale, with_ssim)
         else:
-            loss, complete = self.recorded(choice, lr_scale, with_ssim, self.room.size is not None)
+            known = self.room.size is not None
+            loss, complete = self.recorded(self._step, choice, lr_scale, with_ssim, recordable=known)
         self._losses.append(loss)
         if complete is not None:
             self._unsure.append((self.step, self.room.ask()))

@@ -33,11 +33,11 @@ class RecordedSteps:
 
     Steps are of a kind that see the same cameras in the same number of pictures and have the same terms in
     their losses. Recordings read and write the tensors that a step did when it was recorded: `forget` them
-    whenever one of these moves.
+    whenever one of these moves. What does the steps is given with each, so that it owns its recordings and
+    takes them along when it goes.
     """
 
-    def __init__(self, step: Step) -> None:
-        self.step = step
+    def __init__(self) -> None:
         self._stream: torch.cuda.Stream | None = None
         self.forget()
 
@@ -48,38 +48,40 @@ class RecordedSteps:
         self._pool: Any = None  # one that nothing uses any more is given back
 
     def __call__(
-        self, choice: Choice, lr_scale: Float[Tensor, ""], with_ssim: bool, recordable: bool
+        self, step: Step, choice: Choice, lr_scale: Float[Tensor, ""], with_ssim: bool, *, recordable: bool
     ) -> Done:
         """A step. recordable: whether it asks nothing from the device from now on."""
-        return on_device_of(lr_scale, lambda: self._play(choice, lr_scale, with_ssim, recordable))
+        return on_device_of(lr_scale, lambda: self._play(step, choice, lr_scale, with_ssim, recordable))
 
-    def _play(self, choice: Choice, lr_scale: Float[Tensor, ""], with_ssim: bool, recordable: bool) -> Done:
+    def _play(
+        self, step: Step, choice: Choice, lr_scale: Float[Tensor, ""], with_ssim: bool, recordable: bool
+    ) -> Done:
         kind = (with_ssim, tuple(camera for camera, _ in choice.frames), choice.between is not None)
         if kind not in self._recordings:
             done = self._done.get(kind, 0)
             if not recordable or done < WARM_UP:
                 self._done[kind] = done + recordable
-                return self._as_ever(choice, lr_scale, with_ssim)
-            self._recordings[kind] = self._record(choice, lr_scale, with_ssim)
+                return self._as_ever(step, choice, lr_scale, with_ssim)
+            self._recordings[kind] = self._record(step, choice, lr_scale, with_ssim)
         loss, complete = self._recordings[kind].replay([*choice_tensors(choice), lr_scale])
         return loss, complete
 
-    def _as_ever(self, choice: Choice, lr_scale: Float[Tensor, ""], with_ssim: bool) -> Done:
+    def _as_ever(self, step: Step, choice: Choice, lr_scale: Float[Tensor, ""], with_ssim: bool) -> Done:
         if self._stream is None:
             self._stream = torch.cuda.Stream()
         with aside(self._stream):
-            return self.step(choice, lr_scale, with_ssim)
+            return step(choice, lr_scale, with_ssim)
 
-    def _record(self, choice: Choice, lr_scale: Float[Tensor, ""], with_ssim: bool) -> Recording:
-        def step(*values: Tensor) -> tuple[Tensor, ...]:
-            loss, complete = self.step(with_tensors(choice, values[:-1]), values[-1], with_ssim)
+    def _record(self, step: Step, choice: Choice, lr_scale: Float[Tensor, ""], with_ssim: bool) -> Recording:
+        def done(*values: Tensor) -> tuple[Tensor, ...]:
+            loss, complete = step(with_tensors(choice, values[:-1]), values[-1], with_ssim)
             if complete is None:
                 raise RuntimeError("a step that asks nothing from the device tells on it whether it counts")
             return loss, complete
 
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
-        return record(step, [*choice_tensors(choice), lr_scale], self._pool)
+        return record(done, [*choice_tensors(choice), lr_scale], self._pool)
 
 
 def choice_tensors(choice: Choice) -> list[Tensor]:

@@ -6,6 +6,7 @@ UNet at 32 x 32 latents spends three quarters of its time waiting for the next s
 
 from __future__ import annotations
 
+import gc
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +33,18 @@ def _random_numbers_after_failure() -> Iterator[None]:
         raise
 
 
+@contextmanager
+def _nothing_thrown_away() -> Iterator[None]:
+    """No collection of garbage: an older graph that it found would be destroyed, which ends a recording."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
+
+
 class Recording(NamedTuple):
     """What a function did, where it reads its inputs, and where it leaves its outputs."""
 
@@ -55,7 +68,7 @@ def record(function: Function, inputs: Sequence[Tensor], pool: Any = None) -> Re
     are kept and which are never played at the same time.
     """
     buffers, graph = tuple(x.clone() for x in inputs), torch.cuda.CUDAGraph()
-    with _random_numbers_after_failure(), torch.cuda.graph(graph, pool=pool):
+    with _nothing_thrown_away(), _random_numbers_after_failure(), torch.cuda.graph(graph, pool=pool):
         outputs = function(*buffers)
     return Recording(graph, buffers, outputs)
 
