@@ -6,6 +6,7 @@
  *   raster_backward  gradients of all inputs
  *   raster_shape_backward
  *   raster_adam      a step of the optimiser, one parameter at a time
+ *   raster_ssim      what the pictures are compared by (ssim.py)
  *
  * No atomics: every tile writes its own gradient sums, every splat adds up its own tiles and views, in a
  * fixed order. The bytes of all results are the same for any number of threads.
@@ -16,6 +17,7 @@
 #include "cpu_blend.h"
 #include "cpu_project.h"
 #include "cpu_shape.h"
+#include "cpu_ssim.h"
 
 #ifdef VARIANT_BASE
 /* The best variant that this machine can run, as an index into the variants of build.py. */
@@ -230,4 +232,9 @@ void NAME(raster_adam)(const Adam *args) {
 #pragma omp parallel for schedule(static) num_threads((int)args->threads)
     for (int64_t n = 0; n < args->n; n++)
         if (args->visible[n]) adam_row(args, n);
+}
+
+void NAME(raster_ssim)(const Ssim *args) {
+#pragma omp parallel for schedule(dynamic, 1) num_threads((int)args->threads)
+    for (int64_t i = 0; i < args->n * args->bands; i++) ssim_band(args, i / args->bands, i % args->bands);
 }

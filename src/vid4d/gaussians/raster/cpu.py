@@ -138,22 +138,23 @@ def _variant(library: ctypes.CDLL) -> str:
 
 def obstacle() -> str:
     """Reason why the kernel cannot be used; empty if it can. Builds the library where needed and possible."""
-    kernel = _load()
-    return kernel if isinstance(kernel, str) else ""
+    found = _load()
+    return found if isinstance(found, str) else ""
 
 
 def describe() -> str:
     """Instruction set, threads and path of the library, for people."""
-    kernel = _kernel()
-    threads = "OpenMP" if kernel.library.raster_openmp() else "one thread (no OpenMP)"
-    return f"C, {kernel.variant}, {threads}, {kernel.path}"
+    found = kernel()
+    threads = "OpenMP" if found.library.raster_openmp() else "one thread (no OpenMP)"
+    return f"C, {found.variant}, {threads}, {found.path}"
 
 
-def _kernel() -> Kernel:
-    kernel = _load()
-    if isinstance(kernel, str):
-        raise InputError(f"the C rasteriser cannot be used: {kernel}")
-    return kernel
+def kernel() -> Kernel:
+    """The library. Raises InputError where there is none."""
+    found = _load()
+    if isinstance(found, str):
+        raise InputError(f"the C rasteriser cannot be used: {found}")
+    return found
 
 
 def render(
@@ -229,7 +230,7 @@ class _Shape(torch.autograd.Function):
 def _shape(function: str, inputs: tuple[Tensor, ...], **buffers: Tensor) -> None:
     pointers = dict(zip(("scales", "left", "right"), inputs, strict=True)) | buffers
     addresses = {name: tensor.data_ptr() for name, tensor in pointers.items()}
-    _kernel().call(function, _ShapeArguments(n=len(inputs[0]), threads=free_threads(), **addresses))
+    kernel().call(function, _ShapeArguments(n=len(inputs[0]), threads=free_threads(), **addresses))
 
 
 class _Rasterize(torch.autograd.Function):
@@ -243,7 +244,7 @@ class _Rasterize(torch.autograd.Function):
         screen: Tensor | None,
         scene: Scene,
     ) -> tuple[Tensor, ...]:
-        kernel = _kernel()
+        library = kernel()
         inputs = tuple(plain(t) for t in (means, covariances, opacities, sh))
         n, v, h, w = means.shape[0], scene.focals.shape[0], scene.height, scene.width
         tiles = -(-h // TILE) * -(-w // TILE)
@@ -254,7 +255,7 @@ class _Rasterize(torch.autograd.Function):
             "entry_start": torch.empty(v + 1, dtype=torch.int64),
             "place_start": torch.empty(v, n, dtype=torch.int64),
         }
-        kernel.call("project", _arguments(inputs, scene, buffers))
+        library.call("project", _arguments(inputs, scene, buffers))
         entries = int(buffers["entry_start"][-1])  # type: ignore[index]
         buffers |= {
             "order": torch.empty(v, n, dtype=torch.int32),
@@ -269,7 +270,7 @@ class _Rasterize(torch.autograd.Function):
             "transmittance": torch.empty(v, h, w),
             "last": torch.empty(v, h, w, dtype=torch.int32),
         }
-        kernel.call("forward", _arguments(inputs, scene, buffers))
+        library.call("forward", _arguments(inputs, scene, buffers))
         outputs = tuple(buffers[name] for name in ("color", "alpha", "depth", "records", "radii"))
         for name in ("color", "alpha", "radii", "order", "scratch", "tile_list"):
             del buffers[name]
@@ -299,7 +300,7 @@ class _Rasterize(torch.autograd.Function):
             "g_screen": torch.empty(v, n, 2),
         }
         buffers |= {**results, "entry_sums": torch.empty(ctx.entries, ENTRY_SUMS)}
-        _kernel().call("backward", _arguments(inputs, ctx.scene, buffers))
+        kernel().call("backward", _arguments(inputs, ctx.scene, buffers))
         return *results.values(), None
 
 
@@ -326,4 +327,4 @@ def adam(
     addresses = {name: tensor.data_ptr() for name, tensor in zip(_MOMENTS, tensors, strict=True)}
     shares = {"mean_share": 1 - betas[0], "square_share": 1 - betas[1], "eps": eps}
     sizes = {"n": len(parameter), "columns": columns, "threads": free_threads()}
-    _kernel().call("adam", _AdamArguments(**sizes, **shares, **addresses))
+    kernel().call("adam", _AdamArguments(**sizes, **shares, **addresses))
