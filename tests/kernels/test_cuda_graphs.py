@@ -68,7 +68,7 @@ def test_no_garbage_is_collected_while_recording(monkeypatch, fails, collecting)
     """An older graph would be destroyed in the middle of it."""
     monkeypatch.setattr(cuda_graphs, "_random_numbers_after_failure", nullcontext)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
-    monkeypatch.setattr(torch.cuda, "graph", lambda graph, pool: nullcontext())
+    monkeypatch.setattr(torch.cuda, "graph", lambda graph, **options: nullcontext())
     seen = []
 
     def function(x):

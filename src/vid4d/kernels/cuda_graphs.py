@@ -68,7 +68,9 @@ def record(function: Function, inputs: Sequence[Tensor], pool: Any = None) -> Re
     are kept and which are never played at the same time.
     """
     buffers, graph = tuple(x.clone() for x in inputs), torch.cuda.CUDAGraph()
-    with _nothing_thrown_away(), _random_numbers_after_failure(), torch.cuda.graph(graph, pool=pool):
+    # "thread_local": what other threads of a program ask from the card does not end the recording
+    noting = torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local")
+    with _nothing_thrown_away(), _random_numbers_after_failure(), noting:
         outputs = function(*buffers)
     return Recording(graph, buffers, outputs)
 
