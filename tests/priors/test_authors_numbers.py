@@ -163,7 +163,7 @@ def test_syncdreamer(shared_dir, big_folder):
         plain = model.volumes(x, time_embed, found.view)
         check("spatial_volume_slice", plain[:, :8, ::4, ::4, ::4])
         check("spatial_volume_mean", plain.mean(1))
-        volume = torch.einsum("ij,jkxyz->ikxyz", smoothing_matrix(3), plain)
+        volume = torch.einsum("ij,jkxyz->ikxyz", smoothing_matrix(3).float(), plain)
         check("smoothed_volume_slice", volume[:, :8, ::4, ::4, ::4])
 
         frame = torch.arange(3).repeat_interleave(2)

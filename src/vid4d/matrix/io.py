@@ -33,6 +33,7 @@ import json
 import os
 import re
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -43,6 +44,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.compute.threads import free_threads
 from vid4d.errors import InputError
 from vid4d.files.records import LONGEST, SHORTEST
 from vid4d.files.write import folder_written_whole
@@ -148,10 +150,14 @@ def save_matrix(matrix: ImageMatrix, folder: str | os.PathLike[str]) -> Path:
     if path.exists() and not (path / "cameras.json").is_file() and (not path.is_dir() or any(path.iterdir())):
         raise InputError(f"{path} exists and holds something else: choose a new folder for the image matrix.")
     with folder_written_whole(path) as part:
-        for t in range(matrix.frames):
+
+        def write(t: int) -> None:
             write_moment(part, "images", t, matrix.images[:, t])
             if matrix.confidence is not None:
                 write_moment(part, "confidence", t, matrix.confidence[:, t, :, :, None])
+
+        with ThreadPoolExecutor(free_threads()) as pool:
+            list(pool.map(write, range(matrix.frames)))
         clip = None
         if not (matrix.input_images is None or matrix.input_camera is None or matrix.input_times is None):
             clip = TrustedView(matrix.input_images, matrix.input_camera, matrix.input_times)
