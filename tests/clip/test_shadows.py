@@ -67,6 +67,26 @@ def test_an_object_as_dark_as_the_shadow_it_stands_in_stays(grey: float) -> None
     assert worst > 0.85  # the foot itself cannot be told from the shadow
 
 
+@pytest.mark.parametrize(("rim", "grey", "line"), [(0.82, 150, 110), (0.88, 140, 128)])
+def test_a_white_object_before_white_is_told_from_its_shadow(rim: float, grey: float, line: float) -> None:
+    """A white ball, shaded below, on a grey foot, with an outline of one pixel, in levels of the shadow."""
+    frames, truth = [], []
+    for x in (66, 72, 78, 84):
+        ball = np.hypot(COLUMNS - x, ROWS - 72)
+        foot = np.maximum(np.abs(COLUMNS - x) - 34, np.abs(ROWS - 110) - 9)
+        picture = ground(x, (255.0,) * 3, 0.45)
+        picture[foot < 0] = grey
+        picture[np.abs(foot) < 0.6] = line
+        picture[ball < 30] = np.clip(255 - 2.4 * (ROWS[ball < 30, None] - 72), 175, 255)
+        picture[np.abs(ball - 29.5) < 0.6] *= rim
+        frames.append(np.rint(picture).astype(np.uint8))
+        truth.append((ball < 30) | (foot < 0.6))
+    result = remove_plain_background(frames)
+    for frame, mask in zip(result.frames, truth, strict=True):
+        seen = frame[..., 3] > 127
+        assert (seen & mask).sum() > 0.97 * (seen | mask).sum()
+
+
 def test_an_object_that_fades_into_the_background_is_no_shadow() -> None:
     """A ball from white at its top to grey, before white: soft at the top, sharp at the foot."""
     frames, truth = [], []

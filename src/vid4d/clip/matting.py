@@ -41,6 +41,7 @@ TRACES = 0.02  # share of these pixels that differ a little, if there are none
 LOWEST = 5.0  # distance from the background that is no accident then
 HARDLY_SURE = 0.5  # confidence in the mask of such an object, at most
 LEFT = 0.5  # share of the usual that has to be left of an object in every frame, if its shadow was one
+CLEAN = 1.0  # noise up to which faint edges are none of its own, 8-bit steps
 LEAST_LEFT = 0.25  # share of what is no bare background that is no shadow
 UNSTEADY = 12.0  # change of the background's brightness in a clip, 8-bit steps, that shows in the object
 FAINT = 0.02  # share of an outline that may look like the background; of others it is below 0.005
@@ -174,10 +175,17 @@ def remove_plain_background(
     background, levels = with_contrast(frames, background)
     plain = Plain(background, replace(shadows, background=background))
     results, clear = _cut(frames, plain)
-    if shadows.there and not _same_object(frames, results, background):
-        shadows = Shadows(background, there=False, doubtful=True)
-        plain = Plain(background, shadows)
-        results, clear = _cut(frames, plain)
+    eaten = shadows.there and not _same_object(frames, results, background)
+    if eaten:
+        plain = Plain(background, Shadows(background, there=False, doubtful=True))
+    if eaten or not (shadows.there or keep_shadows or background.noise > CLEAN):
+        finer = Plain(background, Shadows.look(frames, background, fine=True))
+        cut = _cut(frames, finer) if finer.shadows.there else (results, clear)
+        if finer.shadows.there and _same_object(frames, cut[0], background):
+            plain, (results, clear) = finer, cut
+        elif eaten:
+            results, clear = _cut(frames, plain)
+    shadows = plain.shadows
     if levels and not any(r[..., 3].any() for r in results):
         raise InputError(
             f"nothing differs clearly from the background (at most {levels}): film before another color, "

@@ -4,7 +4,8 @@ A shadow is reached from the bare background without a step over an edge; what i
 the bare background is a part of the object, however grey. Where the object is as dark as the shadow it
 stands in there is no edge between them: random walkers (Grady, "Random walks for image segmentation", PAMI
 2006) then tell which of the two a pixel belongs to. Shadows are soft, so they are looked for on copies of at
-most SIDE pixels, as a factor that the background is multiplied by.
+most SIDE pixels, as a factor that the background is multiplied by. A white object before white has hardly an
+edge: a second, finer look goes by how much colors bend, which traces of compression and reflections do, too.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ EDGE = 11.0
 """Change of color over the width of the derivative's filter, 8-bit steps, that is an edge."""
 FAINT_EDGE = 1.6
 """The same where the background has no noise; steeper shadows are found with EDGE."""
+BEND = 2.5
+"""Second derivative of the color over the width of its filter squared, 8-bit steps, that is an edge, too: of
+a thin line, or of 10 steps side by side. A soft shadow bends by a tenth of that, however steep it is."""
 TINT = 0.05
 """Distance from the hue of the background, over its brightness, that a shadow may have."""
 SMALLEST = 0.03
@@ -45,27 +49,34 @@ class Shadows:
     """What a look at some frames of a clip says about shadows.
 
     there: whether most frames have one. doubtful: whether most have something dark at the foot of the object
-    that cannot be told from it.
+    that cannot be told from it. fine: whether bends of the color are edges.
     """
 
     background: Background
     there: bool
     doubtful: bool
+    fine: bool = False
 
     @staticmethod
-    def look(frames: Sequence[UInt8[np.ndarray, "h w 3"]], background: Background, most: int = 9) -> Shadows:
+    def look(
+        frames: Sequence[UInt8[np.ndarray, "h w 3"]],
+        background: Background,
+        most: int = 9,
+        *,
+        fine: bool = False,
+    ) -> Shadows:
         """Looks at up to so many frames, evenly spread."""
         few = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), most)).round().astype(int))
-        found = [_look(frames[i], background.surface + background.offsets[i], background) for i in few]
+        found = [_look(frames[i], background.surface + background.offsets[i], background, fine) for i in few]
         there = sum(isinstance(f, np.ndarray) for f in found)
         doubtful = sum(f is True for f in found)
-        return Shadows(background, 2 * there > len(few), 2 * there <= len(few) < 2 * (there + doubtful))
+        return Shadows(background, 2 * there > len(few), 2 * there <= len(few) < 2 * (there + doubtful), fine)
 
     def on(
         self, frame: UInt8[np.ndarray, "h w 3"], surface: Float[np.ndarray, "h w 3"]
     ) -> Float[np.ndarray, "h w 3"]:
         """The background of a frame with the shadow that lies on it."""
-        factor = _look(frame, surface, self.background, surely=True) if self.there else None
+        factor = _look(frame, surface, self.background, self.fine, surely=True) if self.there else None
         if not isinstance(factor, np.ndarray):
             return surface
         if factor.shape != frame.shape[:2]:
@@ -90,12 +101,13 @@ def _look(
     frame: UInt8[np.ndarray, "h w 3"],
     surface: Float[np.ndarray, "h w 3"],
     background: Background,
+    fine: bool,
     *,
     surely: bool = False,
 ) -> Float[np.ndarray, "h2 w2"] | bool:
     """The factor of a shadow on a small copy; else whether something may be one.
 
-    surely: the clip has a shadow, so what may be one is one.
+    fine: as of `Shadows`. surely: the clip has a shadow, so what may be one is one.
     """
     step = max(1, -(-max(frame.shape[:2]) // SIDE))
     picture, bare = _blocks(frame, step), _blocks(surface, step)
@@ -103,7 +115,11 @@ def _look(
     calm = smooth(picture, wide)
     factor = (calm * bare).sum(-1) / np.maximum((bare**2).sum(-1), 1)
     distance = color_distance(calm - bare)
-    free = reached_from_border(distance < background.region)
+    bent = np.zeros_like(distance, bool)
+    if fine:
+        bends = [ndimage.gaussian_laplace(picture[..., c], wide) for c in range(3)]
+        bent = wide**2 * np.sqrt(np.mean(np.square(bends), 0)) > max(BEND, 2.5 * background.noise)
+    free = reached_from_border((distance < background.region) & ~bent)
     limit = np.maximum(TINT * color_distance(bare), 4 + 2 * background.noise)
     same_hue = color_distance(calm - factor[..., None] * bare) < limit
     same_hue &= (factor > DARKEST) & (factor < 1.02 + background.noise / 60) & ~free
@@ -112,6 +128,7 @@ def _look(
     slopes = [ndimage.gaussian_gradient_magnitude(picture[..., c], wide) for c in range(3)]
     steep = EDGE if background.limit == REGION else FAINT_EDGE
     edge = wide * np.sqrt(np.mean(np.square(slopes), 0)) > max(steep, 2.5 * background.noise)
+    edge |= bent
     near = round(4 * wide)
     outline = edge & (distance > background.core) & ndimage.binary_dilation(free, iterations=near)
     dark, found = np.zeros_like(free), False
