@@ -15,15 +15,13 @@ from torch.nn.functional import max_pool3d
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.hull import sample_bilinear
+from vid4d.meshing.depth_views import DepthViews, colors_of, signed_distances
 from vid4d.meshing.marching_cubes import Field, MeshOptions, mesh_from_field, vertex_normals
 from vid4d.meshing.tsdf import (
-    DepthViews,
-    colors_of,
     fibonacci_cameras,
     filled,
     highest_around,
     mesh_at,
-    signed_distances,
     surface_of_splats,
     tsdf_fuse,
     visible_bounds,

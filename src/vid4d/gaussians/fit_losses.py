@@ -18,7 +18,7 @@ from vid4d.cameras import Cameras
 from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.fit_pictures import Pictures
 from vid4d.gaussians.model import Gaussians4D
-from vid4d.gaussians.raster import SplatRender, rasterize_4d, ssim
+from vid4d.gaussians.raster import SplatRender, cpu, rasterize_4d, ssim
 from vid4d.gaussians.raster.room import EntryRoom
 from vid4d.metrics.losses import photometric_loss
 
@@ -65,7 +65,7 @@ def picture_loss(
         color, rgb = windows.crop(color), windows.crop(rgb)
         if confidence is not None:
             confidence = windows.crop(confidence)
-        if ssim.serves(color):
+        if cpu.serves(color):
             structure = ssim.ssim_loss(color, rgb, confidence)
         else:
             structure = photometric_loss(color, rgb, confidence, ssim_weight=1)

@@ -17,8 +17,9 @@ from vid4d.dynerf import CascadeField, OccupancyGrid
 from vid4d.dynerf.march import MarchConfig, Rays, march
 from vid4d.errors import InputError
 from vid4d.media.images import unweighted
+from vid4d.meshing.depth_views import SEEN
 from vid4d.meshing.marching_cubes import Field, MeshOptions, NoSurface, surface_from_field
-from vid4d.meshing.tsdf import SEEN, TRUST, Colors, Mesh, simplified
+from vid4d.meshing.tsdf import TRUST, Colors, Mesh, simplified
 
 LEVEL = 8.0
 """Density per world unit where the surface of a DyNeRF is, about where its silhouettes end.

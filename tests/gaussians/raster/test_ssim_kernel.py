@@ -84,9 +84,9 @@ def test_bytes_do_not_depend_on_the_threads(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_pictures_of_other_kinds_are_left_to_torch() -> None:
     render = torch.zeros(1, 4, 4, 3)
-    assert ssim.serves(render)
-    assert not ssim.serves(render.double())
-    assert not ssim.serves(render.to("meta"))
+    assert cpu.serves(render)
+    assert not cpu.serves(render.double())
+    assert not cpu.serves(render.to("meta"))
 
 
 def test_every_instruction_set_gives_the_same_loss(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,7 +18,10 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 SOURCE = HERE / "cpu.c"
-PARTS = ("cpu.c", "cpu.h", "cpu_adam.h", "cpu_blend.h", "cpu_project.h", "cpu_shape.h", "cpu_ssim.h")
+PARTS = (
+    *("cpu.c", "cpu.h", "cpu_adam.h", "cpu_blend.h", "cpu_project.h", "cpu_shape.h", "cpu_ssim.h"),
+    "cpu_views.h",
+)
 SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 INSTALLED = HERE / f"_cpu{SUFFIX}"
 

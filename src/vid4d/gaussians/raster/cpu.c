@@ -7,6 +7,8 @@
  *   raster_shape_backward
  *   raster_adam      a step of the optimiser, one parameter at a time
  *   raster_ssim      what the pictures are compared by (ssim.py)
+ *   raster_distances, raster_colors
+ *                    points looked up in pictures, for meshes (views.py)
  *
  * No atomics: every tile writes its own gradient sums, every splat adds up its own tiles and views, in a
  * fixed order. The bytes of all results are the same for any number of threads.
@@ -18,6 +20,7 @@
 #include "cpu_project.h"
 #include "cpu_shape.h"
 #include "cpu_ssim.h"
+#include "cpu_views.h"
 
 #ifdef VARIANT_BASE
 /* The best variant that this machine can run, as an index into the variants of build.py. */
@@ -237,4 +240,16 @@ void NAME(raster_adam)(const Adam *args) {
 void NAME(raster_ssim)(const Ssim *args) {
 #pragma omp parallel for schedule(dynamic, 1) num_threads((int)args->threads)
     for (int64_t i = 0; i < args->n * args->bands; i++) ssim_band(args, i / args->bands, i % args->bands);
+}
+
+void NAME(raster_distances)(const Views *args) {
+#pragma omp parallel for schedule(dynamic, 1) num_threads((int)args->threads)
+    for (int64_t first = 0; first < args->points; first += POINTS)
+        distances_block(args, first, args->points - first < POINTS ? args->points - first : POINTS);
+}
+
+void NAME(raster_colors)(const Views *args) {
+#pragma omp parallel for schedule(dynamic, POINTS) num_threads((int)args->threads)
+    for (int64_t i = 0; i < args->points; i++)
+        color_of(args, args->places + 3 * i, args->normals + 3 * i, args->colors + 3 * i, args->seen + i);
 }

@@ -142,6 +142,11 @@ def obstacle() -> str:
     return found if isinstance(found, str) else ""
 
 
+def serves(tensor: Tensor) -> bool:
+    """Whether the kernels take tensors of this kind, and are there."""
+    return tensor.device.type == "cpu" and tensor.dtype == torch.float32 and not obstacle()
+
+
 def describe() -> str:
     """Instruction set, threads and path of the library, for people."""
     found = kernel()

@@ -32,11 +32,6 @@ class _SsimArguments(ctypes.Structure):
     )
 
 
-def serves(render: Tensor) -> bool:
-    """Whether the kernel takes pictures such as these, and is there."""
-    return render.device.type == "cpu" and render.dtype == torch.float32 and not cpu.obstacle()
-
-
 def ssim_loss(
     render: Float[Tensor, "b h w 3"],
     target: Float[Tensor, "b h w 3"],
@@ -44,7 +39,7 @@ def ssim_loss(
 ) -> Float[Tensor, ""]:
     """`photometric_loss` with `ssim_weight=1`, differentiable in the render alone.
 
-    float32 on the CPU; see `serves`. The bytes of the result do not depend on the number of threads.
+    float32 on the CPU; see `cpu.serves`. The bytes of the result do not depend on the number of threads.
     """
     return _SsimLoss.apply(render, target, confidence)
 
