@@ -179,7 +179,7 @@ def remove_plain_background(
     if eaten:
         plain = Plain(background, Shadows(background, there=False, doubtful=True))
     if eaten or not (shadows.there or keep_shadows or background.noise > CLEAN):
-        finer = Plain(background, Shadows.look(frames, background, fine=True))
+        finer = Plain(background, Shadows.look(frames, background, most=3, fine=True))
         cut = _cut(frames, finer) if finer.shadows.there else (results, clear)
         if finer.shadows.there and _same_object(frames, cut[0], background):
             plain, (results, clear) = finer, cut

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
 from vid4d.media.fading import fading_bays, fading_holes, fading_outline
-from vid4d.media.shining import shining_through
+from vid4d.media.shining import has_hue, shining_through
 
 CORE = 30.0  # certainly not background
 REGION = 15.0  # object where connected to certain pixels; ringing of compressed video stays below
@@ -152,7 +152,9 @@ def _without_holes(
     if fading.any():
         result = inside | fading_holes(inside, fading, side) | fading_bays(inside, fading, side)
     flat_limit = background.flat
-    gaps = shining_through(picture, surface, inside, (result | filled(inside)) & ~inside, flat_limit)
+    gaps = np.zeros_like(inside)
+    if has_hue(surface, flat_limit):
+        gaps = shining_through(picture, surface, inside, (result | filled(inside)) & ~inside, flat_limit)
     result = result & ~gaps
     holes, count = ndimage.label(~result)
     outside = set(border_labels(holes).tolist()) - {0}

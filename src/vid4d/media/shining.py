@@ -35,6 +35,17 @@ LARGE = 3e-3
 """The same of one in shade: parts of an object may be of the background's hue, and darker."""
 
 
+def has_hue(surface: Float[np.ndarray, "h w 3"], limit: float) -> bool:
+    """Whether a smooth background has a hue of its own anywhere; limit: as of `shining_through`."""
+    return bool(_telling(surface[::8, ::8], limit).any())
+
+
+def _telling(surface: Float[np.ndarray, "h w 3"], limit: float) -> Bool[np.ndarray, "h w"]:
+    """Where even a grey as dark as the darkest shade is of another hue."""
+    chroma = color_length(surface - surface.mean(-1, keepdims=True))
+    return DARKEST * chroma > ANOTHER * limit
+
+
 def shining_through(
     picture: Float[np.ndarray, "h w 3"],
     surface: Float[np.ndarray, "h w 3"],
@@ -49,8 +60,7 @@ def shining_through(
     background's own pixels come up to.
     """
     result = np.zeros_like(inside)
-    chroma = color_length(surface - surface.mean(-1, keepdims=True))
-    telling = DARKEST * chroma > ANOTHER * limit  # at the darkest, too, a grey is of another hue
+    telling = _telling(surface, limit)
     if not (telling & (inside | spots)).any():
         return result
     picture = np.stack([ndimage.gaussian_filter(picture[..., c], BLUR) for c in range(3)], -1)
