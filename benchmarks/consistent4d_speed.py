@@ -2,6 +2,7 @@
 
     python benchmarks/consistent4d_speed.py                on CUDA, random weights at the authors' size
     python benchmarks/consistent4d_speed.py --tiny         on the CPU, tiny networks: does it run at all?
+    python benchmarks/consistent4d_speed.py --recorded     reference steps as CUDA graphs, compared
 
 Reference step: the input camera, with its losses, gradients and the optimizer's step. Prior step: a batch of
 random cameras at one time (the most frequent kind), scored with guidance at all levels, with the gradient
@@ -18,6 +19,7 @@ import os
 import statistics
 import time
 from dataclasses import replace
+from typing import Any
 
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
@@ -25,9 +27,10 @@ import torch
 
 from vid4d.dynerf import FieldConfig, LevelConfig
 from vid4d.methods.consistent4d.batches import BatchConfig, Milestone
-from vid4d.methods.consistent4d.config import PRESETS
+from vid4d.methods.consistent4d.config import PRESETS, Consistent4DConfig
 from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
+from vid4d.priors.base import ScorePrior
 from vid4d.priors.interpolators import as_interpolator, load_interpolator
 from vid4d.priors.multiview_sampling import prepare_for_inference
 from vid4d.priors.zero123 import CONFIGS, Zero123
@@ -35,6 +38,9 @@ from vid4d.priors.zero123_score import GUIDANCE, Zero123ScorePrior
 
 AUTHORS = {(64, "reference"): 71, (64, "prior"): 276, (256, "reference"): 619, (256, "prior"): 640}
 """Milliseconds of the authors' code on one NVIDIA H200."""
+
+SAME = 30
+"""Steps after which recorded ones are compared with others."""
 
 KINDS = {"prior": BatchConfig(1.0, 0.0, 0.0, 0.0), "with ICL": BatchConfig(0.0, 1.0, 0.0, 0.0)}
 
@@ -57,6 +63,25 @@ def ball(frames: int, size: int) -> Subject:
     return Subject(torch.cat([color, alpha], -1), torch.linspace(0, 1, frames), 10.0)
 
 
+def begun(
+    config: Consistent4DConfig, subject: Subject, prior: ScorePrior, interpolate: Any, device: str
+) -> Consistent4DTrainer:
+    """A trainer as training starts, some updates of its grid later."""
+    trainer = Consistent4DTrainer(config, subject, prior, interpolate, device=device)
+    for _ in range(8):
+        trainer.grid.update(trainer.field)
+    return trainer
+
+
+def difference(one: Consistent4DTrainer, other: Consistent4DTrainer) -> float:
+    """Largest relative difference of two trainers' running means after the same reference steps."""
+    for _ in range(SAME):
+        for trainer in (one, other):
+            trainer.descend_reference_step()
+            trainer.step += 1
+    return max(abs(value - other.numbers[name]) / abs(value) for name, value in one.numbers.items())
+
+
 def measure(trainer: Consistent4DTrainer, kind: str, runs: int, warmup: int) -> tuple[float, float]:
     """Median milliseconds of a step, and peak GiB set aside on the device (nothing on a CPU)."""
     cuda = trainer.device.type == "cuda"
@@ -66,7 +91,11 @@ def measure(trainer: Consistent4DTrainer, kind: str, runs: int, warmup: int) -> 
             torch.cuda.synchronize(trainer.device)
 
     def step() -> None:
-        loss = trainer.reference_step() if kind == "reference" else trainer.prior_step()
+        if kind == "reference":
+            trainer.descend_reference_step()
+            trainer.step += 1
+            return
+        loss = trainer.prior_step()
         trainer.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         trainer.optimizer.step()
@@ -106,6 +135,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=21)
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--profile", action="store_true", help="print where the time of three steps goes")
+    parser.add_argument("--recorded", action="store_true", help="reference steps as CUDA graphs")
     parser.add_argument("--chunk", type=int, help="samples held at once, where not the preset's")
     options = parser.parse_args()
     device = "cpu" if options.tiny else "cuda"
@@ -142,9 +172,12 @@ def main() -> None:
             score = Zero123ScorePrior(prior, guidance=GUIDANCE)
             assert subject.frames is not None
             score.condition(subject.frames, subject.elevation)
-            trainer = Consistent4DTrainer(here, subject, score, interpolate, device=device)
-            for _ in range(8):
-                trainer.grid.update(trainer.field)
+            trainer = begun(here, subject, score, interpolate, device)
+            if options.recorded and kind == "reference":
+                plain = begun(here, subject, score, interpolate, device)
+                trainer.record_steps()
+                apart = difference(plain, trainer)
+                print(f"after {SAME} recorded steps: numbers differ by {apart:.1e} of themselves at most")
             shown = float(trainer.grid.occupied.float().mean())
             ms, peak = measure(trainer, kind, options.runs, options.warmup)
             theirs = None if options.tiny else AUTHORS.get((official_size, kind))

@@ -42,7 +42,7 @@ KINDS = dict.fromkeys(HALVES, "*bf16") | dict.fromkeys(FLOATS, "*fp32") | dict.f
 DYNERF = {
     "i32": {"count", "moves", "size", "moments", "resolution", "rays", "samples"},
     "fp32": {"blob_density", "blob_rate", "step", "most"},
-    "*i32": {"starts", "counts", "kept"},
+    "*i32": {"starts", "counts", "kept", "used"},
     "*u8": {"occupied"},
 }
 """What the arguments of a DyNeRF's kernels are; all others are `*fp32`."""
@@ -129,7 +129,7 @@ if __name__ == "__main__":
         features = (3, 6)[level ^ flag]  # every two of the three meet
         sizes = {"STEP": 1e-3, "LEVEL": level, "LEVELS": 2, "COLOR": flag, "BLOCK": BLOCK}
         sizes |= {"channels": 16, "width": 32, "CHANNELS": 16, "WIDTH": 32, "FEATURES": features}
-        sizes |= {"HAS_GRID": level == 1, "FILL": flag, "SAMPLES": SAMPLES}
+        sizes |= {"HAS_GRID": level == 1, "FILL": flag, "SAMPLES": SAMPLES, "ROOM": flag}
         for module in (field_kernels, march_kernels):
             for kernel in (x for name, x in vars(module).items() if name.endswith("_kernel")):
                 names = kernel.arg_names

@@ -35,3 +35,11 @@ def unchecked() -> Iterator[None]:
     jaxtyping.config.update("jaxtyping_disable", True)
     yield
     jaxtyping.config.update("jaxtyping_disable", False)
+
+
+@pytest.fixture
+def recorded(monkeypatch):
+    """Recordings of CUDA graphs on a processor; the list of their functions."""
+    from recorded_calls import recordings_in
+
+    return recordings_in(monkeypatch)

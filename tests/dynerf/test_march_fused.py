@@ -10,7 +10,7 @@ import torch
 from vid4d import kernels
 from vid4d.cameras import Cameras
 from vid4d.dynerf import CascadeField, FieldConfig, LevelConfig, OccupancyGrid
-from vid4d.dynerf.march import MarchConfig, Marched, Rays, march
+from vid4d.dynerf.march import MarchConfig, Marched, Rays, count_samples, march
 
 needs_cuda = [
     pytest.mark.gpu,
@@ -96,6 +96,54 @@ def test_equals_the_plain_way(switch, device, config, gridded):
             torch.testing.assert_close(mine, true, rtol=near, atol=near)
     for mine, true in zip(by_quick, by_plain, strict=True):
         assert (mine - true).norm() <= (5e-2 if config.normals else 1e-3) * true.norm()
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("early_stop", [0.0, 0.6])
+def test_room_for_more_samples_changes_nothing(switch, monkeypatch, device, early_stop):
+    """What lies in the room that is left is never read: not a number, here."""
+    switch(True)
+    field, rays, grid = scene(device)
+    config = MarchConfig(samples=24, early_stop=early_stop)
+    exact = march(field, rays, grid, config)
+    expected = gradients(field, exact)
+    count = count_samples(rays, grid, config)
+    assert count >= len(exact.time)
+    assert (count == len(exact.time)) == (early_stop == 0)
+    empty = torch.Tensor.new_empty
+
+    def poisoned(x, *size, **options):
+        out = empty(x, *size, **options)
+        return out.fill_(float("nan")) if out.is_floating_point() else out
+
+    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned)
+    for room in (2 * count + 5,):
+        marched = march(field, rays, grid, config, room)
+        used = int(marched.used)
+        assert (used, int(marched.rays), len(marched.time)) == (len(exact.time), exact.rays, room)
+        torch.testing.assert_close(marched.value, exact.value)
+        for name in ("points", "time", "direction"):
+            assert torch.equal(getattr(marched, name)[:used], getattr(exact, name))
+        torch.testing.assert_close(marched.weight[:, :used], exact.weight)
+        g = torch.Generator().manual_seed(1)
+        value, weight = (torch.randn(x.shape, generator=g).to(x) for x in (exact.value, exact.weight))
+        loss = (marched.value * value).sum() + (marched.weight[:, :used] * weight).sum()
+        found = torch.autograd.grad(loss, list(field.parameters()))
+        for mine, true in zip(found, expected, strict=True):
+            torch.testing.assert_close(mine, true, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_too_little_room_leaves_the_last_samples_out(switch, device):
+    switch(True)
+    field, rays, grid = scene(device)
+    config = MarchConfig(samples=24, early_stop=0.0)
+    exact = march(field, rays, grid, config)
+    room = len(exact.time) // 2
+    marched = march(field, rays, grid, config, room)
+    assert int(marched.used) == room
+    assert torch.equal(marched.points, exact.points[:room])
+    assert torch.isfinite(marched.value).all()
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -68,6 +68,7 @@ def test_no_garbage_is_collected_while_recording(monkeypatch, fails, collecting)
     """An older graph would be destroyed in the middle of it."""
     monkeypatch.setattr(cuda_graphs, "_random_numbers_after_failure", nullcontext)
     monkeypatch.setattr(torch.cuda, "CUDAGraph", lambda: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: None)
     monkeypatch.setattr(torch.cuda, "graph", lambda graph, **options: nullcontext())
     seen = []
 
@@ -85,3 +86,14 @@ def test_no_garbage_is_collected_while_recording(monkeypatch, fails, collecting)
     finally:
         gc.enable()
     assert seen == [False]
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
+def test_every_card_records_its_own():
+    """Also the second one, after the first has recorded."""
+    for device in ("cuda:0", "cuda:1"):
+        total, recorder = torch.zeros((), device=device), cuda_graphs.Recorder()
+        for _ in range(6):
+            (out,) = recorder("sum", lambda x, total=total: (total.add_(x),), [torch.ones((), device=device)])
+        assert float(out) == float(total) == 6

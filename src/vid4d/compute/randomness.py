@@ -56,7 +56,7 @@ def normal(shape: Sequence[int], like: Tensor, generator: torch.Generator | None
     drawn = torch.randn(*shape, generator=generator, device=generator.device)
     if like.is_cuda and not drawn.is_cuda:
         drawn = drawn.pin_memory()  # others are sent after all that the device has yet to do
-    return drawn.to(like.device, non_blocking=True).to(like.dtype)
+    return drawn.to(like.device, non_blocking=like.is_cuda).to(like.dtype)
 
 
 class Shuffled:

@@ -29,7 +29,7 @@ from typing import Any, NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vid4d import kernels
@@ -195,12 +195,21 @@ class CascadeField(nn.Module):
         return 2 * share * time - 1
 
     def sample(
-        self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float, *, normals: bool = False
+        self,
+        points: Float[Tensor, "n 3"],
+        time: Float[Tensor, " n"] | float,
+        *,
+        normals: bool = False,
+        used: Int[Tensor, "1"] | None = None,
     ) -> FieldSample:
-        """Evaluates the field at n places of the box at n times (or at one)."""
+        """Evaluates the field at n places of the box at n times (or at one).
+
+        used: only so many places are there, as the device knows; for the others there is room, and what is
+        returned for them is undefined. For a field that `is_fused`.
+        """
         with torch.autocast(points.device.type, enabled=False):
             n = len(points)
-            raw, color = self._raw(points, time, neighbours=normals, colors=True)
+            raw, color = self._raw(points, time, neighbours=normals, colors=True, used=used)
             density = F.softplus(raw)
             around = density.unflatten(1, (7, n))[:, 1:] if normals else None
             return FieldSample(
@@ -208,11 +217,14 @@ class CascadeField(nn.Module):
             )
 
     def density(
-        self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float
+        self,
+        points: Float[Tensor, "n 3"],
+        time: Float[Tensor, " n"] | float,
+        used: Int[Tensor, "1"] | None = None,
     ) -> Float[Tensor, "levels n"]:
-        """Only the densities."""
+        """Only the densities. used: as for `sample`."""
         with torch.autocast(points.device.type, enabled=False):
-            return F.softplus(self._raw(points, time)[0])
+            return F.softplus(self._raw(points, time, used=used)[0])
 
     def normals(
         self, points: Float[Tensor, "n 3"], time: Float[Tensor, " n"] | float
@@ -235,7 +247,13 @@ class CascadeField(nn.Module):
         return self.dtype == torch.float32 and kernels.available(self.cascade[0].space)  # type: ignore[arg-type]
 
     def _raw(
-        self, points: Tensor, time: Tensor | float, *, neighbours: bool = False, colors: bool = False
+        self,
+        points: Tensor,
+        time: Tensor | float,
+        *,
+        neighbours: bool = False,
+        colors: bool = False,
+        used: Int[Tensor, "1"] | None = None,
     ) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels 3 k"]]:
         """Densities and colors before softplus and sigmoid; m is n or 7 n, k is n or 0."""
         points = points.detach().to(self.dtype)
@@ -252,7 +270,10 @@ class CascadeField(nn.Module):
                 colors=colors,
                 step=NORMAL_STEP,
                 blob=(self.config.blob_density, self.config.blob_radius),
+                used=used,
             )
+        if used is not None:
+            raise ValueError("only the kernels of a field on a graphics card leave room for places")
         places = self._places(points, t, neighbours)
         density, color = places.blob, points.new_zeros(3, len(points) if colors else 0)
         sums = []

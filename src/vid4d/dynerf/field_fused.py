@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import torch
 import triton
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.dynerf import field_kernels
@@ -46,29 +46,29 @@ class LevelParameters(NamedTuple):
 class _Cascade(torch.autograd.Function):
     @staticmethod
     def forward(  # type: ignore[no-untyped-def]
-        ctx, points, time, moves, colors, step, blob, *parameters
+        ctx, points, time, used, moves, colors, step, blob, *parameters
     ) -> tuple[Tensor, Tensor]:
         levels = _levels(parameters)
         count = len(points)
         density = points.new_empty(len(levels), moves, count)
         color = points.new_empty(len(levels), 3, count if colors else 0)
-        grid = (triton.cdiv(count, BLOCK), moves)
+        grid, known = (triton.cdiv(count, BLOCK), moves), points if used is None else used
         for k, level in enumerate(levels):
             _launch(
                 field_kernels.level_kernel,
                 grid,
-                (points, time, *level, density, color, count, *level.points, *blob),
-                (step, k, colors, *level.sizes, BLOCK),
+                (points, time, *level, density, color, known, count, *level.points, *blob),
+                (step, k, colors, used is not None, *level.sizes, BLOCK),
             )
-        ctx.save_for_backward(points, time, *parameters)
-        ctx.settings = moves, colors, step
+        ctx.save_for_backward(points, time, known, *parameters)
+        ctx.settings = moves, colors, step, used is not None
         return density, color
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx, grad_density, grad_color):  # type: ignore[no-untyped-def]
-        points, time, *parameters = ctx.saved_tensors
-        moves, colors, step = ctx.settings
+        points, time, known, *parameters = ctx.saved_tensors
+        moves, colors, step, room = ctx.settings
         levels, count = _levels(parameters), len(points)
         grad_density, grad_color = grad_density.contiguous(), grad_color.contiguous()
         programs = min(PROGRAMS, triton.cdiv(count, BLOCK) * moves)
@@ -85,14 +85,15 @@ class _Cascade(torch.autograd.Function):
                     grad_density,
                     grad_color,
                     *level_grads,
+                    known,
                     count,
                     moves,
                     *level.points,
                 ),
-                (step, k, len(levels), colors, *level.sizes, BLOCK),
+                (step, k, len(levels), colors, room, *level.sizes, BLOCK),
             )
             gradients += level_grads
-        return None, None, None, None, None, None, *gradients
+        return None, None, None, None, None, None, None, *gradients
 
 
 def cascade(
@@ -104,16 +105,18 @@ def cascade(
     colors: bool,
     step: float,
     blob: tuple[float, float],
+    used: Int[Tensor, "1"] | None = None,
 ) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels 3 k"]]:
     """Raw densities of places, then of their neighbours at x + step, x - step, y + step, ...; raw colors.
 
     Without neighbours m is n, else 7 n; k is n, or 0 without colors. blob: the density that is added in the
-    middle, and its radius. float32 only. Planes get a gradient in the layout that they have.
+    middle, and its radius. used: how many of the places are there, on the device; results for the others are
+    undefined. float32 only. Planes get a gradient in the layout that they have.
     """
     moves = 7 if neighbours else 1
     parameters = [x for level in levels for x in level]
     density, color = _Cascade.apply(
-        points.contiguous(), time.contiguous(), moves, colors, step, (blob[0], 1 / blob[1]), *parameters
+        points.contiguous(), time.contiguous(), used, moves, colors, step, (blob[0], 1 / blob[1]), *parameters
     )
     return density.flatten(1), color
 

@@ -111,6 +111,7 @@ def level_kernel(
     color_out,
     density,
     color,
+    used,
     count,
     size,
     moments,
@@ -119,6 +120,7 @@ def level_kernel(
     STEP: tl.constexpr,
     LEVEL: tl.constexpr,
     COLOR: tl.constexpr,
+    ROOM: tl.constexpr,
     channels: tl.constexpr,
     width: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -127,11 +129,15 @@ def level_kernel(
 ):  # type: ignore[no-untyped-def]
     """Raw density (levels, moves, count) and color (levels, 3, count) of a level, on top of the one below.
 
-    The grid is (blocks of places, moves). CHANNELS, WIDTH: powers of two from 16 that hold the others.
+    The grid is (blocks of places, moves). CHANNELS, WIDTH: powers of two from 16 that hold the others. ROOM:
+    only the first `used` of the places are there, for the rest there is room.
     """
     i = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     move, moves = tl.program_id(1), tl.num_programs(1)
-    inside = i < count
+    there = tl.load(used) if ROOM else count
+    if tl.program_id(0) * BLOCK >= there:
+        return
+    inside = i < there
     c = tl.arange(0, CHANNELS)
     mask = inside[:, None] & (c < channels)[None, :]
     x, y, z, t = _place(points, time, i, inside, move, STEP)
@@ -187,6 +193,7 @@ def level_gradient_kernel(
     grad_density_out,
     grad_color_in,
     grad_color_out,
+    used,
     count,
     moves,
     size,
@@ -195,6 +202,7 @@ def level_gradient_kernel(
     LEVEL: tl.constexpr,
     LEVELS: tl.constexpr,
     COLOR: tl.constexpr,
+    ROOM: tl.constexpr,
     channels: tl.constexpr,
     width: tl.constexpr,
     CHANNELS: tl.constexpr,
@@ -219,11 +227,12 @@ def level_gradient_kernel(
         grad_red = tl.zeros([WIDTH], dtype=tl.float32)
         grad_green = tl.zeros([WIDTH], dtype=tl.float32)
         grad_blue = tl.zeros([WIDTH], dtype=tl.float32)
-    blocks = tl.cdiv(count, BLOCK)
+    there = tl.load(used) if ROOM else count
+    blocks = tl.cdiv(there, BLOCK)
     for item in range(tl.program_id(0), blocks * moves, tl.num_programs(0)):
         move = item // blocks
         i = (item % blocks) * BLOCK + tl.arange(0, BLOCK)
-        inside = i < count
+        inside = i < there
         mask = inside[:, None] & (c < channels)[None, :]
         x, y, z, t = _place(points, time, i, inside, move, STEP)
         sx, sy, sz, st = _spot(x, size), _spot(y, size), _spot(z, size), _spot(t, moments)

@@ -62,7 +62,8 @@ class Marched(NamedTuple):
     """Composited rays of every level, and the m samples that made them (sorted by ray).
 
     value: color (3), alpha, alpha * mean length, and where asked for the mean normal (3) of every ray.
-    rays: how many have samples.
+    rays: how many have samples. used: how many of the m there are, where room for m was set aside; both are
+    known to the device alone then.
     """
 
     value: Float[Tensor, "levels c r"]
@@ -71,7 +72,8 @@ class Marched(NamedTuple):
     direction: Float[Tensor, "m 3"]
     weight: Float[Tensor, "levels m"]
     normal: Float[Tensor, "levels 3 m"] | None
-    rays: int
+    rays: int | Int[Tensor, ""]
+    used: Int[Tensor, "1"] | None = None
 
 
 def intersect(
@@ -87,10 +89,21 @@ def intersect(
     return enter, torch.maximum(lower, upper).amin(-1)
 
 
-def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: MarchConfig) -> Marched:
-    """Ray marching: samples found, the field evaluated there, and composited."""
+def march(
+    field: CascadeField,
+    rays: Rays,
+    grid: OccupancyGrid | None,
+    config: MarchConfig,
+    room: int | None = None,
+) -> Marched:
+    """Ray marching: samples found, the field evaluated there, and composited.
+
+    room: for so many samples, as `count_samples` tells at most, so that nothing waits for the device.
+    """
     if field.is_fused:
-        return _march_fused(field, rays, grid, config)
+        return _march_fused(field, rays, grid, config, room)
+    if room is not None:
+        raise ValueError("only the kernels of a field on a graphics card leave room for samples")
     samples = []
     for i in range(0, len(rays.time), config.block):
         ray, length, rank = find_samples(field, rays.at(slice(i, i + config.block)), grid, config)
@@ -118,15 +131,32 @@ def march(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: M
     return Marched(everywhere, points, time, direction, weight.flatten(1)[:, slot], normal, len(hit))
 
 
-def _march_fused(field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: MarchConfig) -> Marched:
+def _march_fused(
+    field: CascadeField, rays: Rays, grid: OccupancyGrid | None, config: MarchConfig, room: int | None
+) -> Marched:
     """Ray marching by kernels, samples packed instead of in tables."""
     from vid4d.dynerf import march_fused as fused
 
-    packed = fused.find_samples(*rays, grid, field.density, config.step, config.early_stop)
-    density, features = _query_field(field, packed.points, packed.time, config)
+    packed = fused.find_samples(
+        fused.RaysThrough(*rays, grid, config.step), field.density, config.early_stop, room
+    )
+    density, features = _query_field(field, packed.points, packed.time, config, packed.used)
     value, weight = fused.composite(density, features, packed, config.step)
     normal = features[:, 3:] if config.normals else None
-    return Marched(value, packed.points, packed.time, packed.direction, weight, normal, packed.rays)
+    return Marched(
+        value, packed.points, packed.time, packed.direction, weight, normal, packed.rays, packed.used
+    )
+
+
+@torch.no_grad()
+def count_samples(rays: Rays, grid: OccupancyGrid | None, config: MarchConfig) -> int:
+    """Samples in occupied cells, hidden ones too: the room that `march` needs at most. Waits for the device.
+
+    For a field that `is_fused`.
+    """
+    from vid4d.dynerf import march_fused as fused
+
+    return int(fused.RaysThrough(*rays, grid, config.step).count().sum())
 
 
 @torch.no_grad()
@@ -171,7 +201,11 @@ def find_samples(
 
 
 def _query_field(
-    field: CascadeField, points: Float[Tensor, "m 3"], time: Float[Tensor, " m"], config: MarchConfig
+    field: CascadeField,
+    points: Float[Tensor, "m 3"],
+    time: Float[Tensor, " m"],
+    config: MarchConfig,
+    used: Int[Tensor, "1"] | None = None,
 ) -> tuple[Float[Tensor, "levels m"], Float[Tensor, "levels c m"]]:
     """Field values at samples: density, and color in [0, 1] joined with the normal where asked for.
 
@@ -179,8 +213,10 @@ def _query_field(
     gradient.
     """
 
+    known = {} if used is None else {"used": used}
+
     def query(points: Tensor, time: Tensor) -> tuple[Tensor, Tensor]:
-        values = field.sample(points, time, normals=config.normals)
+        values = field.sample(points, time, normals=config.normals, **known)
         color = values.color.transpose(1, 2).sigmoid()
         if values.normal is None:
             return values.density, color

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -19,7 +20,10 @@ SAMPLES = 128
 
 
 class Packed(NamedTuple):
-    """Samples of r rays, one ray after the other. rays: how many have any."""
+    """Samples of r rays, one ray after the other. rays: how many have any.
+
+    used: how many of the m there are, on the device, where room for m was set aside; then rays is there, too.
+    """
 
     points: Float[Tensor, "m 3"]
     time: Float[Tensor, " m"]
@@ -27,60 +31,87 @@ class Packed(NamedTuple):
     length: Float[Tensor, " m"]
     starts: Int[Tensor, " r"]
     counts: Int[Tensor, " r"]
-    rays: int
+    rays: int | Int[Tensor, ""]
+    used: Int[Tensor, "1"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class RaysThrough:
+    """Rays as `march.Rays`, through a grid that tells where to look."""
+
+    origin: Float[Tensor, "r 3"]
+    direction: Float[Tensor, "r 3"]
+    time: Float[Tensor, " r"]
+    shift: Float[Tensor, " r"]
+    grid: OccupancyGrid | None
+    step: float
+
+    def launch(self, out: Packed, *, fill: bool) -> None:
+        """Counts the samples of each ray, or with `fill` writes as many as are counted."""
+        grid = self.grid
+        # without a grid its place is taken by something that is not read
+        bounds, cells = self.shift, self.shift
+        if grid is not None:
+            bounds, cells = grid.bounds, grid.occupied.view(torch.uint8)
+        resolution = 1 if grid is None else grid.resolution
+        rays = (x.contiguous() for x in (self.origin, self.direction, self.time, self.shift))
+        tensors = (*rays, bounds, cells)
+        sizes = (out.points, out.time, out.direction, out.length, resolution, self.step, grid is not None)
+        if len(self.time):
+            kernel = march_kernels.samples_kernel[(len(self.time),)]
+            on_device_of(
+                self.origin,
+                lambda: kernel(*tensors, out.starts, out.counts, *sizes, fill, SAMPLES, num_warps=1),
+            )
+
+    def count(self) -> Int[Tensor, " r"]:
+        """Samples of each ray in occupied cells."""
+        counts = torch.empty(len(self.time), dtype=torch.int32, device=self.origin.device)
+        self.launch(Packed(self.origin, self.time, self.origin, self.time, counts, counts, 0), fill=False)
+        return counts
+
+    def fill(self, counts: Int[Tensor, " r"], room: int | None) -> Packed:
+        """The first `counts` samples of each ray. room: for so many; then the host need not know them."""
+        ends = counts.cumsum(0, dtype=torch.int32)
+        starts, hit = ends - counts, (counts > 0).sum()
+        rays: int | Tensor
+        if room is None:
+            total, rays = torch.stack([ends[-1], hit]).tolist() if len(counts) else (0, 0)
+            used = None
+        else:
+            total, rays, used = room, hit, ends[-1:].clamp(max=room)
+            counts = torch.minimum(counts, (room - starts).clamp(min=0))
+        wide, narrow = self.origin.new_empty(2, total, 3), self.origin.new_empty(2, total)
+        out = Packed(wide[0], narrow[0], wide[1], narrow[1], starts, counts, rays, used)
+        self.launch(out, fill=True)
+        return out
 
 
 @torch.no_grad()
 def find_samples(
-    origin: Float[Tensor, "r 3"],
-    direction: Float[Tensor, "r 3"],
-    time: Float[Tensor, " r"],
-    shift: Float[Tensor, " r"],
-    grid: OccupancyGrid | None,
-    density: Callable[[Tensor, Tensor], Float[Tensor, "levels m"]],
-    step: float,
+    rays: RaysThrough,
+    density: Callable[[Tensor, Tensor, Tensor | None], Float[Tensor, "levels m"]],
     early_stop: float,
+    room: int | None = None,
 ) -> Packed:
-    """Samples in occupied cells that are not hidden, as `march.find_samples`; waits for the device twice."""
-    rays = len(time)
-    # without a grid its place is taken by something that is not read
-    bounds, cells = (shift, shift) if grid is None else (grid.bounds, grid.occupied.view(torch.uint8))
-    resolution = 1 if grid is None else grid.resolution
-    tensors = (*(x.contiguous() for x in (origin, direction, time, shift)), bounds, cells)
+    """Samples in occupied cells that are not hidden, as `march.find_samples`.
 
-    def fill(counts: Tensor) -> Packed:
-        ends = counts.cumsum(0, dtype=torch.int32)
-        starts = ends - counts
-        total, densities = torch.stack([ends[-1], (counts > 0).sum()]).tolist() if rays else (0, 0)
-        wide, narrow = origin.new_empty(2, total, 3), origin.new_empty(2, total)
-        out = Packed(wide[0], narrow[0], wide[1], narrow[1], starts, counts, densities)
-        launch(out, fill=True)
-        return out
-
-    def launch(out: Packed, *, fill: bool) -> None:
-        sizes = (out.points, out.time, out.direction, out.length, resolution, step, grid is not None)
-        if rays:
-            kernel = march_kernels.samples_kernel[(rays,)]
-            on_device_of(
-                origin,
-                lambda: kernel(*tensors, out.starts, out.counts, *sizes, fill, SAMPLES, num_warps=1),
-            )
-
-    counts = torch.empty(rays, dtype=torch.int32, device=origin.device)
-    launch(Packed(origin, time, origin, time, counts, counts, 0), fill=False)
-    packed = fill(counts)
-    if early_stop <= 0 or packed.rays == 0:
+    density: of places, times and how many of them there are. room: for so many samples; without, two waits
+    for the device. Where there are more (`RaysThrough.count` tells beforehand) the last ones are missing.
+    """
+    packed = rays.fill(rays.count(), room)
+    if early_stop <= 0 or (room is None and packed.rays == 0):
         return packed
-    densities = density(packed.points, packed.time).contiguous()
-    n_visible = torch.empty_like(counts)
-    rest = (len(packed.time), step, -math.log(early_stop), len(densities), SAMPLES)
+    densities = density(packed.points, packed.time, packed.used).contiguous()
+    n_visible = torch.empty_like(packed.counts)
+    rest = (len(packed.time), rays.step, -math.log(early_stop), len(densities), SAMPLES)
     on_device_of(
-        origin,
-        lambda: march_kernels.visible_kernel[(rays,)](
+        rays.origin,
+        lambda: march_kernels.visible_kernel[(len(rays.time),)](
             densities, packed.starts, packed.counts, n_visible, *rest, num_warps=1
         ),
     )
-    return fill(n_visible)
+    return rays.fill(n_visible, room)
 
 
 class _Composite(torch.autograd.Function):

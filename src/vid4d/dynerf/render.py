@@ -13,12 +13,12 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.dynerf.field import CascadeField
-from vid4d.dynerf.march import MarchConfig, Rays, march
+from vid4d.dynerf.march import MarchConfig, Rays, count_samples, march
 from vid4d.dynerf.occupancy import OccupancyGrid, uniform_noise
 from vid4d.media.images import unweighted
 
@@ -29,7 +29,8 @@ class Samples:
 
     points, time: in the field's coordinates. direction: of the ray, unit length. weight: the sample's share
     of its pixel at this level. normal: unit normals of this level, None where not rendered. rays: how many
-    the samples belong to.
+    the samples belong to. used: how many of the m there are, where room for m was set aside; both are known
+    to the device alone then.
     """
 
     points: Float[Tensor, "m 3"]
@@ -37,7 +38,8 @@ class Samples:
     direction: Float[Tensor, "m 3"]
     weight: Float[Tensor, " m"]
     normal: Float[Tensor, "m 3"] | None
-    rays: int
+    rays: int | Int[Tensor, ""]
+    used: Int[Tensor, "1"] | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ def render_field(
     samples: int = 256,
     early_stop: float = 1e-4,
     chunk: int = 1 << 21,
+    shift: Float[Tensor, " r"] | None = None,
+    room: int | None = None,
 ) -> list[Rendering]:
     """Pictures of the field seen by cameras of the world, coarse to fine; of the last level only, if asked.
 
@@ -90,28 +94,19 @@ def render_field(
     (with normals 6.6 kB, so four times fewer); where there are more, each chunk is computed once more for its
     gradient. Kernels of our own hold no such values and take all samples at once.
 
+    shift: of each ray's samples, instead of the generator's. room: for so many samples, as `samples_of` tells
+    at most, in a rendering with gradients that waits for no device.
+
     With gradients, each rendering has its samples; without, memory is bounded whatever the pictures' size.
     """
     config = MarchConfig(samples, chunk, early_stop=early_stop, normals=normals)
     n, h, w = len(cameras), cameras.height, cameras.width
-    clip_times = torch.as_tensor(times, dtype=field.dtype, device=field.device).flatten()
-    if len(clip_times) not in (1, n):
-        raise ValueError(f"{len(clip_times)} times for {n} cameras: give one, or one for each")
     with torch.autocast(field.device.type, enabled=False):
-        origin, direction = (x.to(field.dtype) for x in cameras.to(field.device).rays())
-        direction = direction.reshape(-1, 3)
-        stretch = direction.norm(dim=-1)
-        shift = torch.full_like(stretch, 0.5)
-        if generator is not None:
-            shift = uniform_noise((len(stretch),), generator, field.device).to(field.dtype)
-        rays = Rays(
-            origin.repeat_interleave(h * w, 0) / field.config.radius,
-            direction / stretch[:, None],
-            field.time_coordinate(clip_times).expand(n).repeat_interleave(h * w),
-            shift,
-        )
+        if shift is None and generator is not None:
+            shift = uniform_noise((n * h * w,), generator, field.device)
+        rays, stretch = _rays(field, cameras, times, shift)
         if torch.is_grad_enabled():
-            marched = march(field, rays, grid, config)
+            marched = march(field, rays, grid, config, room)
             value = marched.value
         else:
             blocks = [rays.at(slice(i, i + config.block)) for i in range(0, len(stretch), config.block)]
@@ -126,7 +121,13 @@ def render_field(
         if torch.is_grad_enabled():
             normal = None if marched.normal is None else marched.normal[k].T
             made_of = Samples(
-                marched.points, marched.time, marched.direction, marched.weight[k], normal, marched.rays
+                marched.points,
+                marched.time,
+                marched.direction,
+                marched.weight[k],
+                normal,
+                marched.rays,
+                marched.used,
             )
         renderings.append(
             Rendering(
@@ -138,6 +139,45 @@ def render_field(
             )
         )
     return renderings
+
+
+def _rays(
+    field: CascadeField,
+    cameras: Cameras,
+    times: Float[Tensor, " n"] | Sequence[float] | float,
+    shift: Float[Tensor, " r"] | None,
+) -> tuple[Rays, Float[Tensor, " r"]]:
+    """Rays of all pixels in the field's coordinates, and the lengths of their directions in the world."""
+    n, h, w = len(cameras), cameras.height, cameras.width
+    clip_times = torch.as_tensor(times, dtype=field.dtype, device=field.device).flatten()
+    if len(clip_times) not in (1, n):
+        raise ValueError(f"{len(clip_times)} times for {n} cameras: give one, or one for each")
+    origin, direction = (x.to(field.dtype) for x in cameras.to(field.device).rays())
+    direction = direction.reshape(-1, 3)
+    stretch = direction.norm(dim=-1)
+    rays = Rays(
+        origin.repeat_interleave(h * w, 0) / field.config.radius,
+        direction / stretch[:, None],
+        field.time_coordinate(clip_times).expand(n).repeat_interleave(h * w),
+        torch.full_like(stretch, 0.5) if shift is None else shift.to(stretch),
+    )
+    return rays, stretch
+
+
+def samples_of(
+    field: CascadeField,
+    cameras: Cameras,
+    times: Float[Tensor, " n"] | Sequence[float] | float,
+    grid: OccupancyGrid,
+    shift: Float[Tensor, " r"],
+    samples: int = 256,
+) -> int:
+    """Samples that `render_field` takes at most with the same arguments. Waits for the device.
+
+    For a field that `is_fused`.
+    """
+    rays, _ = _rays(field, cameras, times, shift)
+    return count_samples(rays, grid, MarchConfig(samples))
 
 
 def shade(

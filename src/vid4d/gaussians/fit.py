@@ -156,6 +156,11 @@ def _rates(start: Gaussians4D, config: FitConfig, moving: bool) -> Float[Tensor,
     return torch.tensor(of_all, device=start.means.device)
 
 
+def recordable(matrix: ImageMatrix, guide: Guide | None) -> bool:
+    """Whether steps may be recorded: on a graphics card, and what a guide does is not known."""
+    return matrix.images.is_cuda and guide is None
+
+
 class FitState:
     """The state of a fit between two steps: splats, optimiser, densification, what was looked up."""
 
@@ -183,8 +188,7 @@ class FitState:
         self.step, self.seconds = 0, 0.0
         self._mean_loss, self._losses = float("nan"), list[Float[Tensor, ""]]()
         self.room, self._unsure = EntryRoom(), deque[tuple[int, Wanted]]()
-        by_card = matrix.images.is_cuda and guide is None  # what a guide does is not known
-        self.recorded = RecordedSteps() if by_card else None
+        self.recorded = RecordedSteps() if recordable(matrix, guide) else None
 
     @property
     def loss(self) -> float:
@@ -240,7 +244,10 @@ class FitState:
         if densify or look:
             self._forget_recordings()
         lr_scale = torch.tensor(c.final_lr_ratio**progress).to(self.rates.device, non_blocking=True)
-        choice, with_ssim = self.pictures.choose(self.step), self.step % c.ssim_every == 0
+        choice, with_ssim = (
+            self.pictures.choose(self.step),
+            c.ssim_weight > 0 and self.step % c.ssim_every == 0,
+        )
         if self.recorded is None:
             loss, complete = self._step(choice, lr_scale, with_ssim)
         else:
@@ -262,7 +269,6 @@ class FitState:
         gaussians, asked = self.shown(), self.pictures.of(choice)
         renders = render_together(gaussians, asked, self.room)
         compared = zip(renders, asked, strict=True)
-        with_ssim = with_ssim and c.ssim_weight > 0
         losses = [picture_loss(render, pictures, c, with_ssim=with_ssim) for render, pictures in compared]
         loss = torch.stack(losses).sum()
         visible = torch.cat([render.radii for render in renders]).amax(0) > 0

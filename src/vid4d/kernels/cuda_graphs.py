@@ -7,18 +7,26 @@ UNet at 32 x 32 latents spends three quarters of its time waiting for the next s
 from __future__ import annotations
 
 import gc
+import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from vid4d.kernels import on_device_of
+
 Function = Callable[..., tuple[Tensor, ...]]
 
 WARM_UP = 3
 """Calls before the recording, in which libraries choose their kernels and set aside memory."""
+
+_recording = threading.Lock()
+
+BEFORE = 2
+"""Calls of a kind that a `Recorder` lets through: they build kernels and tables."""
 
 
 @contextmanager
@@ -60,17 +68,24 @@ class Recording(NamedTuple):
         return tuple(x.clone() for x in self.outputs)
 
 
-def record(function: Function, inputs: Sequence[Tensor], pool: Any = None) -> Recording:
+def record(
+    function: Function, inputs: Sequence[Tensor], pool: Any = None, stream: torch.cuda.Stream | None = None
+) -> Recording:
     """What a function does to inputs, noted without being done. The function is as for `CudaGraphed`.
 
     It must have been called before, `aside`, with its leaves if it computes gradients, so that its
-    kernels are built. pool: of memory (`torch.cuda.graph_pool_handle`), shared with recordings whose outputs
-    are kept and which are never played at the same time.
+    kernels are built. pool: of memory (`torch.cuda.graph_pool_handle`), shared with recordings on the same
+    stream whose outputs are kept and which are never played at the same time. stream: of the card that is the
+    current one; a new one where not given, since torch's own belongs to the card that recorded first, and
+    notes nothing of another.
+
+    One recording at a time is made in a program; other threads may use the card meanwhile.
     """
     buffers, graph = tuple(x.clone() for x in inputs), torch.cuda.CUDAGraph()
-    # "thread_local": what other threads of a program ask from the card does not end the recording
-    noting = torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local")
-    with _nothing_thrown_away(), _random_numbers_after_failure(), noting:
+    noting = torch.cuda.graph(
+        graph, pool=pool, stream=stream or torch.cuda.Stream(), capture_error_mode="thread_local"
+    )
+    with _recording, _nothing_thrown_away(), _random_numbers_after_failure(), noting:
         outputs = function(*buffers)
     return Recording(graph, buffers, outputs)
 
@@ -80,9 +95,11 @@ def aside(stream: torch.cuda.Stream) -> Iterator[None]:
     """Work on a stream of its own, in its turn: autograd remembers where a leaf was used first, and what it
     saw on the usual stream cannot be recorded."""
     stream.wait_stream(torch.cuda.current_stream())
-    with torch.cuda.stream(stream):
-        yield
-    torch.cuda.current_stream().wait_stream(stream)
+    try:
+        with torch.cuda.stream(stream):
+            yield
+    finally:
+        torch.cuda.current_stream().wait_stream(stream)
 
 
 class CudaGraphed:
@@ -122,3 +139,46 @@ class CudaGraphed:
                 for _ in range(WARM_UP):
                     self.function(*inputs)
             return record(self.function, inputs)
+
+
+class Recorder:
+    """Does work on a graphics card that changes tensors: of each kind a few times as ever, then recorded.
+
+    Recordings read and write the tensors that the work did when it was recorded: `forget` them whenever one
+    of these moves. The work is given with each call, so whatever it belongs to owns its recordings and takes
+    them along when it goes.
+    """
+
+    def __init__(self) -> None:
+        self._stream: torch.cuda.Stream | None = None
+        self.forget()
+
+    def forget(self) -> None:
+        """All is recorded anew, from the next calls on."""
+        self._recordings: dict[Hashable, Recording] = {}
+        self._done: dict[Hashable, int] = {}
+        self._pool: Any = None  # one that nothing uses any more is given back
+
+    def __call__(
+        self, kind: Hashable, work: Function, inputs: Sequence[Tensor], *, recordable: bool = True
+    ) -> tuple[Tensor, ...]:
+        """Outputs of the work. kind: what decides which kernels it starts, besides the numbers in its inputs.
+
+        recordable: whether it asks nothing from the device from now on.
+        """
+        return on_device_of(inputs[0], lambda: self._play(kind, work, inputs, recordable))
+
+    def _play(
+        self, kind: Hashable, work: Function, inputs: Sequence[Tensor], recordable: bool
+    ) -> tuple[Tensor, ...]:
+        if kind not in self._recordings:
+            done = self._done.get(kind, 0)
+            if not recordable or done < BEFORE:
+                self._done[kind] = done + recordable
+                self._stream = self._stream or torch.cuda.Stream()
+                with aside(self._stream):
+                    return work(*inputs)
+            if self._pool is None:
+                self._pool = torch.cuda.graph_pool_handle()
+            self._recordings[kind] = record(work, inputs, self._pool, self._stream)
+        return self._recordings[kind].replay(inputs)

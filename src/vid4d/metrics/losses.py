@@ -171,7 +171,7 @@ def orientation_loss(
     normal: Float[Tensor, "... m 3"],
     direction: Float[Tensor, "m 3"],
     weight: Float[Tensor, "... m"],
-    rays: float,
+    rays: float | Float[Tensor, ""],
 ) -> Float[Tensor, ""]:
     """Penalty on visible normals that face away: sum of weight * max(0, normal . direction)^2, per ray.
 
@@ -182,4 +182,4 @@ def orientation_loss(
     Source: Ref-NeRF (2112.03907), section 4, equation 11.
     """
     away = (normal * direction).sum(-1).clamp(min=0)
-    return (weight.detach() * away.square()).sum() / max(rays, 1e-9)
+    return (weight.detach() * away.square()).sum() / torch.as_tensor(rays).clamp(min=1e-9)

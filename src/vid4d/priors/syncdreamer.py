@@ -256,7 +256,8 @@ class SyncDreamer(LatentPrior):
     def pair_values(self) -> int:
         """Estimate of `LatentPrior.pair_values`.
 
-        At the authors' size 73 MiB in bfloat16; benchmarks/prior_speed.py saw 65 MiB reserved.
+        At the authors' size 73 MiB in bfloat16; benchmarks/prior_speed.py saw 52 MiB in use, and 65 to 79
+        MiB with what is set aside.
         """
         v, u = self.config.volumes, self.config.unet
         frustum = 10 * v.channels[0] * v.depths * v.latent_size**2

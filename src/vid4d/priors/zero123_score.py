@@ -101,8 +101,8 @@ class Zero123ScorePrior(LatentScorePrior):
         size = (self.prior.config.autoencoder.latent_channels, *(self.prior.config.latent_size,) * 2)
         noise = normal((views, *size), pictures, generator)
         if len(self._networks) == 1:
-            given = (x.to(pictures.device) for x in (noise, t, *view))
-            mean, gradient = self._networks[0].recorded(pictures.detach(), *given)
+            given = (x.to(self.prior.device) for x in (pictures.detach(), noise, t, *view))
+            mean, gradient = (x.to(pictures.device) for x in self._networks[0].recorded(*given))
             return mean + ((pictures - pictures.detach()) * gradient).sum()
         rows = torch.arange(len(pictures), device=pictures.device).unflatten(0, (-1, views))
         loss, grad_pictures = torch.zeros((), device=pictures.device), torch.zeros_like(pictures)

@@ -10,7 +10,10 @@ from tiny_runs import CONSISTENT as TINY
 from tiny_runs import SMALL_FIELD
 
 from vid4d.dynerf import CascadeField, OccupancyGrid, render_field
+from vid4d.dynerf import render as rendering
+from vid4d.dynerf.march import MarchConfig
 from vid4d.errors import InputError
+from vid4d.kernels.cuda_graphs import Recorder
 from vid4d.methods.consistent4d import trainer as trainers
 from vid4d.methods.consistent4d.batches import BatchConfig, LinearSchedule, Milestone
 from vid4d.methods.consistent4d.subject import Subject
@@ -104,6 +107,55 @@ def test_reference_steps_see_every_frame_as_often(subject, monkeypatch, prior_ev
     assert steps == 3 * rounds + (3 * rounds - 1) // (prior_every - 1)
     for i in range(rounds):
         assert sorted(shown[3 * i : 3 * i + 3]) == [0.0, 0.5, 1.0]
+
+
+def with_room(marched, room):
+    """As kernels return it: what lies in the room that is left is undefined."""
+    m = len(marched.time)
+    assert m <= room
+    wide = torch.full((room - m, 3), float("nan"))
+    return marched._replace(
+        points=torch.cat([marched.points, wide]),
+        time=torch.cat([marched.time, wide[:, 0]]),
+        direction=torch.cat([marched.direction, wide]),
+        weight=torch.cat([marched.weight, wide.T[:1].expand(len(marched.weight), -1)], 1),
+        rays=torch.tensor(marched.rays),
+        used=torch.tensor([m], dtype=torch.int32),
+    )
+
+
+def test_recorded_reference_steps_are_the_same(subject, monkeypatch, recorded):
+    """With room for more samples than there are, as on a graphics card; prior steps lie between."""
+    march, found = rendering.march, []
+
+    def roomy(field, rays, grid, config, room=None):
+        marched = march(field, rays, grid, config)
+        return marched if room is None else with_room(marched, room)
+
+    def count(field, cameras, times, grid, shift, samples):
+        rays, _ = rendering._rays(field, cameras, times, shift)
+        found.append(len(march(field, rays, grid, MarchConfig(samples)).time))
+        return found[-1]
+
+    monkeypatch.setattr(rendering, "march", roomy)
+    monkeypatch.setattr(trainers, "samples_of", count)
+    milestones, numbers = (Milestone(0, 16, 1), Milestone(14, 8, 1)), []
+    for with_recordings in (False, True):
+        made = trainer(subject, prior_every=4, milestones=milestones)
+        assert made.recorder is None
+        made.recorder = Recorder() if with_recordings else None
+        seen = []
+        for _ in range(24):
+            made.advance()
+            seen.append(made.numbers)
+        numbers.append((seen, [p.detach().clone() for p in made.field.parameters()]))
+    (plain, fields), (quick, others) = numbers
+    assert len(found) == 18
+    assert len(recorded) >= 2  # for each size of picture
+    for one, other in zip(plain, quick, strict=True):
+        assert one == pytest.approx(other, rel=1e-3)
+    for one, other in zip(fields, others, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-2, atol=1e-3)
 
 
 def test_the_prior_step_is_score_distillation_of_every_level(subject):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
 from vid4d.compute.randomness import seed_default_generator, step_generator
 from vid4d.dynerf import CascadeField, OccupancyGrid, Rendering, render_field
+from vid4d.dynerf.occupancy import uniform_noise
+from vid4d.dynerf.render import samples_of
 from vid4d.files.checkpoints import (
     check_step,
     identity_of,
@@ -23,6 +25,7 @@ from vid4d.files.checkpoints import (
     with_prefix,
 )
 from vid4d.files.records import Finite, Step
+from vid4d.kernels.cuda_graphs import Recorder
 from vid4d.media.images import over_white, resized
 from vid4d.methods.consistent4d.batches import Batch, draw_batch, milestone_at, reference_frame
 from vid4d.methods.consistent4d.config import Consistent4DConfig
@@ -46,6 +49,21 @@ class _ReferenceFrames(NamedTuple):
     camera: Cameras
     color: Float[Tensor, "t h w 3"]
     mask: Float[Tensor, "t h w"]
+
+
+class _ReferenceDraw(NamedTuple):
+    """What is drawn for a reference step, on the device.
+
+    frame: of the clip. weight, orient: of the color loss and of the orientation loss. shift: of each ray's
+    samples. chosen, jitter: samples that regularisers look at, and how far aside.
+    """
+
+    frame: Int[Tensor, "1"]
+    weight: Float[Tensor, ""]
+    orient: Float[Tensor, ""]
+    shift: Float[Tensor, " r"]
+    chosen: Float[Tensor, " k"]
+    jitter: Float[Tensor, "k 3"]
 
 
 class Consistent4DTrainer:
@@ -81,37 +99,110 @@ class Consistent4DTrainer:
             eps=1e-8,
             fused=self.device.type == "cuda",
         )
+        self.recorder: Recorder | None = None
         self.step = 0
         self._means: dict[str, Tensor] = {}
         self._reference: dict[int, _ReferenceFrames] = {}
+
+    def record_steps(self) -> None:
+        """Reference steps are CUDA graphs from now on, for a field that `is_fused` on a graphics card.
+
+        No card has done it yet: `benchmarks/consistent4d_speed.py --recorded` compares and measures it, and
+        nothing else asks for it.
+        """
+        for group in self.optimizer.param_groups:
+            group["capturable"] = True
+        self.optimizer._warned_capturable_if_run_uncaptured = True  # prior steps are not recorded
+        self.recorder = Recorder()
 
     def advance(self) -> None:
         """One step: a reference step, or every `prior_every`-th time a prior step."""
         c = self.config
         if self.step % c.grid_update_every == 0:
             self.grid.update(self.field, self._generator(3))
-        is_prior = self.subject.frames is None or self.step % c.prior_every == c.prior_every - 1
-        loss = self.prior_step() if is_prior else self.reference_step()
+        if self.subject.frames is None or self.step % c.prior_every == c.prior_every - 1:
+            self._descend(self.prior_step())
+        else:
+            self.descend_reference_step()
+        self.step += 1
+
+    def _descend(self, loss: Float[Tensor, ""]) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        self.step += 1
 
     # Section 3.1: the frames
 
     def reference_step(self) -> Float[Tensor, ""]:
         """Color and mask loss of the input camera's render at one frame, summed over the levels."""
-        c, size = self.config, milestone_at(self.config.milestones, self.step).size
+        size, drawn = self._reference_draw()
+        return self._reference_loss(size, None, *drawn)
+
+    def descend_reference_step(self) -> None:
+        """A reference step with all that follows from its loss, from a recording after `record_steps`.
+
+        A card works for a seventh of the time that a step takes to start from Python. Recordings have room
+        for samples, a power of two, so that there are few of them.
+        """
+        size, drawn = self._reference_draw()
+        count = 0
+        if self.recorder is not None:
+            camera, c = self._reference_frames(size).camera, self.config
+            time = self.times[drawn.frame]
+            count = samples_of(self.field, camera, time, self.grid, drawn.shift, c.samples_per_ray)
+        if self.recorder is None or count == 0 or count < self.config.n_reg_samples:
+            self._descend(self._reference_loss(size, None, *drawn))
+            return
+        self.optimizer.zero_grad(set_to_none=True)
+        room = 1 << (count - 1).bit_length()
+
+        def work(*values: Tensor) -> tuple[Tensor, ...]:
+            loss = self._reference_loss(size, room, *values)
+            self._descend(loss)
+            return (loss.detach(),)
+
+        self.recorder((size, room), work, drawn)
+
+    def _forget_recordings(self) -> None:
+        """Tensors moved that recorded steps read."""
+        if self.recorder is not None:
+            self.recorder.forget()
+
+    def _reference_draw(self) -> tuple[int, _ReferenceDraw]:
+        """Size of the picture, and what is drawn for a reference step, on the device."""
+        c, device = self.config, self.device
+        size = milestone_at(c.milestones, self.step).size
         index = self.step - self.step // c.prior_every
-        i = reference_frame(self.seed, index, len(self.times))
+        numbers = [
+            float(reference_frame(self.seed, index, len(self.times))),
+            float(c.weights_at(self.step)[0]),
+            float(c.lambda_orient.at(self.step)),
+        ]
+        frame, weight, orient = torch.tensor(numbers).to(device, non_blocking=True).unbind()
+        shift = uniform_noise((size * size,), self._generator(5), device)
+        return size, _ReferenceDraw(frame.long()[None], weight, orient, shift, *self._regulariser_draw())
+
+    def _reference_loss(
+        self,
+        size: int,
+        room: int | None,
+        frame: Int[Tensor, "1"],
+        weight: Float[Tensor, ""],
+        orient: Float[Tensor, ""],
+        shift: Float[Tensor, " r"],
+        chosen: Float[Tensor, " k"],
+        jitter: Float[Tensor, "k 3"],
+    ) -> Float[Tensor, ""]:
+        """Loss of a reference step by what was drawn for it. room: for samples, where nothing may wait."""
         reference = self._reference_frames(size)
-        rendered = self._render(reference.camera, self.times[i : i + 1])
-        target, target_mask = reference.color[i : i + 1], reference.mask[i : i + 1]
+        rendered = self._render(reference.camera, self.times[frame], shift=shift, room=room)
+        target, target_mask = reference.color[frame], reference.mask[frame]
         color = torch.stack([F.mse_loss(level.color, target) for level in rendered]).sum()
         mask = torch.stack([losses.mask_loss(level.alpha, target_mask) for level in rendered]).sum()
         score = psnr(rendered[-1].color.detach().clamp(0, 1), target)
         self._note(color=color, mask=mask, psnr=score)
-        return c.weights_at(self.step)[0] * color + c.lambda_mask * mask + self._regularisers(rendered)
+        regularisers = self._regularisers(rendered, chosen, jitter, orient)
+        return weight * color + self.config.lambda_mask * mask + regularisers
 
     # Section 3.1: the prior; section 3.3: the interpolation-driven consistency loss
 
@@ -127,9 +218,13 @@ class Consistent4DTrainer:
             cyclic=self.subject.cyclic,
         )
         cameras = batch.cameras(stage.size, self.device)
-        rendered = self._render(cameras, self.times[batch.frame.to(self.device)])
+        rendered = self._render(
+            cameras, self.times[batch.frame.to(self.device)], generator=self._generator(5)
+        )
         sds = self._distillation(rendered, cameras, batch)
-        loss = c.weights_at(self.step)[1] * sds + self._regularisers(rendered)
+        orient = torch.tensor(float(c.lambda_orient.at(self.step)))
+        regularisers = self._regularisers(rendered, *self._regulariser_draw(), orient)
+        loss = c.weights_at(self.step)[1] * sds + regularisers
         self._note(sds=sds)
         if batch.is_consecutive:
             icl = losses.interpolation_consistency(
@@ -150,36 +245,49 @@ class Consistent4DTrainer:
 
     # What both kinds of steps need
 
-    def _render(self, cameras: Cameras, times: Float[Tensor, " n"]) -> list[Rendering]:
+    def _render(self, cameras: Cameras, times: Float[Tensor, " n"], **options: Any) -> list[Rendering]:
         return render_field(
             self.field,
             cameras,
             times,
             grid=self.grid,
-            generator=self._generator(5),
             samples=self.config.samples_per_ray,
             chunk=self.config.chunk,
+            **options,
         )
 
-    def _regularisers(self, rendered: list[Rendering]) -> Float[Tensor, ""] | float:
-        """Normal smoothness and orientation losses at random samples of the rendering."""
-        c = self.config
-        samples = rendered[0].samples
+    def _regulariser_draw(self) -> tuple[Float[Tensor, " k"], Float[Tensor, "k 3"]]:
+        """Which samples the regularisers look at, in [0, 1), and how far aside."""
+        count, generator, device = self.config.n_reg_samples, self._generator(6), self.device
+        chosen = torch.rand(count, generator=generator, device=device)
+        return chosen, torch.randn(count, 3, generator=generator, device=device)
+
+    def _regularisers(
+        self,
+        rendered: list[Rendering],
+        chosen: Float[Tensor, " k"],
+        jitter: Float[Tensor, "k 3"],
+        orient: Float[Tensor, ""],
+    ) -> Float[Tensor, ""] | float:
+        """Normal smoothness and orientation losses at random samples of the rendering. orient: its weight."""
+        c, samples = self.config, rendered[0].samples
         assert samples is not None
-        count = len(samples.points)
-        if count == 0 or c.n_reg_samples == 0:
+        if len(samples.points) == 0 or c.n_reg_samples == 0:
             return 0.0
-        generator, device = self._generator(6), self.device
-        chosen = torch.randint(count, (min(count, c.n_reg_samples),), generator=generator, device=device)
-        points, time = samples.points[chosen], samples.time[chosen]
-        jitter = torch.randn(points.shape, generator=generator, device=device)
+        count: Tensor | int = len(samples.points)
+        if samples.used is None:
+            chosen, jitter = chosen[:count], jitter[:count]
+        else:
+            count = samples.used[0]
+        at = (chosen.double() * count).long()
+        points, time = samples.points[at], samples.time[at]
         moved = points + SMOOTH_RADIUS * jitter
         normals, around = self.field.normals(torch.cat([points, moved]), time.repeat(2)).chunk(2, 1)
         smooth = losses.normal_smoothness_loss(normals, around) * len(rendered)
-        weights = torch.stack([level.samples.weight[chosen] for level in rendered if level.samples])
-        rays = samples.rays * len(chosen) / count
-        facing = losses.orientation_loss(normals, samples.direction[chosen], weights, rays)
-        return c.lambda_normal_smooth * smooth + c.lambda_orient.at(self.step) * facing
+        weights = torch.stack([level.samples.weight[at] for level in rendered if level.samples])
+        rays = samples.rays * len(at) / count
+        facing = losses.orientation_loss(normals, samples.direction[at], weights, rays)
+        return c.lambda_normal_smooth * smooth + orient.to(facing) * facing
 
     def _generator(self, purpose: int) -> torch.Generator:
         """Generator of this step's random numbers, on the device: there are as many as samples."""
@@ -191,6 +299,7 @@ class Consistent4DTrainer:
             assert self.subject.frames is not None
             frames = resized(self.subject.frames, size).to(self.device)
             camera = Cameras.orbit([0.0], self.subject.elevation, size=size, device=self.device)
+            self._forget_recordings()
             self._reference = {size: _ReferenceFrames(camera, over_white(frames), frames[..., 3])}
         return self._reference[size]
 
@@ -198,7 +307,10 @@ class Consistent4DTrainer:
         """Running means, kept as tensors: reading them would wait for the device."""
         for name, value in values.items():
             new, old = value.detach().float().mean(), self._means.get(name)
-            self._means[name] = new if old is None else torch.lerp(old, new, 0.05)
+            if old is None:
+                self._means[name] = new
+            else:  # in place, as a recorded step does
+                old.lerp_(new, 0.05)
 
     # For people, and for going on later
 
@@ -241,6 +353,7 @@ class Consistent4DTrainer:
             self._restore(tensors)
         self.step = state["step"]
         self._means = {name: torch.tensor(v, device=self.device) for name, v in state["numbers"].items()}
+        self._forget_recordings()
 
     def _restore(self, tensors: dict[str, Tensor]) -> None:
         """Puts the tensors of a checkpoint in their places."""

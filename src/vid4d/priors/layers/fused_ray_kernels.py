@@ -113,10 +113,22 @@ def along_rays(
     sizes = [max(16, triton.next_power_of_2(n)) for n in (heads, depths, width)]
     pixels = query.numel() // (heads * width)
     warps = 1 if sizes[1] * sizes[2] <= 4096 else 2
+    stages = 3 if rays.element_size() < 4 else 2  # what smaller cards' shared memory holds
     on_device_of(
         query,
         lambda: _rays_kernel[(triton.cdiv(pixels, PIXELS),)](
-            query, rays, out, pixels, depths, width, scale, heads, *sizes, PIXELS, num_warps=warps
+            query,
+            rays,
+            out,
+            pixels,
+            depths,
+            width,
+            scale,
+            heads,
+            *sizes,
+            PIXELS,
+            num_warps=warps,
+            num_stages=stages,
         ),
     )
     return out
