@@ -14,7 +14,7 @@ from vid4d.errors import InputError
 
 
 def test_every_frame_has_a_time(unchecked: None) -> None:
-    frames = np.zeros((1, 2, 2, 4), np.float32)
+    frames = np.zeros((1, 2, 2, 4), np.uint8)
     with pytest.raises(ValueError, match="times"):
         Clip(frames, np.zeros(2), 1.0)
 

@@ -165,7 +165,7 @@ def test_the_window_of_a_long_clip_follows_its_object(short_is_long, tmp_path):
 
 
 def test_what_needs_the_whole_says_so(short_is_long, tmp_path):
-    clip = Clip(np.zeros((6, 8, 8, 4), np.float32), np.linspace(0, 1, 6), 3.0)
+    clip = Clip(np.zeros((6, 8, 8, 4), np.uint8), np.linspace(0, 1, 6), 3.0)
     for settings, long in ({}, True), ({"refine": True}, False), ({"also": ("a.mp4@90",)}, False):
         out = tmp_path / str(len(list(tmp_path.iterdir())))
         run = Run.create(out, Settings(clip="a.mp4", prior="frustum", device="cpu", **settings))

@@ -75,7 +75,7 @@ def mask_in_source(clip: Clip, size: tuple[int, int], shrunk: float) -> Bool[np.
     if clip.window is None:
         return None
     left, top, side = (value / shrunk for value in clip.window)
-    window = Image.fromarray((clip.frames[0, ..., 3] * 255).astype(np.uint8))
+    window = Image.fromarray(clip.pixels[0, ..., 3])
     width = max(1, round(side))
     mask = Image.new("L", size)
     mask.paste(window.resize((width, width)), (round(left), round(top)))

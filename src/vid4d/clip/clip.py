@@ -7,16 +7,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 
 from vid4d.clip.draft import draft_clip
 from vid4d.clip.options import ClipOptions
+from vid4d.media.images import as_floats, to_uint8
 
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Frames of one object, centred in a square, straight alpha in [0, 1].
+    """Frames of one object, centred in a square, straight alpha.
 
+    pixels: the frames in 8 bits, as they are kept in files; `frames` are the same in [0, 1].
     times: in [0, 1], increasing. An open clip runs from 0 to 1; one frame stands at 0; a cyclic clip covers
         one period, so that its last time lies one step before 1 (i / T where frames are evenly spaced).
     seconds: from time 0 to time 1 (a cyclic clip's period; 1 for a single frame).
@@ -29,7 +31,7 @@ class Clip:
     matting: what gave the masks ('alpha', 'plain' or a model's name), matting_confidence: 0..1.
     """
 
-    frames: Float[np.ndarray, "t h w 4"]
+    pixels: UInt8[np.ndarray, "t h w 4"]
     times: Float[np.ndarray, " t"]
     seconds: float
     cyclic: bool = False
@@ -43,17 +45,23 @@ class Clip:
     window: tuple[float, float, float] | None = None
 
     def __post_init__(self) -> None:
-        if self.frames.ndim != 4 or self.frames.shape[-1] != 4 or len(self.frames) == 0:
-            raise ValueError(f"frames have shape {self.frames.shape}, expected (T, H, W, 4) with T > 0")
-        if self.times.shape != (len(self.frames),):
-            raise ValueError(f"{len(self.frames)} frames but {self.times.shape} times")
-        if self.path is not None and self.path.shape != (len(self.frames), 2):
-            raise ValueError(f"{len(self.frames)} frames but a path of shape {self.path.shape}")
-        if self.keys is not None and not (self.keys and set(self.keys) <= set(range(len(self.frames)))):
-            raise ValueError(f"key frames {self.keys} of {len(self.frames)} frames")
+        count = len(self.pixels)
+        if self.pixels.ndim != 4 or self.pixels.shape[-1] != 4 or count == 0:
+            raise ValueError(f"frames have shape {self.pixels.shape}, expected (T, H, W, 4) with T > 0")
+        if self.times.shape != (count,):
+            raise ValueError(f"{count} frames but {self.times.shape} times")
+        if self.path is not None and self.path.shape != (count, 2):
+            raise ValueError(f"{count} frames but a path of shape {self.path.shape}")
+        if self.keys is not None and not (self.keys and set(self.keys) <= set(range(count))):
+            raise ValueError(f"key frames {self.keys} of {count} frames")
 
     def __len__(self) -> int:
-        return len(self.frames)
+        return len(self.pixels)
+
+    @property
+    def frames(self) -> Float[np.ndarray, "t h w 4"]:
+        """All frames in [0, 1], four times as large in memory, made anew each time they are asked for."""
+        return as_floats(self.pixels)
 
     def at_keys(self) -> Clip:
         """The key frames alone, at the same times."""
@@ -61,7 +69,7 @@ class Clip:
             return self
         keys = list(self.keys)
         path = None if self.path is None else self.path[keys]
-        return replace(self, frames=self.frames[keys], times=self.times[keys], path=path, keys=None)
+        return replace(self, pixels=self.pixels[keys], times=self.times[keys], path=path, keys=None)
 
 
 def read_clip(path_or_glob: str | Path, **options: Any) -> Clip:
@@ -72,11 +80,11 @@ def read_clip(path_or_glob: str | Path, **options: Any) -> Clip:
     """
     chosen = ClipOptions(**options)
     draft = draft_clip(path_or_glob, chosen)
-    frames = np.empty((len(draft.times), chosen.size, chosen.size, 4), np.float32)
+    pixels = np.empty((len(draft.times), chosen.size, chosen.size, 4), np.uint8)
     for i, picture in enumerate(draft.pictures):
-        frames[i] = picture
+        pixels[i] = to_uint8(picture)
     return Clip(
-        frames,
+        pixels,
         draft.times,
         draft.seconds,
         draft.cyclic,

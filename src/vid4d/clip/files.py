@@ -21,7 +21,7 @@ from vid4d.errors import InputError
 from vid4d.files.paths import natural_order
 from vid4d.files.records import read_record
 from vid4d.files.write import folder_written_whole, written_whole
-from vid4d.media.images import over, side_by_side, to_uint8
+from vid4d.media.images import as_floats, over, side_by_side, to_uint8
 
 Result = TypeVar("Result")
 
@@ -83,7 +83,7 @@ def load_frames(folder: str | Path) -> Clip:
         )
     pictures = []
     for file in files:
-        pictures.append(read_rgba(file, "prepare the clip again").astype(np.float32) / 255)
+        pictures.append(read_rgba(file, "prepare the clip again"))
         if pictures[-1].shape != pictures[0].shape:
             raise InputError(f"{file}: another size than the frames before it; prepare the clip again")
     return Clip(
@@ -135,8 +135,8 @@ def save_strip(clip: Clip, path: str | Path) -> Path:
 
 def strip_of(clip: Clip) -> Image.Image:
     """All frames side by side over a light checkerboard, at most 8 in a row."""
-    board = _board(clip.frames.shape[1])
-    return _strip([to_uint8(over(frame, board)) for frame in clip.frames])
+    board = _board(clip.pixels.shape[1])
+    return _strip([to_uint8(over(as_floats(frame), board)) for frame in clip.pixels])
 
 
 def _strip(shown: Sequence[UInt8[np.ndarray, "s s 3"]]) -> Image.Image:
@@ -151,13 +151,17 @@ def _board(size: int) -> Float[np.ndarray, "s s 1"]:
 
 def _fill_frames(clip: Clip, folder: Path) -> None:
     folder.mkdir(exist_ok=True)
-    for i, frame in enumerate(clip.frames):
-        _save_frame(frame, folder, i)
+    for i, frame in enumerate(clip.pixels):
+        Image.fromarray(frame, "RGBA").save(_frame_file(folder, i))
     _save_record(clip, folder)
 
 
 def _save_frame(frame: Float[np.ndarray, "s s 4"], folder: Path, number: int) -> None:
-    Image.fromarray(to_uint8(frame), "RGBA").save(folder / f"{number:04d}.png")
+    Image.fromarray(to_uint8(frame), "RGBA").save(_frame_file(folder, number))
+
+
+def _frame_file(folder: Path, number: int) -> Path:
+    return folder / f"{number:04d}.png"
 
 
 def _save_record(clip: Clip | Draft, folder: Path) -> ClipRecord:

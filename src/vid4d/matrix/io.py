@@ -32,11 +32,11 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -188,7 +188,7 @@ def write_description(
     seconds: float,
     cyclic: bool,
     confidence: bool,
-    clip: TrustedView | None = None,
+    clip: TrustedView | OneByOne | None = None,
     also: Sequence[TrustedView] = (),
 ) -> None:
     """Writes cameras.json beside what `write_moment` wrote, and the pictures of the clip and of others."""
@@ -211,7 +211,15 @@ def write_description(
     (part / "cameras.json").write_text(json.dumps(meta, indent=1) + "\n", encoding="utf-8")
 
 
-def _write_view(view: TrustedView, part: Path, name: str) -> dict[str, Any]:
+class OneByOne(NamedTuple):
+    """As `TrustedView`, but pictures that are made when they are written."""
+
+    images: Iterable[Float[Tensor, "h w 4"]]
+    camera: Cameras
+    times: Float[Tensor, " s"]
+
+
+def _write_view(view: TrustedView | OneByOne, part: Path, name: str) -> dict[str, Any]:
     """Pictures of one camera in a folder of that name; their entry in cameras.json."""
     (part / name).mkdir()
     for i, image in enumerate(view.images):

@@ -103,6 +103,11 @@ def to_uint8(picture: Float[np.ndarray, "..."] | Float[Tensor, "..."]) -> UInt8[
     return np.rint(np.clip(values, 0, 1) * 255).astype(np.uint8)
 
 
+def as_floats(picture: UInt8[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+    """Pictures of 8 bits in [0, 1], in float32."""
+    return picture.astype(np.float32) / 255
+
+
 def side_by_side(
     pictures: Shaped[Tensor, "n h w c"] | Shaped[np.ndarray, "n h w c"], columns: int
 ) -> Shaped[np.ndarray, "h2 w2 c"]:

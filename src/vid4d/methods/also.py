@@ -12,6 +12,7 @@ from vid4d.clip.sources import open_source
 from vid4d.errors import InputError
 from vid4d.matrix.alignment import as_seen, place
 from vid4d.matrix.matrix import TrustedView
+from vid4d.media.images import as_floats
 from vid4d.runs.run import Run
 from vid4d.settings import Also, Settings, read_also
 
@@ -81,7 +82,7 @@ def placed(run: Run, other: OtherCamera, clip: Clip, elevation: float, size: int
     camera = Cameras.orbit(
         [named.azimuth], elevation if named.elevation is None else named.elevation, size=size
     )
-    own = torch.from_numpy(clip.frames)[..., 3]
+    own = torch.from_numpy(as_floats(clip.pixels[..., 3]))
     nearest = (torch.from_numpy(clip.times).float()[None] - times[:, None]).abs().argmin(1)
     own_camera = Cameras.orbit([0.0], elevation, size=own.shape[2])
     at = place(own[nearest], own_camera, pictures[..., 3], camera)

@@ -16,6 +16,7 @@ from vid4d.gaussians.motion import MotionConfig, follow_clip, rendered
 from vid4d.gaussians.raster import splat_device
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.matrix import ImageMatrix, TrustedView
+from vid4d.media.images import as_floats
 from vid4d.methods.canonical import DIFFERENT, fitted, in_colors_of
 from vid4d.priors.base import DrawnViews
 from vid4d.runs.progress import Bar
@@ -39,7 +40,7 @@ def turned_to_clip(
     given: splats and the axes that they may have (`read_canonical`). elevation: of the clip's camera.
     """
     azimuth = run.settings.canonical_azimuth
-    first = torch.from_numpy(clip.frames[0])
+    first = torch.from_numpy(as_floats(clip.pixels[0]))
     found = fitted(*given, first, elevation, None if azimuth == "auto" else float(azimuth))
     axes = "" if len(given[1]) == 1 else f", its axes are {found.up}"
     run.progress.say(
@@ -64,7 +65,7 @@ def at_first_moment(
     views: DrawnViews, clip: Clip, also: Sequence[TrustedView], elevation: float
 ) -> ImageMatrix:
     """The matrix of one moment: drawn views, the clip's first frame, and what other cameras saw then."""
-    first = torch.from_numpy(clip.frames[:1])
+    first = torch.from_numpy(as_floats(clip.pixels[:1]))
     zero = torch.zeros(1)
     return ImageMatrix(
         images=remove_small_components(views.images),

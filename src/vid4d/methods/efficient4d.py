@@ -24,7 +24,7 @@ from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.confidence import confidence_maps, measuring
 from vid4d.matrix.io import load_matrix, save_matrix
 from vid4d.matrix.matrix import ImageMatrix, TrustedView
-from vid4d.media.images import premultiplied, resized
+from vid4d.media.images import as_floats, premultiplied, resized
 from vid4d.methods import long_clip, stages
 from vid4d.methods.also import OtherCamera, placed, read_others
 from vid4d.methods.canonical import read_canonical
@@ -171,7 +171,9 @@ def draw_matrix(run: Run, clip: Clip, given: Given, config: Efficient4DConfig, b
     elif len(clip) > 1 and not all(other.is_clip for other in given.others):
         zero = torch.zeros(1)
         then = tuple(view.nearest(zero) for view in also)
-        drawn = draw_views(run, torch.from_numpy(clip.frames[:1]), elevation, then, cyclic=False, bar=bar)
+        drawn = draw_views(
+            run, torch.from_numpy(as_floats(clip.pixels[:1])), elevation, then, cyclic=False, bar=bar
+        )
         rest = of_first_moment(run, at_first_moment(drawn, clip, also, elevation))
     if rest is not None:
         moments = len(keys) * (1 + config.n_interpolated)

@@ -32,10 +32,10 @@ from vid4d.gaussians.raster import splat_device
 from vid4d.gaussians.retime import retimed
 from vid4d.matrix.cleanup import remove_small_components
 from vid4d.matrix.confidence import confidences, measuring
-from vid4d.matrix.io import write_description, write_moment
-from vid4d.matrix.matrix import ImageMatrix, TrustedView
+from vid4d.matrix.io import OneByOne, write_description, write_moment
+from vid4d.matrix.matrix import ImageMatrix
 from vid4d.matrix.stored import StoredMatrix, open_matrix
-from vid4d.media.images import premultiplied, resized
+from vid4d.media.images import as_floats, premultiplied, resized
 from vid4d.methods import stages
 from vid4d.methods.drawn_moments import kept_or_drawn
 from vid4d.priors.base import DrawRequest, SequentialPrior, load_matrix_prior
@@ -94,16 +94,18 @@ def make_matrix(run: Run, clip: Clip, n_interpolated: int) -> ImageMatrix:
 def _draw(run: Run, clip: Clip, n_interpolated: int, part: Path, bar: Bar) -> None:
     """Draws all moments, writes each as soon as its neighbours tell how far it can be trusted."""
     keys, settings = clip.at_keys(), run.settings
-    pictures = torch.from_numpy(keys.frames)
-    some = torch.linspace(0, len(pictures) - 1, GUESSED_FROM).round().long()
-    elevation = stages.input_elevation(run, pictures[some])
+    some = torch.linspace(0, len(keys) - 1, GUESSED_FROM).round().long()
+    elevation = stages.input_elevation(run, torch.from_numpy(as_floats(keys.pixels[some])))
     prior = load_matrix_prior(settings.prior, run.device)
     if not isinstance(prior, SequentialPrior):
         raise TypeError(f"the prior {settings.prior} does not draw frame by frame")
     interpolator = load_interpolator(settings.interpolator, run.device)
+    pictures = torch.cat(
+        [resized(torch.from_numpy(as_floats(one[None])), prior.image_size) for one in keys.pixels]
+    )
     draw = partial(
         prior.draw_each,
-        resized(pictures, prior.image_size),
+        pictures,
         elevation,
         DrawRequest(settings.preset, settings.sampler, settings.steps, settings.memory),
         cyclic=clip.cyclic,
@@ -125,8 +127,8 @@ def _draw(run: Run, clip: Clip, n_interpolated: int, part: Path, bar: Bar) -> No
     middle, device = as_midpoint(interpolator), measuring(run.device)
     for i, confidence in confidences(written(), len(times), middle, cyclic=clip.cyclic, device=device):
         write_moment(part, "confidence", i, confidence[..., None])
-    frames = torch.from_numpy(clip.frames)
-    camera = Cameras.orbit([0.0], elevation, size=frames.shape[2])
+    frames = (torch.from_numpy(as_floats(one)) for one in clip.pixels)
+    camera = Cameras.orbit([0.0], elevation, size=clip.pixels.shape[2])
     write_description(
         part,
         prior.cameras,
@@ -134,7 +136,7 @@ def _draw(run: Run, clip: Clip, n_interpolated: int, part: Path, bar: Bar) -> No
         seconds=clip.seconds,
         cyclic=clip.cyclic,
         confidence=True,
-        clip=TrustedView(frames, camera, torch.from_numpy(clip.times).float()),
+        clip=OneByOne(frames, camera, torch.from_numpy(clip.times).float()),
     )
 
 
