@@ -100,9 +100,11 @@ def _draw(run: Run, clip: Clip, n_interpolated: int, part: Path, bar: Bar) -> No
     if not isinstance(prior, SequentialPrior):
         raise TypeError(f"the prior {settings.prior} does not draw frame by frame")
     interpolator = load_interpolator(settings.interpolator, run.device)
-    pictures = torch.cat(
-        [resized(torch.from_numpy(as_floats(one[None])), prior.image_size) for one in keys.pixels]
-    )
+    size, key_times = prior.image_size, torch.from_numpy(keys.times).float()
+    pictures = torch.empty(len(keys), size, size, 4)
+    for i, pixels in enumerate(keys.pixels):  # one in float32 at a time
+        pictures[i] = resized(torch.from_numpy(as_floats(pixels[None])), size)[0]
+    del keys
     draw = partial(
         prior.draw_each,
         pictures,
@@ -117,7 +119,7 @@ def _draw(run: Run, clip: Clip, n_interpolated: int, part: Path, bar: Bar) -> No
         lambda i: run.checkpoint(f"matrix{PART}{i:04d}"),
         identity_of([settings.prior, settings.preset, elevation, clip.cyclic], pictures),
     )
-    times = times_between(torch.from_numpy(keys.times).float(), n_interpolated, cyclic=clip.cyclic)
+    times = times_between(key_times, n_interpolated, cyclic=clip.cyclic)
 
     def written() -> Iterator[Float[Tensor, "v h w 4"]]:
         for i, images in enumerate(filled(drawn, interpolator, n_interpolated, cyclic=clip.cyclic)):
