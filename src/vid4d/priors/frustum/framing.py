@@ -31,6 +31,9 @@ VOLUME = FrustumConfig.crop / FrustumConfig.image_size
 SMALLEST = 0.25
 """Smallest window, share of a picture's width: what is smaller has too few pixels to be enlarged."""
 
+AT_A_TIME = 16
+"""Frames whose windows are cut out at a time, each in several times its memory."""
+
 
 @dataclass(frozen=True)
 class Framing:
@@ -100,5 +103,7 @@ def network_pictures(
 
     frames: square, straight-alpha RGBA in [0, 1], of any size.
     """
-    framing = follow(frames[..., 3], config.crop / config.image_size)
-    return framing, to_network(windows(frames, framing, config.image_size))
+    framing, size = follow(frames[..., 3], config.crop / config.image_size), config.image_size
+    parts = (slice(i, i + AT_A_TIME) for i in range(0, len(frames), AT_A_TIME))
+    pictures = torch.cat([to_network(windows(frames[part], framing[part], size)) for part in parts])
+    return framing, pictures
