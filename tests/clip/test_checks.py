@@ -7,9 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pytest
 from boxes import box, folder_of
 from scipy import ndimage
 
+from vid4d.clip.checks import warn
 from vid4d.clip.clip import read_clip
 
 
@@ -93,6 +95,22 @@ def test_low_confidence_is_said(tmp_path: Path) -> None:
     clip = read_clip(folder_of(tmp_path / "f", [picture, picture]))
     assert clip.matting_confidence < 0.6
     assert any("low confidence" in w for w in clip.warnings)
+
+
+@pytest.mark.parametrize("left_out", [False, True])
+def test_low_confidence_names_keep_where_something_was_left_out(left_out: bool) -> None:
+    told = warn(
+        [box(30)],
+        [np.full_like(box(30), 200)],
+        np.zeros(1),
+        confidence=0.3,
+        has_background=True,
+        enlarged=1.0,
+        left_out=left_out,
+    )
+    (sentence,) = (w for w in told if "low confidence" in w)
+    assert ("--keep" in sentence) == left_out
+    assert "--crop" in sentence
 
 
 def test_a_moving_camera_is_said(tmp_path: Path) -> None:

@@ -34,12 +34,14 @@ def warn(
     object_pixels: float | None = None,
     keys: Sequence[int] = (),
     moved: Float[np.ndarray, "t 2"] | float = 0.0,
+    left_out: bool = False,
 ) -> list[str]:
     """Warnings about cut-out frames, in source pixels before the crop.
 
     originals: the frames as they came, background included. times: seconds, to say where.
     enlarged: how much larger the crop shows the object than the source does. object_pixels: its
     longer side there. keys: which are key frames. moved: middles of windows that take its motion away.
+    left_out: whether something was that --keep would keep.
     """
     seen = [_Seen.of(f, all_opaque=has_background) for f in frames]
     warnings = [
@@ -54,7 +56,8 @@ def warn(
     if confidence < 0.6:
         warnings.append(
             f"the background was removed with low confidence ({confidence:.2f}): look at the strip, "
-            "and give --crop to where the background is plain, frames with transparency or a matting model "
+            + ("and give --keep if what was left out belongs to the object, " if left_out else "and give ")
+            + "--crop to where the background is plain, frames with transparency or a matting model "
             "if the masks are wrong "
             f"({install_hint('matting')} and --matting FILE.onnx)"
         )

@@ -188,6 +188,7 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         object_pixels=pixels,
         keys=[chosen.index(i) for i in key],
         moved=windows.centers,
+        left_out=any("--keep keeps" in note for note in told),
     )
     if left_out:
         told.append(
