@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from vid4d.clip import shadows
 from vid4d.clip.matting import Matte, remove_plain_background
 
 SIDE = 160
@@ -85,6 +86,20 @@ def test_a_white_object_before_white_is_told_from_its_shadow(rim: float, grey: f
     for frame, mask in zip(result.frames, truth, strict=True):
         seen = frame[..., 3] > 127
         assert (seen & mask).sum() > 0.97 * (seen | mask).sum()
+
+
+def test_what_is_dark_within_the_object_is_no_shadow_of_it() -> None:
+    """A white mug whose lower half is shaded, open at the foot; on a line, and with nothing to go by."""
+    rest = (np.abs(COLUMNS - 80) < 40) & (ROWS > 30) & (ROWS < 130)
+    shaded = (np.abs(COLUMNS - 80) < 30) & (ROWS > 80) & (ROWS < 130)
+    assert shadows._enclosed(shaded, rest & ~shaded) == 1
+    assert not shadows._at_foot(shaded, rest & ~shaded)
+    beside = (np.hypot((COLUMNS - 80) / 70, (ROWS - 130) / 20) < 1) & ~rest
+    assert shadows._enclosed(beside, rest) < 0.2
+    assert shadows._at_foot(beside, rest)
+    line = (np.abs(COLUMNS - 80) < 1) & (ROWS > 30) & (ROWS < 130)
+    assert shadows._enclosed(beside, line) < 0.1
+    assert shadows._enclosed(beside, np.zeros_like(rest)) == 0
 
 
 def test_an_object_that_fades_into_the_background_is_no_shadow() -> None:

@@ -19,6 +19,7 @@ import scipy.sparse.linalg
 from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
+from scipy.spatial import ConvexHull
 
 from vid4d.media.keying import REGION, Background, color_distance, reached_from_border, smooth
 
@@ -38,6 +39,9 @@ SMALLEST = 0.03
 """Area of a shadow over the object's, at least."""
 CONTACT = 0.12
 """Share of the object's sharp outline, at most, that a shadow lies beside, far from where it ends."""
+ENCLOSED = 0.75
+"""Share of a shadow, at most, within the convex hull of the object: shadows lie beside what casts them (a
+quarter of them inside, in clips that were drawn), shaded parts of an object within it (nine tenths)."""
 WALKS = (0.25, 0.5)
 """Least probabilities that a walker from a shadow's pixel comes to the bare background, mildest first."""
 STEP = 5.0
@@ -150,11 +154,22 @@ def _look(
 
 
 def _at_foot(dark: Bool[np.ndarray, "h w"], rest: Bool[np.ndarray, "h w"]) -> bool:
-    """Whether enough is dark, and lower in the picture than the rest, which is something."""
+    """Whether enough is dark, lower in the picture than the rest, which is something, and beside it."""
     rows = np.arange(len(dark))
     if not rest.any() or dark.sum() < SMALLEST * rest.sum():
         return False
-    return bool(np.average(rows, weights=dark.sum(1)) > np.average(rows, weights=rest.sum(1)))
+    lower = np.average(rows, weights=dark.sum(1)) > np.average(rows, weights=rest.sum(1))
+    return bool(lower) and _enclosed(dark, rest) < ENCLOSED
+
+
+def _enclosed(dark: Bool[np.ndarray, "h w"], rest: Bool[np.ndarray, "h w"]) -> float:
+    """Share of what is dark that lies within the convex hull of the rest."""
+    outline = np.argwhere(rest & ~ndimage.binary_erosion(rest))
+    if len(outline) < 3:
+        return 0.0
+    hull = ConvexHull(outline, qhull_options="QJ")  # joggled: all may lie on a line
+    normal, offset = hull.equations[:, :2], hull.equations[:, 2]
+    return float((np.argwhere(dark) @ normal.T + offset < 0.5).all(1).mean())
 
 
 def _walks(
