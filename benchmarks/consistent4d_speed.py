@@ -93,12 +93,8 @@ def measure(trainer: Consistent4DTrainer, kind: str, runs: int, warmup: int) -> 
     def step() -> None:
         if kind == "reference":
             trainer.descend_reference_step()
-            trainer.step += 1
-            return
-        loss = trainer.prior_step()
-        trainer.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        trainer.optimizer.step()
+        else:
+            trainer.descend(trainer.prior_step())
         trainer.step += 1
 
     times = []

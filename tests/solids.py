@@ -10,9 +10,9 @@ from torch import Tensor
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.gaussians.sh import from_rgb
 from vid4d.meshing.dynerf_mesh import field_of_density
-from vid4d.meshing.marching_cubes import MeshOptions, mesh_from_field, vertex_normals
+from vid4d.meshing.marching_cubes import MeshOptions, surface_from_field
 from vid4d.meshing.surface import Surface
-from vid4d.meshing.tsdf import Mesh
+from vid4d.meshing.tsdf import Mesh, simplified
 
 INSIDE = 1000.0
 """Density of a solid, per world unit; it falls off by e over 0.01 across its surface."""
@@ -47,9 +47,8 @@ def mesh_of(distance, *, faces: int = 3000, resolution: int = 56, color=color_of
     chosen = MeshOptions(faces=faces, resolution=resolution, **options)
     low, high = torch.full((3,), -0.55), torch.full((3,), 0.55)
     field = field_of_density(lambda p: solid(distance(p)), low, high, level=10.0, resolution=resolution)
-    vertices, faces = mesh_from_field(field, chosen)
-    colors = color(torch.from_numpy(vertices)).clamp(0, 1).numpy()
-    return Mesh(vertices, faces, vertex_normals(vertices, faces), colors)
+    surface = surface_from_field(field, chosen)
+    return simplified(*surface, lambda p, _: color(torch.from_numpy(p)).clamp(0, 1).numpy(), chosen.faces)
 
 
 def surface_of(distance, *, resolution: int = 56, color=color_of_place) -> Surface:  # type: ignore[no-untyped-def]

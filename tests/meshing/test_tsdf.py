@@ -16,7 +16,7 @@ from vid4d.cameras import Cameras
 from vid4d.errors import InputError
 from vid4d.gaussians.hull import sample_bilinear
 from vid4d.meshing.depth_views import DepthViews, colors_of, signed_distances
-from vid4d.meshing.marching_cubes import Field, MeshOptions, mesh_from_field, vertex_normals
+from vid4d.meshing.marching_cubes import Field, MeshOptions, surface_from_field, vertex_normals
 from vid4d.meshing.tsdf import (
     fibonacci_cameras,
     filled,
@@ -185,7 +185,7 @@ def test_a_field_lands_in_world_units():
     x, y, z = torch.meshgrid(torch.arange(18), torch.arange(20), torch.arange(22), indexing="ij")
     values = ((x - 8) ** 2 + (y - 9) ** 2 + (z - 10) ** 2).sqrt() - 5
     field = Field(values.clamp(-1, 1), torch.tensor([1.0, 2.0, 3.0]), 0.1)
-    vertices, _ = mesh_from_field(field, MeshOptions(blur=0))
+    vertices, _ = surface_from_field(field, MeshOptions(blur=0))
     assert np.allclose(vertices.mean(0), [1.8, 2.9, 4.0], atol=0.01)
     assert np.linalg.norm(vertices - [1.8, 2.9, 4.0], axis=1) == pytest.approx(0.5, abs=0.02)
 

@@ -244,10 +244,8 @@ class FitState:
         if densify or look:
             self._forget_recordings()
         lr_scale = torch.tensor(c.final_lr_ratio**progress).to(self.rates.device, non_blocking=True)
-        choice, with_ssim = (
-            self.pictures.choose(self.step),
-            c.ssim_weight > 0 and self.step % c.ssim_every == 0,
-        )
+        choice = self.pictures.choose(self.step)
+        with_ssim = c.ssim_weight > 0 and self.step % c.ssim_every == 0
         if self.recorded is None:
             loss, complete = self._step(choice, lr_scale, with_ssim)
         else:

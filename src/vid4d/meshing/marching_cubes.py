@@ -70,16 +70,6 @@ class Field:
     voxel: float
 
 
-def mesh_from_field(
-    field: Field, options: MeshOptions
-) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:
-    """`surface_from_field`, simplified to `options.faces`."""
-    vertices, faces = surface_from_field(field, options)
-    if len(faces) > options.faces:
-        vertices, faces = simplify(vertices, faces, options.faces)
-    return vertices, faces
-
-
 def surface_from_field(
     field: Field, options: MeshOptions
 ) -> tuple[Float[np.ndarray, "v 3"], Int[np.ndarray, "f 3"]]:

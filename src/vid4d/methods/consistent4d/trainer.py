@@ -121,12 +121,13 @@ class Consistent4DTrainer:
         if self.step % c.grid_update_every == 0:
             self.grid.update(self.field, self._generator(3))
         if self.subject.frames is None or self.step % c.prior_every == c.prior_every - 1:
-            self._descend(self.prior_step())
+            self.descend(self.prior_step())
         else:
             self.descend_reference_step()
         self.step += 1
 
-    def _descend(self, loss: Float[Tensor, ""]) -> None:
+    def descend(self, loss: Float[Tensor, ""]) -> None:
+        """The optimiser's step by a loss."""
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
@@ -151,14 +152,14 @@ class Consistent4DTrainer:
             time = self.times[drawn.frame]
             count = samples_of(self.field, camera, time, self.grid, drawn.shift, c.samples_per_ray)
         if self.recorder is None or count == 0 or count < self.config.n_reg_samples:
-            self._descend(self._reference_loss(size, None, *drawn))
+            self.descend(self._reference_loss(size, None, *drawn))
             return
         self.optimizer.zero_grad(set_to_none=True)
         room = 1 << (count - 1).bit_length()
 
         def work(*values: Tensor) -> tuple[Tensor, ...]:
             loss = self._reference_loss(size, room, *values)
-            self._descend(loss)
+            self.descend(loss)
             return (loss.detach(),)
 
         self.recorder((size, room), work, drawn)
