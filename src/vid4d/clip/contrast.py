@@ -13,7 +13,8 @@ from jaxtyping import Float, UInt8
 from scipy import ndimage
 
 from vid4d.media.fading import fading_outline
-from vid4d.media.keying import Background, color_distance, mask_box, smooth
+from vid4d.media.images import color_distance
+from vid4d.media.keying import Background, mask_box, smooth
 
 SEEN = 0.002  # share of the picture's pixels, at least, that an object has
 HARDLY = 1.3  # contrast of an object over what is certainly no background, below which all of it is faint

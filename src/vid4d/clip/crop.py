@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 
 from vid4d.errors import InputError
-from vid4d.media.images import premultiplied, straight
+from vid4d.media.images import as_floats, premultiplied, straight
 
 
 def check_masks(
@@ -71,7 +71,7 @@ def crop(
     x0, y0 = int(np.floor(left)) - 2, int(np.floor(top)) - 2
     x1, y1 = int(np.ceil(left + side)) + 2, int(np.ceil(top + side)) + 2
     padded = np.pad(frame, ((margin, margin), (margin, margin), (0, 0)))
-    part = padded[y0 + margin : y1 + margin, x0 + margin : x1 + margin].astype(np.float32) / 255
+    part = as_floats(padded[y0 + margin : y1 + margin, x0 + margin : x1 + margin])
     part = premultiplied(part)
     box = (left - x0, top - y0, left - x0 + side, top - y0 + side)
     kind = Image.Resampling.HAMMING if side > size else Image.Resampling.BICUBIC

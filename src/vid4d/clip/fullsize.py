@@ -20,7 +20,7 @@ from vid4d.clip.matting import Matte, Plain
 from vid4d.clip.matting_onnx import free_colors
 from vid4d.clip.source import Source
 from vid4d.clip.window import Windows
-from vid4d.media.images import over_white_uint8
+from vid4d.media.images import as_floats, over_white_uint8
 from vid4d.media.keying import cut_out
 
 BAND = 2
@@ -94,7 +94,7 @@ def _keyed(
     picture = over_white_uint8(part)
     if not isinstance(matte.plain, Plain):  # a network's mask is no sharper than the shrunk picture
         alpha = _enlarged(shrunk.objects[i][y0:y1, x0:x1, 3], part)
-        return np.dstack([free_colors(picture, alpha.astype(np.float32) / 255), alpha])
+        return np.dstack([free_colors(picture, as_floats(alpha)), alpha])
     surface = matte.plain.surface(shrunk.places[i], over_white_uint8(shrunk.pictures[i]))[y0:y1, x0:x1]
     large = np.stack([_enlarged(surface[..., c], part) for c in range(3)], -1)
     background = matte.plain.background

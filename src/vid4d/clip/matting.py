@@ -23,13 +23,12 @@ from vid4d.clip.shadows import Shadows
 from vid4d.clip.spool import Mapped, Spool
 from vid4d.clip.surface import MAX_NOISE, fit_background, refine
 from vid4d.errors import InputError, install_hint
-from vid4d.media.images import over_white_uint8
+from vid4d.media.images import color_distance, over_white_uint8
 from vid4d.media.keying import (
     CORE,
     REGION,
     Background,
     around,
-    color_distance,
     cut_out,
 )
 from vid4d.media.shining import shining_through

@@ -21,7 +21,8 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from vid4d.media.keying import REGION, Background, color_distance, reached_from_border, smooth
+from vid4d.media.images import color_distance
+from vid4d.media.keying import REGION, Background, reached_from_border, smooth
 
 SIDE = 320
 DARKEST = 0.25

@@ -17,7 +17,7 @@ from scipy import ndimage
 
 from vid4d.clip.matting_onnx import free_colors
 from vid4d.clip.spool import Spool
-from vid4d.media.images import over_white_uint8
+from vid4d.media.images import as_floats, over_white_uint8
 
 SIDE = 96
 """Longer side of the copies on which motion is found."""
@@ -68,7 +68,7 @@ def steady_masks(
         if changed < max(8, LEAST * max(int((alpha > 127).sum()), int((fixed > 127).sum()))):
             continue
         picture = over_white_uint8(pictures[k])
-        mended[k] = np.dstack([free_colors(picture, fixed.astype(np.float32) / 255), fixed])
+        mended[k] = np.dstack([free_colors(picture, as_floats(fixed)), fixed])
     if not mended:
         return frames, None
     result = Spool((mended.get(k, f) for k, f in enumerate(frames)), boxed=True)

@@ -16,7 +16,7 @@ from vid4d.evaluation.seen import FILED, KEYED, Moments, Report, Seen, at_size, 
 from vid4d.files.paths import natural_order
 from vid4d.matrix.files import as_rgba, check_room, pictures_in, read_picture, read_video, stack
 from vid4d.matrix.matrix import ImageMatrix
-from vid4d.media.images import to_uint8
+from vid4d.media.images import as_floats, to_uint8
 
 VIDEOS = (".mp4", ".webm", ".mov", ".mkv", ".avi", ".gif")
 SAME_SIDE = 0.5
@@ -78,7 +78,7 @@ def read_view(
     if came.shape[-1] == 4:
         return at_size(came, width, how), None
     came = at_size(came, width, how)
-    keyed = [as_rgba(p.astype(np.float32) / 255) for p in came]
+    keyed = [as_rgba(as_floats(p)) for p in came]
     return to_uint8(stack(keyed, view[0].parent)), came
 
 

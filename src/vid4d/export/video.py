@@ -20,7 +20,7 @@ from vid4d.export.options import ExportOptions, background_color, frame_name
 from vid4d.export.transforms import beside_pictures, beside_video
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.media import video
-from vid4d.media.images import over, premultiplied, straight, to_uint8
+from vid4d.media.images import as_floats, over, premultiplied, straight, to_uint8
 from vid4d.media.video_frames import FrameWriter
 from vid4d.render import BATCH, frames_of, loops_to_play, render_asset, turntable_frames
 
@@ -205,7 +205,7 @@ def _spread(rgba: UInt8[np.ndarray, "h w 4"], reach: int = 4) -> UInt8[np.ndarra
     """Colors grown into what is transparent, so that coarse color resolution darkens no outline."""
     from scipy.ndimage import uniform_filter
 
-    values = rgba.astype(np.float32) / 255
+    values = as_floats(rgba)
     near = uniform_filter(premultiplied(values), (2 * reach + 1, 2 * reach + 1, 1), mode="constant")
     color = to_uint8(over(values, straight(near)[..., :3]))
     return np.concatenate([color, rgba[..., 3:]], -1)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from vid4d.errors import InputError
 from vid4d.files.paths import natural_order
-from vid4d.media.images import to_uint8
+from vid4d.media.images import as_floats, to_uint8
 from vid4d.media.keying import remove_border_background
 from vid4d.media.picture_files import check_sums, open_picture, reading_picture
 from vid4d.media.video import Video
@@ -28,7 +28,7 @@ def as_rgba(picture: Picture) -> Picture:
     """The picture with alpha: its own, or keyed from the background."""
     if picture.shape[-1] == 4:
         return picture
-    return remove_border_background(to_uint8(picture)).astype(np.float32) / 255
+    return as_floats(remove_border_background(to_uint8(picture)))
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -72,7 +72,7 @@ def read_video(file: Path) -> tuple[list[Picture], float]:
         for frame in video.read(range(len(video))):
             if not frames:
                 check_room(file, len(video) * frame.nbytes * 4)
-            frames.append(frame[..., :3].astype(np.float32) / 255)
+            frames.append(as_floats(frame[..., :3]))
     except InputError as e:
         raise InputError(f"{file} cannot be read as a video ({e}): replace it.") from e
     return frames, video.duration

@@ -35,7 +35,7 @@ def over_white_uint8(rgba: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w
         return rgba[..., :3]
     white = np.empty((*rgba.shape[:2], 3), np.uint8)
     for rows in row_blocks(*rgba.shape[:2]):
-        alpha = rgba[rows, :, 3:].astype(np.float32) / 255
+        alpha = as_floats(rgba[rows, :, 3:])
         white[rows] = np.rint(rgba[rows, :, :3] * alpha + 255 * (1 - alpha))
     return white
 
@@ -106,6 +106,12 @@ def to_uint8(picture: Float[np.ndarray, "..."] | Float[Tensor, "..."]) -> UInt8[
 def as_floats(picture: UInt8[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     """Pictures of 8 bits in [0, 1], in float32."""
     return picture.astype(np.float32) / 255
+
+
+def color_distance(difference: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
+    """Euclidean length of differences of color."""
+    r, g, b = difference[..., 0], difference[..., 1], difference[..., 2]
+    return np.sqrt(r * r + g * g + b * b)
 
 
 def side_by_side(

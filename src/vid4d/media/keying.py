@@ -14,6 +14,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
 from vid4d.media.fading import fading_bays, fading_holes, fading_outline
+from vid4d.media.images import color_distance
 from vid4d.media.shining import has_hue, shining_through
 
 CORE = 30.0  # certainly not background
@@ -266,12 +267,6 @@ def reached_from_border(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"
     reached[border_labels(labels)] = True
     reached[0] = False
     return reached[labels]
-
-
-def color_distance(difference: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
-    """Euclidean length of differences of color."""
-    r, g, b = difference[..., 0], difference[..., 1], difference[..., 2]
-    return np.sqrt(r * r + g * g + b * b)
 
 
 def filled(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

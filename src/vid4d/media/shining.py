@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
+from vid4d.media.images import color_distance
+
 BLUR = 0.7
 """Pixels by which noise is smoothed."""
 DARKEST = 0.45
@@ -42,7 +44,7 @@ def has_hue(surface: Float[np.ndarray, "h w 3"], limit: float) -> bool:
 
 def _telling(surface: Float[np.ndarray, "h w 3"], limit: float) -> Bool[np.ndarray, "h w"]:
     """Where even a grey as dark as the darkest shade is of another hue."""
-    chroma = color_length(surface - surface.mean(-1, keepdims=True))
+    chroma = color_distance(surface - surface.mean(-1, keepdims=True))
     return DARKEST * chroma > ANOTHER * limit
 
 
@@ -65,7 +67,7 @@ def shining_through(
         return result
     picture = np.stack([ndimage.gaussian_filter(picture[..., c], BLUR) for c in range(3)], -1)
     factor = (picture * surface).sum(-1) / np.maximum((surface**2).sum(-1), 1)
-    away = color_length(picture - factor[..., None] * surface)
+    away = color_distance(picture - factor[..., None] * surface)
     shade = telling & (away < limit) & (factor > DARKEST) & (factor < BRIGHTEST)
     seeds = spots | (inside & shade & (factor > HARDLY))
     labels, _ = ndimage.label((inside & shade) | spots)
@@ -83,7 +85,7 @@ def shining_through(
         heart = ndimage.binary_erosion(piece, border_value=0)
         if heart.sum() < 3 or not shade[wide][heart].mean() > MOSTLY:
             continue
-        lit = np.median(color_length((picture - surface)[wide][heart])) < ANOTHER * limit
+        lit = np.median(color_distance((picture - surface)[wide][heart])) < ANOTHER * limit
         if heart.sum() < (SMALL if lit else LARGE) * area:
             continue
         ring = ndimage.binary_dilation(piece, iterations=RING[1])
@@ -91,8 +93,3 @@ def shining_through(
         if ring.any() and (away[wide][ring] > ANOTHER * limit).mean() > MOSTLY:
             result[wide] |= piece if enclosed else spot  # beside an object it is a shadow: see `clip.shadows`
     return result
-
-
-def color_length(color: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
-    """Euclidean length of colors."""
-    return np.sqrt((color * color).sum(-1))
