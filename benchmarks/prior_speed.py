@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import itertools
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -40,6 +41,20 @@ from vid4d.priors.multiview_sampling import (
 
 AUTHORS_SECONDS, AUTHORS_GIB = 75.1, 69.4
 """The authors' code on an NVIDIA H200, same frames, views, steps and guidance, random full-size weights."""
+
+
+KINDS = (
+    ("attention", "flash|fmha|attention"),
+    ("convolutions", "conv|fprop|dgrad|cudnn|nchwToNhwc|nhwcToNchw"),
+    ("matrix products", "gemm|nvjet|cutlass|splitK"),
+    ("group norm", "^_sums|_moments|_normalise|_gradient"),
+    ("layer norm", "layer_norm"),
+    ("gates", "geglu"),
+    ("rays and volumes", "_rays|_sample_kernel|grid_sampl"),
+    ("sums", "_plus|_add_bias|_doubled"),
+    ("copies", "[Mm]emcpy|copy"),
+)
+"""Kinds of kernels by words in their names, the first that fits."""
 
 
 @contextlib.contextmanager
@@ -147,6 +162,7 @@ def measure(prior: LatentPrior, frames: torch.Tensor, config: FullConfig, device
 
 def profile(prior: LatentPrior, frames: torch.Tensor, config: FullConfig, device: str) -> None:
     """Prints where two steps' time goes."""
+    from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler
 
@@ -154,8 +170,17 @@ def profile(prior: LatentPrior, frames: torch.Tensor, config: FullConfig, device
     with profiler(activities=activities) as profile:
         draw(prior, frames, 10.0, replace(config, steps=2), generator=torch.Generator().manual_seed(0))
         synchronise(device)
-    order = "self_device_time_total" if device.startswith("cuda") else "self_cpu_time_total"
-    print(profile.key_averages().table(sort_by=order, row_limit=40, max_name_column_width=70))
+    cuda = device.startswith("cuda")
+    rows = profile.key_averages()
+    if cuda:
+        kinds: dict[str, float] = {}
+        for row in rows:
+            if row.device_type == DeviceType.CUDA:
+                kind = next((kind for kind, words in KINDS if re.search(words, row.key)), "others")
+                kinds[kind] = kinds.get(kind, 0.0) + row.self_device_time_total / 1000
+        print("ms of the card in two steps: " + ", ".join(f"{k} {v:.0f}" for k, v in kinds.items()))
+    order = "self_device_time_total" if cuda else "self_cpu_time_total"
+    print(rows.table(sort_by=order, row_limit=40, max_name_column_width=70))
 
 
 @contextlib.contextmanager
