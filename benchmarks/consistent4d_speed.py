@@ -2,14 +2,14 @@
 
     python benchmarks/consistent4d_speed.py                on CUDA, random weights at the authors' size
     python benchmarks/consistent4d_speed.py --tiny         on the CPU, tiny networks: does it run at all?
-    python benchmarks/consistent4d_speed.py --recorded     reference steps as CUDA graphs, compared
+    python benchmarks/consistent4d_speed.py --devices 2    renders of a prior step shared among cards
 
 Reference step: the input camera, with its losses, gradients and the optimizer's step. Prior step: a batch of
 random cameras at one time (the most frequent kind), scored with guidance at all levels, with the gradient
 through the autoencoder; `with ICL` is the same for views in a row. 64 px with a batch of 4, 256 px with a
 batch of 1, as the paper's two stages have them. The field is the one that training starts from, whose
 occupied share is printed; every step's time is the wall clock's, the device waited for, and the median of
-several is told.
+several is told. Reference steps are CUDA graphs; they are compared with steps that are not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from vid4d.methods.consistent4d.subject import Subject
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
 from vid4d.priors.base import ScorePrior
 from vid4d.priors.interpolators import as_interpolator, load_interpolator
-from vid4d.priors.multiview_sampling import prepare_for_inference
+from vid4d.priors.multiview_sampling import more_devices, prepare_for_inference
 from vid4d.priors.zero123 import CONFIGS, Zero123
 from vid4d.priors.zero123_score import GUIDANCE, Zero123ScorePrior
 
@@ -73,13 +73,14 @@ def begun(
     return trainer
 
 
-def difference(one: Consistent4DTrainer, other: Consistent4DTrainer) -> float:
-    """Largest relative difference of two trainers' running means after the same reference steps."""
-    for _ in range(SAME):
-        for trainer in (one, other):
+def difference(*trainers: Consistent4DTrainer) -> list[float]:
+    """Largest relative difference of the others' running means from the first's after the same steps."""
+    for trainer in trainers:
+        for _ in range(SAME):
             trainer.descend_reference_step()
             trainer.step += 1
-    return max(abs(value - other.numbers[name]) / abs(value) for name, value in one.numbers.items())
+    first, *others = (trainer.numbers for trainer in trainers)
+    return [max(abs(other[name] - value) / abs(value) for name, value in first.items()) for other in others]
 
 
 def measure(trainer: Consistent4DTrainer, kind: str, runs: int, warmup: int) -> tuple[float, float]:
@@ -131,7 +132,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=21)
     parser.add_argument("--warmup", type=int, default=5)
     parser.add_argument("--profile", action="store_true", help="print where the time of three steps goes")
-    parser.add_argument("--recorded", action="store_true", help="reference steps as CUDA graphs")
+    parser.add_argument("--devices", type=int, default=1, help="cards with copies of the prior")
     parser.add_argument("--chunk", type=int, help="samples held at once, where not the preset's")
     options = parser.parse_args()
     device = "cpu" if options.tiny else "cuda"
@@ -151,6 +152,7 @@ def main() -> None:
     if options.chunk:
         config = replace(config, chunk=options.chunk)
     prior = random_zero123("tiny" if options.tiny else "zero123", device, dtype)
+    prior.spread(["cpu"] * (options.devices - 1) if options.tiny else more_devices(device, options.devices))
     subject = ball(4 if options.tiny else 32, prior.config.image_size)
     interpolate = as_interpolator(load_interpolator(device=device))
     place = torch.cuda.get_device_name() if device == "cuda" else "CPU"
@@ -169,11 +171,14 @@ def main() -> None:
             assert subject.frames is not None
             score.condition(subject.frames, subject.elevation)
             trainer = begun(here, subject, score, interpolate, device)
-            if options.recorded and kind == "reference":
-                plain = begun(here, subject, score, interpolate, device)
-                trainer.record_steps()
-                apart = difference(plain, trainer)
-                print(f"after {SAME} recorded steps: numbers differ by {apart:.1e} of themselves at most")
+            if trainer.recorder is not None and kind == "reference":
+                plain, other = (begun(here, subject, score, interpolate, device) for _ in range(2))
+                plain.recorder = other.recorder = None
+                apart = difference(plain, other, trainer)
+                print(
+                    f"after {SAME} steps numbers differ by {apart[1]:.1e} of themselves at most from "
+                    f"those of steps not recorded, which differ among themselves by {apart[0]:.1e}"
+                )
             shown = float(trainer.grid.occupied.float().mean())
             ms, peak = measure(trainer, kind, options.runs, options.warmup)
             theirs = None if options.tiny else AUTHORS.get((official_size, kind))

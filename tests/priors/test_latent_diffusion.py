@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
 
 from vid4d.errors import InputError
+from vid4d.kernels import cuda_graphs
 from vid4d.priors.latent_diffusion import LatentPrior
-from vid4d.priors.multiview_sampling import batch_within, more_devices
+from vid4d.priors.multiview_sampling import batch_within, more_devices, prepare_for_inference
 from vid4d.priors.samplers import Sampling
 from vid4d.priors.smoothing import smoothing_matrix
 from vid4d.priors.syncdreamer import CONFIGS as SYNCDREAMER
@@ -45,9 +47,9 @@ def prior(request, networks) -> Iterator[LatentPrior]:
 FRAMES = torch.rand(3, 3, 64, 64, generator=torch.Generator().manual_seed(3))
 
 
-def sampled(prior: LatentPrior) -> torch.Tensor:
+def sampled(prior: LatentPrior, steps: int = 2) -> torch.Tensor:
     generator = torch.Generator().manual_seed(1)
-    return prior.sample(FRAMES, 10.0, Sampling(steps=2), generator=generator, batch=5)
+    return prior.sample(FRAMES, 10.0, Sampling(steps=steps), generator=generator, batch=5)
 
 
 def test_shares_are_even_and_in_order(prior):
@@ -113,6 +115,37 @@ def test_an_error_on_another_device_is_raised(prior):
         prior.shared_out(work, 2)
 
 
+@pytest.mark.parametrize("devices", [1, 2])
+def test_pictures_are_those_without_recordings(prior, devices, recorded, monkeypatch):
+    """From a step on, a recording is told all that changes; nothing of it is left afterwards."""
+    expected = sampled(prior, steps=5)
+    prior.spread(["cpu"] * (devices - 1))
+
+    @contextmanager
+    def recording(self):
+        for network in (self, *self.copies):
+            network._recorder = cuda_graphs.Recorder(much_memory=True)
+        with plain(self):
+            yield
+
+    plain = LatentPrior.recording
+    monkeypatch.setattr(LatentPrior, "recording", recording)
+    torch.testing.assert_close(sampled(prior, steps=5), expected, rtol=1e-4, atol=1e-5)
+    assert len(recorded) >= devices
+    assert all(network._recorder is None for network in (prior, *prior.copies))
+
+
+def test_a_device_that_gives_something_else_is_refused(networks):
+    """Before anything is sampled, and named."""
+    prior = networks["syncdreamer"]
+    prior.spread(["cpu"])
+    with torch.no_grad():
+        prior.copies[0].unet.out[-1].weight.mul_(1.5)
+    with pytest.raises(InputError, match=r"cpu does not give what cpu gives.*leave --devices out"):
+        sampled(prior)
+    prior.spread([])
+
+
 def test_devices_are_graphics_cards(monkeypatch):
     assert more_devices("cpu", 1) == []
     with pytest.raises(InputError, match="--device is cpu"):
@@ -129,6 +162,17 @@ def test_pictures_of_two_cards_are_those_of_one(prior):
     import copy
 
     here = copy.deepcopy(prior).to("cuda:0")
-    alone = sampled(here)
+    alone = sampled(here, steps=5)
     here.spread(["cuda:1"])
-    torch.testing.assert_close(sampled(here), alone, rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(sampled(here, steps=5), alone, rtol=1e-2, atol=1e-2)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_card_plays_what_it_would_do(prior, monkeypatch):
+    import copy
+
+    here = prepare_for_inference(copy.deepcopy(prior).to("cuda"))
+    quick = sampled(here, steps=5)
+    monkeypatch.setattr(LatentPrior, "recording", lambda self: nullcontext())
+    torch.testing.assert_close(quick, sampled(here, steps=5), rtol=1e-2, atol=1e-2)

@@ -130,8 +130,8 @@ def _fits(prior, memory_gb):
         return False
 
 
-def test_the_papers_settings_are_the_default():
-    config = multiview_sampling.PRESETS["standard"]
+def test_high_is_as_in_the_papers():
+    config = multiview_sampling.PRESETS["high"]
     assert (config.steps, config.sampler, config.eta, config.scale) == (50, "ddim", None, 3.0)
     assert config.guidance == Decomposed(2.0, 1.0)
     assert config.smooth

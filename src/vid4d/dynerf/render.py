@@ -65,7 +65,9 @@ class Rendering:
 
 def shining_through(alpha: Float[Tensor, "*n 1"], background: Tensor | float) -> Float[Tensor, "*n c"]:
     """The background's share of a color. background: a grey level (c = 1) or a color (3,), in [0, 1]."""
-    return (1 - alpha) * torch.as_tensor(background, dtype=alpha.dtype, device=alpha.device)
+    if isinstance(background, Tensor):
+        background = background.to(alpha)
+    return (1 - alpha) * background  # a number travels with the kernel: nothing waits for the device
 
 
 def render_field(

@@ -15,6 +15,7 @@ from torch import Tensor
 from vid4d.errors import InputError
 from vid4d.media.images import premultiplied, straight
 from vid4d.metrics.losses import Interpolate, Middle
+from vid4d.priors.precision import repeatable
 from vid4d.priors.rife import CONFIGS, IFNet, IFNetConfig
 from vid4d.priors.rife3 import IFNet3
 from vid4d.priors.rife_versions import NETWORK_3, NETWORK_4
@@ -146,6 +147,7 @@ def times_between(keys: Float[Tensor, " t"], count: int, *, cyclic: bool) -> Flo
     return times if cyclic else torch.cat([times, keys[-1:]])
 
 
+@repeatable()
 @torch.no_grad()
 def interpolate(
     model: Interpolator,

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+import math
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager, nullcontext
 from typing import Any, Self, cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vid4d.cameras import Cameras
 from vid4d.errors import InputError
+from vid4d.kernels.cuda_graphs import Recorder
 from vid4d.priors.layers.autoencoder import Autoencoder
 from vid4d.priors.layers.clip_vision import CLIPVision
 from vid4d.priors.layers.unet import UNet
 
 LATENT_SCALE = 0.18215
 """Latents are multiplied with it before they are noised."""
+
+
+SAME = 0.05
+"""Relative difference between cards of one kind that rounding in half precision does not reach."""
 
 
 class LatentPrior(nn.Module):
@@ -36,13 +42,17 @@ class LatentPrior(nn.Module):
     cameras: Cameras
     image_size: int
     copies: tuple[Self, ...] = ()
+    _threads: tuple[ThreadPoolExecutor, ...] = ()
+    """One for each copy, as long as there is one: what cuDNN found out of a convolution is its thread's."""
+    _recorder: Recorder | None = None
 
     def spread(self, devices: Sequence[torch.device | str]) -> None:
         """Puts copies of the network on these devices, besides where it is. None takes them away."""
         wanted = [torch.device(device) for device in devices]
         if [network.device for network in self.copies] != wanted:
-            self.copies = ()
+            self.copies, self._threads = (), ()
             self.copies = tuple(cast(Self, copy.deepcopy(self).to(device)) for device in wanted)
+            self._threads = tuple(ThreadPoolExecutor(1) for _ in wanted)
 
     def shared_out(self, work: Callable[[Self, slice], Tensor], count: int) -> Tensor:
         """The work of `count` items in even shares, by this network and its copies at the same time.
@@ -61,8 +71,59 @@ class LatentPrior(nn.Module):
             with torch.no_grad(), here:
                 return work(networks[i], slice(bounds[i], bounds[i + 1]))
 
-        with ThreadPoolExecutor(len(networks)) as pool:
-            return torch.cat([rows.to(self.device) for rows in pool.map(share, range(len(networks)))])
+        others = [thread.submit(share, i) for i, thread in enumerate(self._threads[: len(networks) - 1], 1)]
+        try:
+            parts = [share(0)]
+        finally:
+            wait(others)
+        return torch.cat([rows.to(self.device) for rows in [*parts, *(other.result() for other in others)]])
+
+    def batches(self, total: int, batch: int) -> Iterator[Int[Tensor, " b"]]:
+        """Indices of so many items, at most `batch` at a time, on this network's device.
+
+        All batches are of one size, so that what is tuned for it and recorded serves them all; the last one
+        repeats the last item.
+        """
+        size = math.ceil(total / math.ceil(total / batch))
+        for begin in range(0, total, size):
+            yield torch.arange(begin, begin + size, device=self.device).clamp(max=total - 1)
+
+    def check_copies(self, rows: Float[Tensor, "n ..."]) -> None:
+        """Raises InputError unless what this network and its copies made of the same input is the same.
+
+        rows: an equal share of each.
+        """
+        shares = rows.float().unflatten(0, (1 + len(self.copies), -1))
+        apart = (shares - shares[0]).flatten(1).norm(dim=1) / shares[0].norm()
+        for network, distance in zip(self.copies, apart[1:].tolist(), strict=True):
+            if not distance < SAME:
+                raise InputError(
+                    f"{network.device} does not give what {self.device} gives (relative difference "
+                    f"{distance:.2g}): leave --devices out"
+                )
+
+    @contextmanager
+    def recording(self) -> Iterator[None]:
+        """While it lasts, what is `played` on graphics cards is recorded and then started with one call.
+
+        Starting a UNet's kernels from Python takes as long as a hundred pictures keep a card busy, and
+        threads for several cards have to do it one after the other.
+        """
+        networks: list[LatentPrior] = [self, *self.copies]
+        for network in networks:
+            if network.device.type == "cuda" and network.unet._compiled_call_impl is None:
+                network._recorder = Recorder(much_memory=True)
+        try:
+            yield
+        finally:
+            for network in networks:
+                network._recorder = None
+
+    def played(self, kind: Hashable, work: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """The work of this network on inputs on its device; see `kernels.cuda_graphs.Recorder`."""
+        if self._recorder is None:
+            return work(*inputs)
+        return self._recorder(kind, lambda *values: (work(*values),), inputs)[0]
 
     @property
     def dtype(self) -> torch.dtype:

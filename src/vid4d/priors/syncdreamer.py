@@ -6,7 +6,6 @@ together through one spatial volume, and in every step each frame's volume is av
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -183,6 +182,24 @@ class SyncDreamer(LatentPrior):
             )
         return total
 
+    def guided(
+        self,
+        guidance: ClassifierFree | Decomposed,
+        x: Float[Tensor, "b c h w"],
+        t: Int[Tensor, " b"],
+        time: Float[Tensor, "b e"],
+        clip: Float[Tensor, "b e2"],
+        latent: Float[Tensor, "b c h w"],
+        pose: Float[Tensor, "b 4"],
+        volume: Float[Tensor, "t k s s s"],
+        frame: Int[Tensor, " b"],
+        view: Int[Tensor, " b"],
+    ) -> Float[Tensor, "b c h w"]:
+        """Guided noise of single views, in float32. time: embedding of t. clip, latent, pose: conditioning.
+        frame: whose volume each view sees. view: which of the ring's."""
+        pyramid = self.spatial_volume.frustum(volume, frame, time, pose, view)
+        return self.predict(x, t, self.context(clip, pose), latent, pyramid, guidance)
+
     @torch.no_grad()
     def noise(
         self,
@@ -202,7 +219,7 @@ class SyncDreamer(LatentPrior):
         frames, views, step = *x.shape[:2], int(t)
 
         def volumes(prior: SyncDreamer, part: slice) -> Tensor:
-            latents = x[part].to(prior.device, prior.dtype)
+            latents = x[part].contiguous().to(prior.device, prior.dtype)
             time = prior.time_embedding(torch.full((len(latents),), step, device=prior.device))
             view = condition.view[part].to(prior.device)
             return prior.volumes(latents, time, view, batch=max(1, batch // views))
@@ -214,7 +231,7 @@ class SyncDreamer(LatentPrior):
 
         def noise(prior: SyncDreamer, part: slice) -> Tensor:
             told = condition.of(part, prior.device)
-            return prior.noise_of(x[part], step, told, volume[part], guidance, batch)
+            return prior.noise_of(x[part].contiguous(), step, told, volume[part], guidance, batch)
 
         return self.shared_out(noise, frames).to(x.device, x.dtype)
 
@@ -234,22 +251,13 @@ class SyncDreamer(LatentPrior):
         steps = torch.full((frames,), step, device=self.device)
         time = self.time_embedding(steps)
         parts = []
-        even = math.ceil(frames * views / math.ceil(frames * views / batch))  # sizes are tuned for, so few
-        for pairs in torch.arange(frames * views, device=self.device).split(even):
+        for pairs in self.batches(frames * views, batch):
             frame, view = pairs // views, pairs % views
-            pose = condition.view[frame, view]
-            pyramid = self.spatial_volume.frustum(volume, frame, time[frame], pose, view)
-            parts.append(
-                self.predict(
-                    latents[frame, view],
-                    steps[frame],
-                    self.context(condition.clip[frame], pose),
-                    condition.latent[frame],
-                    pyramid,
-                    guidance,
-                )
-            )
-        return torch.cat(parts).unflatten(0, (frames, views))
+            known = condition.clip[frame], condition.latent[frame], condition.view[frame, view]
+            told = (latents[frame, view], steps[frame], time[frame], *known, volume, frame, view)
+            kind = (guidance, len(pairs), frames)
+            parts.append(self.played(kind, partial(self.guided, guidance), *told))
+        return torch.cat(parts)[: frames * views].unflatten(0, (frames, views))
 
     # Sampling
 
@@ -299,15 +307,31 @@ class SyncDreamer(LatentPrior):
             return normal((count, *like.shape[1:]), like, generator).expand_as(like)
 
         smoothing = smoothing_matrix(len(images), cyclic).to(self.device, torch.float32) if smooth else None
-        latents = draw_samples(
-            partial(self.noise, condition=condition, guidance=guidance, smoothing=smoothing, batch=batch),
-            draw(torch.empty(shape, device=self.device), share=shared_noise != "none"),
-            self.schedule,
-            sampling,
-            noise=partial(draw, share=shared_noise == "all"),
-            progress=progress,
+        if self.copies:
+            self._check_copies(condition, batch)
+        denoise = partial(
+            self.noise, condition=condition, guidance=guidance, smoothing=smoothing, batch=batch
         )
+        with self.recording():
+            latents = draw_samples(
+                denoise,
+                draw(torch.empty(shape, device=self.device), share=shared_noise != "none"),
+                self.schedule,
+                sampling,
+                noise=partial(draw, share=shared_noise == "all"),
+                progress=progress,
+            )
         return self.decode(latents, batch=max(1, batch // 4))
+
+    def _check_copies(self, condition: SyncDreamerCondition, batch: int) -> None:
+        """`check_copies` by the views of the first frame, one frame for each network."""
+        v, count = self.config.volumes, 1 + len(self.copies)
+        size = (v.views, v.latent_channels, v.latent_size, v.latent_size)
+        x = torch.randn(size, generator=torch.Generator().manual_seed(0)).to(self.device)
+        told = (x[:1].expand(count, *x.shape[1:]) for x in (condition.clip, condition.latent, condition.view))
+        last = torch.tensor(len(self.schedule) - 1)
+        noise = self.noise(x.expand(count, *size), last, SyncDreamerCondition(*told), batch=batch)
+        self.check_copies(noise)
 
 
 NETWORK = Network(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -195,25 +196,26 @@ class Zero123(LatentPrior):
             step = int(t)
 
             def noise(prior: Zero123, part: slice) -> Tensor:
-                told = (x[part], context[part], condition.latent[frame[part]])
+                known = (y[part].to(prior.device) for y in (x, context, condition.latent[frame]))
+                noisy, token, latent = known
                 parts = []
-                for noisy, token, latent in zip(
-                    *(y.to(prior.device).split(batch) for y in told), strict=True
-                ):
-                    steps = torch.full((len(noisy),), step, device=prior.device)
-                    parts.append(prior.noise(noisy, steps, token, latent, guidance))
-                return torch.cat(parts)
+                for some in prior.batches(len(noisy), batch):
+                    steps = torch.full((len(some),), step, device=prior.device)
+                    told = (noisy[some], steps, token[some], latent[some])
+                    parts.append(prior.played(len(some), partial(prior.noise, guidance=guidance), *told))
+                return torch.cat(parts)[: len(noisy)]
 
             return self.shared_out(noise, len(x)).to(x.device)
 
-        latents = draw_samples(
-            denoise,
-            draw(torch.empty(frames * views, channels, size, size, device=self.device)),
-            self.schedule,
-            sampling,
-            noise=draw,
-            progress=progress,
-        )
+        with self.recording():
+            latents = draw_samples(
+                denoise,
+                draw(torch.empty(frames * views, channels, size, size, device=self.device)),
+                self.schedule,
+                sampling,
+                noise=draw,
+                progress=progress,
+            )
         return self.decode(latents, batch=max(1, batch // 4)).unflatten(0, (frames, views))
 
 

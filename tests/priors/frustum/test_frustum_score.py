@@ -56,6 +56,14 @@ def test_frames_and_cameras_belong_together(prior: FrustumScorePrior) -> None:
     assert float((prior.view(CAMERAS, BOTH.flip(0)) - both).abs().max()) > 0.05
 
 
+def test_views_of_one_frame_stay_in_their_places(prior: FrustumScorePrior) -> None:
+    """Frames that come again are drawn together."""
+    cameras, frame = Cameras.orbit([10.0, 80.0, 150.0, 220.0], 20.0, size=16), torch.tensor([1, 0, 1, 0])
+    drawn = prior.view(cameras, frame)
+    for i in range(4):
+        torch.testing.assert_close(prior.view(cameras[i], frame[i : i + 1])[0], drawn[i])
+
+
 def test_distillation_turns_renders_into_the_solids_picture(prior: FrustumScorePrior) -> None:
     view = prior.view(CAMERAS, BOTH)
     render = torch.full((1, 2, 64, 64, 4), 0.5, requires_grad=True)

@@ -17,7 +17,7 @@ from vid4d.priors.frustum.geometry import (
 )
 from vid4d.priors.frustum.matter import alpha_along
 from vid4d.priors.frustum.network import FrustumConfig, Solid
-from vid4d.priors.frustum.rendering import render_solid
+from vid4d.priors.frustum.rendering import TOGETHER, render_solid
 
 CONFIG = FrustumConfig(volume_size=56)
 N = CONFIG.volume_size
@@ -102,3 +102,12 @@ def test_contrast_keeps_where_alpha_is_one_half_and_thins_the_edge() -> None:
     )
     torch.testing.assert_close(crisp, ((plain - 0.5) * 2.5 + 0.5).clamp(0, 1))
     assert int(((crisp > 0.1) & (crisp < 0.9)).sum()) < 0.6 * int(((plain > 0.1) & (plain < 0.9)).sum())
+
+
+def test_views_together_are_those_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A graphics card marches several views at once; five by three leave two."""
+    cameras = Cameras.orbit([0.0, 50.0, 120.0, 200.0, 300.0], 10.0, size=32)
+    one = render_solid(ball(0.3), CAMERA, cameras, CONFIG, size=32, samples=48)
+    monkeypatch.setitem(TOGETHER, "cpu", 3)
+    torch.testing.assert_close(render_solid(ball(0.3), CAMERA, cameras, CONFIG, size=32, samples=48), one)
+    assert min(float(view[..., 3].mean()) for view in one[0]) > 0.1

@@ -92,28 +92,20 @@ class Consistent4DTrainer:
             sizes = config.levels.for_clip(len(subject.times), cyclic=subject.cyclic)
             self.field = CascadeField(sizes).on(device)
         self.grid = OccupancyGrid(config.grid_resolution, samples=config.samples_per_ray).to(device)
+        on_card = self.device.type == "cuda"
+        self.recorder = Recorder() if on_card and self.field.is_fused else None
         self.optimizer = torch.optim.Adam(
             self.field.parameters(),
             lr=config.lr,
             betas=(0.9, 0.99),
             eps=1e-8,
-            fused=self.device.type == "cuda",
+            fused=on_card,
+            capturable=self.recorder is not None,
         )
-        self.recorder: Recorder | None = None
+        self.optimizer._warned_capturable_if_run_uncaptured = True  # prior steps are not recorded
         self.step = 0
         self._means: dict[str, Tensor] = {}
         self._reference: dict[int, _ReferenceFrames] = {}
-
-    def record_steps(self) -> None:
-        """Reference steps are CUDA graphs from now on, for a field that `is_fused` on a graphics card.
-
-        No card has done it yet: `benchmarks/consistent4d_speed.py --recorded` compares and measures it, and
-        nothing else asks for it.
-        """
-        for group in self.optimizer.param_groups:
-            group["capturable"] = True
-        self.optimizer._warned_capturable_if_run_uncaptured = True  # prior steps are not recorded
-        self.recorder = Recorder()
 
     def advance(self) -> None:
         """One step: a reference step, or every `prior_every`-th time a prior step."""
@@ -140,7 +132,7 @@ class Consistent4DTrainer:
         return self._reference_loss(size, None, *drawn)
 
     def descend_reference_step(self) -> None:
-        """A reference step with all that follows from its loss, from a recording after `record_steps`.
+        """A reference step with all that follows from its loss, on a graphics card from a recording.
 
         A card works for a seventh of the time that a step takes to start from Python. Recordings have room
         for samples, a power of two, so that there are few of them.

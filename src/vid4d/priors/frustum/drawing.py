@@ -12,6 +12,7 @@ from torch import Tensor
 from vid4d.priors.frustum.geometry import within_silhouette
 from vid4d.priors.frustum.matter import with_thin_parts
 from vid4d.priors.frustum.network import FrustumVolume, Solid
+from vid4d.priors.precision import repeatable
 
 
 class _Features(NamedTuple):
@@ -23,12 +24,14 @@ class _Features(NamedTuple):
     elevation: Tensor
 
 
+@repeatable()
 @torch.no_grad()
 def _features(network: FrustumVolume, picture: Tensor, elevation: Tensor) -> _Features:
     fine, tokens, guess = network.encode(picture)
     return _Features(fine, *network.attend(tokens, elevation), guess)
 
 
+@repeatable()
 @torch.no_grad()
 def _solid(
     network: FrustumVolume, plain: _Features, mirrored: _Features, picture: Float[Tensor, "1 4 h w"]

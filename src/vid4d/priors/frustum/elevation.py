@@ -10,11 +10,13 @@ from vid4d.priors.base import PRIORS, ElevationGuess
 from vid4d.priors.frustum.framing import network_pictures
 from vid4d.priors.frustum.network import FrustumVolume
 from vid4d.priors.frustum.prior import load_frustum_volume
+from vid4d.priors.precision import repeatable
 
 RANGE = PRIORS["frustum"].elevations
 """Degrees that the network has learned from."""
 
 
+@repeatable()
 @torch.no_grad()
 def guess_elevation(network: FrustumVolume, frames: Float[Tensor, "t h w 4"]) -> ElevationGuess:
     """The mean guess of a clip's frames and of their mirror images.

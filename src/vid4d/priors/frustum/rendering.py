@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +24,18 @@ FAINT = 1 / 512
 """Occupancy that counts as nothing, and share of a ray's color that need not be looked up."""
 
 
-Rays = tuple[Float[Tensor, " 3"], Float[Tensor, "r 3"]]
-"""Origin of a camera's rays and their directions, of unit length along its axis."""
+TOGETHER = {"cuda": 4}
+"""Views whose rays are marched at once, where it is more than one: a graphics card would wait for Python,
+while a processor's caches hold no more."""
+
+
+class Rays(NamedTuple):
+    """Origins, directions of unit length along their camera's axis, and distances of the window's middle
+    along it. o: 1 where all come from one camera, else r."""
+
+    origin: Float[Tensor, "o 3"]
+    direction: Float[Tensor, "r 3"]
+    distance: Float[Tensor, " o"]
 
 
 def _middle(inputs: Cameras, framing: Framing | None) -> Float[Tensor, "1 3"]:
@@ -46,33 +57,53 @@ class _Marcher:
     framing: Framing | None
     config: FrustumConfig
 
-    def places(self, rays: Rays, distance: Float[Tensor, " 1"], samples: int) -> Float[Tensor, "1 s r 3"]:
-        """Samples along rays, within REACH (of a window: its share) of a distance, in frustum coordinates."""
-        origin, direction = rays
+    def places(self, rays: Rays, samples: int) -> Float[Tensor, "1 s r 3"]:
+        """Samples along rays, within REACH (of a window: its share) of the middle, in frustum coordinates."""
         reach = REACH * (1.0 if self.framing is None else self.framing.scale)
-        depth = reach * (2 * (torch.arange(samples, device=origin.device) + 0.5) / samples - 1) + distance
-        points = origin + depth[:, None, None] * direction
+        along = 2 * (torch.arange(samples, device=rays.origin.device) + 0.5) / samples - 1
+        depth = (reach * along)[:, None] + rays.distance
+        points = rays.origin + depth[..., None] * rays.direction
         return to_frustum(points[None], self.inputs, self.config, self.framing)
 
-    def shows(self, rays: Rays, distance: Float[Tensor, " 1"], samples: int) -> Bool[Tensor, " r"]:
+    def shows(self, rays: Rays, samples: int) -> Bool[Tensor, " r"]:
         """Rays that come near anything."""
-        at = self.places(rays, distance, samples)
+        at = self.places(rays, samples)
         return F.grid_sample(self.thick, at[:, None], align_corners=False)[0, 0, 0].amax(0) > FAINT
 
-    def render(self, rays: Rays, distance: Float[Tensor, " 1"], samples: int) -> Float[Tensor, "r 4"]:
+    def render(self, rays: Rays, samples: int) -> Float[Tensor, "r 4"]:
         """Straight-alpha RGBA of rays."""
-        at = self.places(rays, distance, samples)
+        at = self.places(rays, samples)
         occupancy = F.grid_sample(self.occupancy, at[:, None], align_corners=False)[0, 0, 0]
         alpha = alpha_along(occupancy, 2 * REACH / samples)
         through = torch.cumprod(1 - alpha, 0)
         weight = alpha * torch.cat([torch.ones_like(alpha[:1]), through[:-1]])
         sample, ray = (weight > FAINT).nonzero(as_tuple=True)
+        order = torch.argsort(ray, stable=True)  # summed ray by ray, so the same on a card every time, too
+        sample, ray = sample[order], ray[order]
         share = weight[sample, ray, None]
         met = at[:, sample, ray][:, None, None]
         values = F.grid_sample(self.color, met, align_corners=False, padding_mode="border")[0, :, 0, 0].T
-        sums = torch.zeros(at.shape[2], 4, device=at.device)
-        sums.index_add_(0, ray, torch.cat([values * share, share], 1))
+        counts = (weight > FAINT).sum(0)
+        sums = torch.segment_reduce(torch.cat([values * share, share], 1), "sum", lengths=counts, initial=0)
         return torch.cat([straight(sums)[:, :3], weight.sum(0).clamp(max=1)[:, None]], 1)
+
+
+def _rays(
+    origin: Float[Tensor, "v 3"],
+    direction: Float[Tensor, "v h w 3"],
+    distance: Float[Tensor, " v"],
+    of: Bool[Tensor, " vhw"] | None = None,
+) -> Rays:
+    """Rays through all pixels of some views, or those of some of the pixels."""
+
+    def picked(x: Tensor) -> Tensor:
+        return x if of is None else x[of]
+
+    if len(origin) > 1:
+        shape = direction.shape[:-1]
+        origin = picked(origin[:, None, None].expand(*shape, 3).reshape(-1, 3))
+        distance = picked(distance[:, None, None].expand(shape).reshape(-1))
+    return Rays(origin, picked(direction.reshape(-1, 3)), distance)
 
 
 @torch.no_grad()
@@ -95,20 +126,22 @@ def render_solid(
     """
     origin, fine = cameras.resized(size).rays()
     rough = cameras.resized(size // COARSE).rays()[1]
-    pictures = torch.zeros(len(solid.logits), len(cameras), size * size, 4, device=solid.logits.device)
+    device = solid.logits.device
+    pictures = torch.zeros(len(solid.logits), len(cameras), size, size, 4, device=device)
     for i, solid_pictures in enumerate(pictures):
         occupancy = solid_occupancy(solid.logits[i : i + 1], bias)
         window = None if framing is None else framing[i : i + 1]
         color = solid.color[i : i + 1].float() * 0.5 + 0.5
         thick = F.max_pool3d(occupancy, 3, 1, 1)
         marcher = _Marcher(occupancy, thick, color, inputs[i], window, config)
-        distance = cameras.project(_middle(inputs[i], window))[1]
-        for v, picture in enumerate(solid_pictures):
-            near = marcher.shows((origin[v], rough[v].flatten(0, 1)), distance[v], samples // 2)
-            coarse = near.view(1, 1, size // COARSE, -1).float()
-            shown = F.interpolate(F.max_pool2d(coarse, 3, 1, 1), (size, size), mode="nearest").flatten() > 0
-            rays = fine[v].flatten(0, 1)[shown]
-            if len(rays):
-                picture[shown] = marcher.render((origin[v], rays), distance[v], samples)
+        distance = cameras.project(_middle(inputs[i], window))[1][:, 0]
+        for views in torch.arange(len(cameras)).split(TOGETHER.get(device.type, 1)):
+            some = slice(int(views[0]), int(views[-1]) + 1)
+            near = marcher.shows(_rays(origin[some], rough[some], distance[some]), samples // 2)
+            coarse = near.view(-1, 1, size // COARSE, size // COARSE).float()
+            shown = F.interpolate(F.max_pool2d(coarse, 3, 1, 1), (size, size), mode="nearest")[:, 0] > 0
+            rays = _rays(origin[some], fine[some], distance[some], shown.flatten())
+            if len(rays.direction):
+                solid_pictures[some][shown] = marcher.render(rays, samples)
     pictures[..., 3].sub_(0.5).mul_(contrast).add_(0.5).clamp_(0, 1)
-    return pictures.unflatten(2, (size, size))
+    return pictures

@@ -57,20 +57,21 @@ class FrustumScorePrior(LatentScorePrior):
     @torch.no_grad()
     def view(self, cameras: Cameras, frame: Int[Tensor, " b"]) -> Float[Tensor, "b 4 h w"]:
         """Pictures of the frames' solids from the cameras, as `encode` gives them."""
-        pictures = []
-        for i, index in enumerate(frame.tolist()):
-            picture = render_solid(
+        pictures = torch.empty(len(frame), 4, self.size, self.size, device=self.device)
+        for index in frame.unique().tolist():
+            views = (frame == index).nonzero()[:, 0]
+            drawn = render_solid(
                 self._solid(index),
                 self._camera,
-                cameras[i : i + 1].to(self.device),
+                cameras[views.to(cameras.focal.device)].to(self.device),
                 self.network.config,
                 framing=self._framing[index : index + 1],
                 size=self.size,
                 bias=BIAS,
                 contrast=CONTRAST,
             )
-            pictures.append(to_network(picture[0]))
-        return torch.cat(pictures)
+            pictures[views.to(self.device)] = to_network(drawn[0])
+        return pictures
 
     def predict(
         self, noisy: Float[Tensor, "l b c h w"], t: Int[Tensor, " b"], view: Float[Tensor, "b c h w"]
