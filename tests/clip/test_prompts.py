@@ -11,6 +11,7 @@ from boxes import box, folder_of, on_white, refuse
 from command_line import refused, run
 
 from vid4d.clip.clip import read_clip
+from vid4d.clip.places import Places
 from vid4d.clip.prompts import Prompts, read_prompts
 from vid4d.errors import InputError
 from vid4d.methods.stages import read_as_set
@@ -71,7 +72,7 @@ def test_pixels_are_those_of_the_source(tmp_path: Path) -> None:
     picture[192:, :] = np.where(picture[192:, :] == 255, 250, picture[192:, :])
     folder = folder_of(tmp_path / "f", [picture])
     assert shown(folder, click=("120,720",)) == {"red"}
-    assert Prompts(((100, 80),), (20, 40, 60, 80)).in_picture(2, (5, 10)) == Prompts(
+    assert Prompts(((100, 80),), (20, 40, 60, 80)).in_picture(Places((200, 160), 2, (5, 10))) == Prompts(
         ((45, 30),), (5, 10, 25, 30)
     )
 

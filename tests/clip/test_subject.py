@@ -11,9 +11,11 @@ import pytest
 from boxes import H, W, box, folder_of, moving
 
 from vid4d.clip.clip import read_clip
+from vid4d.clip.places import Places
 from vid4d.clip.subject import follow_pieces, keep_subject
 
 TIMES = np.arange(12) / 24
+PLACES = Places((W, H))
 
 
 def with_added(pictures: list[np.ndarray], add: Callable[[int], np.ndarray | None]) -> list[np.ndarray]:
@@ -51,10 +53,25 @@ def bars(i: int) -> np.ndarray:
 CASES: dict[str, tuple[Callable[[int], np.ndarray | None], str]] = {
     "specks": (speck, r"specks beside the object are left out, at 0\.12, 0\.29 s"),
     "haze": (haze, "haze around the object is left out .alpha up to 19 of 255"),
-    "caption": (lambda i: letters(), "what stands still at the bottom right is left out"),
-    "subtitles": (lambda i: letters(x=4 + 12 * (i // 4)), "what stands still at the bottom left is left out"),
-    "bars": (bars, "what stands still in the picture is left out"),
-    "passed": (lambda i: letters(x=30, y=42), "what stands still"),
+    "caption": (
+        lambda i: letters(),
+        "what stands still is left out: text or another small thing at the lower right, "
+        r"60,70 to 88,76 of 96 x 80, from 0\.00 to 0\.46 s; --keep",
+    ),
+    "subtitles": (
+        lambda i: letters(x=4 + 12 * (i // 4)),
+        "small thing at the lower left, 4,70 to 56,76 of 96 x",
+    ),
+    "bars": (
+        bars,
+        r"left out: a bar along the top, 0,0 to 96,12 of 96 x 80, from 0\.00 to 0\.46 s; a bar along the "
+        r"bottom, 0,68 to 96,80 from 0\.00 to 0\.46 s; --keep",
+    ),
+    "passed": (lambda i: letters(x=30, y=42), "small thing in the middle, 30,42 to 58,48 of 96 x 80"),
+    "large": (
+        lambda i: box(70, 4, 24, 18, (20, 90, 20)),
+        "left out: something at the upper right, 70,4 to 94,22 of 96 x 80",
+    ),
 }
 
 
@@ -62,7 +79,7 @@ CASES: dict[str, tuple[Callable[[int], np.ndarray | None], str]] = {
 def test_the_object_alone_is_left(name: str) -> None:
     add, said = CASES[name]
     clean = moving(12)
-    frames, notes = keep_subject(with_added(clean, add), TIMES)
+    frames, notes = keep_subject(with_added(clean, add), TIMES, PLACES)
     assert len(notes) == 1
     assert notes[0].endswith("--keep keeps it") or notes[0].endswith("--keep keeps them")
     assert re.search(said, notes[0])
@@ -80,14 +97,14 @@ def test_a_clean_clip_is_left_as_it_is() -> None:
         picture[29, x : x + 20] = (200, 40, 40, 90)
         picture[35:45, x + 5 : x + 15, 3] = 100
         picture[20:24, x : x + 5] = (0, 0, 200, 255)  # a ball above it: a twentieth of its area
-    frames, notes = keep_subject(pictures, TIMES)
+    frames, notes = keep_subject(pictures, TIMES, PLACES)
     assert notes == []
     assert all(np.array_equal(a, b) for a, b in zip(frames, pictures, strict=True))
 
 
 def test_a_thing_that_stands_still_is_kept_where_nothing_moves() -> None:
     still = [np.where(box(20)[..., 3:] > 0, box(20), letters())] * 12
-    frames, notes = keep_subject(still, TIMES)
+    frames, notes = keep_subject(still, TIMES, PLACES)
     assert notes == []
     assert all(np.array_equal(a, b) for a, b in zip(frames, still, strict=True))
 
@@ -95,7 +112,7 @@ def test_a_thing_that_stands_still_is_kept_where_nothing_moves() -> None:
 def test_the_object_may_rest() -> None:
     """Half of the time it stands still, and it is larger than the caption: it is what moves."""
     pictures = [box(10)] * 6 + [box(10 + 4 * i) for i in range(6)]
-    frames, notes = keep_subject(with_added(pictures, lambda i: letters()), TIMES)
+    frames, notes = keep_subject(with_added(pictures, lambda i: letters()), TIMES, PLACES)
     assert len(notes) == 1
     assert all(np.array_equal(f[..., 3], p[..., 3]) for f, p in zip(frames, pictures, strict=True))
 

@@ -23,6 +23,7 @@ from vid4d.clip.jitter import unsteady
 from vid4d.clip.matting import matte
 from vid4d.clip.options import ClipOptions, check_options
 from vid4d.clip.part import Part
+from vid4d.clip.places import Places
 from vid4d.clip.prompts import keep_chosen, read_prompts
 from vid4d.clip.smear import smear_note, smeared
 from vid4d.clip.source import Source
@@ -109,13 +110,14 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         )
     working = max(1024, 4 * size)
     originals = _read_frames(source, chosen, size, working)
-    seen = max(originals[0].shape[:2])
-    shrunk = 1.0
+    height, width = originals[0].shape[:2]
+    seen, shrunk = max(height, width), 1.0
     if seen == working:
-        shrunk = max(next(iter(source.read(chosen[:1]))).shape[:2]) / working
+        height, width = next(iter(source.read(chosen[:1]))).shape[:2]
+        shrunk = max(height, width) / working
     told: list[str] = []
     corner = (0, 0)
-    x0, y0 = source.corner if isinstance(source, Part) else (0, 0)
+    (x0, y0), whole = (source.corner, source.whole) if isinstance(source, Part) else ((0, 0), (width, height))
     if not keep:
         originals, bars, corner = cut_bars(originals, shrunk)
         told += [bars] if bars else []
@@ -132,15 +134,14 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
     objects = cut.frames
     told += cut.notes
     if not keep:
+        places = Places(whole, shrunk, (corner[0] + x0 / shrunk, corner[1] + y0 / shrunk))
         if cut.method not in ("alpha", "plain"):
             objects, mended = steady_masks(objects, originals, source.times[chosen])
             told += [mended] if mended else []
         if prompts:
-            objects, more = keep_chosen(
-                objects, prompts, shrunk, (corner[0] + x0 / shrunk, corner[1] + y0 / shrunk)
-            )
+            objects, more = keep_chosen(objects, prompts, places)
         else:
-            objects, more = keep_subject(objects, source.times[chosen])
+            objects, more = keep_subject(objects, source.times[chosen], places)
         told += more
         if cut.method != "alpha":
             shines = cut.plain.shines_in(originals) if cut.plain else None

@@ -19,7 +19,7 @@ LEAST = 16
 class Part:
     """A source of which a part is shown.
 
-    left, top, right, bottom: of the part, pixels of the source; beyond its border there is nothing.
+    corner: left and top of the part, whole: width and height of the source's pictures, in pixels.
     """
 
     def __init__(self, source: Source, crop: str) -> None:
@@ -32,7 +32,7 @@ class Part:
                 f"--crop {crop}: holds less than {LEAST} pixels of a picture of {w} x {h}; give left, top, "
                 "right and bottom as X0,Y0,X1,Y1"
             )
-        self.corner = (left, top)
+        self.corner, self.whole = (left, top), (w, h)
         self._rows, self._columns = slice(top, bottom), slice(left, right)
         self.times, self.duration, self.has_alpha = source.times, source.duration, source.has_alpha
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from scipy import ndimage
 
+from vid4d.clip.places import Places
 from vid4d.clip.spool import Spool
 from vid4d.clip.subject import SIDE, Pieces, cleared, follow_pieces, strongest_alpha
 from vid4d.errors import InputError
@@ -39,9 +40,9 @@ class Prompts:
     def __bool__(self) -> bool:
         return bool(self.clicks or self.box)
 
-    def in_picture(self, shrunk: float, corner: tuple[float, float]) -> Prompts:
-        """The same in a picture so many times smaller, of which left and top were cut off then."""
-        x0, y0 = corner
+    def in_picture(self, places: Places) -> Prompts:
+        """The same in a picture that was made smaller and cut."""
+        shrunk, (x0, y0) = places.shrunk, places.corner
         clicks = tuple((x / shrunk - x0, y / shrunk - y0) for x, y in self.clicks)
         if self.box is None:
             return Prompts(clicks)
@@ -70,18 +71,17 @@ def numbers(text: str, count: int, option: str, form: str) -> tuple[float, ...]:
 def keep_chosen(
     frames: Sequence[UInt8[np.ndarray, "h w 4"]],
     given: Prompts,
-    shrunk: float = 1.0,
-    corner: tuple[float, float] = (0, 0),
+    places: Places,
 ) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], list[str]]:
     """Frames with what was chosen alone, and a sentence about it.
 
-    given: in pixels of the source. shrunk, corner: how many times smaller the frames are, and what was cut
-    off at their left and top then. Raises InputError where they hit nothing in the first frame.
+    given: in pixels of the source. places: of the frames in it. Raises InputError where they hit nothing in
+    the first frame.
     """
     step = max(1, -(-max(frames[0].shape[:2]) // SIDE))
     masks = Spool((strongest_alpha(f, step) > 127 for f in frames), boxed=True)
     pieces = follow_pieces(masks)
-    chosen = _chosen(pieces, given, step, shrunk, corner)
+    chosen = _chosen(pieces, given, step, places)
     mine = np.isin(pieces.track, np.unique(pieces.track[: pieces.first[1]][chosen]))
     result = Spool(boxed=True)
     for i, frame in enumerate(frames):
@@ -92,12 +92,10 @@ def keep_chosen(
     return result, [f"{said} left out, beside what was chosen"] if others else []
 
 
-def _chosen(
-    pieces: Pieces, given: Prompts, step: int, shrunk: float, corner: tuple[float, float]
-) -> Bool[np.ndarray, " n"]:
+def _chosen(pieces: Pieces, given: Prompts, step: int, places: Places) -> Bool[np.ndarray, " n"]:
     """Which pieces of the first frame are meant."""
-    prompts = given.in_picture(shrunk, corner)
-    labels, seen = pieces.labels[0], _seen(pieces, step, shrunk, corner)
+    prompts = given.in_picture(places)
+    labels, seen = pieces.labels[0], _seen(pieces, step, places)
     count = pieces.first[1]
     meant = np.zeros(count + 1, bool)
     h, w = labels.shape
@@ -124,17 +122,11 @@ def _chosen(
     return meant[1:]
 
 
-def _seen(pieces: Pieces, step: int, shrunk: float, corner: tuple[float, float]) -> str:
+def _seen(pieces: Pieces, step: int, places: Places) -> str:
     """Where things lie in the first frame, in pixels of the source, the largest first, in words."""
     boxes = ndimage.find_objects(pieces.labels[0])
     order = np.argsort(-pieces.area[: len(boxes)])[:3]
     if not boxes:
         return "; give another --start, or another --matting"
-    said = [
-        ",".join(
-            str(round(shrunk * (n * step + corner[axis])))
-            for n, axis in ((b[1].start, 0), (b[0].start, 1), (b[1].stop, 0), (b[0].stop, 1))
-        )
-        for b in (boxes[i] for i in order)
-    ]
+    said = [",".join(map(str, places.of_box(boxes[i], step))) for i in order]
     return f"; of what the masks show there, the largest lies in {' and '.join(said)} (X0,Y0,X1,Y1)"

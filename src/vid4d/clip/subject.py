@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
+from vid4d.clip.places import Places, still_note
 from vid4d.clip.spool import Mapped, Spool
 from vid4d.media.keying import around
 
@@ -52,18 +53,18 @@ class Pieces:
 
 
 def keep_subject(
-    frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.ndarray, " t"]
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.ndarray, " t"], places: Places
 ) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], list[str]]:
     """Frames with the object alone, and sentences about what was left out.
 
-    frames: straight alpha. times: seconds, to say where.
+    frames: straight alpha. times, places: to say when and where, in seconds and in pixels of the source.
     """
     step = max(1, -(-max(frames[0].shape[:2]) // SIDE))
     strongest, colors = Spool(boxed=True), Spool()
     for frame in frames:
         strongest.append(strongest_alpha(frame, step))
         colors.append(_first_colors(frame, step))
-    still, place = _never_moving(Mapped(strongest, _opaque), colors)
+    still, stands = _never_moving(Mapped(strongest, _opaque), colors)
     masks = Spool((_opaque(s) & ~still[i] for i, s in enumerate(strongest)), boxed=True)
     pieces = follow_pieces(masks)
     if len(pieces.area) == 0:
@@ -78,9 +79,9 @@ def keep_subject(
         hazy = max(hazy, haze)
     seen = np.unique(pieces.frame_of()[specks])
     notes = []
-    if place or captions.any():
-        where = place or _where(np.any([pieces.mask(i, captions) for i in range(len(frames))], 0))
-        notes.append(f"what stands still {where} is left out (a caption, watermark or bar); --keep keeps it")
+    if stands or captions.any():
+        standing = [still[i] | pieces.mask(i, captions) for i in range(len(frames))]
+        notes.append(still_note(standing, times, step, places))
     if len(seen):
         listed = ", ".join(f"{times[i]:.2f}" for i in seen[:5]) + (" ..." if len(seen) > 5 else "")
         notes.append(f"specks beside the object are left out, at {listed} s; --keep keeps them")
@@ -158,8 +159,8 @@ def _difference(a: UInt8[np.ndarray, "h w 3"], b: np.ndarray) -> np.ndarray:
 
 def _never_moving(
     masks: Sequence[np.ndarray], colors: Sequence[np.ndarray]
-) -> tuple[Sequence[Bool[np.ndarray, "h w"]], str]:
-    """What stays as it is over the whole clip while something else moves, frame by frame; where, in words.
+) -> tuple[Sequence[Bool[np.ndarray, "h w"]], bool]:
+    """What stays as it is over the whole clip while something else moves, frame by frame; whether anything.
 
     A pixel stays if it is opaque and of one color in half of the frames at least: something may pass before
     it. A connected blob of such pixels never moves if it is never seen through, and fills its piece of the
@@ -167,7 +168,7 @@ def _never_moving(
     """
     none = [np.zeros(masks[0].shape, bool)] * len(masks)
     if len(masks) < 4:
-        return none, ""
+        return none, False
     sample = np.linspace(0, len(masks) - 1, min(len(masks), 32)).round().astype(int)
     opaque = np.stack([masks[i] for i in sample])
     shades = np.stack([colors[i] for i in sample]).astype(np.int16)
@@ -176,7 +177,7 @@ def _never_moving(
     stays = same.mean(0) >= 0.5
     blobs, count = ndimage.label(stays, EIGHT)
     if count == 0:
-        return none, ""
+        return none, False
     alone, there = np.zeros((2, len(sample), count + 1), bool)
     moving = []
     near = ndimage.binary_dilation(stays, EIGHT)
@@ -195,11 +196,11 @@ def _never_moving(
     size = np.bincount(blobs.ravel(), minlength=count + 1)
     object_area = float(np.quantile(moving, 0.75))
     if not frozen.any() or object_area == 0:
-        return none, ""
+        return none, False
     bars = _along_a_side(blobs, count)
     frozen &= bars | (size < 4 * object_area)
     if not frozen.any():
-        return none, ""
+        return none, False
     still = frozen[blobs]
     reach = ndimage.binary_dilation(still, EIGHT)
     usual = np.where(still[..., None], usual, np.nan)
@@ -211,7 +212,7 @@ def _never_moving(
         within = ndimage.mean(reach, numbered, np.arange(n + 1)) > 0.97
         within[0] = False
         result.append(own | within[numbered])
-    return result, _where(still)
+    return result, True
 
 
 def _median(opaque: np.ndarray, shades: np.ndarray) -> Int[np.ndarray, "h w 3"]:
@@ -307,13 +308,3 @@ def cleared(
 
 def _enlarged(mask: np.ndarray, step: int, h: int, w: int) -> Bool[np.ndarray, "h w"]:
     return mask.repeat(step, 0).repeat(step, 1)[:h, :w] if step > 1 else mask
-
-
-def _where(mask: Bool[np.ndarray, "h w"]) -> str:
-    """The place of a mask's pixels in the picture, in words."""
-    y, x = np.nonzero(mask)
-    names = []
-    for values, size, low, high in ((y, mask.shape[0], "top", "bottom"), (x, mask.shape[1], "left", "right")):
-        edges = values.min() / size, (values.max() + 1) / size
-        names.append(low if edges[1] < 0.5 else high if edges[0] > 0.5 else "")
-    return ("at the " + " ".join(n for n in names if n)) if any(names) else "in the picture"
