@@ -115,3 +115,43 @@ def test_an_object_that_fades_into_the_background_is_no_shadow() -> None:
     for frame, mask in zip(result.frames, truth, strict=True):
         both = (frame[..., 3] > 127) & mask
         assert both.sum() > 0.97 * mask.sum()
+
+
+def on_the_ground(color: np.ndarray, cover: np.ndarray, x: float) -> np.ndarray:
+    """Something before a light grey wall, with a shadow at its foot."""
+    alpha = cover[..., None]
+    return np.rint(alpha * color + (1 - alpha) * ground(x, (240.0,) * 3, 0.45)).astype(np.uint8)
+
+
+def least_iou(frames: list[np.ndarray], truth: list[np.ndarray]) -> float:
+    seen = [f[..., 3] > 127 for f in remove_plain_background(frames).frames]
+    return min(float((a & b).sum() / (a | b).sum()) for a, b in zip(truth, seen, strict=True))
+
+
+PLACES = (66.0, 72.0, 78.0, 84.0)
+RED = np.array((200.0, 60.0, 30.0))
+
+
+def test_a_gap_is_a_gap_where_the_shadow_lies_in_it() -> None:
+    """A ring stands on the ground: lower down, its hole shows the shadow that lies beside it, too."""
+
+    def ring(x: float) -> np.ndarray:
+        away = np.hypot(COLUMNS - x, ROWS - 90)
+        return np.clip(28.5 - away, 0, 1) * np.clip(away - 16.5, 0, 1)
+
+    frames = [on_the_ground(RED, ring(x), x) for x in PLACES]
+    assert least_iou(frames, [ring(x) > 0.5 for x in PLACES]) > 0.97
+
+
+@pytest.mark.parametrize("shade", [0.15, 0.25, 0.4])
+def test_a_belly_in_the_color_of_the_wall_is_no_gap(shade: float) -> None:
+    """It is shaded where no shadow lies on the wall beside it."""
+
+    def disc(x: float, radius: float) -> np.ndarray:
+        return np.clip(radius + 0.5 - np.hypot(COLUMNS - x, ROWS - 90), 0, 1)
+
+    frames = []
+    for x in PLACES:
+        belly, lit = disc(x, 14)[..., None], 240 * (1 - shade * np.clip((ROWS - 80) / 24, 0, 1))[..., None]
+        frames.append(on_the_ground(belly * lit + (1 - belly) * RED, disc(x, 28), x))
+    assert least_iou(frames, [disc(x, 28) > 0.5 for x in PLACES]) > 0.97

@@ -43,6 +43,10 @@ CONTACT = 0.12
 ENCLOSED = 0.75
 """Share of a shadow, at most, within the convex hull of the object: shadows lie beside what casts them (a
 quarter of them inside, in clips that were drawn), shaded parts of an object within it (nine tenths)."""
+BARE = 0.25
+"""Share of a gap with a shadow in it, at least, that is bare."""
+ODD = 0.1
+"""Share of it, at most, that is darker than the shadow beside the object, or shaded above it."""
 WALKS = (0.25, 0.5)
 """Least probabilities that a walker from a shadow's pixel comes to the bare background, mildest first."""
 STEP = 5.0
@@ -150,8 +154,37 @@ def _look(
         beside = outline & ndimage.binary_dilation(dark, iterations=near) & ~end
         apart = outline.any() and beside.sum() < CONTACT * outline.sum()
         if apart or (surely and least == WALKS[-1]):
-            return _spread(np.clip(factor, DARKEST, 1), (dark | free).astype(np.float32), wide)
+            spots = color_distance(picture - bare) < background.flat
+            spots &= ~reached_from_border(spots | free | dark)
+            felt, _ = ndimage.label((dark | free) & (distance > background.flat))
+            top = int(np.argmax(np.isin(felt, np.unique(felt[dark])).any(1)))
+            darkest = float(np.quantile(factor[dark], 0.02))
+            gaps = _gaps(spots, same_hue & ~edge & ~dark & ~free, factor, top, darkest)
+            factor = np.where(spots & gaps, 1.0, np.clip(factor, DARKEST, 1)).astype(np.float32)
+            return _spread(factor, (dark | free | gaps).astype(np.float32), wide)
     return found
+
+
+def _gaps(
+    spots: Bool[np.ndarray, "h w"],
+    shade: Bool[np.ndarray, "h w"],
+    factor: Float[np.ndarray, "h w"],
+    top: int,
+    darkest: float,
+) -> Bool[np.ndarray, "h w"]:
+    """Between limbs: bare spots of the background, with the shadow that lies on a part of them.
+
+    spots: enclosed, in the background's color. shade: what may be in shadow. top: first row of the shadow
+    that is seen beside the object. darkest: its least factor. What is darker in a gap lies no higher than
+    that, and is no darker: an object's own pale parts are shaded all over. Whether it is a gap is for
+    `media.keying` to say, as where there is no shadow.
+    """
+    pieces, count = ndimage.label(spots | shade)
+    numbers = np.arange(1, count + 1)
+    unexplained = shade & ~spots
+    unexplained[top:] &= factor[top:] < darkest
+    bare, odd, size = (ndimage.sum_labels(x, pieces, numbers) for x in (spots, unexplained, pieces > 0))
+    return np.isin(pieces, numbers[(bare >= BARE * size) & (odd <= ODD * size)])
 
 
 def _at_foot(dark: Bool[np.ndarray, "h w"], rest: Bool[np.ndarray, "h w"]) -> bool:
