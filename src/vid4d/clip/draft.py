@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vid4d.clip import keyframes
+from vid4d.clip.alpha_shadows import without_shadows
 from vid4d.clip.bars import cut_bars
 from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop
@@ -133,6 +134,9 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         raise
     objects = cut.frames
     told += cut.notes
+    if not keep and cut.method == "alpha":
+        objects, shadow, _ = without_shadows(objects)
+        told += [shadow] if shadow else []
     if not keep:
         places = Places(whole, shrunk, (corner[0] + x0 / shrunk, corner[1] + y0 / shrunk))
         if cut.method not in ("alpha", "plain"):

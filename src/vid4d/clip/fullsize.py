@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from vid4d.clip.alpha_shadows import is_dark
 from vid4d.clip.crop import crop
 from vid4d.clip.matting import Matte, Plain
 from vid4d.clip.matting_onnx import free_colors
@@ -70,6 +71,9 @@ def _crop(
     near = _enlarged(ndimage.binary_dilation(small > 0, iterations=BAND)[y0:y1, x0:x1], part) > 127
     if matte.method == "alpha":
         result = part.copy()
+        left_out = (small == 0) & (shrunk.pictures[i][..., 3] > 0)
+        beside = ndimage.binary_dilation(left_out, iterations=BAND)[y0:y1, x0:x1]
+        near &= ~(is_dark(part) & (_enlarged(beside, part) > 127))  # a shadow that was left out
     else:
         result = _keyed(part, near, i, (x0, y0, x1, y1), shrunk, matte)
         inner = ndimage.binary_erosion(small > 250, iterations=BAND, border_value=1)[y0:y1, x0:x1]
