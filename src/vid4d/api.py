@@ -230,6 +230,7 @@ OF_CLIPS = (
     "click",
     "box",
     "crop",
+    "sheet",
     "keep",
     "fps",
 )

@@ -81,6 +81,9 @@ class Settings:
     crop: str = ""
     """Look at this part of the picture alone, in pixels of the source: inside a window or a frame of a screen
     recording, beside another picture, where the background is plain."""
+    sheet: str = ""
+    """The picture is a sheet of frames in so many columns and rows of equal cells, such as 4x2; 1x1 if it is
+    one picture that looks like a sheet."""
     keep: bool = False
     """Keep all that the masks show: bars, captions, watermarks, specks, haze, shadows."""
     fps: float = 24.0

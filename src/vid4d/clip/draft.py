@@ -26,6 +26,7 @@ from vid4d.clip.options import ClipOptions, check_options
 from vid4d.clip.part import Part
 from vid4d.clip.places import Places
 from vid4d.clip.prompts import keep_chosen, read_prompts
+from vid4d.clip.sheet import Sheet, grid_of, read_grid
 from vid4d.clip.smear import smear_note, smeared
 from vid4d.clip.source import Source
 from vid4d.clip.sources import open_source
@@ -75,6 +76,8 @@ def draft_clip(path_or_glob: str | Path, options: ClipOptions) -> Draft:
     source = open_source(path_or_glob, fps=options.fps, masks=options.masks)
     if options.crop:
         source = Part(source, options.crop)
+    if options.sheet and read_grid(options.sheet) != (1, 1):
+        source = Sheet(source, options.sheet, options.fps)
     told: list[str] = []
     while True:
         result = _draft_part(source, str(path_or_glob), options)
@@ -132,6 +135,8 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         if way := way_out(takes, source.times, chosen):
             raise InputError(f"{e}; but {', '.join(takes.reasons)}: {way}") from e
         raise
+    if len(source.times) == 1 and corner == (0, 0) and not (options.sheet or prompts):
+        _refuse_sheet(name, cut.frames[0], (width, height))
     objects = cut.frames
     told += cut.notes
     if not keep and cut.method == "alpha":
@@ -228,6 +233,17 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         source,
         tuple(told),
     )
+
+
+def _refuse_sheet(name: str, cut: UInt8[np.ndarray, "h w 4"], size: tuple[int, int]) -> None:
+    """Raises InputError for a picture, without its background, that holds many."""
+    if grid := grid_of(cut, size):
+        columns, rows = grid
+        raise InputError(
+            f"{name}: looks like a sheet of {columns} x {rows} pictures of {size[0] // columns} x "
+            f"{size[1] // rows}: give --sheet {columns}x{rows} if they are frames of a clip, --sheet 1x1 if "
+            "all is one picture, and views of one moment to vid4d reconstruct"
+        )
 
 
 def _counts(

@@ -32,6 +32,8 @@ class ClipOptions:
     masks: a folder, glob or video of masks for the clip's frames.
     follow: whether the window follows the object; 'auto' where it crosses the picture.
     crop: 'X0,Y0,X1,Y1', pixels of the source; all that is not in it is not looked at.
+    sheet: 'CxR', columns and rows of a picture that holds the frames in equal cells; '1x1' for one that does
+    not, though it looks so.
     click, box: which of several things is the object, 'X,Y' and 'X0,Y0,X1,Y1' as `prompts` reads them, pixels
     of the source in the first frame that is used.
     """
@@ -57,6 +59,7 @@ class ClipOptions:
     click: tuple[str, ...] = ()
     box: str = ""
     crop: str = ""
+    sheet: str = ""
 
 
 def check_options(o: ClipOptions) -> None:

@@ -46,6 +46,9 @@ class FromClip(Settings):
     crop: Annotated[str, arg(metavar="X0,Y0,X1,Y1")] = ""
     """Look at this part of the picture alone, in pixels of the source: inside a window or a frame of a screen
     recording, beside another picture, where the background is plain."""
+    sheet: Annotated[str, arg(metavar="CxR")] = ""
+    """The picture is a sheet of frames in so many columns and rows of equal cells, such as 4x2; 1x1 if it is
+    one picture that looks like a sheet."""
     also: Annotated[tuple[str, ...], UseAppendAction, arg(metavar="FILE@AZIMUTH[,ELEVATION]")] = ()
     """Another camera's picture or clip of the same object, with its degrees from the clip's camera (90: it
     stands to the clip's right, 180: behind), and those it looks down, where they are not the clip's. A clip

@@ -61,6 +61,9 @@ class Prepare:
     crop: Annotated[str, arg(metavar="X0,Y0,X1,Y1")] = ""
     """Look at this part of the picture alone, in pixels of the source: inside a window or a frame of a screen
     recording, beside another picture, where the background is plain."""
+    sheet: Annotated[str, arg(metavar="CxR")] = ""
+    """The picture is a sheet of frames in so many columns and rows of equal cells, such as 4x2; 1x1 if it is
+    one picture that looks like a sheet."""
     keep: bool = False
     """Keep all that the masks show: bars, captions, watermarks, specks, haze, shadows."""
     fps: float = 24.0

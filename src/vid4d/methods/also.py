@@ -54,6 +54,7 @@ def _read(named: Also, settings: Settings, frames: int, size: int, dense: int) -
             follow="no",
             keep=settings.keep,
             fps=settings.fps,
+            sheet="1x1",
         )
     except InputError as error:
         raise InputError(f"--also {named.file}: {error}") from error

@@ -83,6 +83,7 @@ def read_as_set(
         click=settings.click,
         box=settings.box,
         crop=settings.crop,
+        sheet=settings.sheet,
         keep=settings.keep,
         fps=settings.fps,
         masks=settings.masks,
