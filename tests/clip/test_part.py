@@ -57,7 +57,7 @@ def test_what_holds_nothing_is_one_sentence(tmp_path: Path, capsys: pytest.Captu
     assert "give pixels of the source as X0,Y0,X1,Y1, for example 120,80,480,320" in refused(
         capsys, "prepare", folder, "--out", out, "--crop", "a"
     )
-    assert run("prepare", folder, "--out", out, "--size", 32, "--crop", "60,40,156,400") == 0
+    assert run("prepare", folder, "--out", out, "--size", 32, "--crop", "60,40,156,400", "--keep") == 0
 
 
 def test_bars_are_counted_in_pixels_of_the_source() -> None:

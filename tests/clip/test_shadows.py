@@ -93,10 +93,10 @@ def test_what_is_dark_within_the_object_is_no_shadow_of_it() -> None:
     rest = (np.abs(COLUMNS - 80) < 40) & (ROWS > 30) & (ROWS < 130)
     shaded = (np.abs(COLUMNS - 80) < 30) & (ROWS > 80) & (ROWS < 130)
     assert shadows._enclosed(shaded, rest & ~shaded) == 1
-    assert not shadows._at_foot(shaded, rest & ~shaded)
+    assert not shadows.at_foot(shaded, rest & ~shaded)
     beside = (np.hypot((COLUMNS - 80) / 70, (ROWS - 130) / 20) < 1) & ~rest
     assert shadows._enclosed(beside, rest) < 0.2
-    assert shadows._at_foot(beside, rest)
+    assert shadows.at_foot(beside, rest)
     line = (np.abs(COLUMNS - 80) < 1) & (ROWS > 30) & (ROWS < 130)
     assert shadows._enclosed(beside, line) < 0.1
     assert shadows._enclosed(beside, np.zeros_like(rest)) == 0

@@ -18,6 +18,7 @@ from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 from vid4d.clip.contrast import SEEN, faint_outline, with_contrast
+from vid4d.clip.ground import flat_at_foot, furniture
 from vid4d.clip.matting_onnx import find_model, installed_model, model_frames
 from vid4d.clip.shadows import Shadows
 from vid4d.clip.spool import Mapped, Spool
@@ -194,7 +195,8 @@ def remove_plain_background(
     few = range(0, len(frames), max(1, len(frames) // 9))
     core = min(CORE, background.core)
     upper = keep_shadows or shadows.doubtful  # a shadow fades, too, at the foot
-    outlines = [faint_outline(results[i], frames[i], plain.surface(i, frames[i]), core, upper) for i in few]
+    surfaces = {i: plain.surface(i, frames[i]) for i in few}
+    outlines = [faint_outline(results[i], frames[i], surfaces[i], core, upper) for i in few]
     faint = float(np.mean(outlines))
     confidence = float(fits * np.clip(np.mean(clear) / 0.85, 0, 1))
     notes = list(shadows.notes)
@@ -217,6 +219,20 @@ def remove_plain_background(
         notes.append(
             f"the object looks like the background along {faint:.0%} of its outline, parts of it may be "
             "missing: film before another color, or give --masks or a matting model"
+        )
+    lying = [flat_at_foot(frames[i], results[i], surfaces[i], background) for i in few]
+    flat = 0.0 if keep_shadows else float(np.median(lying))
+    if flat > 0:
+        confidence *= 1 - flat
+        notes.append(
+            f"{flat:.0%} of the object lies flat at its foot in the background's hue and is kept: if that is "
+            "a hard shadow or what the object stands on, film in soft light without it, or give --masks or a "
+            "matting model"
+        )
+    if confidence < UNSURE and not keep_shadows and furniture([results[i] for i in few]):
+        raise InputError(
+            "what differs from the background reaches from one side of the picture to the other, as a table, "
+            f"a floor or a wall does and no object: {_advice()} (--keep takes it nevertheless)"
         )
     return Matte(results, "plain", round(confidence, 3), tuple(notes), plain)
 

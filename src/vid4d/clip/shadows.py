@@ -119,7 +119,7 @@ def _look(
     fine: as of `Shadows`. surely: the clip has a shadow, so what may be one is one.
     """
     step = max(1, -(-max(frame.shape[:2]) // SIDE))
-    picture, bare = _blocks(frame, step), _blocks(surface, step)
+    picture, bare = blocks(frame, step), blocks(surface, step)
     wide = max(1.0, max(picture.shape[:2]) / 256)
     calm = smooth(picture, wide)
     factor = (calm * bare).sum(-1) / np.maximum((bare**2).sum(-1), 1)
@@ -129,8 +129,7 @@ def _look(
         bends = [ndimage.gaussian_laplace(picture[..., c], wide) for c in range(3)]
         bent = wide**2 * np.sqrt(np.mean(np.square(bends), 0)) > max(BEND, 2.5 * background.noise)
     free = reached_from_border((distance < background.region) & ~bent)
-    limit = np.maximum(TINT * color_distance(bare), 4 + 2 * background.noise)
-    same_hue = color_distance(calm - factor[..., None] * bare) < limit
+    same_hue = color_distance(calm - factor[..., None] * bare) < hue_limit(bare, background)
     same_hue &= (factor > DARKEST) & (factor < 1.02 + background.noise / 60) & ~free
     if same_hue.sum() < SMALLEST * (~free & ~same_hue).sum():
         return False
@@ -146,7 +145,7 @@ def _look(
             home = _walks(smooth(picture, 0.6 * wide), free, ~free & (~same_hue | outline))
         open_to = same_hue & ~edge & (least == 0 or home > least)
         dark = reached_from_border(open_to | free) & ~free
-        if not _at_foot(dark, ~free & ~dark):
+        if not at_foot(dark, ~free & ~dark):
             return found
         found = True
         # where the shadow ends it comes near the outline from without
@@ -187,7 +186,12 @@ def _gaps(
     return np.isin(pieces, numbers[(bare >= BARE * size) & (odd <= ODD * size)])
 
 
-def _at_foot(dark: Bool[np.ndarray, "h w"], rest: Bool[np.ndarray, "h w"]) -> bool:
+def hue_limit(bare: Float[np.ndarray, "h w 3"], background: Background) -> Float[np.ndarray, "h w"]:
+    """Distance from a shade of the background, 8-bit steps, within which a color has its hue."""
+    return np.maximum(TINT * color_distance(bare), 4 + 2 * background.noise)
+
+
+def at_foot(dark: Bool[np.ndarray, "h w"], rest: Bool[np.ndarray, "h w"]) -> bool:
     """Whether enough is dark, lower in the picture than the rest, which is something, and beside it."""
     rows = np.arange(len(dark))
     if not rest.any() or dark.sum() < SMALLEST * rest.sum():
@@ -244,7 +248,7 @@ def _spread(
     return np.clip(result, DARKEST, 1).astype(np.float32)
 
 
-def _blocks(picture: np.ndarray, step: int) -> Float[np.ndarray, "h2 w2 3"]:
+def blocks(picture: np.ndarray, step: int) -> Float[np.ndarray, "h2 w2 3"]:
     """Means of square blocks of pixels."""
     if step == 1:
         return picture.astype(np.float32)

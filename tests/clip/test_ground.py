@@ -1,0 +1,83 @@
+"""Hard shadows, discs and furniture before a plain background."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from vid4d.clip.ground import spans
+from vid4d.clip.matting import Matte, remove_plain_background
+from vid4d.errors import InputError
+
+SIDE = 160
+ROWS, COLUMNS = np.mgrid[:SIDE, :SIDE] + 0.5
+WALL = np.array((215.0, 205.0, 190.0))
+BALL = np.array((190.0, 60.0, 40.0))
+
+
+def ball(x: float) -> np.ndarray:
+    return np.clip(28.5 - np.hypot(COLUMNS - x, ROWS - 80), 0, 1)
+
+
+def matte(what: np.ndarray, color: np.ndarray, *, keep: bool = False) -> Matte:
+    """A ball that moves, with something else behind it, before a wall."""
+    frames = []
+    for x in (70.0, 75.0, 80.0, 85.0):
+        picture = WALL + np.zeros((SIDE, SIDE, 3))
+        for cover, shade in ((what, color), (ball(x), BALL)):
+            picture = cover[..., None] * shade + (1 - cover[..., None]) * picture
+        frames.append(np.rint(picture).astype(np.uint8))
+    return remove_plain_background(frames, keep_shadows=keep)
+
+
+def ellipse(x: float, y: float, a: float, b: float) -> np.ndarray:
+    return (np.hypot((COLUMNS - x) / a, (ROWS - y) / b) < 1).astype(float)
+
+
+@pytest.mark.parametrize("factor", [0.45, 0.6, 0.75])
+def test_a_hard_shadow_is_told_and_doubted(factor: float) -> None:
+    """What is told is its share: here of the disc's part that the ball leaves."""
+    disc = ellipse(95, 112, 45, 12)
+    made = matte(disc, factor * WALL)
+    (note,) = [n for n in made.notes if "lies flat at its foot" in n]
+    seen = [(disc > 0) & (ball(x) < 0.5) for x in (70.0, 75.0, 80.0, 85.0)]
+    whole = [(disc > 0) | (ball(x) > 0.5) for x in (70.0, 75.0, 80.0, 85.0)]
+    share = np.median([a.sum() / b.sum() for a, b in zip(seen, whole, strict=True)])
+    assert int(note.split("%")[0]) == pytest.approx(100 * share, abs=6)
+    assert made.confidence == pytest.approx(1 - share, abs=0.07)
+
+
+@pytest.mark.parametrize(
+    ("where", "color"),
+    [
+        ((95, 112, 45, 12), np.array((60.0, 110.0, 170.0))),  # another hue: a foot
+        ((80, 40, 45, 12), 0.6 * WALL),  # above: a hat
+        ((80, 84, 14, 12), 0.6 * WALL),  # within: a pattern
+    ],
+)
+def test_other_parts_are_the_objects(where: tuple[float, ...], color: np.ndarray) -> None:
+    made = matte(ellipse(*where), color)
+    assert not any("lies flat" in n for n in made.notes)
+
+
+def test_what_is_round_is_no_hard_shadow() -> None:
+    """A grey belly at the foot has all shades."""
+    shade = 0.75 - 0.3 * np.clip((ROWS - 100) / 24, 0, 1)
+    made = matte(ellipse(95, 112, 45, 12), shade[..., None] * WALL)
+    assert not any("lies flat" in n for n in made.notes)
+
+
+def test_a_table_before_a_wall_is_no_object() -> None:
+    """Nothing of the ball stands out from such a background: the plank does."""
+    table = np.clip((ROWS - 100) / 2, 0, 1) * (0.7 + 0.3 * np.sin(COLUMNS / 2))
+    with pytest.raises(InputError, match=r"reaches from one side .* --crop .*--keep takes it"):
+        matte(table, np.array((120.0, 85.0, 60.0)))
+    assert matte(table, np.array((120.0, 85.0, 60.0)), keep=True).method == "plain"
+
+
+@pytest.mark.parametrize(("sides", "expected"), [("lr", True), ("tb", True), ("lt", False), ("b", False)])
+def test_spans(sides: str, expected: bool) -> None:
+    mask = np.zeros((6, 8), bool)
+    for side, at in {"l": (3, 0), "r": (2, 7), "t": (0, 4), "b": (5, 4)}.items():
+        mask[at] = side in sides
+    assert spans(mask) is expected
