@@ -96,15 +96,20 @@ class _Seen:
         mask = frame[..., 3] > 127
         rows, columns = mask.sum(1), mask.sum(0)
         area = int(rows.sum())
-        ends = (rows[0], rows[-1], columns[0], columns[-1])
         return cls(
             area,
-            bool(max(ends) > max(2, 0.004 * max(mask.shape))),
+            touches_border(mask),
             _are_several(mask),
             mask_middle(columns, rows),
             None if all_opaque else _half_clear_alpha(frame[..., 3], area),
             sharpness(frame),
         )
+
+
+def touches_border(mask: Bool[np.ndarray, "h w"]) -> bool:
+    """Whether the border of the picture cuts what a mask shows, by more than a few pixels."""
+    ends = max(side.sum() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
+    return bool(ends > max(2, 0.004 * max(mask.shape)))
 
 
 def _touches_border(seen: Sequence[_Seen], times: np.ndarray) -> str | None:

@@ -18,6 +18,7 @@ from vid4d.clip.alpha_shadows import without_shadows
 from vid4d.clip.bars import cut_bars
 from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop
+from vid4d.clip.cut_off import whole_ones
 from vid4d.clip.fullsize import Shrunk, crops
 from vid4d.clip.holes import fill_brief_holes
 from vid4d.clip.jitter import unsteady
@@ -159,6 +160,11 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
     takes = of_objects(
         objects, source.times[chosen], takes, lambda i: changes_at_once(source, chosen[i], chosen[i + 1])
     )
+    uncut = whole_ones(objects, source.times[chosen], takes)
+    if options.trim == "auto":
+        takes = uncut
+    elif uncut is not takes:
+        told.append("enough frames show all of the object: --trim auto leaves out those that cut it off")
     if (part := _better_part(takes, source, chosen, options)) is not None:
         return part
     way = way_out(takes, source.times, chosen)

@@ -106,7 +106,7 @@ def of_pictures(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.nd
     takes.lit = {b for b in cuts if _in_another_light(*(thumbnail(frames[i], SIDE) for i in (b - 1, b)))}
     takes.cuts = set(cuts) - takes.lit
     if fading:
-        takes.reasons.append(f"the picture fades {_span(times, fading)}")
+        takes.reasons.append(f"the picture fades {span(times, fading)}")
     if takes.brief:
         takes.reasons.append(f"flashes at {_listed(times, sorted(takes.brief))} are left out")
     if takes.cuts:
@@ -145,14 +145,14 @@ def of_objects(
     full = sizes > 0.98 * frames[0][..., 3].size
     for which, words in ((empty, "no object can be seen"), (full, "the mask fills the picture")):
         if (new := which & takes.good).any() and not which.all():
-            takes.reasons.append(f"{words} {_span(times, np.nonzero(new)[0])}")
+            takes.reasons.append(f"{words} {span(times, np.nonzero(new)[0])}")
     takes.good &= ~empty & ~full
     seen = np.array([i for i in np.nonzero(takes.good)[0] if i not in takes.brief], np.int64)
     if len(seen) < 4:
         return takes
     faded = _faded(Picked(frames, seen.tolist()))
     if faded.any():
-        takes.reasons.append(f"the object fades {_span(times, seen[faded])}")
+        takes.reasons.append(f"the object fades {span(times, seen[faded])}")
         takes.good[seen[faded]] = False
         seen = seen[~faded]
     if len(seen) >= 4:
@@ -349,19 +349,24 @@ def _ring(small: Float[np.ndarray, "h w 4"]) -> Float[np.ndarray, "n 3"]:
     return small[~inner][:, :3]
 
 
-def _span(times: np.ndarray, which: Sequence[int] | np.ndarray) -> str:
+def span(times: np.ndarray, which: Sequence[int] | np.ndarray) -> str:
     """Where frames lie: 'from 0.00 to 0.29 s', for each stretch of them."""
-    stretches: list[list[int]] = []
-    for i in sorted(int(i) for i in which):
-        if stretches and i == stretches[-1][1] + 1:
-            stretches[-1][1] = i
-        else:
-            stretches.append([i, i])
+    found = stretches(which)
     words = [
-        f"at {times[a]:.2f} s" if a == b else f"from {times[a]:.2f} to {times[b]:.2f} s"
-        for a, b in stretches[:3]
+        f"at {times[a]:.2f} s" if a == b else f"from {times[a]:.2f} to {times[b]:.2f} s" for a, b in found[:3]
     ]
-    return ", ".join(words) + (" and more" if len(stretches) > 3 else "")
+    return ", ".join(words) + (" and more" if len(found) > 3 else "")
+
+
+def stretches(which: Sequence[int] | np.ndarray) -> list[tuple[int, int]]:
+    """First and last of all numbers in a row."""
+    result: list[tuple[int, int]] = []
+    for i in sorted(int(i) for i in which):
+        if result and i == result[-1][1] + 1:
+            result[-1] = (result[-1][0], i)
+        else:
+            result.append((i, i))
+    return result
 
 
 def _listed(times: np.ndarray, which: Sequence[int]) -> str:
