@@ -48,7 +48,19 @@ def test_warnings_say_what_and_when(tmp_path: Path) -> None:
     assert "several separate objects" in warned(tmp_path / "two", [two, two])
     soft = [large(), large(), large(blur=2.5), large()]
     assert "soft frames at 0.08 s" in warned(tmp_path / "soft", soft)
-    assert "very low resolution: the object is enlarged" in warned(tmp_path / "low", [box(30), box(30)])
+
+
+@pytest.mark.parametrize("way", [0, 40])
+@pytest.mark.parametrize("side", [59, 60])
+def test_few_pixels_are_said_whatever_the_window(tmp_path: Path, side: int, way: int) -> None:
+    """Of a still object, which fills its window, and of one that needs a larger one for its way."""
+    pictures = [np.zeros((120, 160, 4), np.uint8) for _ in range(3)]
+    for i, picture in enumerate(pictures):
+        picture[20 : 20 + side, 10 + i * way : 50 + i * way] = (200, 40, 40, 255)
+    told = warned(tmp_path, pictures, follow="no")
+    words = "very low resolution: the object is 59 pixels large in the source, and details need 60"
+    assert (words in told) == (side == 59)
+    assert ("low resolution" in told) == (side == 59)
 
 
 def test_holes_that_come_and_go_are_said(tmp_path: Path) -> None:
@@ -105,7 +117,7 @@ def test_low_confidence_names_keep_where_something_was_left_out(left_out: bool) 
         np.zeros(1),
         confidence=0.3,
         has_background=True,
-        enlarged=1.0,
+        object_pixels=240,
         left_out=left_out,
     )
     (sentence,) = (w for w in told if "low confidence" in w)
@@ -134,5 +146,5 @@ def test_a_moving_camera_is_said(tmp_path: Path) -> None:
 
     for shift, expected in ((0, False), (9, True)):
         cut, seen = frames(shift)
-        said = warn(cut, seen, np.arange(3.0), confidence=1.0, has_background=True, enlarged=1.0)
+        said = warn(cut, seen, np.arange(3.0), confidence=1.0, has_background=True, object_pixels=240)
         assert any("camera seems to move" in w for w in said) == expected

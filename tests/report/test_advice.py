@@ -92,7 +92,7 @@ MIDDLE = (32, 32, 14)
 def test_rules_recognise_the_warnings_that_clips_really_give(name, frames):
     """The rules look for words of the sentences in vid4d.clip.checks."""
     warnings = warn(
-        frames, frames, np.arange(len(frames)) / 10, confidence=1.0, has_background=False, enlarged=1.0
+        frames, frames, np.arange(len(frames)) / 10, confidence=1.0, has_background=False, object_pixels=240
     )
     assert [a.name for a in advice(replace(FINE, warnings=tuple(warnings)))] == [name]
 
@@ -110,13 +110,23 @@ def test_rules_recognise_smears_and_jitter():
 def test_rules_recognise_soft_small_and_moving_clips():
     sharp, soft = discs((32, 32, 24)), discs((32, 32, 24), detail=0.0)
     warnings = warn(
-        [sharp] * 4 + [soft], [sharp] * 5, np.arange(5) / 10, confidence=1, has_background=False, enlarged=2
+        [sharp] * 4 + [soft],
+        [sharp] * 5,
+        np.arange(5) / 10,
+        confidence=1,
+        has_background=False,
+        object_pixels=48,
     )
     names = {a.name for a in advice(replace(FINE, warnings=tuple(warnings)))}
     assert names == {"soft frames", "low resolution"}
     shifted = [np.roll(discs(MIDDLE, size=96), 3 * i, axis=1) for i in range(4)]
     opaque = [np.dstack([f[..., :3], np.full(f.shape[:2], 255, np.uint8)]) for f in shifted]
     warnings = warn(
-        [discs(MIDDLE, size=96)] * 4, opaque, np.arange(4) / 10, confidence=1, has_background=True, enlarged=1
+        [discs(MIDDLE, size=96)] * 4,
+        opaque,
+        np.arange(4) / 10,
+        confidence=1,
+        has_background=True,
+        object_pixels=240,
     )
     assert {a.name for a in advice(replace(FINE, warnings=tuple(warnings)))} == {"moving camera"}

@@ -30,8 +30,7 @@ def warn(
     *,
     confidence: float,
     has_background: bool,
-    enlarged: float,
-    object_pixels: float | None = None,
+    object_pixels: float,
     keys: Sequence[int] = (),
     moved: Float[np.ndarray, "t 2"] | float = 0.0,
     left_out: bool = False,
@@ -39,8 +38,8 @@ def warn(
     """Warnings about cut-out frames, in source pixels before the crop.
 
     originals: the frames as they came, background included. times: seconds, to say where.
-    enlarged: how much larger the crop shows the object than the source does. object_pixels: its
-    longer side there. keys: which are key frames. moved: middles of windows that take its motion away.
+    object_pixels: the object's longer side where it is largest, in pixels of the source.
+    keys: which are key frames. moved: middles of windows that take its motion away.
     left_out: whether something was that --keep would keep.
     """
     seen = [_Seen.of(f, all_opaque=has_background) for f in frames]
@@ -61,13 +60,10 @@ def warn(
             "if the masks are wrong "
             f"({install_hint('matting')} and --matting FILE.onnx)"
         )
-    if enlarged > 1.5 or (object_pixels is not None and object_pixels < FEW_PIXELS):
-        large = "" if object_pixels is None else f" and is {object_pixels:.0f} pixels large in the source"
-        few = object_pixels is not None and object_pixels < FEW_PIXELS
+    if round(object_pixels) < FEW_PIXELS:
         warnings.append(
-            f"very low resolution: the object is enlarged {enlarged:.1f} times{large}; use "
-            + (f"the original video or film from nearer: details need {FEW_PIXELS} pixels" if few else "")
-            + ("" if few else "a larger video if there is one")
+            f"very low resolution: the object is {round(object_pixels)} pixels large in the source, and "
+            f"details need {FEW_PIXELS}: use the original video, or film from nearer"
         )
     return [w for w in warnings if w]
 

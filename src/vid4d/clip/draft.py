@@ -200,7 +200,6 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         times,
         confidence=confidence,
         has_background=cut.method != "alpha",
-        enlarged=size / (windows.side * shrunk),
         object_pixels=pixels,
         keys=[chosen.index(i) for i in key],
         moved=windows.centers,
