@@ -140,18 +140,21 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         _refuse_sheet(name, cut.frames[0], (width, height))
     objects = cut.frames
     told += cut.notes
+    left_out = cut.plain is not None and cut.plain.shadows.there
     if not keep and cut.method == "alpha":
-        objects, shadow, _ = without_shadows(objects)
+        objects, shadow, left_out = without_shadows(objects)
         told += [shadow] if shadow else []
     if not keep:
         places = Places(whole, shrunk, (corner[0] + x0 / shrunk, corner[1] + y0 / shrunk))
         if cut.method not in ("alpha", "plain"):
             objects, mended = steady_masks(objects, originals, source.times[chosen])
             told += [mended] if mended else []
+            left_out |= mended is not None
         if prompts:
             objects, more = keep_chosen(objects, prompts, places)
         else:
             objects, more = keep_subject(objects, source.times[chosen], places)
+            left_out |= bool(more)
         told += more
         if cut.method != "alpha":
             shines = cut.plain.shines_in(originals) if cut.plain else None
@@ -172,7 +175,7 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
     check_masks(
         Picked(objects, [i for i in kept if chosen[i] in key]), source.times[key], name, cut.method, way
     )
-    left_out = len(chosen) - len(kept) - len(takes.brief)
+    unused = len(chosen) - len(kept) - len(takes.brief)
     objects, originals = Picked(objects, kept), Picked(originals, kept)
     chosen = [chosen[i] for i in kept]
     times = source.times[chosen]
@@ -203,11 +206,11 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         object_pixels=pixels,
         keys=[chosen.index(i) for i in key],
         moved=windows.centers,
-        left_out=any("--keep keeps" in note for note in told),
+        left_out=left_out,
     )
-    if left_out:
+    if unused:
         told.append(
-            f"{left_out} frames between the key frames show no object or nothing else: they are left out"
+            f"{unused} frames between the key frames show no object or nothing else: they are left out"
         )
     if shrunk > 1 and windows.side < size:
         pictures = crops(source, chosen, windows, Shrunk(objects, originals, kept, corner, seen), cut, size)
