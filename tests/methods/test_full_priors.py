@@ -92,6 +92,7 @@ def test_the_settings_reach_the_prior(tiny, clip, tmp_path, monkeypatch):
 
 def test_presets_and_what_is_told():
     assert configured(DrawRequest()) == FullConfig(steps=20, sampler="unipc")
+    assert configured(DrawRequest(sampler="unipc")) == configured(DrawRequest())
     assert configured(DrawRequest(sampler="dpm")) == FullConfig(steps=20, sampler="dpm")
     assert configured(DrawRequest("draft", "ddim")) == FullConfig(steps=50, sampler="ddim")
     assert configured(DrawRequest("high", steps=30, memory_gb=12.0)) == FullConfig(steps=30, memory_gb=12.0)

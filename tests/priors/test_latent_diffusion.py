@@ -124,7 +124,7 @@ def test_pictures_are_those_without_recordings(prior, devices, recorded, monkeyp
     @contextmanager
     def recording(self):
         for network in (self, *self.copies):
-            network._recorder = cuda_graphs.Recorder(much_memory=True)
+            network._recorder = cuda_graphs.Recorder()
         with plain(self):
             yield
 
@@ -135,15 +135,14 @@ def test_pictures_are_those_without_recordings(prior, devices, recorded, monkeyp
     assert all(network._recorder is None for network in (prior, *prior.copies))
 
 
-def test_a_device_that_gives_something_else_is_refused(networks):
+@pytest.mark.parametrize("part", ["unet.out.2", "autoencoder.decoder.conv_out"])
+def test_a_device_that_gives_something_else_is_refused(prior, part):
     """Before anything is sampled, and named."""
-    prior = networks["syncdreamer"]
     prior.spread(["cpu"])
     with torch.no_grad():
-        prior.copies[0].unet.out[-1].weight.mul_(1.5)
+        prior.copies[0].get_submodule(part).weight.mul_(1.5)
     with pytest.raises(InputError, match=r"cpu does not give what cpu gives.*leave --devices out"):
         sampled(prior)
-    prior.spread([])
 
 
 def test_devices_are_graphics_cards(monkeypatch):
@@ -158,13 +157,21 @@ def test_devices_are_graphics_cards(monkeypatch):
 
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
-def test_pictures_of_two_cards_are_those_of_one(prior):
+@pytest.mark.parametrize("recorded", [False, True])
+def test_pictures_of_two_cards_are_those_of_one(prior, recorded, monkeypatch):
+    """Latents first: a difference that is there alone is the decoder's."""
     import copy
 
+    decode, latents = LatentPrior.decode, []
+    monkeypatch.setattr(LatentPrior, "decode", lambda *a, **k: latents.append(a[1].cpu()) or decode(*a, **k))
+    if not recorded:
+        monkeypatch.setattr(LatentPrior, "recording", lambda self: nullcontext())
     here = copy.deepcopy(prior).to("cuda:0")
     alone = sampled(here, steps=5)
     here.spread(["cuda:1"])
-    torch.testing.assert_close(sampled(here, steps=5), alone, rtol=1e-2, atol=1e-2)
+    pictures = sampled(here, steps=5)
+    torch.testing.assert_close(latents[-1], latents[0], rtol=1e-2, atol=1e-2)
+    torch.testing.assert_close(pictures, alone, rtol=1e-2, atol=1e-2)
 
 
 @pytest.mark.gpu

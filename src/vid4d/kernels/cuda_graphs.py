@@ -147,13 +147,9 @@ class Recorder:
     Recordings read and write the tensors that the work did when it was recorded: `forget` them whenever one
     of these moves. The work is given with each call, so whatever it belongs to owns its recordings and takes
     them along when it goes.
-
-    much_memory: whether what the work set aside as ever is given back before it is recorded, since recordings
-        have memory of their own.
     """
 
-    def __init__(self, much_memory: bool = False) -> None:
-        self._much_memory = much_memory
+    def __init__(self) -> None:
         self._stream: torch.cuda.Stream | None = None
         self.forget()
 
@@ -184,7 +180,5 @@ class Recorder:
                     return work(*inputs)
             if self._pool is None:
                 self._pool = torch.cuda.graph_pool_handle()
-            if self._much_memory:
-                torch.cuda.empty_cache()
             self._recordings[kind] = record(work, inputs, self._pool, self._stream)
         return self._recordings[kind].replay(inputs)

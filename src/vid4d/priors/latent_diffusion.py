@@ -24,6 +24,12 @@ LATENT_SCALE = 0.18215
 """Latents are multiplied with it before they are noised."""
 
 
+def _settle(device: torch.device) -> None:
+    """Waits for what a graphics card has to do."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
 SAME = 0.05
 """Relative difference between cards of one kind that rounding in half precision does not reach."""
 
@@ -59,6 +65,8 @@ class LatentPrior(nn.Module):
 
         work: is called with a network and the slice of the items that it does, and gives a row for each, on
         that network's device. Returns all rows, on this network's device. Without a gradient.
+
+        Cards are waited for before and after: what one reads of another is there.
         """
         networks: list[Self] = [self, *self.copies][:count]
         if len(networks) == 1:
@@ -69,8 +77,11 @@ class LatentPrior(nn.Module):
             device = networks[i].device
             here = torch.cuda.device(device) if device.type == "cuda" else nullcontext()
             with torch.no_grad(), here:
-                return work(networks[i], slice(bounds[i], bounds[i + 1]))
+                rows = work(networks[i], slice(bounds[i], bounds[i + 1]))
+            _settle(device)
+            return rows
 
+        _settle(self.device)
         others = [thread.submit(share, i) for i, thread in enumerate(self._threads[: len(networks) - 1], 1)]
         try:
             parts = [share(0)]
@@ -88,19 +99,22 @@ class LatentPrior(nn.Module):
         for begin in range(0, total, size):
             yield torch.arange(begin, begin + size, device=self.device).clamp(max=total - 1)
 
-    def check_copies(self, rows: Float[Tensor, "n ..."]) -> None:
-        """Raises InputError unless what this network and its copies made of the same input is the same.
+    def check_copies(self, noise: Float[Tensor, "n ..."], latents: Float[Tensor, "c h w"]) -> None:
+        """Raises InputError unless this network and its copies make the same of the same input.
 
-        rows: an equal share of each.
+        noise: predicted of the same input, an equal share by each. latents: that each decodes.
         """
-        shares = rows.float().unflatten(0, (1 + len(self.copies), -1))
-        apart = (shares - shares[0]).flatten(1).norm(dim=1) / shares[0].norm()
-        for network, distance in zip(self.copies, apart[1:].tolist(), strict=True):
-            if not distance < SAME:
-                raise InputError(
-                    f"{network.device} does not give what {self.device} gives (relative difference "
-                    f"{distance:.2g}): leave --devices out"
-                )
+        count = 1 + len(self.copies)
+        pictures = self.decode(latents.expand(count, *latents.shape))
+        for rows in (noise, pictures):
+            shares = rows.float().unflatten(0, (count, -1))
+            apart = (shares - shares[0]).flatten(1).norm(dim=1) / shares[0].norm()
+            for network, distance in zip(self.copies, apart[1:].tolist(), strict=True):
+                if not distance < SAME:
+                    raise InputError(
+                        f"{network.device} does not give what {self.device} gives (relative difference "
+                        f"{distance:.2g}): leave --devices out"
+                    )
 
     @contextmanager
     def recording(self) -> Iterator[None]:
@@ -112,11 +126,13 @@ class LatentPrior(nn.Module):
         networks: list[LatentPrior] = [self, *self.copies]
         for network in networks:
             if network.device.type == "cuda" and network.unet._compiled_call_impl is None:
-                network._recorder = Recorder(much_memory=True)
+                network._recorder = Recorder()
         try:
             yield
         finally:
             for network in networks:
+                if network._recorder is not None:
+                    _settle(network.device)  # a recording may still be played
                 network._recorder = None
 
     def played(self, kind: Hashable, work: Callable[..., Tensor], *inputs: Tensor) -> Tensor:

@@ -75,9 +75,12 @@ as the papers do; what 20 steps of UniPC change, `benchmarks/sampler_steps.py` t
 
 
 def configured(request: DrawRequest) -> FullConfig:
-    """Configuration of a request: its preset, sampler, steps, memory; 'auto' keeps the preset's sampler."""
+    """Configuration of a request: its preset, sampler, steps, memory; 'auto' keeps the preset's sampler.
+
+    Another sampler than the preset's comes with its own number of steps.
+    """
     config = PRESETS[request.preset]
-    if request.sampler != "auto":
+    if request.sampler not in ("auto", config.sampler):
         config = replace(config, sampler=request.sampler, steps=SAMPLERS[request.sampler].steps)
     return replace(config, steps=request.steps or config.steps, memory_gb=request.memory_gb)
 

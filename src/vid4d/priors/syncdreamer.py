@@ -331,7 +331,7 @@ class SyncDreamer(LatentPrior):
         told = (x[:1].expand(count, *x.shape[1:]) for x in (condition.clip, condition.latent, condition.view))
         last = torch.tensor(len(self.schedule) - 1)
         noise = self.noise(x.expand(count, *size), last, SyncDreamerCondition(*told), batch=batch)
-        self.check_copies(noise)
+        self.check_copies(noise, x[0])
 
 
 NETWORK = Network(

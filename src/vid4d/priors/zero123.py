@@ -207,16 +207,25 @@ class Zero123(LatentPrior):
 
             return self.shared_out(noise, len(x)).to(x.device)
 
+        start = draw(torch.empty(frames * views, channels, size, size, device=self.device))
+        if self.copies:
+            self._check_copies(start, context, condition.latent)
         with self.recording():
-            latents = draw_samples(
-                denoise,
-                draw(torch.empty(frames * views, channels, size, size, device=self.device)),
-                self.schedule,
-                sampling,
-                noise=draw,
-                progress=progress,
-            )
+            latents = draw_samples(denoise, start, self.schedule, sampling, noise=draw, progress=progress)
         return self.decode(latents, batch=max(1, batch // 4)).unflatten(0, (frames, views))
+
+    def _check_copies(
+        self, x: Float[Tensor, "n c h w"], context: Float[Tensor, "n 1 k"], latent: Float[Tensor, "t c h w"]
+    ) -> None:
+        """`check_copies` by the first picture."""
+
+        def noise(prior: Zero123, part: slice) -> Tensor:
+            first = (y[:1].to(prior.device) for y in (x, context, latent))
+            noisy, token, shown = (y.expand(part.stop - part.start, *y.shape[1:]) for y in first)
+            steps = torch.full((len(noisy),), len(self.schedule) - 1, device=prior.device)
+            return prior.noise(noisy, steps, token, shown)
+
+        self.check_copies(self.shared_out(noise, 1 + len(self.copies)), x[0])
 
 
 NETWORK = Network(
