@@ -37,6 +37,16 @@ def test_one_that_comes_in() -> None:
     assert before.reasons == []
 
 
+def test_what_touches_a_little_goes_with_what_is_cut_and_feet_may_stand_on_the_border() -> None:
+    """It stands on the lower border and walks out to the right: cut off from where it reaches that, at 76."""
+    pictures = [at(40 + 2 * i, H - 20) for i in range(20)]
+    _, takes = takes_of(pictures)
+    assert takes.good.tolist() == [True] * 18 + [False] * 2
+    pictures = [at(60 + 2 * i) for i in range(16)]
+    _, takes = takes_of(pictures)
+    assert takes.good.tolist() == [True] * 8 + [False] * 8
+
+
 def test_a_moment_cuts_nothing() -> None:
     pictures = [at(30)] * 8 + [at(82)] * 2 + [at(30)] * 8
     _, takes = takes_of(pictures)

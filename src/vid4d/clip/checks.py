@@ -94,7 +94,7 @@ class _Seen:
         area = int(rows.sum())
         return cls(
             area,
-            touches_border(mask),
+            bool(touched_sides(mask).any()),
             _are_several(mask),
             mask_middle(columns, rows),
             None if all_opaque else _half_clear_alpha(frame[..., 3], area),
@@ -102,10 +102,10 @@ class _Seen:
         )
 
 
-def touches_border(mask: Bool[np.ndarray, "h w"]) -> bool:
-    """Whether the border of the picture cuts what a mask shows, by more than a few pixels."""
-    ends = max(side.sum() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1]))
-    return bool(ends > max(2, 0.004 * max(mask.shape)))
+def touched_sides(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "4"]:
+    """Which sides of the picture (top, bottom, left, right) a mask touches with more than a few pixels."""
+    ends = np.array([side.sum() for side in (mask[0], mask[-1], mask[:, 0], mask[:, -1])])
+    return ends > max(2, 0.004 * max(mask.shape))
 
 
 def _touches_border(seen: Sequence[_Seen], times: np.ndarray) -> str | None:

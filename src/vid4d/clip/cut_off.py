@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vid4d.clip.checks import touches_border
+from vid4d.clip.checks import touched_sides
 from vid4d.clip.takes import BRIEF, Takes, span, stretches
 
 LESS = 0.95
-"""Area of an object that is cut off over that of the whole one, at most."""
+"""Area of an object over the usual, at most, in one frame at least of those in a row that are left out."""
 WHOLE = 1 / 3
 """Share of a take, at least, that shows all of the object, if the rest is left out."""
 
@@ -21,14 +21,23 @@ def whole_ones(
 ) -> Takes:
     """Takes of frames that show all of the object; as they were where too few do, or none is cut off.
 
-    frames: without background. Cut off is one that touches the border and is smaller than those that do not:
-    feet at the lower border are none. What is cut off for a moment is left out, and cuts nothing.
+    frames: without background. Cut off are those around one that lacks some of its area and touches the same
+    sides of the picture; a side that nearly all touch is what the object stands on. What is cut off for a
+    moment is left out, and cuts nothing.
     """
-    touching = np.array([touches_border(f[..., 3] > 127) for f in frames]) & takes.good
-    if not touching.any() or touching[takes.good].all():
+    sides = np.array([touched_sides(f[..., 3] > 127) for f in frames]) & takes.good[:, None]
+    if not sides.any():
+        return takes
+    sides &= sides[takes.good].mean(0) <= 1 - WHOLE
+    touching = sides.any(1)
+    whole = takes.good & ~touching
+    if not touching.any() or not whole.any():
         return takes
     sizes = np.array([(f[..., 3] > 127).sum() for f in frames])
-    cut = touching & (sizes < LESS * np.median(sizes[takes.good & ~touching]))
+    small = sizes < LESS * np.median(sizes[whole])
+    cut = np.zeros_like(touching)
+    for first, last in stretches(np.nonzero(touching)[0]):
+        cut[first : last + 1] = small[first : last + 1].any()
     if not cut.any():
         return takes
     result = Takes(takes.good & ~cut, takes.cuts, takes.brief, takes.lit, list(takes.reasons))
