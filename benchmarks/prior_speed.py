@@ -161,7 +161,7 @@ def measure(prior: LatentPrior, frames: torch.Tensor, config: FullConfig, device
 
 
 def profile(prior: LatentPrior, frames: torch.Tensor, config: FullConfig, device: str) -> None:
-    """Prints where a step's time goes on a card, and that of three steps, encoding and decoding by kernels."""
+    """Prints where a step's time goes on a card, and what ran longest in three steps and what is around."""
     from torch.autograd import DeviceType
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as profiler

@@ -88,6 +88,27 @@ def test_no_garbage_is_collected_while_recording(monkeypatch, fails, collecting)
     assert seen == [False]
 
 
+def test_work_goes_on_where_there_is_no_memory_to_record_it(recorded, monkeypatch):
+    """Tried once a kind; what changes tensors may not be done a second time."""
+    tried = []
+
+    def refuse(work, inputs, *_):
+        tried.append(work)
+        raise torch.OutOfMemoryError("none left")
+
+    monkeypatch.setattr(cuda_graphs, "record", refuse)
+    recorder = cuda_graphs.Recorder(pure=True)
+    with pytest.warns(UserWarning, match="goes on unrecorded"):
+        outputs = [recorder("double", lambda x: (2 * x,), [torch.tensor(float(i))])[0] for i in range(6)]
+    assert [float(x) for x in outputs] == [0, 2, 4, 6, 8, 10]
+    assert len(tried) == 1
+    other = cuda_graphs.Recorder()
+    for _ in range(cuda_graphs.BEFORE):
+        other("double", lambda x: (x.mul_(2),), [torch.ones(())])
+    with pytest.raises(torch.OutOfMemoryError):
+        other("double", lambda x: (x.mul_(2),), [torch.ones(())])
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two CUDA devices")
 def test_every_card_records_its_own():

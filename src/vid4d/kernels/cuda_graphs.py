@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
@@ -142,14 +143,18 @@ class CudaGraphed:
 
 
 class Recorder:
-    """Does work on a graphics card that changes tensors: of each kind a few times as ever, then recorded.
+    """Does work on a graphics card: of each kind a few times as ever, then recorded.
 
     Recordings read and write the tensors that the work did when it was recorded: `forget` them whenever one
     of these moves. The work is given with each call, so whatever it belongs to owns its recordings and takes
     them along when it goes.
+
+    pure: the work changes no tensors. Where too little memory is free to record it, it goes on as ever, with
+        a warning; other work may have changed something by then, and its error is raised.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, pure: bool = False) -> None:
+        self._pure = pure
         self._stream: torch.cuda.Stream | None = None
         self.forget()
 
@@ -173,12 +178,27 @@ class Recorder:
     ) -> tuple[Tensor, ...]:
         if kind not in self._recordings:
             done = self._done.get(kind, 0)
-            if not recordable or done < BEFORE:
-                self._done[kind] = done + recordable
-                self._stream = self._stream or torch.cuda.Stream()
-                with aside(self._stream):
-                    return work(*inputs)
-            if self._pool is None:
-                self._pool = torch.cuda.graph_pool_handle()
-            self._recordings[kind] = record(work, inputs, self._pool, self._stream)
+            if recordable and done == BEFORE:
+                self._record(kind, work, inputs)
+            self._done[kind] = min(done + recordable, BEFORE + 1)
+        if kind not in self._recordings:
+            self._stream = self._stream or torch.cuda.Stream()
+            with aside(self._stream):
+                return work(*inputs)
         return self._recordings[kind].replay(inputs)
+
+    def _record(self, kind: Hashable, work: Function, inputs: Sequence[Tensor]) -> None:
+        """Tries once: recordings have memory of their own, beside what work as ever has set aside."""
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        try:
+            self._recordings[kind] = record(work, inputs, self._pool, self._stream)
+        except torch.OutOfMemoryError:
+            if not self._pure:
+                raise
+            warnings.warn(
+                "too little memory is free on the card to record what it does: it goes on unrecorded, which "
+                "is slower",
+                stacklevel=2,
+            )
+            torch.cuda.empty_cache()

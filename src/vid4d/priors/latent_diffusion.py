@@ -126,7 +126,7 @@ class LatentPrior(nn.Module):
         networks: list[LatentPrior] = [self, *self.copies]
         for network in networks:
             if network.device.type == "cuda" and network.unet._compiled_call_impl is None:
-                network._recorder = Recorder()
+                network._recorder = Recorder(pure=True)
         try:
             yield
         finally:
