@@ -12,7 +12,7 @@ from boxes import H, W, box, folder_of, moving
 
 from vid4d.clip.clip import read_clip
 from vid4d.clip.places import Places
-from vid4d.clip.subject import follow_pieces, keep_subject
+from vid4d.clip.subject import keep_subject
 
 TIMES = np.arange(12) / 24
 PLACES = Places((W, H))
@@ -115,19 +115,6 @@ def test_the_object_may_rest() -> None:
     frames, notes = keep_subject(with_added(pictures, lambda i: letters()), TIMES, PLACES)
     assert len(notes) == 1
     assert all(np.array_equal(f[..., 3], p[..., 3]) for f, p in zip(frames, pictures, strict=True))
-
-
-def test_pieces_that_overlap_are_one_thing() -> None:
-    """Two boxes that part are one track, a third beside them another."""
-    masks = np.zeros((3, 8, 20), bool)
-    masks[0, 2:6, 2:10] = True
-    masks[1, 2:6, 2:5] = masks[1, 2:6, 7:10] = True
-    masks[:, 1:3, 15:18] = True
-    pieces = follow_pieces(list(masks))
-    assert pieces.area.tolist() == [6, 32, 6, 12, 12, 6]
-    assert pieces.frame_of().tolist() == [0, 0, 1, 1, 1, 2]
-    order = [set(np.nonzero(pieces.track == t)[0]) for t in np.unique(pieces.track)]
-    assert {frozenset(o) for o in order} == {frozenset({1, 3, 4}), frozenset({0, 2, 5})}
 
 
 def test_what_was_left_out_does_not_enter_the_crop_and_can_be_kept(tmp_path: Path) -> None:

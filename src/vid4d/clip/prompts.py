@@ -16,9 +16,10 @@ import numpy as np
 from jaxtyping import Bool, UInt8
 from scipy import ndimage
 
+from vid4d.clip.pieces import Pieces, follow_pieces
 from vid4d.clip.places import Places
 from vid4d.clip.spool import Spool
-from vid4d.clip.subject import SIDE, Pieces, cleared, follow_pieces, strongest_alpha
+from vid4d.clip.subject import SIDE, cleared, strongest_alpha
 from vid4d.errors import InputError
 
 NEAR = 0.02

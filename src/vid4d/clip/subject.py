@@ -8,13 +8,13 @@ bars), specks, and haze. Masks are judged on copies of at most 256 pixels.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
+from vid4d.clip.pieces import EIGHT, Pieces, follow_pieces
 from vid4d.clip.places import Places, still_note
 from vid4d.clip.spool import Mapped, Spool
 from vid4d.media.keying import around
@@ -26,30 +26,6 @@ SPECK = 0.003  # area of a speck over the object's
 BRIEF_SPECK = 0.02  # the same for what is seen in fewer than a quarter of the frames
 CAPTION = 0.5  # area over the object's, at most, of what stands still for a while only
 HAZE = 24  # alpha of 255 that is no haze where it is connected to the object
-EIGHT = np.ones((3, 3), bool)
-
-
-@dataclass(frozen=True)
-class Pieces:
-    """Connected pieces of small masks, followed over time.
-
-    labels: number of the piece in its frame, 0 for none. first: number of each frame's first piece among all.
-    area: pixels of each piece. track: which of them are one thing.
-    """
-
-    labels: Sequence[Int[np.ndarray, "h w"]]
-    first: list[int]
-    area: Int[np.ndarray, " n"]
-    track: Int[np.ndarray, " n"]
-
-    def frame_of(self) -> Int[np.ndarray, " n"]:
-        """The frame of each piece."""
-        return np.repeat(np.arange(len(self.first) - 1), np.diff(self.first))
-
-    def mask(self, frame: int, chosen: Bool[np.ndarray, " n"]) -> Bool[np.ndarray, "h w"]:
-        """Pixels of the frame in chosen pieces."""
-        table = np.concatenate([[False], chosen[self.first[frame] : self.first[frame + 1]]])
-        return table[self.labels[frame]]
 
 
 def keep_subject(
@@ -88,31 +64,6 @@ def keep_subject(
     if hazy:
         notes.append(f"haze around the object is left out (alpha up to {hazy} of 255); --keep keeps it")
     return cleaned, notes
-
-
-def follow_pieces(masks: Sequence[Bool[np.ndarray, "h w"]]) -> Pieces:
-    """Pieces of masks; those of neighbouring frames that overlap are one thing."""
-    labels, first, area = Spool(boxed=True), [0], []
-    for mask in masks:
-        numbered, count = ndimage.label(mask, EIGHT)
-        labels.append(numbered.astype(np.int32))
-        first.append(first[-1] + count)
-        area.append(np.bincount(numbered.ravel(), minlength=1)[1:])
-    parent = list(range(first[-1]))
-
-    def root(i: int) -> int:
-        while parent[i] != i:
-            parent[i] = parent[parent[i]]
-            i = parent[i]
-        return i
-
-    for k, (before, here) in enumerate(pairwise(labels), start=1):
-        both = (before > 0) & (here > 0)
-        pairs = np.stack([before[both] + first[k - 1] - 1, here[both] + first[k] - 1], -1)
-        for a, b in np.unique(pairs, axis=0).tolist():
-            parent[root(b)] = root(a)
-    track = np.array([root(i) for i in range(len(parent))], np.int64)
-    return Pieces(labels, first, np.concatenate(area).astype(np.int64), track)
 
 
 def _held_softly(
