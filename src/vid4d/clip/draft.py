@@ -153,8 +153,9 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         if prompts:
             objects, more = keep_chosen(objects, prompts, places)
         else:
-            objects, more = keep_subject(objects, source.times[chosen], places)
+            objects, more, loose = keep_subject(objects, source.times[chosen], places)
             left_out |= bool(more)
+            told += [loose] if loose else []
         told += more
         if cut.method != "alpha":
             shines = cut.plain.shines_in(originals) if cut.plain else None

@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
+from vid4d.clip.loose import loose_note
 from vid4d.clip.pieces import EIGHT, Pieces, follow_pieces
 from vid4d.clip.places import Places, still_note
 from vid4d.clip.spool import Mapped, Spool
@@ -30,8 +31,8 @@ HAZE = 24  # alpha of 255 that is no haze where it is connected to the object
 
 def keep_subject(
     frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.ndarray, " t"], places: Places
-) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], list[str]]:
-    """Frames with the object alone, and sentences about what was left out.
+) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], list[str], str | None]:
+    """Frames with the object alone, sentences about what was left out, and one about a loose thing.
 
     frames: straight alpha. times, places: to say when and where, in seconds and in pixels of the source.
     """
@@ -44,7 +45,7 @@ def keep_subject(
     masks = Spool((_opaque(s) & ~still[i] for i, s in enumerate(strongest)), boxed=True)
     pieces = follow_pieces(masks)
     if len(pieces.area) == 0:
-        return frames, []
+        return frames, [], None
     specks, captions = _told_apart(pieces, colors)
     specks &= ~_held_softly(pieces, Mapped(strongest, lambda s: s > HAZE), specks)
     cleaned, hazy = Spool(boxed=True), 0
@@ -63,7 +64,7 @@ def keep_subject(
         notes.append(f"specks beside the object are left out, at {listed} s; --keep keeps them")
     if hazy:
         notes.append(f"haze around the object is left out (alpha up to {hazy} of 255); --keep keeps it")
-    return cleaned, notes
+    return cleaned, notes, loose_note(pieces, ~(specks | captions), colors, times, step, places)
 
 
 def _held_softly(
