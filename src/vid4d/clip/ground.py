@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from vid4d.clip.shadows import DARKEST, SIDE, at_foot, blocks, hue_limit
 from vid4d.media.images import color_distance
-from vid4d.media.keying import Background, smooth
+from vid4d.media.keying import Background, around, smooth
 
 LIGHTEST = 0.93
 """Factor of the background's color above which nothing is taken for a hard shadow."""
@@ -39,10 +39,14 @@ def flat_at_foot(
     Shades are as of `shadows`, but all of one piece is equally dark: what is round or soft is not.
     """
     step = max(1, -(-max(frame.shape[:2]) // SIDE))
-    picture, bare = smooth(blocks(frame, step)), blocks(surface, step)
-    mask = blocks(rgba[..., 3:].repeat(3, 2), step)[..., 0] > 127
+    mask = rgba[step // 2 :: step, step // 2 :: step, 3] > 127
     if not mask.any():
         return 0.0
+    box = around(mask, 2)
+    part = tuple(slice(s.start * step, s.stop * step) for s in box)
+    mask = mask[box]
+    picture, bare = (blocks(x[part], step)[: mask.shape[0], : mask.shape[1]] for x in (frame, surface))
+    picture = smooth(picture)
     factor = (picture * bare).sum(-1) / np.maximum((bare**2).sum(-1), 1)
     shade = mask & (color_distance(picture - factor[..., None] * bare) < hue_limit(bare, background))
     shade &= (factor > DARKEST) & (factor < LIGHTEST)

@@ -220,8 +220,9 @@ def remove_plain_background(
             f"the object looks like the background along {faint:.0%} of its outline, parts of it may be "
             "missing: film before another color, or give --masks or a matting model"
         )
-    lying = [flat_at_foot(frames[i], results[i], surfaces[i], background) for i in few]
-    flat = 0.0 if keep_shadows else float(np.median(lying))
+    looks = [] if keep_shadows else list(few)[::2]
+    lying = [flat_at_foot(frames[i], results[i], surfaces[i], background) for i in looks]
+    flat = float(np.median(lying)) if lying else 0.0
     if flat > 0:
         confidence *= 1 - flat
         notes.append(
