@@ -130,7 +130,7 @@ def _never_moving(
     blobs, count = ndimage.label(stays, EIGHT)
     if count == 0:
         return none, False
-    alone, there = np.zeros((2, len(sample), count + 1), bool)
+    alone, there, joined = np.zeros((3, len(sample), count + 1), bool)
     moving = []
     near = ndimage.binary_dilation(stays, EIGHT)
     for k in range(len(sample)):
@@ -142,8 +142,11 @@ def _never_moving(
         share = ndimage.mean(same[k] & quiet[numbered], blobs, np.arange(count + 1))
         alone[k] = share >= STILL
         there[k] = ndimage.mean(opaque[k], blobs, np.arange(count + 1)) >= 0.9
+        joined[k] = ndimage.mean(opaque[k] & ~quiet[numbered], blobs, np.arange(count + 1)) >= 0.5
         moving.append(int(area[1:][~quiet[1:]].max(initial=0)))
     frozen = (alone.mean(0) >= 0.4) & (there.mean(0) >= 0.9)
+    if any(moving):  # what moves now and then, and is joined to a blob whenever it does, is a part of it
+        frozen &= joined[np.array(moving) > 0].mean(0) <= 0.5
     frozen[0] = False
     size = np.bincount(blobs.ravel(), minlength=count + 1)
     object_area = float(np.quantile(moving, 0.75))
