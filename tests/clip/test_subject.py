@@ -125,3 +125,16 @@ def test_what_was_left_out_does_not_enter_the_crop_and_can_be_kept(tmp_path: Pat
     assert any("specks" in w for w in cleaned.warnings)
     assert not np.array_equal(kept.frames[0], plain.frames[0])
     assert not any("specks" in w for w in kept.warnings)
+
+
+@pytest.mark.parametrize("hidden", [5, 7])
+def test_a_thing_whose_part_comes_out_now_and_then_is_whole(hidden: int) -> None:
+    """A cup turns, its handle behind it in so many of 12 frames: nothing of it stands still for good."""
+    cup = box(30, 20, 30, 40, (240, 240, 230))
+    frames = [
+        cup if i < hidden else np.maximum(cup, box(58, 30, 4 + 2 * (i - hidden), 16, (240, 240, 230)))
+        for i in range(12)
+    ]
+    kept, notes, _ = keep_subject(frames, TIMES, PLACES)
+    assert notes == []
+    assert all(np.array_equal(a, b) for a, b in zip(kept, frames, strict=True))

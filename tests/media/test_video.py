@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -197,6 +198,16 @@ def test_text_and_playlists_are_no_videos(tmp_path, monkeypatch, name, content):
     Path(name).write_text(content)
     with pytest.raises(InputError, match=r"no video|not a video"):
         Video(name)
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_archives_are_to_be_unpacked(tmp_path, kind):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    (folder / "a.png").write_bytes(bytes(range(200)))
+    file = shutil.make_archive(str(tmp_path / "a"), kind, folder)
+    with pytest.raises(InputError, match="an archive; unpack it, and give the folder"):
+        Video(file)
 
 
 @pytest.mark.parametrize(("pixel", "width"), [(2, 64), (0.5, 16), (100, 32), (1, 32)])

@@ -34,19 +34,20 @@ def warn(
     keys: Sequence[int] = (),
     moved: Float[np.ndarray, "t 2"] | float = 0.0,
     left_out: bool = False,
+    prompted: bool = False,
 ) -> list[str]:
     """Warnings about cut-out frames, in source pixels before the crop.
 
     originals: the frames as they came, background included. times: seconds, to say where.
     object_pixels: the object's longer side where it is largest, in pixels of the source.
     keys: which are key frames. moved: middles of windows that take its motion away.
-    left_out: whether something was that --keep would keep.
+    left_out: whether something was that --keep would keep. prompted: whether --click or --box chose.
     """
     seen = [_Seen.of(f, all_opaque=has_background) for f in frames]
     warnings = [
         _touches_border(seen, times),
         _area_jumps(seen, times),
-        _several_objects(seen, times),
+        _several_objects(seen, times, prompted),
         _holes(frames, times),
         _faster_than_keys(seen, keys, moved),
         _soft_frames(seen, times),
@@ -138,13 +139,14 @@ def _are_several(mask: Bool[np.ndarray, "h w"]) -> bool:
     return count > 1 and bool(areas[1] > 0.1 * areas[0])
 
 
-def _several_objects(seen: Sequence[_Seen], times: np.ndarray) -> str | None:
+def _several_objects(seen: Sequence[_Seen], times: np.ndarray, prompted: bool) -> str | None:
     several = [i for i, s in enumerate(seen) if s.several]
     if not several:
         return None
     return (
         f"several separate objects {_at(times, several)}: the method expects one, parts may drift; "
-        "--click X,Y or --box chooses one"
+        + ("give --masks where --click and --box cannot part them" if prompted else "")
+        + ("" if prompted else "--click X,Y or --box chooses one")
     )
 
 

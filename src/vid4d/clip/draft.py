@@ -208,6 +208,7 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         keys=[chosen.index(i) for i in key],
         moved=windows.centers,
         left_out=left_out,
+        prompted=bool(prompts),
     )
     if unused:
         told.append(

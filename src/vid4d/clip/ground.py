@@ -18,11 +18,20 @@ from vid4d.media.keying import Background, around, smooth
 
 LIGHTEST = 0.93
 """Factor of the background's color above which nothing is taken for a hard shadow."""
-ALIKE = 0.04
-"""Spread of that factor, up and down, over what is flat."""
+BRIGHTER = 1.06
+"""The same from which something lighter lies there: a white disc, a sheet of paper."""
+ALIKE = 0.012
+"""Standard deviation of that factor over what is flat, at most, and difference from piece to piece: hardly
+any part of an object is as flat as a wall."""
+PIECE = 0.004
+"""Share of the mask that each piece has, at least."""
+EVEN = 0.05
+"""Its range among neighbors, at most."""
+WIDE = 1.3
+"""Width over height of what lies flat, at least: the ground is seen at a slant."""
 LEAST = 0.04
 """Share of the mask, at least, that is flat at the foot."""
-MOST = 0.6
+MOST = 0.75
 """The same, at most: else it is the object."""
 SPANNING = 0.5
 """Share of the frames that are spanned, at least, where it is furniture."""
@@ -49,19 +58,28 @@ def flat_at_foot(
     picture = smooth(picture)
     factor = (picture * bare).sum(-1) / np.maximum((bare**2).sum(-1), 1)
     shade = mask & (color_distance(picture - factor[..., None] * bare) < hue_limit(bare, background))
-    shade &= (factor > DARKEST) & (factor < LIGHTEST)
-    if shade.sum() < LEAST * mask.sum():
-        return 0.0
-    counts, edges = np.histogram(factor[shade], np.arange(DARKEST, LIGHTEST + ALIKE / 2, ALIKE / 2))
-    usual = edges[int(np.argmax(counts))] + ALIKE / 4
-    pieces, count = ndimage.label(shade & (np.abs(factor - usual) < ALIKE))
-    if count == 0:
-        return 0.0
-    flat = pieces == 1 + int(np.argmax(ndimage.sum_labels(shade, pieces, np.arange(1, count + 1))))
-    flat = ndimage.binary_opening(flat)  # seams between colors have all shades
-    share = float(flat.sum() / mask.sum())
-    rest = ndimage.binary_opening(mask & ~ndimage.binary_dilation(flat, iterations=3))  # without its rim
-    return share if LEAST < share < MOST and at_foot(flat, rest) else 0.0
+    shade &= ((factor > DARKEST) & (factor < LIGHTEST)) | (factor > BRIGHTER)
+    shade &= ndimage.maximum_filter(factor, 3) - ndimage.minimum_filter(factor, 3) < EVEN
+    pieces, count = ndimage.label(shade)
+    numbers = np.arange(1, count + 1)
+    size, usual, spread = (
+        np.asarray(f(factor, pieces, numbers)) for f in (_size, ndimage.mean, ndimage.standard_deviation)
+    )
+    left = (size > PIECE * mask.sum()) & (spread < ALIKE)
+    while left.any():  # all pieces of one shade at once: limbs lie between them
+        alike = left & (np.abs(usual - usual[int(np.argmax(left * size))]) < ALIKE)
+        left &= ~alike
+        flat = ndimage.binary_dilation(np.isin(pieces, numbers[alike])) & mask  # the rim is not even
+        rows, columns = (np.ptp(np.nonzero(flat.any(axis))[0]) + 1 for axis in (1, 0))
+        rest = ndimage.binary_opening(mask & ~ndimage.binary_dilation(flat, iterations=3))
+        share = float(flat.sum() / mask.sum())
+        if LEAST < share < MOST and columns > WIDE * rows and at_foot(flat, rest):
+            return share
+    return 0.0
+
+
+def _size(values: np.ndarray, labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
+    return np.bincount(labels.ravel(), minlength=len(numbers) + 1)[numbers]
 
 
 def spans(mask: Bool[np.ndarray, "h w"]) -> bool:

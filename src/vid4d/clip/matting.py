@@ -218,7 +218,7 @@ def remove_plain_background(
         confidence *= max(0.3, 1 - 3 * faint)
         notes.append(
             f"the object looks like the background along {faint:.0%} of its outline, parts of it may be "
-            "missing: film before another color, or give --masks or a matting model"
+            "missing or too much be kept: film before another color, or give --masks or a matting model"
         )
     looks = [] if keep_shadows else list(few)[::2]
     lying = [flat_at_foot(frames[i], results[i], surfaces[i], background) for i in looks]
@@ -226,9 +226,9 @@ def remove_plain_background(
     if flat > 0:
         confidence *= 1 - flat
         notes.append(
-            f"{flat:.0%} of the object lies flat at its foot in the background's hue and is kept: if that is "
-            "a hard shadow or what the object stands on, film in soft light without it, or give --masks or a "
-            "matting model"
+            f"{flat:.0%} of the object or more lies flat at its foot in the background's hue and is kept: if "
+            "that is a hard shadow or what the object stands on, film in soft light without it, or give "
+            "--masks or a matting model"
         )
     if confidence < UNSURE and not keep_shadows and furniture([results[i] for i in few]):
         raise InputError(

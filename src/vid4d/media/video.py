@@ -23,6 +23,9 @@ from vid4d.media.video_frames import FrameReader, FrameWriter, codec_of, deinter
 ALPHA_DECODERS = {"vp9": "libvpx-vp9", "vp8": "libvpx"}
 """Decoders that keep the alpha of WebM files; FFmpeg's own vp8 and vp9 drop it without a word."""
 
+ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07")
+"""How archives begin; tar has its mark later."""
+
 NO_VIDEOS = {"tty", "hls", "dash", "concat", "sdp", "rtsp", "rtp", "lavfi", "svg_pipe", "bin", "xbin", "adf"}
 NO_VIDEOS |= {"idf", "imf", "webm_dash_manifest", "vapoursynth", "ffmetadata", "srt", "webvtt", "ass"}
 """Formats that FFmpeg takes text for, and those that name other files."""
@@ -151,6 +154,8 @@ class Video:
             # "file:" so that a colon in a name is no protocol; no file of a playlist is opened
             container = av.open(f"file:{self.path}", options={"protocol_whitelist": "file"})
         except (av.error.FFmpegError, OSError, ValueError) as e:
+            if _is_archive(self.path):
+                raise InputError(f"{self.path}: an archive; unpack it, and give the folder") from e
             raise InputError(
                 f"{self.path}: not a video or image that can be read ({getattr(e, 'strerror', None) or e}); "
                 "the file may be cut off or of another kind, export it as mp4, webm or PNG frames"
@@ -273,6 +278,16 @@ class Video:
                         break
             if not progressed:
                 return
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file holds files: zip, tar, gzip, 7z, rar."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(262)
+    except OSError:
+        return False
+    return start.startswith(ARCHIVES) or start[257:262] == b"ustar"
 
 
 def _moving(container: Any) -> list[Any]:
