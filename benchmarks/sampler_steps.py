@@ -24,6 +24,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from vid4d.cameras import Cameras
+from vid4d.media.images import over_white
 from vid4d.priors.samplers import Denoiser, NoiseSchedule, Sampling, draw_samples
 from vid4d.training.mesh_render import fit_to_frame, render_meshes
 from vid4d.training.meshes import MeshBank
@@ -60,8 +61,7 @@ def pictures() -> Float[Tensor, "sides poses d"]:
     for side in range(SIDES):
         cameras = Cameras.orbit([side * 360 / SIDES] * POSES, 10.0, size=SIZE)
         rgba = render_meshes(placed, cameras, torch.arange(POSES))
-        color = rgba[..., :3] * rgba[..., 3:] + 1 - rgba[..., 3:]
-        sides.append(torch.cat([color, rgba[..., 3:]], -1).flatten(1) * 2 - 1)
+        sides.append(torch.cat([over_white(rgba), rgba[..., 3:]], -1).flatten(1) * 2 - 1)
     return torch.stack(sides)
 
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 from vid4d.clip.shadows import DARKEST, SIDE, at_foot, blocks, hue_limit
-from vid4d.media.images import color_distance
+from vid4d.media.images import color_distance, shade_of
 from vid4d.media.keying import Background, around, smooth
 
 LIGHTEST = 0.93
@@ -23,10 +23,10 @@ BRIGHTER = 1.06
 ALIKE = 0.012
 """Standard deviation of that factor over what is flat, at most, and difference from piece to piece: hardly
 any part of an object is as flat as a wall."""
+EVEN = 0.05
+"""Range of that factor among neighbors, at most."""
 PIECE = 0.004
 """Share of the mask that each piece has, at least."""
-EVEN = 0.05
-"""Its range among neighbors, at most."""
 WIDE = 1.3
 """Width over height of what lies flat, at least: the ground is seen at a slant."""
 LEAST = 0.04
@@ -56,14 +56,15 @@ def flat_at_foot(
     mask = mask[box]
     picture, bare = (blocks(x[part], step)[: mask.shape[0], : mask.shape[1]] for x in (frame, surface))
     picture = smooth(picture)
-    factor = (picture * bare).sum(-1) / np.maximum((bare**2).sum(-1), 1)
+    factor = shade_of(picture, bare)
     shade = mask & (color_distance(picture - factor[..., None] * bare) < hue_limit(bare, background))
     shade &= ((factor > DARKEST) & (factor < LIGHTEST)) | (factor > BRIGHTER)
     shade &= ndimage.maximum_filter(factor, 3) - ndimage.minimum_filter(factor, 3) < EVEN
     pieces, count = ndimage.label(shade)
     numbers = np.arange(1, count + 1)
-    size, usual, spread = (
-        np.asarray(f(factor, pieces, numbers)) for f in (_size, ndimage.mean, ndimage.standard_deviation)
+    size = ndimage.sum_labels(shade, pieces, numbers)
+    usual, spread = (
+        np.asarray(f(factor, pieces, numbers)) for f in (ndimage.mean, ndimage.standard_deviation)
     )
     left = (size > PIECE * mask.sum()) & (spread < ALIKE)
     while left.any():  # all pieces of one shade at once: limbs lie between them
@@ -76,10 +77,6 @@ def flat_at_foot(
         if LEAST < share < MOST and columns > WIDE * rows and at_foot(flat, rest):
             return share
     return 0.0
-
-
-def _size(values: np.ndarray, labels: np.ndarray, numbers: np.ndarray) -> np.ndarray:
-    return np.bincount(labels.ravel(), minlength=len(numbers) + 1)[numbers]
 
 
 def spans(mask: Bool[np.ndarray, "h w"]) -> bool:

@@ -21,7 +21,7 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
-from vid4d.media.images import color_distance
+from vid4d.media.images import color_distance, shade_of
 from vid4d.media.keying import REGION, Background, reached_from_border, smooth
 
 SIDE = 320
@@ -122,7 +122,7 @@ def _look(
     picture, bare = blocks(frame, step), blocks(surface, step)
     wide = max(1.0, max(picture.shape[:2]) / 256)
     calm = smooth(picture, wide)
-    factor = (calm * bare).sum(-1) / np.maximum((bare**2).sum(-1), 1)
+    factor = shade_of(calm, bare)
     distance = color_distance(calm - bare)
     bent = np.zeros_like(distance, bool)
     if fine:

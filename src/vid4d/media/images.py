@@ -108,6 +108,14 @@ def as_floats(picture: UInt8[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
     return picture.astype(np.float32) / 255
 
 
+def shade_of(
+    picture: Float[np.ndarray, "h w 3"], surface: Float[np.ndarray, "h w 3"]
+) -> Float[np.ndarray, "h w"]:
+    """The factor of a surface's color, 8-bit, that comes nearest to the picture's."""
+    factor: np.ndarray = (picture * surface).sum(-1) / np.maximum((surface**2).sum(-1), 1)
+    return factor
+
+
 def color_distance(difference: Float[np.ndarray, "*n 3"]) -> Float[np.ndarray, "*n"]:
     """Euclidean length of differences of color."""
     r, g, b = difference[..., 0], difference[..., 1], difference[..., 2]

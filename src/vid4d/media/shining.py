@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy import ndimage
 
-from vid4d.media.images import color_distance
+from vid4d.media.images import color_distance, shade_of
 
 BLUR = 0.7
 """Pixels by which noise is smoothed."""
@@ -66,7 +66,7 @@ def shining_through(
     if not (telling & (inside | spots)).any():
         return result
     picture = np.stack([ndimage.gaussian_filter(picture[..., c], BLUR) for c in range(3)], -1)
-    factor = (picture * surface).sum(-1) / np.maximum((surface**2).sum(-1), 1)
+    factor = shade_of(picture, surface)
     away = color_distance(picture - factor[..., None] * surface)
     shade = telling & (away < limit) & (factor > DARKEST) & (factor < BRIGHTEST)
     seeds = spots | (inside & shade & (factor > HARDLY))
