@@ -258,6 +258,15 @@ def crossing(place: Path) -> Case:
     return Case(video(place.with_suffix(".mp4"), over(t, GREY)), t)
 
 
+def held_by_a_hand(place: Path) -> Case:
+    t = walk()
+    arm = np.abs(np.arange(WIDTH) - np.arange(HEIGHT)[:, None]) < 16
+    arm &= np.arange(HEIGHT)[:, None] > 145
+    hand = [np.where(arm[..., None], (222, 170, 140), p).astype(np.uint8) for p in over(t, BLUE)]
+    seen = [np.dstack([f[..., :3], f[..., 3] * ~arm]) for f in t]
+    return Case(video(place.with_suffix(".mp4"), hand), seen, {"held": True})
+
+
 def small_in_4k(place: Path) -> Case:
     t = walk(4, r=60, travel=60, size=(2160, 3840))
     return Case(folder(place, over(t, GREY), compress_level=1), t)
@@ -377,6 +386,7 @@ KINDS: tuple[Callable[[Path], Case], ...] = (
         white_with_a_shadow,
         grey_with_a_shadow,
         crossing,
+        held_by_a_hand,
         small_in_4k,
         display_p3,
         wide_pixels,

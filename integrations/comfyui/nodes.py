@@ -133,6 +133,7 @@ class Prepare:
             "optional": {
                 "click": ("STRING", {"default": "", "tooltip": "X,Y on the object, pixels, first frame"}),
                 "matting": ("STRING", {"default": "", "tooltip": "an ONNX file that finds the object"}),
+                "held": ("BOOLEAN", {"default": False, "tooltip": "cut off a hand that holds the object"}),
             },
         }
 
@@ -146,11 +147,12 @@ class Prepare:
         keep: bool,
         click: str = "",
         matting: str = "",
+        held: bool = False,
     ) -> tuple[dict[str, Any], torch.Tensor, torch.Tensor, str]:
         from vid4d.methods.stages import read_as_set
 
         chosen = clip | {"frames": frames, "cyclic": cyclic, "follow": follow}
-        chosen |= {"trim": "auto" if trim else "no", "keep": keep}
+        chosen |= {"trim": "auto" if trim else "no", "keep": keep, "held": held}
         if click.strip():
             chosen["click"] = tuple(click.split())
         if matting.strip():

@@ -231,6 +231,7 @@ OF_CLIPS = (
     "box",
     "crop",
     "sheet",
+    "held",
     "keep",
     "fps",
 )

@@ -109,11 +109,12 @@ def test_pages_of_other_places_do_not_come_in(headers, status):
 
 def test_the_forms_values_are_choices_in_their_order():
     chosen = page._choices(
-        ["high", "consistent4d", 1.0, 2.0, 15.0, "no", "yes", 6, 4, True, False, ("1,2",)]
+        ["high", "consistent4d", 1.0, 2.0, 15.0, "no", "yes", 6, 4, True, True, False, ("1,2",)]
     ).settings(Path("a.mp4"))
     assert (chosen.preset, chosen.method, chosen.start, chosen.end) == ("high", "consistent4d", 1.0, 2.0)
     assert (chosen.elevation, chosen.cyclic, chosen.follow, chosen.frames) == (15.0, "no", "yes", 6)
-    assert (chosen.seed, chosen.trim, chosen.keep, chosen.click) == (4, "auto", False, ("1,2",))
+    assert (chosen.seed, chosen.trim, chosen.held, chosen.keep) == (4, "auto", True, False)
+    assert chosen.click == ("1,2",)
 
 
 def test_a_run_of_an_earlier_app_is_looked_at(tmp_path):

@@ -15,6 +15,7 @@ from vid4d.report.advice import RULES, Facts, advice
 FINE = Facts(confidence=0.9, input_psnr=30.0, agreement=0.9, key_frames=8, visible=(900, 1000, 950))
 CASES = {
     "cut off": {"warnings": ("the mask touches the border of the picture at 0.10 s: ...",)},
+    "held": {"warnings": ("something comes in from the top border ... and is joined to the object: ...",)},
     "uncertain mask": {"matting_confidence": 0.55},
     "mask jumps": {"warnings": ("the mask's area jumps at 0.10 s: ...",)},
     "several objects": {"warnings": ("several separate objects at 0.10 s: ...",)},

@@ -43,6 +43,7 @@ class Choices:
     frames: int | None = None
     seed: int = 0
     trim: bool = False
+    held: bool = False
     keep: bool = False
     click: tuple[str, ...] = ()
 

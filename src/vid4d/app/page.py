@@ -232,8 +232,9 @@ def _form(gr: Any) -> list[Any]:
             frames = gr.Number(None, label="Key frames", precision=0, minimum=1, min_width=110)
             seed = gr.Number(0, label="Seed", precision=0, minimum=0, min_width=110)
         trim = gr.Checkbox(False, label="Take the longest part that shows one thing, uncut")
+        held = gr.Checkbox(False, label="Cut off a hand, arm or stick that holds the object")
         keep = gr.Checkbox(False, label="Keep all that the masks show: captions, specks, shadows")
-    return [preset, method, start, end, elevation, cyclic, follow, frames, seed, trim, keep]
+    return [preset, method, start, end, elevation, cyclic, follow, frames, seed, trim, held, keep]
 
 
 def _choices(values: Sequence[Any]) -> Choices:

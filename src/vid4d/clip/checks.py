@@ -35,17 +35,19 @@ def warn(
     moved: Float[np.ndarray, "t 2"] | float = 0.0,
     left_out: bool = False,
     prompted: bool = False,
+    held: bool = False,
 ) -> list[str]:
     """Warnings about cut-out frames, in source pixels before the crop.
 
     originals: the frames as they came, background included. times: seconds, to say where.
     object_pixels: the object's longer side where it is largest, in pixels of the source.
     keys: which are key frames. moved: middles of windows that take its motion away.
-    left_out: whether something was that --keep would keep. prompted: whether --click or --box chose.
+    left_out: whether something was that --keep would keep. prompted: whether --click or --box chose. held:
+    whether it is said already what lies at the border.
     """
     seen = [_Seen.of(f, all_opaque=has_background) for f in frames]
     warnings = [
-        _touches_border(seen, times),
+        None if held else _touches_border(seen, times),
         _area_jumps(seen, times),
         _several_objects(seen, times, prompted),
         _holes(frames, times),

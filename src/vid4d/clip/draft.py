@@ -20,8 +20,10 @@ from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop
 from vid4d.clip.cut_off import whole_ones
 from vid4d.clip.fullsize import Shrunk, crops
+from vid4d.clip.held import UNSURE, grip
 from vid4d.clip.holes import fill_brief_holes
 from vid4d.clip.jitter import unsteady
+from vid4d.clip.letting_go import SURE, let_go
 from vid4d.clip.matting import matte
 from vid4d.clip.options import ClipOptions, check_options
 from vid4d.clip.part import Part
@@ -161,6 +163,9 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
             shines = cut.plain.shines_in(originals) if cut.plain else None
             objects, holes = fill_brief_holes(objects, originals, source.times[chosen], shines)
             told += [holes] if holes else []
+        if options.held:
+            objects, parted = let_go(objects)
+            told.append(parted)
     takes = of_objects(
         objects, source.times[chosen], takes, lambda i: changes_at_once(source, chosen[i], chosen[i + 1])
     )
@@ -198,6 +203,10 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         told.append(smear_note(smear, times))
         if cut.method != "alpha":
             confidence = min(confidence, round(float(np.median([s.kept for s in smear.values()])), 3))
+    if options.held:
+        confidence = min(confidence, SURE)
+    holding = grip(objects)
+    told += [holding.note()] if holding else []
     told += warn(
         objects,
         originals,
@@ -209,7 +218,10 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         moved=windows.centers,
         left_out=left_out,
         prompted=bool(prompts),
+        held=holding is not None,
     )
+    if holding and cut.method != "alpha":
+        confidence = min(confidence, UNSURE)
     if unused:
         told.append(
             f"{unused} frames between the key frames show no object or nothing else: they are left out"

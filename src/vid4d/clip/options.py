@@ -27,8 +27,9 @@ class ClipOptions:
     object's longer side takes.
     cyclic: whether the clip is a loop; 'auto' looks. matting: 'auto', 'alpha', 'plain', or the name or file
     of an ONNX model; matting_kind: what that wants, where its file does not say. fps: frames a second of a
-    folder of images. keep: leave all in the masks that they show, captions, specks and shadows, too. trim:
-    'auto' takes the longest part that shows one thing, uncut.
+    folder of images. held: cut off what comes in from the border and holds the object. keep: leave all in
+    the masks that they show, captions, specks and shadows, too. trim: 'auto' takes the
+    longest part that shows one thing, uncut.
     masks: a folder, glob or video of masks for the clip's frames.
     follow: whether the window follows the object; 'auto' where it crosses the picture.
     crop: 'X0,Y0,X1,Y1', pixels of the source; all that is not in it is not looked at.
@@ -52,6 +53,7 @@ class ClipOptions:
     matting: str = "auto"
     matting_kind: str = "auto"
     fps: float = DEFAULT_FPS
+    held: bool = False
     keep: bool = False
     trim: Literal["no", "auto"] = "no"
     masks: str | Path = ""
@@ -79,5 +81,7 @@ def check_options(o: ClipOptions) -> None:
         raise InputError(f"--matting-kind has no effect beside --matting {o.matting}: leave one of them out")
     if read_prompts(o.click, o.box) and o.keep:
         raise InputError("--click and --box have no effect beside --keep, which keeps all: leave one out")
+    if o.held and o.keep:
+        raise InputError("--held has no effect beside --keep, which keeps all: leave one of them out")
     if o.trim not in ("no", "auto"):
         raise InputError(f"--trim {o.trim}: give no or auto")

@@ -64,6 +64,9 @@ class Prepare:
     sheet: Annotated[str, arg(metavar="CxR")] = ""
     """The picture is a sheet of frames in so many columns and rows of equal cells, such as 4x2; 1x1 if it is
     one picture that looks like a sheet."""
+    held: bool = False
+    """Cut off what comes in from the border and holds the object, a hand, an arm, a stick, where its color
+    ends."""
     keep: bool = False
     """Keep all that the masks show: bars, captions, watermarks, specks, haze, shadows."""
     fps: float = 24.0

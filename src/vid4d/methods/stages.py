@@ -84,6 +84,7 @@ def read_as_set(
         box=settings.box,
         crop=settings.crop,
         sheet=settings.sheet,
+        held=settings.held,
         keep=settings.keep,
         fps=settings.fps,
         masks=settings.masks,

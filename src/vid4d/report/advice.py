@@ -77,6 +77,12 @@ RULES = (
         "Film with room around the object, or take the part of the clip that shows it whole: --start, --end.",
     ),
     Rule(
+        "held",
+        lambda f: f.warned("is joined to the object"),
+        "Something comes in from the border of the picture, and what holds the object is part of it.",
+        "Cut it off by its color with --held, or give masks without it: --masks FOLDER.",
+    ),
+    Rule(
         "uncertain mask",
         lambda f: f.matting_confidence < 0.6,
         "It is not clear what is object and what is background (confidence {matting_confidence:.2f}).",
