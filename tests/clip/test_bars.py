@@ -63,4 +63,7 @@ def test_a_clip_with_bars_becomes_the_clip_without(tmp_path: Path) -> None:
     barred_clip = read_clip(folder_of(tmp_path / "b", black))
     a, b = plain.frames[..., 3] > 0.5, barred_clip.frames[..., 3] > 0.5
     assert (a & b).sum() / (a | b).sum() > 0.97
-    assert "bars are cut off: 15 pixels at the top, 15 pixels at the bottom" in barred_clip.warnings
+    assert (
+        "bars or edges of one color are cut off: 15 pixels at the top, 15 pixels at the bottom"
+        in barred_clip.warnings
+    )

@@ -70,6 +70,14 @@ def test_holes_that_come_and_go_are_said(tmp_path: Path) -> None:
     assert "holes in the mask come and go at 0.08 s" in warned(tmp_path / "hole", pictures)
 
 
+def test_a_hole_that_moves_along_does_not_come_and_go(tmp_path: Path) -> None:
+    """A ring that goes by more than its hole's width from frame to frame."""
+    pictures = [box(5 + 15 * i) for i in range(5)]
+    for i, picture in enumerate(pictures):
+        picture[36:44, 11 + 15 * i : 19 + 15 * i] = 0
+    assert "holes" not in warned(tmp_path / "ring", pictures, follow="no", frames=0)
+
+
 def test_an_object_that_is_half_clear_is_said(tmp_path: Path) -> None:
     """A patch of alpha 110 over a corner is, the opaque pixel in it is no speck, and soft edges are not."""
     pictures = [box(10 + i) for i in range(5)]

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
+from boxes import folder_of
+from scipy import ndimage
 
-from vid4d.clip.ground import spans
+from vid4d.clip.clip import read_clip
+from vid4d.clip.ground import furniture, spans
 from vid4d.clip.matting import Matte, remove_plain_background
 from vid4d.errors import InputError
 
@@ -19,7 +24,7 @@ def ball(x: float) -> np.ndarray:
     return np.clip(28.5 - np.hypot(COLUMNS - x, ROWS - 80), 0, 1)
 
 
-def matte(what: np.ndarray, color: np.ndarray, *, keep: bool = False) -> Matte:
+def pictures(what: np.ndarray, color: np.ndarray) -> list[np.ndarray]:
     """A ball that moves, with something else behind it, before a wall."""
     frames = []
     for x in (70.0, 75.0, 80.0, 85.0):
@@ -27,7 +32,11 @@ def matte(what: np.ndarray, color: np.ndarray, *, keep: bool = False) -> Matte:
         for cover, shade in ((what, color), (ball(x), BALL)):
             picture = cover[..., None] * shade + (1 - cover[..., None]) * picture
         frames.append(np.rint(picture).astype(np.uint8))
-    return remove_plain_background(frames, keep_shadows=keep)
+    return frames
+
+
+def matte(what: np.ndarray, color: np.ndarray, *, keep: bool = False) -> Matte:
+    return remove_plain_background(pictures(what, color), keep_shadows=keep)
 
 
 def ellipse(x: float, y: float, a: float, b: float) -> np.ndarray:
@@ -81,3 +90,48 @@ def test_spans(sides: str, expected: bool) -> None:
     for side, at in {"l": (3, 0), "r": (2, 7), "t": (0, 4), "b": (5, 4)}.items():
         mask[at] = side in sides
     assert spans(mask) is expected
+
+
+def test_a_bar_beside_an_object_is_no_furniture() -> None:
+    """A player's bar; it is left out later on, as all that stands still."""
+    bar = ((ROWS > 148) & (ROWS < 153)).astype(float)
+    made = matte(bar, 0.4 * WALL)
+    assert not any("lies flat" in n for n in made.notes)
+    assert all(f[80, 80, 3] == 255 for f in made.frames)
+    frames = [np.where(ROWS[..., None] > 140, 0, f) for f in made.frames]
+    shown = [ball(x) > 0.5 for x in (70.0, 75.0, 80.0, 85.0)]
+    for frame, truth in zip(frames, shown, strict=True):
+        assert ((frame[..., 3] > 127) == truth).mean() > 0.99
+
+
+def test_a_bar_alone_is_no_object() -> None:
+    bar = np.zeros((60, 80), np.uint8)
+    bar[50:56] = 255
+    picture = np.dstack([np.zeros((60, 80, 3), np.uint8), bar])
+    assert furniture([picture])
+    with_ball = picture.copy()
+    with_ball[10:30, 30:50, 3] = 255
+    assert not furniture([with_ball])
+    joined = with_ball.copy()
+    joined[30:50, 38:42, 3] = 255
+    assert furniture([joined])
+
+
+@pytest.mark.parametrize("soft", [0.0, 6.0])
+def test_a_shadow_that_is_kept_is_told_and_doubted(soft: float, tmp_path: Path) -> None:
+    """By its share of the mask, of a hard one as of a soft one."""
+    dark = ndimage.gaussian_filter(ellipse(85, 112, 45, 12), soft)
+    frames = pictures(dark, 0.6 * WALL)
+    clip = read_clip(folder_of(tmp_path / "f", frames), frames=0, keep=True)
+    (said,) = [w for w in clip.warnings if "a shadow that --keep keeps" in w]
+    share = int(said.split("%")[0]) / 100
+    seen = [(np.abs(f - WALL).max(-1) > 8).sum() for f in frames]
+    balls = [(ball(x) > 0.5).sum() for x in (70.0, 75.0, 80.0, 85.0)]
+    assert share == pytest.approx(1 - np.mean(balls) / np.mean(seen), abs=0.08)
+    assert clip.matting_confidence == pytest.approx(1 - share)
+
+
+def test_without_a_shadow_all_is_kept_in_confidence(tmp_path: Path) -> None:
+    clip = read_clip(folder_of(tmp_path / "f", pictures(np.zeros((SIDE, SIDE)), WALL)), frames=0, keep=True)
+    assert clip.matting_confidence > 0.95
+    assert not any("shadow" in w for w in clip.warnings)

@@ -11,6 +11,7 @@ from boxes import H, W, box, circling, folder_of, moving, on_white, refuse
 
 from vid4d.clip.checks import loop_period, loop_probes, thumbnail
 from vid4d.clip.clip import read_clip
+from vid4d.clip.keyframes import meets
 from vid4d.errors import InputError
 from vid4d.media.video import write_mp4
 
@@ -119,6 +120,30 @@ def test_a_long_clip_has_more_frames(tmp_path: Path, rates: dict[str, float], ke
     assert (len(clip.at_keys()), len(clip)) == (keys, frames)
     told = [w for w in clip.warnings if w.startswith(f"6 s of clip get {keys} key frames")]
     assert len(told) == (keys > 8)
+
+
+def passing(count: int) -> list[np.ndarray]:
+    """A box that comes in from the left, 3 of 20 pixels at first, and is as far out at the right at last."""
+    pictures = []
+    for i in range(count):
+        x = -17 + round((W + 14) * i / (count - 1))
+        wide = np.zeros((H, W + 60, 4), np.uint8)
+        wide[:, 30 : 30 + W] = box(0, w=0)
+        wide[30:50, 30 + x : 50 + x] = (200, 40, 40, 255)
+        pictures.append(wide[:, 30 : 30 + W])
+    return pictures
+
+
+def test_what_enters_and_leaves_is_no_loop(tmp_path: Path) -> None:
+    """Its first and last pictures are nearly as empty, and so nearly the same."""
+    pictures = passing(28)
+    probes = loop_probes(len(pictures))
+    assert loop_period([thumbnail(pictures[i]) for i in probes], probes, len(pictures)) is not None
+    assert not meets([p[..., 3] > 127 for p in pictures])
+    assert meets([p[..., 3] > 127 for p in circling(24, False)])
+    folder = folder_of(tmp_path / "f", pictures)
+    assert not read_clip(folder, frames=8).cyclic
+    assert read_clip(folder, frames=8, cyclic=True).cyclic
 
 
 def test_long_loops_are_judged_by_a_few_frames() -> None:

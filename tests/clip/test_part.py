@@ -64,4 +64,4 @@ def test_bars_are_counted_in_pixels_of_the_source() -> None:
     picture = np.full((60, 80, 4), 255, np.uint8)
     picture[..., 0] = np.linspace(60, 200, 80)
     picture[:10] = (0, 0, 0, 255)
-    assert cut_bars([picture] * 2, 2.5)[1] == "bars are cut off: 28 pixels at the top"
+    assert cut_bars([picture] * 2, 2.5)[1] == "bars or edges of one color are cut off: 28 pixels at the top"

@@ -71,3 +71,14 @@ def test_alpha_says_it_as_well() -> None:
     found = smeared(frames, lambda i: frames[i][..., 3:].repeat(3, -1).astype(np.float32))
     assert list(found) == list(range(6))
     assert smeared([frames[0]] * 6, lambda i: frames[0][..., 3:].repeat(3, -1).astype(np.float32)) == {}
+
+
+def test_a_part_that_is_lost_is_no_motion() -> None:
+    """A soft thing whose mask lacks its left half in every second frame: the middle of the box jumps."""
+    whole = ndimage.gaussian_filter(np.repeat(disc(90, 60)[..., :1] < 200, 4, -1).astype(float), (0, 6, 0))
+    frames = []
+    for i in range(6):
+        rgba = np.rint(255 * whole).astype(np.uint8)
+        rgba[:, : 90 if i % 2 else 0] = 0
+        frames.append(rgba)
+    assert smeared(frames, lambda i: frames[i][..., :3].astype(np.float32)) == {}

@@ -128,7 +128,8 @@ def test_single_frames_of_something_else_are_left_out(tmp_path: Path) -> None:
     assert len(clip.keys) == 4
     assert (clip.times * 15).round().astype(int).tolist() == [i for i in range(16) if i not in (5, 10)]
     assert any(
-        "frames at 0.21, 0.42 s show something else or lack a part: left out" in w for w in clip.warnings
+        "frames at 0.21, 0.42 s show something else, or their masks lack a part: left out" in w
+        for w in clip.warnings
     )
 
 

@@ -36,7 +36,7 @@ def cut_bars(
     sides = {"top": top, "bottom": bottom, "left": left, "right": right}
     said = ", ".join(f"{round(shrunk * n)} pixels at the {side}" for side, n in sides.items() if n)
     cut = Mapped(frames, lambda f: f[top : h - bottom, left : w - right])
-    return cut, f"bars are cut off: {said}", (left, top)
+    return cut, f"bars or edges of one color are cut off: {said}", (left, top)
 
 
 def _bar(pictures: UInt8[np.ndarray, "t h w 3"]) -> int:

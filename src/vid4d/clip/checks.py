@@ -50,7 +50,7 @@ def warn(
         None if held else _touches_border(seen, times),
         _area_jumps(seen, times),
         _several_objects(seen, times, prompted),
-        _holes(frames, times),
+        _holes(frames, seen, times),
         _faster_than_keys(seen, keys, moved),
         _soft_frames(seen, times),
         _camera_moves(originals, frames) if has_background else _half_clear(seen, times),
@@ -152,8 +152,13 @@ def _several_objects(seen: Sequence[_Seen], times: np.ndarray, prompted: bool) -
     )
 
 
-def _holes(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: np.ndarray) -> str | None:
-    """Spots that are clear in one frame, and not in those before and after it."""
+def _holes(
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]], seen: Sequence[_Seen], times: np.ndarray
+) -> str | None:
+    """Spots that are clear in one frame, and not in those before and after it, at rest or moved along.
+
+    A ring's hole is covered by the ring itself, where that goes by as much as its width.
+    """
     step = max(1, max(frames[0].shape[:2]) // 256)
     small = (f[::step, ::step, 3] > 127 for f in frames)
     holed = []
@@ -161,12 +166,26 @@ def _holes(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: np.ndarray) -> s
     for i, after in enumerate(small, start=1):
         assert here is not None
         hole = before & after & filled(here) & ~here
+        for mask, k in ((before, i - 1), (after, i + 1)) if hole.any() else ():
+            way = (seen[i].center - seen[k].center) / step
+            hole &= _moved(mask, way) if np.isfinite(way).all() else False
         if hole.any() and ndimage.binary_opening(hole, np.ones((3, 3), bool)).sum() > 0.01 * here.sum():
             holed.append(i)
         before, here = here, after
     if not holed:
         return None
     return f"holes in the mask come and go {_at(times, holed)}: the object looks like the background there"
+
+
+def _moved(mask: Bool[np.ndarray, "h w"], way: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "h w"]:
+    """A mask by so many pixels to the right and down; clear where it comes from outside."""
+    x, y = np.rint(way).astype(int).tolist()
+    h, w = mask.shape
+    result = np.zeros_like(mask)
+    result[max(y, 0) : h + min(y, 0), max(x, 0) : w + min(x, 0)] = mask[
+        max(-y, 0) : h + min(-y, 0), max(-x, 0) : w + min(-x, 0)
+    ]
+    return result
 
 
 def _faster_than_keys(seen: Sequence[_Seen], keys: Sequence[int], moved: np.ndarray | float) -> str | None:

@@ -20,6 +20,7 @@ from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop
 from vid4d.clip.cut_off import whole_ones
 from vid4d.clip.fullsize import Shrunk, crops
+from vid4d.clip.ground import kept_shadow
 from vid4d.clip.held import UNSURE, grip
 from vid4d.clip.holes import fill_brief_holes
 from vid4d.clip.jitter import unsteady
@@ -33,7 +34,7 @@ from vid4d.clip.sheet import Sheet, grid_of, read_grid
 from vid4d.clip.smear import smear_note, smeared
 from vid4d.clip.source import Source
 from vid4d.clip.sources import open_source
-from vid4d.clip.spool import Picked, Spool
+from vid4d.clip.spool import Mapped, Picked, Spool
 from vid4d.clip.steady import steady_masks
 from vid4d.clip.subject import keep_subject
 from vid4d.clip.takes import Takes, changes_at_once, of_objects, of_pictures, usable, way_out
@@ -87,21 +88,19 @@ def draft_clip(path_or_glob: str | Path, options: ClipOptions) -> Draft:
         if isinstance(result, Draft):
             return replace(result, told=(*told, *result.told))
         told += result.reasons
-        told.append(f"trimmed: {result.start:.2f} to {result.end:.2f} s are used")
-        options = replace(options, start=result.start, end=result.end)
+        options = result.options
 
 
 @dataclass(frozen=True)
-class _Part:
-    """A part of a source that is worth to be read instead. start, end: seconds. reasons: why, in words."""
+class _Instead:
+    """How a source is better read. reasons: why, in words."""
 
-    start: float
-    end: float
+    options: ClipOptions
     reasons: list[str]
 
 
-def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Part:
-    """Drafts a clip, or names a better part of it where the options ask for that."""
+def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Instead:
+    """Drafts a clip, or says how it is better read: a part of it where the options ask for that, or open."""
     size, keep = options.size, options.keep
     prompts = read_prompts(options.click, options.box)
     candidates = keyframes.in_range(source, name, options.start, options.end, options.every)
@@ -146,6 +145,14 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
     if not keep and cut.method == "alpha":
         objects, shadow, left_out = without_shadows(objects)
         told += [shadow] if shadow else []
+    shadow_share = 0.0
+    if keep and cut.plain is not None:
+        shadow_share = round(kept_shadow(originals, cut.frames, cut.plain.background), 2)
+        if shadow_share:
+            told.append(
+                f"{shadow_share:.0%} of the mask or more is a shadow that --keep keeps: it becomes part of "
+                "the asset"
+            )
     if not keep:
         places = Places(whole, shrunk, (corner[0] + x0 / shrunk, corner[1] + y0 / shrunk))
         if cut.method not in ("alpha", "plain"):
@@ -166,6 +173,9 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         if options.held:
             objects, parted = let_go(objects)
             told.append(parted)
+    looked = options.cyclic == "auto" and getattr(source, "cyclic", None) is None
+    if period is not None and looked and not keyframes.meets(Mapped(objects, lambda f: f[..., 3] > 127)):
+        return _Instead(replace(options, cyclic=False), [])
     takes = of_objects(
         objects, source.times[chosen], takes, lambda i: changes_at_once(source, chosen[i], chosen[i + 1])
     )
@@ -199,6 +209,8 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Par
         told.append(f"the clip is not one take of one thing: {way}")
     told += unsteady(objects)
     confidence = cut.confidence
+    if shadow_share:
+        confidence = min(confidence, 1 - shadow_share)
     if smear := smeared(objects, lambda i: cut.contrast(kept[i], originals[i], objects[i])):
         told.append(smear_note(smear, times))
         if cut.method != "alpha":
@@ -294,13 +306,16 @@ def _path(
     return moved + (before[chosen] - before[chosen[0]]) * widths
 
 
-def _better_part(takes: Takes, source: Source, chosen: Sequence[int], options: ClipOptions) -> _Part | None:
+def _better_part(
+    takes: Takes, source: Source, chosen: Sequence[int], options: ClipOptions
+) -> _Instead | None:
     """The longest take where the options ask for it and it is not the whole."""
     best = takes.best()
     if options.trim != "auto" or takes.whole() or best is None or best[1] - best[0] < 2:
         return None
     start, end = (float(source.times[chosen[i]]) for i in best)
-    return _Part(start, end, takes.reasons)
+    reasons = [*takes.reasons, f"trimmed: {start:.2f} to {end:.2f} s are used"]
+    return _Instead(replace(options, start=start, end=end), reasons)
 
 
 def _read_frames(

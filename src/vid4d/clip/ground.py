@@ -7,14 +7,15 @@ stay, and are told. What reaches from one side of the picture to the other is fu
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
-from vid4d.clip.shadows import DARKEST, SIDE, at_foot, blocks, hue_limit
-from vid4d.media.images import color_distance, shade_of
-from vid4d.media.keying import Background, around, smooth
+from vid4d.clip.shadows import DARKEST, SIDE, Shadows, at_foot, blocks, hue_limit
+from vid4d.media.images import color_distance, over_white_uint8, shade_of
+from vid4d.media.keying import Background, around, cut_out, smooth
 
 LIGHTEST = 0.93
 """Factor of the background's color above which nothing is taken for a hard shadow."""
@@ -33,8 +34,14 @@ LEAST = 0.04
 """Share of the mask, at least, that is flat at the foot."""
 MOST = 0.75
 """The same, at most: else it is the object."""
+LOOKS = 5
+"""Frames in which a shadow that is kept is looked for."""
 SPANNING = 0.5
 """Share of the frames that are spanned, at least, where it is furniture."""
+STRIP = 0.15
+"""Width over the picture's, at most, of a bar along a side, as players show: something else is the object."""
+OTHER = 0.1
+"""Area of something else over the bar's, at least."""
 
 
 def flat_at_foot(
@@ -49,6 +56,8 @@ def flat_at_foot(
     """
     step = max(1, -(-max(frame.shape[:2]) // SIDE))
     mask = rgba[step // 2 :: step, step // 2 :: step, 3] > 127
+    if spans(mask):
+        mask &= ~_bars(mask)
     if not mask.any():
         return 0.0
     box = around(mask, 2)
@@ -79,6 +88,33 @@ def flat_at_foot(
     return 0.0
 
 
+def kept_shadow(
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]],
+    kept: Sequence[UInt8[np.ndarray, "h w 4"]],
+    background: Background,
+) -> float:
+    """Share of the masks that is a shadow, where shadows were not left out; 0 where there is none.
+
+    frames: as they came. kept: without background.
+    """
+    few = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), LOOKS)).round().astype(int)).tolist()
+    pictures = {i: over_white_uint8(frames[i]) for i in few}
+    shadows = Shadows.look([pictures[i] for i in few], replace(background, offsets=background.offsets[few]))
+    shares = []
+    for i, picture in pictures.items():
+        surface = background.surface + background.offsets[i]
+        whole = kept[i][..., 3] > 127
+        if not whole.any():
+            continue
+        if shadows.there:
+            alone = cut_out(picture, shadows.on(picture, surface), background)[0][..., 3] > 127
+            shares.append(float((whole & ~alone).sum() / whole.sum()))
+        else:
+            shares.append(flat_at_foot(picture, kept[i], surface, background))
+    share = float(np.median(shares)) if shares else 0.0
+    return share if share >= LEAST else 0.0
+
+
 def spans(mask: Bool[np.ndarray, "h w"]) -> bool:
     """Whether a mask reaches the left and the right side of the picture, or its top and its bottom."""
     left, right, top, bottom = (line.any() for line in (mask[:, 0], mask[:, -1], mask[0], mask[-1]))
@@ -86,5 +122,23 @@ def spans(mask: Bool[np.ndarray, "h w"]) -> bool:
 
 
 def furniture(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
-    """Whether what is left of most frames spans the picture."""
-    return bool(np.mean([spans(f[..., 3] > 127) for f in frames]) > SPANNING)
+    """Whether what is left of most frames spans the picture, and is no bar beside an object."""
+    return bool(np.mean([_spanned(f[..., 3] > 127) for f in frames]) > SPANNING)
+
+
+def _spanned(mask: Bool[np.ndarray, "h w"]) -> bool:
+    if not spans(mask):
+        return False
+    bars = _bars(mask)
+    rest = mask & ~bars
+    return spans(rest) or bool(rest.sum() < OTHER * bars.sum())
+
+
+def _bars(mask: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Thin pieces of a mask that span the picture."""
+    pieces, count = ndimage.label(mask, np.ones((3, 3), bool))
+    bars = np.zeros(count + 1, bool)
+    for k, box in enumerate(ndimage.find_objects(pieces), start=1):
+        thin = min((s.stop - s.start) / n for s, n in zip(box, mask.shape, strict=True))
+        bars[k] = thin <= STRIP and spans(pieces == k)
+    return bars[pieces]

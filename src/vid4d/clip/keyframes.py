@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from vid4d.clip.checks import loop_period, loop_probes, thumbnail
 from vid4d.clip.source import Source
@@ -46,6 +47,24 @@ def period(source: Source, candidates: Sequence[int], cyclic: bool | str) -> int
         return None  # the sizes themselves are judged where the frames are read
     loop_length = loop_period(small, probes, count)
     return count if cyclic is True and loop_length is None else loop_length
+
+
+MEETING = 0.3
+"""What the object's masks at the seam of a loop have in common over what neighbours have, at least."""
+
+
+def meets(masks: Sequence[Bool[np.ndarray, "h w"]]) -> bool:
+    """Whether a loop's object goes on from the last frame to the first as from any frame to the next.
+
+    Pictures alone do not tell that: what enters at one side and leaves at the other shows as little of itself
+    at the end as at the beginning. masks: of the loop's frames.
+    """
+
+    def common(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
+        return float((a & b).sum() / max(1, (a | b).sum()))
+
+    inner = [common(a, b) for a, b in pairwise(masks)]
+    return len(inner) < 2 or common(masks[-1], masks[0]) >= MEETING * float(np.median(inner))
 
 
 def count_for(least: int, rate: float, seconds: float) -> int:

@@ -233,7 +233,7 @@ def remove_plain_background(
     if confidence < UNSURE and not keep_shadows and furniture([results[i] for i in few]):
         raise InputError(
             "what differs from the background reaches from one side of the picture to the other, as a table, "
-            f"a floor or a wall does and no object: {_advice()} (--keep takes it nevertheless)"
+            f"a floor, a wall or a window does and no object: {_advice()} (--keep takes it nevertheless)"
         )
     return Matte(results, "plain", round(confidence, 3), tuple(notes), plain)
 

@@ -49,7 +49,10 @@ def smeared(
     """
     boxes = [mask_box(m) if (m := f[..., 3] > 127).any() else None for f in frames]
     middle = np.array([[np.nan] * 2 if b is None else [b[0] + b[2], b[1] + b[3]] for b in boxes]) / 2
+    extent = np.array([[np.nan] * 2 if b is None else [b[2] - b[0], b[3] - b[1]] for b in boxes])
     steps = np.diff(middle, axis=0)
+    grown = np.abs(np.diff(extent, axis=0)) / 2  # what a box gains or loses at one end moves its middle, too
+    steps = np.sign(steps) * np.maximum(np.abs(steps) - grown, 0)
     ways: dict[int, np.ndarray] = {}
     for i, box in enumerate(boxes):
         near = [s for s in steps[max(0, i - 1) : i + 1] if np.isfinite(s).all()]

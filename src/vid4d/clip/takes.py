@@ -290,7 +290,9 @@ def _compare(
     if brief and len(brief) <= 0.2 * len(looks):
         odd = sorted(int(seen[i]) for i in brief)
         takes.brief.update(odd)
-        takes.reasons.append(f"frames at {_listed(times, odd)} show something else or lack a part: left out")
+        takes.reasons.append(
+            f"frames at {_listed(times, odd)} show something else, or their masks lack a part: left out"
+        )
     else:
         brief = []
     rest = [i for i in range(len(looks)) if i not in brief]
