@@ -138,7 +138,7 @@ def tiny(monkeypatch):
 
 
 def generate(clip: Path, out: Path, **settings) -> api.Asset:
-    return api.generate(clip, out=out, preset="draft", device="cpu", **settings)
+    return api.generate(clip, out=out, **{"preset": "draft", "device": "cpu"} | settings)
 
 
 def test_a_clip_becomes_an_asset(tiny, clip, tmp_path):
@@ -162,6 +162,17 @@ def test_a_clip_becomes_an_asset(tiny, clip, tmp_path):
     first.path.unlink()
     assert generate(clip, tmp_path / "a", seed=1, resume=True).path.read_bytes() == whole
     assert sorted(p.name for p in (tmp_path / "a" / ".done").iterdir()) == sorted([*LAST, "frames", "matrix"])
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_a_card_gives_the_same_bytes_twice(tiny, clip, tmp_path):
+    for name in "ab":
+        generate(clip, tmp_path / name, seed=1, device="cuda")
+    files = [p.relative_to(tmp_path / "a") for p in (tmp_path / "a" / "matrix").rglob("*.png")]
+    assert len(files) == 2 * 5 + 3, "pictures and confidence of the moments, and the clip's frames"
+    for file in (*files, Path("asset.safetensors")):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
 
 
 def test_the_interpolator_that_is_named_fills_the_time_between(tiny, clip, tmp_path):

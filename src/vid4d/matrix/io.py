@@ -29,6 +29,7 @@ transparent (see `vid4d.media.keying`).
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -332,18 +333,21 @@ def _read_pattern(path: Path, pattern: str, views: int, *, grey: bool) -> Float[
     def finish(picture: Picture) -> Picture:
         return picture if grey else as_rgba(picture)
 
-    frames: list[np.ndarray] = []
-    while True:
-        t = len(frames)
-        name = path / _fill(pattern, file, view=0, time=t)
-        if not name.exists():
-            break
+    def name(t: int, view: int = 0) -> Path:
+        return path / _fill(pattern, file, view=view, time=t)
+
+    def moment(t: int) -> np.ndarray:
         if "{view" in pattern:
-            names = [path / _fill(pattern, file, view=v, time=t) for v in range(views)]
-            frames.append(stack([finish(read(n)) for n in names], path))
-        else:
-            frames.append(stack([finish(p) for p in split_grid(read(name), views, 1, name)], path))
-        check_room(path, len(frames) * frames[0].nbytes)
+            return stack([finish(read(name(t, v))) for v in range(views)], path)
+        return stack([finish(p) for p in split_grid(read(name(t)), views, 1, name(t))], path)
+
+    times = itertools.takewhile(lambda t: name(t).exists(), itertools.count())
+    frames = [moment(0)] if next(times, None) is not None else []
+    if frames:
+        rest = list(times)
+        check_room(path, (1 + len(rest)) * frames[0].nbytes)
+        with ThreadPoolExecutor(free_threads()) as pool:
+            frames += pool.map(moment, rest)
     if not frames:
         raise InputError(
             f"{path} holds no file {_fill(pattern, file, view=0, time=0)}: see 'images' in {file}."

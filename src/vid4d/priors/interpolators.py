@@ -101,6 +101,7 @@ def as_midpoint(model: Interpolator) -> Middle:
     """
     between = as_interpolator(model)
 
+    @repeatable()
     def middle(a: Float[Tensor, "n h w c"], b: Float[Tensor, "n h w c"]) -> Float[Tensor, "n h w c"]:
         return between(a, b, torch.full((len(a),), 0.5))
 

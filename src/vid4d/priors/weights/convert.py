@@ -143,10 +143,10 @@ def load_converted(
         shapes = {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
         compare_shapes(expected, shapes, Path(path))
         for name in shapes:
-            value = file.get_tensor(name)
+            value = file.get_tensor(name).to(device)  # which looks through it sooner than a processor does
             if not_finite({name: value}):
                 raise InputError(f"{path} holds NaN or infinity in {name}: convert the original again")
-            value = value.to(device, dtype)
+            value = value.to(dtype)
             owner, _, leaf = name.rpartition(".")
             setattr(model.get_submodule(owner), leaf, nn.Parameter(value, requires_grad=False))
     return model.to(device)
