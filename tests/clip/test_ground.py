@@ -24,12 +24,12 @@ def ball(x: float) -> np.ndarray:
     return np.clip(28.5 - np.hypot(COLUMNS - x, ROWS - 80), 0, 1)
 
 
-def pictures(what: np.ndarray, color: np.ndarray) -> list[np.ndarray]:
+def pictures(what: np.ndarray, color: np.ndarray, body: np.ndarray = BALL) -> list[np.ndarray]:
     """A ball that moves, with something else behind it, before a wall."""
     frames = []
     for x in (70.0, 75.0, 80.0, 85.0):
         picture = WALL + np.zeros((SIDE, SIDE, 3))
-        for cover, shade in ((what, color), (ball(x), BALL)):
+        for cover, shade in ((what, color), (ball(x), body)):
             picture = cover[..., None] * shade + (1 - cover[..., None]) * picture
         frames.append(np.rint(picture).astype(np.uint8))
     return frames
@@ -54,6 +54,30 @@ def test_a_hard_shadow_is_told_and_doubted(factor: float) -> None:
     share = np.median([a.sum() / b.sum() for a, b in zip(seen, whole, strict=True)])
     assert int(note.split("%")[0]) == pytest.approx(100 * share, abs=6)
     assert made.confidence == pytest.approx(1 - share, abs=0.07)
+
+
+def told_share(frames: list[np.ndarray]) -> float:
+    (note,) = [n for n in remove_plain_background(frames).notes if "lies flat at its foot" in n]
+    return int(note.split("%")[0]) / 100
+
+
+def true_share(disc: np.ndarray) -> float:
+    seen = [((disc > 0) & (ball(x) < 0.5)).sum() for x in (70.0, 75.0, 80.0, 85.0)]
+    whole = [((disc > 0) | (ball(x) > 0.5)).sum() for x in (70.0, 75.0, 80.0, 85.0)]
+    return float(np.median(np.divide(seen, whole)))
+
+
+def test_a_hard_shadow_of_a_thing_of_the_walls_own_hue() -> None:
+    """The thing has all shades, and the shadow's, too, where the two meet."""
+    body = (0.35 + 0.2 * np.clip((ROWS - 52) / 56, 0, 1))[..., None] * WALL
+    disc = ellipse(105, 112, 50, 12)
+    assert told_share(pictures(disc, 0.5 * WALL, body)) == pytest.approx(true_share(disc), abs=0.06)
+
+
+def test_a_pale_disc_may_have_a_gradient() -> None:
+    disc = ellipse(95, 112, 45, 12)
+    color = (1.13 + 0.0006 * (COLUMNS - 95))[..., None] * WALL
+    assert told_share(pictures(disc, color)) == pytest.approx(true_share(disc), abs=0.08)
 
 
 @pytest.mark.parametrize(

@@ -63,3 +63,20 @@ def test_what_else_is_beside_the_object(
 def test_an_object_alone() -> None:
     _, _, loose = keep_subject([box(30 + i) for i in range(8)], np.arange(8) / 24, Places((W, H)))
     assert loose is None
+
+
+@pytest.mark.parametrize("over", [True, False])
+def test_a_speck_that_passes_over_the_object_is_told(over: bool) -> None:
+    """It is left out beside the object, and stays in it: a cursor of 3 x 3 before one of 76 x 66 pixels."""
+    pictures = [box(10 + i % 2, 6, 76, 66) for i in range(COUNT)]
+    for i, picture in enumerate(pictures):
+        x = 2 * i if i < 4 else 88 + i - 8 if i > 7 else 28 + 17 * (i - 4)
+        row = 40 if over else 75
+        picture[row : row + 3, x : x + 3] = (20, 20, 20, 255)
+    _, left_out, loose = keep_subject(pictures, np.arange(COUNT) / 24, Places((W, H)))
+    assert any("specks" in n for n in left_out)
+    if over:
+        assert loose is not None
+        assert "passes over the object at 0.17, 0.21, 0.25, 0.29 s" in loose
+    else:
+        assert loose is None

@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from vid4d.clip.shadows import DARKEST, SIDE, Shadows, at_foot, blocks, hue_limit
 from vid4d.media.images import color_distance, over_white_uint8, shade_of
-from vid4d.media.keying import Background, around, cut_out, smooth
+from vid4d.media.keying import Background, around, cut_out, mask_box, smooth
 
 LIGHTEST = 0.93
 """Factor of the background's color above which nothing is taken for a hard shadow."""
@@ -24,8 +24,11 @@ BRIGHTER = 1.06
 ALIKE = 0.012
 """Standard deviation of that factor over what is flat, at most, and difference from piece to piece: hardly
 any part of an object is as flat as a wall."""
-EVEN = 0.05
-"""Range of that factor among neighbors, at most."""
+PALE, ALIKE_PALE = 0.85, 0.022
+"""Factor above which what is flat may be so little more than a wall; its standard deviation then: discs and
+sheets have a shadow and a gradient of their own."""
+EVEN, GRAIN = 0.015, 1.5
+"""Range of that factor among neighbors, at most; what noise over the background's brightness adds to it."""
 PIECE = 0.004
 """Share of the mask that each piece has, at least."""
 WIDE = 1.3
@@ -54,34 +57,41 @@ def flat_at_foot(
 
     Shades are as of `shadows`, but all of one piece is equally dark: what is round or soft is not.
     """
-    step = max(1, -(-max(frame.shape[:2]) // SIDE))
-    mask = rgba[step // 2 :: step, step // 2 :: step, 3] > 127
-    if spans(mask):
-        mask &= ~_bars(mask)
-    if not mask.any():
+    whole = rgba[..., 3] > 127
+    if spans(whole):
+        whole &= ~_bars(whole)
+    if not whole.any():
         return 0.0
-    box = around(mask, 2)
-    part = tuple(slice(s.start * step, s.stop * step) for s in box)
-    mask = mask[box]
+    left, top, right, bottom = mask_box(whole)
+    step = max(1, -(-max(right - left, bottom - top) // SIDE))
+    fine = max(
+        1, round(max(frame.shape[:2]) / SIDE / step)
+    )  # pixels of a rim, which is as wide in any picture
+    part = around(whole, 2 * step)
+    mask = whole[part][step // 2 :: step, step // 2 :: step]
     picture, bare = (blocks(x[part], step)[: mask.shape[0], : mask.shape[1]] for x in (frame, surface))
     picture = smooth(picture)
     factor = shade_of(picture, bare)
     shade = mask & (color_distance(picture - factor[..., None] * bare) < hue_limit(bare, background))
     shade &= ((factor > DARKEST) & (factor < LIGHTEST)) | (factor > BRIGHTER)
-    shade &= ndimage.maximum_filter(factor, 3) - ndimage.minimum_filter(factor, 3) < EVEN
+    even = EVEN + GRAIN * background.noise / color_distance(bare).mean()
+    shade &= ndimage.maximum_filter(factor, 3) - ndimage.minimum_filter(factor, 3) < even
     pieces, count = ndimage.label(shade)
     numbers = np.arange(1, count + 1)
     size = ndimage.sum_labels(shade, pieces, numbers)
     usual, spread = (
         np.asarray(f(factor, pieces, numbers)) for f in (ndimage.mean, ndimage.standard_deviation)
     )
-    left = (size > PIECE * mask.sum()) & (spread < ALIKE)
+    left = (size > PIECE * mask.sum()) & (spread < np.where(usual > PALE, ALIKE_PALE, ALIKE))
     while left.any():  # all pieces of one shade at once: limbs lie between them
         alike = left & (np.abs(usual - usual[int(np.argmax(left * size))]) < ALIKE)
         left &= ~alike
-        flat = ndimage.binary_dilation(np.isin(pieces, numbers[alike])) & mask  # the rim is not even
+        flat = np.isin(pieces, numbers[alike])
+        flat = ndimage.binary_dilation(flat, iterations=2 * fine) & mask  # the rim is not even
         rows, columns = (np.ptp(np.nonzero(flat.any(axis))[0]) + 1 for axis in (1, 0))
-        rest = ndimage.binary_opening(mask & ~ndimage.binary_dilation(flat, iterations=3))
+        rest = ndimage.binary_opening(
+            mask & ~ndimage.binary_dilation(flat, iterations=3 * fine), iterations=fine
+        )
         share = float(flat.sum() / mask.sum())
         if LEAST < share < MOST and columns > WIDE * rows and at_foot(flat, rest):
             return share

@@ -64,7 +64,8 @@ def keep_subject(
         notes.append(f"specks beside the object are left out, at {listed} s; --keep keeps them")
     if hazy:
         notes.append(f"haze around the object is left out (alpha up to {hazy} of 255); --keep keeps it")
-    return cleaned, notes, loose_note(pieces, ~(specks | captions), colors, times, step, places)
+    loose = loose_note(pieces, ~(specks | captions), colors, times, step, places, specks)
+    return cleaned, notes, loose
 
 
 def _held_softly(
