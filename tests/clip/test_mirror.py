@@ -80,6 +80,14 @@ def test_a_ball_is_no_image_of_itself() -> None:
     assert row_of(frames) is None
 
 
+def test_a_box_of_one_color_has_none() -> None:
+    """All of its rows explain each other, but for the last ones, below which there is nothing."""
+    frames = [np.full((H, W, 3), 255, np.uint8) for _ in range(4)]
+    for i, frame in enumerate(frames):
+        frame[60:120, 40 + i : 100 + i] = 100
+    assert row_of(frames) is None
+
+
 def test_posts_and_shadows_are_no_images() -> None:
     for factor in (0.5, 0.8):
         frames = []

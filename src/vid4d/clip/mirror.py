@@ -27,9 +27,9 @@ LEAST_ROWS = 6
 """Rows of these copies that this has to be, at least."""
 EXPLAINED = 0.8
 """Share of what lies below the row that is what lies above it, turned over, each row as pale as it is."""
-MORE, TIMES = 0.25, 6.0
-"""How much more that is than what the row itself explains, drawn downwards, as legs and posts go on; or how
-many times less is left unexplained."""
+MORE, SOME, TIMES = 0.25, 0.08, 6.0
+"""How much more that is than what the row itself explains, drawn downwards, as legs and posts go on; or at
+least some more, where so many times less is left unexplained."""
 FAINTEST = 0.04
 """How strong the image is over the object, at least."""
 PALEST = 0.7
@@ -101,7 +101,8 @@ def _residual(
 
 
 def _folds(fold: _Fold) -> bool:
-    clear = fold.explained - fold.along > MORE or 1 - fold.along > TIMES * (1 - fold.explained)
+    more = fold.explained - fold.along
+    clear = more > MORE or (more > SOME and 1 - fold.along > TIMES * (1 - fold.explained))
     image = fold.explained > EXPLAINED and fold.strength > FAINTEST and fold.start < PALEST
     return image and clear and fold.seen > SEEN
 
