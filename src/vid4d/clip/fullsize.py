@@ -76,8 +76,6 @@ def _crop(
         near &= ~(is_dark(part) & (_enlarged(beside, part) > 127))  # a shadow that was left out
     else:
         result = _keyed(part, near, i, (x0, y0, x1, y1), shrunk, matte)
-        lost = (matte.frames[shrunk.places[i]][..., 3] > 127) & (small <= 127)  # a hand, a caption
-        near &= _enlarged(lost[y0:y1, x0:x1], part) <= 127
         inner = ndimage.binary_erosion(small > 250, iterations=BAND, border_value=1)[y0:y1, x0:x1]
         solid = _enlarged(inner, part) > 127
         result[solid] = part[solid]
@@ -101,14 +99,16 @@ def _keyed(
     if not isinstance(matte.plain, Plain):  # a network's mask is no sharper than the shrunk picture
         alpha = _enlarged(shrunk.objects[i][y0:y1, x0:x1, 3], part)
         return np.dstack([free_colors(picture, as_floats(alpha)), alpha])
-    surface = matte.plain.surface(shrunk.places[i], over_white_uint8(shrunk.pictures[i]))[y0:y1, x0:x1]
+    surface, ground = matte.plain.ground(shrunk.places[i], over_white_uint8(shrunk.pictures[i]))
+    surface = surface[y0:y1, x0:x1]
     large = np.stack([_enlarged(surface[..., c], part) for c in range(3)], -1)
     background = matte.plain.background
     bare = (picture - large)[~near]
     if len(bare) > 64:  # shrinking hid the noise
         spread = 1.48 * np.median(np.abs(bare - np.median(bare, 0)))
         background = replace(background, noise=max(background.noise, float(spread)))
-    return cut_out(picture, large, background)[0]
+    known = None if ground is None else _enlarged(ground[y0:y1, x0:x1], part) > 127
+    return cut_out(picture, large, background, known)[0]
 
 
 def _enlarged(values: np.ndarray, like: np.ndarray) -> np.ndarray:

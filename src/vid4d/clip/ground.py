@@ -1,7 +1,8 @@
 """What an object stands on, or in: hard shadows, turntables, tables and floors before a plain wall.
 
 A hard shadow and a grey disc have an edge of their own, so by color they may be parts of the object: they
-stay, and are told. What reaches from one side of the picture to the other is furniture, and no object at all.
+stay, and are told; so is what else may be ground in shade, of the background's hue in the lower half of a
+mask alone. What reaches from one side of the picture to the other is furniture, and no object at all.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
+from vid4d.clip.shadow_hue import ShadowHue
 from vid4d.clip.shadows import DARKEST, SIDE, Shadows, at_foot, blocks, hue_limit
 from vid4d.media.images import color_distance, over_white_uint8, shade_of
 from vid4d.media.keying import Background, around, cut_out, mask_box, smooth
@@ -45,6 +47,50 @@ STRIP = 0.15
 """Width over the picture's, at most, of a bar along a side, as players show: something else is the object."""
 OTHER = 0.1
 """Area of something else over the bar's, at least."""
+
+SHADES = 0.35, 0.93
+"""Factors of the background's color, from and to, that ground in shade has."""
+HUE = 2.0
+"""Distance from its hue, 8-bit steps, without noise."""
+KEPT = 0.015
+"""Share of a mask, at least, that is told as ground in shade."""
+ABOVE = 0.15
+"""Share of its upper half over that, at most, which is of that hue, too: else it is the object's."""
+
+
+def shade_kept(
+    frame: UInt8[np.ndarray, "h w 3"],
+    rgba: UInt8[np.ndarray, "h w 4"],
+    surface: Float[np.ndarray, "h w 3"],
+    background: Background,
+    hue: ShadowHue | None,
+) -> tuple[float, float, float]:
+    """Shares of a frame's mask that are of the hue of ground in shade: in its lower half, and in its upper.
+
+    And where the first lies, from 0 at the left end of the mask to 1 at its right. surface: without a shadow.
+    """
+    step = max(1, -(-max(frame.shape[:2]) // SIDE))
+    mask = rgba[step // 2 :: step, step // 2 :: step, 3] > 127
+    if not mask.any():
+        return 0.0, 0.0, 0.5
+    box = around(mask, 4)
+    part = tuple(slice(s.start * step, s.stop * step) for s in box)
+    mask = mask[box]
+    picture, bare = (blocks(x[part], step)[: mask.shape[0], : mask.shape[1]] for x in (frame, surface))
+    picture = smooth(picture, 1.0)
+    factor = shade_of(picture, bare)
+    tinted = factor[..., None] * bare
+    limit = HUE + 0.3 * background.noise
+    if hue is not None:
+        tinted = tinted + ((1 - factor) * color_distance(bare))[..., None] * hue.tint
+        limit = max(limit, hue.limit)
+    shade = mask & (color_distance(picture - tinted) < limit) & (factor > SHADES[0]) & (factor < SHADES[1])
+    shade = ndimage.binary_opening(shade, np.ones((3, 3), bool))
+    half = int(np.median(np.nonzero(mask)[0]))
+    upper, lower = shade[:half].sum() / mask.sum(), shade[half:].sum() / mask.sum()
+    columns = np.nonzero(mask.any(0))[0]
+    middle = np.nonzero(shade[half:])[1].mean() if lower else columns.mean()
+    return float(lower), float(upper), float((middle - columns[0]) / max(1, np.ptp(columns)))
 
 
 def flat_at_foot(
@@ -117,7 +163,8 @@ def kept_shadow(
         if not whole.any():
             continue
         if shadows.there:
-            alone = cut_out(picture, shadows.on(picture, surface), background)[0][..., 3] > 127
+            shaded, ground = shadows.on(picture, surface)
+            alone = cut_out(picture, shaded, background, ground)[0][..., 3] > 127
             shares.append(float((whole & ~alone).sum() / whole.sum()))
         else:
             shares.append(flat_at_foot(picture, kept[i], surface, background))

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
 from vid4d.clip.contrast import SEEN, faint_outline, with_contrast
-from vid4d.clip.ground import flat_at_foot, furniture
+from vid4d.clip.ground import ABOVE, KEPT, flat_at_foot, furniture, shade_kept
 from vid4d.clip.matting_onnx import find_model, installed_model, model_frames
 from vid4d.clip.shadows import Shadows
 from vid4d.clip.spool import Mapped, Spool
@@ -40,6 +40,7 @@ BESIDE = 3, 12  # pixels from the object, from and to, where compression leaves 
 TRACES = 0.02  # share of these pixels that differ a little, if there are none
 LOWEST = 5.0  # distance from the background that is no accident then
 HARDLY_SURE = 0.5  # confidence in the mask of such an object, at most
+QUESTIONED = 0.75  # confidence, at most, where ground in shade may be kept, or parts be taken for it
 LEFT = 0.5  # share of the usual that has to be left of an object in every frame, if its shadow was one
 CLEAN = 1.0  # noise up to which faint edges are none of its own, 8-bit steps
 LEAST_LEFT = 0.25  # share of what is no bare background that is no shadow
@@ -57,6 +58,12 @@ class Plain:
 
     def surface(self, frame: int, picture: UInt8[np.ndarray, "h w 3"]) -> Float[np.ndarray, "h w 3"]:
         """The bare background of a frame, its shadow on it, in 8-bit steps."""
+        return self.ground(frame, picture)[0]
+
+    def ground(
+        self, frame: int, picture: UInt8[np.ndarray, "h w 3"]
+    ) -> tuple[Float[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"] | None]:
+        """The same, and what is known to be ground between limbs."""
         return self.shadows.on(picture, self.background.surface + self.background.offsets[frame])
 
     def shines_in(
@@ -230,6 +237,27 @@ def remove_plain_background(
             "that is a hard shadow or what the object stands on, film in soft light without it, or give "
             "--masks or a matting model"
         )
+    bare = [background.surface + background.offsets[i] for i in looks]
+    shades = [
+        shade_kept(frames[i], results[i], b, background, shadows.hue)
+        for i, b in zip(looks, bare, strict=True)
+    ]
+    kept, above, place = np.median(shades, 0) if shades else (0.0, 0.0, 0.5)
+    if kept > KEPT and above <= ABOVE * kept:
+        confidence = min(confidence, QUESTIONED)
+        if not flat:
+            confidence *= max(0.4, 1 - 3 * kept)
+            side = "left" if place < 1 / 3 else "right" if place > 2 / 3 else "middle"
+            notes.append(
+                f"{kept:.0%} of the mask, in its lower half and mostly at its {side}, look like ground in "
+                "shade and are kept: if they are, film in softer light, or give --masks or a matting model"
+            )
+    if shadows.there and shadows.hue is not None and not shadows.hue.reach:
+        confidence = min(confidence, QUESTIONED)
+        notes.append(
+            "parts of the object have the very hue of its shadow: at its foot some may be missing, or ground "
+            "be kept; --keep keeps all, or give --masks or a matting model"
+        )
     if confidence < UNSURE and not keep_shadows and furniture([results[i] for i in few]):
         raise InputError(
             "what differs from the background reaches from one side of the picture to the other, as a table, "
@@ -244,7 +272,8 @@ def _cut(
     """All frames' RGBA, and how distinct their objects are, as of `cut_out`."""
     objects, clear = Spool(boxed=True), []
     for i, frame in enumerate(frames):
-        rgba, distinct = cut_out(frame, plain.surface(i, frame), plain.background)
+        surface, ground = plain.ground(i, frame)
+        rgba, distinct = cut_out(frame, surface, plain.background, ground)
         objects.append(rgba)
         clear.append(distinct)
     return objects, clear

@@ -21,12 +21,15 @@ from PIL import Image
 from scipy import ndimage
 from scipy.spatial import ConvexHull
 
+from vid4d.clip.shadow_hue import Look, ShadowHue
 from vid4d.media.images import color_distance, shade_of
 from vid4d.media.keying import REGION, Background, reached_from_border, smooth
 
 SIDE = 320
 DARKEST = 0.25
 """Factor below which nothing is taken for a shadow."""
+BRIGHTEST = 1.05
+"""Factor of one channel, at most: the light on a shadow has another color than that beside it."""
 EDGE = 11.0
 """Change of color over the width of the derivative's filter, 8-bit steps, that is an edge."""
 FAINT_EDGE = 1.6
@@ -58,13 +61,14 @@ class Shadows:
     """What a look at some frames of a clip says about shadows.
 
     there: whether most frames have one. doubtful: whether most have something dark at the foot of the object
-    that cannot be told from it. fine: whether bends of the color are edges.
+    that cannot be told from it. fine: whether bends of the color are edges. hue: of the shadow, if measured.
     """
 
     background: Background
     there: bool
     doubtful: bool
     fine: bool = False
+    hue: ShadowHue | None = None
 
     @staticmethod
     def look(
@@ -77,21 +81,26 @@ class Shadows:
         """Looks at up to so many frames, evenly spread."""
         few = np.unique(np.linspace(0, len(frames) - 1, min(len(frames), most)).round().astype(int))
         found = [_look(frames[i], background.surface + background.offsets[i], background, fine) for i in few]
-        there = sum(isinstance(f, np.ndarray) for f in found)
+        looks = [f for f in found if isinstance(f, Look)]
         doubtful = sum(f is True for f in found)
-        return Shadows(background, 2 * there > len(few), 2 * there <= len(few) < 2 * (there + doubtful), fine)
+        there = 2 * len(looks) > len(few)
+        hue = ShadowHue.measure(looks) if there else None
+        return Shadows(background, there, not there and len(few) < 2 * (len(looks) + doubtful), fine, hue)
 
     def on(
         self, frame: UInt8[np.ndarray, "h w 3"], surface: Float[np.ndarray, "h w 3"]
-    ) -> Float[np.ndarray, "h w 3"]:
-        """The background of a frame with the shadow that lies on it."""
-        factor = _look(frame, surface, self.background, self.fine, surely=True) if self.there else None
-        if not isinstance(factor, np.ndarray):
-            return surface
-        if factor.shape != frame.shape[:2]:
+    ) -> tuple[Float[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"] | None]:
+        """The background of a frame with the shadow that lies on it, and what is ground between limbs."""
+        look = _look(frame, surface, self.background, self.fine, surely=True) if self.there else None
+        if not isinstance(look, Look):
+            return surface, None
+        factor, ground = _factor(look, self.hue)
+        if factor.shape != frame.shape:
             size = (frame.shape[1], frame.shape[0])
-            factor = np.asarray(Image.fromarray(factor, "F").resize(size, Image.Resampling.BILINEAR))
-        return surface * factor[..., None]
+            channels = (Image.fromarray(np.ascontiguousarray(factor[..., c]), "F") for c in range(3))
+            factor = np.stack([np.asarray(c.resize(size, Image.Resampling.BILINEAR)) for c in channels], -1)
+            ground = np.array(Image.fromarray(ground).resize(size, Image.Resampling.NEAREST))
+        return surface * factor, ground
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -113,8 +122,8 @@ def _look(
     fine: bool,
     *,
     surely: bool = False,
-) -> Float[np.ndarray, "h2 w2"] | bool:
-    """The factor of a shadow on a small copy; else whether something may be one.
+) -> Look | bool:
+    """A small copy of a frame with a shadow; else whether something may be one.
 
     fine: as of `Shadows`. surely: the clip has a shadow, so what may be one is one.
     """
@@ -130,7 +139,8 @@ def _look(
         bent = wide**2 * np.sqrt(np.mean(np.square(bends), 0)) > max(BEND, 2.5 * background.noise)
     free = reached_from_border((distance < background.region) & ~bent)
     same_hue = color_distance(calm - factor[..., None] * bare) < hue_limit(bare, background)
-    same_hue &= (factor > DARKEST) & (factor < 1.02 + background.noise / 60) & ~free
+    brightest = 1.02 + background.noise / 60
+    same_hue &= (factor > DARKEST) & (factor < brightest) & ~free
     if same_hue.sum() < SMALLEST * (~free & ~same_hue).sum():
         return False
     slopes = [ndimage.gaussian_gradient_magnitude(picture[..., c], wide) for c in range(3)]
@@ -153,15 +163,35 @@ def _look(
         beside = outline & ndimage.binary_dilation(dark, iterations=near) & ~end
         apart = outline.any() and beside.sum() < CONTACT * outline.sum()
         if apart or (surely and least == WALKS[-1]):
-            spots = color_distance(picture - bare) < background.flat
-            spots &= ~reached_from_border(spots | free | dark)
-            felt, _ = ndimage.label((dark | free) & (distance > background.flat))
-            top = int(np.argmax(np.isin(felt, np.unique(felt[dark])).any(1)))
-            darkest = float(np.quantile(factor[dark], 0.02))
-            gaps = _gaps(spots, same_hue & ~edge & ~dark & ~free, factor, top, darkest)
-            factor = np.where(spots & gaps, 1.0, np.clip(factor, DARKEST, 1)).astype(np.float32)
-            return _spread(factor, (dark | free | gaps).astype(np.float32), wide)
+            return Look(
+                picture, calm, bare, factor, free, dark, edge, same_hue, wide, background.flat, brightest
+            )
     return found
+
+
+def _factor(look: Look, hue: ShadowHue | None) -> tuple[Float[np.ndarray, "h w 3"], Bool[np.ndarray, "h w"]]:
+    """Of the background's channels at every pixel of a small copy, with what continues it under the object.
+
+    And what is ground between limbs, by the shadow's hue.
+    """
+    dark, free = look.dark, look.free
+    spots = color_distance(look.picture - look.bare) < look.flat
+    spots &= ~reached_from_border(spots | free | dark)
+    darkest = float(np.quantile(look.factor[dark], 0.02))
+    shade = look.same_hue & ~look.edge & ~dark & ~free
+    gaps = _gaps(spots, shade, look.factor, look.top, darkest)
+    scale = np.where(spots & gaps, 1.0, np.clip(look.factor, DARKEST, 1))[..., None]
+    factor = np.repeat(scale, 3, -1)
+    between = np.zeros_like(dark)
+    if hue is not None:
+        factor = factor + (1 - scale) * hue.tint * color_distance(look.bare)[..., None] / np.maximum(
+            look.bare, 1
+        )
+        between = hue.between_limbs(look)
+        factor = np.where(between[..., None], look.calm / np.maximum(look.bare, 1), factor)
+        gaps |= between
+        dark = dark & ~hue.not_its_own(look)
+    return _spread(factor, (dark | free | gaps).astype(np.float32), look.wide), between
 
 
 def _gaps(
@@ -236,16 +266,17 @@ def _walks(
 
 
 def _spread(
-    factor: Float[np.ndarray, "h w"], known: Float[np.ndarray, "h w"], wide: float
-) -> Float[np.ndarray, "h w"]:
+    factor: Float[np.ndarray, "h w 3"], known: Float[np.ndarray, "h w"], wide: float
+) -> Float[np.ndarray, "h w 3"]:
     """The factor where it is known, smoothed, and continued from there into the object."""
     result = np.ones_like(factor)
+    factor = known[..., None] * np.clip(factor, DARKEST, BRIGHTEST)
     for sigma in (16 * wide, 4 * wide, wide):
-        share = ndimage.gaussian_filter(known, sigma)
-        local = ndimage.gaussian_filter(known * factor, sigma) / np.maximum(share, 1e-6)
+        share = ndimage.gaussian_filter(known, sigma)[..., None]
+        local = ndimage.gaussian_filter(factor, (sigma, sigma, 0)) / np.maximum(share, 1e-6)
         trust = np.clip(4 * share, 0, 1)
         result = (1 - trust) * result + trust * local
-    return np.clip(result, DARKEST, 1).astype(np.float32)
+    return np.clip(result, DARKEST, BRIGHTEST).astype(np.float32)
 
 
 def blocks(picture: np.ndarray, step: int) -> Float[np.ndarray, "h2 w2 3"]:

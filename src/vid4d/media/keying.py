@@ -74,13 +74,19 @@ def _cut_from(
 
 
 def cut_out(
-    frame: UInt8[np.ndarray, "h w 3"], surface: Float[np.ndarray, "h w 3"], background: Background
+    frame: UInt8[np.ndarray, "h w 3"],
+    surface: Float[np.ndarray, "h w 3"],
+    background: Background,
+    ground: Bool[np.ndarray, "h w"] | None = None,
 ) -> tuple[UInt8[np.ndarray, "h w 4"], float]:
-    """One frame's RGBA, and the share of its object that stands out clearly from the background."""
+    """One frame's RGBA, and the share of its object that stands out clearly from the background.
+
+    ground: what is known to be background where it is enclosed and of the surface's color.
+    """
     picture = frame.astype(np.float32)
     residual = picture - surface
     distance = color_distance(smooth(residual) if background.noise > 1.5 else residual)
-    inside = _object_mask(picture, surface, distance, background)
+    inside = _object_mask(picture, surface, distance, background, ground)
     if not inside.any():
         return np.dstack([frame, np.zeros(frame.shape[:2], np.uint8)]), 0.0
     alpha, color = np.zeros(inside.shape, np.float32), picture
@@ -115,6 +121,7 @@ def _object_mask(
     surface: Float[np.ndarray, "h w 3"],
     distance: Float[np.ndarray, "h w"],
     background: Background,
+    ground: Bool[np.ndarray, "h w"] | None,
 ) -> Bool[np.ndarray, "h w"]:
     """Hysteresis, then what the object has in the background's color: see `_without_holes`."""
     eight = np.ones((3, 3), bool)
@@ -128,7 +135,10 @@ def _object_mask(
         inside &= ~(edge & (ndimage.maximum_filter(distance, 3) > CORE))
     if inside.any():
         box = around(inside, 8)
-        inside[box] = _without_holes(picture[box], surface[box], distance[box], inside[box], background)
+        known = np.zeros_like(inside[box]) if ground is None else ground[box]
+        inside[box] = _without_holes(
+            picture[box], surface[box], distance[box], inside[box], background, known
+        )
     return inside
 
 
@@ -138,13 +148,14 @@ def _without_holes(
     distance: Float[np.ndarray, "h w"],
     inside: Bool[np.ndarray, "h w"],
     background: Background,
+    ground: Bool[np.ndarray, "h w"],
 ) -> Bool[np.ndarray, "h w"]:
     """A mask with its enclosed spots of background color, unless they are gaps.
 
     A gap is as flat as the background itself, lies near the outline (between fingers) or is of some size
     (between an arm and the body), and its own outline does not fade; a small flat spot deep inside is a
     highlight, and so is a spot of any size into which the object fades. Where the background has a hue that
-    the object has not, that hue alone tells a gap: see `shining`.
+    the object has not, that hue alone tells a gap: see `shining`. What is known as ground is a gap.
     """
     left, top, right, bottom = mask_box(inside)
     side = max(right - left, bottom - top)
@@ -153,9 +164,9 @@ def _without_holes(
     if fading.any():
         result = inside | fading_holes(inside, fading, side) | fading_bays(inside, fading, side)
     flat_limit = background.flat
-    gaps = np.zeros_like(inside)
+    gaps = ground & ~inside
     if has_hue(surface, flat_limit):
-        gaps = shining_through(picture, surface, inside, (result | filled(inside)) & ~inside, flat_limit)
+        gaps |= shining_through(picture, surface, inside, (result | filled(inside)) & ~inside, flat_limit)
     result = result & ~gaps
     holes, count = ndimage.label(~result)
     outside = set(border_labels(holes).tolist()) - {0}
