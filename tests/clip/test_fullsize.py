@@ -73,3 +73,21 @@ def test_what_was_left_out_stays_out(tmp_path: Path) -> None:
     top = np.nonzero((clip.frames[..., 3] > 0.1).any((0, 2)))[0].min()
     left = np.nonzero((clip.frames[..., 3] > 0.1).any((0, 1)))[0]
     assert (bottom - top) / (left.max() - left.min()) == pytest.approx(120 / 220, abs=0.02)
+
+
+def test_what_held_the_object_does_not_come_back(tmp_path: Path) -> None:
+    """A blue stick from below is left out of the windows of full size, too."""
+    folder = tmp_path / "held"
+    folder.mkdir()
+    for i, x in enumerate(PLACES):
+        rgba = striped(x)
+        alpha = rgba[..., 3:] / 255
+        rgb = np.rint(alpha * rgba[..., :3] + (1 - alpha) * 220).astype(np.uint8)
+        rgb[740:, x - 14 : x + 14] = (60, 90, 220)
+        Image.fromarray(rgb).save(folder / f"{i}.png", compress_level=1)
+    clip = read_clip(folder, size=160, frames=0, follow="no", held=True)
+    for frame in clip.frames:
+        seen = frame[..., 3] > 0.5
+        blue = seen & (frame[..., 2] > frame[..., 0] + 0.1)
+        assert blue.sum() < 0.025 * seen.sum()
+        assert seen.sum() == pytest.approx(np.pi * (RADIUS * 160 / 204.8) ** 2 - 20 * 22, rel=0.08)

@@ -26,6 +26,7 @@ from vid4d.clip.holes import fill_brief_holes
 from vid4d.clip.jitter import unsteady
 from vid4d.clip.letting_go import SURE, let_go
 from vid4d.clip.matting import matte
+from vid4d.clip.mirror import mirror_row, without_mirror
 from vid4d.clip.options import ClipOptions, check_options
 from vid4d.clip.part import Part
 from vid4d.clip.places import Places
@@ -139,6 +140,12 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
         raise
     if len(source.times) == 1 and corner == (0, 0) and not (options.sheet or prompts):
         _refuse_sheet(name, cut.frames[0], (width, height))
+    if cut.plain is not None and not keep:
+        bare = cut.plain.background
+        if (row := mirror_row(originals, cut.frames, bare)) is not None:
+            originals = without_mirror(originals, row, bare)
+            cut = matte(originals, cut.method)
+            told.append("a mirror image below the object is left out; --keep keeps it")
     objects = cut.frames
     told += cut.notes
     left_out = cut.plain is not None and cut.plain.shadows.there

@@ -76,6 +76,8 @@ def _crop(
         near &= ~(is_dark(part) & (_enlarged(beside, part) > 127))  # a shadow that was left out
     else:
         result = _keyed(part, near, i, (x0, y0, x1, y1), shrunk, matte)
+        lost = (matte.frames[shrunk.places[i]][..., 3] > 127) & (small <= 127)  # a hand, a caption
+        near &= _enlarged(lost[y0:y1, x0:x1], part) <= 127
         inner = ndimage.binary_erosion(small > 250, iterations=BAND, border_value=1)[y0:y1, x0:x1]
         solid = _enlarged(inner, part) > 127
         result[solid] = part[solid]
