@@ -7,10 +7,16 @@ from pathlib import Path
 import numpy as np
 from boxes import folder_of
 
+from vid4d.clip import jitter
 from vid4d.clip.clip import read_clip
-from vid4d.clip.jitter import unsteady
 
 SIDE = 160
+
+
+def unsteady(frames: list[np.ndarray], apart: int = 1) -> list[str]:
+    """Of frames of a clip of 24 a second, so many frames apart."""
+    numbers = np.arange(len(frames)) * apart
+    return jitter.unsteady(frames, numbers.tolist(), numbers / 24)
 
 
 def creature(x: float, y: float, size: float, swing: float = 0.0) -> np.ndarray:
@@ -67,3 +73,11 @@ def test_frames_cropped_to_their_own_object_are_told() -> None:
     assert "cropped and scaled to its own object (always centred, 140 pixels long" in said[0]
     on_the_ground = [np.roll(f, SIDE - 20 - np.nonzero(f[..., 3].any(1))[0][-1], axis=0) for f in cropped]
     assert unsteady(on_the_ground) == []
+
+
+def test_frames_far_apart_tell_nothing() -> None:
+    """A quick hop that every sixth frame shows turns back each time, as jitter does."""
+    hops = walking(place=lambda i: (0, -25 * (i % 2)))
+    assert any("place" in said for said in unsteady(hops))
+    assert any("place" in said for said in unsteady(hops, apart=3)), "8 a second"
+    assert unsteady(hops, apart=6) == []

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import struct
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from vid4d.errors import InputError, printable
 from vid4d.files.paths import refuse_special
 from vid4d.files.records import read_record
 from vid4d.matrix.files import read_grey, read_picture
-from vid4d.media.picture_files import open_picture
+from vid4d.media.picture_files import open_picture, reading_picture
 
 
 def png_of(path: Path, width: int, height: int) -> Path:
@@ -126,3 +128,16 @@ def test_an_animation_ends_before_a_frame_that_leaves_it(tmp_path):
 def test_text_for_a_terminal_holds_no_control_characters():
     assert printable("a\x1b[31m\n\u202eb é ☃.mp4") == r"a\x1b[31m\n\u202eb é ☃.mp4"
     assert printable("caf\udce9") == r"caf\udce9"
+
+
+def test_pictures_read_by_many_threads_leave_warnings_as_they_were(tmp_path: Path) -> None:
+    """Python keeps one list of filters; threads that enter and leave in another order would swap it."""
+    for i in range(16):
+        Image.fromarray(np.zeros((40 + 40 * (i % 3), 50), np.uint8)).save(tmp_path / f"{i}.png")
+    before = list(warnings.filters)
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(5):
+            list(pool.map(lambda i: read_grey(tmp_path / f"{i}.png"), range(16)))
+    assert warnings.filters == before
+    with pytest.warns(UserWarning, match="still told"), reading_picture(tmp_path / "0.png"):
+        warnings.warn("still told", stacklevel=1)

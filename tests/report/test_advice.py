@@ -101,7 +101,7 @@ def test_rules_recognise_the_warnings_that_clips_really_give(name, frames):
 def test_rules_recognise_smears_and_jitter():
     said = (
         smear_note({2: Smear(0.3, 0.7)}, np.arange(3.0)),
-        *unsteady([discs((32, 32, 10 + i % 2)) for i in range(8)]),
+        *unsteady([discs((32, 32, 10 + i % 2)) for i in range(8)], range(8), np.arange(8) / 24),
     )
     assert len(said) == 2
     names = {a.name for a in advice(replace(FINE, warnings=said))}

@@ -10,6 +10,8 @@ from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from scipy import ndimage
 
+from vid4d.clip.pace import faster_than_keys
+from vid4d.clip.pieces import shifted
 from vid4d.errors import install_hint
 from vid4d.media.images import premultiplied
 from vid4d.media.keying import around, filled, mask_middle
@@ -32,6 +34,7 @@ def warn(
     has_background: bool,
     object_pixels: float,
     keys: Sequence[int] = (),
+    rate: float | None = None,
     moved: Float[np.ndarray, "t 2"] | float = 0.0,
     left_out: bool = False,
     prompted: bool = False,
@@ -41,7 +44,8 @@ def warn(
 
     originals: the frames as they came, background included. times: seconds, to say where.
     object_pixels: the object's longer side where it is largest, in pixels of the source.
-    keys: which are key frames. moved: middles of windows that take its motion away.
+    keys: which are key frames. rate: so many a second, where the clip's length decides.
+    moved: middles of windows that take its motion away.
     left_out: whether something was that --keep would keep. prompted: whether --click or --box chose. held:
     whether it is said already what lies at the border.
     """
@@ -51,7 +55,9 @@ def warn(
         _area_jumps(seen, times),
         _several_objects(seen, times, prompted),
         _holes(frames, seen, times),
-        _faster_than_keys(seen, keys, moved),
+        faster_than_keys(
+            frames, np.array([s.center for s in seen]), [s.area for s in seen], keys, moved, rate
+        ),
         _soft_frames(seen, times),
         _camera_moves(originals, frames) if has_background else _half_clear(seen, times),
     ]
@@ -168,48 +174,13 @@ def _holes(
         hole = before & after & filled(here) & ~here
         for mask, k in ((before, i - 1), (after, i + 1)) if hole.any() else ():
             way = (seen[i].center - seen[k].center) / step
-            hole &= _moved(mask, way) if np.isfinite(way).all() else False
+            hole &= shifted(mask, way) if np.isfinite(way).all() else False
         if hole.any() and ndimage.binary_opening(hole, np.ones((3, 3), bool)).sum() > 0.01 * here.sum():
             holed.append(i)
         before, here = here, after
     if not holed:
         return None
     return f"holes in the mask come and go {_at(times, holed)}: the object looks like the background there"
-
-
-def _moved(mask: Bool[np.ndarray, "h w"], way: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "h w"]:
-    """A mask by so many pixels to the right and down; clear where it comes from outside."""
-    x, y = np.rint(way).astype(int).tolist()
-    h, w = mask.shape
-    result = np.zeros_like(mask)
-    result[max(y, 0) : h + min(y, 0), max(x, 0) : w + min(x, 0)] = mask[
-        max(-y, 0) : h + min(-y, 0), max(-x, 0) : w + min(-x, 0)
-    ]
-    return result
-
-
-def _faster_than_keys(seen: Sequence[_Seen], keys: Sequence[int], moved: np.ndarray | float) -> str | None:
-    """The object's way through all frames against the way through the key frames."""
-    if len(keys) < 2 or len(keys) == len(seen):
-        return None
-    center = np.array([s.center for s in seen]) - moved
-    size = float(np.median([np.sqrt(s.area) for s in seen]))
-
-    def way(which: np.ndarray) -> float:
-        return float(np.linalg.norm(np.diff(center[which], axis=0), axis=1).sum())
-
-    whole, by_keys = way(np.arange(len(seen))), way(np.asarray(keys))
-    if whole < 2 * by_keys or whole - by_keys < 2 * size:
-        return None
-    counts = (n for n in (12, 16, 24, 32, 48) if len(keys) < n < len(seen))
-    enough = next(
-        (n for n in counts if way(np.linspace(0, len(seen) - 1, n).round().astype(int)) > 0.8 * whole), 0
-    )
-    return (
-        f"the object moves faster than the {len(keys)} key frames show: "
-        + (f"--frames {enough} follows it, " if enough else "")
-        + "or take a shorter part with --start and --end"
-    )
 
 
 def _half_clear_alpha(alpha: UInt8[np.ndarray, "h w"], area: int) -> int | None:

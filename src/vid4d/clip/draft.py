@@ -214,7 +214,7 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
     told += takes.reasons
     if way:
         told.append(f"the clip is not one take of one thing: {way}")
-    told += unsteady(objects)
+    told += unsteady(objects, chosen, times)
     confidence = cut.confidence
     if shadow_share:
         confidence = min(confidence, 1 - shadow_share)
@@ -234,6 +234,7 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
         has_background=cut.method != "alpha",
         object_pixels=pixels,
         keys=[chosen.index(i) for i in key],
+        rate=len(key) / seconds if options.frames and len(key) > options.frames else None,
         moved=windows.centers,
         left_out=left_out,
         prompted=bool(prompts),

@@ -23,12 +23,20 @@ BACK = 1.25
 """Bend over the way that is left after two frames; without memory from frame to frame it is 1.7."""
 CENTRED = 1.2
 """Pixels that the middle of boxes that were centred one by one is off, at most."""
+LONG = 0.14
+"""Seconds between frames beyond which a quick object moves to and fro by itself."""
 WAY_OUT = "give the frames as they were before they were cropped, or crop all by one window"
 
 
-def unsteady(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> list[str]:
-    """What jumps, in words, of consecutive frames whose masks are not empty."""
-    if len(frames) < FEWEST:
+def unsteady(
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]], numbers: Sequence[int], times: Float[np.ndarray, " t"]
+) -> list[str]:
+    """What jumps, in words, of frames whose masks are not empty.
+
+    numbers, times: of the frames in their source, seconds. Of frames with others between them, far apart,
+    nothing is said.
+    """
+    if len(frames) < FEWEST or (np.median(np.diff(numbers)) > 1 and np.median(np.diff(times)) > LONG):
         return []
     masks = [f[..., 3] > 127 for f in frames]
     boxes = np.array([mask_box(m) for m in masks], np.float64)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from scipy import ndimage
 
 from vid4d.clip.spool import Spool
@@ -62,3 +62,14 @@ def follow_pieces(masks: Sequence[Bool[np.ndarray, "h w"]]) -> Pieces:
             parent[root(b)] = root(a)
     track = np.array([root(i) for i in range(len(parent))], np.int64)
     return Pieces(labels, first, np.concatenate(area).astype(np.int64), track)
+
+
+def shifted(mask: Bool[np.ndarray, "h w"], way: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "h w"]:
+    """A mask by so many pixels to the right and down; clear where it comes from outside."""
+    x, y = np.rint(way).astype(int).tolist()
+    h, w = mask.shape
+    result = np.zeros_like(mask)
+    result[max(y, 0) : h + min(y, 0), max(x, 0) : w + min(x, 0)] = mask[
+        max(-y, 0) : h + min(-y, 0), max(-x, 0) : w + min(-x, 0)
+    ]
+    return result

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,12 +22,40 @@ MOST_ANIMATED = 1 << 31
 """Pixels of all frames of an animation together, which takes seconds to decode."""
 
 
+class _Quiet:
+    """Pillow's warnings left out while any thread reads; Python keeps one list of filters for all of them.
+
+    Entered by each thread by itself, `warnings.catch_warnings` would put back another thread's list.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._readers = threading.Lock(), 0
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        with self._lock:
+            self._readers += 1
+            if self._readers == 1:
+                self._before = warnings.catch_warnings()
+                self._before.__enter__()
+                warnings.filterwarnings("ignore", module=r"PIL\b")
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._readers -= 1
+                if self._readers == 0:
+                    self._before.__exit__(None, None, None)
+
+
+_quiet = _Quiet()
+
+
 @contextmanager
 def reading_picture(path: Path, advice: str = "export it again") -> Iterator[None]:
     """A block that opens or decodes a picture; any fault of the file is an InputError."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of odd palettes and of sizes; those are checked here
+        with _quiet():  # of odd palettes and of sizes; those are checked here
             yield
     except InputError:
         raise
