@@ -3,6 +3,7 @@
 ok ...       becomes an asset
 bad ...      is refused
 crash ...    is a fault of the program
+room ...     is a fault of the machine until there is a file `go`
 wait ...     becomes an asset once there is a file `go` beside the folder of clips
 """
 
@@ -16,7 +17,7 @@ from typing import Any
 import toys
 
 from vid4d import api, outputs
-from vid4d.errors import InputError
+from vid4d.errors import InputError, MachineError
 from vid4d.files.write import write_json
 from vid4d.gaussians.model import Gaussians4D
 from vid4d.matrix.matrix import ImageMatrix
@@ -37,8 +38,11 @@ def make_matrix(run: Run) -> ImageMatrix:
         raise InputError(f"{run.settings.clip} is bad: bring a good one")
     if word == "crash":
         raise RuntimeError("something broke")
+    go = clip.parents[1] / "go"
+    if word == "room" and not go.exists():
+        raise MachineError("0.5 GB of memory cannot hold this: it needs 2 GB")
     run.stage("matrix", lambda bar: None)
-    while word == "wait" and not (clip.parents[1] / "go").exists():
+    while word == "wait" and not go.exists():
         time.sleep(0.02)
     return matrix()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast, runtime_checkable
 
 from vid4d.asset import Asset, load
 from vid4d.compute.threads import fixed_threads
-from vid4d.errors import InputError
+from vid4d.errors import InputError, machine_at_fault
 from vid4d.methods.tuning import tuned
 from vid4d.priors.base import DEFAULT_PRIORS, Offer, prior_spec, priors_with
 from vid4d.runs.progress import Progress, Report
@@ -129,10 +129,11 @@ def _to_matrix(
         raise
 
 
+@machine_at_fault()
 def resolved(settings: Settings) -> Settings:
     """Settings as a run keeps them: checked, with the method of a text, and a prior instead of 'auto'.
 
-    Raises InputError for those that no run can have. The clip is not looked at.
+    Raises MachineError for those that no run can have here. The clip is not looked at.
     """
     if settings.text:
         settings = replace(settings, method=next(name for name in METHODS if _module(name).FROM_TEXT))

@@ -12,6 +12,7 @@ import struct
 import sys
 import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
@@ -48,6 +49,37 @@ class InputError(ValueError):
 
     The command line prints it without a traceback and exits with code 2.
     """
+
+
+class MachineError(InputError):
+    """What the machine, its weights or the settings are at fault for, whatever the input.
+
+    Too little free memory, a card that computes something else, weights that cannot be loaded, a package
+    that is missing: another clip would fare no better, and this one may do well elsewhere or later.
+    """
+
+
+@contextmanager
+def machine_at_fault() -> Iterator[None]:
+    """A block that looks at no input: its InputErrors become MachineErrors with the same sentence."""
+    try:
+        yield
+    except MachineError:
+        raise
+    except InputError as error:
+        raise MachineError(str(error)) from error
+
+
+def blames_machine(error: BaseException) -> bool:
+    """True for an error that is a MachineError, or comes from one."""
+    return any(isinstance(cause, MachineError) for cause, _ in _causes(error))
+
+
+def blames_input(error: BaseException) -> bool:
+    """True for an InputError that would come again, on any machine at any time, until the input is mended."""
+    if not isinstance(error, InputError) or blames_machine(error) or ran_out(error):
+        return False
+    return not any(getattr(cause, "errno", None) in WAYS_OUT for cause, _ in _causes(error))
 
 
 def ran_out(error: BaseException | None) -> bool:
@@ -114,9 +146,9 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def missing_package(package: str, what: str) -> InputError:
+def missing_package(package: str, what: str) -> MachineError:
     """The sentence for a package of the extra `export` that is not installed."""
-    return InputError(f"{what} needs {package}, which is not installed: {install_hint('export')}")
+    return MachineError(f"{what} needs {package}, which is not installed: {install_hint('export')}")
 
 
 def install_hint(extra: str) -> str:

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import batch_toys
 import pytest
@@ -120,6 +121,42 @@ def test_a_failed_clip_is_tried_three_times_and_a_refused_one_once(tmp_path, mon
     assert [r["attempts"] for r in table()] == ["1", "3"]
     assert batch("--retry") == 1
     assert len(tried) == 6
+
+
+def test_what_the_machine_is_at_fault_for_is_no_clips_verdict(tmp_path, capsys):
+    """Neither refused nor tried three times in all: once there is room, the same command makes it."""
+    clips(tmp_path / "clips", "room a", "ok b")
+    for _ in range(work.ATTEMPTS + 1):
+        assert batch() == 1
+        assert "0.mp4: failed: 0.5 GB of memory cannot hold this" in capsys.readouterr().err
+        assert [(r["status"], r["attempts"]) for r in table()] == [("failed", "0"), ("done", "1")]
+    Path("go").touch()
+    assert batch() == 0
+    assert [(r["status"], r["attempts"]) for r in table()] == [("done", "1"), ("done", "1")]
+
+
+def test_a_machine_without_room_stops_before_it_has_been_through_all(tmp_path, capsys):
+    clips(tmp_path / "clips", *(f"room {i}" for i in range(work.STOPS_AFTER + 2)))
+    assert batch() == 1
+    assert f"{work.STOPS_AFTER} failed, 2 not looked at" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("when", ["bytes_of", "_forget_unlike"])
+def test_a_clip_that_vanishes_once_it_was_read_stops_nothing(tmp_path, capsys, monkeypatch, when):
+    folder = clips(tmp_path / "clips", "ok a", "ok b")
+    then = getattr(work, when)
+
+    def vanish(*arguments: Any) -> Any:
+        (folder / "0.mp4").unlink(missing_ok=True)
+        return then(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(work, when, vanish)
+        assert batch() == 1
+    assert "0.mp4: failed: there is no " in capsys.readouterr().err
+    assert [r["status"] for r in table()] == ["failed", "done"]
+    (folder / "0.mp4").write_text("ok a")
+    assert batch() == 0
 
 
 def test_a_clip_that_was_unreadable_is_made_when_it_is_there(tmp_path):

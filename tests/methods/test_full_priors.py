@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from published import write_weights
 from tiny_frustum import ship, tiny_frustum
 
 from vid4d import api, cli
+from vid4d.batch.work import make_clip
 from vid4d.errors import InputError
 from vid4d.gaussians.fit_config import FitConfig
 from vid4d.gaussians.hull import HullConfig
@@ -62,6 +64,19 @@ def test_a_clip_becomes_an_asset_through_syncdreamer(tiny, clip, tmp_path, monke
     matrix = load_matrix(tmp_path / "a" / "matrix")
     assert matrix.images.shape == (4, 3, 64, 64, 4)
     assert len(api.load(tmp_path / "a").gaussians) > 10
+
+
+def test_too_little_memory_is_no_verdict_on_the_clips_of_a_batch(tiny, clip, tmp_path, monkeypatch):
+    monkeypatch.setattr("vid4d.outputs.write_outputs", lambda run, gaussians, matrix: None)
+    chosen = api.resolved(
+        Settings(clip="any", prior="syncdreamer", preset="draft", device="cpu", elevation=10.0)
+    )
+    for memory, status in ((5e-4, "failed"), (4.0, "done")):
+        settings = replace(chosen, memory=memory)
+        outcome = make_clip(str(clip), settings, tmp_path / "runs")
+        assert outcome is not None
+        assert outcome.record.status == status, outcome.record.error
+        assert outcome.record.attempts == (status == "done")
 
 
 def test_cards_that_are_not_there_are_refused(tiny, clip, tmp_path):

@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext
 import pytest
 import torch
 
-from vid4d.errors import InputError
+from vid4d.errors import InputError, MachineError
 from vid4d.kernels import cuda_graphs
 from vid4d.priors.latent_diffusion import LatentPrior
 from vid4d.priors.multiview_sampling import batch_within, more_devices, prepare_for_inference
@@ -141,7 +141,7 @@ def test_a_device_that_gives_something_else_is_refused(prior, part):
     prior.spread(["cpu"])
     with torch.no_grad():
         prior.copies[0].get_submodule(part).weight.mul_(1.5)
-    with pytest.raises(InputError, match=r"cpu does not give what cpu gives.*leave --devices out"):
+    with pytest.raises(MachineError, match=r"cpu does not give what cpu gives.*leave --devices out"):
         sampled(prior)
 
 

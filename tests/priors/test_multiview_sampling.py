@@ -12,7 +12,7 @@ import torch
 from published import NAMES, write_weights
 
 from vid4d.cameras import Cameras
-from vid4d.errors import InputError
+from vid4d.errors import InputError, MachineError
 from vid4d.media.keying import remove_white_background
 from vid4d.priors import multiview_sampling
 from vid4d.priors.guidance import ClassifierFree, Decomposed
@@ -119,7 +119,7 @@ def test_memory_decides_the_batch_but_not_the_pictures(name, frames):
     assert batch_within(prior, small, 10_000) < 12
     tight = drawn(prior, frames, replace(QUICK, memory_gb=small))
     assert (tight - drawn(prior, frames)).abs().mean() < 2e-3
-    with pytest.raises(InputError, match="cannot hold this prior"):
+    with pytest.raises(MachineError, match="cannot hold this prior"):
         drawn(prior, frames, replace(QUICK, memory_gb=1e-6))
 
 

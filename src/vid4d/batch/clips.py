@@ -103,8 +103,11 @@ def key_of(clip: str, settings: Settings) -> str:
 
 
 def bytes_of(clip: str) -> int:
-    """Size of a clip's files."""
-    return sum(file.stat().st_size for file in _files(Path(clip)))
+    """Size of a clip's files. Raises InputError for a clip that cannot be read."""
+    try:
+        return sum(file.stat().st_size for file in _files(Path(clip)))
+    except OSError as error:
+        raise _unreadable(clip, error) from None
 
 
 def _files(clip: Path) -> Iterator[Path]:
@@ -122,11 +125,11 @@ def _file_hash(file: Path) -> str:
     try:
         with file.open("rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()
-    except FileNotFoundError:
-        raise InputError(f"there is no {file}: correct the list, or bring the clip back") from None
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise _unreadable(file, error) from None
 
 
 def _unreadable(path: str | Path, error: Exception) -> InputError:
+    if isinstance(error, FileNotFoundError):
+        return InputError(f"there is no {path}: correct the list, or bring the clip back")
     return InputError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}): see to it")

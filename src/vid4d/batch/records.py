@@ -29,9 +29,11 @@ class Record:
     """What came of a clip.
 
     status: 'done'; 'refused' for a clip that cannot be used, as `vid4d generate` says with exit code 2;
-        'failed' for any other error; 'died' where the process itself was ended, several times.
+        'failed' for any other error, the machine's among them; 'died' where the process itself was ended,
+        several times.
     run: its folder, relative to that of the batch; '' where there is none. error: one line.
-    attempts: how often it was begun by processes that ended it, or were killed. seconds: of the last.
+    attempts: how often it was begun by processes that ended it, or were killed, but for those whose machine
+        was at fault (`MachineError`). seconds: of the last.
     run_bytes, run_files: of its folder. host: where it was made. finished: date and time, UTC.
     """
 

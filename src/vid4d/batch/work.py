@@ -19,7 +19,7 @@ from vid4d.batch.clips import KEY_LENGTH, bytes_of, key_of
 from vid4d.batch.leases import Lease
 from vid4d.batch.records import Record
 from vid4d.compute import machine
-from vid4d.errors import WAYS_OUT, InputError, disk_full, printable, ran_out
+from vid4d.errors import InputError, blames_input, blames_machine, disk_full, printable
 from vid4d.files.records import Finite, Step, read_record
 from vid4d.files.write import write_text
 from vid4d.priors.weights.loaded import networks_kept
@@ -30,7 +30,8 @@ from vid4d.runs.progress import Progress, duration
 from vid4d.settings import Settings
 
 ATTEMPTS = 3
-"""A clip that failed is tried again by later calls, so often in all; of one that was refused, never."""
+"""A clip that failed is tried again by later calls, so often in all; one that was refused, never. Where the
+machine was at fault, that does not count."""
 DEATHS = 5
 """A clip that was begun by so many processes that were killed is left: it may be what kills them."""
 STOPS_AFTER = 5
@@ -135,13 +136,13 @@ def _made(clip: str, key: str, settings: Settings, out: Path, lease: Lease, befo
         "done",
         attempts=before + lease.number + 1,
         device=settings.device,
-        clip_bytes=bytes_of(clip),
     )
     if lease.number >= DEATHS:
         said = f"{lease.number} processes that made it were killed: try it alone with vid4d generate"
         return _stamped(replace(record, status="died", error=said, attempts=lease.number))
     settings = replace(settings, clip=clip)
     try:
+        record = replace(record, clip_bytes=bytes_of(clip))
         _forget_unlike(root, clip)
         with Progress(quiet=True) as progress:
             api.make(settings, out=root, resume=True, progress=progress)
@@ -150,9 +151,10 @@ def _made(clip: str, key: str, settings: Settings, out: Path, lease: Lease, befo
     except InputError as error:
         if disk_full(error) is not None:
             raise
-        ill = ran_out(error) or getattr(error.__cause__, "errno", None) in WAYS_OUT
-        status: Literal["failed", "refused"] = "failed" if ill else "refused"
-        record = replace(record, status=status, error=printable(str(error)))
+        there = Path(clip).exists()  # else the bytes of this key are not what was looked at
+        status: Literal["failed", "refused"] = "refused" if there and blames_input(error) else "failed"
+        counted = record.attempts - blames_machine(error)
+        record = replace(record, status=status, error=printable(str(error)), attempts=counted)
     except Exception as error:
         if disk_full(error) is not None:
             raise

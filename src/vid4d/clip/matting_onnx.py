@@ -15,7 +15,7 @@ from scipy import ndimage
 
 from vid4d.clip.spool import Spool
 from vid4d.compute.threads import THREADS
-from vid4d.errors import InputError, install_hint
+from vid4d.errors import InputError, install_hint, machine_at_fault
 from vid4d.files.paths import user_cache
 from vid4d.media.images import to_uint8
 
@@ -105,12 +105,13 @@ def model_spec(file: Path, kind: str = "auto", metadata: Mapping[str, str] | Non
     return MODELS[kind]
 
 
+@machine_at_fault()
 def model_frames(
     frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path, kind: str = "auto"
 ) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], float]:
     """RGBA frames and confidence in 0..1 from an ONNX file: input 1x3xSxS, first output the mask.
 
-    kind: as of `model_spec`. Raises InputError where onnxruntime is missing, or the file is no such network.
+    kind: as of `model_spec`. Raises MachineError where onnxruntime is missing, or for no such network.
     """
     try:
         import onnxruntime

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from vid4d import __version__
 from vid4d.compute.threads import THREADS, free_threads
-from vid4d.errors import InputError
+from vid4d.errors import MachineError
 
 PACKAGES = ("torch", "numpy", "av", "pillow", "safetensors", "scipy", "viser")
 
@@ -18,7 +18,7 @@ PACKAGES = ("torch", "numpy", "av", "pillow", "safetensors", "scipy", "viser")
 def resolve_device(name: str = "auto") -> str:
     """'cuda' where there is one and 'cpu' elsewhere for 'auto'; any other name is checked by torch.
 
-    Raises InputError for a device that torch does not know or the machine does not have.
+    Raises MachineError for a device that torch does not know or the machine does not have.
     """
     import torch
 
@@ -28,7 +28,7 @@ def resolve_device(name: str = "auto") -> str:
         torch.ones(1, device=name).item()  # 'meta' can hold nothing
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
-        raise InputError(
+        raise MachineError(
             f"device {name!r} cannot be used here ({reason}): use --device auto or cpu"
         ) from None
     return str(torch.device(name))

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from vid4d.cameras import Cameras
-from vid4d.errors import InputError
+from vid4d.errors import MachineError
 from vid4d.kernels.cuda_graphs import Recorder
 from vid4d.priors.layers.autoencoder import Autoencoder
 from vid4d.priors.layers.clip_vision import CLIPVision
@@ -100,7 +100,7 @@ class LatentPrior(nn.Module):
             yield torch.arange(begin, begin + size, device=self.device).clamp(max=total - 1)
 
     def check_copies(self, noise: Float[Tensor, "n ..."], latents: Float[Tensor, "c h w"]) -> None:
-        """Raises InputError unless this network and its copies make the same of the same input.
+        """Raises MachineError unless this network and its copies make the same of the same input.
 
         noise: predicted of the same input, an equal share by each. latents: that each decodes.
         """
@@ -111,7 +111,7 @@ class LatentPrior(nn.Module):
             apart = (shares - shares[0]).flatten(1).norm(dim=1) / shares[0].norm()
             for network, distance in zip(self.copies, apart[1:].tolist(), strict=True):
                 if not distance < SAME:
-                    raise InputError(
+                    raise MachineError(
                         f"{network.device} does not give what {self.device} gives (relative difference "
                         f"{distance:.2g}): leave --devices out"
                     )
@@ -171,15 +171,17 @@ class LatentPrior(nn.Module):
     def pairs_within(self, memory_gb: float) -> int:
         """Number of (frame, view) pairs that fit into this much memory beside the weights.
 
-        Raises InputError where not even one fits.
+        Raises MachineError where not even one fits.
         """
         width = torch.finfo(self.dtype).bits // 8
         weights = sum(p.numel() for p in self.parameters()) * width
         pair = self.pair_values() * width
         free = memory_gb * 2**30 - weights
         if free < pair:
-            need = (weights + pair) / 2**30
-            raise InputError(f"{memory_gb:g} GB of memory cannot hold this prior: it needs {need:.1f} GB.")
+            raise MachineError(
+                f"{memory_gb:.3g} GB of memory cannot hold this prior: it needs "
+                f"{(weights + pair) / 2**30:.3g} GB, so give it more with --memory, or free the device's"
+            )
         return int(free // pair)
 
     def sampling_options(self, config: Any, cyclic: bool) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from tiny_runs import CONSISTENT as TINY
 
 from vid4d import api
 from vid4d.dynerf.files import load_field
-from vid4d.errors import InputError
+from vid4d.errors import InputError, MachineError
 from vid4d.matrix.io import load_matrix
 from vid4d.methods.consistent4d import limits, method
 from vid4d.methods.consistent4d.trainer import Consistent4DTrainer
@@ -164,7 +164,7 @@ def test_a_preset_that_does_not_fit_is_refused_at_once(tiny, tmp_path, monkeypat
     assert 8 > need["standard"] > 1
     monkeypatch.setattr(limits, "free_memory", lambda device: need["low-vram"] + 0.01)
     clip = disc(tmp_path / "disc", 3)
-    with pytest.raises(InputError, match=r"'four-level' needs about .* GiB .*: use --preset low-vram"):
+    with pytest.raises(MachineError, match=r"'four-level' needs about .* GiB .*: use --preset low-vram"):
         api.generate(clip, out=tmp_path / "a", method="consistent4d", preset="four-level", device="cpu")
     assert not (tmp_path / "a").exists()
     monkeypatch.setattr(limits, "free_memory", lambda device: 0.1)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from vid4d.errors import InputError
+from vid4d.errors import InputError, MachineError
 from vid4d.priors.base import prior_spec, priors_with
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def check_memory(
     device: str,
     most: float | None = None,
 ) -> None:
-    """Raises InputError where a preset does not fit into the device's free memory, with one that does.
+    """Raises MachineError where a preset does not fit into the device's free memory, with one that does.
 
     most: GiB, where no more than that may be used.
     """
@@ -83,8 +83,8 @@ def check_memory(
     fitting = [name for name, config in presets.items() if memory_needed(config, prior_gib) <= free]
     largest = max(fitting, key=lambda name: memory_needed(presets[name], prior_gib), default=None)
     way_out = f"use --preset {largest}" if largest else f"use a machine with more{_lighter_prior(prior_gib)}"
-    raise InputError(
-        f"the preset {preset!r} needs about {need:.1f} GiB of memory and {free:.1f} GiB are free "
+    raise MachineError(
+        f"the preset {preset!r} needs about {need:.3g} GiB of memory and {free:.3g} GiB are free "
         f"on {device}: {way_out}"
     )
 

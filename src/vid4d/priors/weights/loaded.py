@@ -8,6 +8,8 @@ from functools import wraps
 from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
+from vid4d.errors import machine_at_fault
+
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -31,18 +33,23 @@ def networks_kept() -> Iterator[None]:
 
 
 def loaded_once(load: Callable[P, T]) -> Callable[P, T]:
-    """A loader, as a decorator, whose networks a block of `networks_kept` keeps. Nobody may change them."""
+    """A loader, as a decorator, whose networks a block of `networks_kept` keeps. Nobody may change them.
+
+    Its InputErrors become MachineErrors: weights that cannot be loaded are no clip's fault.
+    """
     parameters = signature(load)
 
     @wraps(load)
     def loading(*args: P.args, **kwargs: P.kwargs) -> T:
         if _kept is None:
-            return load(*args, **kwargs)
+            with machine_at_fault():
+                return load(*args, **kwargs)
         bound = parameters.bind(*args, **kwargs)
         bound.apply_defaults()
         key = (load.__module__, load.__qualname__, *(f"{k}={v}" for k, v in bound.arguments.items()))
         if key not in _kept:
-            _kept[key] = load(*args, **kwargs)
+            with machine_at_fault():
+                _kept[key] = load(*args, **kwargs)
         return _kept[key]  # type: ignore[no-any-return]
 
     return loading
