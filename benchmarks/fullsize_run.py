@@ -63,6 +63,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tiny", action="store_true", help="a network of the smallest size")
     args = parser.parse_args()
+    if args.device.startswith("cuda") and not torch.cuda.is_available():
+        raise SystemExit("this needs an NVIDIA card; --tiny --device cpu runs anywhere")
     name = torch.cuda.get_device_name() if args.device.startswith("cuda") else args.device
     print(f"{name}, torch {torch.__version__}, {args.clip.name}, SyncDreamer{' (tiny)' * args.tiny}")
     print("cards  preset    " + "".join(f"{stage:>10}" for stage in (*STAGES, "all")))

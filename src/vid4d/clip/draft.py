@@ -342,7 +342,7 @@ def _read_frames(
         if need > MAX_BYTES:
             raise InputError(
                 f"{len(chosen)} frames would need {need / 2**30:.0f} GiB of memory and disk; ask for fewer "
-                "with --frames, --key-frames-per-second or --every, or for a smaller --size"
+                "with --frames, --key-frames-per-second or --every, or give a smaller video"
             )
         frames.append(frame)
     return frames
