@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -57,14 +59,51 @@ def test_sources_without_clips_are_refused(tmp_path):
         clips_of(tmp_path / "video.mp4", tmp_path)
 
 
-def test_shards_are_a_partition():
-    clips = list("abcdefg")
-    parts = [part_of(clips, f"{i}/3") for i in (1, 2, 3)]
-    assert parts == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
-    assert part_of(clips, "1/1") == clips
+def test_a_list_of_windows_begins_with_a_mark(tmp_path):
+    (tmp_path / "all.txt").write_bytes(b"\xef\xbb\xbfa.mp4\r\nb.mp4\r\n")
+    assert clips_of(tmp_path / "all.txt", tmp_path) == [str(tmp_path / "a.mp4"), str(tmp_path / "b.mp4")]
+
+
+def test_pictures_beside_videos_are_no_clip_and_are_told(tmp_path):
+    for name in ("cover.png", "a.mp4", "sub/b.mov", "sub/thumb.jpg", "gifs/c.gif", "gifs/thumb.jpg"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    said: list[str] = []
+    found = clips_of(tmp_path, tmp_path / "out", said.append)
+    assert [str(Path(c).relative_to(tmp_path)) for c in found] == ["a.mp4", "gifs", "sub/b.mov"]
+    (told,) = said
+    assert told.startswith(f"pictures beside videos are left out, in {tmp_path} and 1 more:")
+
+
+def test_shards_are_a_partition_that_other_clips_do_not_change(tmp_path):
+    clips = [str(tmp_path / f"{i}.mp4") for i in range(300)]
+    parts = [part_of(clips, f"{i}/3", tmp_path) for i in (1, 2, 3)]
+    assert sorted(clip for part in parts for clip in part) == sorted(clips)
+    assert all(70 < len(part) < 130 for part in parts)  # 100, and 8 standard deviations of a draw
+    assert part_of(clips, "1/1", tmp_path) == clips
+    later = [str(tmp_path / "00.mp4"), *clips]
+    for i, part in enumerate(parts, 1):
+        assert set(part_of(later, f"{i}/3", tmp_path)) - {later[0]} == set(part)
+    elsewhere = [clip.replace(str(tmp_path), "/mnt/x") for clip in clips]
+    assert part_of(elsewhere, "2/3", Path("/mnt/x/list.txt")) == [
+        clip.replace(str(tmp_path), "/mnt/x") for clip in parts[1]
+    ]
     for wrong in ("0/3", "4/3", "1", "1/0", "a/b", "-1/3"):
         with pytest.raises(InputError, match="is no part"):
-            part_of(clips, wrong)
+            part_of(clips, wrong, tmp_path)
+
+
+def test_bytes_are_read_once_while_a_file_stays_as_it_is(tmp_path, monkeypatch):
+    clip = tmp_path / "a.mp4"
+    clip.write_bytes(b"one")
+    os.utime(clip, (1e9, 1e9))
+    key, read = key_of(str(clip), SETTINGS), hashlib.file_digest
+    monkeypatch.setattr(hashlib, "file_digest", None)
+    assert key_of(str(clip), SETTINGS) == key
+    monkeypatch.setattr(hashlib, "file_digest", read)
+    clip.write_bytes(b"two")
+    os.utime(clip, (1e9, 1e9 + 1))
+    assert key_of(str(clip), SETTINGS) != key
 
 
 def test_a_key_is_that_of_bytes_and_settings_wherever_the_clip_lies(tmp_path):

@@ -76,6 +76,8 @@ def test_files(tmp_path):
     file = tmp_path / "a.json"
     file.write_text('{"seconds": 3}')
     assert read_record(file, Told, "").seconds == 3
+    file.write_bytes(b'\xef\xbb\xbf{"seconds": 3}')  # as editors on Windows begin
+    assert read_record(file, Told, "").seconds == 3
     for content in (b"\xff\xfe", b"\x00", b'{"seconds": 3'):
         file.write_bytes(content)
         with pytest.raises(InputError, match=r"a\.json: "):

@@ -6,10 +6,10 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TypeVar
 
 from vid4d.clip.sources import CLIP_FILE, IMAGE_SUFFIXES
 from vid4d.errors import InputError
@@ -17,26 +17,32 @@ from vid4d.files.paths import natural_order, refuse_special
 from vid4d.runs.kept_settings import FREE_TO_CHANGE
 from vid4d.settings import Settings
 
-T = TypeVar("T")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".gif")
 """Endings of what a folder's clips are; in a list a clip may have any."""
 KEY_LENGTH = 24
 """Hexadecimal digits of a key, 96 bits: among a million clips two share one with a chance of 1e-17."""
+HASHES_KEPT = 1 << 15
+SETTLED = 2.0
+"""Seconds after which a file's time tells it from one that was written since; FAT counts in twos."""
+
+_hashes: dict[tuple[Path, int, int], str] = {}
+"""Of files by path, size and time: one that another process is making is looked at every few seconds."""
 
 
-def clips_of(source: Path, out: Path) -> list[str]:
+def clips_of(source: Path, out: Path, say: Callable[[str], None] = lambda said: None) -> list[str]:
     """Absolute paths of the clips of a folder or of a list, sorted as people count or as listed.
 
-    A folder's clips are the videos and GIFs in it and below, and the folders below that hold pictures; `out`
-    and hidden files are left out. A list is a text file with a clip a line, relative to the list's own
-    folder; empty lines and those that begin with # are left out.
+    A folder's clips are the videos and GIFs in it and below, and the folders below that hold pictures and no
+    video; `out` and hidden files are left out. A list is a text file with a clip a line, relative to the
+    list's own folder; empty lines and those that begin with # are left out. say: gets a sentence about
+    pictures beside videos, which are left out.
     Raises InputError where there is none.
     """
     if source.is_dir():
-        return _in_folder(source.absolute(), out.absolute())
+        return _in_folder(source.absolute(), out.absolute(), say)
     refuse_special(source)
     try:
-        lines = source.read_text(encoding="utf-8").splitlines()
+        lines = source.read_text(encoding="utf-8-sig").splitlines()  # editors on Windows begin with a mark
     except FileNotFoundError:
         raise InputError(f"there is no {source}: give a folder of clips, or a list with one a line") from None
     except UnicodeDecodeError:
@@ -47,13 +53,17 @@ def clips_of(source: Path, out: Path) -> list[str]:
     return [os.path.normpath(source.absolute().parent / name) for name in named]
 
 
-def _in_folder(folder: Path, out: Path) -> list[str]:
+def _in_folder(folder: Path, out: Path, say: Callable[[str], None]) -> list[str]:
     found: list[Path] = []
+    mixed: list[Path] = []
     for place, inner, files in os.walk(folder):
         here = Path(place)
         inner[:] = [name for name in inner if not name.startswith(".") and here / name != out]
         shown = [here / name for name in files if not name.startswith(".")]
-        if any(p.suffix.lower() in IMAGE_SUFFIXES and p.suffix.lower() != ".gif" for p in shown):
+        kinds = {path.suffix.lower() for path in shown} - {".gif"}  # which are both
+        if kinds & set(IMAGE_SUFFIXES) and kinds & set(VIDEO_SUFFIXES):
+            mixed.append(here)
+        elif kinds & set(IMAGE_SUFFIXES):
             if here == folder:
                 raise InputError(
                     f"{folder} holds pictures itself: give the folder above it, whose folders of pictures "
@@ -67,16 +77,31 @@ def _in_folder(folder: Path, out: Path) -> list[str]:
         raise InputError(
             f"{folder} holds no clip: give a folder with videos, GIFs or folders of pictures, or a list"
         )
+    if mixed:
+        others = f" and {len(mixed) - 1} more" if mixed[1:] else ""
+        say(
+            f"pictures beside videos are left out, in {mixed[0]}{others}: a clip of pictures has its own folder"
+        )
     return [str(path) for path in natural_order(found)]
 
 
-def part_of(clips: Sequence[T], shard: str) -> list[T]:
-    """The i-th of n parts, 'i/n' with i from 1 to n: every n-th clip. Raises InputError for what is none."""
+def part_of(clips: Sequence[str], shard: str, source: Path) -> list[str]:
+    """Those of the i-th of n parts, 'i/n' with i from 1 to n, by a hash of their paths below the source.
+
+    Each clip is in one part, whatever else there is by the time that another part is made, and wherever the
+    folder is mounted; parts are about even. source: as of `clips_of`. Raises InputError for what is no part.
+    """
     said = re.fullmatch(r"(\d{1,9})/(\d{1,9})", shard)
     number, count = (int(said[1]), int(said[2])) if said else (0, 0)
     if not 1 <= number <= count:
         raise InputError(f"--shard {shard} is no part: give i/n, the first of four is 1/4")
-    return list(clips[number - 1 :: count])
+    folder = source.absolute() if source.is_dir() else source.absolute().parent
+    return [clip for clip in clips if _drawn(Path(clip), folder) % count == number - 1]
+
+
+def _drawn(clip: Path, folder: Path) -> int:
+    name = (clip.relative_to(folder) if clip.is_relative_to(folder) else clip).as_posix()
+    return int.from_bytes(hashlib.sha256(name.encode("utf-8", "surrogateescape")).digest()[:8])
 
 
 def key_of(clip: str, settings: Settings) -> str:
@@ -123,10 +148,19 @@ def _files(clip: Path) -> Iterator[Path]:
 def _file_hash(file: Path) -> str:
     refuse_special(file)
     try:
+        found = file.stat()
+        known = (file, found.st_size, found.st_mtime_ns)
+        if known in _hashes:
+            return _hashes[known]
         with file.open("rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
     except (OSError, ValueError) as error:  # a name with a NUL is a ValueError
         raise _unreadable(file, error) from None
+    if time.time() - found.st_mtime > SETTLED:
+        if len(_hashes) >= HASHES_KEPT:
+            _hashes.clear()
+        _hashes[known] = digest
+    return digest
 
 
 def _unreadable(path: str | Path, error: Exception) -> InputError:

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from vid4d.batch import leases
-from vid4d.batch.clips import part_of
 from vid4d.batch.records import INSIDE
 from vid4d.batch.work import POLL, Tally, work
 from vid4d.errors import InputError
@@ -66,9 +65,7 @@ def work_in_jobs(
         raise InputError(
             f"submitit refuses this: {' '.join(str(error).split())}; see --engine and --job"
         ) from None
-    shards = {
-        i: Shard(part_of(clips, f"{i}/{count}"), settings, out.absolute(), retry) for i in range(1, count + 1)
-    }
+    shards = {i: Shard(clips[i - 1 :: count], settings, out.absolute(), retry) for i in range(1, count + 1)}
     tally, sent = Tally(), dict.fromkeys(shards, 1)
     with executor.batch():
         running = {i: executor.submit(shard) for i, shard in shards.items()}

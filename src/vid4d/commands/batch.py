@@ -11,7 +11,7 @@ from tyro.conf import Positional, Suppress, UseAppendAction, arg
 
 from vid4d.batch.engines import Engine, EngineName
 from vid4d.commands.generate import PRIOR_HELP
-from vid4d.errors import InputError
+from vid4d.errors import InputError, printable
 from vid4d.priors.base import PRIORS
 from vid4d.settings import Settings
 
@@ -29,7 +29,7 @@ class Batch(Settings):
     out: Annotated[Path, arg(metavar="RUNS")] = dataclasses.field(kw_only=True)
     """Folder of the runs and of their table, batch.csv. Processes and machines may share it."""
     shard: Annotated[str, arg(metavar="I/N")] = "1/1"
-    """Only the I-th of N parts of the clips: 1/4, 2/4, 3/4 and 4/4 make all."""
+    """Only the I-th of N parts of the clips, which are about even: 1/4, 2/4, 3/4 and 4/4 make all."""
     limit: int | None = None
     """Clips to make at most."""
     retry: bool = False
@@ -97,14 +97,18 @@ class Batch(Settings):
             raise InputError(f"--limit {self.limit} makes nothing: give 1 or more, or leave it out")
         engine = Engine(self.engine, self.workers, self.cpus, self.gpus, self.minutes, self.address, self.job)
         engine.check(self.limit)
-        clips, settings = part_of(clips_of(self.clips, self.out), self.shard), self.settings()
+        notes: list[str] = []
+        found = clips_of(self.clips, self.out, notes.append)
+        clips, settings = part_of(found, self.shard, self.clips), self.settings()
         if self.out.exists() and not self.out.is_dir():
             raise InputError(f"{self.out} exists and is not a folder: choose another --out")
         refuse_links(self.out)
         if self.dry_run:
-            print("\n".join(plan(clips, settings, self.out, retry=self.retry).lines()))
+            print("\n".join([*notes, *plan(clips, settings, self.out, retry=self.retry).lines()]))
             return
         with Progress() as progress:
+            for note in notes:
+                progress.say(printable(note))
             try:
                 tally = self._worked(engine, clips, settings, progress)
             finally:

@@ -54,7 +54,7 @@ def read_record(file: Path, kind: Kind[T], advice: str) -> T:
     try:
         if file.stat().st_size > LARGEST:
             raise InputError(f"{file}: larger than any description; {advice}")
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # editors on Windows begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{file}: cannot be read ({error}); {advice}") from error
     return parsed(text, kind, str(file), advice)
