@@ -66,8 +66,9 @@ def test_all_clips_are_made_once(tmp_path, capsys):
     assert batch() == 0
     said = capsys.readouterr().err
     assert "2 of 3 clips made now, 3 done" in said
-    rows = table()
-    assert [Path(r["clip"]).name for r in rows] == ["0.mp4", "1.mp4"]
+    *rows, same = table()
+    assert [Path(r["clip"]).name for r in (*rows, same)] == ["0.mp4", "1.mp4", "2.mp4"]
+    assert same | {"clip": rows[0]["clip"]} == rows[0]
     assert {r["status"] for r in rows} == {"done"}
     assert {r["input_psnr_db"] for r in rows} == {"30.5"}
     for row in rows:
@@ -75,10 +76,26 @@ def test_all_clips_are_made_once(tmp_path, capsys):
         assert 0 < asset.stat().st_size < int(row["run_bytes"])
         assert row["run"] == f"{row['key'][:2]}/{row['key']}"
     lines = Path("runs/batch.jsonl").read_text().splitlines()
-    assert [json.loads(line)["key"] for line in lines] == [r["key"] for r in rows]
+    assert [json.loads(line)["key"] for line in lines] == [r["key"] for r in (*rows, same)]
     assert batch() == 0
     assert "0 of 3 clips made now, 3 done" in capsys.readouterr().err
     assert begun(Path("runs")) == {"0.mp4": 1, "1.mp4": 1}
+
+
+def test_each_clip_of_the_same_bytes_that_is_there_has_a_line(tmp_path):
+    folder = clips(tmp_path / "clips", "crash a", "ok b", "crash a", "bad c", "bad c")
+
+    def lines() -> list[tuple[str, str]]:
+        return [(Path(r["clip"]).name, r["status"]) for r in table()]
+
+    every = [("0.mp4", "failed"), ("1.mp4", "done"), ("2.mp4", "failed"), ("3.mp4", "refused")]
+    for _ in range(2):
+        assert batch() == 1
+        assert lines() == [*every, ("4.mp4", "refused")]
+    (folder / "1.mp4").rename(folder / "5.mp4")
+    (folder / "3.mp4").unlink()
+    assert batch() == 1
+    assert lines() == [every[0], every[2], ("4.mp4", "refused"), ("5.mp4", "done")]
 
 
 def test_tables_that_somebody_else_wrote_are_kept_aside(tmp_path):

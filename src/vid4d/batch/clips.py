@@ -79,9 +79,7 @@ def _in_folder(folder: Path, out: Path, say: Callable[[str], None]) -> list[str]
         )
     if mixed:
         others = f" and {len(mixed) - 1} more" if mixed[1:] else ""
-        say(
-            f"pictures beside videos are left out, in {mixed[0]}{others}: a clip of pictures has its own folder"
-        )
+        say(f"pictures beside videos are left out, in {mixed[0]}{others}: clips of pictures need own folders")
     return [str(path) for path in natural_order(found)]
 
 

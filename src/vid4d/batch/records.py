@@ -7,7 +7,8 @@ import hashlib
 import io
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, fields
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
@@ -95,6 +96,23 @@ def write(out: Path, record: Record) -> None:
     write_json(record_path(out, record.key), asdict(record))
 
 
+def note_same(out: Path, key: str, clip: str) -> None:
+    """Notes a clip that has the bytes of a record's, for the table."""
+    name = hashlib.sha256(clip.encode("utf-8", "surrogateescape")).hexdigest()
+    file = record_path(out, key).with_suffix(f".{name[:24]}.same")
+    if not file.exists():
+        write_json(file, clip)
+
+
+def _noted(out: Path) -> dict[str, set[str]]:
+    """Key -> clips of the same bytes."""
+    noted: dict[str, set[str]] = {}
+    for file in (out / INSIDE / "records").glob("??/*.same"):
+        with suppress(InputError):
+            noted.setdefault(file.name.partition(".")[0], set()).add(read_record(file, str, ""))
+    return noted
+
+
 def all_records(out: Path) -> Iterator[Record]:
     """All records of a batch's folder, of whichever list."""
     for folder in sorted((out / INSIDE / "records").glob("??")):
@@ -104,13 +122,20 @@ def all_records(out: Path) -> Iterator[Record]:
 
 
 def write_table(out: Path) -> int:
-    """Writes batch.jsonl and batch.csv: a line a clip of the folder, by their names. Returns how many."""
+    """Writes batch.jsonl and batch.csv: a line a clip of the folder, by their names. Returns how many.
+
+    Clips of the same bytes that are there have a line each, with the key and the run that they share.
+    """
     from filelock import FileLock
 
     with FileLock(out / INSIDE / "table.lock"):
         by_clip: dict[Path, list[Record]] = {}
+        noted = _noted(out)
         for record in all_records(out):
-            by_clip.setdefault(Path(record.clip), []).append(record)
+            every = {record.clip, *noted.get(record.key, ())}
+            there = {clip for clip in every if Path(clip).exists()} if every != {record.clip} else every
+            for clip in there or every:
+                by_clip.setdefault(Path(clip), []).append(replace(record, clip=clip))
         rows = [asdict(r) for clip in natural_order(by_clip) for r in sorted(by_clip[clip], key=_key)]
         _replace(out / LINES, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         text = io.StringIO()

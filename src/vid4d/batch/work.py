@@ -107,6 +107,8 @@ def make_clip(clip: str, settings: Settings, out: Path, *, retry: bool = False) 
         return Outcome(why, made=True)
     records.record_path(out, unreadable(clip, "").key).unlink(missing_ok=True)  # it can be read now
     before = records.read(out, key)
+    if before is not None and before.clip != clip:
+        _note_both(out, before, clip)
     if before is not None and settled(before, retry):
         return Outcome(before, made=False)
     lease = Lease.taken(records.lease_path(out, key))
@@ -114,8 +116,11 @@ def make_clip(clip: str, settings: Settings, out: Path, *, retry: bool = False) 
         return None
     try:
         again = records.read(out, key)
-        if again is not None and again != before and settled(again):
-            return Outcome(again, made=False)
+        if again is not None and again != before:
+            if again.clip != clip:
+                _note_both(out, again, clip)
+            if settled(again):
+                return Outcome(again, made=False)
         attempts = 0 if retry or again is None else again.attempts
         record = _made(clip, key, settings, out, lease, attempts)
         if record is None:
@@ -125,6 +130,13 @@ def make_clip(clip: str, settings: Settings, out: Path, *, retry: bool = False) 
         return Outcome(record, made=True)
     finally:
         lease.release()
+
+
+def _note_both(out: Path, record: Record, clip: str) -> None:
+    """For the table: a clip has the bytes of a record, whose own may be there still, whichever it names."""
+    for path in (clip, record.clip):
+        if Path(path).exists():
+            records.note_same(out, record.key, path)
 
 
 def _made(clip: str, key: str, settings: Settings, out: Path, lease: Lease, before: int) -> Record | None:
