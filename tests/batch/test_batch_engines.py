@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from command_line import refused
 
 from vid4d.batch import engines, records
 from vid4d.batch.engines import Engine
+from vid4d.batch.on_ray import answered
 from vid4d.errors import InputError
 from vid4d.runs.kept_settings import read_settings
 
@@ -145,6 +147,16 @@ def test_engines_refuse_what_cannot_be(tmp_path, monkeypatch, capsys):
         (Engine("ray", workers=0), None, "--workers"),
         (Engine("ray", cpus=0.0), None, "cores"),
         (Engine("local", job=("mem 3",)), None, "name=value"),
+        (
+            Engine(workers=2),
+            None,
+            "--workers has no effect with --engine none: name another.*ray, slurm, local",
+        ),
+        (Engine(gpus=1.0), None, "--gpus has no effect"),
+        (Engine(address="auto"), None, r"--address has no effect with --engine none: .*\(ray\)"),
+        (Engine("ray", minutes=3), None, "--minutes has no effect with --engine ray"),
+        (Engine("ray", job=("mem_gb=3",)), None, "--job has no effect"),
+        (Engine("slurm", address="auto"), None, "--address has no effect with --engine slurm"),
     ):
         with pytest.raises(InputError, match=why):
             engine.check(limit)
@@ -152,7 +164,40 @@ def test_engines_refuse_what_cannot_be(tmp_path, monkeypatch, capsys):
         "slurm_partition": "gpu",
         "mem_gb": 32,
     }
+    assert "--workers has no effect" in refused(capsys, *start, "--workers", "2")
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("scheme", ["", "ray://"])
+def test_a_cluster_that_nobody_answers_for_is_refused(scheme):
+    with socket.socket() as closed:  # bound, and not listening
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(
+            InputError, match=r"nothing answers at .*127\.0\.0\.1:\d+ \(.*refused\): see --address"
+        ):
+            answered(f"{scheme}127.0.0.1:{closed.getsockname()[1]}")
+    with pytest.raises(InputError, match="nothing answers at"):
+        answered(f"{scheme}there.is.none.invalid:6379")
+    for wrong in ("6379", "host:", "host:port", ":6379", "host:99999"):
+        with pytest.raises(InputError, match="is no address"):
+            answered(scheme + wrong)
+    answered("auto")
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        answered(f"{scheme}127.0.0.1:{there.getsockname()[1]}")
+
+
+@pytest.mark.skipif(not engines.installed("ray"), reason="Ray is not installed")
+def test_what_answers_and_is_no_ray_is_refused_in_time():
+    script = (
+        "import socket, sys\nfrom vid4d.batch import on_ray\nfrom vid4d.errors import InputError\n"
+        "on_ray.CONNECTED_WITHIN = 3.0\nthere = socket.create_server(('127.0.0.1', 0))\n"
+        "try:\n    on_ray.connect(f'127.0.0.1:{there.getsockname()[1]}')\n"
+        "except InputError as error:\n    sys.exit(str(error))"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 1
+    assert "Ray cannot be had at 127.0.0.1:" in ended.stderr
+    assert "(no answer within 3 seconds): see --address" in ended.stderr
 
 
 @pytest.mark.skipif(not engines.installed("submitit"), reason="submitit is not installed")

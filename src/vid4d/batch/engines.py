@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from importlib.util import find_spec
 from typing import Any, Literal
 
@@ -12,6 +12,13 @@ from vid4d.errors import InputError, install_hint
 EngineName = Literal["none", "ray", "slurm", "local"]
 PACKAGES = {"ray": ("ray", "ray"), "slurm": ("submitit", "slurm"), "local": ("submitit", "slurm")}
 """Engine -> what has to be imported, and the extra that installs it."""
+USES: dict[EngineName, frozenset[str]] = {
+    "none": frozenset(),
+    "ray": frozenset({"workers", "cpus", "gpus", "address"}),
+    "slurm": frozenset({"workers", "cpus", "gpus", "minutes", "job"}),
+    "local": frozenset({"workers", "cpus", "gpus", "minutes", "job"}),
+}
+"""Engine -> the options that have an effect on it."""
 
 
 def installed(package: str) -> bool:
@@ -38,7 +45,15 @@ class Engine:
     job: tuple[str, ...] = ()
 
     def check(self, limit: int | None) -> None:
-        """Raises InputError for what cannot be."""
+        """Raises InputError for what cannot be, and for options that would have no effect."""
+        for option in fields(self):
+            unused = option.name not in USES[self.name] and option.name != "name"
+            if unused and getattr(self, option.name) != option.default:
+                users = [name for name, used in USES.items() if option.name in used]
+                raise InputError(
+                    f"--{option.name} has no effect with --engine {self.name}: name another engine "
+                    f"({', '.join(users)}), or leave it out"
+                )
         if self.workers < 1 or self.minutes < 1:
             raise InputError("--workers and --minutes of less than 1 make nothing: give more")
         if not (0 < self.cpus < math.inf and 0 <= self.gpus < math.inf):

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import socket
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from vid4d.batch.work import POLL, STOPS_AFTER, Outcome, Tally, make_clip, told
@@ -20,6 +25,11 @@ from vid4d.settings import Settings
 
 if TYPE_CHECKING:
     from vid4d.batch.engines import Engine
+
+ANSWERED_WITHIN = 10.0
+"""Seconds until a host has to take a connection."""
+CONNECTED_WITHIN = 60.0
+"""Seconds until a driver has to belong to its cluster; Ray itself ends a process that does not after 80."""
 
 
 class Worker:
@@ -51,19 +61,7 @@ def work_on_ray(
     An actor whose clips fail one after the other is ended, and the others go on.
     Raises InputError where the cluster is not found, or can place no worker.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
-    import ray
-
-    try:
-        if engine.address:
-            ray.init(address=engine.address, log_to_driver=False)
-        else:
-            ray.init(address="local", log_to_driver=False, include_dashboard=False)
-    except (ConnectionError, ValueError) as error:
-        where = engine.address or "this machine"
-        raise InputError(
-            f"Ray cannot be had at {where} ({str(error).splitlines()[0]}): see --address"
-        ) from None
+    ray = connect(engine.address)
     try:
         there = ray.cluster_resources()
         if not engine.address and (
@@ -82,6 +80,66 @@ def work_on_ray(
         return _handed_out(ray, actors, clips, progress, limit)
     finally:
         ray.shutdown()
+
+
+def connect(address: str) -> Any:
+    """The module ray, connected to the cluster at this address; '' starts one on this machine.
+
+    Raises InputError where there is none, within a minute or so: Ray itself would wait for longer, and then
+    end the process without a word.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
+    import ray
+
+    answered(address)
+    if not address or address.startswith("ray://"):  # Ray's client has a limit, and is of the calling thread
+        more = {"include_dashboard": False} if not address else {}
+        _refused_in_words(address, partial(ray.init, address or "local", log_to_driver=False, **more))
+        return ray
+    joining = Future[None]()
+
+    def join() -> None:
+        try:
+            _refused_in_words(
+                address, partial(ray.init, address, log_to_driver=False, logging_level=logging.ERROR)
+            )
+        except BaseException as error:
+            joining.set_exception(error)
+        else:
+            joining.set_result(None)
+
+    Thread(target=join, daemon=True).start()  # which cannot be called off, and ends with the process
+    try:
+        joining.result(CONNECTED_WITHIN)
+    except TimeoutError:
+        raise InputError(
+            f"Ray cannot be had at {address} (no answer within {CONNECTED_WITHIN:g} seconds): see --address"
+        ) from None
+    return ray
+
+
+def answered(address: str) -> None:
+    """Raises InputError unless something listens at 'HOST:PORT' or 'ray://HOST:PORT'; 'auto' is Ray's."""
+    if address in ("", "auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or not 0 < int(port) < 1 << 16:
+        raise InputError(f"--address {address} is no address: give auto, HOST:6379 or ray://HOST:10001")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), ANSWERED_WITHIN).close()
+    except OSError as error:
+        said = error.strerror or str(error)
+        raise InputError(f"nothing answers at {address} ({said}): see --address") from None
+
+
+def _refused_in_words(address: str, init: Callable[[], object]) -> None:
+    try:
+        init()
+    except (ConnectionError, ValueError) as error:
+        where = address or "this machine"
+        raise InputError(
+            f"Ray cannot be had at {where} ({str(error).splitlines()[0]}): see --address"
+        ) from None
 
 
 def _handed_out(
