@@ -180,7 +180,7 @@ class LatentPrior(nn.Module):
         if free < pair:
             raise MachineError(
                 f"{memory_gb:.3g} GB of memory cannot hold this prior: it needs "
-                f"{(weights + pair) / 2**30:.3g} GB, so give it more with --memory, or free the device's"
+                f"{(weights + pair) / 2**30:.3g} GB, so give it more with --memory, or end what else uses it"
             )
         return int(free // pair)
 
