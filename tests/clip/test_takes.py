@@ -11,9 +11,10 @@ import pytest
 from boxes import H, W, box, folder_of, refuse
 from PIL import Image
 
+from vid4d.clip.at_once import changes_at_once
 from vid4d.clip.clip import read_clip
 from vid4d.clip.crop import check_masks
-from vid4d.clip.takes import Takes, changes_at_once, of_pictures, option_words
+from vid4d.clip.takes import Takes, of_pictures, option_words
 from vid4d.errors import InputError
 
 GROUND = (236, 238, 234)
@@ -99,7 +100,7 @@ def test_poses_that_are_held_are_no_cuts(tmp_path: Path) -> None:
     angles = (0, 8, 20, 65, 95, 100, 108, 112, 150, 196, 200, 206)
     held = [turned(a) for a in angles for _ in range(4)]
     clip = read_clip(folder_of(tmp_path / "held", held), frames=4, dense=64, fps=48)
-    assert not any("cut" in w or "take" in w for w in clip.warnings)
+    assert not any("cut" in w or "one take" in w for w in clip.warnings)
     other = held[:28] + [box(10 + i, 24, 40, 50, (30, 60, 190)) for i in range(4) for _ in range(4)]
     clip = read_clip(folder_of(tmp_path / "other", other), frames=4, dense=64, fps=48)
     assert any(re.search(r"another thing.* from 0\.58 s on: a cut", w) for w in clip.warnings)
@@ -115,6 +116,23 @@ def test_light_that_changes_at_once_is_no_cut(light: float, tmp_path: Path) -> N
     other = lit[:12] + [np.rint(p * np.array((1, 0.9, 1))).astype(np.uint8)[:, ::-1] for p in lit[12:]]
     clip = read_clip(folder_of(tmp_path / "other", other), frames=4, dense=64)
     assert any(": a cut" in w for w in clip.warnings)
+
+
+@pytest.mark.parametrize("held", [1, 2])
+@pytest.mark.parametrize("background", [None, (200, 204, 196)])
+def test_what_moves_after_a_rest_is_no_something_else(
+    background: tuple[int, int, int] | None, held: int, tmp_path: Path
+) -> None:
+    """A plate that rests, swings there and back within three of the frames that are looked at, and rests; also
+    drawn on twos."""
+    swing = [60 * np.sin(np.pi * i / 12) for i in range(13)]
+    angles = [0.0] * 60 + [a for a in swing[::held] for _ in range(held)] + [0.0] * 60
+    pictures = [turned(a) for a in angles]
+    if background is not None:
+        pictures = before(pictures, background)
+    clip = read_clip(folder_of(tmp_path / "f", pictures), frames=4, dense=34, fps=24, cyclic=False)
+    assert len(clip) == 34
+    assert not any("left out" in w for w in clip.warnings)
 
 
 def test_single_frames_of_something_else_are_left_out(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from jaxtyping import Float, UInt8
 
 from vid4d.clip import keyframes
 from vid4d.clip.alpha_shadows import without_shadows
+from vid4d.clip.at_once import changes_at_once, same_where_masks_differ
 from vid4d.clip.bars import cut_bars
 from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop
@@ -38,7 +39,7 @@ from vid4d.clip.sources import open_source
 from vid4d.clip.spool import Mapped, Picked, Spool
 from vid4d.clip.steady import steady_masks
 from vid4d.clip.subject import keep_subject
-from vid4d.clip.takes import Takes, changes_at_once, of_objects, of_pictures, usable, way_out
+from vid4d.clip.takes import Takes, of_objects, of_pictures, usable, way_out
 from vid4d.clip.window import Windows, fit_windows
 from vid4d.errors import InputError
 from vid4d.files.records import LONGEST, SHORTEST
@@ -184,7 +185,11 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
     if period is not None and looked and not keyframes.meets(Mapped(objects, lambda f: f[..., 3] > 127)):
         return _Instead(replace(options, cyclic=False), [])
     takes = of_objects(
-        objects, source.times[chosen], takes, lambda i: changes_at_once(source, chosen[i], chosen[i + 1])
+        objects,
+        source.times[chosen],
+        takes,
+        lambda i, brief: changes_at_once(source, chosen[i], chosen[i + 1], brief),
+        lambda i, j: same_where_masks_differ(originals, objects, i, j),
     )
     uncut = whole_ones(objects, source.times[chosen], takes)
     if options.trim == "auto":

@@ -14,8 +14,8 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 
+from vid4d.clip.at_once import AROUND
 from vid4d.clip.checks import thumbnail
-from vid4d.clip.source import Source
 from vid4d.clip.spool import Picked
 
 SIDE = 64
@@ -25,11 +25,7 @@ ELSEWHERE = 0.1  # share of the picture that differs by more than that, since th
 COLORS_DIFFER = 0.35  # share of the object's colors that are others
 MASKS_DIFFER = 0.4  # 1 - intersection over union of two masks
 FADED = 0.8  # alpha or contrast of a faded object over the usual
-AROUND = (
-    4  # frames on either side of a cut in which the picture changes less; drawn animations hold for so many
-)
 HELD = 0.03  # differences of colors and masks of a picture that is held
-AT_ONCE = 2.0  # change at a cut over the changes around it
 BRIEF = 3  # frames at most that may show something else and are left out
 
 
@@ -132,12 +128,15 @@ def of_objects(
     frames: Sequence[UInt8[np.ndarray, "h w 4"]],
     times: Float[np.ndarray, " t"],
     looks: Takes,
-    between: Callable[[int], bool],
+    between: Callable[[int, bool], bool],
+    unchanged: Callable[[int, int], bool],
 ) -> Takes:
     """Takes by the object of every frame, added to those by the pictures.
 
     frames: without background. between: whether the picture changes at once between frame i and the next, as
-    in a cut, and not bit by bit; only asked where the object seems to be another one.
+    in a cut, and not bit by bit; told whether that may be for some frames only. unchanged: whether the
+    pictures of two frames are the same where their masks are not. Both are only asked where the object seems
+    to be another one.
     """
     takes = Takes(looks.good.copy(), set(looks.cuts), set(looks.brief), looks.lit, list(looks.reasons))
     sizes = np.array([(f[..., 3] > 127).sum() for f in frames])
@@ -156,38 +155,8 @@ def of_objects(
         takes.good[seen[faded]] = False
         seen = seen[~faded]
     if len(seen) >= 4:
-        _compare([_Look.of(frames[i]) for i in seen], seen, times, takes, between)
+        _compare([_Look.of(frames[i]) for i in seen], seen, times, takes, between, unchanged)
     return takes
-
-
-def changes_at_once(source: Source, first: int, last: int) -> bool:
-    """Whether the picture changes between two frames of a source as in a cut, and not as something moves.
-
-    Most of the change happens from one frame to the next, and is larger than those of the frames around it.
-    One other large change there says nothing: it can be another cut.
-    """
-    whole: float | None = None
-    while True:
-        picked = np.unique(np.linspace(first, last, min(last - first + 1, 9)).round().astype(int)).tolist()
-        steps = _steps(source, picked)
-        if whole is None:
-            whole = _steps(source, [first, last])[0]
-        k = int(np.argmax(steps))
-        if steps[k] < 0.6 * whole:
-            return False
-        first, last = picked[k], picked[k + 1]
-        if last - first == 1:
-            break
-    begin = max(0, first - AROUND)
-    steps = _steps(source, list(range(begin, min(last + AROUND, len(source.times) - 1) + 1)))
-    jump = steps.pop(first - begin)
-    return jump > AT_ONCE * sorted([0.0, 0.0, *steps])[-2]
-
-
-def _steps(source: Source, indices: list[int]) -> list[float]:
-    """Root mean square changes of the picture between frames that follow each other in a list."""
-    small = [thumbnail(f) for f in source.read(indices, 512)]
-    return [float(np.sqrt(np.mean((a - b) ** 2))) for a, b in pairwise(small)]
 
 
 def usable(takes: Takes, chosen: Sequence[int], key: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -266,9 +235,18 @@ class _Look:
 
 
 def _compare(
-    looks: list[_Look], seen: np.ndarray, times: np.ndarray, takes: Takes, between: Callable[[int], bool]
+    looks: list[_Look],
+    seen: np.ndarray,
+    times: np.ndarray,
+    takes: Takes,
+    between: Callable[[int, bool], bool],
+    unchanged: Callable[[int, int], bool],
 ) -> None:
-    """Finds single frames unlike both neighbours, then cuts; notes them in `takes`."""
+    """Finds single frames unlike both neighbours, then cuts; notes them in `takes`.
+
+    What moves after a long rest, there and back within some frames, is unlike both, too, but its picture
+    changes bit by bit.
+    """
     steps = np.array([a.differs(b) for a, b in pairwise(looks)])
     usual = np.median(steps, 0)
     limit = np.maximum([COLORS_DIFFER, MASKS_DIFFER], 4 * usual)
@@ -283,7 +261,10 @@ def _compare(
             away = min(_excess(steps[k - 1], small), _excess(steps[after - 1], small))
             back = _excess(np.array(looks[k - 1].differs(looks[after])), small)
             if away > 1 and back < 0.5 * away and back < 1 + 0.2 * length:
-                brief += range(k, after)
+                if unchanged(int(seen[k - 1]), int(seen[k])) or all(
+                    between(int(seen[i]), True) for i in (k - 1, after - 1)
+                ):
+                    brief += range(k, after)
                 k = after
                 break
         k += 1
@@ -306,7 +287,7 @@ def _compare(
         neighbours = over[_next_moves(steps, k)]
         a, b = int(seen[rest[k]]), int(seen[rest[k + 1]])
         known = any(a < c <= b for c in takes.cuts) or not takes.good[a : b + 1].all()
-        if not known and over[k] > 2 * neighbours.max(initial=0) and between(a):
+        if not known and over[k] > 2 * neighbours.max(initial=0) and between(a, False):
             cuts.append(b)
     takes.cuts.update(cuts)
     if cuts:
