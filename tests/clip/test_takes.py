@@ -123,8 +123,10 @@ def test_light_that_changes_at_once_is_no_cut(light: float, tmp_path: Path) -> N
 def test_what_moves_after_a_rest_is_no_something_else(
     background: tuple[int, int, int] | None, held: int, tmp_path: Path
 ) -> None:
-    """A plate that rests, swings there and back within three of the frames that are looked at, and rests; also
-    drawn on twos."""
+    """A plate that rests, swings there and back within three of the frames that are looked at, and rests.
+
+    Also drawn on twos.
+    """
     swing = [60 * np.sin(np.pi * i / 12) for i in range(13)]
     angles = [0.0] * 60 + [a for a in swing[::held] for _ in range(held)] + [0.0] * 60
     pictures = [turned(a) for a in angles]

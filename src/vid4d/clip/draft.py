@@ -20,6 +20,7 @@ from vid4d.clip.bars import cut_bars
 from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop
 from vid4d.clip.cut_off import whole_ones
+from vid4d.clip.dissolves import without_dissolves
 from vid4d.clip.fullsize import Shrunk, crops
 from vid4d.clip.ground import kept_shadow
 from vid4d.clip.held import UNSURE, grip
@@ -191,6 +192,8 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
         lambda i, brief: changes_at_once(source, chosen[i], chosen[i + 1], brief),
         lambda i, j: same_where_masks_differ(originals, objects, i, j),
     )
+    if cut.method != "alpha":
+        takes = without_dissolves(takes, originals, objects, source.times[chosen])
     uncut = whole_ones(objects, source.times[chosen], takes)
     if options.trim == "auto":
         takes = uncut
