@@ -1,4 +1,4 @@
-"""The one exception that means: the input is at fault, not the program.
+"""Exceptions that mean: the input, or the machine and its settings, are at fault, not the program.
 
 Sentences for it, and for faults of the system; hints for packages that are missing.
 """
