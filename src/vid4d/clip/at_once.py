@@ -50,14 +50,12 @@ def changes_at_once(source: Source, first: int, last: int, brief: bool = False) 
         return False
     if brief:
         moves = [i for i, step in enumerate(steps) if step > REST * jump]
-        beside = [m for m in (moves[: moves.index(at)][-1:], moves[moves.index(at) + 1 :][:1]) if m]
-        ways = [
-            (begin + min(i, at), begin + max(i, at) + 1) for (i,) in beside
-        ]  # there and back, if it is that
-        return all(
-            jump > BACK * min(steps[i], *_steps(source, list(way)))
-            for (i,), way in zip(beside, ways, strict=True)
-        )
+        beside = [i for i in moves if i < at][-1:] + [i for i in moves if i > at][:1]
+        for i in beside:
+            there_and_back = [begin + min(i, at), begin + max(i, at) + 1]
+            if jump <= BACK * min(steps[i], *_steps(source, there_and_back)):
+                return False
+        return True
     steps.pop(at)
     return jump > AT_ONCE * sorted([0.0, 0.0, *steps])[-2]
 

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float, UInt8
 
 from vid4d.clip.checks import thumbnail
-from vid4d.clip.spool import Mapped
-from vid4d.clip.takes import Takes, span
+from vid4d.clip.pieces import overlap
+from vid4d.clip.takes import Takes, any_clear, span
 
 LAGS = (4, 6, 8, 12, 16)
 """Frames from before to after, of those that are looked at."""
@@ -42,33 +42,30 @@ def without_dissolves(
 
     pictures: as they came; of those with transparency nothing is said. cut: the same without background.
     """
-    if len(pictures) <= LAGS[0] or any(
-        (pictures[i][..., 3] < 255).any() for i in range(0, len(pictures), max(1, len(pictures) // 8))
-    ):
+    if len(pictures) <= LAGS[0] or any_clear(pictures):
+        return takes
+    down, right = (max(1, n // 96) for n in cut[0].shape[:2])
+    masks = [f[::down, ::right, 3] > 127 for f in cut]
+    differ = [
+        (i, lag)
+        for lag in LAGS
+        for i in range(len(masks) - lag)
+        if takes.good[i : i + lag + 1].all() and 1 - overlap(masks[i], masks[i + lag]) > DIFFER
+    ]
+    if not differ:
         return takes
     small = np.stack([thumbnail(f)[..., :3].ravel() for f in pictures])
-    masks = [m[:: max(1, m.shape[0] // 96), :: max(1, m.shape[1] // 96)] for m in Mapped(cut, _opaque)]
     both: set[int] = set()
-    for lag in LAGS:
-        for i in range(len(small) - lag):
-            if takes.good[i : i + lag + 1].all() and _differ(masks[i], masks[i + lag]):
-                left, shares = _mixtures(small[i : i + lag + 1])
-                if left < MIXED:
-                    both.update(i + k for k, share in enumerate(shares) if INSIDE < share < 1 - INSIDE)
+    for i, lag in differ:
+        left, shares = _mixtures(small[i : i + lag + 1])
+        if left < MIXED:
+            both.update(i + k for k, share in enumerate(shares) if INSIDE < share < 1 - INSIDE)
     if not both:
         return takes
     good = takes.good.copy()
     good[sorted(both)] = False
     told = f"one picture dissolves into another {span(times, sorted(both))}: a cut"
     return replace(takes, good=good, reasons=[*takes.reasons, told])
-
-
-def _opaque(frame: UInt8[np.ndarray, "h w 4"]) -> Bool[np.ndarray, "h w"]:
-    return frame[..., 3] > 127
-
-
-def _differ(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> bool:
-    return 1 - float((a & b).sum() / max(1, (a | b).sum())) > DIFFER
 
 
 def _mixtures(pictures: Float[np.ndarray, "n p"]) -> tuple[float, Float[np.ndarray, " n"]]:

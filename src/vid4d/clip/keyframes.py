@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from vid4d.clip.checks import loop_period, loop_probes, thumbnail
+from vid4d.clip.pieces import overlap
 from vid4d.clip.source import Source
 from vid4d.errors import InputError
 
@@ -60,11 +61,8 @@ def meets(masks: Sequence[Bool[np.ndarray, "h w"]]) -> bool:
     at the end as at the beginning. masks: of the loop's frames.
     """
 
-    def common(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
-        return float((a & b).sum() / max(1, (a | b).sum()))
-
-    inner = [common(a, b) for a, b in pairwise(masks)]
-    return len(inner) < 2 or common(masks[-1], masks[0]) >= MEETING * float(np.median(inner))
+    inner = [overlap(a, b) for a, b in pairwise(masks)]
+    return len(inner) < 2 or overlap(masks[-1], masks[0]) >= MEETING * float(np.median(inner))
 
 
 def count_for(least: int, rate: float, seconds: float) -> int:

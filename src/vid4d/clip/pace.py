@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vid4d.clip.pieces import shifted
+from vid4d.clip.pieces import overlap, shifted
 from vid4d.clip.subject import SIDE, strongest_alpha
 
 FOLLOWED = 0.8
@@ -80,8 +80,5 @@ def _alike(
     """What the outlines of neighbouring key frames have in common, in the middle of all, over both."""
     step = max(1, max(frames[0].shape[:2]) // SIDE)
     masks = {k: strongest_alpha(frames[k], step) > 127 for k in keys}
-    shares = []
-    for a, b in pairwise(keys):
-        again = shifted(masks[a], (moved[b] - moved[a]) / step)
-        shares.append((again & masks[b]).sum() / max(1, (again | masks[b]).sum()))
-    return float(np.median(shares))
+    moves = ((shifted(masks[a], (moved[b] - moved[a]) / step), masks[b]) for a, b in pairwise(keys))
+    return float(np.median([overlap(*both) for both in moves]))

@@ -64,6 +64,11 @@ def follow_pieces(masks: Sequence[Bool[np.ndarray, "h w"]]) -> Pieces:
     return Pieces(labels, first, np.concatenate(area).astype(np.int64), track)
 
 
+def overlap(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
+    """What two masks have in common, over both: 0 where neither shows anything."""
+    return float((a & b).sum() / max(1, (a | b).sum()))
+
+
 def shifted(mask: Bool[np.ndarray, "h w"], way: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "h w"]:
     """A mask by so many pixels to the right and down; clear where it comes from outside."""
     x, y = np.rint(way).astype(int).tolist()

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from vid4d.clip.at_once import AROUND
 from vid4d.clip.checks import thumbnail
+from vid4d.clip.pieces import overlap
 from vid4d.clip.spool import Picked
 
 SIDE = 64
@@ -72,12 +73,15 @@ class Takes:
         return len(runs) == 1 and all(i in self.brief for i in range(len(self.good)) if not self.good[i])
 
 
+def any_clear(frames: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
+    """Whether any of some of the frames is not opaque everywhere."""
+    return any((frames[i][..., 3] < 255).any() for i in range(0, len(frames), max(1, len(frames) // 8)))
+
+
 def of_pictures(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.ndarray, " t"]) -> Takes:
     """Takes by the border of opaque pictures. A camera that moves all the time cuts nothing."""
     takes = Takes(np.ones(len(frames), bool))
-    if len(frames) < 3 or any(
-        (frames[i][..., 3] < 255).any() for i in range(0, len(frames), max(1, len(frames) // 8))
-    ):
+    if len(frames) < 3 or any_clear(frames):
         return takes
     rings = np.stack([_ring(thumbnail(f, SIDE)) for f in frames])
     steps = np.median(np.abs(np.diff(rings, axis=0)).max(-1), -1)
@@ -229,9 +233,7 @@ class _Look:
 
     def differs(self, other: _Look) -> tuple[float, float]:
         """How far colors and masks are from another's: 0 the same, 1 nothing in common."""
-        union = (self.mask | other.mask).sum()
-        same = (self.mask & other.mask).sum() / max(union, 1)
-        return 1 - float(np.minimum(self.colors, other.colors).sum()), 1 - float(same)
+        return 1 - float(np.minimum(self.colors, other.colors).sum()), 1 - overlap(self.mask, other.mask)
 
 
 def _compare(
