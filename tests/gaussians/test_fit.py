@@ -107,6 +107,14 @@ def test_a_stopped_fit_goes_on_to_the_same_result(moving, fitted, tmp_path):
     assert same(again, gaussians)
 
 
+def test_the_pictures_are_hashed_once_for_all_checkpoints(moving, tmp_path, monkeypatch):
+    hashed = []
+    monkeypatch.setattr(fits, "identity_of", lambda *parts: hashed.append(parts) or "same")
+    config = replace(SMALL, iterations=6, checkpoint_every=2)
+    fit(moving, config, checkpoint_path=tmp_path / "fit.safetensors")
+    assert len(hashed) == 1
+
+
 def test_a_foreign_checkpoint_is_refused(moving, tmp_path):
     path = tmp_path / "fit.safetensors"
     few = replace(SMALL, iterations=2)

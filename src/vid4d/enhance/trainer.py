@@ -6,6 +6,7 @@ a training that was stopped goes on to the same bytes.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -137,6 +138,7 @@ class Trainer:
 
     # Checkpoints
 
+    @functools.cached_property
     def _identity(self) -> str:
         same = replace(self.config, checkpoint_every=0)
         pictures = [p for f in (*self.own, *self.others) for p in (f.renders, f.sharp)]
@@ -150,12 +152,12 @@ class Trainer:
             tensors |= {f"network{i}.{k}": v for k, v in network.state_dict().items()}
             for index, values in optimizer.state_dict()["state"].items():
                 tensors |= {f"optimizer{i}.{index}.{k}": v for k, v in values.items()}
-        save_checkpoint(path, tensors, {"step": self.step}, self._identity())
+        save_checkpoint(path, tensors, {"step": self.step}, self._identity)
 
     def resume(self, path: Path) -> None:
         """Goes on from a checkpoint. Raises InputError for one of other footage, settings or seed."""
         what = "asset, clip, sharp pictures, preset or seed"
-        tensors, state = load_checkpoint(path, self._identity(), what, _State)
+        tensors, state = load_checkpoint(path, self._identity, what, _State)
         with restoring(path):
             check_step(state["step"], self.config.steps)
             for i, (network, optimizer) in enumerate(zip(self._networks, self.optimizers, strict=True)):
