@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from jaxtyping import Float, UInt8
+from jaxtyping import Bool, Float, UInt8
+from scipy import ndimage
 
 from vid4d.clip.checks import thumbnail
 from vid4d.clip.pieces import overlap
@@ -50,7 +51,7 @@ def without_dissolves(
         (i, lag)
         for lag in LAGS
         for i in range(len(masks) - lag)
-        if takes.good[i : i + lag + 1].all() and 1 - overlap(masks[i], masks[i + lag]) > DIFFER
+        if takes.good[i : i + lag + 1].all() and _differ(masks[i], masks[i + lag])
     ]
     if not differ:
         return takes
@@ -66,6 +67,13 @@ def without_dissolves(
     good[sorted(both)] = False
     told = f"one picture dissolves into another {span(times, sorted(both))}: a cut"
     return replace(takes, good=good, reasons=[*takes.reasons, told])
+
+
+def _differ(before: Bool[np.ndarray, "h w"], after: Bool[np.ndarray, "h w"]) -> bool:
+    """Whether masks differ by more than a seam, in which what grows by less than a pixel is a mixture."""
+    differ = before != after
+    inner = ndimage.binary_opening(differ, np.ones((3, 3), bool))
+    return 1 - overlap(before, after) > DIFFER and bool(inner.sum() > differ.sum() / 2)
 
 
 def _mixtures(pictures: Float[np.ndarray, "n p"]) -> tuple[float, Float[np.ndarray, " n"]]:

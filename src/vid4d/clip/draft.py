@@ -21,6 +21,7 @@ from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop
 from vid4d.clip.cut_off import whole_ones
 from vid4d.clip.dissolves import without_dissolves
+from vid4d.clip.fades import without_fades
 from vid4d.clip.fullsize import Shrunk, crops
 from vid4d.clip.ground import kept_shadow
 from vid4d.clip.held import UNSURE, grip
@@ -34,6 +35,7 @@ from vid4d.clip.part import Part
 from vid4d.clip.places import Places
 from vid4d.clip.prompts import keep_chosen, read_prompts
 from vid4d.clip.sheet import Sheet, grid_of, read_grid
+from vid4d.clip.shots import parted_by_colors
 from vid4d.clip.smear import smear_note, smeared
 from vid4d.clip.source import Source
 from vid4d.clip.sources import open_source
@@ -193,7 +195,9 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
         lambda i, j: same_where_masks_differ(originals, objects, i, j),
     )
     if cut.method != "alpha":
+        takes = without_fades(takes, originals, objects, source.times[chosen])
         takes = without_dissolves(takes, originals, objects, source.times[chosen])
+    takes = parted_by_colors(takes, objects, source.times[chosen])
     uncut = whole_ones(objects, source.times[chosen], takes)
     if options.trim == "auto":
         takes = uncut

@@ -159,7 +159,7 @@ def of_objects(
         takes.good[seen[faded]] = False
         seen = seen[~faded]
     if len(seen) >= 4:
-        _compare([_Look.of(frames[i]) for i in seen], seen, times, takes, between, unchanged)
+        _compare([Look.of(frames[i]) for i in seen], seen, times, takes, between, unchanged)
     return takes
 
 
@@ -213,14 +213,14 @@ def option_words(all_times: Float[np.ndarray, " n"], first: int, last: int) -> s
 
 
 @dataclass(frozen=True)
-class _Look:
+class Look:
     """An object's colors (shares of 64 bins) and small mask."""
 
     colors: Float[np.ndarray, " 64"]
     mask: Bool[np.ndarray, "h w"]
 
     @staticmethod
-    def of(frame: UInt8[np.ndarray, "h w 4"]) -> _Look:
+    def of(frame: UInt8[np.ndarray, "h w 4"]) -> Look:
         step = max(1, max(frame.shape[:2]) // 128)
         part = frame[::step, ::step]
         mask = part[..., 3] > 127
@@ -229,15 +229,15 @@ class _Look:
         for offset in (0, 32):
             level = np.minimum((part[mask][:, :3].astype(np.int32) + offset) // 64, 3)
             bins += np.bincount(level @ [16, 4, 1], minlength=64)
-        return _Look(bins / max(bins.sum(), 1), mask)
+        return Look(bins / max(bins.sum(), 1), mask)
 
-    def differs(self, other: _Look) -> tuple[float, float]:
+    def differs(self, other: Look) -> tuple[float, float]:
         """How far colors and masks are from another's: 0 the same, 1 nothing in common."""
         return 1 - float(np.minimum(self.colors, other.colors).sum()), 1 - overlap(self.mask, other.mask)
 
 
 def _compare(
-    looks: list[_Look],
+    looks: list[Look],
     seen: np.ndarray,
     times: np.ndarray,
     takes: Takes,

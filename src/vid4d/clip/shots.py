@@ -1,0 +1,92 @@
+"""Shots that pass into each other bit by bit, by wipes, slides and dissolves of what moves.
+
+No two frames in a row are unlike each other then, and what comes between looks different with every kind of
+transition. But the object's colors change for good within some frames, and hardly before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+from vid4d.clip.takes import COLORS_DIFFER, Look, Takes, span
+
+GAPS = (2, 3, 4, 6, 8, 10, 12, 16, 20, 26)
+"""Frames from the last before to the first after, of those that are looked at."""
+LONGEST = 1.2
+"""Seconds that such a transition lasts, at most: what turns round in longer is one thing."""
+AROUND = 6
+"""Frames on either side, within which colors hardly change, at least; where more lie between, as many."""
+FEWEST = 4
+"""The same at an end of the clip, at least."""
+STEADY = 3.0
+"""Change of the colors over what they change by within those frames, at least."""
+CLEAR = 0.7
+"""The same over that of the clearest passage, of the shortest that is taken."""
+NOISE = 0.02
+"""What colors change by of themselves."""
+MOST = 512
+"""Frames that are looked at of a take."""
+
+
+def parted_by_colors(
+    takes: Takes, objects: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.ndarray, " t"]
+) -> Takes:
+    """Takes whose frames between two things that pass into each other are not good.
+
+    objects: frames without background. Where the light changes nothing is said, for colors change with it.
+    """
+    good = takes.good.copy()
+    between: list[int] = []
+    runs = takes.runs()
+    while runs:
+        first, last = runs.pop()
+        seen = [i for i in range(first, last + 1) if good[i] and i not in takes.brief]
+        seen = [seen[i] for i in np.unique(np.linspace(0, len(seen) - 1, min(len(seen), MOST)).astype(int))]
+        if len(seen) < 2 * FEWEST + GAPS[0] or any(first < i <= last for i in takes.lit):
+            continue
+        colors = np.stack([Look.of(objects[i]).colors for i in seen])
+        if found := _passage(colors, times[seen]):
+            a, b = (seen[k] for k in found)
+            between += range(a + 1, b)
+            runs += [(first, a), (b, last)]
+    if not between:
+        return takes
+    good[between] = False
+    told = (
+        f"the object's colors change for good {span(times, between)}: another one, or its other side: a cut"
+    )
+    return replace(takes, good=good, reasons=[*takes.reasons, told])
+
+
+def _passage(colors: Float[np.ndarray, "n c"], times: Float[np.ndarray, " n"]) -> tuple[int, int] | None:
+    """Last frame before and first after the clearest passage to other colors for good; None where is none."""
+    n = len(colors)
+    apart = np.stack([1 - np.minimum(colors, c).sum(-1) for c in colors])
+    found: list[tuple[float, int, int]] = []
+    for gap in GAPS:
+        clearest, around = (STEADY, 0, 0), max(gap, AROUND)
+        for a in range(FEWEST - 1, n - gap - FEWEST + 1):
+            b = a + gap
+            if apart[a, b] <= COLORS_DIFFER or times[b] - times[a] > LONGEST:
+                continue
+            before, after = slice(max(0, a - around), a + 1), slice(b, b + around + 1)
+            usual = max(apart[before, before].max(), apart[after, after].max(), NOISE)
+            change = float(apart[: a + 1, b:].min())
+            if change > COLORS_DIFFER:
+                clearest = max(clearest, (change / usual, a, b))
+        found += [clearest] if clearest[1:] != (0, 0) else []
+    if not found:
+        return None
+    _, a, b = next(f for f in found if f[0] >= CLEAR * max(found)[0])
+    return a - _unsettled(colors[a::-1]), b + _unsettled(colors[b:])
+
+
+def _unsettled(colors: Float[np.ndarray, "n c"]) -> int:
+    """How many of the first of some frames are still on their way to the colors of those that follow."""
+    near = colors[: AROUND + 1]
+    apart = 1 - np.minimum(near, near[2:].mean(0)).sum(-1)
+    return int(np.argmax(apart <= max(NOISE, 2 * np.median(apart))))
