@@ -17,6 +17,7 @@ from vid4d.clip import keyframes
 from vid4d.clip.alpha_shadows import without_shadows
 from vid4d.clip.at_once import changes_at_once, same_where_masks_differ
 from vid4d.clip.bars import cut_bars
+from vid4d.clip.checker import without_checkerboard
 from vid4d.clip.checks import warn
 from vid4d.clip.crop import check_masks, crop
 from vid4d.clip.cut_off import whole_ones
@@ -85,6 +86,8 @@ def draft_clip(path_or_glob: str | Path, options: ClipOptions) -> Draft:
     source = open_source(path_or_glob, fps=options.fps, masks=options.masks)
     if options.crop:
         source = Part(source, options.crop)
+    if options.matting in ("auto", "plain") and not options.masks:
+        source = without_checkerboard(source)
     if options.sheet and read_grid(options.sheet) != (1, 1):
         source = Sheet(source, options.sheet, options.fps)
     told: list[str] = []
@@ -128,7 +131,7 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
         shrunk = max(height, width) / working
     told: list[str] = []
     corner = (0, 0)
-    (x0, y0), whole = (source.corner, source.whole) if isinstance(source, Part) else ((0, 0), (width, height))
+    (x0, y0), whole = getattr(source, "corner", (0, 0)), getattr(source, "whole", (width, height))
     if not keep:
         originals, bars, corner = cut_bars(originals, shrunk)
         told += [bars] if bars else []
