@@ -11,7 +11,7 @@ from PIL import Image
 
 from vid4d.clip.alpha import read_levels
 from vid4d.clip.clip import read_clip
-from vid4d.clip.sources import read_rgba
+from vid4d.clip.sources import open_source, read_rgba
 from vid4d.media import images
 from vid4d.media.video import write_mp4
 
@@ -156,6 +156,14 @@ def test_pictures_further_down_are_named_with_their_masks(tmp_path: Path) -> Non
     assert len(read_clip(pictures, frames=0, masks=masks)) == 3
     folder_of(tmp_path / "JPEGImages" / "480p" / "swan", [p[..., :3] for p in moving(3)])
     refuse("or another of the 2 folders of pictures in it", tmp_path)
+
+
+def test_pictures_further_down_beside_a_sequence_are_told(tmp_path: Path) -> None:
+    folder_of(tmp_path / "clip" / "ref", moving(4))
+    assert open_source(tmp_path / "clip").notes == ()
+    folder_of(tmp_path / "clip" / "views" / "0", moving(2))
+    (told,) = open_source(tmp_path / "clip").notes
+    assert told.startswith("views: pictures in folders further down")
 
 
 def test_a_frame_without_alpha_among_others_that_have_it(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import math
 import os
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated
@@ -149,7 +149,18 @@ def _pictures(path: str | Path) -> Path | Found | _Prepared:
     files += [f for folder in folders for f in images_in(folder)]
     if not files:
         raise InputError(f"{text}: no images in this folder; {_deeper(place)}")
-    return understand(place, files, text)
+    found = understand(place, files, text)
+    unseen = [f.name for f in folders if not images_in(f) and _holds_pictures(f)]
+    if unseen:
+        more = " and more" if len(unseen) > 3 else ""
+        note = f"{', '.join(unseen[:3])}{more}: pictures in folders further down are not looked at"
+        found = replace(found, notes=(*found.notes, note))
+    return found
+
+
+def _holds_pictures(folder: Path) -> bool:
+    """Whether a folder in it holds pictures."""
+    return any(images_in(f) for f in folder.glob("*/") if f.is_dir())
 
 
 def _matching(pattern: Path) -> Iterator[Path]:
