@@ -177,6 +177,23 @@ def test_a_flash_is_no_cut() -> None:
     assert (takes.brief, takes.cuts, takes.whole()) == ({6}, set(), True)
 
 
+def test_a_flash_that_fades_is_no_cut_and_a_lamp_is_none() -> None:
+    """Brighter by 60, 40 and 20 of 255 in frames 10 to 12; or from frame 10 on."""
+    still = [np.dstack([f, np.full((H, W), 255, np.uint8)]) for f in before(walk(24))]
+
+    def lit(*more: int) -> list[np.ndarray]:
+        frames = [f.copy() for f in still]
+        for i, light in enumerate(more, 10):
+            frames[i][..., :3] = (frames[i][..., :3] * 0.7).astype(np.uint8) + light
+        for i in (*range(10), *range(10 + len(more), 24)):
+            frames[i][..., :3] = (frames[i][..., :3] * 0.7).astype(np.uint8)
+        return frames
+
+    takes = of_pictures(lit(60, 40, 20), np.arange(24) / 24)
+    assert (takes.brief, takes.cuts, takes.whole()) == ({10, 11, 12}, set(), True)
+    assert of_pictures(lit(*[60] * 14), np.arange(24) / 24).brief == set()
+
+
 def test_options_have_the_digits_they_need() -> None:
     assert option_words(np.arange(48) / 24, 8, 31) == "--start 0.33 --end 1.292"
     assert option_words(np.arange(10) * 0.5, 1, 9) == "--start 0.50 --end 4.50"

@@ -28,6 +28,7 @@ MASKS_DIFFER = 0.4  # 1 - intersection over union of two masks
 FADED = 0.8  # alpha or contrast of a faded object over the usual
 HELD = 0.03  # differences of colors and masks of a picture that is held
 BRIEF = 3  # frames at most that may show something else and are left out
+FLASH = 6  # the same of a flash
 
 
 @dataclass
@@ -92,12 +93,11 @@ def of_pictures(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.nd
     lengths = np.diff(bounds)
     fading: list[int] = []
     for k, (first, length) in enumerate(zip(bounds, lengths.tolist(), strict=False)):
-        inner = 0 < k < len(lengths) - 1
-        if inner and length <= BRIEF:  # a flash: before and after it, the same
-            back = np.median(np.abs(rings[first - 1] - rings[first + length]).max(-1))
-            if back <= BORDER_STEP and min(lengths[k - 1], lengths[k + 1]) > length:
-                takes.brief.update(range(first, first + length))
-                continue
+        if first in takes.brief:
+            continue
+        if flash := _flash(rings, bounds, k):
+            takes.brief.update(flash)
+            continue
         if length <= 2 and (k == 0 or k == len(lengths) - 1 or lengths[k - 1] <= 2 or lengths[k + 1] <= 2):
             fading += range(first, first + length)
     takes.good[fading] = False
@@ -112,6 +112,22 @@ def of_pictures(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.nd
     if takes.cuts:
         takes.reasons.append(f"the background changes at {_listed(times, sorted(takes.cuts))}: a cut")
     return takes
+
+
+def _flash(rings: Float[np.ndarray, "t n 3"], bounds: Sequence[int], k: int) -> range:
+    """Frames from a change of the border on, after which it soon is as before: a flash, one that fades, too.
+
+    bounds: the first frames after changes, and the ends. Empty where there is none, as at the clip's ends.
+    """
+    first = bounds[k]
+    for after in range(k + 1, len(bounds) - 1):
+        length = bounds[after] - first
+        if k == 0 or length > FLASH:
+            break
+        back = np.median(np.abs(rings[first - 1] - rings[bounds[after]]).max(-1))
+        if back <= BORDER_STEP and min(first - bounds[k - 1], bounds[after + 1] - bounds[after]) > length:
+            return range(first, bounds[after])
+    return range(0)
 
 
 def _in_another_light(before: Float[np.ndarray, "h w 4"], after: Float[np.ndarray, "h w 4"]) -> bool:
