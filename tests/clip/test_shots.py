@@ -71,3 +71,20 @@ def test_one_thing_is_not_cut() -> None:
 def test_colors_that_change_with_the_light_cut_nothing() -> None:
     lit = Takes(np.ones(N, bool), lit={20})
     assert looked(passing(wipe), lit).whole()
+
+
+def test_a_passage_in_whose_midst_the_clip_ends() -> None:
+    """What comes in from the border shows other colors at first, too, and is one thing."""
+    takes = looked(passing(wipe)[: END - 2])
+    assert [first for first, _ in takes.runs()] == [0]
+    assert BEGIN - 4 <= takes.runs()[0][1] <= BEGIN + 4
+    backwards = looked(passing(wipe)[: END - 2][::-1])
+    assert not backwards.good[0]
+    assert backwards.good[8:].all()
+    comes = []
+    for i in range(N):
+        wide = np.concatenate([np.zeros((H, 60, 4), np.uint8), box(20, 20, 40, 30, RED)], 1)
+        wide[20:50, 108:120, :3] = BLUE
+        left = max(106 - 8 * i, 60)
+        comes.append(wide[:, left : left + W - 46])
+    assert looked(comes).whole()

@@ -12,6 +12,7 @@ from dataclasses import replace
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from vid4d.clip.checks import touched_sides
 from vid4d.clip.takes import COLORS_DIFFER, Look, Takes, span
 
 GAPS = (2, 3, 4, 6, 8, 10, 12, 16, 20, 26)
@@ -53,6 +54,11 @@ def parted_by_colors(
             a, b = (seen[k] for k in found)
             between += range(a + 1, b)
             runs += [(first, a), (b, last)]
+            continue
+        late, early = _unfinished(colors, times[seen]), _unfinished(colors[::-1], -times[seen][::-1])
+        for some in (seen[len(seen) - late :], seen[:early]):
+            if some and not any(touched_sides(objects[i][..., 3] > 127).any() for i in some):  # comes or goes
+                between += range(some[0], some[-1] + 1)
     if not between:
         return takes
     good[between] = False
@@ -83,6 +89,22 @@ def _passage(colors: Float[np.ndarray, "n c"], times: Float[np.ndarray, " n"]) -
         return None
     _, a, b = next(f for f in found if f[0] >= CLEAR * max(found)[0])
     return a - _unsettled(colors[a::-1]), b + _unsettled(colors[b:])
+
+
+def _unfinished(colors: Float[np.ndarray, "n c"], times: Float[np.ndarray, " n"]) -> int:
+    """How many frames at the end are a passage in whose midst the clip ends; 0 where is none."""
+    n = len(colors)
+    apart = 1 - np.minimum(colors, colors[-1]).sum(-1)
+    count = int(np.argmax(apart[::-1] > COLORS_DIFFER))  # the last frame is 0 away from itself
+    for gap in (g for g in GAPS if count <= g <= n - 2 * max(g, AROUND)):
+        a = n - 1 - gap
+        if times[-1] - times[a] > LONGEST:
+            break
+        before = colors[a - 2 * max(gap, AROUND) + 1 : a + 1]
+        usual = max(float((1 - np.minimum(before[:, None], before[None]).sum(-1)).max()), NOISE)
+        if apart[: a + 1].min() > max(COLORS_DIFFER, STEADY * usual):
+            return gap + _unsettled(colors[a::-1])
+    return 0
 
 
 def _unsettled(colors: Float[np.ndarray, "n c"]) -> int:
