@@ -44,6 +44,7 @@ from vid4d.clip.spool import Mapped, Picked, Spool
 from vid4d.clip.steady import steady_masks
 from vid4d.clip.subject import keep_subject
 from vid4d.clip.takes import Takes, of_objects, of_pictures, usable, way_out
+from vid4d.clip.touched import Touched, noticed
 from vid4d.clip.window import Windows, fit_windows
 from vid4d.errors import InputError
 from vid4d.files.records import LONGEST, SHORTEST
@@ -167,6 +168,7 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
                 f"{shadow_share:.0%} of the mask or more is a shadow that --keep keeps: it becomes part of "
                 "the asset"
             )
+    touched: Touched | None = None
     if not keep:
         places = Places(whole, shrunk, (corner[0] + x0 / shrunk, corner[1] + y0 / shrunk))
         if cut.method not in ("alpha", "plain"):
@@ -174,11 +176,12 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
             told += [mended] if mended else []
             left_out |= mended is not None
         if prompts:
-            objects, more = keep_chosen(objects, prompts, places)
+            objects, more, touched = keep_chosen(objects, prompts, places)
         else:
             objects, more, loose = keep_subject(objects, source.times[chosen], places)
             left_out |= bool(more)
             told += [loose] if loose else []
+            touched = noticed(objects, places)
         told += more
         if cut.method != "alpha":
             shines = cut.plain.shines_in(originals) if cut.plain else None
@@ -206,9 +209,12 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
         takes = uncut
     elif uncut is not takes:
         told.append("enough frames show all of the object: --trim auto leaves out those that cut it off")
-    if (part := _better_part(takes, source, chosen, options)) is not None:
+    if touched is not None:
+        told += touched.notes(takes, source.times, chosen)
+        takes = touched.good(takes, source.times[chosen]) if options.trim == "auto" else takes
+    if (part := _better_part(takes, source, chosen, options, touched)) is not None:
         return part
-    way = way_out(takes, source.times, chosen)
+    way = (touched.way_out if touched else way_out)(takes, source.times, chosen)
     kept, key = usable(takes, chosen, key)
     check_masks(
         Picked(objects, [i for i in kept if chosen[i] in key]), source.times[key], name, cut.method, way
@@ -227,7 +233,7 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
             "and its path is kept (clip.json)"
         )
     told += takes.reasons
-    if way:
+    if way and touched is None:
         told.append(f"the clip is not one take of one thing: {way}")
     told += unsteady(objects, chosen, times)
     confidence = cut.confidence
@@ -255,6 +261,8 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
         prompted=bool(prompts),
         held=holding is not None,
     )
+    if touched is not None:
+        confidence = min(confidence, touched.confidence(kept))
     if holding and cut.method != "alpha":
         confidence = min(confidence, UNSURE)
     if unused:
@@ -330,15 +338,25 @@ def _path(
 
 
 def _better_part(
-    takes: Takes, source: Source, chosen: Sequence[int], options: ClipOptions
+    takes: Takes,
+    source: Source,
+    chosen: Sequence[int],
+    options: ClipOptions,
+    touched: Touched | None = None,
 ) -> _Instead | None:
-    """The longest take where the options ask for it and it is not the whole."""
+    """The longest take where the options ask for it and it is not the whole.
+
+    touched: what was chosen, if others touch it; it is looked up in the new first frame then.
+    """
     best = takes.best()
     if options.trim != "auto" or takes.whole() or best is None or best[1] - best[0] < 2:
         return None
     start, end = (float(source.times[chosen[i]]) for i in best)
     reasons = [*takes.reasons, f"trimmed: {start:.2f} to {end:.2f} s are used"]
-    return _Instead(replace(options, start=start, end=end), reasons)
+    options = replace(options, start=start, end=end)
+    if touched is not None and touched.parted:
+        options = replace(options, click=touched.clicks(best[0]), box="")
+    return _Instead(options, reasons)
 
 
 def _read_frames(

@@ -12,20 +12,16 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
-from scipy.sparse.csgraph import breadth_first_order, maximum_flow
 
+from vid4d.clip.graph_cut import CERTAIN, block_colors, histogram, minimum_cut, odds, without
 from vid4d.clip.held import SIDES, Grip, grip, lines
 from vid4d.clip.pieces import EIGHT
-from vid4d.clip.shadows import blocks
 from vid4d.clip.spool import Spool
 from vid4d.clip.subject import SIDE, strongest_alpha
 from vid4d.errors import InputError
 
-LEVELS = 16
-"""Levels of a channel of the histograms."""
 ENTRY = 0.6
 """How far from the border the mask is certainly what comes in, over what it takes of the border."""
 TURNS = 4
@@ -34,10 +30,6 @@ MANY = 24
 """Frames that they are learned from, at most."""
 FIRST = 0.4
 """Weight of all the rest at first, which then still holds most of what comes in."""
-SMOOTH, EDGE = 2.0, 12.0
-"""Cost of a cut between two pixels of one color; change of color, 8-bit steps, at which it is 0.6 of that."""
-CERTAIN = 6.0
-"""Cost of the wrong side, in logarithms of probabilities, at most."""
 ALIKE = 0.35
 """What the two colors have in common, at most."""
 LEFT = 0.03
@@ -77,10 +69,10 @@ def let_go(
     result, shares = Spool(boxed=True), []
     for frame in frames:
         small = _small(frame, step, found)
-        cut = _cut(small, _odds(small.color, holding, thing))
+        cut = _cut(small, odds(small.color, holding, thing))
         left = _without_crumbs(small.mask & ~cut)
         shares.append(left.sum() / max(1, small.mask.sum()))
-        result.append(_cleared(frame, left, small.mask & ~left, step))
+        result.append(without(frame, left, small.mask & ~left, step))
     if common > ALIKE or np.median(shares) < LEFT:
         raise InputError(
             f"--held: what comes in from the {found.borders} cannot be told from the object by its color "
@@ -96,9 +88,6 @@ def let_go(
 
 def _small(frame: UInt8[np.ndarray, "h w 4"], step: int, found: Grip) -> _Small:
     mask = strongest_alpha(frame, step) > 127
-    alpha = frame[..., 3:].astype(np.float32)
-    weight = blocks(np.repeat(alpha, 3, -1), step)
-    color = blocks(frame[..., :3] * alpha, step) / np.maximum(weight, 1)
     met = np.zeros_like(mask)
     widest = 0
     for side, line, own in zip(SIDES, lines(met), lines(mask), strict=True):
@@ -108,7 +97,7 @@ def _small(frame: UInt8[np.ndarray, "h w 4"], step: int, found: Grip) -> _Small:
     entry = np.zeros_like(mask)
     if met.any():
         entry = mask & (ndimage.distance_transform_edt(~met) < max(3.0, ENTRY * widest))
-    return _Small(mask, np.rint(color).clip(0, 255).astype(np.uint8), entry)
+    return _Small(mask, block_colors(frame, step), entry)
 
 
 def _learned(sample: Sequence[_Small]) -> tuple[Float[np.ndarray, "n n n"], Float[np.ndarray, "n n n"]]:
@@ -117,33 +106,18 @@ def _learned(sample: Sequence[_Small]) -> tuple[Float[np.ndarray, "n n n"], Floa
     weight = FIRST
     for turn in range(TURNS):
         holding, thing = (
-            _histogram(
+            histogram(
                 np.concatenate([s.color[s.mask & (x == own)] for s, x in zip(sample, labels, strict=True)])
             )
             for own in (True, False)
         )
         if turn < TURNS - 1:
             labels = [
-                _reached(s.entry | (s.mask & (_odds(s.color, holding, weight * thing) > 0)), s.entry)
+                _reached(s.entry | (s.mask & (odds(s.color, holding, weight * thing) > 0)), s.entry)
                 for s in sample
             ]
         weight = 1.0
     return holding, thing
-
-
-def _histogram(colors: UInt8[np.ndarray, "m 3"]) -> Float[np.ndarray, "n n n"]:
-    counts = np.zeros((LEVELS,) * 3, np.float32)
-    np.add.at(counts, tuple((colors // (256 // LEVELS)).T), 1)
-    soft = ndimage.gaussian_filter(counts, 1.0, mode="nearest")
-    return np.asarray(soft / max(float(soft.sum()), 1e-9))
-
-
-def _odds(
-    colors: UInt8[np.ndarray, "*s 3"], holding: Float[np.ndarray, "n n n"], thing: Float[np.ndarray, "n n n"]
-) -> Float[np.ndarray, "*s"]:
-    """Logarithm of how much likelier a color is in what comes in than in the rest."""
-    at = tuple(np.moveaxis(colors // (256 // LEVELS), -1, 0))
-    return np.log((holding[at] + 1e-6) / (thing[at] + 1e-6))
 
 
 def _reached(mask: Bool[np.ndarray, "h w"], entry: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
@@ -155,39 +129,12 @@ def _reached(mask: Bool[np.ndarray, "h w"], entry: Bool[np.ndarray, "h w"]) -> B
     return held[numbered]
 
 
-def _cut(small: _Small, odds: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+def _cut(small: _Small, likely: Float[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     """What comes in, by the minimum cut of the mask's grid of pixels."""
-    mask, color = small.mask, small.color.astype(np.float32)
-    n = int(mask.sum())
-    if n == 0 or not small.entry.any():
-        return np.zeros_like(mask)
-    number = np.full(mask.shape, -1)
-    number[mask] = np.arange(n)
-    source, sink = n, n + 1
-    begins, ends, costs = [], [], []
-    for axis in (0, 1):
-        here, there = (np.moveaxis(number, axis, 0)[s].ravel() for s in (slice(-1), slice(1, None)))
-        change = (np.diff(np.moveaxis(color, axis, 0), axis=0) ** 2).sum(-1).ravel()
-        both = (here >= 0) & (there >= 0)
-        cost = SMOOTH * np.exp(-change[both] / (2 * EDGE**2)) + 0.1
-        begins += [here[both], there[both]]
-        ends += [there[both], here[both]]
-        costs += [cost, cost]
-    likely = np.where(small.entry[mask], 10 * CERTAIN, odds[mask].clip(-CERTAIN, CERTAIN))
-    numbers, comes_in = np.arange(n), likely > 0
-    begins += [np.full(comes_in.sum(), source), numbers[~comes_in]]
-    ends += [numbers[comes_in], np.full((~comes_in).sum(), sink)]
-    costs += [likely[comes_in], -likely[~comes_in]]
-    whole = (100 * np.concatenate(costs)).astype(np.int32)  # the flow counts in whole numbers
-    graph = scipy.sparse.csr_matrix((whole, (np.concatenate(begins), np.concatenate(ends))), (n + 2, n + 2))
-    rest = graph - maximum_flow(graph, source, sink).flow
-    rest.data[rest.data < 0] = 0
-    rest.eliminate_zeros()
-    sides = np.zeros(n + 2, bool)
-    sides[breadth_first_order(rest, source, return_predecessors=False)] = True
-    result = np.zeros_like(mask)
-    result[mask] = sides[:n]
-    return _reached(result, small.entry)
+    if not small.entry.any():
+        return np.zeros_like(small.mask)
+    sure = np.where(small.entry, 10 * CERTAIN, likely.clip(-CERTAIN, CERTAIN))
+    return _reached(minimum_cut(small.mask, small.color, sure), small.entry)
 
 
 def _without_crumbs(left: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
@@ -195,22 +142,3 @@ def _without_crumbs(left: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
     area = np.bincount(numbered.ravel())
     area[0] = 0
     return (area >= max(1, CRUMB * area.max()))[numbered] & left
-
-
-def _cleared(
-    frame: UInt8[np.ndarray, "h w 4"],
-    left: Bool[np.ndarray, "h2 w2"],
-    lost: Bool[np.ndarray, "h2 w2"],
-    step: int,
-) -> UInt8[np.ndarray, "h w 4"]:
-    """A frame without what is lost, soft where that was joined to what is left. Both: blocks of pixels."""
-    h, w = frame.shape[:2]
-    result = frame.copy()
-    mine, other = (
-        ndimage.zoom(near, step, order=1, grid_mode=True, mode="nearest")[:h, :w]
-        for near in (ndimage.gaussian_filter(x.astype(np.float32), 0.7) for x in (left, lost))
-    )
-    share = mine / np.maximum(mine + other, 1e-6)
-    result[..., 3] = np.rint(frame[..., 3] * np.clip(4 * (share - 0.5) + 0.5, 0, 1))
-    result[result[..., 3] == 0] = 0
-    return result

@@ -68,7 +68,7 @@ def loose_note(
             ends.append(f"{(left + right) // 2},{(top + bottom) // 2} at {times[sight.frame]:.2f} s")
         return (
             f"a small thing moves on its own, from {' to '.join(ends)}, and is kept: if it is a mouse "
-            "cursor, record without it; --click X,Y on the object leaves it out where the two never touch"
+            "cursor, record without it; --click X,Y on the object leaves it out"
         )
     if specks is None or not (same := _wanderer(pieces, specks, beside, colors)):
         return None

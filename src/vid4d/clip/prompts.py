@@ -1,25 +1,31 @@
 """Clicks and a box that say which of several things in a clip is the object.
 
 They choose among what the masks show, wherever the masks come from: a click the piece below it, a box all
-pieces that lie in it, in the first frame that is used. What is chosen is followed through the clip as
-`subject` follows it; all the rest is left out. No network is asked: a thing that the masks do not show cannot
-be chosen, and two things that touch at some time are one.
+pieces that lie in it, in the first frame that is used. What is one piece there and comes apart later is
+looked up as the things that it is then. What is chosen is followed through the clip, also where other things
+touch it (`touching`); all the rest is left out. No network is asked: a thing that the masks do not show
+cannot be chosen, and two things that touch at all times are one.
 """
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Int, UInt8
 from scipy import ndimage
 
+from vid4d.clip.graph_cut import block_colors, without
 from vid4d.clip.pieces import Pieces, follow_pieces
 from vid4d.clip.places import Places
 from vid4d.clip.spool import Spool
 from vid4d.clip.subject import SIDE, cleared, strongest_alpha
+from vid4d.clip.touched import Touched
+from vid4d.clip.touching import BESIDE, Followed, Follower, comes_apart, frames_with_several
 from vid4d.errors import InputError
 
 NEAR = 0.02
@@ -73,8 +79,8 @@ def keep_chosen(
     frames: Sequence[UInt8[np.ndarray, "h w 4"]],
     given: Prompts,
     places: Places,
-) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], list[str]]:
-    """Frames with what was chosen alone, and a sentence about it.
+) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], list[str], Touched | None]:
+    """Frames with what was chosen alone, a sentence about it, and what touches it; None where nothing does.
 
     given: in pixels of the source. places: of the frames in it. Raises InputError where they hit nothing in
     the first frame.
@@ -82,22 +88,90 @@ def keep_chosen(
     step = max(1, -(-max(frames[0].shape[:2]) // SIDE))
     masks = Spool((strongest_alpha(f, step) > 127 for f in frames), boxed=True)
     pieces = follow_pieces(masks)
-    chosen = _chosen(pieces, given, step, places)
-    mine = np.isin(pieces.track, np.unique(pieces.track[: pieces.first[1]][chosen]))
+    colors = functools.lru_cache(8)(lambda k: block_colors(frames[k], step))
+    labels, things = _things(pieces, given.in_picture(places), step, colors)
+    chosen = [things[n] for n in np.nonzero(_chosen(labels, given, step, places))[0]]
+    whole = np.isin(pieces.track, [t.track for t in chosen if not t.mixed])
+    followed = []
+    for track in sorted({t.track for t in chosen if t.mixed}):
+        mine = [t for t in chosen if t.track == track]
+        known = mine[0].followed if len(mine) == 1 else None
+        mask = np.any([t.mask for t in mine], 0)
+        followed.append(known or Follower(pieces, track, colors).follow(mine[0].start, mask))
+    wanted = [np.any([pieces.mask(i, whole), *(f.masks[i] for f in followed)], 0) for i in range(len(frames))]
     result = Spool(boxed=True)
     for i, frame in enumerate(frames):
-        unwanted = pieces.mask(i, ~mine)
-        result.append(cleared(frame, unwanted, masks[i] & ~unwanted, step)[0])
-    others = len(np.unique(pieces.track[~mine]))
+        unwanted = masks[i] & ~wanted[i]
+        if any(f.touched[i] for f in followed):
+            frame = without(frame, wanted[i], unwanted, step)
+        result.append(cleared(frame, unwanted, wanted[i], step)[0])
+    others = len(np.unique(pieces.track[~np.isin(pieces.track, [t.track for t in chosen])]))
     said = "one other thing is" if others == 1 else f"{others} other things are"
-    return result, [f"{said} left out, beside what was chosen"] if others else []
+    notes = [f"{said} left out, beside what was chosen"] if others else []
+    return result, notes, Touched.of(followed, wanted, step, places)
 
 
-def _chosen(pieces: Pieces, given: Prompts, step: int, places: Places) -> Bool[np.ndarray, " n"]:
-    """Which pieces of the first frame are meant."""
-    prompts = given.in_picture(places)
-    labels, seen = pieces.labels[0], _seen(pieces, step, places)
-    count = pieces.first[1]
+class _Thing(NamedTuple):
+    """Something that can be chosen in the first frame. mixed: its track holds other things, too.
+
+    start, mask: a frame in which it is a piece of its own, and its mask there. followed: if it is known.
+    """
+
+    track: int
+    mixed: bool
+    start: int
+    mask: Bool[np.ndarray, "h w"]
+    followed: Followed | None = None
+
+
+def _things(
+    pieces: Pieces,
+    prompts: Prompts,
+    step: int,
+    colors: Callable[[int], UInt8[np.ndarray, "h w 3"]],
+) -> tuple[Int[np.ndarray, "h w"], list[_Thing]]:
+    """What can be chosen in the first frame: numbers from 1 on for each pixel, and things in their order.
+
+    A piece that comes apart later is several things, if a prompt, in pixels of the picture, may mean it.
+    """
+    labels = pieces.labels[0].copy()
+    tracks = pieces.track[: pieces.first[1]].tolist()
+    mixed = {track: frames_with_several(pieces, track) > 0 for track in set(tracks)}
+    things = [_Thing(track, mixed[track], 0, labels == n) for n, track in enumerate(tracks, start=1)]
+    for n in sorted(_pointed_at(labels, prompts, step)) if things else []:
+        whole = things[n - 1]
+        start = comes_apart(pieces, whole.mask) if whole.mixed else 0
+        if start:
+            own = np.where(pieces.mask(start, pieces.track == whole.track), pieces.labels[start], 0)
+            area = np.bincount(own.ravel())
+            area[0] = 0
+            for k in np.nonzero(area > BESIDE * area.max())[0].tolist():
+                followed = Follower(pieces, whole.track, colors).follow(start, own == k)
+                things.append(_Thing(whole.track, True, start, own == k, followed))
+                labels[followed.masks[0] & whole.mask] = len(things)
+    return labels, things
+
+
+def _pointed_at(labels: Int[np.ndarray, "h w"], prompts: Prompts, step: int) -> set[int]:
+    """Pieces that may be meant."""
+    found: set[int] = set()
+    nearest = ndimage.distance_transform_edt(labels == 0, return_distances=False, return_indices=True)
+    h, w = labels.shape
+    for x, y in prompts.clicks:
+        at = min(max(int(y // step), 0), h - 1), min(max(int(x // step), 0), w - 1)
+        found.add(int(labels[nearest[0][at], nearest[1][at]]))
+    if prompts.box is not None:
+        left, top, right, bottom = (max(0, int(v // step)) for v in prompts.box)
+        found |= set(np.unique(labels[top : bottom + 1, left : right + 1]).tolist())
+    return found - {0}
+
+
+def _chosen(
+    labels: Int[np.ndarray, "h w"], given: Prompts, step: int, places: Places
+) -> Bool[np.ndarray, " n"]:
+    """Which things of the first frame are meant."""
+    prompts, seen = given.in_picture(places), _seen(labels, step, places)
+    count = int(labels.max())
     meant = np.zeros(count + 1, bool)
     h, w = labels.shape
     for (x, y), told in zip(prompts.clicks, given.clicks, strict=True):
@@ -113,8 +187,8 @@ def _chosen(pieces: Pieces, given: Prompts, step: int, places: Places) -> Bool[n
         v, u = (np.mgrid[:h, :w] + 0.5) * step
         left, top, right, bottom = prompts.box
         inside = (u >= left) & (u < right) & (v >= top) & (v < bottom)
-        share = ndimage.mean(inside, labels, np.arange(count + 1))
-        within = np.nan_to_num(share) >= WITHIN
+        area = np.bincount(labels.ravel(), minlength=count + 1)
+        within = np.bincount(labels[inside], minlength=count + 1) >= WITHIN * np.maximum(area, 1)
         within[0] = False
         if not within.any():
             option = "--box " + ",".join(f"{n:g}" for n in given.box)
@@ -123,11 +197,12 @@ def _chosen(pieces: Pieces, given: Prompts, step: int, places: Places) -> Bool[n
     return meant[1:]
 
 
-def _seen(pieces: Pieces, step: int, places: Places) -> str:
+def _seen(labels: Int[np.ndarray, "h w"], step: int, places: Places) -> str:
     """Where things lie in the first frame, in pixels of the source, the largest first, in words."""
-    boxes = ndimage.find_objects(pieces.labels[0])
-    order = np.argsort(-pieces.area[: len(boxes)])[:3]
-    if not boxes:
+    boxes = ndimage.find_objects(labels)
+    area = np.bincount(labels.ravel(), minlength=1)[1:]
+    order = [i for i in np.argsort(-area)[:3] if area[i]]
+    if not order:
         return "; give another --start, or another --matting"
     said = [",".join(map(str, places.of_box(boxes[i], step))) for i in order]
     return f"; of what the masks show there, the largest lies in {' and '.join(said)} (X0,Y0,X1,Y1)"
