@@ -308,3 +308,27 @@ def test_a_damaged_model_is_an_input_error(tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
     with pytest.raises(InputError, match=r"bad\.onnx.*cannot be used"):
         matte([np.full((16, 16, 4), 255, np.uint8)], str(tmp_path / "bad.onnx"))
+
+
+def test_keeping_shadows_keeps_the_doubt() -> None:
+    """The lower half of a jar is nearly of the background's color, in a soft shadow: with it or without."""
+    pictures = []
+    v, u = np.mgrid[:135, :180].astype(float)
+    for i in range(6):
+        x = 80 + 3 * i
+        soft = ndimage.gaussian_filter((np.hypot((u - x - 10) / 35, (v - 110) / 6) < 1).astype(float), 3)
+        picture = np.array((214.0, 216, 220)) * (1 - 0.35 * soft)[..., None]
+        inside = (abs(u - x) < 22) & (v > 35) & (v < 110)
+        content = inside & (v >= 75) & (v < 107) & (abs(u - x) < 20)
+        picture[inside] += (-9, 3, 9)
+        picture[inside & (v < 75)] = (150, 60, 40)
+        picture[content & ((u // 7 + v // 7) % 2 > 0)] = (60, 90, 120)
+        noise = np.random.default_rng(i).normal(0, 0.8, picture.shape)
+        pictures.append(np.rint(ndimage.gaussian_filter(picture + noise, (0.5, 0.5, 0))).astype(np.uint8))
+    left_out, kept = (remove_plain_background(pictures, keep_shadows=keep) for keep in (False, True))
+    assert left_out.confidence < 0.95
+    assert kept.confidence <= left_out.confidence + 0.02
+    assert any("looks like the background along" in note for note in kept.notes)
+    assert np.mean([f[..., 3] > 127 for f in kept.frames]) > np.mean(
+        [f[..., 3] > 127 for f in left_out.frames]
+    )

@@ -205,6 +205,11 @@ def remove_plain_background(
     surfaces = {i: plain.surface(i, frames[i]) for i in few}
     outlines = [faint_outline(results[i], frames[i], surfaces[i], core, upper) for i in few]
     faint = float(np.mean(outlines))
+    doubtful = shadows.doubtful
+    if keep_shadows:  # what stands in them is as doubtful as it would be without
+        bared = Plain(background, Shadows.look(frames, background))
+        faint = max(faint, _faint_without_shadows(frames, bared, few, core))
+        doubtful = bared.shadows.doubtful
     confidence = float(fits * np.clip(np.mean(clear) / 0.85, 0, 1))
     notes = list(shadows.notes)
     if np.isfinite(background.contrast):
@@ -219,7 +224,7 @@ def remove_plain_background(
             f"the light on the background changes by {swing:.0f} of 255 in the clip, and the object's colors "
             "with it: film with fixed exposure in steady light, or even it out before"
         )
-    if shadows.doubtful:
+    if doubtful:
         confidence = min(confidence, HARDLY_SURE)
     if faint > FAINT:
         confidence *= max(0.3, 1 - 3 * faint)
@@ -264,6 +269,18 @@ def remove_plain_background(
             f"a floor, a wall or a window does and no object: {_advice()} (--keep takes it nevertheless)"
         )
     return Matte(results, "plain", round(confidence, 3), tuple(notes), plain)
+
+
+def _faint_without_shadows(
+    frames: Sequence[UInt8[np.ndarray, "h w 3"]], plain: Plain, few: Sequence[int], core: float
+) -> float:
+    """Share of the outline that looks like the background, of the object without its shadows."""
+    outlines = []
+    for i in few:
+        surface, ground = plain.ground(i, frames[i])
+        rgba, _ = cut_out(frames[i], surface, plain.background, ground)
+        outlines.append(faint_outline(rgba, frames[i], surface, core, plain.shadows.doubtful))
+    return float(np.mean(outlines))
 
 
 def _cut(
