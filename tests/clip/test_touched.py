@@ -99,13 +99,14 @@ def test_without_a_click_it_is_told_with_one_that_works(tmp_path: Path) -> None:
     assert colors_of(named) == {"red"}
     trimmed = prepared(tmp_path / "t", shown, trim="auto")
     assert len(trimmed) == len(named)
-    assert trimmed.matting_confidence == 1.0
+    assert trimmed.matting_confidence > 0.9
 
 
 def test_what_passes_by_is_left_out_with_all_frames_that_show_it(tmp_path: Path) -> None:
     pictures = [box(30, 2 + 2 * i, 24, 24) for i in range(8)]
     later, *_ = meeting([76, 68, 60, 52, 44, 52, 60, 68, 76])
-    clip = prepared(tmp_path / "f", [on_white(p) for p in pictures + later], trim="auto")
+    after = [box(30, 36 - 2 * i, 24, 24) for i in range(7)]
+    clip = prepared(tmp_path / "f", [on_white(p) for p in pictures + later + after], trim="auto")
     assert colors_of(clip) == {"red"}
     assert len(clip) == 8
     assert "another thing is beside the object from 0.33 to 0.67 s" in told(clip, "left out")

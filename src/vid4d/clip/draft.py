@@ -18,7 +18,7 @@ from vid4d.clip.alpha_shadows import without_shadows
 from vid4d.clip.at_once import changes_at_once, same_where_masks_differ
 from vid4d.clip.bars import cut_bars
 from vid4d.clip.checker import without_checkerboard
-from vid4d.clip.checks import warn
+from vid4d.clip.checks import FEW_PIXELS, warn
 from vid4d.clip.crop import check_masks, crop
 from vid4d.clip.cut_off import whole_ones
 from vid4d.clip.dissolves import without_dissolves
@@ -32,6 +32,7 @@ from vid4d.clip.letting_go import SURE, let_go
 from vid4d.clip.matting import matte
 from vid4d.clip.mirror import mirror_row, without_mirror
 from vid4d.clip.options import ClipOptions, check_options
+from vid4d.clip.outline import sure_share
 from vid4d.clip.part import Part
 from vid4d.clip.places import Places
 from vid4d.clip.prompts import keep_chosen, read_prompts
@@ -233,7 +234,7 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
             "and its path is kept (clip.json)"
         )
     told += takes.reasons
-    if way and touched is None:
+    if way and not any(way in said for said in told):
         told.append(f"the clip is not one take of one thing: {way}")
     told += unsteady(objects, chosen, times)
     confidence = cut.confidence
@@ -243,6 +244,8 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
         told.append(smear_note(smear, times))
         if cut.method != "alpha":
             confidence = min(confidence, round(float(np.median([s.kept for s in smear.values()])), 3))
+    if pixels < FEW_PIXELS and cut.method != "alpha":
+        confidence = min(confidence, sure_share(objects, shrunk))
     if options.held:
         confidence = min(confidence, SURE)
     holding = grip(objects)
