@@ -29,6 +29,7 @@ from vid4d.clip.held import UNSURE, grip
 from vid4d.clip.holes import fill_brief_holes
 from vid4d.clip.jitter import unsteady
 from vid4d.clip.letting_go import SURE, let_go
+from vid4d.clip.matte_beside import with_matte
 from vid4d.clip.matting import matte
 from vid4d.clip.mirror import mirror_row, without_mirror
 from vid4d.clip.options import ClipOptions, check_options
@@ -88,6 +89,8 @@ def draft_clip(path_or_glob: str | Path, options: ClipOptions) -> Draft:
     source = open_source(path_or_glob, fps=options.fps, masks=options.masks)
     if options.crop:
         source = Part(source, options.crop)
+    if options.matting in ("auto", "alpha") and not options.masks:
+        source = with_matte(source)
     if options.matting in ("auto", "plain") and not options.masks:
         source = without_checkerboard(source)
     if options.sheet and read_grid(options.sheet) != (1, 1):
