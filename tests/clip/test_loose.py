@@ -25,7 +25,8 @@ def told(
     for i, picture in enumerate(pictures):
         (x, y), (w, h) = place(i), size(i)
         picture[y : y + h, x : x + w] = (20, 20, 20, 255)
-    frames, left_out, loose = keep_subject(pictures, np.arange(COUNT) / 24, Places((W, H)))
+    found = keep_subject(pictures, np.arange(COUNT) / 24, Places((W, H)))
+    frames, left_out, loose = found.frames, found.left_out, found.loose
     assert left_out == []
     assert all(np.array_equal(f, p) for f, p in zip(frames, pictures, strict=True))
     return loose
@@ -61,7 +62,7 @@ def test_what_else_is_beside_the_object(
 
 
 def test_an_object_alone() -> None:
-    _, _, loose = keep_subject([box(30 + i) for i in range(8)], np.arange(8) / 24, Places((W, H)))
+    loose = keep_subject([box(30 + i) for i in range(8)], np.arange(8) / 24, Places((W, H))).loose
     assert loose is None
 
 
@@ -73,7 +74,8 @@ def test_a_speck_that_passes_over_the_object_is_told(over: bool) -> None:
         x = 2 * i if i < 4 else 88 + i - 8 if i > 7 else 28 + 17 * (i - 4)
         row = 40 if over else 75
         picture[row : row + 3, x : x + 3] = (20, 20, 20, 255)
-    _, left_out, loose = keep_subject(pictures, np.arange(COUNT) / 24, Places((W, H)))
+    found = keep_subject(pictures, np.arange(COUNT) / 24, Places((W, H)))
+    left_out, loose = found.left_out, found.loose
     assert any("specks" in n for n in left_out)
     if over:
         assert loose is not None

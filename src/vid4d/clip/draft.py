@@ -27,16 +27,18 @@ from vid4d.clip.fullsize import Shrunk, crops
 from vid4d.clip.ground import kept_shadow
 from vid4d.clip.held import UNSURE, grip
 from vid4d.clip.holes import fill_brief_holes
+from vid4d.clip.inner import Inner, matte_inside
 from vid4d.clip.jitter import unsteady
 from vid4d.clip.letting_go import SURE, let_go
 from vid4d.clip.matte_beside import with_matte
-from vid4d.clip.matting import matte
+from vid4d.clip.matting import Matte, matte
 from vid4d.clip.mirror import mirror_row, without_mirror
 from vid4d.clip.options import ClipOptions, check_options
 from vid4d.clip.outline import sure_share
 from vid4d.clip.part import Part
 from vid4d.clip.places import Places
 from vid4d.clip.prompts import keep_chosen, read_prompts
+from vid4d.clip.right_after import RightAfter
 from vid4d.clip.sheet import Sheet, grid_of, read_grid
 from vid4d.clip.shots import parted_by_colors
 from vid4d.clip.smear import smear_note, smeared
@@ -144,12 +146,28 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
     takes = of_pictures(originals, source.times[chosen])
     if (part := _better_part(takes, source, chosen, options)) is not None:
         return part
+
+    def remove(pictures: Sequence[UInt8[np.ndarray, "h w 4"]]) -> Matte:
+        return matte(pictures, options.matting, kind=options.matting_kind, keep_shadows=keep)
+
+    def source_box(box: tuple[slice, slice]) -> str:
+        places = Places(whole, shrunk, (corner[0] + x0 / shrunk, corner[1] + y0 / shrunk))
+        return ",".join(map(str, places.of_box(box)))
+
     try:
-        cut = matte(originals, options.matting, kind=options.matting_kind, keep_shadows=keep)
+        inner = Inner(originals, remove(originals)) if keep else matte_inside(originals, remove, source_box)
     except InputError as e:
         if way := way_out(takes, source.times, chosen):
             raise InputError(f"{e}; but {', '.join(takes.reasons)}: {way}") from e
         raise
+    cut = inner.cut
+    if inner.box is not None:
+        told.append(
+            f"only {source_box(inner.box)} is looked at, where the background is plain, as --crop would: "
+            "around it lies a frame, a band or another picture; --keep takes all"
+        )
+        originals = inner.frames
+        corner = (corner[0] + inner.box[1].start, corner[1] + inner.box[0].start)
     if len(source.times) == 1 and corner == (0, 0) and not (options.sheet or prompts):
         _refuse_sheet(name, cut.frames[0], (width, height))
     if cut.plain is not None and not keep:
@@ -160,6 +178,7 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
             told.append("a mirror image below the object is left out; --keep keeps it")
     objects = cut.frames
     told += cut.notes
+    covered: str | None = None
     left_out = cut.plain is not None and cut.plain.shadows.there
     if not keep and cut.method == "alpha":
         objects, shadow, left_out = without_shadows(objects)
@@ -182,9 +201,11 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
         if prompts:
             objects, more, touched = keep_chosen(objects, prompts, places)
         else:
-            objects, more, loose = keep_subject(objects, source.times[chosen], places)
+            right_after = RightAfter(source, chosen, originals, corner, working)
+            subject = keep_subject(objects, source.times[chosen], places, right_after.changes)
+            objects, more, covered = subject.frames, subject.left_out, subject.covered
             left_out |= bool(more)
-            told += [loose] if loose else []
+            told += [note for note in (subject.loose, covered) if note]
             touched = noticed(objects, places)
         told += more
         if cut.method != "alpha":
@@ -251,6 +272,8 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
         confidence = min(confidence, sure_share(objects, shrunk))
     if options.held:
         confidence = min(confidence, SURE)
+    if covered:
+        confidence = min(confidence, UNSURE)
     holding = grip(objects)
     told += [holding.note()] if holding else []
     told += warn(

@@ -155,7 +155,7 @@ def _with_model(frames: Sequence[UInt8[np.ndarray, "h w 3"]], file: Path, kind: 
 
 def _advice() -> str:
     """Advice where no background can be removed."""
-    ways = "give frames with transparency, film before a plain background, --crop to where it is one"
+    ways = "give frames with transparency, film before a plain background"
     return f"{ways}, or use a matting model: {MODEL}"
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float, Int, Shaped
 from scipy import ndimage
 
 from vid4d.clip.spool import Spool
@@ -69,8 +69,8 @@ def overlap(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> float:
     return float((a & b).sum() / max(1, (a | b).sum()))
 
 
-def shifted(mask: Bool[np.ndarray, "h w"], way: Float[np.ndarray, "2"]) -> Bool[np.ndarray, "h w"]:
-    """A mask by so many pixels to the right and down; clear where it comes from outside."""
+def shifted(mask: Shaped[np.ndarray, "h w"], way: Float[np.ndarray, "2"]) -> Shaped[np.ndarray, "h w"]:
+    """A mask or channel by so many pixels to the right and down; 0 where it comes from outside."""
     x, y = np.rint(way).astype(int).tolist()
     h, w = mask.shape
     result = np.zeros_like(mask)

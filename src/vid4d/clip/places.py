@@ -42,9 +42,13 @@ class Places:
 
 
 def still_note(
-    masks: Sequence[Bool[np.ndarray, "h w"]], times: Float[np.ndarray, " t"], step: int, places: Places
+    masks: Sequence[Bool[np.ndarray, "h w"]],
+    times: Float[np.ndarray, " t"],
+    step: int,
+    places: Places,
+    what: str = "what stands still",
 ) -> str:
-    """What stood still and is left out, each thing by its kind, place and time.
+    """What stood still, or else, and is left out, each thing by its kind, place and time.
 
     masks: of all frames, in blocks of `step` pixels; something is in one of them. times: seconds.
     """
@@ -66,7 +70,7 @@ def still_note(
     more = count - len(said)
     if more:
         said.append("one more thing" if more == 1 else f"{more} more things")
-    return f"what stands still is left out: {'; '.join(said)}; --keep keeps it"
+    return f"{what} is left out: {'; '.join(said)}; --keep keeps it"
 
 
 def _kind(part: Bool[np.ndarray, "h w"], box: tuple[slice, slice]) -> str:

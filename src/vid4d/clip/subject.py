@@ -7,18 +7,22 @@ bars), specks, and haze. Masks are judged on copies of at most 256 pixels.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
+from vid4d.clip.captions import covered_note, find_cards
 from vid4d.clip.loose import loose_note
-from vid4d.clip.pieces import EIGHT, Pieces, follow_pieces
+from vid4d.clip.pieces import EIGHT, Pieces, follow_pieces, overlap, shifted
 from vid4d.clip.places import Places, still_note
+from vid4d.clip.resting import BOXED, RECTANGLE
 from vid4d.clip.spool import Mapped, Spool
-from vid4d.media.keying import around
+from vid4d.media.keying import around, mask_middle
 
 SIDE = 256
 SAME_COLOR = 20.0  # distance of premultiplied colors, 8-bit steps, of what has not changed
@@ -26,26 +30,50 @@ STILL = 0.95  # share of a piece that is the same at every time, if it never mov
 SPECK = 0.003  # area of a speck over the object's
 BRIEF_SPECK = 0.02  # the same for what is seen in fewer than a quarter of the frames
 CAPTION = 0.5  # area over the object's, at most, of what stands still for a while only
+HOPS = 0.2  # share of the steps in which a caption is found elsewhere, at most: lines of a chat move up
+SAME_SHAPE = 0.7  # what two outlines of one thing have in common, once one is moved to the other
+STATUE = 4.0  # the same of what keeps its outline all the time
 HAZE = 24  # alpha of 255 that is no haze where it is connected to the object
 
 
+@dataclass(frozen=True)
+class Subject:
+    """Frames with the object alone. left_out: sentences about what was beside it. loose: one about a thing
+    that moves on its own. covered: one about captions before the object.
+    """
+
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]]
+    left_out: list[str]
+    loose: str | None = None
+    covered: str | None = None
+
+
 def keep_subject(
-    frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.ndarray, " t"], places: Places
-) -> tuple[Sequence[UInt8[np.ndarray, "h w 4"]], list[str], str | None]:
-    """Frames with the object alone, sentences about what was left out, and one about a loose thing.
+    frames: Sequence[UInt8[np.ndarray, "h w 4"]],
+    times: Float[np.ndarray, " t"],
+    places: Places,
+    changes: Callable[[int], Iterable[Bool[np.ndarray, "h w"]]] | None = None,
+) -> Subject:
+    """Frames with the object alone, and what was found beside it.
 
     frames: straight alpha. times, places: to say when and where, in seconds and in pixels of the source.
+    changes: of the side of blocks of pixels, as of `find_cards`.
     """
     step = max(1, -(-max(frames[0].shape[:2]) // SIDE))
     strongest, colors = Spool(boxed=True), Spool()
     for frame in frames:
         strongest.append(strongest_alpha(frame, step))
         colors.append(_first_colors(frame, step))
-    still, stands = _never_moving(Mapped(strongest, _opaque), colors)
+    never, stands = _never_moving(Mapped(strongest, _opaque), colors)
+    still = never
     masks = Spool((_opaque(s) & ~still[i] for i, s in enumerate(strongest)), boxed=True)
+    cards = find_cards(masks, colors, None if changes is None else partial(changes, step))
+    if cards is not None:
+        masks = Spool((m & ~c for m, c in zip(masks, cards.beside, strict=True)), boxed=True)
+        still = Spool((s | c for s, c in zip(still, cards.beside, strict=True)), boxed=True)
     pieces = follow_pieces(masks)
     if len(pieces.area) == 0:
-        return frames, [], None
+        return Subject(frames, [])
     specks, captions = _told_apart(pieces, colors)
     specks &= ~_held_softly(pieces, Mapped(strongest, lambda s: s > HAZE), specks)
     cleaned, hazy = Spool(boxed=True), 0
@@ -57,15 +85,18 @@ def keep_subject(
     seen = np.unique(pieces.frame_of()[specks])
     notes = []
     if stands or captions.any():
-        standing = [still[i] | pieces.mask(i, captions) for i in range(len(frames))]
+        standing = [never[i] | pieces.mask(i, captions) for i in range(len(frames))]
         notes.append(still_note(standing, times, step, places))
+    if cards is not None and any(c.any() for c in cards.beside):
+        notes.append(still_note(cards.beside, times, step, places, "what comes and goes at once"))
     if len(seen):
         listed = ", ".join(f"{times[i]:.2f}" for i in seen[:5]) + (" ..." if len(seen) > 5 else "")
         notes.append(f"specks beside the object are left out, at {listed} s; --keep keeps them")
     if hazy:
         notes.append(f"haze around the object is left out (alpha up to {hazy} of 255); --keep keeps it")
     loose = loose_note(pieces, ~(specks | captions), colors, times, step, places, specks)
-    return cleaned, notes, loose
+    covered = None if cards is None else covered_note(cards, masks, times, step, places)
+    return Subject(cleaned, notes, loose, covered)
 
 
 def _held_softly(
@@ -194,12 +225,12 @@ def _told_apart(
     """Which pieces are specks, and which stand still for as long as they are seen."""
     frame = pieces.frame_of()
     volume = np.bincount(pieces.track, pieces.area)
-    main = int(np.argmax(volume))
+    main = _main_track(pieces, volume)
     own = pieces.track == main
     object_area = volume[main] / len(np.unique(frame[own]))
     specks, captions = np.zeros(len(pieces.area), bool), np.zeros(len(pieces.area), bool)
     count = len(pieces.first) - 1
-    for track in np.unique(pieces.track):
+    for track in np.unique(pieces.track).tolist():
         if track == main:
             continue
         parts = np.nonzero(pieces.track == track)[0]
@@ -207,9 +238,35 @@ def _told_apart(
         area = volume[track] / len(seen)
         if area < SPECK * object_area or (area < BRIEF_SPECK * object_area and len(seen) < 0.25 * count):
             specks[parts] = True
-        elif len(seen) >= 3 and area < CAPTION * object_area:
+        elif len(seen) >= 3 and area < (STATUE if _constant(pieces, track) else CAPTION) * object_area:
             captions[parts] = _stood_still(pieces, parts, own, seen, colors)
     return specks, captions
+
+
+def _main_track(pieces: Pieces, volume: Float[np.ndarray, " n"]) -> int:
+    """The largest track; but the next in size where that keeps its outline, and the other does not."""
+    first, *others = np.argsort(-volume, kind="stable")[:3].tolist()
+    for other in others:
+        large = STATUE * volume[other] > volume[first]
+        if large and _constant(pieces, first) and not _constant(pieces, other):
+            return int(other)
+    return int(first)
+
+
+def _constant(pieces: Pieces, track: int) -> bool:
+    """Whether the outline of a track stays where it is from nearly each frame to the next, and is in most."""
+    chosen = pieces.track == track
+    seen = np.unique(pieces.frame_of()[chosen]).tolist()
+    if len(seen) < max(3, 0.5 * (len(pieces.first) - 1)):
+        return False
+    same = [_same_outline(pieces.mask(i, chosen), pieces.mask(k, chosen)) for i, k in pairwise(seen)]
+    ends = pieces.mask(seen[0], chosen), pieces.mask(seen[-1], chosen)
+    return bool(np.mean(same) >= 0.9 and _same_outline(*ends))
+
+
+def _same_outline(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> bool:
+    edge = 2 * np.sqrt(max(a.sum(), b.sum()))  # compression moves a few pixels of the outline
+    return bool((a & b).sum() + edge >= STILL * (a | b).sum())
 
 
 def _stood_still(
@@ -221,16 +278,24 @@ def _stood_still(
     """
     chosen = np.zeros(len(pieces.area), bool)
     chosen[parts] = True
-    same, object_same = [], []
+    same, object_same, moved = [], [], []
     for i, k in pairwise(seen.tolist()):
         a, b = pieces.mask(i, chosen), pieces.mask(k, chosen)
-        both = a & b
-        edge = 2 * np.sqrt(max(a.sum(), b.sum()))  # compression moves a few pixels of the outline
-        unchanged = (_difference(colors[i], colors[k]) < SAME_COLOR)[both]
-        same.append(both.sum() + edge >= STILL * (a | b).sum() and unchanged.mean() >= STILL - 0.1)
+        colored = BOXED if a.sum() >= RECTANGLE * a[around(a, 0)].size else STILL - 0.1
+        unchanged = (_difference(colors[i], colors[k]) < SAME_COLOR)[a & b]
+        same.append(_same_outline(a, b) and unchanged.mean() >= colored)
+        moved.append(not same[-1] and _same_elsewhere(a, b))
         a, b = pieces.mask(i, own), pieces.mask(k, own)
         object_same.append((a & b).sum() >= 0.995 * (a | b).sum())
+    if np.mean(moved) > HOPS:
+        return False
     return float(np.mean(same)) >= 0.5 > float(np.mean(object_same))
+
+
+def _same_elsewhere(a: Bool[np.ndarray, "h w"], b: Bool[np.ndarray, "h w"]) -> bool:
+    """Whether a mask is another that moved by a pixel or more."""
+    way = mask_middle(b.sum(0), b.sum(1)) - mask_middle(a.sum(0), a.sum(1))
+    return bool(np.hypot(*way) >= 1 and overlap(shifted(a, way), b) >= SAME_SHAPE)
 
 
 def cleared(
