@@ -79,7 +79,7 @@ def find_cards(
     if count < LASTS + 1:
         return None
     changed = list(changes()) if changes is not None and _often_written(masks, colors) else []
-    cards = at_rest(masks, colors, changed)
+    cards = [c for c in at_rest(masks, colors, changed) if not c.joined or _a_line_itself(c)]
     for card in cards:
         _extend(card, masks, colors)
     _cut_to_common(cards)

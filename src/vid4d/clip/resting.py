@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from scipy import ndimage
 
 from vid4d.clip.pieces import EIGHT, overlap, shifted
-from vid4d.media.keying import mask_box
+from vid4d.media.keying import around, mask_box
 
 SAME_COLOR = 20.0
 """Distance of premultiplied colors, 8-bit steps, of what has not changed."""
@@ -89,8 +89,10 @@ def at_rest(
                 rests[0] = False
                 alone[k] |= rests[labels]
         rests_now = contrasting(colors[i - 1]) & masks[i - 1] & masks[i] & same
-        if rested is not None and (both := rested & rests_now).any():
-            over[i - 2 : i + 1] |= _written_over(both, masks[i - 2], masks[i], colors[i - 2], colors[i])
+        if rested is not None and (both := rested & rests_now).sum() >= WRITTEN * LEAST:
+            box = around(masks[i - 2], 3)
+            parts = (x[box] for x in (both, masks[i - 2], masks[i], colors[i - 2], colors[i]))
+            over[(slice(i - 2, i + 1), *box)] |= _written_over(*parts)
         rested, before, n = rests_now, here, m
     for i, change in enumerate(changes or ()):
         alone[i] |= _unmoved(masks[i], colors[i], change)
