@@ -5,8 +5,8 @@
 
 A SyncDreamer of the authors' size, random weights, 16 frames x 16 views. All `F.linear` and `addmm_` of a
 step are counted by shape; each shape is timed in bfloat16 and by `torch._scaled_mm` in float8_e4m3fn, weights
-rounded before, activations rounded by one kernel each time (the least it can cost; `cast`). Then pictures
-are drawn from the same noise with these products in 8 bits (scales by row of both factors, which is the best
+rounded before, activations by a kernel of its own each time (`cast`, without its scales). Then pictures are
+drawn from the same noise with these products in 8 bits (scales by row of both factors, which is the best
 there is) and in bfloat16 with our kernels and without, and compared with those of float32.
 """
 

@@ -176,9 +176,11 @@ def beside(case: Case, theirs: Theirs) -> str:
     cleared(case)
     ours, rasters.LOW_PASS = rasters.LOW_PASS, AUTHORS_LOW_PASS
     options = {"background": case.background, "backend": "reference", "antialias": False}
-    mine = rasterize_4d(case.gaussians, case.times, case.cameras, **options)  # type: ignore[arg-type]
-    torch.autograd.backward((mine.color, mine.alpha), (case.g_color, case.g_alpha))
-    rasters.LOW_PASS = ours
+    try:
+        mine = rasterize_4d(case.gaussians, case.times, case.cameras, **options)  # type: ignore[arg-type]
+        torch.autograd.backward((mine.color, mine.alpha), (case.g_color, case.g_alpha))
+    finally:
+        rasters.LOW_PASS = ours
     apart = torch.cat(
         [(mine.color[0].detach() - color).abs(), (mine.alpha[0].detach() - alpha).abs()[..., None]], -1
     )

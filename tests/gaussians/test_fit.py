@@ -87,6 +87,22 @@ class StopError(Exception):
     pass
 
 
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_a_gpu_reports_and_checkpoints_are_five_times_as_rare(moving, tmp_path):
+    calls, path = [], tmp_path / "fit.safetensors"
+    kept = []
+
+    def told(step, *_):
+        calls.append(step)
+        kept.append(path.exists())
+
+    config = replace(SMALL, report_every=5, checkpoint_every=10)
+    fit(moving, config, device="cuda", checkpoint_path=path, callback=told)
+    assert calls == [25, 50, 60]
+    assert kept == [False, True, True]
+
+
 def test_a_stopped_fit_goes_on_to_the_same_result(moving, fitted, tmp_path):
     def stop(step, total, loss, input_psnr, splats):
         if step >= 40:

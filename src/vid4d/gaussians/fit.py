@@ -61,7 +61,7 @@ LATE = 8
 """Steps that may be under way before it is known whether an earlier one counts."""
 
 ON_CARDS = 5
-"""Times as many steps from one report or checkpoint to the next there."""
+"""Times as many steps from one report or checkpoint to the next, where steps are recorded."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def fit(
     there, too, and stay as they are; they are not returned.
     checkpoint_path: a safetensors file, written every `checkpoint_every` steps. resume: go on from it if it
     is there. callback: called every `report_every` steps and at the end; an exception in it stops the fit.
-    On a graphics card, where a step takes some milliseconds, both come `ON_CARDS` times as rarely.
+    Where steps are recorded (on a graphics card, without a guide), they take some milliseconds, and both
+    come `ON_CARDS` times as rarely.
 
     Raises InputError for a matrix with NaN or without a hull, and for a checkpoint of another matrix or
     config.
@@ -109,7 +110,7 @@ def fit(
     path = None if checkpoint_path is None else Path(checkpoint_path)
     if resume and path is not None and path.exists():
         state.load(path)
-    before, rarely = state.seconds, ON_CARDS if matrix.images.is_cuda else 1
+    before, rarely = state.seconds, 1 if state.recorded is None else ON_CARDS
     input_psnr = state.input_psnr()
     while True:
         state.seconds = before + time.monotonic() - began

@@ -32,7 +32,7 @@ class FitConfig:
     observed_color_weight: of the matrix's colors where the input video shows the same surface; 1 is the
         paper's.
     visibility_updates: shares of the schedule at which it is looked up which surfaces these are.
-    checkpoint_every, report_every: steps; more on a graphics card, see `vid4d.gaussians.fit.fit`.
+    checkpoint_every, report_every: steps; five times as many where they are recorded, on a graphics card.
     """
 
     iterations: int = 500
