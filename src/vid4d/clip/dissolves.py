@@ -71,9 +71,10 @@ def without_dissolves(
 
 def _differ(before: Bool[np.ndarray, "h w"], after: Bool[np.ndarray, "h w"]) -> bool:
     """Whether masks differ by more than a seam, in which what grows by less than a pixel is a mixture."""
+    if 1 - overlap(before, after) <= DIFFER:
+        return False
     differ = before != after
-    inner = ndimage.binary_opening(differ, np.ones((3, 3), bool))
-    return 1 - overlap(before, after) > DIFFER and bool(inner.sum() > differ.sum() / 2)
+    return bool(ndimage.binary_opening(differ, np.ones((3, 3), bool)).sum() > differ.sum() / 2)
 
 
 def _mixtures(pictures: Float[np.ndarray, "n p"]) -> tuple[float, Float[np.ndarray, " n"]]:

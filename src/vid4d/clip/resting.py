@@ -78,7 +78,10 @@ def at_rest(
     rested: np.ndarray | None = None
     for i in range(1, count):
         here, m = ndimage.label(masks[i], EIGHT)
-        same = unchanged(colors[i - 1], colors[i])
+        either = masks[i - 1] | masks[i]
+        box = around(either, 3) if either.any() else (slice(0), slice(0))
+        same, rests_now = np.zeros(shape, bool), np.zeros(shape, bool)
+        same[box] = unchanged(colors[i - 1][box], colors[i][box])
         if n > 1 and m > 1:
             pairs = np.array(_same_pieces(before, here, same), np.int64).reshape(-1, 2)
             for labels, still, k in ((before, pairs[:, 0], i - 1), (here, pairs[:, 1], i)):
@@ -88,11 +91,11 @@ def at_rest(
                 rests &= OTHER * area <= area[~rests].max(initial=0)
                 rests[0] = False
                 alone[k] |= rests[labels]
-        rests_now = contrasting(colors[i - 1]) & masks[i - 1] & masks[i] & same
+        rests_now[box] = contrasting(colors[i - 1][box]) & (masks[i - 1] & masks[i] & same)[box]
         if rested is not None and (both := rested & rests_now).sum() >= WRITTEN * LEAST:
-            box = around(masks[i - 2], 3)
-            parts = (x[box] for x in (both, masks[i - 2], masks[i], colors[i - 2], colors[i]))
-            over[(slice(i - 2, i + 1), *box)] |= _written_over(*parts)
+            part = around(masks[i - 2], 3)
+            parts = (x[part] for x in (both, masks[i - 2], masks[i], colors[i - 2], colors[i]))
+            over[(slice(i - 2, i + 1), *part)] |= _written_over(*parts)
         rested, before, n = rests_now, here, m
     for i, change in enumerate(changes or ()):
         alone[i] |= _unmoved(masks[i], colors[i], change)
