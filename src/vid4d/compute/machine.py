@@ -10,9 +10,11 @@ from pathlib import Path
 
 from vid4d import __version__
 from vid4d.compute.threads import THREADS, free_threads
-from vid4d.errors import MachineError
+from vid4d.errors import MachineError, printable
 
 PACKAGES = ("torch", "numpy", "av", "pillow", "safetensors", "scipy", "viser")
+REASON = 200
+"""Characters of what torch says of a device, at most; it can be pages."""
 
 
 def resolve_device(name: str = "auto") -> str:
@@ -26,12 +28,34 @@ def resolve_device(name: str = "auto") -> str:
         return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.ones(1, device=name).item()  # 'meta' can hold nothing
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
+    except Exception as error:  # for what it was not built with, torch raises one of many kinds
+        there = devices_here()
+        reason, ways = "it is none of this machine's", ["auto", *there]
+        if (own := _numbered(name)) in there:  # and something is the matter with it
+            reason = printable(str(error).partition("\n")[0].rstrip("."))[:REASON]
+            ways = [other for other in there if other != own]
         raise MachineError(
-            f"device {name!r} cannot be used here ({reason}): use --device auto or cpu"
+            f"device {name!r} cannot be used here ({reason}): use --device {' or '.join(ways)}"
         ) from None
     return str(torch.device(name))
+
+
+def check_device(name: str) -> None:
+    """Raises MachineError as `resolve_device` does, and takes no memory of a card that is there."""
+    if _numbered(name) not in devices_here():
+        resolve_device(name)
+
+
+def _numbered(name: str) -> str:
+    return "cuda:0" if name == "cuda" else name
+
+
+def devices_here() -> list[str]:
+    """Names of the devices that vid4d can use on this machine: 'cpu', 'cuda:0', 'cuda:1', 'mps'."""
+    import torch
+
+    cards = [f"cuda:{i}" for i in range(torch.cuda.device_count() if torch.cuda.is_available() else 0)]
+    return ["cpu", *cards, *(["mps"] if torch.backends.mps.is_available() else [])]
 
 
 def peak_memory_mib(device: str = "cpu") -> dict[str, float]:
