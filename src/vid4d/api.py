@@ -169,6 +169,11 @@ def _check(settings: Settings) -> None:
 
         check_interpolator(settings.interpolator)
     settings.check_ranges()
+    if settings.source == "clip" and not settings.text:
+        from vid4d.clip.options import check_options
+        from vid4d.methods.stages import clip_options
+
+        check_options(clip_options(settings))
     if settings.devices > 1 and "devices" in prior.takes:
         from vid4d.compute.machine import resolve_device
         from vid4d.priors.multiview_sampling import more_devices

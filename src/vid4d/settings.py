@@ -115,13 +115,13 @@ class Settings:
             raise InputError(f"{self.frames} key frames show nothing: give 1 or more, or leave --frames out")
         rate = self.key_frames_per_second
         if rate is not None and not 0 < rate < math.inf:
-            raise InputError(f"{rate:g} key frames a second cannot be taken: give a positive number")
+            raise InputError(f"{rate:g} key frames a second cannot be taken: give a finite number above 0")
         if rate is not None and self.frames is not None:
             raise InputError("--frames and --key-frames-per-second are given: give one of them")
         if self.steps is not None and not 1 <= self.steps <= 1000:
             raise InputError(f"{self.steps} sampling steps cannot be made: choose 1 to 1000")
         if self.memory is not None and not 0 < self.memory < math.inf:
-            raise InputError(f"{self.memory:g} GB of memory hold nothing: give more, or leave --memory out")
+            raise InputError(f"{self.memory:g} GB of memory cannot be: give a finite number above 0")
         if not 1 <= self.devices <= 64:
             raise InputError(f"{self.devices} graphics cards cannot be used: choose 1 to 64")
         if self.elevation != "auto" and not -90 <= self.elevation <= 90:
@@ -132,7 +132,7 @@ class Settings:
                 f"--canonical-azimuth {self.canonical_azimuth}: give degrees, -360 to 360, or leave it out"
             )
         if not 0 < self.fps < math.inf:
-            raise InputError(f"{self.fps:g} frames a second is no rate; give a positive number")
+            raise InputError(f"{self.fps:g} frames a second is no rate; give a finite number above 0")
         check_seed(self.seed)
 
     @property

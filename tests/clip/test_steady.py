@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from vid4d.clip import matting
+from vid4d.clip import matting, options
 from vid4d.clip.clip import read_clip
 from vid4d.clip.steady import SEARCH, motion, steady_masks
 
@@ -104,6 +104,7 @@ def test_a_model_that_fails_on_one_frame(tmp_path: Path, monkeypatch: pytest.Mon
     for i, picture in enumerate(pictures):
         Image.fromarray(picture[..., :3]).save(tmp_path / f"{i}.png")
     masks = [m & (V < 44) if k == 3 else m for k, m in enumerate(truth)]
+    monkeypatch.setattr(options, "check_model", lambda name: None)
     monkeypatch.setattr(matting, "find_model", lambda name: Path(f"{name}.onnx"))
     monkeypatch.setattr(matting, "model_frames", lambda frames, file, kind: (cut(frames, masks), 1.0))
     clip = read_clip(tmp_path, frames=0, matting="half", size=64, cyclic=False)

@@ -10,9 +10,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from vid4d.clip.matting_onnx import METHODS, find_model
 from vid4d.clip.sources import CLIP_FILE, IMAGE_SUFFIXES
-from vid4d.errors import InputError
+from vid4d.errors import InputError, machine_at_fault
 from vid4d.files.paths import natural_order, refuse_special
 from vid4d.runs.kept_settings import FREE_TO_CHANGE
 from vid4d.settings import Settings
@@ -106,14 +108,10 @@ def key_of(clip: str, settings: Settings) -> str:
     """Key of a clip's run: a hash of its bytes, and of the settings that matter to what is made.
 
     Paths and names do not count, but for those of the pictures of a folder. Where it runs does not count
-    either (`FREE_TO_CHANGE`). Raises InputError for a clip that cannot be read.
+    either (`FREE_TO_CHANGE`). Raises InputError for a clip that cannot be read, MachineError for a model of
+    the settings.
     """
-    chosen = {k: v for k, v in asdict(settings).items() if k != "clip" and k not in FREE_TO_CHANGE}
-    digest = hashlib.sha256()
-    for name in ("matting", "interpolator"):  # models that may be files
-        if Path(chosen[name]).is_file():
-            chosen[name] = _file_hash(Path(chosen[name]))
-    digest.update(json.dumps(chosen, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(_chosen(settings), sort_keys=True).encode())
     try:
         files = list(_files(Path(clip)))
     except OSError as error:
@@ -123,6 +121,17 @@ def key_of(clip: str, settings: Settings) -> str:
             digest.update(json.dumps(file.relative_to(clip).as_posix()).encode())
         digest.update(_file_hash(file).encode())
     return digest.hexdigest()[:KEY_LENGTH]
+
+
+@machine_at_fault()
+def _chosen(settings: Settings) -> dict[str, Any]:
+    """What the settings make of any clip; models that are files, or are found by a name, by their bytes."""
+    chosen = {k: v for k, v in asdict(settings).items() if k != "clip" and k not in FREE_TO_CHANGE}
+    if settings.matting not in METHODS:
+        chosen["matting"] = _file_hash(find_model(settings.matting))
+    if Path(settings.interpolator).is_file():
+        chosen["interpolator"] = _file_hash(Path(settings.interpolator))
+    return chosen
 
 
 def bytes_of(clip: str) -> int:

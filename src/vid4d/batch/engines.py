@@ -44,6 +44,11 @@ class Engine:
     address: str = ""
     job: tuple[str, ...] = ()
 
+    @property
+    def here(self) -> bool:
+        """Whether its workers are processes of this machine."""
+        return self.name in ("none", "local") or (self.name == "ray" and not self.address)
+
     def check(self, limit: int | None) -> None:
         """Raises InputError for what cannot be, and for options that would have no effect."""
         for option in fields(self):

@@ -11,7 +11,7 @@ from vid4d.batch import records
 from vid4d.batch.clips import key_of
 from vid4d.batch.leases import looks_held
 from vid4d.batch.work import settled
-from vid4d.errors import InputError, printable
+from vid4d.errors import InputError, MachineError, printable
 from vid4d.runs.progress import duration
 from vid4d.settings import Settings
 
@@ -49,6 +49,8 @@ def plan(clips: Sequence[str], settings: Settings, out: Path, *, retry: bool = F
     for clip in clips:
         try:
             key = key_of(clip, settings)
+        except MachineError:
+            raise
         except InputError as error:
             counts["cannot be read"] += 1
             notes.append(printable(str(error)))

@@ -19,7 +19,7 @@ from vid4d.batch.clips import KEY_LENGTH, bytes_of, key_of
 from vid4d.batch.leases import Lease
 from vid4d.batch.records import Record
 from vid4d.compute import machine
-from vid4d.errors import InputError, blames_input, blames_machine, disk_full, printable
+from vid4d.errors import InputError, MachineError, blames_input, blames_machine, disk_full, printable
 from vid4d.files.records import Finite, Step, read_record
 from vid4d.files.write import write_text
 from vid4d.priors.weights.loaded import networks_kept
@@ -97,10 +97,12 @@ def make_clip(clip: str, settings: Settings, out: Path, *, retry: bool = False) 
     """Makes a clip's run, unless that was done before. None where another process is making it.
 
     settings: as `api.resolved` gives them. Raises what stops a process and not only a clip: Ctrl-C, a full
-    disk.
+    disk, a model of the settings that is gone (MachineError).
     """
     try:
         key = key_of(clip, settings)
+    except MachineError:
+        raise
     except InputError as error:
         why = unreadable(clip, str(error))
         records.write(out, why)

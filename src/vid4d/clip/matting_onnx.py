@@ -50,6 +50,9 @@ KNOWN = {
 }
 """Kinds of files by their MD5: those that rembg publishes, as rembg states it, and parts put together."""
 
+METHODS = ("auto", "alpha", "plain")
+"""What --matting takes that is no model."""
+
 METADATA = "matting_kind"
 """Entry of a file's metadata that says its kind."""
 
@@ -59,10 +62,11 @@ def model_folder() -> Path:
     return Path(os.environ.get("VID4D_MATTING") or user_cache() / "matting")
 
 
+@machine_at_fault()
 def find_model(name_or_file: str) -> Path:
     """A model's file, given as a path or by its name in `model_folder()`.
 
-    Raises InputError if there is none.
+    Raises MachineError if there is none.
     """
     given = Path(name_or_file)
     if given.is_file():
@@ -72,17 +76,39 @@ def find_model(name_or_file: str) -> Path:
         return named
     installed = sorted(p.stem for p in model_folder().glob("*.onnx"))
     raise InputError(
-        f"--matting {name_or_file}: neither a method (auto, alpha, plain), nor a file, nor a model in "
+        f"--matting {name_or_file}: neither a method ({', '.join(METHODS)}), nor a file, nor a model in "
         f"{model_folder()} ({', '.join(installed) or 'none there'}); give the path of an .onnx file"
     )
 
 
-def installed_model() -> Path | None:
-    """The first model in `model_folder()`, if onnxruntime is there to run it."""
+@machine_at_fault()
+def check_model(name_or_file: str) -> Path:
+    """As `find_model`. Raises MachineError also for what cannot be read, and where onnxruntime is missing."""
+    file = find_model(name_or_file)
+    if needs_onnxruntime():
+        raise InputError(_how_to_run(file))
+    try:
+        with file.open("rb"):
+            return file
+    except OSError as error:
+        raise InputError(f"{file}: this model cannot be read ({error.strerror}): see to it") from None
+
+
+def needs_onnxruntime() -> bool:
+    """Whether the package that runs models is missing."""
     from importlib.util import find_spec
 
+    return find_spec("onnxruntime") is None
+
+
+def _how_to_run(file: Path) -> str:
+    return f"{file}: matting models need onnxruntime: {install_hint('matting')}"
+
+
+def installed_model() -> Path | None:
+    """The first model in `model_folder()`, if onnxruntime is there to run it."""
     files = sorted(model_folder().glob("*.onnx"))
-    return files[0] if files and find_spec("onnxruntime") is not None else None
+    return files[0] if files and not needs_onnxruntime() else None
 
 
 def model_spec(file: Path, kind: str = "auto", metadata: Mapping[str, str] | None = None) -> ModelSpec:
@@ -116,7 +142,7 @@ def model_frames(
     try:
         import onnxruntime
     except ImportError as e:
-        raise InputError(f"{file}: matting models need onnxruntime: {install_hint('matting')}") from e
+        raise InputError(_how_to_run(file)) from e
     try:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = THREADS

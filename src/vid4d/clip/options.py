@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from vid4d.clip.matting_onnx import METHODS, check_model
+from vid4d.clip.part import read_crop
 from vid4d.clip.prompts import read_prompts
+from vid4d.clip.sheet import read_grid
 from vid4d.clip.sources import DEFAULT_FPS
 from vid4d.errors import InputError
 from vid4d.settings import check_part
@@ -65,7 +68,8 @@ class ClipOptions:
 
 
 def check_options(o: ClipOptions) -> None:
-    """Raises InputError for values that cannot be, and for options that exclude each other."""
+    """Raises InputError for values that cannot be, whatever the clip, and for options that exclude each
+    other; MachineError for a matting model that is not here."""
     if o.frames is not None and o.frames < 0:
         raise InputError(f"--frames {o.frames}: give the number of key frames, 0 for all")
     check_part(o.start, o.end, o.every)
@@ -79,6 +83,12 @@ def check_options(o: ClipOptions) -> None:
         raise InputError(f"--follow {o.follow}: give auto, yes or no")
     if o.matting_kind != "auto" and o.matting in ("alpha", "plain"):
         raise InputError(f"--matting-kind has no effect beside --matting {o.matting}: leave one of them out")
+    if o.matting not in METHODS:
+        check_model(o.matting)
+    if o.crop:
+        read_crop(o.crop)
+    if o.sheet:
+        read_grid(o.sheet)
     if read_prompts(o.click, o.box) and o.keep:
         raise InputError("--click and --box have no effect beside --keep, which keeps all: leave one out")
     if o.held and o.keep:

@@ -25,7 +25,7 @@ class Part:
     def __init__(self, source: Source, crop: str) -> None:
         """crop: 'X0,Y0,X1,Y1'. Raises InputError for anything else, and for what holds hardly a pixel."""
         self._source = source
-        left, top, right, bottom = (round(n) for n in numbers(crop, 4, "--crop", "X0,Y0,X1,Y1"))
+        left, top, right, bottom = read_crop(crop)
         h, w = next(iter(source.read([0]))).shape[:2]
         if min(min(right, w) - left, min(bottom, h) - top) < LEAST:
             raise InputError(
@@ -53,3 +53,14 @@ class Part:
         """As of `Source`, of the part alone."""
         for frame in self._source.read(indices):
             yield shrink(np.ascontiguousarray(frame[self._rows, self._columns]), max_side)
+
+
+def read_crop(text: str) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of 'X0,Y0,X1,Y1'. Raises InputError for what holds hardly a pixel of any
+    picture, and for anything else."""
+    left, top, right, bottom = (round(n) for n in numbers(text, 4, "--crop", "X0,Y0,X1,Y1"))
+    if min(right - left, bottom - top) < LEAST:
+        raise InputError(
+            f"--crop {text}: holds less than {LEAST} pixels; give left, top, right and bottom as X0,Y0,X1,Y1"
+        )
+    return left, top, right, bottom

@@ -276,7 +276,7 @@ class ImageFiles:
 
     def __init__(self, files: Sequence[Path], fps: float, notes: tuple[str, ...] = ()) -> None:
         if not 0 < fps < math.inf:
-            raise InputError(f"{fps} frames a second is no rate; give a positive number")
+            raise InputError(f"{fps} frames a second is no rate; give a finite number above 0")
         self.files = list(files)
         self.notes = notes
         self.cyclic: bool | None = None

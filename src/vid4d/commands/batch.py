@@ -91,6 +91,7 @@ class Batch(Settings):
         from vid4d.batch.clips import clips_of, part_of
         from vid4d.batch.plan import plan
         from vid4d.batch.records import TABLE, refuse_links, write_table
+        from vid4d.compute.machine import check_device
         from vid4d.runs.progress import Progress
 
         if self.limit is not None and self.limit < 1:
@@ -103,6 +104,8 @@ class Batch(Settings):
         if self.out.exists() and not self.out.is_dir():
             raise InputError(f"{self.out} exists and is not a folder: choose another --out")
         refuse_links(self.out)
+        if engine.here:
+            check_device(settings.device)
         if self.dry_run:
             print("\n".join([*notes, *plan(clips, settings, self.out, retry=self.retry).lines()]))
             return

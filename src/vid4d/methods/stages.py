@@ -17,6 +17,7 @@ from torch import Tensor
 
 from vid4d.clip.clip import Clip, read_clip
 from vid4d.clip.files import load_frames, save_strip, write_frames
+from vid4d.clip.options import ClipOptions
 from vid4d.files.write import clear_away, write_json
 from vid4d.gaussians.fit import fit as fit_gaussians
 from vid4d.gaussians.fit_config import FitConfig
@@ -68,8 +69,15 @@ def read_as_set(
     frames: key frames where the settings name no number. size: pixels. dense: as for `read_clip`. by_length:
     a clip of more than MEANT seconds gets more of both, where the settings name no number of key frames.
     """
-    return read_clip(
-        settings.clip,
+    chosen = clip_options(settings, frames=frames, size=size, dense=dense, by_length=by_length)
+    return read_clip(settings.clip, **vars(chosen))
+
+
+def clip_options(
+    settings: Settings, *, frames: int = 8, size: int = 256, dense: int = 0, by_length: bool = False
+) -> ClipOptions:
+    """How the settings have their clip read; arguments as of `read_as_set`."""
+    return ClipOptions(
         **counts(settings.frames, settings.key_frames_per_second, frames, dense, by_length=by_length),
         start=settings.start,
         end=settings.end,
