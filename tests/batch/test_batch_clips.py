@@ -12,7 +12,10 @@ import pytest
 from clips import disc
 
 from vid4d.batch.clips import clips_of, key_of, part_of
+from vid4d.clip.files import prepare_clip
 from vid4d.errors import InputError
+from vid4d.files import manifest
+from vid4d.runs.run import Run
 from vid4d.settings import Settings
 
 SETTINGS = Settings(prior="frustum")
@@ -73,6 +76,45 @@ def test_pictures_beside_videos_are_no_clip_and_are_told(tmp_path):
     assert [str(Path(c).relative_to(tmp_path)) for c in found] == ["a.mp4", "gifs", "sub/b.mov"]
     (told,) = said
     assert told.startswith(f"pictures beside videos are left out, in {tmp_path} and 1 more:")
+
+
+def test_what_vid4d_wrote_is_no_clip_and_is_told(tmp_path):
+    """A run, its outputs, an export beside clips and a strip are none; a prepared clip is one."""
+    clips = tmp_path / "clips"
+    run = Run.create(clips / "made" / "hopper", Settings(clip="hopper.mp4"))
+    run.close()
+    disc(run.root / "frames", 2)
+    (run.root / "turntable.mp4").touch()
+    for name in ("a.mp4", "b.gif", "renders/spin.mp4", "renders/mine.mp4"):
+        (clips / name).parent.mkdir(exist_ok=True)
+        (clips / name).touch()
+    for folder, names, keeper in (
+        (clips, ["b.gif", "made.png"], manifest.EXPORT),
+        (clips / "renders", ["spin.mp4"], manifest.RENDER),
+    ):
+        hashes = {name: ["0" * 64] for name in names}
+        (folder / manifest.MANIFEST).write_text(manifest.text_of(hashes, keeper))
+    prepare_clip(disc(tmp_path / "disc", 4), clips / "prepared")
+    said: list[str] = []
+    found = [str(Path(c).relative_to(clips)) for c in clips_of(clips, tmp_path / "out", said.append)]
+    assert found == ["a.mp4", "prepared/frames", "renders/mine.mp4"]
+    (told,) = said
+    assert told.startswith(f"what vid4d wrote is left out, in {clips} and 3 more: ")
+    with pytest.raises(InputError, match="holds no clip but what vid4d wrote itself"):
+        clips_of(clips / "made", tmp_path / "out")
+    (run.root / "settings.json").write_text('{"camera": "mine"}')  # another program's
+    assert str(clips / "made/hopper/frames") in clips_of(clips, tmp_path / "out")
+
+
+def test_folders_without_clips_are_told(tmp_path):
+    for name in ("empty", "notes/of/mine", ".hidden", "clips"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "notes/of/mine/a.txt").touch()
+    (tmp_path / "clips/a.mp4").touch()
+    said: list[str] = []
+    assert clips_of(tmp_path, tmp_path / "out", said.append) == [str(tmp_path / "clips/a.mp4")]
+    (told,) = said
+    assert told == f"no picture and no video lies in {tmp_path / 'empty'} and 1 more: left out"
 
 
 def test_shards_are_a_partition_that_other_clips_do_not_change(tmp_path):

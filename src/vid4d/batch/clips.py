@@ -15,12 +15,14 @@ from typing import Any
 from vid4d.clip.matting_onnx import METHODS, find_model
 from vid4d.clip.sources import CLIP_FILE, IMAGE_SUFFIXES
 from vid4d.errors import InputError, machine_at_fault
+from vid4d.files import manifest
 from vid4d.files.paths import natural_order, refuse_special
-from vid4d.runs.kept_settings import FREE_TO_CHANGE
+from vid4d.runs.kept_settings import FREE_TO_CHANGE, is_run
 from vid4d.settings import Settings
 
 VIDEO_SUFFIXES = (".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".ogv", ".wmv", ".gif")
 """Endings of what a folder's clips are; in a list a clip may have any."""
+SHOWN = frozenset((*IMAGE_SUFFIXES, *VIDEO_SUFFIXES))
 KEY_LENGTH = 24
 """Hexadecimal digits of a key, 96 bits: among a million clips two share one with a chance of 1e-17."""
 HASHES_KEPT = 1 << 15
@@ -35,9 +37,10 @@ def clips_of(source: Path, out: Path, say: Callable[[str], None] = lambda said: 
     """Absolute paths of the clips of a folder or of a list, sorted as people count or as listed.
 
     A folder's clips are the videos and GIFs in it and below, and the folders below that hold pictures and no
-    video; `out` and hidden files are left out. A list is a text file with a clip a line, relative to the
-    list's own folder; empty lines and those that begin with # are left out. say: gets a sentence about
-    pictures beside videos, which are left out.
+    video; `out`, hidden files and what vid4d wrote are left out: runs, exports, renders and strips, not the
+    frames of a prepared clip. A list is a text file with a clip a line, relative to the
+    list's own folder; empty lines and those that begin with # are left out. say: gets a
+    sentence about each kind of thing that is left out, and about folders without clips.
     Raises InputError where there is none.
     """
     if source.is_dir():
@@ -58,10 +61,22 @@ def clips_of(source: Path, out: Path, say: Callable[[str], None] = lambda said: 
 def _in_folder(folder: Path, out: Path, say: Callable[[str], None]) -> list[str]:
     found: list[Path] = []
     mixed: list[Path] = []
+    written: list[Path] = []
+    bare: list[Path] = []
+    ours: set[Path] = set()
     for place, inner, files in os.walk(folder):
         here = Path(place)
+        if is_run(here):
+            written.append(here)
+            inner.clear()
+            continue
         inner[:] = [name for name in inner if not name.startswith(".") and here / name != out]
         shown = [here / name for name in files if not name.startswith(".")]
+        ours |= {here / name for name in manifest.listed(here)}
+        if CLIP_FILE not in files:  # which makes pictures that vid4d wrote a prepared clip
+            if left := [path for path in shown if path in ours and path.suffix.lower() in SHOWN]:
+                written.append(here)
+            shown = [path for path in shown if path not in left]
         kinds = {path.suffix.lower() for path in shown} - {".gif"}  # which are both
         if kinds & set(IMAGE_SUFFIXES) and kinds & set(VIDEO_SUFFIXES):
             mixed.append(here)
@@ -74,15 +89,27 @@ def _in_folder(folder: Path, out: Path, say: Callable[[str], None]) -> list[str]
             found.append(here)
             inner.clear()
             continue
-        found.extend(p for p in shown if p.suffix.lower() in VIDEO_SUFFIXES)
+        videos = [p for p in shown if p.suffix.lower() in VIDEO_SUFFIXES]
+        found.extend(videos)
+        if not (inner or videos or written[-1:] == [here]):
+            bare.append(here)
     if not found:
+        but = " but what vid4d wrote itself" if written else ""
         raise InputError(
-            f"{folder} holds no clip: give a folder with videos, GIFs or folders of pictures, or a list"
+            f"{folder} holds no clip{but}: give a folder with videos, GIFs or folders of pictures, or a list"
         )
     if mixed:
-        others = f" and {len(mixed) - 1} more" if mixed[1:] else ""
-        say(f"pictures beside videos are left out, in {mixed[0]}{others}: clips of pictures need own folders")
+        say(f"pictures beside videos are left out, in {_several(mixed)}: clips of pictures need own folders")
+    if written:
+        say(f"what vid4d wrote is left out, in {_several(written)}: name it in a list if it shall be a clip")
+    if bare:
+        say(f"no picture and no video lies in {_several(bare)}: left out")
     return [str(path) for path in natural_order(found)]
+
+
+def _several(folders: Sequence[Path]) -> str:
+    others = f" and {len(folders) - 1} more" if folders[1:] else ""
+    return f"{min(folders)}{others}"
 
 
 def part_of(clips: Sequence[str], shard: str, source: Path) -> list[str]:

@@ -47,6 +47,11 @@ def read(folder: Path, by: str = "") -> Hashes:
     return hashes if keeper == by else {}
 
 
+def listed(folder: Path) -> frozenset[str]:
+    """Names of what is listed in a folder, by whichever keeper."""
+    return frozenset(_stored(folder)[0])
+
+
 def others(folder: Path, by: str) -> bool:
     """True where another than this keeper has listed files in a folder."""
     hashes, keeper = _stored(folder)

@@ -51,6 +51,14 @@ def read_settings(root: str | Path) -> Settings:
     return settings
 
 
+def is_run(root: Path) -> bool:
+    """True for the folder of a run, of whichever version of vid4d."""
+    try:
+        return (root / "settings.json").is_file() and bool(read_record(root / "settings.json", Stored, ""))
+    except InputError:
+        return False
+
+
 def described(settings: Settings) -> dict[str, Any]:
     """What settings.json holds (`Stored`)."""
     return {"format": FORMAT, "vid4d": machine.versions()["vid4d"], "settings": asdict(settings)}
