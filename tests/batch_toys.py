@@ -9,12 +9,14 @@ wait ...     becomes an asset once there is a file `go` beside the folder of cli
 
 from __future__ import annotations
 
+import csv
 import functools
 import time
 from pathlib import Path
 from typing import Any
 
 import toys
+from command_line import run
 
 from vid4d import api, outputs
 from vid4d.errors import InputError, MachineError
@@ -64,6 +66,24 @@ def install() -> None:
     """For a process of its own; in the tests' process, monkeypatch does it."""
     api.METHODS["efficient4d"] = "batch_toys"
     outputs.write_outputs = write_outputs
+
+
+def use(monkeypatch: Any, folder: Path) -> None:
+    """For the tests' process, which works in this folder."""
+    monkeypatch.setitem(api.METHODS, "efficient4d", "batch_toys")
+    monkeypatch.setattr(outputs, "write_outputs", write_outputs)
+    monkeypatch.setattr("vid4d.batch.work.POLL", 0.05)
+    monkeypatch.chdir(folder)
+
+
+def batch(*options: object) -> int:
+    """Exit code of the command for the folder `clips`."""
+    return run("batch", "clips", "--out", "runs", "--device", "cpu", *options)
+
+
+def table() -> list[dict[str, str]]:
+    with Path("runs/batch.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def clips(folder: Path, *said: str) -> Path:

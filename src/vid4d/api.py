@@ -138,9 +138,14 @@ def resolved(settings: Settings) -> Settings:
     if settings.text:
         settings = replace(settings, method=next(name for name in METHODS if _module(name).FROM_TEXT))
     if settings.prior == "auto" and settings.method in METHODS:
-        settings = replace(settings, prior=DEFAULT_PRIORS[_method(settings).NEEDS])
+        settings = replace(settings, prior=default_prior(settings.method))
     _check(settings)
     return settings
+
+
+def default_prior(method: MethodName) -> str:
+    """What 'auto' stands for with a method."""
+    return DEFAULT_PRIORS[_module(method).NEEDS]
 
 
 def _check(settings: Settings) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
@@ -11,17 +10,14 @@ import time
 from pathlib import Path
 from typing import Any
 
-import batch_toys
 import pytest
-from batch_toys import begun, clips
+from batch_toys import batch, begun, clips, table, use
 from command_line import refused, run
 
-from vid4d import api, outputs
+from vid4d import api
 from vid4d.batch import records, work
 from vid4d.batch.clips import part_of
-from vid4d.batch.engines import Engine
 from vid4d.batch.leases import Lease
-from vid4d.clip import matting_onnx
 from vid4d.errors import InputError
 
 TESTS = Path(__file__).resolve().parents[1]
@@ -30,19 +26,7 @@ SCRIPT = "import sys, batch_toys; batch_toys.install(); from vid4d import cli; c
 
 @pytest.fixture(autouse=True)
 def toy(monkeypatch, tmp_path):
-    monkeypatch.setitem(api.METHODS, "efficient4d", "batch_toys")
-    monkeypatch.setattr(outputs, "write_outputs", batch_toys.write_outputs)
-    monkeypatch.setattr(work, "POLL", 0.05)
-    monkeypatch.chdir(tmp_path)
-
-
-def batch(*options: object) -> int:
-    return run("batch", "clips", "--out", "runs", "--device", "cpu", *options)
-
-
-def table() -> list[dict[str, str]]:
-    with Path("runs/batch.csv").open(newline="") as file:
-        return list(csv.DictReader(file))
+    use(monkeypatch, tmp_path)
 
 
 def process(source: str = "clips") -> subprocess.Popen:
@@ -84,32 +68,15 @@ def test_all_clips_are_made_once(tmp_path, capsys):
     assert begun(Path("runs")) == {"0.mp4": 1, "1.mp4": 1}
 
 
-def test_each_clip_of_the_same_bytes_that_is_there_has_a_line(tmp_path):
-    folder = clips(tmp_path / "clips", "crash a", "ok b", "crash a", "bad c", "bad c")
-
-    def lines() -> list[tuple[str, str]]:
-        return [(Path(r["clip"]).name, r["status"]) for r in table()]
-
-    every = [("0.mp4", "failed"), ("1.mp4", "done"), ("2.mp4", "failed"), ("3.mp4", "refused")]
-    for _ in range(2):
-        assert batch() == 1
-        assert lines() == [*every, ("4.mp4", "refused")]
-    (folder / "1.mp4").rename(folder / "5.mp4")
-    (folder / "3.mp4").unlink()
-    assert batch() == 1
-    assert lines() == [every[0], every[2], ("4.mp4", "refused"), ("5.mp4", "done")]
-
-
-def test_tables_that_somebody_else_wrote_are_kept_aside(tmp_path):
+def test_a_part_without_clips_says_so(tmp_path, capsys):
     clips(tmp_path / "clips", "ok a")
-    Path("runs").mkdir()
-    Path("runs/batch.csv").write_text("mine")
-    assert [batch(), batch()] == [0, 0]
-    assert len(table()) == 1
-    Path("runs/batch.jsonl").write_text("mine, too")
-    assert batch() == 0
-    kept = {p.name: p.read_text() for p in Path("runs").glob("*.kept-*")}
-    assert kept == {"batch.csv.kept-1": "mine", "batch.jsonl.kept-1": "mine, too"}
+    empty = next(
+        f"{i}/2" for i in (1, 2) if not part_of([str(tmp_path / "clips/0.mp4")], f"{i}/2", tmp_path / "clips")
+    )
+    assert batch("--shard", empty) == batch("--shard", empty, "--dry-run") == 0
+    said = capsys.readouterr()
+    assert said.out == said.err == f"part {empty} has none of the 1 clips\n"
+    assert not Path("runs").exists()
 
 
 def test_clips_that_fail_are_told_and_stop_nothing(tmp_path, capsys):
@@ -227,84 +194,6 @@ def test_control_characters_of_names_do_not_reach_the_terminal(tmp_path, capsys)
     said = capsys.readouterr()
     assert "a\\x1b[31m.mp4: refused" in said.out
     assert "\x1b" not in said.out + said.err
-
-
-def test_bad_input_is_one_sentence_and_makes_nothing(tmp_path, capsys):
-    assert "there is no clips" in refused(capsys, "batch", "clips", "--out", "runs")
-    clips(tmp_path / "clips", "ok")
-    assert "--shard 3/2 is no part" in refused(capsys, "batch", "clips", "--out", "runs", "--shard", "3/2")
-    assert "--limit 0" in refused(capsys, "batch", "clips", "--out", "runs", "--limit", "0")
-    assert "0 key frames" in refused(capsys, "batch", "clips", "--out", "runs", "--frames", "0")
-    assert "device" in refused(capsys, "batch", "clips", "--out", "runs", "--device", "nonsense")
-    assert not Path("runs").exists()
-    Path("file").touch()
-    assert "not a folder" in refused(capsys, "batch", "clips", "--out", "file")
-    assert "needs --out" in refused(capsys, "batch", "clips")
-
-
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--crop", "1,2,3"), "--crop 1,2,3: give pixels of the source as X0,Y0,X1,Y1"),
-        (("--crop", "50,0,40,90"), "--crop 50,0,40,90: holds less than 16 pixels"),
-        (("--sheet", "9"), "--sheet 9: give columns and rows"),
-        (("--matting", "birefnet"), "--matting birefnet: neither a method (auto, alpha, plain), nor a file"),
-        (("--matting", "clips"), "--matting clips: neither"),
-        (("--matting", "plain", "--matting-kind", "isnet"), "--matting-kind has no effect"),
-        (("--held", "--keep"), "--held has no effect beside --keep"),
-        (("--interpolator", "none.pkl"), "there is no interpolator 'none.pkl'"),
-        (("--key-frames-per-second", "inf"), "inf key frames a second cannot be taken: give a finite number"),
-        (("--memory", "inf"), "inf GB of memory cannot be: give a finite number"),
-        (("--device", "mps:7"), "device 'mps:7' cannot be used here (it is none of this machine's)"),
-    ],
-)
-def test_what_the_settings_are_at_fault_for_is_told_once_before_any_clip(
-    tmp_path, capsys, monkeypatch, options, said
-):
-    monkeypatch.setenv("VID4D_MATTING", str(tmp_path / "models"))
-    clips(tmp_path / "clips", "ok a", "ok b")
-    for more in ((), ("--dry-run",)):
-        assert said in refused(capsys, "batch", "clips", "--out", "runs", *options, *more)
-    assert not Path("runs").exists()
-
-
-def test_a_device_of_other_machines_is_judged_there(monkeypatch):
-    assert [Engine(name).here for name in ("none", "local", "ray", "slurm")] == [True, True, True, False]
-    assert not Engine("ray", address="auto").here
-
-
-def installed_model(folder: Path, monkeypatch, data: bytes = b"network") -> Path:
-    """A matting model that is found by the name `net`."""
-    monkeypatch.setenv("VID4D_MATTING", str(folder))
-    monkeypatch.setattr(matting_onnx, "needs_onnxruntime", lambda: False)
-    folder.mkdir()
-    (folder / "net.onnx").write_bytes(data)
-    return folder / "net.onnx"
-
-
-def test_a_model_that_goes_in_the_middle_stops_the_process_and_is_no_clips_fault(
-    tmp_path, capsys, monkeypatch
-):
-    model = installed_model(tmp_path / "models", monkeypatch)
-    clips(tmp_path / "clips", "ok a", "ok b", "ok c")
-    make = api.make
-
-    def vanish(settings: Any, **options: Any) -> Any:
-        result = make(settings, **options)
-        model.unlink(missing_ok=True)
-        return result
-
-    with monkeypatch.context() as patched:
-        patched.setattr(api, "make", vanish)
-        said = refused(capsys, "batch", "clips", "--out", "runs", "--device", "cpu", "--matting", "net")
-    assert "--matting net: neither" in said
-    assert [r["status"] for r in table()] == ["done"]
-    model.write_bytes(b"network")
-    assert batch("--matting", "net") == 0
-    assert [r["attempts"] for r in table()] == ["1", "1", "1"]
-    model.write_bytes(b"another network")
-    assert batch("--matting", "net") == 0
-    assert len(table()) == 6  # found by its name, it counts by its bytes
 
 
 @pytest.mark.parametrize("link", [".batch", ".batch/leases", ".batch/records/ab"])

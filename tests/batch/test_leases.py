@@ -66,6 +66,24 @@ def test_a_killed_process_is_followed_at_once_and_counted(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_former_holders_spent_is_summed_as_far_as_they_told(tmp_path):
+    now = time.time()
+    for number, (began, touched) in enumerate([(1000.0, 1030.0), (2000.0, 2012.5), (None, 3000.0)]):
+        file = held_elsewhere(tmp_path / "key", number)
+        held = json.loads(file.read_text()) | ({} if began is None else {"began": began})
+        file.write_text(json.dumps(held))
+        os.utime(file, (touched, touched))
+    lease = Lease.taken(tmp_path / "key")
+    assert lease is not None
+    assert lease.spent == 42.5
+    assert json.loads((tmp_path / "key.3").read_text())["began"] == pytest.approx(now, abs=60)
+    lease.release()
+    fresh = Lease.taken(tmp_path / "key")
+    assert fresh is not None
+    assert fresh.spent == 0
+    fresh.release()
+
+
 def test_a_holder_on_another_machine_is_respected_while_it_renews(tmp_path):
     path = tmp_path / "key"
     held_elsewhere(path, 1, age=leases.EXPIRES - 10)

@@ -44,10 +44,11 @@ class Lease:
     """The right to make one clip, from `taken` until `release`.
 
     number: how many holders before it left without releasing it: were killed, or lost their machine.
+    spent: seconds that these had it, as far as they touched their files.
     """
 
-    def __init__(self, path: Path, lock: BaseFileLock, number: int) -> None:
-        self.path, self.number = path, number
+    def __init__(self, path: Path, lock: BaseFileLock, number: int, spent: float = 0.0) -> None:
+        self.path, self.number, self.spent = path, number, spent
         self._lock = lock
         self._over = threading.Event()
         self._renewer = threading.Thread(target=self._renew, daemon=True)
@@ -74,15 +75,17 @@ class Lease:
             if numbers and _alive(_numbered(path, number - 1), now):
                 lock.release()
                 return None
+            spent = sum(_spent(_numbered(path, former)) for former in numbers)
+            holder = {"machine": this_machine(), "host": socket.gethostname(), "pid": os.getpid()}
             with _numbered(path, number).open("x", encoding="utf-8") as file:
-                json.dump({"machine": this_machine(), "host": socket.gethostname(), "pid": os.getpid()}, file)
+                json.dump(holder | {"began": now}, file)
         except FileExistsError:
             lock.release()
             return None
         except BaseException:
             lock.release()
             raise
-        return cls(path, lock, number)
+        return cls(path, lock, number, spent)
 
     def held(self) -> bool:
         """False where another has followed, since this process did not get to touch its file in time."""
@@ -132,6 +135,14 @@ def _numbered(path: Path, number: int) -> Path:
 def _numbers(path: Path) -> list[int]:
     found = (p.name.removeprefix(f"{path.name}.") for p in path.parent.glob(f"{path.name}.*"))
     return [int(n) for n in found if n.isdecimal()]
+
+
+def _spent(file: Path) -> float:
+    """Seconds from a holder's beginning until it last touched its file; 0 where that is not known."""
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        began = float(json.loads(file.read_text(encoding="utf-8"))["began"])
+        return max(0.0, file.stat().st_mtime - began)
+    return 0.0
 
 
 def _alive(file: Path, now: float) -> bool:

@@ -154,7 +154,7 @@ def _handed_out(
     with progress.stage("clips") as bar:
         bar.update(0, len(clips))
         while True:
-            while idle and waiting and (limit is None or tally.made + len(running) < limit):
+            while idle and waiting and (limit is None or tally.tried + len(running) < limit):
                 number, clip = idle.pop(), waiting.popleft()
                 running[actors[number].make.remote(clip)] = (number, clip)
             if not running:
@@ -178,7 +178,7 @@ def _handed_out(
                 tally.add(outcome)
                 failed = outcome.made and outcome.record.status == "failed"
                 in_a_row[number] = in_a_row[number] + 1 if failed else 0
-                bar.update(tally.finished, len(clips), failed=tally.failed)
+                bar.update(tally.finished, len(clips), **tally.troubles)
                 if outcome.made or outcome.record.status != "done":
                     progress.say(f"{tally.finished} of {len(clips)}: {made}: {told(outcome.record)}")
             elif made is not None:

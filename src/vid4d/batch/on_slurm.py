@@ -90,7 +90,7 @@ def work_in_jobs(
                         continue
                     _add(tally, found)
                     progress.say(f"part {i} of {count}: {found.statuses['done']} done, {found.failed} not")
-                    bar.update(count - len(running), count, failed=tally.failed)
+                    bar.update(count - len(running), count, **tally.troubles)
                 if running:
                     time.sleep(POLL)
     except BaseException:
@@ -105,6 +105,7 @@ def work_in_jobs(
 
 def _add(tally: Tally, found: Tally) -> None:
     tally.statuses += found.statuses
+    tally.tried += found.tried
     tally.made += found.made
     tally.left += found.left
     tally.ill |= found.ill

@@ -65,7 +65,7 @@ def plan(clips: Sequence[str], settings: Settings, out: Path, *, retry: bool = F
             if record.status == "done":
                 done.append(record)
             else:
-                notes.append(printable(f"{clip}: {record.status}: {record.error}"))
+                notes.append(printable(f"{clip}: {record.status}: {records.as_seen(record, clip).error}"))
         else:
             counts["being made" if looks_held(records.lease_path(out, key)) else "left"] += 1
     if not done:

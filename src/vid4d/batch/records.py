@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Literal
 
-from vid4d.errors import InputError
+from vid4d.errors import InputError, printable
 from vid4d.files import manifest
 from vid4d.files.paths import natural_order
 from vid4d.files.records import Amount, Finite, Step, read_record
@@ -34,13 +34,16 @@ class Record:
         several times.
     run: its folder, relative to that of the batch; '' where there is none. error: one line.
     attempts: how often it was begun by processes that ended it, or were killed, but for those whose machine
-        was at fault (`MachineError`). seconds: of the last.
+        was at fault (`MachineError`). seconds: of all that was tried since it was new, or since `--retry`; of
+        a process that was killed until it last touched its lease.
+    settings: options of the command line that are not at their defaults.
     run_bytes, run_files: of its folder. host: where it was made. finished: date and time, UTC.
     """
 
     clip: str
     key: str
     status: Literal["done", "refused", "failed", "died"]
+    settings: str = ""
     run: str = ""
     error: str = ""
     attempts: Step = 1
@@ -96,6 +99,11 @@ def write(out: Path, record: Record) -> None:
     write_json(record_path(out, record.key), asdict(record))
 
 
+def as_seen(record: Record, clip: str) -> Record:
+    """The record as that of another clip of the same bytes: its sentence names that one."""
+    return replace(record, clip=clip, error=record.error.replace(printable(record.clip), printable(clip)))
+
+
 def note_same(out: Path, key: str, clip: str) -> None:
     """Notes a clip that has the bytes of a record's, for the table."""
     name = hashlib.sha256(clip.encode("utf-8", "surrogateescape")).hexdigest()
@@ -135,7 +143,7 @@ def write_table(out: Path) -> int:
             every = {record.clip, *noted.get(record.key, ())}
             there = {clip for clip in every if Path(clip).exists()} if every != {record.clip} else every
             for clip in there or every:
-                by_clip.setdefault(Path(clip), []).append(replace(record, clip=clip))
+                by_clip.setdefault(Path(clip), []).append(as_seen(record, clip))
         rows = [asdict(r) for clip in natural_order(by_clip) for r in sorted(by_clip[clip], key=_key)]
         _replace(out / LINES, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
         text = io.StringIO()

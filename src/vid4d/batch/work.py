@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 import socket
 import time
 import traceback
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal, TypedDict
 
@@ -24,10 +25,10 @@ from vid4d.files.records import Finite, Step, read_record
 from vid4d.files.write import write_text
 from vid4d.priors.weights.loaded import networks_kept
 from vid4d.runs.folder import clear, holds_run
-from vid4d.runs.kept_settings import read_settings
+from vid4d.runs.kept_settings import FREE_TO_CHANGE, read_settings
 from vid4d.runs.lock import InUseError
 from vid4d.runs.progress import Progress, duration
-from vid4d.settings import Settings
+from vid4d.settings import Settings, as_options
 
 ATTEMPTS = 3
 """A clip that failed is tried again by later calls, so often in all; one that was refused, never. Where the
@@ -58,9 +59,14 @@ class Outcome:
 
 @dataclass
 class Tally:
-    """What came of the clips of a call. left: not looked at (`--limit`, or the process stopped)."""
+    """What came of the clips of a call.
+
+    tried: by this call, with whatever end; made: those of them that are done. left: not looked at (`--limit`,
+    or the process stopped).
+    """
 
     statuses: Counter[str] = field(default_factory=Counter)
+    tried: int = 0
     made: int = 0
     left: int = 0
     ill: bool = False
@@ -73,9 +79,15 @@ class Tally:
     def failed(self) -> int:
         return self.finished - self.statuses["done"]
 
+    @property
+    def troubles(self) -> dict[str, int]:
+        """How many were refused, failed or died."""
+        return {status: n for status, n in sorted(self.statuses.items()) if status != "done"}
+
     def add(self, outcome: Outcome) -> None:
         self.statuses[outcome.record.status] += 1
-        self.made += outcome.made
+        self.tried += outcome.made
+        self.made += outcome.made and outcome.record.status == "done"
 
 
 def settled(record: Record | None, retry: bool = False) -> bool:
@@ -112,7 +124,7 @@ def make_clip(clip: str, settings: Settings, out: Path, *, retry: bool = False) 
     if before is not None and before.clip != clip:
         _note_both(out, before, clip)
     if before is not None and settled(before, retry):
-        return Outcome(before, made=False)
+        return Outcome(records.as_seen(before, clip), made=False)
     lease = Lease.taken(records.lease_path(out, key))
     if lease is None:
         return None
@@ -122,9 +134,8 @@ def make_clip(clip: str, settings: Settings, out: Path, *, retry: bool = False) 
             if again.clip != clip:
                 _note_both(out, again, clip)
             if settled(again):
-                return Outcome(again, made=False)
-        attempts = 0 if retry or again is None else again.attempts
-        record = _made(clip, key, settings, out, lease, attempts)
+                return Outcome(records.as_seen(again, clip), made=False)
+        record = _made(clip, key, settings, out, lease, None if retry else again)
         if record is None:
             return None
         if lease.held():  # else another has followed, and writes its own
@@ -141,14 +152,18 @@ def _note_both(out: Path, record: Record, clip: str) -> None:
             records.note_same(out, record.key, path)
 
 
-def _made(clip: str, key: str, settings: Settings, out: Path, lease: Lease, before: int) -> Record | None:
-    """None where somebody works in the run's folder without a lease."""
+def _made(
+    clip: str, key: str, settings: Settings, out: Path, lease: Lease, before: Record | None
+) -> Record | None:
+    """None where somebody works in the run's folder without a lease. before: what came of it so far."""
     root, began = records.run_folder(out, key), time.monotonic()
     record = Record(
         clip,
         key,
         "done",
-        attempts=before + lease.number + 1,
+        settings=in_words(settings),
+        attempts=(0 if before is None else before.attempts) + lease.number + 1,
+        seconds=round((0 if before is None else before.seconds) + lease.spent, 3),
         device=settings.device,
     )
     if lease.number >= DEATHS:
@@ -177,7 +192,15 @@ def _made(clip: str, key: str, settings: Settings, out: Path, lease: Lease, befo
         write_text(records.record_path(out, key).with_suffix(".txt"), traceback.format_exc())
     else:
         records.record_path(out, key).with_suffix(".txt").unlink(missing_ok=True)
-    return _stamped(_measured(replace(record, seconds=round(time.monotonic() - began, 3)), out, root))
+    record = replace(record, seconds=round(record.seconds + time.monotonic() - began, 3))
+    return _stamped(_measured(record, out, root))
+
+
+def in_words(settings: Settings) -> str:
+    """Options of a command line that tell the settings from others, as far as they matter to what is made."""
+    chosen = {k: v for k, v in asdict(settings).items() if k not in FREE_TO_CHANGE}
+    defaults = asdict(Settings(prior=api.default_prior(settings.method)))
+    return shlex.join(as_options(chosen, defaults))
 
 
 def _forget_unlike(root: Path, clip: str) -> None:
@@ -241,7 +264,7 @@ def work(
         while waiting and not tally.ill:
             held: list[str] = []
             for i, clip in enumerate(waiting):
-                if tally.ill or (limit is not None and tally.made >= limit):
+                if tally.ill or (limit is not None and tally.tried >= limit):
                     tally.left += len(waiting) - i + len(held)
                     return tally
                 outcome = make_clip(clip, settings, out, retry=retry)
@@ -251,7 +274,7 @@ def work(
                 tally.add(outcome)
                 in_a_row = in_a_row + 1 if outcome.made and outcome.record.status == "failed" else 0
                 tally.ill = in_a_row >= STOPS_AFTER
-                bar.update(tally.finished, len(clips), failed=tally.failed)
+                bar.update(tally.finished, len(clips), **tally.troubles)
                 if outcome.made or outcome.record.status != "done":
                     progress.say(f"{tally.finished} of {len(clips)}: {clip}: {told(outcome.record)}")
             if held == waiting:

@@ -31,7 +31,7 @@ class Batch(Settings):
     shard: Annotated[str, arg(metavar="I/N")] = "1/1"
     """Only the I-th of N parts of the clips, which are about even: 1/4, 2/4, 3/4 and 4/4 make all."""
     limit: int | None = None
-    """Clips to make at most."""
+    """Clips to make at most; those that are refused or fail count, too."""
     retry: bool = False
     """Try those again that were refused, or failed, before."""
     dry_run: bool = False
@@ -106,12 +106,17 @@ class Batch(Settings):
         refuse_links(self.out)
         if engine.here:
             check_device(settings.device)
+        if not clips:
+            notes.append(f"part {self.shard} has none of the {len(found)} clips")
         if self.dry_run:
-            print("\n".join([*notes, *plan(clips, settings, self.out, retry=self.retry).lines()]))
+            lines = plan(clips, settings, self.out, retry=self.retry).lines() if clips else []
+            print("\n".join([*map(printable, notes), *lines]))
             return
         with Progress() as progress:
             for note in notes:
                 progress.say(printable(note))
+            if not clips:
+                return
             try:
                 tally = self._worked(engine, clips, settings, progress)
             finally:
