@@ -75,7 +75,7 @@ def test_a_part_without_clips_says_so(tmp_path, capsys):
     )
     assert batch("--shard", empty) == batch("--shard", empty, "--dry-run") == 0
     said = capsys.readouterr()
-    assert said.out == said.err == f"part {empty} has none of the 1 clips\n"
+    assert said.out == said.err == f"part {empty} holds no clip, of 1 in all\n"
     assert not Path("runs").exists()
 
 

@@ -298,7 +298,14 @@ def test_an_onnx_model_gives_the_mask(tmp_path: Path, monkeypatch: pytest.Monkey
     assert matte([texture], kind="birefnet").method == "red"  # not plain, so the installed model is taken
 
 
-def test_a_kind_without_a_model_is_refused(tmp_path: Path) -> None:
+def test_a_kind_without_a_model_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VID4D_MATTING", str(tmp_path))
+    with pytest.raises(
+        InputError, match="--matting-kind isnet has no effect, for no installed matting model"
+    ):
+        read_clip(tmp_path, matting_kind="isnet")
+    with pytest.raises(InputError, match="--matting-kind modnet: give auto, birefnet, isnet, u2net"):
+        read_clip(tmp_path, matting_kind="modnet")
     with pytest.raises(InputError, match="--matting-kind has no effect beside --matting plain"):
         read_clip(tmp_path, matting="plain", matting_kind="isnet")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from vid4d.clip.matting_onnx import METHODS, check_model
+from vid4d.clip.matting_onnx import METHODS, MODELS, check_model, installed_model
 from vid4d.clip.part import read_crop
 from vid4d.clip.prompts import read_prompts
 from vid4d.clip.sheet import read_grid
@@ -83,6 +83,13 @@ def check_options(o: ClipOptions) -> None:
         raise InputError(f"--follow {o.follow}: give auto, yes or no")
     if o.matting_kind != "auto" and o.matting in ("alpha", "plain"):
         raise InputError(f"--matting-kind has no effect beside --matting {o.matting}: leave one of them out")
+    if o.matting_kind not in ("auto", *MODELS):
+        raise InputError(f"--matting-kind {o.matting_kind}: give auto, {', '.join(MODELS)}")
+    if o.matting_kind != "auto" and o.matting == "auto" and installed_model() is None:
+        raise InputError(
+            f"--matting-kind {o.matting_kind} has no effect, for no installed matting model can run: name "
+            "one with --matting, or leave it out"
+        )
     if o.matting not in METHODS:
         check_model(o.matting)
     if o.crop:

@@ -107,7 +107,7 @@ class Batch(Settings):
         if engine.here:
             check_device(settings.device)
         if not clips:
-            notes.append(f"part {self.shard} has none of the {len(found)} clips")
+            notes.append(f"part {self.shard} holds no clip, of {len(found)} in all")
         if self.dry_run:
             lines = plan(clips, settings, self.out, retry=self.retry).lines() if clips else []
             print("\n".join([*map(printable, notes), *lines]))
