@@ -9,7 +9,7 @@ import pytest
 from boxes import H, W, box, folder_of, moving, on_white
 from scipy import ndimage
 
-from vid4d.clip import draft
+from vid4d.clip import judging
 from vid4d.clip.clip import read_clip
 
 
@@ -58,6 +58,6 @@ def test_whether_keep_would_keep_more(name: str, tmp_path: Path, monkeypatch: py
         told.append(left_out)
         return []
 
-    monkeypatch.setattr(draft, "warn", warn)
+    monkeypatch.setattr(judging, "warn", warn)
     read_clip(folder_of(tmp_path / "f", pictures), frames=0, **options)  # type: ignore[arg-type]
     assert told == [expected]

@@ -14,46 +14,30 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from vid4d.clip import keyframes
-from vid4d.clip.alpha_shadows import without_shadows
 from vid4d.clip.at_once import changes_at_once, same_where_masks_differ
-from vid4d.clip.bars import cut_bars
 from vid4d.clip.checker import without_checkerboard
-from vid4d.clip.checks import FEW_PIXELS, warn
 from vid4d.clip.crop import check_masks, crop
 from vid4d.clip.cut_off import whole_ones
+from vid4d.clip.cutting import CutOut, cut_object, remove_background
 from vid4d.clip.dissolves import without_dissolves
 from vid4d.clip.fades import without_fades
 from vid4d.clip.fullsize import Shrunk, crops
-from vid4d.clip.ground import kept_shadow
-from vid4d.clip.held import UNSURE, grip
-from vid4d.clip.holes import fill_brief_holes
-from vid4d.clip.inner import Inner, matte_inside
-from vid4d.clip.jitter import unsteady
-from vid4d.clip.letting_go import SURE, let_go
+from vid4d.clip.judging import Used, judged
 from vid4d.clip.matte_beside import with_matte
-from vid4d.clip.matting import Matte, matte
-from vid4d.clip.mirror import mirror_row, without_mirror
 from vid4d.clip.options import ClipOptions, check_options
-from vid4d.clip.outline import sure_share
 from vid4d.clip.part import Part
-from vid4d.clip.places import Places
-from vid4d.clip.prompts import keep_chosen, read_prompts
-from vid4d.clip.right_after import RightAfter
+from vid4d.clip.prompts import read_prompts
+from vid4d.clip.selection import Selection, read_pictures, select
 from vid4d.clip.sheet import Sheet, grid_of, read_grid
 from vid4d.clip.shots import parted_by_colors
-from vid4d.clip.smear import smear_note, smeared
 from vid4d.clip.source import Source
 from vid4d.clip.sources import open_source
-from vid4d.clip.spool import Mapped, Picked, Spool
-from vid4d.clip.steady import steady_masks
-from vid4d.clip.subject import keep_subject
+from vid4d.clip.spool import Mapped, Picked
 from vid4d.clip.takes import Takes, of_objects, of_pictures, usable, way_out
-from vid4d.clip.touched import Touched, noticed
+from vid4d.clip.touched import Touched
 from vid4d.clip.window import Windows, fit_windows
 from vid4d.errors import InputError
-from vid4d.files.records import LONGEST, SHORTEST
 
-MAX_BYTES = 6 << 30
 USUAL = 8
 """Key frames of a clip of a few seconds."""
 
@@ -116,142 +100,83 @@ class _Instead:
 
 def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Instead:
     """Drafts a clip, or says how it is better read: a part of it where the options ask for that, or open."""
-    size, keep = options.size, options.keep
     prompts = read_prompts(options.click, options.box)
-    candidates = keyframes.in_range(source, name, options.start, options.end, options.every)
-    period = keyframes.period(source, candidates, options.cyclic)
-    count, dense = _counts(source, candidates, period, options)
-    key = keyframes.choose_frames(source.times, candidates, count, period)
-    chosen = keyframes.densify_keyframes(candidates, key, dense, period)
-    seconds = keyframes.seconds(source, candidates, chosen, period)
-    if not SHORTEST <= seconds <= LONGEST:
-        raise InputError(
-            f"{name}: what is used of it lasts {seconds:g} s, where {SHORTEST:g} to {LONGEST:g} can be: give "
-            "another part, or pictures another --fps"
-        )
-    working = max(1024, 4 * size)
-    originals = _read_frames(source, chosen, size, working)
-    height, width = originals[0].shape[:2]
-    seen, shrunk = max(height, width), 1.0
-    if seen == working:
-        height, width = next(iter(source.read(chosen[:1]))).shape[:2]
-        shrunk = max(height, width) / working
-    told: list[str] = []
-    corner = (0, 0)
-    (x0, y0), whole = getattr(source, "corner", (0, 0)), getattr(source, "whole", (width, height))
-    if not keep:
-        originals, bars, corner = cut_bars(originals, shrunk)
-        told += [bars] if bars else []
-
-    takes = of_pictures(originals, source.times[chosen])
+    selection = select(source, name, options)
+    chosen, times = selection.chosen, source.times[selection.chosen]
+    pictures = read_pictures(source, chosen, options)
+    takes = of_pictures(pictures.frames, times)
     if (part := _better_part(takes, source, chosen, options)) is not None:
         return part
-
-    def remove(pictures: Sequence[UInt8[np.ndarray, "h w 4"]]) -> Matte:
-        return matte(pictures, options.matting, kind=options.matting_kind, keep_shadows=keep)
-
-    def source_box(box: tuple[slice, slice]) -> str:
-        places = Places(whole, shrunk, (corner[0] + x0 / shrunk, corner[1] + y0 / shrunk))
-        return ",".join(map(str, places.of_box(box)))
-
     try:
-        inner = Inner(originals, remove(originals)) if keep else matte_inside(originals, remove, source_box)
+        cut = remove_background(pictures, options)
     except InputError as e:
         if way := way_out(takes, source.times, chosen):
             raise InputError(f"{e}; but {', '.join(takes.reasons)}: {way}") from e
         raise
-    cut = inner.cut
-    if inner.box is not None:
-        told.append(
-            f"only {source_box(inner.box)} is looked at, where the background is plain, as --crop would: "
-            "around it lies a frame, a band or another picture; --keep takes all"
-        )
-        originals = inner.frames
-        corner = (corner[0] + inner.box[1].start, corner[1] + inner.box[0].start)
-    if len(source.times) == 1 and corner == (0, 0) and not (options.sheet or prompts):
-        _refuse_sheet(name, cut.frames[0], (width, height))
-    if cut.plain is not None and not keep:
-        bare = cut.plain.background
-        if (row := mirror_row(originals, cut.frames, bare)) is not None:
-            originals = without_mirror(originals, row, bare)
-            cut = matte(originals, cut.method)
-            told.append("a mirror image below the object is left out; --keep keeps it")
-    objects = cut.frames
-    told += cut.notes
-    covered: str | None = None
-    left_out = cut.plain is not None and cut.plain.shadows.there
-    if not keep and cut.method == "alpha":
-        objects, shadow, left_out = without_shadows(objects)
-        told += [shadow] if shadow else []
-    shadow_share = 0.0
-    if keep and cut.plain is not None:
-        shadow_share = round(kept_shadow(originals, cut.frames, cut.plain.background), 2)
-        if shadow_share:
-            told.append(
-                f"{shadow_share:.0%} of the mask or more is a shadow that --keep keeps: it becomes part of "
-                "the asset"
-            )
-    touched: Touched | None = None
-    if not keep:
-        places = Places(whole, shrunk, (corner[0] + x0 / shrunk, corner[1] + y0 / shrunk))
-        if cut.method not in ("alpha", "plain"):
-            objects, mended = steady_masks(objects, originals, source.times[chosen])
-            told += [mended] if mended else []
-            left_out |= mended is not None
-        if prompts:
-            objects, more, touched = keep_chosen(objects, prompts, places)
-        else:
-            right_after = RightAfter(source, chosen, originals, corner, working)
-            subject = keep_subject(objects, source.times[chosen], places, right_after.changes)
-            objects, more, covered = subject.frames, subject.left_out, subject.covered
-            left_out |= bool(more)
-            told += [note for note in (subject.loose, covered) if note]
-            touched = noticed(objects, places)
-        told += more
-        if cut.method != "alpha":
-            shines = cut.plain.shines_in(originals) if cut.plain else None
-            objects, holes = fill_brief_holes(objects, originals, source.times[chosen], shines)
-            told += [holes] if holes else []
-        if options.held:
-            objects, parted = let_go(objects)
-            told.append(parted)
-    looked = options.cyclic == "auto" and getattr(source, "cyclic", None) is None
-    if period is not None and looked and not keyframes.meets(Mapped(objects, lambda f: f[..., 3] > 127)):
+    if len(source.times) == 1 and cut.pictures.corner == (0, 0) and not (options.sheet or prompts):
+        _refuse_sheet(name, cut.objects[0], pictures.read_size)
+    cut_object(cut, source, chosen, prompts, options)
+    found_loop = options.cyclic == "auto" and getattr(source, "cyclic", None) is None
+    found_loop &= selection.period is not None
+    if found_loop and not keyframes.meets(Mapped(cut.objects, lambda f: f[..., 3] > 127)):
         return _Instead(replace(options, cyclic=False), [])
-    takes = of_objects(
-        objects,
-        source.times[chosen],
-        takes,
-        lambda i, brief: changes_at_once(source, chosen[i], chosen[i + 1], brief),
-        lambda i, j: same_where_masks_differ(originals, objects, i, j),
-    )
-    if cut.method != "alpha":
-        takes = without_fades(takes, originals, objects, source.times[chosen])
-        takes = without_dissolves(takes, originals, objects, source.times[chosen])
-    takes = parted_by_colors(takes, objects, source.times[chosen])
-    uncut = whole_ones(objects, source.times[chosen], takes)
+    takes = _takes(cut, source, chosen, takes)
+    uncut = whole_ones(cut.objects, times, takes)
     if options.trim == "auto":
         takes = uncut
     elif uncut is not takes:
-        told.append("enough frames show all of the object: --trim auto leaves out those that cut it off")
+        cut.told.append("enough frames show all of the object: --trim auto leaves out those that cut it off")
+    touched = cut.touched
     if touched is not None:
-        told += touched.notes(takes, source.times, chosen)
-        takes = touched.good(takes, source.times[chosen]) if options.trim == "auto" else takes
+        cut.told += touched.notes(takes, source.times, chosen)
+        takes = touched.good(takes, times) if options.trim == "auto" else takes
     if (part := _better_part(takes, source, chosen, options, touched)) is not None:
         return part
     way = (touched.way_out if touched else way_out)(takes, source.times, chosen)
-    kept, key = usable(takes, chosen, key)
+    return _finished(cut, source, name, options, selection, takes, way)
+
+
+def _takes(cut: CutOut, source: Source, chosen: Sequence[int], takes: Takes) -> Takes:
+    """What the object tells of takes, added to what the pictures tell."""
+    pictures, objects, times = cut.pictures.frames, cut.objects, source.times[chosen]
+    takes = of_objects(
+        objects,
+        times,
+        takes,
+        lambda i, brief: changes_at_once(source, chosen[i], chosen[i + 1], brief),
+        lambda i, j: same_where_masks_differ(pictures, objects, i, j),
+    )
+    if cut.keyed:
+        takes = without_fades(takes, pictures, objects, times)
+        takes = without_dissolves(takes, pictures, objects, times)
+    return parted_by_colors(takes, objects, times)
+
+
+def _finished(
+    cut: CutOut,
+    source: Source,
+    name: str,
+    options: ClipOptions,
+    selection: Selection,
+    takes: Takes,
+    way: str,
+) -> Draft:
+    """The draft of the frames that can be used. way: out, where they are not one take of one thing."""
+    chosen, size, shrunk = selection.chosen, options.size, cut.pictures.shrunk
+    kept, key = usable(takes, chosen, selection.key)
     check_masks(
-        Picked(objects, [i for i in kept if chosen[i] in key]), source.times[key], name, cut.method, way
+        Picked(cut.objects, [i for i in kept if chosen[i] in key]),
+        source.times[key],
+        name,
+        cut.matte.method,
+        way,
     )
     unused = len(chosen) - len(kept) - len(takes.brief)
-    objects, originals = Picked(objects, kept), Picked(originals, kept)
+    objects, originals = Picked(cut.objects, kept), Picked(cut.pictures.frames, kept)
     chosen = [chosen[i] for i in kept]
-    times = source.times[chosen]
-    windows = fit_windows(
-        objects, times, options.object_size, cyclic=period is not None, follow=options.follow
-    )
-    pixels = windows.extent * shrunk
+    times, cyclic = source.times[chosen], selection.period is not None
+    windows = fit_windows(objects, times, options.object_size, cyclic=cyclic, follow=options.follow)
+    pixels, told = windows.extent * shrunk, cut.told
     if windows.follows:
         told.append(
             f"the object crosses the picture: the window of {windows.side * shrunk:.0f} pixels follows it, "
@@ -260,49 +185,28 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
     told += takes.reasons
     if way and not any(way in said for said in told):
         told.append(f"the clip is not one take of one thing: {way}")
-    told += unsteady(objects, chosen, times)
-    confidence = cut.confidence
-    if shadow_share:
-        confidence = min(confidence, 1 - shadow_share)
-    if smear := smeared(objects, lambda i: cut.contrast(kept[i], originals[i], objects[i])):
-        told.append(smear_note(smear, times))
-        if cut.method != "alpha":
-            confidence = min(confidence, round(float(np.median([s.kept for s in smear.values()])), 3))
-    if pixels < FEW_PIXELS and cut.method != "alpha":
-        confidence = min(confidence, sure_share(objects, shrunk))
-    if options.held:
-        confidence = min(confidence, SURE)
-    if covered:
-        confidence = min(confidence, UNSURE)
-    holding = grip(objects)
-    told += [holding.note()] if holding else []
-    told += warn(
+    seconds = selection.seconds
+    used = Used(
         objects,
         originals,
+        kept,
+        chosen,
         times,
-        confidence=confidence,
-        has_background=cut.method != "alpha",
-        object_pixels=pixels,
         keys=[chosen.index(i) for i in key],
         rate=len(key) / seconds if options.frames and len(key) > options.frames else None,
-        moved=windows.centers,
-        left_out=left_out,
-        prompted=bool(prompts),
-        held=holding is not None,
+        windows=windows,
     )
-    if touched is not None:
-        confidence = min(confidence, touched.confidence(kept))
-    if holding and cut.method != "alpha":
-        confidence = min(confidence, UNSURE)
+    confidence, notes = judged(cut, used, options)
+    told += notes
     if unused:
         told.append(
             f"{unused} frames between the key frames show no object or nothing else: they are left out"
         )
     if shrunk > 1 and windows.side < size:
-        pictures = crops(source, chosen, windows, Shrunk(objects, originals, kept, corner, seen), cut, size)
+        seen = Shrunk(objects, originals, kept, cut.pictures.corner, cut.pictures.longer)
+        pictures = crops(source, chosen, windows, seen, cut.matte, size)
     else:
         pictures = (crop(f, windows.corner(i), size) for i, f in enumerate(objects))
-    left, top, _ = windows.corner(0)
     if options.frames and len(key) > max(USUAL, options.frames):
         told.append(
             f"{seconds:.0f} s of clip get {len(key)} key frames, {len(key) / seconds:.2g} a second, which "
@@ -310,20 +214,21 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
             "--key-frames-per-second has other numbers"
         )
     relative = (times - times[0]) / seconds if len(times) > 1 else np.zeros(1)
-    if period is None and len(times) > 1:
+    if not cyclic and len(times) > 1:
         relative[-1] = 1.0
+    (left, top, side), (x, y) = windows.corner(0), cut.pictures.corner_in_source()
     return Draft(
         pictures,
         relative.astype(np.float64),
         float(seconds),
-        period is not None,
+        cyclic,
         name,
-        cut.method,
+        cut.matte.method,
         confidence,
         None if chosen == key else tuple(chosen.index(i) for i in key),
         pixels,
         _path(windows, source, chosen, shrunk),
-        (shrunk * (left + corner[0]) + x0, shrunk * (top + corner[1]) + y0, shrunk * windows.side),
+        (shrunk * left + x, shrunk * top + y, shrunk * side),
         source,
         tuple(told),
     )
@@ -338,20 +243,6 @@ def _refuse_sheet(name: str, cut: UInt8[np.ndarray, "h w 4"], size: tuple[int, i
             f"{size[1] // rows}: give --sheet {columns}x{rows} if they are frames of a clip, --sheet 1x1 if "
             "all is one picture, and views of one moment to vid4d reconstruct"
         )
-
-
-def _counts(
-    source: Source, candidates: Sequence[int], period: int | None, options: ClipOptions
-) -> tuple[int | None, int]:
-    """Key frames, and frames in all, for as long as the clip is."""
-    whole = keyframes.choose_frames(source.times, candidates, None, period)
-    if not options.frames or len(whole) < 2:
-        return options.frames, options.dense
-    lasts = min(keyframes.seconds(source, candidates, whole, period), options.rate_until)
-    return (
-        keyframes.count_for(options.frames, options.rate, lasts),
-        keyframes.count_for(options.dense, options.dense_rate, lasts),
-    )
 
 
 def _path(
@@ -386,25 +277,3 @@ def _better_part(
     if touched is not None and touched.parted:
         options = replace(options, click=touched.clicks(best[0]), box="")
     return _Instead(options, reasons)
-
-
-def _read_frames(
-    source: Source, chosen: Sequence[int], size: int, working: int
-) -> Sequence[UInt8[np.ndarray, "h w 4"]]:
-    frames = Spool()
-    first: tuple[int, ...] = ()
-    for i, frame in zip(chosen, source.read(chosen, working), strict=True):
-        first = first or frame.shape
-        if frame.shape != first:
-            raise InputError(
-                f"frames of different sizes: {first[1]}x{first[0]} pixels at first, "
-                f"{frame.shape[1]}x{frame.shape[0]} at {source.times[i]:.2f} s; give frames of one size"
-            )
-        need = len(chosen) * (2 * frame.nbytes + 16 * size * size)
-        if need > MAX_BYTES:
-            raise InputError(
-                f"{len(chosen)} frames would need {need / 2**30:.0f} GiB of memory and disk; ask for fewer "
-                "with --frames, --key-frames-per-second or --every, or give a smaller video"
-            )
-        frames.append(frame)
-    return frames
