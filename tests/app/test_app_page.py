@@ -55,6 +55,7 @@ def test_without_gradio_it_says_how_to_get_it(capsys, monkeypatch, tmp_path):
     monkeypatch.setitem(sys.modules, "gradio", None)
     monkeypatch.chdir(tmp_path)
     assert "the app needs Gradio" in refused(capsys, "app")
+    assert "device 'mps:7' cannot be used here" in refused(capsys, "app", "--device", "mps:7")
     assert not list(tmp_path.iterdir())
 
 

@@ -23,13 +23,15 @@ class App:
     """For visitors who do not know each other: no password; each sees their own runs alone, which are removed
     when they are gone."""
     device: str = "auto"
-    """'auto', 'cpu', 'cuda' or 'cuda:1'."""
+    """'auto', 'cpu', 'cuda', 'cuda:1' or 'mps'."""
 
     def run(self) -> None:
         """Serves the app until it is stopped."""
         from vid4d.app.serve import USER
         from vid4d.app.serve import App as Server
+        from vid4d.compute.machine import check_device
 
+        check_device(self.device)
         with Server(self.runs, host=self.host, port=self.port, public=self.public, device=self.device) as app:
             print(f"open {app.url} in a browser; Ctrl-C ends it")
             if app.password is not None:
