@@ -6,15 +6,13 @@ and the rest is a clip before a plain background.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
 from scipy import ndimage
 
-from vid4d.clip.source import Source
-from vid4d.media.video import shrink
+from vid4d.clip.source import Derived, Source
 
 BORDER = 0.06
 """Share of the picture's shorter side at whose border the board is looked for."""
@@ -121,31 +119,21 @@ def _lines(light: Float[np.ndarray, "r n"]) -> tuple[float, float] | None:
     return (float(first), float(side)) if np.median(off) < 0.75 and side >= SMALLEST else None
 
 
-class Checkerless:
+class Checkerless(Derived):
     """A source whose board is painted in one color."""
 
     def __init__(self, source: Source, board: Board) -> None:
-        self._source, self._board = source, board
-        self.times, self.duration, self.has_alpha = source.times, source.duration, source.has_alpha
+        super().__init__(source)
+        self._board = board
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Those of the source, and that the board is left out."""
         return (*self._source.notes, NOTE)
 
-    def __getattr__(self, name: str) -> object:
-        """What only some sources have, such as whether they loop."""
-        if name == "_source":
-            raise AttributeError(name)
-        return getattr(self._source, name)
-
-    def read(
-        self, indices: Sequence[int], max_side: int | None = None
-    ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
-        """As of `Source`."""
-        for frame in self._source.read(indices):
-            same = frame.shape[:2] == self._board.squares.shape
-            yield shrink(self._board.painted(frame) if same else frame, max_side)
+    def made_of(self, frame: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h w 4"]:
+        """The frame, painted, if it has the board's size."""
+        return self._board.painted(frame) if frame.shape[:2] == self._board.squares.shape else frame
 
 
 def without_checkerboard(source: Source) -> Source:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 from jaxtyping import Bool, UInt8
 from scipy import ndimage
 
-from vid4d.clip.source import Source
-from vid4d.media.video import shrink
+from vid4d.clip.source import Derived, Source
 
 GREY = 24
 """Spread of a pixel's channels, at most, that is grey: compression tints edges."""
@@ -37,12 +34,12 @@ def with_matte(source: Source) -> Source:
     return MatteBeside(source, ways[0]) if ways else source
 
 
-class MatteBeside:
+class MatteBeside(Derived):
     """A source whose frames hold a picture and its matte. below: the matte lies below, not to the right."""
 
     def __init__(self, source: Source, below: bool) -> None:
-        self._source, self._below = source, below
-        self.times, self.duration, self.has_alpha = source.times, source.duration, True
+        super().__init__(source)
+        self._below, self.has_alpha = below, True
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -54,21 +51,11 @@ class MatteBeside:
             "--crop to the other half alone leaves it out",
         )
 
-    def __getattr__(self, name: str) -> object:
-        """What only some sources have, such as whether they loop."""
-        if name == "_source":
-            raise AttributeError(name)
-        return getattr(self._source, name)
-
-    def read(
-        self, indices: Sequence[int], max_side: int | None = None
-    ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
-        """As of `Source`, of the picture alone, with the matte as alpha."""
-        for frame in self._source.read(indices):
-            picture, matte = _halves(frame, self._below)
-            level = (matte[..., 1].astype(np.float32) - BLACK) / (WHITE - BLACK)
-            alpha = np.rint(255 * level.clip(0, 1)).astype(np.uint8)
-            yield shrink(np.dstack([picture[..., :3], alpha]), max_side)
+    def made_of(self, frame: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h2 w2 4"]:
+        """The picture alone, with the matte as alpha."""
+        picture, matte = _halves(frame, self._below)
+        level = (matte[..., 1].astype(np.float32) - BLACK) / (WHITE - BLACK)
+        return np.dstack([picture[..., :3], np.rint(255 * level.clip(0, 1)).astype(np.uint8)])
 
 
 def _halves(

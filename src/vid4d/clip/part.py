@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-
 import numpy as np
 from jaxtyping import UInt8
 
 from vid4d.clip.prompts import numbers
-from vid4d.clip.source import Source
+from vid4d.clip.source import Derived, Source
 from vid4d.errors import InputError
-from vid4d.media.video import shrink
 
 LEAST = 16
 """Pixels of a part's shorter side, at least."""
 
 
-class Part:
+class Part(Derived):
     """A source of which a part is shown.
 
     corner: left and top of the part, whole: width and height of the source's pictures, in pixels.
@@ -24,7 +21,7 @@ class Part:
 
     def __init__(self, source: Source, crop: str) -> None:
         """crop: 'X0,Y0,X1,Y1'. Raises InputError for anything else, and for what holds hardly a pixel."""
-        self._source = source
+        super().__init__(source)
         left, top, right, bottom = read_crop(crop)
         h, w = next(iter(source.read([0]))).shape[:2]
         if min(min(right, w) - left, min(bottom, h) - top) < LEAST:
@@ -34,25 +31,10 @@ class Part:
             )
         self.corner, self.whole = (left, top), (w, h)
         self._rows, self._columns = slice(top, bottom), slice(left, right)
-        self.times, self.duration, self.has_alpha = source.times, source.duration, source.has_alpha
 
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """Those of the source."""
-        return self._source.notes
-
-    def __getattr__(self, name: str) -> object:
-        """What only some sources have, such as whether they loop."""
-        if name == "_source":
-            raise AttributeError(name)
-        return getattr(self._source, name)
-
-    def read(
-        self, indices: Sequence[int], max_side: int | None = None
-    ) -> Iterator[UInt8[np.ndarray, "h w 4"]]:
-        """As of `Source`, of the part alone."""
-        for frame in self._source.read(indices):
-            yield shrink(np.ascontiguousarray(frame[self._rows, self._columns]), max_side)
+    def made_of(self, frame: UInt8[np.ndarray, "h w 4"]) -> UInt8[np.ndarray, "h2 w2 4"]:
+        """The part alone."""
+        return np.ascontiguousarray(frame[self._rows, self._columns])
 
 
 def read_crop(text: str) -> tuple[int, int, int, int]:
