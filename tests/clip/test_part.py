@@ -51,10 +51,10 @@ def test_clicks_beside_it_are_pixels_of_the_source(tmp_path: Path) -> None:
 def test_what_holds_nothing_is_one_sentence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = folder_of(tmp_path / "f", [desktop(4)])
     out = tmp_path / "out"
-    for crop in ("10,10,20,100", "190,0,400,160", "90,90,50,50"):
-        assert "holds less than 16 pixels of a picture of 200 x 160" in refused(
-            capsys, "prepare", folder, "--out", out, "--crop", crop
-        )
+    of_this = " of a picture of 200 x 160"
+    for crop, of in (("10,10,20,100", ""), ("190,0,400,160", of_this), ("90,90,50,50", "")):
+        said = refused(capsys, "prepare", folder, "--out", out, "--crop", crop)
+        assert f"holds less than 16 pixels{of};" in said
     assert "give pixels of the source as X0,Y0,X1,Y1, for example 120,80,480,320" in refused(
         capsys, "prepare", folder, "--out", out, "--crop", "a"
     )
