@@ -88,3 +88,13 @@ def test_a_passage_in_whose_midst_the_clip_ends() -> None:
         left = max(106 - 8 * i, 60)
         comes.append(wide[:, left : left + W - 46])
     assert looked(comes).whole()
+
+
+def test_a_picture_that_slides_away_belongs_to_the_passage() -> None:
+    """The box's colors are all there until it reaches the border, but it goes faster than it ever walked."""
+    frames = passing(slide)
+    still = [box(40 + i // 4, 20, 20, 30, RED) for i in range(BEGIN)]
+    takes = looked([*still, *frames[BEGIN:]])
+    first = takes.runs()[0][1]
+    assert first <= BEGIN
+    assert takes.good[: BEGIN - 4].all()

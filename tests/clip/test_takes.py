@@ -194,6 +194,29 @@ def test_a_flash_that_fades_is_no_cut_and_a_lamp_is_none() -> None:
     assert of_pictures(lit(*[60] * 14), np.arange(24) / 24).brief == set()
 
 
+@pytest.mark.parametrize("how", ["wipe", "iris"])
+def test_another_ground_that_comes_in_over_the_border_is_a_cut(how: str) -> None:
+    """Between frames 8 and 15 of 24, bit by bit; a picture that only gets darker, or slides by, is none."""
+    one, other = (
+        np.dstack([np.full((H, W, 3), c, np.uint8), np.full((H, W), 255, np.uint8)]) for c in (220, 90)
+    )
+    v, u = np.mgrid[:H, :W]
+    place = u / W if how == "wipe" else 1 - np.hypot(u / W - 0.5, v / H - 0.5) / 0.71
+    frames = [np.where((place < (i - 7) / 9)[..., None], other, one) for i in range(24)]
+    takes = of_pictures(frames, np.arange(24) / 24)
+    assert not takes.good[9:11].any()
+    assert takes.good[:8].all()
+    assert takes.good[16:].all()
+    assert "comes in from the border" in takes.reasons[0]
+    darker = [(one * (1 - 0.03 * i)).astype(np.uint8) for i in range(24)]
+    for frame in darker:
+        frame[..., 3] = 255
+    slides = [np.roll(np.where((u // 12 % 2 > 0)[..., None], other, one), 3 * i, 1) for i in range(24)]
+    assert not any(
+        "border" in r for f in (darker, slides) for r in of_pictures(f, np.arange(24) / 24).reasons
+    )
+
+
 def test_options_have_the_digits_they_need() -> None:
     assert option_words(np.arange(48) / 24, 8, 31) == "--start 0.33 --end 1.292"
     assert option_words(np.arange(10) * 0.5, 1, 9) == "--start 0.50 --end 4.50"

@@ -143,3 +143,13 @@ def test_what_is_doubtful(agreed: float) -> None:
     assert found.confidence([0, 3]) == UNSURE
     assert found.clicks(0) == ("17,19",)
     assert Touched.of([], masks, 2, Places((60, 40))) is None
+
+
+def test_what_comes_after_a_cut_touches_nothing_before_it(tmp_path: Path) -> None:
+    """One box, then a card of two on the same ground, which the first's place joins."""
+    one = [on_white(box(20 + i // 2, 20, 30, 40)) for i in range(24)]
+    card = on_white(np.maximum(box(10, 24, 34, 16, (30, 60, 190)), box(50, 40, 36, 24, (30, 120, 40))))
+    clip = read_clip(folder_of(tmp_path / "f", [*one, *[card] * 12]), frames=0, cyclic=False, trim="auto")
+    assert "touches" not in " ".join(clip.warnings)
+    assert len(clip) == 24
+    assert clip.matting_confidence > 0.9

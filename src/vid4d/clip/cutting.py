@@ -22,7 +22,7 @@ from vid4d.clip.selection import Pictures, working_side
 from vid4d.clip.source import Source
 from vid4d.clip.steady import steady_masks
 from vid4d.clip.subject import keep_subject
-from vid4d.clip.touched import Touched, noticed
+from vid4d.clip.touched import Touched
 from vid4d.media.keying import Background
 
 Frames = Sequence[UInt8[np.ndarray, "h w 4"]]
@@ -35,7 +35,7 @@ class CutOut:
     pictures: those that it was cut out of. objects: the same without all else. matte: the background's
     removal. told: in words. left_out: whether something was that --keep would keep. shadow: share of the mask
     that is a shadow which --keep keeps. covered: what lies over the object, in words. touched: what touches
-    it, if anything.
+    what was chosen, if anything.
     """
 
     pictures: Pictures
@@ -141,5 +141,4 @@ def _drop_others(cut: CutOut, source: Source, chosen: Sequence[int], working: in
     cut.objects, cut.covered = subject.frames, subject.covered
     cut.left_out |= bool(subject.left_out)
     cut.told += [note for note in (subject.loose, subject.covered) if note]
-    cut.touched = noticed(cut.objects, places)
     cut.told += subject.left_out

@@ -34,7 +34,7 @@ from vid4d.clip.source import Source
 from vid4d.clip.sources import open_source
 from vid4d.clip.spool import Mapped, Picked
 from vid4d.clip.takes import Takes, of_objects, of_pictures, usable, way_out
-from vid4d.clip.touched import Touched
+from vid4d.clip.touched import Touched, noticed
 from vid4d.clip.window import Windows, fit_windows
 from vid4d.errors import InputError
 
@@ -127,6 +127,8 @@ def _draft_part(source: Source, name: str, options: ClipOptions) -> Draft | _Ins
     elif uncut is not takes:
         cut.told.append("enough frames show all of the object: --trim auto leaves out those that cut it off")
     touched = cut.touched
+    if not prompts and not options.keep and takes.whole():  # else the takes come first
+        touched = cut.touched = noticed(cut.objects, cut.pictures.places)
     if touched is not None:
         cut.told += touched.notes(takes, source.times, chosen)
         takes = touched.good(takes, times) if options.trim == "auto" else takes

@@ -14,6 +14,7 @@ from jaxtyping import Float, UInt8
 
 from vid4d.clip.checks import touched_sides
 from vid4d.clip.takes import COLORS_DIFFER, Look, Takes, span
+from vid4d.media.keying import mask_middle
 
 GAPS = (2, 3, 4, 6, 8, 10, 12, 16, 20, 26)
 """Frames from the last before to the first after, of those that are looked at."""
@@ -29,6 +30,8 @@ CLEAR = 0.7
 """The same over that of the clearest passage, of the shortest that is taken."""
 NOISE = 0.02
 """What colors change by of themselves."""
+SLIDES = 0.03
+"""Way of the object from frame to frame, over the picture's longer side, from which the picture slides."""
 MOST = 512
 """Frames that are looked at of a take."""
 
@@ -51,7 +54,10 @@ def parted_by_colors(
             continue
         colors = np.stack([Look.of(objects[i]).colors for i in seen])
         if found := _passage(colors, times[seen]):
-            a, b = (seen[k] for k in found)
+            moved = _ways(objects, seen)
+            before = found[0] - _hurried(moved[: found[0]][::-1], moved)
+            after = found[1] + _hurried(moved[found[1] :], moved)
+            a, b = seen[before], seen[after]
             between += range(a + 1, b)
             runs += [(first, a), (b, last)]
             continue
@@ -66,6 +72,19 @@ def parted_by_colors(
         f"the object's colors change for good {span(times, between)}: another one, or its other side: a cut"
     )
     return replace(takes, good=good, reasons=[*takes.reasons, told])
+
+
+def _ways(objects: Sequence[UInt8[np.ndarray, "h w 4"]], seen: Sequence[int]) -> Float[np.ndarray, " n"]:
+    """How far the object's middle moves from each frame to the next, over the picture's longer side."""
+    masks = [objects[i][..., 3] > 127 for i in seen]
+    middles = np.array([mask_middle(m.sum(0), m.sum(1)) for m in masks])
+    return np.hypot(*np.diff(middles, axis=0).T) / max(masks[0].shape)
+
+
+def _hurried(ways: Float[np.ndarray, " k"], all_ways: Float[np.ndarray, " n"]) -> int:
+    """How many of the first of some ways are too long for the object: the picture itself slides."""
+    slow = ways <= max(SLIDES, 4 * float(np.median(all_ways)))
+    return int(np.argmax(slow)) if slow.any() else 0
 
 
 def _passage(colors: Float[np.ndarray, "n c"], times: Float[np.ndarray, " n"]) -> tuple[int, int] | None:

@@ -29,6 +29,7 @@ FADED = 0.8  # alpha or contrast of a faded object over the usual
 HELD = 0.03  # differences of colors and masks of a picture that is held
 BRIEF = 3  # frames at most that may show something else and are left out
 FLASH = 6  # the same of a flash
+SWEEPS = tuple(range(3, 19))  # frames in which another picture comes in, of those that are looked at
 
 
 @dataclass
@@ -85,6 +86,9 @@ def of_pictures(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.nd
     if len(frames) < 3 or any_clear(frames):
         return takes
     rings = np.stack([_ring(thumbnail(f, SIDE)) for f in frames])
+    if swept := _swept(rings):
+        takes.good[swept] = False
+        takes.reasons.append(f"another picture comes in from the border {span(times, swept)}: a cut")
     steps = np.median(np.abs(np.diff(rings, axis=0)).max(-1), -1)
     changed = steps > BORDER_STEP + 4 * np.median(steps)
     if not changed.any() or changed.mean() > 0.5:
@@ -112,6 +116,27 @@ def of_pictures(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.nd
     if takes.cuts:
         takes.reasons.append(f"the background changes at {_listed(times, sorted(takes.cuts))}: a cut")
     return takes
+
+
+def _swept(rings: Float[np.ndarray, "t n 3"]) -> list[int]:
+    """Frames at whose border another picture has come in in part, as a wipe or an iris brings it.
+
+    Each part of it is that of before or of after, more and more of after; before and after nothing changes.
+    """
+    found: set[int] = set()
+    steps = (np.abs(np.diff(rings, axis=0)).max(-1) > BORDER_STEP).mean(1)
+    still = np.concatenate([[True], steps < 0.02, [True]])  # from the frame before each
+    for lag in SWEEPS:
+        for i in range(len(rings) - lag):
+            other = np.abs(rings[i + lag] - rings[i]).max(-1) > BORDER_STEP
+            if other.mean() < 0.6 or not (still[i] and still[i + lag + 1]):
+                continue
+            between = rings[i + 1 : i + lag][:, other]
+            old, new = (np.abs(between - rings[k][other]).max(-1) <= BORDER_STEP for k in (i, i + lag))
+            share = (new & ~old).mean(1)
+            if (old | new).mean() >= 0.9 and np.diff(share, prepend=0).min() >= -0.05:
+                found.update((i + 1 + np.nonzero((share > 0.02) & (share < 0.98))[0]).tolist())
+    return sorted(found)
 
 
 def _flash(rings: Float[np.ndarray, "t n 3"], bounds: Sequence[int], k: int) -> range:
