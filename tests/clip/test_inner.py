@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from boxes import on_white
 
-from vid4d.clip.inner import is_plate, largest_rectangle, matte_inside, parts
+from vid4d.clip.inner import is_plate, largest_rectangle, matte_inside, parts, runs_out
 from vid4d.clip.matting import Matte, matte
 from vid4d.errors import InputError
 
@@ -69,6 +69,26 @@ def test_a_frame_a_screen_and_a_band_are_left_out(frame: np.ndarray, top: int, l
         a, b = masked[..., 3] > 127, true[rows, columns]
         assert b.sum() == true.sum()
         assert (a & b).sum() / (a | b).sum() > 0.95
+
+
+@pytest.mark.parametrize("reach", [128, 122])
+def test_a_line_of_text_that_runs_through_the_picture_is_left_out(reach: int) -> None:
+    """Bars as letters, moving to the left, below the disc; a line that ends before the side is none."""
+    u = np.arange(128)
+    pictures = framed(inner(), np.full((140, 128, 3), (90, 140, 200), np.uint8), 0, 0)
+    for i, picture in enumerate(pictures):
+        letters = ((u + 3 * i) % 9 < 6) & (u >= 60 - 3 * i) & (u < reach)
+        picture[115:127, letters] = (30, 30, 30, 255)
+    box, cut = found(pictures)
+    assert runs_out([p[::-1] for p in matte(pictures, "plain").frames]) == (reach == 128)
+    if reach < 128:
+        assert box is None
+        return
+    assert box is not None
+    assert box[0].stop <= 115
+    assert all(
+        (f[..., 3] > 127).sum() == (p[..., 0] == 200).sum() for f, p in zip(cut.frames, inner(), strict=True)
+    )
 
 
 def test_a_plain_background_is_taken_as_it_is() -> None:

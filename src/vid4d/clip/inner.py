@@ -1,8 +1,9 @@
 """A picture within the picture: the part before a plain background, inside of frames, screens, tickers.
 
 Where the whole has no plain background, or shows a thing that spans it or never changes its outline while
-something moves in it, parts are looked for that are smooth but for what moves in them, and the same removal
-of the background is tried on the largest rectangles in these. One is taken where a whole thing moves in it.
+something moves in it, or a line of text runs through it, parts are looked for that are smooth but for what
+moves in them, and the same removal of the background is tried on the largest rectangles in these. One is
+taken where a whole thing moves in it.
 """
 
 from __future__ import annotations
@@ -94,7 +95,7 @@ def _doubtful(cut: Matte) -> bool:
     """Whether what was cut out may be something around the object, and not the object."""
     if cut.method != "plain":
         return False
-    if cut.confidence < UNSURE or is_plate(cut.frames):
+    if cut.confidence < UNSURE or is_plate(cut.frames) or runs_out(cut.frames):
         return True
     return cut.confidence < SURE and furniture([cut.frames[i] for i in _few(cut.frames)])
 
@@ -111,6 +112,23 @@ def is_plate(masked: Pictures) -> bool:
     heart = ndimage.binary_erosion(always, iterations=2)
     colors = pictures[..., :3].astype(np.int16)
     return bool((np.ptp(colors, axis=0).max(-1) > MOVES)[heart].mean() > LEAST_MOVED)
+
+
+def runs_out(masked: Pictures) -> bool:
+    """Whether in most frames something reaches the left or right side of the picture above or below the rest.
+
+    As a line of text does that runs through the picture: no row of it is one of the largest piece.
+    """
+    few, count = _few(masked), 0
+    for i in few:
+        mask = masked[i][..., 3] > 127
+        pieces, number = ndimage.label(mask)
+        if number < 2:
+            continue
+        largest = pieces == 1 + np.argmax(np.bincount(pieces.ravel())[1:])
+        in_its_rows = np.unique(pieces[largest.any(1)])
+        count += bool(touched_sides(mask & ~np.isin(pieces, in_its_rows))[2:].any())
+    return 2 * count > len(few)
 
 
 def _tried(frames: Pictures, remove: Callable[[Pictures], Matte]) -> list[Inner]:
