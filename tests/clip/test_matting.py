@@ -13,7 +13,13 @@ from PIL import Image
 from scipy import ndimage
 
 from vid4d.clip.clip import read_clip
-from vid4d.clip.matting import alpha_is_meaningful, fit_background, matte, remove_plain_background
+from vid4d.clip.matting import (
+    _in_usual_light,
+    alpha_is_meaningful,
+    fit_background,
+    matte,
+    remove_plain_background,
+)
 from vid4d.clip.matting_onnx import (
     KNOWN,
     MODELS,
@@ -24,6 +30,7 @@ from vid4d.clip.matting_onnx import (
     model_spec,
 )
 from vid4d.errors import InputError
+from vid4d.media.keying import Background
 
 SIDE = 120
 
@@ -130,6 +137,18 @@ def test_a_flickering_light_is_followed() -> None:
         assert iou(frame[..., 3] > 127, truth > 0.5) > 0.97
     assert any("the light on the background changes by 28 of 255" in note for note in result.notes)
     assert remove_plain_background(frames[:1] * 3).notes == ()
+
+
+def test_the_usual_light_is_that_of_most_frames() -> None:
+    """Of five frames the brightness of one is off by 80; of a strobe's no two are alike, so all are taken."""
+
+    def usual(*light: float) -> list[bool]:
+        offsets = np.repeat(np.array(light, np.float32)[:, None], 3, 1)
+        return _in_usual_light(Background(np.zeros((2, 2, 3), np.float32), offsets, 0.5, 1.0)).tolist()
+
+    assert usual(0, 1, 80, -1, 0) == [True, True, False, True, True]
+    assert usual(-40, -20, 0, 20, 40) == [True] * 5
+    assert usual(0) == [True]
 
 
 def test_an_outline_is_no_wider_where_compression_spreads_its_colors() -> None:

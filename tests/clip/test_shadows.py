@@ -102,6 +102,45 @@ def test_what_is_dark_within_the_object_is_no_shadow_of_it() -> None:
     assert shadows._enclosed(beside, np.zeros_like(rest)) == 0
 
 
+def test_what_stands_below_a_shadow_does_not_cast_it() -> None:
+    """A caption below the shadow draws the middle of the rest down, and the shadow into its convex hull."""
+    thing = (np.abs(COLUMNS - 80) < 20) & (ROWS > 20) & (ROWS < 90)
+    shadow = (np.hypot((COLUMNS - 80) / 40, (ROWS - 90) / 12) < 1) & ~thing
+    caption = (np.abs(COLUMNS - 80) < 70) & (ROWS > 110) & (ROWS < 140)
+    assert shadows.at_foot(shadow, thing)
+    assert not shadows.at_foot(shadow, thing | caption)
+    assert np.array_equal(shadows._under(shadow, thing | caption), caption)
+    assert not shadows._under(shadow, thing | caption[::-1]).any()
+    joined = thing | caption | ((np.abs(COLUMNS - 80) < 3) & (ROWS > 60) & (ROWS < 120))
+    assert not shadows._under(shadow, joined).any()
+    assert not shadows._under(np.zeros_like(shadow), caption).any()
+
+
+def test_a_caption_below_the_object_leaves_its_shadow_out() -> None:
+    """Bars as letters, as wide as the picture lets them be, in rows 142 to 153."""
+    letters = (COLUMNS % 16 < 8) & (np.abs(COLUMNS - 80) < 64) & (ROWS > 142) & (ROWS < 154)
+    frames = [on_the_ground(RED, lollipop(x), x) for x in PLACES]
+    for frame in frames:
+        frame[letters] = (20, 20, 120)
+    assert least_iou(frames, [(lollipop(x) > 0.5) | letters for x in PLACES]) > 0.97
+
+
+def test_a_flash_of_the_camera_says_nothing_about_the_shadow() -> None:
+    """In one frame of five nine tenths are white, so that nothing is left of the object there."""
+    frames = []
+    for x in PLACES:
+        alpha = lollipop(x)[..., None]
+        picture = alpha * RED + (1 - alpha) * ground(x, (170.0, 165.0, 160.0), 0.3)
+        frames.append(np.rint(picture).astype(np.uint8))
+    flash = np.rint(0.1 * frames[2] + 0.9 * 255).astype(np.uint8)
+    result = remove_plain_background([*frames[:2], flash, *frames[2:]])
+    assert any("a shadow at the foot" in note for note in result.notes)
+    seen = [f[..., 3] > 127 for f in result.frames]
+    for mask, x in zip([*seen[:2], *seen[3:]], PLACES, strict=True):
+        true = lollipop(x) > 0.5
+        assert (mask & true).sum() > 0.95 * (mask | true).sum()
+
+
 def test_an_object_that_fades_into_the_background_is_no_shadow() -> None:
     """A ball from white at its top to grey, before white: soft at the top, sharp at the foot."""
     frames, truth = [], []

@@ -304,14 +304,25 @@ def _same_object(
     """Whether about as much is left of the object in every frame, when its shadow is taken away.
 
     An object of the background's hue is taken for a shadow in parts, and in other parts in other frames.
+    Frames in other light than most, as of a flash, in which all is pale, say nothing about that.
     """
     left = []
+    usual = _in_usual_light(background)
     for i, (frame, rgba) in enumerate(zip(frames, results, strict=True)):
+        if not usual[i]:
+            continue
         distance = color_distance(frame - (background.surface + background.offsets[i]))
         whole = (distance > background.region).sum()
         if whole >= SEEN * distance.size:
             left.append((rgba[..., 3] > 127).sum() / whole)
     return not left or bool(min(left) > max(LEFT * np.median(left), LEAST_LEFT))
+
+
+def _in_usual_light(background: Background) -> Bool[np.ndarray, " frames"]:
+    """Frames whose background is about as bright as most frames'; all, where fewer than half of them are."""
+    light = background.offsets.mean(-1)
+    usual = np.abs(light - np.median(light)) <= UNSTEADY
+    return usual if 2 * usual.sum() >= len(usual) else np.ones_like(usual)
 
 
 def _background_and_shadows(

@@ -155,13 +155,16 @@ def _look(
             home = _walks(smooth(picture, 0.6 * wide), free, ~free & (~same_hue | outline))
         open_to = same_hue & ~edge & (least == 0 or home > least)
         dark = reached_from_border(open_to | free) & ~free
-        if not at_foot(dark, ~free & ~dark):
+        rest = ~free & ~dark
+        under = _under(dark, rest)
+        if not at_foot(dark, rest & ~under):
             return found
         found = True
         # where the shadow ends it comes near the outline from without
         end = ndimage.binary_dilation(dark & ndimage.binary_dilation(free), iterations=3 * near)
-        beside = outline & ndimage.binary_dilation(dark, iterations=near) & ~end
-        apart = outline.any() and beside.sum() < CONTACT * outline.sum()
+        cast = outline & ~ndimage.binary_dilation(under, iterations=near) if under.any() else outline
+        beside = cast & ndimage.binary_dilation(dark, iterations=near) & ~end
+        apart = cast.any() and beside.sum() < CONTACT * cast.sum()
         if apart or (surely and least == WALKS[-1]):
             return Look(
                 picture, calm, bare, factor, free, dark, edge, same_hue, wide, background.flat, brightest
@@ -219,6 +222,16 @@ def _gaps(
 def hue_limit(bare: Float[np.ndarray, "h w 3"], background: Background) -> Float[np.ndarray, "h w"]:
     """Distance from a shade of the background, 8-bit steps, within which a color has its hue."""
     return np.maximum(TINT * color_distance(bare), 4 + 2 * background.noise)
+
+
+def _under(dark: Bool[np.ndarray, "h w"], rest: Bool[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
+    """Pieces of the rest below the middle of what is dark, as captions are, which cast no shadow up there."""
+    if not dark.any():
+        return np.zeros_like(rest)
+    middle = np.average(np.arange(len(dark)), weights=dark.sum(1))
+    pieces, _ = ndimage.label(rest, np.ones((3, 3)))
+    above = np.unique(pieces[: int(middle) + 1])
+    return rest & ~np.isin(pieces, above)
 
 
 def at_foot(dark: Bool[np.ndarray, "h w"], rest: Bool[np.ndarray, "h w"]) -> bool:
