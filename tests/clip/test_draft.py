@@ -61,3 +61,17 @@ def test_whether_keep_would_keep_more(name: str, tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(judging, "warn", warn)
     read_clip(folder_of(tmp_path / "f", pictures), frames=0, **options)  # type: ignore[arg-type]
     assert told == [expected]
+
+
+def test_several_things_are_doubted_until_one_is_chosen(tmp_path: Path) -> None:
+    pictures = []
+    for i in range(12):
+        picture = box(6 + i, 4, 26, 30)
+        other = box(60 - i, 44, 26, 30, (30, 60, 190))
+        pictures.append(on_white(np.where(other[..., 3:] > 0, other, picture)))
+    folder = folder_of(tmp_path / "f", pictures)
+    clip = read_clip(folder, frames=0, cyclic=False)
+    assert clip.matting_confidence == judging.QUESTIONED
+    assert any("several separate objects" in w for w in clip.warnings)
+    chosen = read_clip(folder, frames=0, cyclic=False, click=("18,18",))
+    assert chosen.matting_confidence > judging.QUESTIONED

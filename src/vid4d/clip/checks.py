@@ -104,7 +104,7 @@ class _Seen:
         return cls(
             area,
             bool(touched_sides(mask).any()),
-            _are_several(mask),
+            are_several(mask),
             mask_middle(columns, rows),
             None if all_opaque else _half_clear_alpha(frame[..., 3], area),
             sharpness(frame),
@@ -135,7 +135,7 @@ def _area_jumps(seen: Sequence[_Seen], times: np.ndarray) -> str | None:
     return f"the mask's area jumps {_at(times, jumps.tolist())}: a part may be missing or a shadow caught"
 
 
-def _are_several(mask: Bool[np.ndarray, "h w"]) -> bool:
+def are_several(mask: Bool[np.ndarray, "h w"]) -> bool:
     """Whether there are two things, not very close, of which the second has a tenth of the first's area."""
     if not mask.any():
         return False

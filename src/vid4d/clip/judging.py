@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from vid4d.clip.checks import FEW_PIXELS, warn
+from vid4d.clip.checks import FEW_PIXELS, are_several, warn
 from vid4d.clip.cutting import CutOut
 from vid4d.clip.held import UNSURE, grip
 from vid4d.clip.jitter import unsteady
@@ -17,6 +17,12 @@ from vid4d.clip.options import ClipOptions
 from vid4d.clip.outline import sure_share
 from vid4d.clip.smear import smear_note, smeared
 from vid4d.clip.window import Windows
+
+OFTEN, QUESTIONED = 0.25, 0.75
+"""Share of the frames with several things from which these may be more than the object, if nobody chose; and
+confidence then, at most."""
+LOOKED_AT = 24
+"""Frames in which they are counted, at most."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +60,8 @@ def judged(cut: CutOut, used: Used, options: ClipOptions) -> tuple[float, list[s
         limits.append(sure_share(objects, cut.pictures.shrunk))
     if options.held:
         limits.append(SURE)
+    if cut.keyed and not (options.click or options.box or options.keep) and _often_several(objects):
+        limits.append(QUESTIONED)
     if cut.covered:
         limits.append(UNSURE)
     holding = grip(objects)
@@ -77,3 +85,9 @@ def judged(cut: CutOut, used: Used, options: ClipOptions) -> tuple[float, list[s
     if holding and cut.keyed:
         limits.append(UNSURE)
     return min(limits), told
+
+
+def _often_several(objects: Sequence[UInt8[np.ndarray, "h w 4"]]) -> bool:
+    """Whether several things are seen in many of the frames."""
+    some = np.unique(np.linspace(0, len(objects) - 1, min(len(objects), LOOKED_AT)).round().astype(int))
+    return bool(np.mean([are_several(objects[i][..., 3] > 127) for i in some]) > OFTEN)
