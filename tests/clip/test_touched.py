@@ -99,7 +99,7 @@ def test_without_a_click_it_is_told_with_one_that_works(tmp_path: Path) -> None:
     assert colors_of(named) == {"red"}
     trimmed = prepared(tmp_path / "t", shown, trim="auto")
     assert len(trimmed) == len(named)
-    assert trimmed.matting_confidence > 0.9
+    assert trimmed.matting_confidence > UNSURE  # the other may still stand beside it
 
 
 def test_what_passes_by_is_left_out_with_all_frames_that_show_it(tmp_path: Path) -> None:
