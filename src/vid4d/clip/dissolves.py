@@ -7,7 +7,6 @@ is, to a part, the first times one share and the last times the rest, and the sh
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Bool, Float, UInt8
@@ -63,10 +62,8 @@ def without_dissolves(
             both.update(i + k for k, share in enumerate(shares) if INSIDE < share < 1 - INSIDE)
     if not both:
         return takes
-    good = takes.good.copy()
-    good[sorted(both)] = False
     told = f"one picture dissolves into another {span(times, sorted(both))}: a cut"
-    return replace(takes, good=good, reasons=[*takes.reasons, told])
+    return takes.without(sorted(both), told)
 
 
 def _differ(before: Bool[np.ndarray, "h w"], after: Bool[np.ndarray, "h w"]) -> bool:

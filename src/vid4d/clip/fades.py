@@ -7,7 +7,6 @@ object's colors, wherever it moves meanwhile, and the share grows from the clip'
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -53,11 +52,7 @@ def without_fades(
             continue
         shown = np.array([levels[i] for i in order[: int(LONGEST * len(order))]]) - color
         faded += order[: _fading(shown, change)]
-    if not faded:
-        return takes
-    good = takes.good.copy()
-    good[faded] = False
-    return replace(takes, good=good, reasons=[*takes.reasons, f"the picture fades {span(times, faded)}"])
+    return takes.without(faded, f"the picture fades {span(times, faded)}") if faded else takes
 
 
 def _levels(picture: UInt8[np.ndarray, "h w 4"], cut: UInt8[np.ndarray, "h w 4"]) -> Float[np.ndarray, " q"]:

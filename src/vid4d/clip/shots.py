@@ -7,7 +7,6 @@ transition. But the object's colors change for good within some frames, and hard
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -43,12 +42,11 @@ def parted_by_colors(
 
     objects: frames without background. Where the light changes nothing is said, for colors change with it.
     """
-    good = takes.good.copy()
     between: list[int] = []
     runs = takes.runs()
     while runs:
         first, last = runs.pop()
-        seen = [i for i in range(first, last + 1) if good[i] and i not in takes.brief]
+        seen = [i for i in range(first, last + 1) if takes.good[i] and i not in takes.brief]
         seen = [seen[i] for i in np.unique(np.linspace(0, len(seen) - 1, min(len(seen), MOST)).astype(int))]
         if len(seen) < 2 * FEWEST + GAPS[0] or any(first < i <= last for i in takes.lit):
             continue
@@ -65,13 +63,10 @@ def parted_by_colors(
         for some in (seen[len(seen) - late :], seen[:early]):
             if some and not any(touched_sides(objects[i][..., 3] > 127).any() for i in some):  # comes or goes
                 between += range(some[0], some[-1] + 1)
-    if not between:
-        return takes
-    good[between] = False
     told = (
         f"the object's colors change for good {span(times, between)}: another one, or its other side: a cut"
     )
-    return replace(takes, good=good, reasons=[*takes.reasons, told])
+    return takes.without(between, told) if between else takes
 
 
 def _ways(objects: Sequence[UInt8[np.ndarray, "h w 4"]], seen: Sequence[int]) -> Float[np.ndarray, " n"]:

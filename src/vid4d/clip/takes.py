@@ -8,7 +8,7 @@ object that fades, single frames that show something else or lack a part, cuts t
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 import numpy as np
@@ -69,6 +69,12 @@ class Takes:
         """The longest take; None where no frame shows the object."""
         return max(self.runs(), key=lambda r: r[1] - r[0], default=None)
 
+    def without(self, which: Sequence[int], reason: str) -> Takes:
+        """The same but for frames that are not good, and why."""
+        good = self.good.copy()
+        good[list(which)] = False
+        return replace(self, good=good, reasons=[*self.reasons, reason])
+
     def whole(self) -> bool:
         """True where all frames are one take, but for single frames that can be left out."""
         runs = self.runs()
@@ -87,8 +93,7 @@ def of_pictures(frames: Sequence[UInt8[np.ndarray, "h w 4"]], times: Float[np.nd
         return takes
     rings = np.stack([_ring(thumbnail(f, SIDE)) for f in frames])
     if swept := _swept(rings):
-        takes.good[swept] = False
-        takes.reasons.append(f"another picture comes in from the border {span(times, swept)}: a cut")
+        takes = takes.without(swept, f"another picture comes in from the border {span(times, swept)}: a cut")
     steps = np.median(np.abs(np.diff(rings, axis=0)).max(-1), -1)
     changed = steps > BORDER_STEP + 4 * np.median(steps)
     if not changed.any() or changed.mean() > 0.5:
